@@ -1,0 +1,175 @@
+"""Samples: one npz file a clip, in the folders train/, val/ and test/ of a data set.
+
+Shapes: T audio samples. `audio` (T,) float32 in [-1, 1] or a little beyond, `style_ttl` (50, 256)
+and `style_dp` (8, 16) float32 in memory; the file has them as [1, 50, 256] and [1, 8, 16].
+"""
+
+import math
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.lib import format as npy
+from numpy.typing import NDArray
+
+from tune_encoder.errors import DataError
+from tune_encoder.voice_style import DP_SHAPE, TTL_SHAPE, style_problem
+
+SPLITS = ("train", "val", "test")
+MAX_MEMBER_BYTES = 512 * 2**20  # 1.5 hours at 24 kHz; a small zip can claim any size
+_REQUIRED = ("audio", "style_ttl", "style_dp", "text", "lang")
+_STYLE_SHAPES = {"style_ttl": TTL_SHAPE, "style_dp": DP_SHAPE}
+
+Array = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One clip and the style of its voice."""
+
+    audio: Array
+    style_ttl: Array
+    style_dp: Array
+    text: str
+    lang: str
+    sample_rate: int | None = None
+    """Hz; None where the file does not say, as the guide allows."""
+    voice: str | None = None
+    """Whose voice it is; None where the file does not say."""
+
+
+def find_samples(split_dir: Path) -> list[Path]:
+    """Return the split's npz files in the order every part of the program uses."""
+    return sorted(split_dir.glob("*.npz"))
+
+
+def write_sample(path: Path, sample: Sample) -> None:
+    """Write the guide's npz; equal samples give equal bytes."""
+    extras = {"sample_rate": sample.sample_rate, "voice": sample.voice}
+    with path.open("wb") as file:
+        np.savez(
+            file,
+            audio=sample.audio.astype(np.float32),
+            style_ttl=sample.style_ttl.reshape(1, *TTL_SHAPE).astype(np.float32),
+            style_dp=sample.style_dp.reshape(1, *DP_SHAPE).astype(np.float32),
+            text=np.array(sample.text),
+            lang=np.array(sample.lang),
+            **{name: np.array(value) for name, value in extras.items() if value is not None},
+        )
+
+
+def read_sample(path: Path) -> Sample:
+    """Read and check one npz file; nothing in it is unpickled or trusted for its size.
+
+    Raises:
+        DataError: naming the file, what is wrong with it, and what is expected.
+    """
+    members = _read_members(path)
+    for name in _REQUIRED:
+        if name not in members:
+            raise DataError(f"{path}: has no {name!r}; it needs {', '.join(_REQUIRED)}")
+    return Sample(
+        audio=_audio(path, members["audio"]),
+        style_ttl=_style(path, "style_ttl", members["style_ttl"]),
+        style_dp=_style(path, "style_dp", members["style_dp"]),
+        text=str(members["text"]),
+        lang=str(members["lang"]),
+        sample_rate=_sample_rate(path, members.get("sample_rate")),
+        voice=str(members["voice"]) if "voice" in members else None,
+    )
+
+
+def member_checksums(path: Path) -> list[tuple[str, int, int]]:
+    """Return (name, CRC-32, bytes) of each array, from the zip's directory alone.
+
+    Reading a directory costs 0.1 ms, so a data set's fingerprint can be taken before every search.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return sorted((info.filename, info.CRC, info.file_size) for info in archive.infolist())
+    except (OSError, zipfile.BadZipFile, ValueError) as error:
+        raise DataError(_unreadable(path, error)) from error
+
+
+def _read_members(path: Path) -> dict[str, NDArray[Any]]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return {name: _read_member(path, archive, name) for name in _member_names(archive)}
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
+    except Exception as error:  # noqa: BLE001
+        # zipfile and numpy raise ten unrelated types on damaged bytes (zlib.error, TokenError,
+        # NotImplementedError...): whatever they say, the file is at fault.
+        raise DataError(_unreadable(path, error)) from error
+
+
+def _unreadable(path: Path, error: Exception) -> str:
+    return f"{path}: not a readable npz file ({type(error).__name__}: {error}); make it again"
+
+
+def _member_names(archive: zipfile.ZipFile) -> list[str]:
+    names = [info.filename.removesuffix(".npy") for info in archive.infolist()]
+    for name in names:
+        if names.count(name) > 1:
+            raise DataError(f"holds {name!r} twice; save each array once")
+    return [name for name in names if name.isidentifier()]
+
+
+def _read_member(path: Path, archive: zipfile.ZipFile, name: str) -> NDArray[Any]:
+    claimed = archive.getinfo(f"{name}.npy").file_size
+    if claimed > MAX_MEMBER_BYTES:
+        raise DataError(
+            f"{name} claims {claimed / 1e6:.0f} MB; at most {MAX_MEMBER_BYTES / 1e6:.0f} are read"
+        )
+    with archive.open(f"{name}.npy") as file:
+        _check_header(file, name, claimed)
+    with archive.open(f"{name}.npy") as file:
+        return np.asarray(npy.read_array(file, allow_pickle=False))
+
+
+def _check_header(file: IO[bytes], name: str, claimed: int) -> None:
+    version = npy.read_magic(file)  # type: ignore[arg-type]
+    read_header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+    shape, _, dtype = read_header(file)  # type: ignore[arg-type]
+    if dtype.hasobject:
+        raise DataError(f"{name} holds Python objects, which could run code; save plain arrays")
+    if math.prod(shape) * dtype.itemsize + file.tell() != claimed:
+        raise DataError(f"{name} says shape {shape} but has {claimed} bytes; make it again")
+
+
+def _audio(path: Path, audio: NDArray[Any]) -> Array:
+    if audio.ndim != 1:
+        raise DataError(f"{path}: audio has shape {audio.shape}; it must be (T,), one channel")
+    if audio.size == 0:
+        raise DataError(f"{path}: audio is empty; remove the file or make it again")
+    if not np.issubdtype(audio.dtype, np.floating):
+        raise DataError(f"{path}: audio is {audio.dtype}; save it as float32 from -1 to 1")
+    bad = ~np.isfinite(audio)
+    if bad.any():
+        raise DataError(
+            f"{path}: audio has {bad.sum()} values that are NaN or infinite, the first at "
+            f"{int(bad.argmax())}; remove or repair the clip"
+        )
+    if not audio.any():
+        raise DataError(f"{path}: audio is all zero; remove the file")
+    return audio.astype(np.float32)
+
+
+def _style(path: Path, name: str, style: NDArray[Any]) -> Array:
+    rows, width = shape = _STYLE_SHAPES[name]
+    if style.shape not in (shape, (1, *shape)):
+        raise DataError(f"{path}: {name} has shape {style.shape}; it must be [1, {rows}, {width}]")
+    style = style.reshape(shape).astype(np.float32)
+    if problem := style_problem(name, style):
+        raise DataError(f"{path}: {problem}")
+    return style
+
+
+def _sample_rate(path: Path, rate: NDArray[Any] | None) -> int | None:
+    if rate is None:
+        return None
+    if rate.size != 1 or not np.issubdtype(rate.dtype, np.number) or not 4000 <= rate <= 384000:
+        raise DataError(f"{path}: sample_rate is {rate}; it must be from 4000 to 384000 Hz")
+    return int(rate)

@@ -1,0 +1,104 @@
+"""Supertonic voice styles: two arrays, and the JSON file that carries them.
+
+Shapes: `ttl` (50, 256) timbre, `dp` (8, 16) rhythm; every row has L2 norm 1. The JSON nests each
+three deep, [1][50][256] and [1][8][16]: Supertonic's Rust, Go, Swift, Java and C++ loaders read
+no other form.
+"""
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tune_encoder.errors import DataError
+
+TTL_SHAPE = (50, 256)
+DP_SHAPE = (8, 16)
+MIN_ROW_NORM, MAX_ROW_NORM = 0.9, 1.2  # styles found by inversion reach 0.97 to 1.18
+_SHAPES = {"style_ttl": TTL_SHAPE, "style_dp": DP_SHAPE}
+
+Array = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class VoiceStyle:
+    """One voice, as Supertonic takes it."""
+
+    ttl: Array
+    dp: Array
+
+    def normalized(self) -> "VoiceStyle":
+        """Return the style with every row at norm 1."""
+        return VoiceStyle(unit_rows(self.ttl), unit_rows(self.dp))
+
+
+def unit_rows(style: Array) -> Array:
+    """Scale each row, the last axis, to L2 norm 1."""
+    return np.asarray(style / np.linalg.norm(style, axis=-1, keepdims=True), dtype=np.float32)
+
+
+def style_problem(name: str, style: Array) -> str | None:
+    """Say why the array is no style, or return None if it is one."""
+    if not np.isfinite(style).all():
+        return f"{name} has {(~np.isfinite(style)).sum()} values that are NaN or infinite"
+    norms = np.linalg.norm(style, axis=-1)
+    worst = int(np.abs(norms - 1).argmax())
+    if not MIN_ROW_NORM <= norms[worst] <= MAX_ROW_NORM:
+        return (
+            f"{name} row {worst} has norm {norms[worst]:.3g}; Supertonic styles have rows of "
+            f"norm 1 ({MIN_ROW_NORM} to {MAX_ROW_NORM} is accepted)"
+        )
+    return None
+
+
+def read_voice_style(path: Path) -> VoiceStyle:
+    """Read a style JSON, its data nested or flat, with `dims` or `shape`; rows come out at norm 1.
+
+    Raises:
+        DataError: naming the file and what is wrong.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"{path}: not a readable style JSON ({error})") from error
+    if not isinstance(content, dict):
+        raise DataError(f"{path}: not a style; it must have style_ttl and style_dp")
+    ttl, dp = (_read_part(path, content, name) for name in _SHAPES)
+    return VoiceStyle(ttl, dp).normalized()
+
+
+def _read_part(path: Path, content: dict[str, Any], name: str) -> Array:
+    part = content.get(name)
+    if not isinstance(part, dict) or "data" not in part:
+        raise DataError(f"{path}: has no {name} with data; it must have style_ttl and style_dp")
+    shape = (1, *_SHAPES[name])
+    dims = part.get("dims", part.get("shape"))
+    if dims != list(shape):
+        raise DataError(f"{path}: {name} has dims {dims}; they must be {list(shape)}")
+    try:
+        style = np.array(part["data"], dtype=np.float32)
+    except (ValueError, TypeError) as error:
+        raise DataError(f"{path}: {name} holds something else than numbers ({error})") from error
+    if style.size != np.prod(shape):
+        raise DataError(f"{path}: {name} has {style.size} numbers; {np.prod(shape)} are needed")
+    style = style.reshape(_SHAPES[name])
+    if problem := style_problem(name, style):
+        raise DataError(f"{path}: {problem}")
+    return style
+
+
+def write_voice_style(path: Path, style: VoiceStyle, metadata: dict[str, Any]) -> None:
+    """Write the JSON that every Supertonic loader reads; `path` is absent, old, or complete."""
+    normal = style.normalized()
+    content = {"style_ttl": _part(normal.ttl), "style_dp": _part(normal.dp), "metadata": metadata}
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial.write_text(json.dumps(content, allow_nan=False), encoding="utf-8")
+    partial.replace(path)
+
+
+def _part(style: Array) -> dict[str, Any]:
+    return {"data": [style.tolist()], "dims": [1, *style.shape], "type": "float32"}
