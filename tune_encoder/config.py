@@ -7,6 +7,7 @@ it needs (`FrontendSettings`) and a whole config can be handed to it.
 import dataclasses
 import difflib
 import math
+import os
 import re
 import types
 import typing
@@ -66,7 +67,7 @@ class EncoderSettings:
         "pca", "how features become a style", choices=("pca", "lowrank", "linear", "query")
     )
     pca_components: int = setting(
-        64, "components of style_ttl in the pca head", minimum=1, maximum=1024
+        64, "components of style_ttl in the pca head", minimum=1, maximum=512
     )
     head_rank: int = setting(64, "rank of the lowrank head", minimum=1, maximum=1024)
     gradient_checkpointing: bool = setting(
@@ -151,6 +152,51 @@ class TrainConfig(
     def __post_init__(self) -> None:
         for problem in _conflicts(self):
             raise ConfigError(problem)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BudgetSettings:
+    """How much a search may spend."""
+
+    trials: int = setting(16, "configs to try", minimum=1, maximum=100_000)
+    epochs: int = setting(27, "epochs of a trial that is never stopped", minimum=1, maximum=100_000)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SchedulerSettings:
+    """Which trials are stopped early."""
+
+    name: str = setting("asha", "rule that stops trials", choices=("asha", "none"))
+    grace_period: int = setting(1, "epochs before a trial can be stopped", minimum=1, maximum=10_000)
+    reduction_factor: float = setting(
+        3.0, "one in this many trials goes on at each rung", minimum=1.1, maximum=100.0
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearcherSettings:
+    """Which configs are proposed."""
+
+    name: str = setting("tpe", "sampler of configs", choices=("tpe", "random"))
+    startup_trials: int = setting(
+        8, "random configs before the model of the searcher", minimum=1, maximum=10_000
+    )
+    seed: int = setting(0, "seed of the proposals and of every trial", minimum=0, maximum=2**31 - 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResourceSettings:
+    """What a trial gets, and how many run at once."""
+
+    cpus: int = setting(1, "CPU cores of a trial", minimum=1, maximum=1024)
+    gpus: float = setting(0.0, "GPUs of a trial; a fraction shares one", minimum=0.0, maximum=64.0)
+    concurrent: int = setting(0, "trials at once; 0 fills the machine", minimum=0, maximum=10_000)
+    retries: int = setting(2, "new starts of a trial whose worker died", minimum=0, maximum=100)
+
+
+def cache_dir() -> Path:
+    """Where demo voices and packs are kept: `TUNE_ENCODER_CACHE`, or ~/.cache/tune_encoder."""
+    return Path(os.environ.get("TUNE_ENCODER_CACHE") or Path.home() / ".cache" / "tune_encoder")
 
 
 def _conflicts(config: TrainConfig) -> Iterator[str]:

@@ -1,0 +1,316 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from tune_encoder.data.importing import cut_by_time, import_voices, split_names, voice_name
+from tune_encoder.data.samples import SPLITS, find_samples, read_sample
+from tune_encoder.errors import DataError, StorageError
+from tune_encoder.voice_style import (
+    DP_SHAPE,
+    TTL_SHAPE,
+    VoiceStyle,
+    read_voice_style,
+    unit_rows,
+    write_voice_style,
+)
+
+RATE = 8000
+REAL = Path(__file__).parents[3] / "shared" / "real"
+
+
+def make_style(seed, version=0):
+    center, own = np.random.default_rng([version, 99]), np.random.default_rng([version, seed])
+    ttl, dp = (
+        unit_rows(unit_rows(center.normal(size=shape)) + 0.3 * unit_rows(own.normal(size=shape)))
+        for shape in (TTL_SHAPE, DP_SHAPE)
+    )
+    return VoiceStyle(ttl, dp)
+
+
+def add_clip(folder, name, seconds=2.0, frequency_hz=300):
+    time = np.arange(round(seconds * RATE)) / RATE
+    audio = 0.3 * np.sin(2 * np.pi * frequency_hz * time) * (1.2 + np.sin(2 * np.pi * 3 * time))
+    soundfile.write(folder / name, audio, RATE)
+
+
+@pytest.fixture
+def folders(tmp_path):
+    audio_dir, styles_dir = tmp_path / "audio", tmp_path / "styles"
+    audio_dir.mkdir()
+    styles_dir.mkdir()
+    return audio_dir, styles_dir
+
+
+@pytest.fixture
+def one_clip_each(folders):
+    """Two voices, 'anna' and 'ben', with a clip of 8 s each."""
+    audio_dir, styles_dir = folders
+    for seed, voice in enumerate(["anna", "ben"]):
+        add_clip(audio_dir, f"{voice}.wav", seconds=8.0)
+        write_voice_style(styles_dir / f"{voice}.json", make_style(seed), {})
+    return folders
+
+
+@pytest.fixture
+def several_clips(folders):
+    """Ten voices with two clips of 2 s each."""
+    audio_dir, styles_dir = folders
+    for seed in range(10):
+        add_clip(audio_dir, f"voice{seed}_a.wav")
+        add_clip(audio_dir, f"voice{seed}-b.flac")
+        write_voice_style(styles_dir / f"voice{seed}.json", make_style(seed), {})
+    return folders
+
+
+def samples_of(out):
+    return {split: [read_sample(path) for path in find_samples(out / split)] for split in SPLITS}
+
+
+def voices_of(samples):
+    return {split: {sample.voice for sample in samples[split]} for split in SPLITS}
+
+
+# --- pairing -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("stem", "names", "expected"),
+    [
+        ("anna", ["anna"], "anna"),
+        ("anna_01", ["anna"], "anna"),
+        ("anna-2", ["anna"], "anna"),
+        ("anna.take", ["anna"], "anna"),
+        ("anna 3", ["anna"], "anna"),
+        ("annabel", ["anna"], None),
+        ("F10", ["F1"], None),
+        ("F10", ["F1", "F10"], "F10"),
+        ("anna_low_1", ["anna", "anna_low"], "anna_low"),
+        ("ann", ["anna"], None),
+        ("Anna", ["anna"], None),
+    ],
+)
+def test_a_recording_takes_the_longest_style_name_before_a_separator(stem, names, expected):
+    assert voice_name(stem, names) == expected
+
+
+def test_files_without_a_partner_are_left_out_with_a_warning(one_clip_each, tmp_path):
+    audio_dir, styles_dir = one_clip_each
+    add_clip(audio_dir, "annabel.wav")
+    (audio_dir / "._anna.wav").write_bytes(b"written by a Mac")
+    (audio_dir / "carl.m4a").write_bytes(b"")
+    (styles_dir / "dora.json").write_text("{}")
+
+    report = import_voices(audio_dir, styles_dir, tmp_path / "out", RATE, seed=0)
+
+    lonely, unused, foreign, _ = report.warnings
+    assert lonely.startswith("left out 1 recordings without a style: annabel.wav;")
+    assert unused == "left out 1 styles without a recording: dora.json"
+    assert "carl.m4a; convert them: ffmpeg -i" in foreign
+    assert report.voices == ["anna", "ben"]
+
+
+def test_many_names_are_cut_short_in_a_warning(one_clip_each, tmp_path):
+    audio_dir, styles_dir = one_clip_each
+    for number in range(7):
+        (styles_dir / f"unused{number}.json").write_text("{}")
+
+    report = import_voices(audio_dir, styles_dir, tmp_path / "out", RATE, seed=0)
+
+    assert "left out 7 styles" in report.warnings[0]
+    assert report.warnings[0].endswith("unused4.json and 2 more")
+
+
+def test_folders_without_any_pair_are_refused_with_how_to_name_files(folders, tmp_path):
+    audio_dir, styles_dir = folders
+    add_clip(audio_dir, "F10.wav")
+    write_voice_style(styles_dir / "F1.json", make_style(1), {})
+
+    with pytest.raises(DataError, match=r"audio: none of its 1 recordings .* 1 styles.*NAME_01"):
+        import_voices(audio_dir, styles_dir, tmp_path / "out", RATE, seed=0)
+
+
+def test_an_absent_folder_is_refused_by_name(folders, tmp_path):
+    with pytest.raises(DataError, match=r"nowhere: no such folder; give the folder"):
+        import_voices(tmp_path / "nowhere", folders[1], tmp_path / "out", RATE, seed=0)
+
+
+# --- splitting by voice --------------------------------------------------------------------------
+
+
+def test_voices_with_several_clips_go_whole_to_one_split(several_clips, tmp_path):
+    audio_dir, styles_dir = several_clips
+    report = import_voices(audio_dir, styles_dir, tmp_path / "out", RATE, seed=0)
+
+    voices = voices_of(samples_of(tmp_path / "out"))
+    assert report.counts == {"train": 16, "val": 2, "test": 2}
+    assert [len(voices[split]) for split in SPLITS] == [8, 1, 1]
+    assert len(set().union(*voices.values())) == 10
+    assert report.warnings == []
+
+
+@pytest.mark.parametrize(
+    ("n_voices", "expected"), [(3, [1, 1, 1]), (4, [2, 1, 1]), (10, [8, 1, 1]), (50, [40, 5, 5])]
+)
+def test_about_a_tenth_of_the_voices_is_held_out_twice_and_at_least_one(n_voices, expected):
+    split_of = split_names([f"v{n}" for n in range(n_voices)], seed=1)
+
+    assert [list(split_of.values()).count(split) for split in SPLITS] == expected
+
+
+def test_the_seed_chooses_the_voices_held_out():
+    names = [f"v{n}" for n in range(50)]
+
+    assert split_names(names, seed=1) == split_names(names, seed=1)
+    assert split_names(names, seed=1) != split_names(names, seed=2)
+
+
+# --- splitting by seconds ------------------------------------------------------------------------
+
+
+def test_voices_with_one_clip_are_cut_by_time_with_a_warning(one_clip_each, tmp_path):
+    audio_dir, styles_dir = one_clip_each
+    report = import_voices(audio_dir, styles_dir, tmp_path / "out", RATE, seed=0)
+
+    samples = samples_of(tmp_path / "out")
+    seconds = [samples[split][0].audio.size / RATE for split in SPLITS]
+    assert report.counts == {"train": 2, "val": 2, "test": 2}
+    assert seconds == pytest.approx([5.6, 1.2, 1.2], abs=0.05)
+    assert len(report.warnings) == 1
+    assert "2 voices are too few" in report.warnings[0]
+    assert "not how well new voices are cloned" in report.warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"), [(20, [14, 3, 3]), (5, [3, 1, 1]), (3, [1, 1, 1]), (2.9, [2.9])]
+)
+def test_each_part_of_a_cut_clip_lasts_a_second(seconds, expected):
+    audio = np.random.default_rng(0).normal(size=round(seconds * RATE)).astype(np.float32)
+
+    parts = list(cut_by_time(audio, RATE).values())
+
+    assert [part.size / RATE for part in parts] == pytest.approx(expected)
+    np.testing.assert_array_equal(np.concatenate(parts), audio)
+
+
+def test_a_clip_whose_val_part_would_be_silent_is_not_cut():
+    audio = np.ones(10 * RATE, dtype=np.float32)
+    audio[6 * RATE : 9 * RATE] = 0
+
+    assert list(cut_by_time(audio, RATE)) == ["train"]
+
+
+def test_a_clip_too_short_to_cut_is_for_training_only_with_a_warning(one_clip_each, tmp_path):
+    audio_dir, styles_dir = one_clip_each
+    add_clip(audio_dir, "anna_02.wav", seconds=2.0)
+
+    report = import_voices(audio_dir, styles_dir, tmp_path / "out", RATE, seed=0)
+
+    assert report.counts == {"train": 3, "val": 2, "test": 2}
+    assert report.warnings[-1].startswith("1 clips could not be cut and are in train only: anna_02")
+
+
+def test_clips_that_are_all_too_short_to_cut_are_refused(folders, tmp_path):
+    audio_dir, styles_dir = folders
+    add_clip(audio_dir, "anna.wav", seconds=2.0)
+    write_voice_style(styles_dir / "anna.json", make_style(1), {})
+
+    with pytest.raises(DataError, match=r"audio: no clip is long enough.*clips of 3 s or more"):
+        import_voices(audio_dir, styles_dir, tmp_path / "out", RATE, seed=0)
+    assert not (tmp_path / "out").exists()
+
+
+# --- writing -------------------------------------------------------------------------------------
+
+
+def test_a_sample_carries_its_voice_its_style_and_its_rate(one_clip_each, tmp_path):
+    audio_dir, styles_dir = one_clip_each
+    import_voices(audio_dir, styles_dir, tmp_path / "out", 16000, seed=0)
+
+    sample = read_sample(tmp_path / "out" / "val" / "ben_0000.npz")
+    assert (sample.voice, sample.sample_rate, sample.text, sample.lang) == ("ben", 16000, "", "na")
+    style = read_voice_style(styles_dir / "ben.json")
+    np.testing.assert_array_equal(sample.style_ttl, style.ttl)
+    np.testing.assert_array_equal(sample.style_dp, style.dp)
+
+
+def test_equal_input_gives_equal_bytes(several_clips, tmp_path):
+    audio_dir, styles_dir = several_clips
+    for name in ("a", "b"):
+        import_voices(audio_dir, styles_dir, tmp_path / name, RATE, seed=3)
+
+    files = sorted(path.relative_to(tmp_path / "a") for path in (tmp_path / "a").rglob("*.npz"))
+    assert len(files) == 20
+    for file in files:
+        assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
+
+
+def test_an_existing_folder_with_files_is_refused_and_kept(one_clip_each, tmp_path):
+    audio_dir, styles_dir = one_clip_each
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "mine.txt").write_text("keep")
+
+    with pytest.raises(DataError, match=r"out: exists and is not an empty folder; remove it or"):
+        import_voices(audio_dir, styles_dir, out, RATE, seed=0)
+    assert [path.name for path in out.iterdir()] == ["mine.txt"]
+
+
+def test_an_empty_folder_is_filled(one_clip_each, tmp_path):
+    audio_dir, styles_dir = one_clip_each
+    (tmp_path / "out").mkdir()
+
+    import_voices(audio_dir, styles_dir, tmp_path / "out", RATE, seed=0)
+
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(SPLITS)
+
+
+def test_a_folder_that_cannot_be_made_is_refused_by_name(one_clip_each, tmp_path):
+    audio_dir, styles_dir = one_clip_each
+    (tmp_path / "file").write_text("")
+
+    with pytest.raises(StorageError, match=r"out: cannot be written .*name another folder"):
+        import_voices(audio_dir, styles_dir, tmp_path / "file" / "out", RATE, seed=0)
+
+
+def test_unusable_recordings_are_all_named_and_nothing_is_written(several_clips, tmp_path):
+    audio_dir, styles_dir = several_clips
+    add_clip(audio_dir, "voice1_short.wav", seconds=0.5)
+    (audio_dir / "voice2_junk.wav").write_bytes(b"junk")
+    before = sorted(tmp_path.iterdir())
+
+    message = r"voice1_short\.wav: 0\.50 s.*; 1 more cannot be used: voice2_junk\.wav"
+    with pytest.raises(DataError, match=message):
+        import_voices(audio_dir, styles_dir, tmp_path / "out", RATE, seed=0)
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_styles_of_two_versions_are_refused_by_name(one_clip_each, tmp_path):
+    audio_dir, styles_dir = one_clip_each
+    write_voice_style(styles_dir / "ben.json", make_style(1, version=1), {})
+
+    with pytest.raises(DataError, match=r"ben\.json and .*anna\.json .*one version only"):
+        import_voices(audio_dir, styles_dir, tmp_path / "out", RATE, seed=0)
+
+
+def test_a_damaged_style_is_refused_by_name(one_clip_each, tmp_path):
+    audio_dir, styles_dir = one_clip_each
+    (styles_dir / "ben.json").write_text("{}")
+
+    with pytest.raises(DataError, match=r"ben\.json: has no style_ttl"):
+        import_voices(audio_dir, styles_dir, tmp_path / "out", RATE, seed=0)
+
+
+# --- real voices ---------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason=f"no recordings of real voices in {REAL}")
+def test_ten_real_voices_with_one_clip_each_are_cut_by_time(tmp_path):
+    report = import_voices(REAL / "voices", REAL / "styles", tmp_path / "out", 24000, seed=0)
+
+    samples = samples_of(tmp_path / "out")
+    assert report.counts == {"train": 10, "val": 10, "test": 10}
+    assert voices_of(samples)["val"] == set(report.voices)
+    assert min(sample.audio.size for sample in samples["val"]) >= 24000
+    assert ["0 of 10 voices have several clips" in line for line in report.warnings] == [True]

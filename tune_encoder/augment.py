@@ -1,0 +1,91 @@
+"""Augmentation of log-mel features: what a user's microphone, room and codec would do.
+
+All of it works on whole batches of features, where it is exact enough: noise adds its power to
+each band, a gain shifts the logarithm, a low-pass lowers the bands above its cut-off. Nothing here
+changes pitch or tempo, since both are what the style says.
+
+Shapes: B batch, M mel bands, T frames.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+from tune_encoder.config import TrainConfig
+from tune_encoder.frontend import mel_centers
+
+DB = math.log(10) / 10  # one decibel in the natural log of power
+STOP_BAND_DB = 60.0  # how far a low-pass takes down what it removes
+
+
+def augment(features: Tensor, config: TrainConfig, band_means: Tensor) -> Tensor:
+    """Return features (B, M, T) as a worse recording would have given them.
+
+    Each augmentation is drawn per clip with `augment_prob`, from torch's global generator.
+
+    Args:
+        features: (B, M, T) natural log of mel power.
+        config: The ranges.
+        band_means: (M, 1) what masks write: the mean, since any fixed level would be a signal.
+    """
+    if config.augment_prob == 0:
+        return features
+    features = _gain(features, config)
+    features = _band_limit(features, config)
+    features = _noise(features, config)
+    return _masks(features, config, band_means)
+
+
+def _drawn(features: Tensor, config: TrainConfig) -> Tensor:
+    """Which clips of the batch are changed, (B, 1, 1)."""
+    return torch.rand(len(features), 1, 1, device=features.device) < config.augment_prob
+
+
+def _uniform(features: Tensor, low: float, high: float) -> Tensor:
+    return low + (high - low) * torch.rand(len(features), 1, 1, device=features.device)
+
+
+def _gain(features: Tensor, config: TrainConfig) -> Tensor:
+    gain_db = _uniform(features, -config.augment_gain_db, config.augment_gain_db)
+    return features + _drawn(features, config) * gain_db * DB
+
+
+def _band_limit(features: Tensor, config: TrainConfig) -> Tensor:
+    """Take down every band above a random cut-off."""
+    nyquist = config.sample_rate / 2
+    if not 0 < config.augment_bandlimit_hz < nyquist:
+        return features
+    cutoff = _uniform(features, config.augment_bandlimit_hz, nyquist)
+    centers = mel_centers(config.sample_rate, config.n_mels).to(features.device)
+    above = _drawn(features, config) & (centers[:, None] > cutoff)
+    return features - above * STOP_BAND_DB * DB
+
+
+def _noise(features: Tensor, config: TrainConfig) -> Tensor:
+    """Add noise of one spectrum per clip at a random SNR: powers add."""
+    snr_db = _uniform(features, config.augment_noise_snr_min, config.augment_noise_snr_max)
+    color = torch.randn(*features.shape[:2], 1, device=features.device)  # (B, M, 1)
+    level = torch.logsumexp(features, dim=(1, 2), keepdim=True) - math.log(
+        features.shape[1] * features.shape[2]
+    )
+    shape = color - torch.logsumexp(color, dim=1, keepdim=True) + math.log(features.shape[1])
+    noisy = torch.logaddexp(features, level - snr_db * DB + shape)
+    return torch.where(_drawn(features, config), noisy, features)
+
+
+def _masks(features: Tensor, config: TrainConfig, band_means: Tensor) -> Tensor:
+    """One time mask and one frequency mask. Source: Park et al., SpecAugment, 2019, section 2."""
+    B, M, T = features.shape
+    time = _mask(B, T, min(config.spec_augment_time_mask, T // 2), features.device)
+    frequency = _mask(B, M, min(config.spec_augment_freq_mask, M // 2), features.device)
+    masked = (time[:, None, :] | frequency[:, :, None]) & _drawn(features, config)
+    return torch.where(masked, band_means, features)
+
+
+def _mask(B: int, length: int, widest: int, device: torch.device) -> Tensor:
+    """(B, length), true over a stretch of 0 to `widest` places."""
+    width = torch.rand(B, 1, device=device) * widest
+    start = torch.rand(B, 1, device=device) * (length - width)
+    place = torch.arange(length, device=device)
+    return (place >= start) & (place < start + width.floor())

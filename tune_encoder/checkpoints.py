@@ -1,0 +1,123 @@
+"""Checkpoints that are complete or absent, and verified before they are believed.
+
+A folder of checkpoints has one `manifest.json` with a SHA-256 per file. The manifest is written
+before a file is moved into place and names both its old and its new hash, so at no moment is a
+good file without one. torch reads a damaged file without complaint in most cases; the hash does
+not.
+"""
+
+import hashlib
+import io
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tune_encoder.errors import StorageError
+
+CHECKPOINT_FORMAT = 1
+MANIFEST = "manifest.json"
+
+State = dict[str, Any]
+
+
+def save_state(path: Path, state: State) -> str:
+    """Write `state` so that `path` is always absent, old, or complete.
+
+    Args:
+        path: The file; its folder is made if need be.
+        state: Tensors and plain values only, with the number of finished epochs as "epoch".
+
+    Returns:
+        The file's SHA-256.
+    """
+    buffer = io.BytesIO()
+    torch.save({"format": CHECKPOINT_FORMAT, **state}, buffer)
+    content = buffer.getvalue()
+    sha256 = hashlib.sha256(content).hexdigest()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    manifest = _read_manifest(path.parent)
+    known = manifest["files"].get(path.name, {"sha256": []})["sha256"]
+    manifest["files"][path.name] = {"epoch": state["epoch"], "sha256": [sha256, *known[:1]]}
+    partial = _write_durably(path, content)
+    _write_durably(path.parent / MANIFEST, json.dumps(manifest).encode()).replace(
+        path.parent / MANIFEST
+    )
+    partial.replace(path)
+    _sync_folder(path.parent)
+    return sha256
+
+
+def load_state(path: Path) -> State:
+    """Verify and read a checkpoint; nothing in it is executed.
+
+    Raises:
+        StorageError: if it is missing, unlisted, damaged, or of a newer format.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be read ({error.strerror})") from error
+    listed = _read_manifest(path.parent)["files"].get(path.name)
+    if listed is None:
+        raise StorageError(f"{path}: not in {MANIFEST} beside it; use a checkpoint that is")
+    if hashlib.sha256(content).hexdigest() not in listed["sha256"]:
+        raise StorageError(f"{path}: damaged, its SHA-256 is not the one in {MANIFEST}")
+    state: State = torch.load(io.BytesIO(content), "cpu", weights_only=True)  # noqa: TID251
+    if state["format"] > CHECKPOINT_FORMAT:
+        raise StorageError(
+            f"{path}: written in format {state['format']}, this program reads up to "
+            f"{CHECKPOINT_FORMAT}; update tune-encoder"
+        )
+    return state
+
+
+def newest_valid(paths: list[Path]) -> tuple[Path | None, State | None, list[str]]:
+    """Return the checkpoint of the most epochs that verifies, and what was wrong with later ones.
+
+    Args:
+        paths: Checkpoint files, in any order.
+    """
+    problems = []
+    for path in sorted(paths, key=_listed_epoch, reverse=True):
+        try:
+            return path, load_state(path), problems
+        except StorageError as error:
+            problems.append(str(error))
+    return None, None, problems
+
+
+def _listed_epoch(path: Path) -> int:
+    epoch: int = _read_manifest(path.parent)["files"].get(path.name, {"epoch": -1})["epoch"]
+    return epoch
+
+
+def _read_manifest(folder: Path) -> dict[str, Any]:
+    """Read the manifest; a missing or damaged one lists nothing, so nothing is believed."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        if isinstance(manifest, dict) and isinstance(manifest.get("files"), dict):
+            return manifest
+    except (OSError, ValueError):
+        pass
+    return {"format": CHECKPOINT_FORMAT, "files": {}}
+
+
+def _write_durably(path: Path, content: bytes) -> Path:
+    """Write beside `path` and wait for the disk; the caller moves it into place."""
+    partial = path.with_name(f".{path.name}.partial")
+    with partial.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    return partial
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,96 @@
+"""Batches of fixed-length crops, in an order that (seed, epoch) alone decides.
+
+Every batch is of one length, so no frame of padding exists anywhere: a clip shorter than the crop
+is repeated until it fills it.
+
+Shapes: B batch, M mel bands, T frames of a crop.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from tune_encoder.config import TrainConfig
+from tune_encoder.data.pack import Pack
+from tune_encoder.frontend import frames_of
+
+EVALUATION_BATCH = 64  # windows at once; without gradients memory is no concern
+
+
+class Batch(NamedTuple):
+    """Crops and the styles of their voices."""
+
+    features: Tensor
+    """(B, M, T) float32"""
+    ttl: Tensor
+    """(B, 50, 256)"""
+    dp: Tensor
+    """(B, 8, 16)"""
+
+    def to(self, device: torch.device) -> "Batch":
+        """Move to the device the encoder is on."""
+        return Batch(*(part.to(device, non_blocking=True) for part in self))
+
+
+def crop_frames(config: TrainConfig) -> int:
+    """Frames of a crop of `config.crop_seconds`."""
+    return frames_of(round(config.crop_seconds * config.sample_rate), config.hop_length)
+
+
+def training_batches(pack: Pack, config: TrainConfig, epoch: int) -> Iterator[Batch]:
+    """One crop of every clip, shuffled, in batches whose sizes differ by at most one."""
+    rng = np.random.default_rng([config.seed, epoch])
+    order, position = rng.permutation(len(pack)), rng.random(len(pack))
+    for chosen in np.array_split(order, n_batches(pack, config)):
+        crops = [
+            crop(pack.clip(i), position[i], crop_frames(config)) for i in chosen
+        ]
+        yield Batch(
+            to_features(crops),
+            torch.from_numpy(pack.styles.ttl[chosen]),
+            torch.from_numpy(pack.styles.dp[chosen]),
+        )
+
+
+def n_batches(pack: Pack, config: TrainConfig) -> int:
+    """Optimizer steps of one epoch."""
+    return -(-len(pack) // config.batch_size)
+
+
+def crop(clip: NDArray[np.float16], position: float, n_frames: int) -> NDArray[np.float16]:
+    """Cut (T, M) out of a clip (F, M); position 0 is its start, 1 its end."""
+    if len(clip) < n_frames:
+        clip = np.tile(clip, (-(-n_frames // len(clip)), 1))
+    start = int(position * (len(clip) - n_frames + 1))
+    return clip[start : start + n_frames]
+
+
+def to_features(crops: list[NDArray[np.float16]]) -> Tensor:
+    """Stack crops (T, M) to (B, M, T) float32."""
+    return torch.from_numpy(np.stack(crops)).transpose(1, 2).to(torch.float32).contiguous()
+
+
+def windows(clip: NDArray[np.float16], n_frames: int) -> list[NDArray[np.float16]]:
+    """Cut a clip (F, M) into the fewest evenly spaced windows (T, M) that cover it."""
+    count = max(1, -(-len(clip) // n_frames))
+    starts = np.linspace(0, max(0, len(clip) - n_frames), count).round().astype(int)
+    return [crop(clip[start:], 0.0, n_frames) for start in starts]
+
+
+def evaluation_windows(pack: Pack, n_frames: int) -> Iterator[tuple[Tensor, list[int]]]:
+    """Windows of every clip in batches (B, M, T), each with the index of its clip."""
+    batch: list[NDArray[np.float16]] = []
+    owners: list[int] = []
+    for i in range(len(pack)):
+        for window in windows(pack.clip(i), n_frames):
+            batch.append(window)
+            owners.append(i)
+            if len(batch) == EVALUATION_BATCH:
+                yield to_features(batch), owners
+                batch, owners = [], []
+    if batch:
+        yield to_features(batch), owners

@@ -1,0 +1,150 @@
+"""Is a data set fit to train on? Every file is read once, every problem is told with its file."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tqdm import tqdm
+
+from tune_encoder.data.samples import SPLITS, Sample, find_samples, member_checksums, read_sample
+from tune_encoder.errors import DataError
+
+REQUIRED_SPLITS = ("train", "val")
+N_THREADS = 4  # reading npz waits for the disk and the zip checksum, both outside Python's lock
+PROBLEMS_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is wrong, and where; an error stops a run, a warning does not."""
+
+    path: Path
+    message: str
+    is_error: bool = True
+
+
+@dataclass
+class SplitSummary:
+    """One row of the table `data check` prints."""
+
+    name: str
+    clips: int = 0
+    voices: set[str] = field(default_factory=set)
+    seconds: float = 0.0
+    sample_rates: Counter[int | None] = field(default_factory=Counter)
+    styles: set[bytes] = field(default_factory=set)
+
+    def add(self, sample: Sample, assumed_rate: int) -> None:
+        """Count one readable sample."""
+        self.clips += 1
+        if sample.voice is not None:
+            self.voices.add(sample.voice)
+        self.seconds += len(sample.audio) / (sample.sample_rate or assumed_rate)
+        self.sample_rates[sample.sample_rate] += 1
+        self.styles.add(hashlib.sha256(sample.style_ttl.tobytes()).digest())
+
+
+@dataclass(frozen=True)
+class DataReport:
+    """What a check found."""
+
+    splits: list[SplitSummary]
+    problems: list[Problem]
+
+    @property
+    def errors(self) -> list[Problem]:
+        """The problems that stop a run."""
+        return [problem for problem in self.problems if problem.is_error]
+
+    def raise_errors(self, data_dir: Path) -> None:
+        """Raise one `DataError` for all errors, if there are any."""
+        if not self.errors:
+            return
+        shown = "; ".join(problem.message for problem in self.errors[:PROBLEMS_SHOWN])
+        more = len(self.errors) - PROBLEMS_SHOWN
+        rest = f"; and {more} more, see `tune-encoder data check {data_dir}`" if more > 0 else ""
+        raise DataError(shown + rest)
+
+
+def check_data(data_dir: Path, assumed_rate: int) -> DataReport:
+    """Read every sample of a data set in the guide's layout.
+
+    Args:
+        data_dir: Folder with train/ and val/, and perhaps test/.
+        assumed_rate: Hz, of files that carry no `sample_rate`.
+    """
+    paths = {name: find_samples(data_dir / name) for name in SPLITS}
+    problems = list(_layout_problems(data_dir, paths))
+    splits = []
+    if not problems:
+        total = sum(len(found) for found in paths.values())
+        with tqdm(total=total, desc="checking", unit="clip", ncols=80, disable=None) as bar:
+            for name, found in paths.items():
+                splits.append(_check_split(name, found, assumed_rate, problems, bar))
+    problems += _shared_between_splits(data_dir, splits)
+    return DataReport(splits, problems)
+
+
+def _layout_problems(data_dir: Path, paths: dict[str, list[Path]]) -> Iterator[Problem]:
+    if not data_dir.is_dir():
+        yield Problem(data_dir, f"{data_dir}: no such folder; it must hold train/ and val/")
+        return
+    for name in REQUIRED_SPLITS:
+        folder = data_dir / name
+        if not folder.is_dir():
+            yield Problem(folder, f"{folder}: no such folder; put npz samples into it")
+        elif not paths[name]:
+            yield Problem(folder, f"{folder}: holds no npz file; put samples into it")
+
+
+def _check_split(
+    name: str, paths: list[Path], assumed_rate: int, problems: list[Problem], bar: "tqdm[None]"
+) -> SplitSummary:
+    summary = SplitSummary(name)
+    with ThreadPoolExecutor(N_THREADS) as pool:
+        for path, sample in zip(paths, pool.map(_try_read, paths), strict=True):
+            bar.update()
+            if isinstance(sample, DataError):
+                problems.append(Problem(path, str(sample)))
+            else:
+                summary.add(sample, assumed_rate)
+    if unknown := summary.sample_rates[None]:
+        message = f"{unknown} clips of {name} have no sample_rate; {assumed_rate} Hz is assumed"
+        problems.append(Problem(Path(name), message, is_error=False))
+    return summary
+
+
+def _try_read(path: Path) -> Sample | DataError:
+    try:
+        return read_sample(path)
+    except DataError as error:
+        return error
+
+
+def _shared_between_splits(data_dir: Path, splits: list[SplitSummary]) -> Iterator[Problem]:
+    """A style met in training and again in validation makes its score flatter."""
+    for i, first in enumerate(splits):
+        for second in splits[i + 1 :]:
+            if shared := len(first.styles & second.styles):
+                message = (
+                    f"{shared} styles are in both {first.name} and {second.name}: scores tell how "
+                    "well known voices are recognised, not how well new ones are cloned"
+                )
+                yield Problem(data_dir, message, is_error=False)
+
+
+def fingerprint(data_dir: Path) -> str:
+    """Identify the contents of a data set, by the checksums in its files' directories."""
+    digest = hashlib.sha256()
+    for name in SPLITS:
+        for path in find_samples(data_dir / name):
+            digest.update(f"{name}/{path.name} {member_checksums(path)}\n".encode())
+    return digest.hexdigest()
+
+
+def warnings_of(problems: Iterable[Problem]) -> list[str]:
+    """Return the messages of the problems that do not stop a run."""
+    return [problem.message for problem in problems if not problem.is_error]

@@ -1,0 +1,341 @@
+"""Demo voices: a data set made by a small source-filter synthesiser, for trying and testing.
+
+A hidden vector of 10 standard normal numbers makes a voice. It sets how the voice sounds (`Voice`)
+and, through a fixed map, the style that an encoder has to find. What is said, the room and the
+microphone are drawn anew for each clip and tell nothing about the voice.
+
+Shapes: T samples, N frames, B frequency bins, K hidden numbers.
+"""
+
+import functools
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from tune_encoder.data.samples import SPLITS, Sample, write_sample
+from tune_encoder.errors import DataError
+from tune_encoder.voice_style import DP_SHAPE, TTL_SHAPE, VoiceStyle, unit_rows
+
+Array = NDArray[np.float32]
+Doubles = NDArray[np.float64]
+
+DEMO_SAMPLE_RATE = 24000  # Hz
+HIDDEN_SIZE = 10
+
+# --- the folder --------------------------------------------------------------------------------
+
+
+def make_demo(folder: Path, *, voices: int, val_voices: int, test_voices: int, seed: int) -> None:
+    """Write train/, val/ and test/ with one clip per voice; `folder` ends complete or absent.
+
+    A clip depends on the seed, its split and its number alone, so a larger set begins with the
+    clips of a smaller one.
+
+    Raises:
+        DataError: if `folder` is already in use.
+    """
+    folder = folder.resolve()
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise DataError(f"{folder}: already in use; remove it or give another folder")
+    partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
+    shutil.rmtree(partial, ignore_errors=True)  # in a container a killed run had the same PID
+    counts = dict(zip(SPLITS, (voices, val_voices, test_voices), strict=True))
+    try:
+        _write_splits(partial, counts, seed)
+        if folder.exists():
+            folder.rmdir()  # empty; Windows does not rename onto a folder
+        partial.rename(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)  # gone already, unless something failed
+
+
+def _write_splits(folder: Path, counts: dict[str, int], seed: int) -> None:
+    with tqdm(total=sum(counts.values()), unit="clip", ncols=80, disable=None) as progress:
+        for split, count in counts.items():
+            (folder / split).mkdir(parents=True)
+            for index, sample in enumerate(_samples(split, count, seed)):
+                write_sample(folder / split / f"sample_{index:04d}.npz", sample)
+                progress.update()
+
+
+def _samples(split: str, count: int, seed: int) -> Iterator[Sample]:
+    for index in range(count):
+        key = (SPLITS.index(split), index)
+        rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))
+        hidden = rng.standard_normal(HIDDEN_SIZE)
+        style = style_of(hidden)
+        yield Sample(
+            audio=synthesize(voice_of(hidden), rng),
+            style_ttl=style.ttl,
+            style_dp=style.dp,
+            text="demo",
+            lang="en",
+            sample_rate=DEMO_SAMPLE_RATE,
+            voice=f"voice_{split}_{index:04d}",
+        )
+
+
+# --- the voice and its style -------------------------------------------------------------------
+
+
+_HIDDEN_LIMIT = 2.5  # standard deviations
+
+
+@dataclass(frozen=True, kw_only=True)
+class Voice:
+    """What makes one speaker sound unlike another."""
+
+    pitch_hz: float  # base of the pitch contour
+    tract_scale: float  # factor on all formants; a short vocal tract has a large one
+    syllables_per_s: float
+    tilt_db: float  # fall of the glottal spectrum per octave
+    breath_db: float  # breath noise against the glottal pulses
+    accent_semitones: float  # how far from its base the pitch moves
+    upper_formant_scale: float  # factor on the third and fourth formant alone
+    bandwidth_scale: float  # factor on the formant bandwidths
+    vowel_space: float  # factor on the log distance of vowels from the neutral one
+    jitter: float  # standard deviation of a pulse's instant, in periods
+
+
+def voice_of(hidden: Doubles) -> Voice:
+    """Return the voice of a hidden vector (10,), one number for each quality.
+
+    Centres and scales are about those of adult speakers; the soft limit keeps rare vectors human.
+    """
+    soft = _HIDDEN_LIMIT * np.tanh(hidden / _HIDDEN_LIMIT)
+    return Voice(
+        pitch_hz=150 * 2 ** (0.42 * soft[0]),
+        tract_scale=np.exp(0.09 * soft[1]),
+        syllables_per_s=4.5 * np.exp(0.3 * soft[2]),
+        tilt_db=7.0 + 1.6 * soft[3],
+        breath_db=-24.0 + 6.0 * soft[4],
+        accent_semitones=2.5 * np.exp(0.5 * soft[5]),
+        upper_formant_scale=np.exp(0.07 * soft[6]),
+        bandwidth_scale=np.exp(0.4 * soft[7]),
+        vowel_space=np.exp(0.25 * soft[8]),
+        jitter=0.02 * np.exp(0.8 * soft[9]),
+    )
+
+
+_STYLE_SEED = 3  # of the map from hidden vector to style, which all demo sets share
+_MIXING = 0.15  # how much each style component hears of the other hidden numbers
+_CURVATURE = 0.1  # share of a component's variance that is a product of two others
+_TANH_STD = 0.628  # standard deviation of tanh of a standard normal number
+# Shares of the variance that a component carries: a few large ones, as between real presets, and
+# on what is easily heard (the order is that of the fields of `Voice`; rhythm leads style_dp).
+_TTL_SHARES = (0.30, 0.20, 0.08, 0.11, 0.08, 0.03, 0.06, 0.05, 0.06, 0.03)
+_DP_SHARES = (0.22, 0.04, 0.62, 0.02, 0.03, 0.03, 0.01, 0.01, 0.01, 0.01)
+_TTL_STD, _DP_STD = 0.0168, 0.0238  # of an element between voices, before rows return to norm 1
+_LIVELY_TTL_ROWS, _QUIET_GAIN = 30, 0.3  # the other rows of a preset hardly change
+_DP_ROW_CHANGE = 0.1  # the 8 rows of a preset's style_dp are nearly one
+
+
+class _StyleMap(NamedTuple):
+    """The mean style, and what each of the K components adds to it."""
+
+    forms: Doubles  # (K, K) orthogonal, near identity: the components' axes in hidden space
+    ttl_mean: Doubles  # (50, 256)
+    ttl_basis: Doubles  # (K, 50, 256)
+    dp_mean: Doubles  # (8, 16)
+    dp_basis: Doubles  # (K, 8, 16)
+
+
+@functools.cache
+def _style_map() -> _StyleMap:
+    rng = np.random.default_rng(_STYLE_SEED)
+    K = HIDDEN_SIZE
+    forms, _ = np.linalg.qr(np.eye(K) + _MIXING * rng.standard_normal((K, K)))
+    row_gain = np.where(rng.permutation(TTL_SHAPE[0]) < _LIVELY_TTL_ROWS, 1.0, _QUIET_GAIN)
+    ttl_basis = rng.standard_normal((K, *TTL_SHAPE)) * row_gain[:, None]
+    dp_basis = _nearly_equal_rows(rng.standard_normal((K, 1, DP_SHAPE[1])), rng)
+    return _StyleMap(
+        forms=forms,
+        ttl_mean=unit_rows(rng.standard_normal(TTL_SHAPE)).astype(np.float64),
+        ttl_basis=_with_shares(ttl_basis, _TTL_SHARES, _TTL_STD),
+        dp_mean=_nearly_equal_rows(unit_rows(rng.standard_normal((1, DP_SHAPE[1]))), rng),
+        dp_basis=_with_shares(dp_basis, _DP_SHARES, _DP_STD),
+    )
+
+
+def _nearly_equal_rows(row: NDArray[np.floating], rng: np.random.Generator) -> Doubles:
+    """Repeat (..., 1, 16) to (..., 8, 16), with a little change from row to row."""
+    rows = np.repeat(row.astype(np.float64), DP_SHAPE[0], axis=-2)
+    rows += _DP_ROW_CHANGE * np.abs(row).mean() * rng.standard_normal(rows.shape)
+    return rows
+
+
+def _with_shares(basis: Doubles, shares: tuple[float, ...], std: float) -> Doubles:
+    """Orthogonalise (K, rows, width); component k gives an element variance shares[k] std^2."""
+    flat, _ = np.linalg.qr(basis.reshape(len(basis), -1).T)
+    scale = std * np.sqrt(np.array(shares) * len(flat))
+    return np.asarray((flat * scale).T.reshape(basis.shape))
+
+
+def style_of(hidden: Doubles) -> VoiceStyle:
+    """Return the style of a hidden vector (10,): smooth, nonlinear, the same in every demo set."""
+    style_map = _style_map()
+    mixed = hidden @ style_map.forms
+    bent = np.tanh(mixed) / _TANH_STD
+    product = np.roll(mixed, 1) * np.roll(mixed, 2)
+    components = np.sqrt(1 - _CURVATURE) * bent + np.sqrt(_CURVATURE) * product
+    ttl = style_map.ttl_mean + np.tensordot(components, style_map.ttl_basis, axes=1)
+    dp = style_map.dp_mean + np.tensordot(components, style_map.dp_basis, axes=1)
+    return VoiceStyle(unit_rows(ttl.astype(np.float32)), unit_rows(dp.astype(np.float32)))
+
+
+# --- the sound ---------------------------------------------------------------------------------
+
+# Formants in Hz of ten vowels spoken by men, one vowel a column. F1 to F3: Peterson and Barney,
+# "Control methods used in a study of the vowels", JASA 24 (1952), table II. F4 is the tube's.
+_VOWELS = np.array(
+    [
+        (270, 390, 530, 660, 730, 570, 440, 300, 640, 490),
+        (2290, 1990, 1840, 1720, 1090, 840, 1020, 870, 1190, 1350),
+        (3010, 2550, 2480, 2410, 2440, 2410, 2240, 2240, 2390, 1690),
+        (3500, 3500, 3500, 3500, 3500, 3500, 3500, 3500, 3500, 3500),
+    ]
+).T
+_NEUTRAL_VOWEL = np.array((500, 1500, 2500, 3500))  # a uniform tube of 17.5 cm
+_BANDWIDTHS_HZ = np.array((70, 100, 150, 220))  # losses grow with frequency, ...
+_FORMANT_GAINS = np.array((1.0, 0.8, 0.6, 0.5))  # ... so higher resonances are weaker
+
+_HOP = 256  # samples; 10.7 ms, a step the ear takes for smooth
+_N_FFT = 4 * _HOP  # half for the window, a quarter on either side for formants to ring
+# Hann at half overlap adds up to 1.
+_WINDOW = np.pad(np.hanning(2 * _HOP + 1)[:-1], _HOP).astype(np.float32)
+_BINS_HZ = np.fft.rfftfreq(_N_FFT, 1 / DEMO_SAMPLE_RATE).astype(np.float32)
+_TILT_KNEE_HZ = 150.0  # the glottal spectrum is flat below
+_DB_PER_OCTAVE = 20 * np.log10(2)  # of an amplitude proportional to frequency
+
+MIN_DURATION_S, MAX_DURATION_S = 2.0, 5.0
+_PAUSE_SHARE = 0.15  # of syllables
+_PAUSE_LEVEL = 0.003  # not zero: breath goes on
+_SYLLABLE_SPREAD = 0.2  # standard deviation of log duration
+_SHIMMER = 0.08  # relative standard deviation of a pulse's height
+_LEVEL_DB, _LEVEL_SPREAD_DB = -26.0, 1.5  # RMS against full scale
+_MAX_PEAK = 0.98
+_CHANNEL_TILT_DB = 1.0  # per octave, standard deviation between microphones
+_FLOOR_DB = (-50.0, -30.0)  # noise of the room against the voice
+
+
+def synthesize(voice: Voice, rng: np.random.Generator) -> Array:
+    """Say a random phrase of 2 to 5 seconds.
+
+    Returns:
+        Audio of shape (T,) at 24 kHz, about -26 dBFS RMS, peak below 1.
+    """
+    T = int(rng.uniform(MIN_DURATION_S, MAX_DURATION_S) * DEMO_SAMPLE_RATE)
+    phrase = _random_phrase(voice, T // _HOP + 1, rng)
+    spectra = _frame_spectra(_pulse_train(voice, phrase.pitch_hz, T, rng))
+    spectra *= _slope(-voice.tilt_db)
+    spectra += _frame_spectra(_gain(voice.breath_db) * rng.standard_normal(T, dtype=np.float32))
+    spectra *= _formant_envelope(voice, phrase.formants_hz)
+    spectra *= phrase.loudness[:, None] * _slope(rng.normal(0, _CHANNEL_TILT_DB))
+    return _recorded(_overlap_add(spectra)[:T], rng)
+
+
+class _Phrase(NamedTuple):
+    """What is said, frame by frame."""
+
+    pitch_hz: Doubles  # (N,)
+    formants_hz: Doubles  # (N, 4)
+    loudness: Array  # (N,), 1 in the middle of a syllable
+
+
+def _random_phrase(voice: Voice, N: int, rng: np.random.Generator) -> _Phrase:
+    frames_per_syllable = DEMO_SAMPLE_RATE / _HOP / voice.syllables_per_s
+    n_syllables = 2 + int(2 * N / frames_per_syllable)  # twice what is needed, for short ones
+    lengths = frames_per_syllable * rng.lognormal(0, _SYLLABLE_SPREAD, n_syllables)
+    ends = np.cumsum(lengths)
+    middles = ends - lengths / 2
+    frames = np.arange(N)
+    spoken = rng.random(n_syllables) > _PAUSE_SHARE
+    spoken[0] = True  # a clip of pauses alone would have no voice
+    syllable = np.searchsorted(ends, frames, side="right")
+    swell = np.sin(np.pi * (ends[syllable] - frames) / lengths[syllable])
+    accents = np.interp(frames, middles, rng.uniform(-1, 1, n_syllables))
+    declination = np.linspace(0.5, -0.5, N)  # speech ends lower than it starts
+    vowels = np.log(_VOWELS[rng.integers(len(_VOWELS), size=n_syllables)] / _NEUTRAL_VOWEL)
+    formants = [np.interp(frames, middles, vowel) for vowel in vowels.T * voice.vowel_space]
+    return _Phrase(
+        pitch_hz=voice.pitch_hz * 2 ** (voice.accent_semitones * (accents + declination) / 12),
+        formants_hz=_NEUTRAL_VOWEL * np.exp(np.stack(formants, axis=1)),
+        loudness=(_PAUSE_LEVEL + swell * spoken[syllable]).astype(np.float32),
+    )
+
+
+def _pulse_train(voice: Voice, pitch_hz: Doubles, T: int, rng: np.random.Generator) -> Array:
+    """Pulses of unit power at the pitch (N,), each between two samples; shape (T,)."""
+    samples = np.arange(T)
+    pitch = np.interp(samples, np.arange(len(pitch_hz)) * _HOP, pitch_hz)
+    cycles = np.cumsum(pitch) / DEMO_SAMPLE_RATE
+    n_pulses = int(cycles[-1])
+    periods = DEMO_SAMPLE_RATE / np.interp(np.arange(n_pulses), cycles, pitch)
+    instants = np.interp(np.arange(n_pulses), cycles, samples)
+    instants += voice.jitter * periods * rng.standard_normal(n_pulses)
+    instants = np.clip(instants, 0, T - 2)
+    heights = np.sqrt(periods) * (1 + _SHIMMER * rng.standard_normal(n_pulses))
+    before = instants.astype(np.int64)
+    late = instants - before
+    train = np.bincount(before, heights * (1 - late), T)
+    train += np.bincount(before + 1, heights * late, T)
+    return train.astype(np.float32)
+
+
+def _formant_envelope(voice: Voice, formants_hz: Doubles) -> Array:
+    """Magnitude (N, B) of the vocal tract: four resonances (N, 4) in parallel."""
+    scale = np.array((1.0, 1.0, voice.upper_formant_scale, voice.upper_formant_scale))
+    centres = (formants_hz * scale * voice.tract_scale).astype(np.float32)
+    halves = (_BANDWIDTHS_HZ * voice.bandwidth_scale / 2).astype(np.float32)
+    envelope = np.zeros((len(centres), len(_BINS_HZ)), np.float32)
+    for centre, half, gain in zip(centres.T, halves, _FORMANT_GAINS, strict=True):
+        detuning = (_BINS_HZ - centre[:, None]) / half
+        envelope += np.float32(gain) / np.sqrt(1 + detuning * detuning)
+    return envelope
+
+
+def _slope(db_per_octave: float) -> Array:
+    """Magnitude (B,) that is 1 at low frequencies and changes by so many dB per octave above."""
+    power = db_per_octave / _DB_PER_OCTAVE / 2
+    return np.asarray((1 + (_BINS_HZ / _TILT_KNEE_HZ) ** 2) ** power, dtype=np.float32)
+
+
+def _gain(level_db: float) -> np.float32:
+    return np.float32(10 ** (level_db / 20))
+
+
+def _frame_spectra(wave: Array) -> NDArray[np.complex64]:
+    """Spectra (N, B) of Hann windows around each multiple of the hop."""
+    margin = np.zeros(_N_FFT // 2, np.float32)
+    padded = np.concatenate([margin, wave, margin])
+    frames = np.lib.stride_tricks.sliding_window_view(padded, _N_FFT)[::_HOP]
+    return np.asarray(np.fft.rfft(frames * _WINDOW), dtype=np.complex64)
+
+
+def _overlap_add(spectra: NDArray[np.complex64]) -> Array:
+    """Invert `_frame_spectra`; shape (N * hop,)."""
+    frames = np.fft.irfft(spectra).reshape(len(spectra), -1, _HOP)
+    N, parts, _ = frames.shape
+    hops = np.zeros((N + parts, _HOP), np.float32)
+    for part in range(parts):
+        hops[part : part + N] += frames[:, part]
+    return hops[parts // 2 :].reshape(-1)
+
+
+def _recorded(voice_wave: Array, rng: np.random.Generator) -> Array:
+    """Add the room's noise and set the level."""
+    noise = rng.standard_normal(len(voice_wave), dtype=np.float32)
+    wave = voice_wave + noise * _rms(voice_wave) * _gain(rng.uniform(*_FLOOR_DB))
+    level = _gain(rng.normal(_LEVEL_DB, _LEVEL_SPREAD_DB)) / _rms(wave)
+    return np.asarray(wave * min(level, _MAX_PEAK / np.abs(wave).max()), dtype=np.float32)
+
+
+def _rms(wave: Array) -> np.float32:
+    return np.float32(np.sqrt(np.mean(np.square(wave))))

@@ -1,0 +1,296 @@
+"""Import: recordings and the styles of their voices become a data set of train, val and test.
+
+A recording belongs to the style whose name its own name starts with, up to a separator:
+`anna.json` takes `anna.wav`, `anna_01.wav` and `anna-2.flac`, but not `annabel.wav`.
+"""
+
+import os
+import shutil
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from tune_encoder.audio import (
+    AUDIO_SUFFIXES,
+    CONVERT_SUFFIXES,
+    ffmpeg_line,
+    is_silent,
+    load_voice,
+)
+from tune_encoder.data.samples import SPLITS, Sample, write_sample
+from tune_encoder.errors import DataError, StorageError
+from tune_encoder.voice_style import VoiceStyle, check_one_version, read_voice_style
+
+MIN_VOICES = 3  # one for each split
+HELD_OUT_SHARE = 0.1  # of the voices, for val and again for test
+VAL_START, TEST_START = 0.7, 0.85  # where a clip that all splits share is cut
+MIN_PART_S = 1.0  # a shorter part tells little about a voice
+MAX_NAMES = 5  # in one warning; more would push the other warnings off the screen
+
+Array = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class ImportReport:
+    """What an import wrote, and what a person should know about it."""
+
+    counts: dict[str, int]
+    """Samples of each split."""
+    voices: list[str]
+    """Names of the voices, sorted."""
+    warnings: list[str]
+
+
+@dataclass(frozen=True)
+class _Clip:
+    path: Path
+    voice: str
+    number: int
+    """Counts the clips of the voice from 0."""
+
+
+def import_voices(
+    audio_dir: Path, styles_dir: Path, out: Path, sample_rate: int, seed: int
+) -> ImportReport:
+    """Write a data set of all recordings that have a style; `out` is absent or complete.
+
+    Whole voices go to val and test when most voices have several clips. Otherwise each clip is
+    cut by time and the splits share voices, which a warning says.
+
+    Args:
+        audio_dir: Holds NAME*.wav, .flac, .ogg or .mp3.
+        styles_dir: Holds NAME.json; may be the same folder.
+        out: New or empty folder.
+        sample_rate: Hz, of the samples written.
+        seed: Chooses the voices of val and test.
+
+    Raises:
+        DataError: naming the folder, recording or style, and what to do.
+        StorageError: if `out` cannot be written.
+    """
+    _check_out(out)
+    clips, warnings = _pair(audio_dir, styles_dir)
+    styles = _read_styles(styles_dir, clips)
+    split_of, reason = _split_voices(clips, seed)
+    with _whole_folder(out) as partial:
+        writer = _Writer(partial, styles, sample_rate)
+        whole = _write_clips(clips, split_of, writer)
+        counts = {split: len(list((partial / split).iterdir())) for split in SPLITS}
+        _check_splits(audio_dir, counts)
+    return ImportReport(counts, sorted(styles), [*warnings, *_split_warnings(reason, whole)])
+
+
+# --- pairing -------------------------------------------------------------------------------------
+
+
+def _pair(audio_dir: Path, styles_dir: Path) -> tuple[list[_Clip], list[str]]:
+    """Return the clips that have a style, and warnings about what was left out."""
+    files = _files(audio_dir)
+    recordings = [path for path in files if path.suffix.lower() in AUDIO_SUFFIXES]
+    names = {path.stem for path in _files(styles_dir) if path.suffix == ".json"}
+    voice_of = {path: voice_name(path.stem, names) for path in recordings}
+    if not any(voice_of.values()):
+        raise DataError(
+            f"{audio_dir}: none of its {len(recordings)} recordings belongs to one of the "
+            f"{len(names)} styles in {styles_dir}; name them NAME.wav or NAME_01.wav for NAME.json"
+        )
+    return _number(voice_of), _left_out(files, voice_of, names)
+
+
+def _files(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder; give the folder that holds the files")
+    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+
+
+def voice_name(stem: str, names: Iterable[str]) -> str | None:
+    """Return the longest of `names` that is the stem or its start before a separator."""
+    fitting = [
+        name
+        for name in names
+        if stem == name or (stem.startswith(name) and not stem[len(name)].isalnum())
+    ]
+    return max(fitting, key=len, default=None)
+
+
+def _number(voice_of: Mapping[Path, str | None]) -> list[_Clip]:
+    n_clips: Counter[str] = Counter()
+    clips = []
+    for path, voice in voice_of.items():
+        if voice is not None:
+            clips.append(_Clip(path, voice, n_clips[voice]))
+            n_clips[voice] += 1
+    return clips
+
+
+def _left_out(files: list[Path], voice_of: Mapping[Path, str | None], names: set[str]) -> list[str]:
+    lonely = [path.name for path, voice in voice_of.items() if voice is None]
+    unused = sorted(f"{name}.json" for name in names - set(voice_of.values()))
+    foreign = [path for path in files if path.suffix.lower() in CONVERT_SUFFIXES]
+    warnings = []
+    if lonely:
+        warnings.append(
+            f"left out {len(lonely)} recordings without a style: {_list(lonely)}; "
+            "name them NAME.wav or NAME_01.wav for NAME.json"
+        )
+    if unused:
+        warnings.append(f"left out {len(unused)} styles without a recording: {_list(unused)}")
+    if foreign:
+        warnings.append(
+            f"left out {len(foreign)} recordings that are not WAV, FLAC, OGG or MP3: "
+            f"{_list([path.name for path in foreign])}; convert them: {ffmpeg_line(foreign[0])}"
+        )
+    return warnings
+
+
+def _list(names: list[str]) -> str:
+    more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
+    return ", ".join(names[:MAX_NAMES]) + more
+
+
+def _read_styles(styles_dir: Path, clips: list[_Clip]) -> dict[str, VoiceStyle]:
+    voices = sorted({clip.voice for clip in clips})
+    styles = {styles_dir / f"{voice}.json": voice for voice in voices}
+    read = {path: read_voice_style(path) for path in styles}
+    check_one_version(read)
+    return {styles[path]: style for path, style in read.items()}
+
+
+# --- splitting -----------------------------------------------------------------------------------
+
+
+def _split_voices(clips: list[_Clip], seed: int) -> tuple[dict[str, str] | None, str]:
+    """Return the split of each voice, or None and the reason why voices must be shared."""
+    n_clips = Counter(clip.voice for clip in clips)
+    several = sum(count > 1 for count in n_clips.values())
+    if len(n_clips) < MIN_VOICES:
+        return None, f"{len(n_clips)} voices are too few to keep some for val and test"
+    if 2 * several <= len(n_clips):
+        return None, f"{several} of {len(n_clips)} voices have several clips"
+    return split_names(sorted(n_clips), seed), ""
+
+
+def split_names(voices: list[str], seed: int) -> dict[str, str]:
+    """Give about 10 % of the voices to val, as many to test, at least one each."""
+    shuffled = [voices[i] for i in np.random.default_rng(seed).permutation(len(voices))]
+    held_out = max(1, round(HELD_OUT_SHARE * len(voices)))
+    val, test = shuffled[:held_out], shuffled[held_out : 2 * held_out]
+    return {
+        voice: "val" if voice in val else "test" if voice in test else "train" for voice in voices
+    }
+
+
+def cut_by_time(audio: Array, sample_rate: int) -> dict[str, Array]:
+    """Cut a clip at 70 and 85 %, each part at least 1 s; train alone if that cannot be done."""
+    least = round(MIN_PART_S * sample_rate)
+    test_start = min(round(TEST_START * audio.size), audio.size - least)
+    val_start = min(round(VAL_START * audio.size), test_start - least)
+    if val_start < least:
+        return {"train": audio}
+    parts = np.split(audio, [val_start, test_start])
+    if any(is_silent(part) for part in parts):  # a long pause of digital silence
+        return {"train": audio}
+    return dict(zip(SPLITS, parts, strict=True))
+
+
+def _check_splits(audio_dir: Path, counts: Mapping[str, int]) -> None:
+    if not all(counts.values()):
+        raise DataError(
+            f"{audio_dir}: no clip is long enough to be cut into train, val and test; give clips "
+            f"of {3 * MIN_PART_S:g} s or more, or several clips of each of {MIN_VOICES} voices"
+        )
+
+
+def _split_warnings(reason: str, whole: list[str]) -> list[str]:
+    warnings = []
+    if reason:
+        warnings.append(
+            f"split by seconds ({reason}): train, val and test share voices, so scores tell how "
+            "well known voices are recognised, not how well new voices are cloned"
+        )
+    if whole:
+        warnings.append(
+            f"{len(whole)} clips could not be cut and are in train only: {_list(whole)}; "
+            f"a clip needs {3 * MIN_PART_S:g} s without a long pause"
+        )
+    return warnings
+
+
+# --- writing -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Writer:
+    folder: Path
+    styles: dict[str, VoiceStyle]
+    sample_rate: int
+
+    def write(self, clip: _Clip, split: str, audio: Array) -> None:
+        style = self.styles[clip.voice]
+        sample = Sample(
+            audio, style.ttl, style.dp, "", "na", sample_rate=self.sample_rate, voice=clip.voice
+        )
+        write_sample(self.folder / split / f"{clip.voice}_{clip.number:04d}.npz", sample)
+
+
+def _write_clips(clips: list[_Clip], split_of: dict[str, str] | None, writer: _Writer) -> list[str]:
+    """Write all clips; return the names of those that should have been cut but were not."""
+    problems: dict[str, str] = {}
+    whole = []
+    for clip in tqdm(clips, desc="import", disable=None, ncols=80):
+        try:
+            parts = _load_parts(clip, split_of, writer.sample_rate)
+        except DataError as error:
+            problems[clip.path.name] = str(error)
+            continue
+        if split_of is None and len(parts) == 1:
+            whole.append(clip.path.name)
+        for split, part in parts.items():
+            writer.write(clip, split, part)
+    _refuse(problems)
+    return whole
+
+
+def _load_parts(clip: _Clip, split_of: dict[str, str] | None, sample_rate: int) -> dict[str, Array]:
+    audio = load_voice(clip.path, sample_rate)
+    if split_of is None:
+        return cut_by_time(audio, sample_rate)
+    return {split_of[clip.voice]: audio}
+
+
+def _refuse(problems: dict[str, str]) -> None:
+    """Raise the first problem, and name all other files that have one."""
+    if problems:
+        first, *others = problems
+        more = f"; {len(others)} more cannot be used: {_list(others)}" if others else ""
+        raise DataError(problems[first] + more)
+
+
+def _check_out(out: Path) -> None:
+    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
+        raise DataError(f"{out}: exists and is not an empty folder; remove it or name another")
+
+
+@contextmanager
+def _whole_folder(out: Path) -> Iterator[Path]:
+    """Give a sibling folder with the splits in it, and rename it to `out` if all goes well."""
+    out = out.resolve()
+    partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
+    shutil.rmtree(partial, ignore_errors=True)  # in a container a killed run had the same PID
+    try:
+        for split in SPLITS:
+            (partial / split).mkdir(parents=True)
+        yield partial
+        if out.exists():
+            out.rmdir()  # Windows renames onto no folder, not even an empty one
+        partial.rename(out)
+    except OSError as error:
+        raise StorageError(f"{out}: cannot be written ({error}); name another folder") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)

@@ -1,0 +1,187 @@
+"""The experiment folder: where everything of one search lies, read without Ray or Optuna.
+
+    runs/NAME/
+      search.yaml     what was searched: space, seed, data, versions
+      study.db        the record: an Optuna study in SQLite
+      trials/0007/    metrics.jsonl and TensorBoard logs of a trial
+      checkpoints/    written by Ray Tune, one folder a launch: 1/0007/checkpoint_000003/
+      best/           made by `export`
+"""
+
+import json
+import re
+import sqlite3
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tune_encoder.config import read_yaml, write_yaml
+from tune_encoder.errors import ConfigError, StorageError
+
+EXPERIMENT_FORMAT = 1
+CHECKPOINT_NAME = "checkpoint.pt"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_EPOCH = "epoch_"
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class TrialRecord:
+    """One trial as the record has it."""
+
+    number: int
+    state: str
+    """RUNNING, COMPLETE, PRUNED (stopped by the scheduler), FAIL or WAITING."""
+    settings: dict[str, Any] = field(default_factory=dict)
+    rows: list[Row] = field(default_factory=list)
+    """Each finished epoch's metrics, in order."""
+    reason: str = ""
+    """Why it failed."""
+
+    @property
+    def best(self) -> Row | None:
+        """The epoch of the lowest validation loss."""
+        return min(self.rows, key=lambda row: row["val_loss"], default=None)
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """The paths of one experiment, and what its files say."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """The folder's name."""
+        return self.path.name
+
+    @property
+    def study_path(self) -> Path:
+        """The SQLite file of the study."""
+        return self.path / "study.db"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where Ray Tune puts checkpoints."""
+        return self.path / "checkpoints"
+
+    def trial_dir(self, number: int) -> Path:
+        """Where a trial's run leaves its metrics and logs."""
+        return self.path / "trials" / f"{number:04d}"
+
+    def checkpoint_files(self, number: int) -> list[Path]:
+        """Every checkpoint a trial has on disk, of all launches."""
+        return sorted(self.checkpoints.glob(f"*/{number:04d}/checkpoint_*/{CHECKPOINT_NAME}"))
+
+    def search(self) -> dict[str, Any]:
+        """Read search.yaml.
+
+        Raises:
+            StorageError: if it was written by a newer version.
+        """
+        content = read_yaml(self.path / "search.yaml")
+        if content.get("format", 0) > EXPERIMENT_FORMAT:
+            raise StorageError(
+                f"{self.path}: written in format {content['format']}, this program reads up to "
+                f"{EXPERIMENT_FORMAT}; update tune-encoder"
+            )
+        return content
+
+    def trials(self) -> list[TrialRecord]:
+        """Read every trial from the record, in order of their numbers.
+
+        Raises:
+            StorageError: if the record cannot be read.
+        """
+        try:
+            return _read_trials(self.study_path)
+        except sqlite3.Error as error:
+            raise StorageError(f"{self.study_path}: cannot be read ({error})") from error
+
+
+def _read_trials(path: Path) -> list[TrialRecord]:
+    """Read the two tables that hold what we wrote; Optuna need not be loaded for it."""
+    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as database:
+        states = database.execute("SELECT trial_id, number, state FROM trials ORDER BY number")
+        trials = {key: (number, state) for key, number, state in states}
+        attributes: dict[int, dict[str, Any]] = {key: {} for key in trials}
+        rows = database.execute("SELECT trial_id, key, value_json FROM trial_user_attributes")
+        for key, name, value in rows:
+            attributes[key][name] = json.loads(value)
+    return [
+        TrialRecord(
+            number,
+            state,
+            attributes[key].get("settings", {}),
+            [value for name, value in sorted(attributes[key].items()) if name.startswith(_EPOCH)],
+            attributes[key].get("reason", ""),
+        )
+        for key, (number, state) in trials.items()
+    ]
+
+
+def epoch_key(epoch: int) -> str:
+    """Name an epoch's row has in the record; names sort as numbers do."""
+    return f"{_EPOCH}{epoch:06d}"
+
+
+def best_trial(trials: list[TrialRecord]) -> TrialRecord | None:
+    """Return the trial of the lowest validation loss over all epochs; failed ones do not count."""
+    scored = [trial for trial in trials if trial.best is not None and trial.state != "FAIL"]
+    return min(scored, key=lambda trial: _best_loss(trial), default=None)
+
+
+def _best_loss(trial: TrialRecord) -> float:
+    assert trial.best is not None
+    loss: float = trial.best["val_loss"]
+    return loss
+
+
+def experiment_path(root: Path, name: str) -> Path:
+    """Return the folder of an experiment, which is always directly in its root.
+
+    Raises:
+        ConfigError: if the name could leave the root or confuse a shell.
+    """
+    if not _NAME.fullmatch(name):
+        raise ConfigError(
+            f"the experiment name {name!r} cannot be used; write up to 64 letters, digits, '.', "
+            "'_' and '-', beginning with a letter or digit"
+        )
+    return root / name
+
+
+def create_experiment(root: Path, name: str, content: dict[str, Any]) -> Experiment:
+    """Make the folder and its search.yaml.
+
+    Raises:
+        ConfigError: if the name is taken or cannot be used.
+    """
+    path = experiment_path(root, name)
+    try:
+        path.mkdir(parents=True)
+    except FileExistsError as error:
+        raise ConfigError(
+            f"{path} exists; continue it with `tune-encoder resume {name}` or choose another --name"
+        ) from error
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be made ({error.strerror})") from error
+    text = write_yaml({"format": EXPERIMENT_FORMAT, **content})
+    (path / "search.yaml").write_text(text, encoding="utf-8")
+    return Experiment(path)
+
+
+def open_experiment(root: Path, name: str) -> Experiment:
+    """Return an experiment that exists.
+
+    Raises:
+        ConfigError: if there is none of that name.
+    """
+    path = experiment_path(root, name)
+    if not (path / "search.yaml").is_file():
+        others = sorted(p.parent.name for p in root.glob("*/search.yaml"))
+        known = f"there are {', '.join(others)}" if others else f"{root} has none"
+        raise ConfigError(f"{path}: no such experiment; {known}")
+    return Experiment(path)

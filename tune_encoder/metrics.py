@@ -1,0 +1,150 @@
+"""Scores of predicted styles, and the baselines that give them meaning.
+
+Raw cosine says little: the mean voice alone has 0.93 on real styles. So every score here is
+relative to the mean of the training voices.
+
+Shapes: N clips, V voices, D style elements, M mel bands.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tune_encoder.statistics import Statistics
+
+# The objective of a search: fixed, so that trials with different loss weights can be compared.
+OBJECTIVE_TTL, OBJECTIVE_DP, OBJECTIVE_COSINE = 1.0, 1.0, 0.1
+RIDGE_STRENGTHS = tuple(10.0**power for power in range(-2, 6))
+
+Array = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Styles:
+    """Styles of N clips: `ttl` (N, 50, 256) and `dp` (N, 8, 16)."""
+
+    ttl: Array
+    dp: Array
+
+    def joined(self) -> Array:
+        """Both styles of each clip end to end, (N, 12928)."""
+        n = len(self.ttl)
+        return np.concatenate([self.ttl.reshape(n, -1), self.dp.reshape(n, -1)], axis=1)
+
+
+def mean_styles(statistics: Statistics, n: int) -> Styles:
+    """Return the mean voice, N times."""
+    return Styles(np.stack([statistics.ttl_mean] * n), np.stack([statistics.dp_mean] * n))
+
+
+def score(predicted: Styles, target: Styles, statistics: Statistics) -> dict[str, float]:
+    """Return every score of `predicted` against `target`, by name."""
+    mean = mean_styles(statistics, len(target.ttl))
+    skill_ttl = skill(predicted.ttl, target.ttl, mean.ttl)
+    skill_dp = skill(predicted.dp, target.dp, mean.dp)
+    ttl_mse = float(np.square(predicted.ttl - target.ttl).mean())
+    dp_mse = float(np.square(predicted.dp - target.dp).mean())
+    raw_cosine = _cosine(predicted.joined(), target.joined())
+    return {
+        "loss": (
+            OBJECTIVE_TTL * ttl_mse / statistics.ttl_variance
+            + OBJECTIVE_DP * dp_mse / statistics.dp_variance
+            + OBJECTIVE_COSINE * (1 - raw_cosine)
+        ),
+        "skill": (skill_ttl + skill_dp) / 2,
+        "skill_ttl": skill_ttl,
+        "skill_dp": skill_dp,
+        "centered_cosine": centered_cosine(predicted, target, mean),
+        "retrieval": retrieval(predicted, target, mean),
+        "cosine": raw_cosine,
+        "ttl_mse": ttl_mse,
+        "dp_mse": dp_mse,
+    }
+
+
+def skill(predicted: Array, target: Array, mean: Array) -> float:
+    """1 - SSE(prediction) / SSE(mean voice): 0 is predicting the mean, 1 is perfect."""
+    residual = float(np.square(predicted - target).sum())
+    spread = float(np.square(mean - target).sum())
+    return 1 - residual / max(spread, np.finfo(np.float32).tiny)
+
+
+def centered_cosine(predicted: Styles, target: Styles, mean: Styles) -> float:
+    """Mean over clips of the cosine between deviations from the mean voice; 0 is chance."""
+    return _cosine(predicted.joined() - mean.joined(), target.joined() - mean.joined())
+
+
+def retrieval(predicted: Styles, target: Styles, mean: Styles) -> float:
+    """Share of clips whose nearest target style, by centred cosine, is their own voice's.
+
+    Chance is one over the number of different styles.
+    """
+    similarity = _unit(predicted.joined() - mean.joined()) @ _unit(
+        target.joined() - mean.joined()
+    ).T
+    nearest = similarity.argmax(axis=1)
+    hits = [np.array_equal(target.ttl[i], target.ttl[j]) for i, j in enumerate(nearest)]
+    return float(np.mean(hits))
+
+
+def _cosine(a: Array, b: Array) -> float:
+    return float((_unit(a) * _unit(b)).sum(axis=1).mean())
+
+
+def _unit(rows: Array) -> Array:
+    norms = np.linalg.norm(rows, axis=1, keepdims=True)
+    return np.asarray(rows / np.maximum(norms, np.finfo(np.float32).tiny), dtype=np.float32)
+
+
+# --- baselines ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Ridge:
+    """Closed-form ridge regression from the mean and deviation of each mel band to the style."""
+
+    center: Array
+    scale: Array
+    weights: Array
+    """(2 M, D)"""
+    intercept: Array
+    """(D,)"""
+    split: int
+    """Where style_ttl ends in D."""
+
+    def predict(self, mel_statistics: Array) -> Styles:
+        """Predict styles from (N, 2 M) band means and deviations."""
+        flat = (mel_statistics - self.center) / self.scale @ self.weights + self.intercept
+        n = len(flat)
+        ttl, dp = flat[:, : self.split], flat[:, self.split :]
+        return Styles(ttl.reshape(n, 50, 256), dp.reshape(n, 8, 16))
+
+
+def fit_ridge(mel_statistics: Array, styles: Styles) -> Ridge:
+    """Fit on training clips; the strength is the best by leave-one-out error.
+
+    Source of the leave-one-out error: Golub, Heath, Wahba, Technometrics 1979, eq. 1.3.
+    """
+    center, scale = mel_statistics.mean(axis=0), mel_statistics.std(axis=0) + 1e-6
+    x = ((mel_statistics - center) / scale).astype(np.float64)
+    intercept = styles.joined().mean(axis=0)
+    y = (styles.joined() - intercept).astype(np.float64)
+    u, s, vt = np.linalg.svd(x, full_matrices=False)
+    projected = u.T @ y
+
+    def left_out_error(strength: float) -> float:
+        shrink = s**2 / (s**2 + strength)
+        residual = y - u @ (shrink[:, None] * projected)
+        leverage = np.square(u) @ shrink + 1 / len(x)
+        return float(np.square(residual / np.maximum(1 - leverage, 1e-3)[:, None]).mean())
+
+    strength = min(RIDGE_STRENGTHS, key=left_out_error)
+    weights = vt.T @ ((s / (s**2 + strength))[:, None] * projected)
+    return Ridge(
+        center.astype(np.float32),
+        scale.astype(np.float32),
+        weights.astype(np.float32),
+        intercept.astype(np.float32),
+        styles.ttl[0].size,
+    )

@@ -1,0 +1,148 @@
+"""Backbones: from normalised features to frames of channels.
+
+None needs a mask: batches are crops of one length, so no padding exists.
+
+Shapes: B batch, M mel bands, T frames in, S frames out, C channels (`hidden_dim`).
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from tune_encoder.config import EncoderSettings
+
+CONVNEXT_STRIDE = 4  # 23 frames a second at the default hop; Supertonic's latents have 14
+CONVNEXT_EXPANSION = 4
+CNN_KERNEL = 5
+TRANSFORMER_EXPANSION = 4
+
+
+class Stack(nn.Module):
+    """Blocks one after another, recomputed in the backward pass if asked."""
+
+    def __init__(self, blocks: list[nn.Module], gradient_checkpointing: bool) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(blocks)
+        self.gradient_checkpointing = gradient_checkpointing
+
+    def forward(self, x: Tensor) -> Tensor:
+        for block in self.blocks:
+            if self.gradient_checkpointing and self.training:
+                x = checkpoint(block, x, use_reentrant=False)
+            else:
+                x = block(x)
+        return x
+
+
+class ConvNeXtBlock(nn.Module):
+    """Depthwise convolution, then a channel mixer: (B, C, T) -> (B, C, T).
+
+    Source: Liu et al., A ConvNet for the 2020s, 2022, figure 4, over time instead of an image.
+    """
+
+    def __init__(self, channels: int, kernel_size: int, dropout: float) -> None:
+        super().__init__()
+        self.depthwise = nn.Conv1d(
+            channels, channels, kernel_size, padding=kernel_size // 2, groups=channels
+        )
+        self.mix = nn.Sequential(
+            nn.LayerNorm(channels),
+            nn.Linear(channels, CONVNEXT_EXPANSION * channels),
+            nn.GELU(),
+            nn.Linear(CONVNEXT_EXPANSION * channels, channels),
+            nn.Dropout(dropout),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        mixed: Tensor = self.mix(self.depthwise(x).transpose(1, 2))
+        return x + mixed.transpose(1, 2)
+
+
+class ConvNeXt(nn.Sequential):
+    """A strided stem and a few ConvNeXt blocks: (B, M, T) -> (B, C, S)."""
+
+    def __init__(self, n_mels: int, settings: EncoderSettings) -> None:
+        channels = settings.hidden_dim
+        blocks: list[nn.Module] = [
+            ConvNeXtBlock(channels, settings.kernel_size, settings.dropout)
+            for _ in range(settings.num_layers)
+        ]
+        super().__init__(
+            nn.Conv1d(
+                n_mels,
+                channels,
+                2 * CONVNEXT_STRIDE - 1,
+                stride=CONVNEXT_STRIDE,
+                padding=CONVNEXT_STRIDE - 1,
+            ),
+            Stack(blocks, settings.gradient_checkpointing),
+        )
+
+
+class Cnn(Stack):
+    """Strided convolutions, widening up to `hidden_dim`: (B, M, T) -> (B, C, S)."""
+
+    def __init__(self, n_mels: int, settings: EncoderSettings) -> None:
+        widths = [n_mels, *_widening(settings.hidden_dim, settings.num_layers)]
+        blocks: list[nn.Module] = [
+            nn.Sequential(
+                nn.Conv1d(before, after, CNN_KERNEL, stride=2, padding=CNN_KERNEL // 2),
+                nn.BatchNorm1d(after),
+                nn.ReLU(),
+                nn.Dropout(settings.dropout),
+            )
+            for before, after in zip(widths, widths[1:], strict=False)
+        ]
+        super().__init__(blocks, settings.gradient_checkpointing)
+
+
+def _widening(channels: int, n_layers: int) -> list[int]:
+    """Widths of the layers: the last two full, each before them half of the next."""
+    return [max(8, channels >> max(0, n_layers - 2 - i)) for i in range(n_layers)]
+
+
+class Transformer(nn.Module):
+    """Convolutional stem, then pre-norm transformer layers: (B, M, T) -> (B, C, S)."""
+
+    def __init__(self, n_mels: int, settings: EncoderSettings) -> None:
+        super().__init__()
+        channels = settings.hidden_dim
+        self.stem = nn.Sequential(
+            nn.Conv1d(n_mels, channels, 3, stride=2, padding=1),
+            nn.GELU(),
+            nn.Conv1d(channels, channels, 3, stride=2, padding=1),
+            nn.GELU(),
+        )
+        layers: list[nn.Module] = [
+            nn.TransformerEncoderLayer(
+                channels,
+                settings.num_heads,
+                TRANSFORMER_EXPANSION * channels,
+                settings.dropout,
+                activation="gelu",
+                batch_first=True,
+                norm_first=True,
+            )
+            for _ in range(settings.num_layers)
+        ]
+        self.layers = Stack(layers, settings.gradient_checkpointing)
+        self.norm = nn.LayerNorm(channels)
+
+    def forward(self, features: Tensor) -> Tensor:
+        x = self.stem(features).transpose(1, 2)  # (B, S, C)
+        x = x + _positions(x.shape[1], x.shape[2], x)
+        out: Tensor = self.norm(self.layers(x))
+        return out.transpose(1, 2)
+
+
+def _positions(length: int, channels: int, like: Tensor) -> Tensor:
+    """Sinusoids (length, channels). Source: Vaswani et al., 2017, section 3.5."""
+    half = channels // 2
+    exponent = torch.arange(half, device=like.device, dtype=torch.float32) / max(1, half)
+    angles = torch.arange(length, device=like.device)[:, None] * torch.exp(
+        -math.log(10_000.0) * exponent
+    )
+    waves = torch.cat([angles.sin(), angles.cos()], dim=1)
+    return nn.functional.pad(waves, (0, channels - waves.shape[1])).to(like.dtype)

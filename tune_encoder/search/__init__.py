@@ -1,0 +1,1 @@
+"""Searches: the only code that runs Ray Tune and Optuna."""

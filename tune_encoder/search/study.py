@@ -1,0 +1,150 @@
+"""The record of an experiment: an Optuna study in SQLite, written as things happen.
+
+The study is the truth and Ray Tune only the engine: a search that was killed goes on from what
+stands here.
+"""
+
+import sqlite3
+import warnings
+from contextlib import closing
+from typing import Any
+
+import optuna
+from optuna.trial import Trial, TrialState
+
+from tune_encoder.config import SearcherSettings
+from tune_encoder.errors import ConfigError
+from tune_encoder.experiment import Experiment, Row, TrialRecord, best_trial, epoch_key
+from tune_encoder.space import SearchSpace
+
+STUDY_NAME = "search"
+
+optuna.logging.set_verbosity(optuna.logging.ERROR)
+
+
+class Record:
+    """Every trial, its settings, every epoch's metrics, its state and why it ended."""
+
+    def __init__(self, experiment: Experiment, space: SearchSpace) -> None:
+        self.experiment = experiment
+        self.space = space
+        self.trials = {trial.number: trial for trial in experiment.trials()}
+        self._n_rows = sum(len(trial.rows) for trial in self.trials.values())
+        self._study = optuna.load_study(study_name=STUDY_NAME, storage=_url(experiment))
+
+    @classmethod
+    def create(cls, experiment: Experiment, space: SearchSpace) -> "Record":
+        """Make an empty study whose first trials are the space's first configs."""
+        study = optuna.create_study(
+            study_name=STUDY_NAME, storage=_url(experiment), direction="minimize"
+        )
+        # Readers then never wait for the writer, nor it for them.
+        with closing(sqlite3.connect(experiment.study_path)) as database:
+            database.execute("PRAGMA journal_mode=WAL")
+        for config in space.first_configs():
+            study.enqueue_trial(config)
+        return cls(experiment, space)
+
+    def __reduce__(self) -> Any:
+        """Pickle as a path: Tune pickles whatever it is handed, and a record is its file."""
+        return Record, (self.experiment, self.space)
+
+    def unfinished(self) -> list[TrialRecord]:
+        """Trials that were under way when the last launch ended, oldest first."""
+        return [trial for trial in self.trials.values() if trial.state == "RUNNING"]
+
+    def n_started(self) -> int:
+        """Trials that count against the budget."""
+        return sum(trial.state != "WAITING" for trial in self.trials.values())
+
+    def rows_in_order(self) -> list[tuple[int, Row]]:
+        """All rows with their trial's number, in the order in which they were recorded."""
+        rows = [(trial.number, row) for trial in self.trials.values() for row in trial.rows]
+        return sorted(rows, key=lambda pair: int(pair[1]["order"]))
+
+    def best(self) -> TrialRecord | None:
+        """The trial of the lowest validation loss so far."""
+        return best_trial(list(self.trials.values()))
+
+    def ask(self) -> TrialRecord | None:
+        """Start the next trial, or record why its config cannot be used and return None."""
+        number = len(self._study.get_trials(deepcopy=False, states=_STARTED))
+        self._study.sampler = make_sampler(self.space.searcher, number)
+        trial = self._study.ask()
+        settings = self.space.sample(trial)
+        trial.set_user_attr("settings", settings)
+        record = TrialRecord(trial.number, "RUNNING", settings)
+        self.trials[trial.number] = record
+        try:
+            self.space.config(settings)
+        except ConfigError as error:
+            self.fail(trial.number, str(error))
+            return None
+        return record
+
+    def add_row(self, number: int, row: Row) -> bool:
+        """Record one epoch; False if it stands already, as after a repeated epoch."""
+        trial = self.trials[number]
+        if any(known["epoch"] == row["epoch"] for known in trial.rows):
+            return False
+        row = {**row, "order": self._n_rows}
+        self._n_rows += 1
+        handle = self._handle(number)
+        handle.set_user_attr(epoch_key(row["epoch"]), row)
+        handle.report(row["val_loss"], row["epoch"])
+        trial.rows.append(row)
+        return True
+
+    def complete(self, number: int) -> None:
+        """End a trial that used its epochs or its patience; its value is its best epoch's."""
+        best = self.trials[number].best
+        assert best is not None
+        self._end(number, TrialState.COMPLETE, best["val_loss"])
+
+    def prune(self, number: int) -> None:
+        """End a trial that the scheduler stopped."""
+        self._end(number, TrialState.PRUNED)
+
+    def fail(self, number: int, reason: str) -> None:
+        """End a trial that diverged, crashed or could not start."""
+        self._handle(number).set_user_attr("reason", reason)
+        self._end(number, TrialState.FAIL, reason=reason)
+
+    def _end(
+        self, number: int, state: TrialState, value: float | None = None, reason: str = ""
+    ) -> None:
+        self._study.tell(number, value, state=state)
+        trial = self.trials[number]
+        self.trials[number] = TrialRecord(number, state.name, trial.settings, trial.rows, reason)
+
+    def _handle(self, number: int) -> Trial:
+        return Trial(self._study, self._study._storage.get_trial_id_from_study_id_trial_number(
+            self._study._study_id, number
+        ))
+
+
+_STARTED = (TrialState.RUNNING, TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
+
+
+def _url(experiment: Experiment) -> str:
+    return f"sqlite:///{experiment.study_path.absolute()}"
+
+
+def make_sampler(settings: SearcherSettings, number: int) -> optuna.samplers.BaseSampler:
+    """Return the sampler that proposes trial `number`.
+
+    It is seeded by (seed, number) and made anew each time, so a proposal depends on the study
+    alone and a resumed search proposes what an uninterrupted one would have.
+    """
+    seed = settings.seed * 1_000_003 + number
+    if settings.name == "random":
+        return optuna.samplers.RandomSampler(seed=seed)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        return optuna.samplers.TPESampler(
+            multivariate=True,
+            group=True,  # conditional settings are modelled in groups that occur together
+            constant_liar=True,  # trials still running are not proposed again
+            n_startup_trials=settings.startup_trials,
+            seed=seed,
+        )
