@@ -9,13 +9,13 @@ not.
 import hashlib
 import io
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from tune_encoder.errors import StorageError
+from tune_encoder.files import sync_folder, write_beside, write_whole
 
 CHECKPOINT_FORMAT = 1
 MANIFEST = "manifest.json"
@@ -41,12 +41,10 @@ def save_state(path: Path, state: State) -> str:
     manifest = _read_manifest(path.parent)
     known = manifest["files"].get(path.name, {"sha256": []})["sha256"]
     manifest["files"][path.name] = {"epoch": state["epoch"], "sha256": [sha256, *known[:1]]}
-    partial = _write_durably(path, content)
-    _write_durably(path.parent / MANIFEST, json.dumps(manifest).encode()).replace(
-        path.parent / MANIFEST
-    )
+    partial = write_beside(path, content)
+    write_whole(path.parent / MANIFEST, json.dumps(manifest).encode())
     partial.replace(path)
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
     return sha256
 
 
@@ -103,21 +101,3 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         pass
     return {"format": CHECKPOINT_FORMAT, "files": {}}
-
-
-def _write_durably(path: Path, content: bytes) -> Path:
-    """Write beside `path` and wait for the disk; the caller moves it into place."""
-    partial = path.with_name(f".{path.name}.partial")
-    with partial.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    return partial
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

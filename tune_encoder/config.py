@@ -20,6 +20,7 @@ import yaml
 
 from tune_encoder.errors import ConfigError
 
+DEMO_COUNTS = {"train": 480, "val": 64, "test": 64}  # demo voices, one clip each
 MAX_YAML_BYTES = 1_000_000  # no config is this long; a cap keeps a wrong file from filling memory
 MAX_YAML_DEPTH = 32  # conditions nest a few levels; far below Python's recursion limit
 

@@ -10,6 +10,7 @@
 
 import json
 import re
+import shutil
 import sqlite3
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -74,6 +75,20 @@ class Experiment:
     def checkpoint_files(self, number: int) -> list[Path]:
         """Every checkpoint a trial has on disk, of all launches."""
         return sorted(self.checkpoints.glob(f"*/{number:04d}/checkpoint_*/{CHECKPOINT_NAME}"))
+
+    def checkpoint_file(self, row: Row) -> Path | None:
+        """The checkpoint of a recorded epoch, or None if none was kept."""
+        folder = row.get("checkpoint")
+        return self.checkpoints / folder / CHECKPOINT_NAME if folder else None
+
+    def drop_old_checkpoints(self, trial: "TrialRecord") -> None:
+        """Keep a trial's best checkpoint, its last, and the one before, in case that is damaged."""
+        kept = {trial.best["checkpoint"]} if trial.best and "checkpoint" in trial.best else set()
+        kept |= {row.get("checkpoint") for row in trial.rows[-2:]}
+        for row in trial.rows[:-2]:
+            file = self.checkpoint_file(row)
+            if file is not None and row["checkpoint"] not in kept:
+                shutil.rmtree(file.parent, ignore_errors=True)
 
     def search(self) -> dict[str, Any]:
         """Read search.yaml.

@@ -197,6 +197,34 @@ def parse_space(content: Mapping[str, Any], where: str, folder: Path) -> SearchS
     return space
 
 
+def find_space(name: str) -> Path:
+    """Return the YAML file a person named, or the one of that name that comes with the program."""
+    shipped = {path.stem: path for path in sorted(_shipped_folder().glob("*.yaml"))}
+    if name in shipped:
+        return shipped[name]
+    if not Path(name).is_file():
+        raise ConfigError(f"{name}: no such file, nor a space of the program: {', '.join(shipped)}")
+    return Path(name)
+
+
+def _shipped_folder() -> Path:
+    """In a wheel the spaces lie in the package, in a checkout beside it."""
+    package = Path(__file__).parent
+    within = package / "search_spaces"
+    return within if within.is_dir() else package.parent / "search_spaces"
+
+
+def override(
+    space: SearchSpace, changes: Mapping[str, Mapping[str, Any]], where: str
+) -> SearchSpace:
+    """Return the space with other values in its sections; None changes nothing."""
+    content = to_content(space)
+    for section, values in changes.items():
+        given = {name: value for name, value in values.items() if value is not None}
+        content[section] = {**content[section], **given}
+    return parse_space(content, where, Path())
+
+
 def to_content(space: SearchSpace) -> dict[str, Any]:
     """Return the plain values that `parse_space` reads back to an equal space."""
     return {

@@ -8,7 +8,6 @@ Shapes: B batch.
 
 import json
 import math
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -31,6 +30,7 @@ from tune_encoder.data.batches import (
 )
 from tune_encoder.data.pack import Pack, PackedData
 from tune_encoder.errors import StorageError, TrainingDiverged
+from tune_encoder.files import write_whole
 from tune_encoder.losses import StyleLoss, style_loss
 from tune_encoder.metrics import Styles, score
 from tune_encoder.models import Encoder, build_encoder
@@ -296,10 +296,8 @@ def predict(model: Encoder, pack: Pack, n_frames: int, device: torch.device) -> 
 
 def _write_metrics(path: Path, history: list[Row]) -> None:
     """Write all rows anew, so that the file never has an epoch twice or half a line."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     lines = (json.dumps(row, allow_nan=False) + "\n" for row in history)
-    partial.write_text("".join(lines), encoding="utf-8")
-    partial.replace(path)
+    write_whole(path, "".join(lines).encode())
 
 
 def _write_events(logs: Path, state: TrainState) -> None:

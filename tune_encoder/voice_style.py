@@ -6,7 +6,6 @@ no other form.
 """
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tune_encoder.errors import DataError
+from tune_encoder.files import write_whole
 
 TTL_SHAPE = (50, 256)
 DP_SHAPE = (8, 16)
@@ -120,9 +120,7 @@ def write_voice_style(path: Path, style: VoiceStyle, metadata: dict[str, Any]) -
     """Write the JSON that every Supertonic loader reads; `path` is absent, old, or complete."""
     normal = style.normalized()
     content = {"style_ttl": _part(normal.ttl), "style_dp": _part(normal.dp), "metadata": metadata}
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    partial.write_text(json.dumps(content, allow_nan=False), encoding="utf-8")
-    partial.replace(path)
+    write_whole(path, json.dumps(content, allow_nan=False).encode())
 
 
 def _part(style: Array) -> dict[str, Any]:

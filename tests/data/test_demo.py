@@ -14,7 +14,7 @@ from tune_encoder.data.demo import (
     voice_of,
 )
 from tune_encoder.data.samples import SPLITS, find_samples, read_sample
-from tune_encoder.errors import DataError
+from tune_encoder.errors import ConfigError
 
 COUNTS = {"voices": 3, "val_voices": 2, "test_voices": 1}
 
@@ -141,7 +141,7 @@ def test_the_heard_pitch_is_the_pitch_of_the_voice(octaves):
 def test_a_folder_in_use_is_refused_by_name_and_left_alone(tmp_path):
     (tmp_path / "mine.txt").write_text("keep")
 
-    with pytest.raises(DataError, match=rf"{tmp_path.name}: already in use; remove it or give"):
+    with pytest.raises(ConfigError, match=rf"{tmp_path.name}: exists and is not empty; remove it or"):
         make_demo(tmp_path, **COUNTS, seed=0)
 
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]

@@ -6,7 +6,7 @@ import soundfile
 
 from tune_encoder.data.importing import cut_by_time, import_voices, split_names, voice_name
 from tune_encoder.data.samples import SPLITS, find_samples, read_sample
-from tune_encoder.errors import DataError, StorageError
+from tune_encoder.errors import ConfigError, DataError, StorageError
 from tune_encoder.voice_style import (
     DP_SHAPE,
     TTL_SHAPE,
@@ -252,7 +252,7 @@ def test_an_existing_folder_with_files_is_refused_and_kept(one_clip_each, tmp_pa
     out.mkdir()
     (out / "mine.txt").write_text("keep")
 
-    with pytest.raises(DataError, match=r"out: exists and is not an empty folder; remove it or"):
+    with pytest.raises(ConfigError, match=r"out: exists and is not empty; remove it or name another"):
         import_voices(audio_dir, styles_dir, out, RATE, seed=0)
     assert [path.name for path in out.iterdir()] == ["mine.txt"]
 

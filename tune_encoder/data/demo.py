@@ -8,8 +8,6 @@ Shapes: T samples, N frames, B frequency bins, K hidden numbers.
 """
 
 import functools
-import os
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from tune_encoder.config import DEMO_COUNTS, cache_dir
 from tune_encoder.data.samples import SPLITS, Sample, write_sample
-from tune_encoder.errors import DataError
+from tune_encoder.files import refuse_filled, whole_folder
 from tune_encoder.voice_style import DP_SHAPE, TTL_SHAPE, VoiceStyle, unit_rows
 
 Array = NDArray[np.float32]
@@ -39,21 +38,28 @@ def make_demo(folder: Path, *, voices: int, val_voices: int, test_voices: int, s
     clips of a smaller one.
 
     Raises:
-        DataError: if `folder` is already in use.
+        ConfigError: if `folder` is already in use.
     """
-    folder = folder.resolve()
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise DataError(f"{folder}: already in use; remove it or give another folder")
-    partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
-    shutil.rmtree(partial, ignore_errors=True)  # in a container a killed run had the same PID
+    refuse_filled(folder)
     counts = dict(zip(SPLITS, (voices, val_voices, test_voices), strict=True))
-    try:
+    with whole_folder(folder) as partial:
         _write_splits(partial, counts, seed)
-        if folder.exists():
-            folder.rmdir()  # empty; Windows does not rename onto a folder
-        partial.rename(folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)  # gone already, unless something failed
+
+
+def cached_demo() -> Path:
+    """Return the demo set every command falls back to, making it if it is not in the cache."""
+    counts = DEMO_COUNTS
+    name = "-".join(str(counts[split]) for split in SPLITS)
+    folder = cache_dir() / "demo" / name
+    if not folder.exists():
+        make_demo(
+            folder,
+            voices=counts["train"],
+            val_voices=counts["val"],
+            test_voices=counts["test"],
+            seed=0,
+        )
+    return folder
 
 
 def _write_splits(folder: Path, counts: dict[str, int], seed: int) -> None:

@@ -24,7 +24,8 @@ from tune_encoder.audio import (
     load_voice,
 )
 from tune_encoder.data.samples import SPLITS, Sample, write_sample
-from tune_encoder.errors import DataError, StorageError
+from tune_encoder.errors import DataError
+from tune_encoder.files import refuse_filled, whole_folder
 from tune_encoder.voice_style import VoiceStyle, check_one_version, read_voice_style
 
 MIN_VOICES = 3  # one for each split
@@ -74,11 +75,13 @@ def import_voices(
         DataError: naming the folder, recording or style, and what to do.
         StorageError: if `out` cannot be written.
     """
-    _check_out(out)
+    refuse_filled(out)
     clips, warnings = _pair(audio_dir, styles_dir)
     styles = _read_styles(styles_dir, clips)
     split_of, reason = _split_voices(clips, seed)
-    with _whole_folder(out) as partial:
+    with whole_folder(out) as partial:
+        for split in SPLITS:
+            (partial / split).mkdir()
         writer = _Writer(partial, styles, sample_rate)
         whole = _write_clips(clips, split_of, writer)
         counts = {split: len(list((partial / split).iterdir())) for split in SPLITS}
@@ -270,27 +273,3 @@ def _refuse(problems: dict[str, str]) -> None:
         first, *others = problems
         more = f"; {len(others)} more cannot be used: {_list(others)}" if others else ""
         raise DataError(problems[first] + more)
-
-
-def _check_out(out: Path) -> None:
-    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
-        raise DataError(f"{out}: exists and is not an empty folder; remove it or name another")
-
-
-@contextmanager
-def _whole_folder(out: Path) -> Iterator[Path]:
-    """Give a sibling folder with the splits in it, and rename it to `out` if all goes well."""
-    out = out.resolve()
-    partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
-    shutil.rmtree(partial, ignore_errors=True)  # in a container a killed run had the same PID
-    try:
-        for split in SPLITS:
-            (partial / split).mkdir(parents=True)
-        yield partial
-        if out.exists():
-            out.rmdir()  # Windows renames onto no folder, not even an empty one
-        partial.rename(out)
-    except OSError as error:
-        raise StorageError(f"{out}: cannot be written ({error}); name another folder") from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)

@@ -10,7 +10,6 @@ Shapes: N clips, F frames of all clips, M mel bands.
 import hashlib
 import json
 import os
-import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from tune_encoder.config import FrontendSettings, cache_dir, to_mapping
 from tune_encoder.data.checking import check_data, fingerprint, warnings_of
 from tune_encoder.data.samples import SPLITS, Sample, find_samples, read_sample
 from tune_encoder.errors import StorageError
+from tune_encoder.files import whole_folder
 from tune_encoder.metrics import Styles, fit_ridge, mean_styles, score
 from tune_encoder.statistics import Statistics, style_statistics
 
@@ -145,12 +145,8 @@ class _Split:
 def _make(
     folder: Path, data_dir: Path, settings: FrontendSettings, identity: dict[str, Any]
 ) -> None:
-    """Write the pack beside its place, then move it there, so that it is complete or absent."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
-    partial.mkdir()
-    try:
-        paths = {name: find_samples(data_dir / name) for name in SPLITS}
+    paths = {name: find_samples(data_dir / name) for name in SPLITS}
+    with whole_folder(folder, replace=True) as partial:  # another process may have been faster
         splits = {
             name: _write_split(partial, name, found, settings)
             for name, found in paths.items()
@@ -167,17 +163,6 @@ def _make(
             "sizes": {path.name: path.stat().st_size for path in sorted(partial.iterdir())},
         }
         (partial / "pack.json").write_text(json.dumps(info, indent=2), encoding="utf-8")
-        _move_into_place(partial, folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-
-
-def _move_into_place(partial: Path, folder: Path) -> None:
-    try:
-        partial.rename(folder)
-    except OSError:
-        if not folder.exists():  # otherwise another process made the same pack meanwhile
-            raise
 
 
 def _write_split(

@@ -3,15 +3,20 @@
 Shapes: B batch, M mel bands, T frames.
 """
 
+import math
+from collections.abc import Mapping
+
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from tune_encoder.config import TrainConfig
 from tune_encoder.models.backbones import Cnn, ConvNeXt, Transformer
 from tune_encoder.models.heads import PooledHead, QueryHead
-from tune_encoder.statistics import Statistics
+from tune_encoder.statistics import Array, Statistics
+from tune_encoder.voice_style import DP_SHAPE, TTL_SHAPE
 
-__all__ = ["Encoder", "build_encoder"]
+__all__ = ["Encoder", "build_encoder", "rebuild_encoder"]
 
 _BACKBONES = {"convnext": ConvNeXt, "cnn": Cnn, "transformer": Transformer}
 STD_FLOOR = 1e-3  # of a band that never changes
@@ -50,3 +55,30 @@ def build_encoder(config: TrainConfig, statistics: Statistics) -> Encoder:
     backbone = _BACKBONES[config.encoder_type](config.n_mels, config)
     head = QueryHead if config.head == "query" else PooledHead
     return Encoder(backbone, head(config.hidden_dim, config, statistics), statistics)
+
+
+def rebuild_encoder(config: TrainConfig, weights: Mapping[str, Tensor]) -> Encoder:
+    """Build the encoder that saved `weights` belong to; statistics are among the weights.
+
+    Raises:
+        RuntimeError: if the weights are of another architecture.
+    """
+
+    def basis(name: str, shape: tuple[int, int]) -> Array:
+        rows = len(weights.get(name, torch.zeros(1)))
+        return np.zeros((rows, math.prod(shape)), dtype=np.float32)
+
+    n_mels = len(weights["mel_mean"])
+    empty = Statistics(
+        mel_mean=np.zeros(n_mels, dtype=np.float32),
+        mel_std=np.ones(n_mels, dtype=np.float32),
+        ttl_mean=np.zeros(TTL_SHAPE, dtype=np.float32),
+        dp_mean=np.zeros(DP_SHAPE, dtype=np.float32),
+        ttl_variance=1.0,
+        dp_variance=1.0,
+        ttl_basis=basis("head.ttl.basis", TTL_SHAPE),
+        dp_basis=basis("head.dp.basis", DP_SHAPE),
+    )
+    encoder = build_encoder(config, empty)
+    encoder.load_state_dict(dict(weights))
+    return encoder.eval()

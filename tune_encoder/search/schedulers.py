@@ -25,10 +25,11 @@ class Key:
 class RecordingScheduler(FIFOScheduler):  # type: ignore[misc]
     """Records every result, then does what the scheduler within decides."""
 
-    def __init__(self, record: Record, settings: SchedulerSettings, epochs: int) -> None:
+    def __init__(self, record: Record, launch: str) -> None:
         super().__init__()
         self._record = record
-        self._within = make_scheduler(settings, epochs)
+        self._launch = launch
+        self._within = make_scheduler(record.space.scheduler, record.space.budget.epochs)
 
     def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
         """Accept Tune's metric; the scheduler within has its own."""
@@ -62,11 +63,18 @@ class RecordingScheduler(FIFOScheduler):  # type: ignore[misc]
         if result.get("failure"):
             self._record.fail(number, result["failure"])
             return str(TrialScheduler.STOP)
-        row = {name[4:]: value for name, value in result.items() if name.startswith("row/")}
+        row = self._row(number, result)
         if not self._record.add_row(number, row):
             return str(TrialScheduler.CONTINUE)
+        self._record.experiment.drop_old_checkpoints(self._record.trials[number])
         decision = self._within.on_trial_result(tune_controller, _key(number), row)
         return self._end(number, row, decision)
+
+    def _row(self, number: int, result: dict[str, Any]) -> dict[str, Any]:
+        row = {name[4:]: value for name, value in result.items() if name.startswith("row/")}
+        if folder := result.get("checkpoint_dir_name"):
+            row["checkpoint"] = f"{self._launch}/{number:04d}/{folder}"
+        return row
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
         """Record a trial whose worker failed more often than it may."""

@@ -30,7 +30,9 @@ class Record:
         self.space = space
         self.trials = {trial.number: trial for trial in experiment.trials()}
         self._n_rows = sum(len(trial.rows) for trial in self.trials.values())
-        self._study = optuna.load_study(study_name=STUDY_NAME, storage=_url(experiment))
+        self._storage = optuna.storages.RDBStorage(_url(experiment))
+        self._study = optuna.load_study(study_name=STUDY_NAME, storage=self._storage)
+        self._study_id = self._storage.get_study_id_from_name(STUDY_NAME)
 
     @classmethod
     def create(cls, experiment: Experiment, space: SearchSpace) -> "Record":
@@ -50,8 +52,17 @@ class Record:
         return Record, (self.experiment, self.space)
 
     def unfinished(self) -> list[TrialRecord]:
-        """Trials that were under way when the last launch ended, oldest first."""
-        return [trial for trial in self.trials.values() if trial.state == "RUNNING"]
+        """Trials that were under way when the last launch ended, oldest first.
+
+        One that was killed before all its settings were drawn gets the missing ones now.
+        """
+        running = [trial for trial in self.trials.values() if trial.state == "RUNNING"]
+        for trial in running:
+            if not trial.settings:
+                self._study.sampler = make_sampler(self.space.searcher, self.n_started() - 1)
+                self._configure(Trial(self._study, self._id(trial.number)))
+        numbers = (trial.number for trial in running)
+        return [self.trials[n] for n in numbers if self.trials[n].state == "RUNNING"]
 
     def n_started(self) -> int:
         """Trials that count against the budget."""
@@ -68,9 +79,10 @@ class Record:
 
     def ask(self) -> TrialRecord | None:
         """Start the next trial, or record why its config cannot be used and return None."""
-        number = len(self._study.get_trials(deepcopy=False, states=_STARTED))
-        self._study.sampler = make_sampler(self.space.searcher, number)
-        trial = self._study.ask()
+        self._study.sampler = make_sampler(self.space.searcher, self.n_started())
+        return self._configure(self._study.ask())
+
+    def _configure(self, trial: Trial) -> TrialRecord | None:
         settings = self.space.sample(trial)
         trial.set_user_attr("settings", settings)
         record = TrialRecord(trial.number, "RUNNING", settings)
@@ -83,16 +95,23 @@ class Record:
         return record
 
     def add_row(self, number: int, row: Row) -> bool:
-        """Record one epoch; False if it stands already, as after a repeated epoch."""
-        trial = self.trials[number]
-        if any(known["epoch"] == row["epoch"] for known in trial.rows):
+        """Record one epoch.
+
+        Returns:
+            False if the epoch stands already, as after a repeated one; its row is then replaced,
+            since its checkpoint is the one that is known to be good.
+        """
+        rows = self.trials[number].rows
+        known = [old for old in rows if old["epoch"] == row["epoch"]]
+        row = {**row, "order": known[0]["order"] if known else self._n_rows}
+        key = self._id(number)
+        self._storage.set_trial_user_attr(key, epoch_key(row["epoch"]), row)
+        if known:
+            rows[rows.index(known[0])] = row
             return False
-        row = {**row, "order": self._n_rows}
+        self._storage.set_trial_intermediate_value(key, row["epoch"], row["val_loss"])
+        rows.append(row)
         self._n_rows += 1
-        handle = self._handle(number)
-        handle.set_user_attr(epoch_key(row["epoch"]), row)
-        handle.report(row["val_loss"], row["epoch"])
-        trial.rows.append(row)
         return True
 
     def complete(self, number: int) -> None:
@@ -107,7 +126,7 @@ class Record:
 
     def fail(self, number: int, reason: str) -> None:
         """End a trial that diverged, crashed or could not start."""
-        self._handle(number).set_user_attr("reason", reason)
+        self._storage.set_trial_user_attr(self._id(number), "reason", reason)
         self._end(number, TrialState.FAIL, reason=reason)
 
     def _end(
@@ -117,13 +136,9 @@ class Record:
         trial = self.trials[number]
         self.trials[number] = TrialRecord(number, state.name, trial.settings, trial.rows, reason)
 
-    def _handle(self, number: int) -> Trial:
-        return Trial(self._study, self._study._storage.get_trial_id_from_study_id_trial_number(
-            self._study._study_id, number
-        ))
-
-
-_STARTED = (TrialState.RUNNING, TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
+    def _id(self, number: int) -> int:
+        """Return the storage's key of a trial."""
+        return self._storage.get_trial_id_from_study_id_trial_number(self._study_id, number)
 
 
 def _url(experiment: Experiment) -> str:

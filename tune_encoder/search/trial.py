@@ -3,6 +3,7 @@
 It imports torch within, so that the driver, which only names it, does not load it.
 """
 
+import dataclasses
 import os
 import tempfile
 from pathlib import Path
@@ -41,22 +42,26 @@ def _train(config: dict[str, Any]) -> None:
 
     experiment = Experiment(Path(config["experiment"]))
     settings = from_mapping(TrainConfig, config["settings"], f"trial {config['number']}")
-    _, checkpoint, problems = newest_valid(experiment.checkpoint_files(config["number"]))
+    settings = dataclasses.replace(settings, num_threads=settings.num_threads or config["cpus"])
+    path, checkpoint, problems = newest_valid(experiment.checkpoint_files(config["number"]))
     for problem in problems:
         print(problem)  # noqa: T201  (goes to the worker's log)
     data = open_pack(Path(config["pack"]))
-    if checkpoint is not None:
-        _report_unrecorded(checkpoint["history"], config["recorded"])
+    if path is not None and checkpoint is not None:
+        place = str(path.parent.relative_to(experiment.checkpoints))
+        _report_unrecorded(checkpoint["history"], config["recorded"], place)
     run_dir = experiment.trial_dir(config["number"])
     train(settings, data, run_dir, report_to_tune, checkpoint)
 
 
-def _report_unrecorded(history: "list[Row]", recorded: int) -> None:
+def _report_unrecorded(history: "list[Row]", recorded: int, place: str) -> None:
     """Report again what was saved but not recorded, because the driver died in between."""
     from ray import tune
 
     for row in history[recorded:]:
-        tune.report({"val_loss": row["val_loss"], "epoch": row["epoch"], "row": row})
+        # Only the last row's checkpoint is known to exist: it is the one just loaded.
+        kept = {"checkpoint": place} if row is history[-1] else {}
+        tune.report({"val_loss": row["val_loss"], "epoch": row["epoch"], "row": {**row, **kept}})
 
 
 def report_to_tune(row: "Row", state: "TrainState") -> None:

@@ -1,0 +1,32 @@
+"""One launch at a time may hold an experiment."""
+
+import fcntl
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tune_encoder.errors import StorageError
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Hold the experiment while the block runs; a killed holder's lock is free at once.
+
+    Raises:
+        StorageError: naming the process that holds it.
+    """
+    path = folder / "lock"
+    with path.open("a+", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            holder = path.read_text(encoding="utf-8").strip() or "another process"
+            raise StorageError(
+                f"{folder}: in use by {holder}; wait until it ends, or stop it"
+            ) from error
+        file.truncate(0)
+        file.write(f"pid {os.getpid()} on {socket.gethostname()}\n")
+        file.flush()
+        yield

@@ -1,0 +1,204 @@
+"""Launch and resume searches: the record, Ray Tune around it, and what a signal does."""
+
+import os
+import secrets
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from tune_encoder.config import TrainConfig
+from tune_encoder.data.pack import open_pack, pack_data
+from tune_encoder.errors import Interrupted, SearchFailed, StorageError
+from tune_encoder.experiment import Experiment, create_experiment, experiment_path, open_experiment
+from tune_encoder.search.lock import held
+from tune_encoder.search.study import Record
+from tune_encoder.space import SearchSpace, parse_space, to_content
+
+# Read by Ray when it is imported or started; each undoes a default that would harm a search.
+_RAY_ENVIRONMENT = {
+    "RAY_AUTH_MODE": "token",  # whoever reaches Ray's ports can run code
+    "RAY_AIR_NEW_OUTPUT": "0",  # with verbose=0 the only way to silence Tune
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths keep their meaning in a worker
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_memory_monitor_refresh_ms": "0",  # its kill ends the whole search, not one trial
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # our record and TensorBoard logs replace them
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # ours also knows SIGTERM
+    "TUNE_FUNCTION_THREAD_TIMEOUT_S": "60",  # a slow exit must not spoil the next trial
+    "TUNE_GLOBAL_CHECKPOINT_S": "86400",  # Tune's own state is never read back
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+}
+_TOKEN_PATH = Path("~/.ray/auth_token")
+
+
+def start_search(space: SearchSpace, data_dir: Path, root: Path, name: str) -> Experiment:
+    """Run a new search to its end.
+
+    Args:
+        space: What to search.
+        data_dir: A data set in the guide's layout; checked and packed before anything starts.
+        root: Folder of experiments.
+        name: The new experiment.
+
+    Raises:
+        ConfigError, DataError, StorageError: before Ray starts.
+        SearchFailed: if no trial gave a result.
+        Interrupted: on Ctrl-C or SIGTERM, everything saved.
+    """
+    if experiment_path(root, name).exists():
+        create_experiment(root, name, {})  # raises, before the data is packed
+    check_resources(space)
+    pack = pack_data(data_dir, TrainConfig(**space.base))
+    content = {
+        "space": to_content(space),
+        "data_dir": str(data_dir.resolve()),
+        "fingerprint": open_pack(pack).info["fingerprint"],
+        "versions": versions(),
+    }
+    experiment = create_experiment(root, name, content)
+    with held(experiment.path):
+        _launch(Record.create(experiment, space), pack)
+    return experiment
+
+
+def resume_search(root: Path, name: str) -> Experiment:
+    """Go on with a search that was stopped or killed; a finished one is left as it is.
+
+    Raises:
+        StorageError: if the data has changed, or another process holds the experiment.
+    """
+    experiment = open_experiment(root, name)
+    with held(experiment.path):
+        content = experiment.search()
+        where = f"{experiment.path / 'search.yaml'}, space"
+        space = parse_space(content["space"], where, experiment.path)
+        check_resources(space)
+        data_dir = Path(content["data_dir"])
+        pack = pack_data(data_dir, TrainConfig(**space.base))
+        if open_pack(pack).info["fingerprint"] != content["fingerprint"]:
+            raise StorageError(
+                f"{data_dir}: not the data this search began with; restore it, or start a new search"
+            )
+        _launch(Record(experiment, space), pack)
+    return experiment
+
+
+def versions() -> dict[str, str]:
+    """Return the versions a result may depend on."""
+    return {name: version(name) for name in ("tune-encoder", "torch", "ray", "optuna", "numpy")}
+
+
+def check_resources(space: SearchSpace) -> None:
+    """Refuse a trial the machine can never run; Ray would wait for ever."""
+    wanted, present = space.resources.cpus, os.cpu_count() or 1
+    if wanted > present:
+        raise StorageError(
+            f"resources.cpus is {wanted}, this machine has {present}; lower it in the search space"
+        )
+
+
+def _launch(record: Record, pack: Path) -> None:
+    """Run what is left of the record's budget."""
+    os.environ.update(_RAY_ENVIRONMENT)
+    _protect_token()
+    import ray
+
+    from tune_encoder.search.searcher import StudySearcher
+
+    experiment, resources = record.experiment, record.space.resources
+    shared = {
+        "experiment": str(experiment.path.absolute()),
+        "pack": str(pack),
+        "cpus": resources.cpus,
+    }
+    searcher = StudySearcher(record, shared)
+    if searcher.remaining():
+        try:
+            ray.init(include_dashboard=False, log_to_driver=False, logging_level="critical")
+            _fit(record, searcher)
+        finally:
+            ray.shutdown()
+    if record.best() is None:
+        raise SearchFailed(_all_failed(record))
+
+
+def _fit(record: Record, searcher: Any) -> None:
+    from ray import tune
+
+    from tune_encoder.search.progress import Progress
+    from tune_encoder.search.schedulers import METRIC, RecordingScheduler
+    from tune_encoder.search.signals import StopSignal
+    from tune_encoder.search.trial import run_trial
+
+    experiment, resources = record.experiment, record.space.resources
+    launch = str(1 + sum(1 for _ in experiment.checkpoints.glob("*")))
+    scheduler = RecordingScheduler(record, launch)
+    scheduler.replay()
+    progress = Progress(record)
+    stop = StopSignal()
+    trial_resources = {"cpu": resources.cpus, "gpu": resources.gpus}
+    tuner = tune.Tuner(
+        tune.with_resources(run_trial, trial_resources),
+        tune_config=tune.TuneConfig(
+            metric=METRIC,
+            mode="min",
+            num_samples=searcher.remaining(),
+            search_alg=searcher,
+            scheduler=scheduler,
+            max_concurrent_trials=_concurrent(record.space),
+            reuse_actors=True,
+            trial_dirname_creator=_trial_dirname,
+        ),
+        run_config=tune.RunConfig(
+            name=launch,
+            storage_path=str(experiment.checkpoints.absolute()),
+            failure_config=tune.FailureConfig(max_failures=resources.retries),
+            callbacks=[progress, stop],
+            verbose=0,
+        ),
+    )
+    with stop.listening():
+        try:
+            tuner.fit()
+        finally:
+            progress.close()
+            _remove_tune_state(experiment.checkpoints / launch)
+    if stop.number is not None:
+        raise Interrupted(
+            f"stopped, everything is saved; go on with `tune-encoder resume {experiment.name}`",
+            stop.number,
+        )
+
+
+def _trial_dirname(trial: Any) -> str:
+    return f"{trial.config['number']:04d}"
+
+
+def _concurrent(space: SearchSpace) -> int:
+    fits = max(1, (os.cpu_count() or 1) // space.resources.cpus)
+    return min(fits, space.resources.concurrent or fits)
+
+
+def _remove_tune_state(folder: Path) -> None:
+    """Remove Tune's pickles: the record replaces them, and nobody should open them."""
+    if folder.is_dir():
+        for path in folder.iterdir():
+            if path.is_file():
+                path.unlink()
+
+
+def _all_failed(record: Record) -> str:
+    reasons = sorted({trial.reason for trial in record.trials.values() if trial.reason})
+    return f"no trial of {record.experiment.name} gave a result: {'; '.join(reasons)}"
+
+
+def _protect_token() -> None:
+    """Make Ray's token before Ray does, which would let every local user read it."""
+    path = _TOKEN_PATH.expanduser()
+    path.parent.mkdir(mode=0o700, exist_ok=True)
+    if path.exists():
+        path.chmod(0o600)
+        return
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(secrets.token_hex(32))
