@@ -78,7 +78,7 @@ def newest_valid(paths: list[Path]) -> tuple[Path | None, State | None, list[str
     Args:
         paths: Checkpoint files, in any order.
     """
-    problems = []
+    problems: list[str] = []
     for path in sorted(paths, key=_listed_epoch, reverse=True):
         try:
             return path, load_state(path), problems

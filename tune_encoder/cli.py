@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from tune_encoder import __version__
 from tune_encoder.config import (
-    BudgetSettings,
     FrontendSettings,
     RunSettings,
     load_config,
@@ -314,7 +313,11 @@ def _add_demo(kinds: Any) -> None:
 
     demo = _command(kinds, "demo", _data_demo)
     demo.add_argument("folder", type=Path, help="new folder")
-    for option, split in (("--voices", "train"), ("--val-voices", "val"), ("--test-voices", "test")):
+    for option, split in (
+        ("--voices", "train"),
+        ("--val-voices", "val"),
+        ("--test-voices", "test"),
+    ):
         demo.add_argument(option, type=_count, default=DEMO_COUNTS[split], help=f"of {split}")
     demo.add_argument("--seed", type=_count, default=RunSettings().seed, help="which voices")
 
@@ -325,7 +328,9 @@ def _add_import(kinds: Any) -> None:
     into.add_argument("--styles", type=Path, required=True, help="folder of NAME.json")
     into.add_argument("--out", type=Path, required=True, help="new folder")
     into.add_argument("--sample-rate", type=int, default=FrontendSettings().sample_rate, help="Hz")
-    into.add_argument("--seed", type=_count, default=RunSettings().seed, help="which voices are held out")
+    into.add_argument(
+        "--seed", type=_count, default=RunSettings().seed, help="which voices are held out"
+    )
 
 
 def _count(text: str) -> int:
@@ -376,9 +381,7 @@ def _data_check(options: argparse.Namespace) -> None:
         rates = ", ".join(f"{rate or 'unknown'}" for rate in sorted(split.sample_rates, key=str))
         voices = len(split.voices) or "?"
         hours = split.seconds / 3600
-        print(
-            f"{split.name:8}{split.clips:7}{voices:>8}{len(split.styles):8}{hours:8.2f}  {rates}"
-        )
+        print(f"{split.name:8}{split.clips:7}{voices:>8}{len(split.styles):8}{hours:8.2f}  {rates}")
     for problem in report.problems:
         print(f"{'error' if problem.is_error else 'warning'}: {problem.message}")
     if report.errors:

@@ -168,7 +168,9 @@ class SchedulerSettings:
     """Which trials are stopped early."""
 
     name: str = setting("asha", "rule that stops trials", choices=("asha", "none"))
-    grace_period: int = setting(1, "epochs before a trial can be stopped", minimum=1, maximum=10_000)
+    grace_period: int = setting(
+        1, "epochs before a trial can be stopped", minimum=1, maximum=10_000
+    )
     reduction_factor: float = setting(
         3.0, "one in this many trials goes on at each rung", minimum=1.1, maximum=100.0
     )
@@ -324,9 +326,9 @@ class _StrictLoader(yaml.SafeLoader):
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
-            raise _problem(self.peek_event(), "aliases (*name) are not allowed")
+            raise _problem(self.get_event(), "aliases (*name) are not allowed")
         if self.depth >= MAX_YAML_DEPTH:
-            raise _problem(self.peek_event(), f"nested deeper than {MAX_YAML_DEPTH} levels")
+            raise _problem(self.get_event(), f"nested deeper than {MAX_YAML_DEPTH} levels")
         self.depth += 1
         node = super().compose_node(parent, index)
         self.depth -= 1
@@ -390,7 +392,8 @@ def parse_assignment(text: str) -> tuple[str, Any]:
 
 def _parse(text: str, where: str) -> Any:
     try:
-        return yaml.load(text, Loader=_StrictLoader)  # noqa: TID251 (this is read_yaml)
+        # The strict loader is a safe one, and this is where the ban on yaml.load leads.
+        return yaml.load(text, Loader=_StrictLoader)  # noqa: S506, TID251
     except yaml.MarkedYAMLError as error:
         line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise ConfigError(f"{where}{line}: {error.problem}") from error
@@ -418,5 +421,3 @@ def _resolve_data_dir(values: dict[str, Any], base: Path) -> None:
     """A path in a YAML file is relative to the file."""
     if values.get("data_dir"):
         values["data_dir"] = str((base / values["data_dir"]).resolve())
-
-

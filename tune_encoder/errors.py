@@ -1,12 +1,12 @@
 """The errors a person can cause or meet, and the exit code of each.
 
-    TuneEncoderError        1
-    ├── ConfigError         2   wrong usage, setting or search space
-    ├── DataError           3   recordings, samples, styles
-    ├── StorageError        4   files of ours that are missing, damaged, or in use
-    ├── SearchFailed        5   a search ended, but none of its trials did
-    ├── TrainingDiverged    5   a run met NaN, infinity, or a loss beyond recovery
-    └── Interrupted         130 Ctrl-C, or 143 SIGTERM; everything is saved
+TuneEncoderError        1
+├── ConfigError         2   wrong usage, setting or search space
+├── DataError           3   recordings, samples, styles
+├── StorageError        4   files of ours that are missing, damaged, or in use
+├── SearchFailed        5   a search ended, but none of its trials did
+├── TrainingDiverged    5   a run met NaN, infinity, or a loss beyond recovery
+└── Interrupted         130 Ctrl-C, or 143 SIGTERM; everything is saved
 """
 
 import signal

@@ -1,11 +1,11 @@
 """The experiment folder: where everything of one search lies, read without Ray or Optuna.
 
-    runs/NAME/
-      search.yaml     what was searched: space, seed, data, versions
-      study.db        the record: an Optuna study in SQLite
-      trials/0007/    metrics.jsonl and TensorBoard logs of a trial
-      checkpoints/    written by Ray Tune, one folder a launch: 1/0007/checkpoint_000003/
-      best/           made by `export`
+runs/NAME/
+  search.yaml     what was searched: space, seed, data, versions
+  study.db        the record: an Optuna study in SQLite
+  trials/0007/    metrics.jsonl and TensorBoard logs of a trial
+  checkpoints/    written by Ray Tune, one folder a launch: 1/0007/checkpoint_000003/
+  best/           made by `export`
 """
 
 import json

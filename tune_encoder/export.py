@@ -134,9 +134,7 @@ def _model_scores(model: Any, config: TrainConfig, data: PackedData) -> dict[str
     device = torch.device("cpu")
     return {
         name: _exported(
-            score(
-                predict(model, pack, crop_frames(config), device), pack.styles, data.statistics
-            )
+            score(predict(model, pack, crop_frames(config), device), pack.styles, data.statistics)
         )
         for name, pack in splits.items()
         if pack is not None

@@ -12,9 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tune_encoder.statistics import Statistics
+from tune_encoder.voice_style import DP_SHAPE, TTL_SHAPE
 
 # The objective of a search: fixed, so that trials with different loss weights can be compared.
 OBJECTIVE_TTL, OBJECTIVE_DP, OBJECTIVE_COSINE = 1.0, 1.0, 0.1
+TINY = 1e-30  # keeps a division by nothing finite
 RIDGE_STRENGTHS = tuple(10.0**power for power in range(-2, 6))
 
 Array = NDArray[np.float32]
@@ -35,7 +37,8 @@ class Styles:
 
 def mean_styles(statistics: Statistics, n: int) -> Styles:
     """Return the mean voice, N times."""
-    return Styles(np.stack([statistics.ttl_mean] * n), np.stack([statistics.dp_mean] * n))
+    ttl, dp = statistics.ttl_mean, statistics.dp_mean
+    return Styles(np.broadcast_to(ttl, (n, *ttl.shape)), np.broadcast_to(dp, (n, *dp.shape)))
 
 
 def score(predicted: Styles, target: Styles, statistics: Statistics) -> dict[str, float]:
@@ -67,7 +70,7 @@ def skill(predicted: Array, target: Array, mean: Array) -> float:
     """1 - SSE(prediction) / SSE(mean voice): 0 is predicting the mean, 1 is perfect."""
     residual = float(np.square(predicted - target).sum())
     spread = float(np.square(mean - target).sum())
-    return 1 - residual / max(spread, np.finfo(np.float32).tiny)
+    return 1 - residual / max(spread, TINY)
 
 
 def centered_cosine(predicted: Styles, target: Styles, mean: Styles) -> float:
@@ -80,9 +83,9 @@ def retrieval(predicted: Styles, target: Styles, mean: Styles) -> float:
 
     Chance is one over the number of different styles.
     """
-    similarity = _unit(predicted.joined() - mean.joined()) @ _unit(
-        target.joined() - mean.joined()
-    ).T
+    similarity = (
+        _unit(predicted.joined() - mean.joined()) @ _unit(target.joined() - mean.joined()).T
+    )
     nearest = similarity.argmax(axis=1)
     hits = [np.array_equal(target.ttl[i], target.ttl[j]) for i, j in enumerate(nearest)]
     return float(np.mean(hits))
@@ -94,7 +97,7 @@ def _cosine(a: Array, b: Array) -> float:
 
 def _unit(rows: Array) -> Array:
     norms = np.linalg.norm(rows, axis=1, keepdims=True)
-    return np.asarray(rows / np.maximum(norms, np.finfo(np.float32).tiny), dtype=np.float32)
+    return np.asarray(rows / np.maximum(norms, TINY), dtype=np.float32)
 
 
 # --- baselines ---------------------------------------------------------------------------------
@@ -115,10 +118,11 @@ class Ridge:
 
     def predict(self, mel_statistics: Array) -> Styles:
         """Predict styles from (N, 2 M) band means and deviations."""
-        flat = (mel_statistics - self.center) / self.scale @ self.weights + self.intercept
+        standard = (mel_statistics - self.center) / self.scale
+        flat = (standard @ self.weights + self.intercept).astype(np.float32)
         n = len(flat)
         ttl, dp = flat[:, : self.split], flat[:, self.split :]
-        return Styles(ttl.reshape(n, 50, 256), dp.reshape(n, 8, 16))
+        return Styles(ttl.reshape(n, *TTL_SHAPE), dp.reshape(n, *DP_SHAPE))
 
 
 def fit_ridge(mel_statistics: Array, styles: Styles) -> Ridge:

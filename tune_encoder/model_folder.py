@@ -1,9 +1,9 @@
 """The folder a model lives in once it is exported, and how to read it back.
 
-    config.yaml          trains again as it is
-    model.safetensors    weights, with the statistics they were trained on
-    model.pt             the whole checkpoint, to train on from; manifest.json vouches for it
-    metrics.json         scores, baselines, what the search cost, seeds, versions
+config.yaml          trains again as it is
+model.safetensors    weights, with the statistics they were trained on
+model.pt             the whole checkpoint, to train on from; manifest.json vouches for it
+metrics.json         scores, baselines, what the search cost, seeds, versions
 """
 
 from pathlib import Path

@@ -1,10 +1,10 @@
 """One run by hand, and the folder it leaves.
 
-    config.yaml            the settings, resolved; trains again as it is
-    best_model.pt          the epoch of the lowest validation loss
-    final_checkpoint.pt    the last epoch
-    metrics.jsonl          one row an epoch
-    logs/                  TensorBoard
+config.yaml            the settings, resolved; trains again as it is
+best_model.pt          the epoch of the lowest validation loss
+final_checkpoint.pt    the last epoch
+metrics.jsonl          one row an epoch
+logs/                  TensorBoard
 """
 
 from collections.abc import Callable

@@ -49,7 +49,9 @@ class Suggest(Protocol):
     ) -> float:
         """Propose a number."""
 
-    def suggest_int(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> int:
+    def suggest_int(
+        self, name: str, low: int, high: int, *, step: int = 1, log: bool = False
+    ) -> int:
         """Propose a whole number."""
 
     def suggest_categorical(self, name: str, choices: Any) -> Any:
@@ -66,7 +68,7 @@ class Parameter:
     values: tuple[Any, ...]
     """Lowest and highest, or the choices."""
     log: bool = False
-    step: float | None = None
+    step: Any = None
     when: Mapping[str, tuple[Any, ...]] = dataclasses.field(default_factory=dict)
     """Other settings and the values under which this one is searched."""
 
@@ -80,9 +82,7 @@ class Parameter:
             return suggest.suggest_categorical(self.name, self.values)
         low, high = self.values
         if self.kind == "int":
-            return suggest.suggest_int(
-                self.name, low, high, step=int(self.step or 1), log=self.log
-            )
+            return suggest.suggest_int(self.name, low, high, step=int(self.step or 1), log=self.log)
         return suggest.suggest_float(self.name, low, high, step=self.step, log=self.log)
 
     def holds(self, value: Any) -> bool:
@@ -144,7 +144,9 @@ class RandomSuggest:
             return low + step * self._random.randint(0, int((high - low) / step))
         return self._random.uniform(low, high)
 
-    def suggest_int(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> int:
+    def suggest_int(
+        self, name: str, low: int, high: int, *, step: int = 1, log: bool = False
+    ) -> int:
         """Uniform over the steps, or uniform in the logarithm."""
         if log:
             return round(self.suggest_float(name, low, high, log=True))
@@ -182,7 +184,7 @@ def parse_space(content: Mapping[str, Any], where: str, folder: Path) -> SearchS
         if name not in {*_SECTIONS, "base", "space", "start"}:
             known = [*_SECTIONS, "base", "space", "start"]
             raise ConfigError(f"{where}: {unknown_name(name, known, 'section')}")
-    sections = {
+    sections: dict[str, Any] = {
         name: from_mapping(kind, _mapping(content, name, where), f"{where}, {name}")
         for name, kind in _SECTIONS.items()
     }
@@ -190,9 +192,7 @@ def parse_space(content: Mapping[str, Any], where: str, folder: Path) -> SearchS
     searched = _mapping(content, "space", where)
     parameters = [_parameter(name, searched[name], f"{where}, space") for name in searched]
     start = _start(content.get("start") or [], parameters, f"{where}, start")
-    space = SearchSpace(
-        **sections, base=base, parameters=_in_order(parameters, where), start=start
-    )
+    space = SearchSpace(**sections, base=base, parameters=_in_order(parameters, where), start=start)
     _check_together(space, where)
     return space
 

@@ -54,7 +54,13 @@ def principal_components(centred: Array) -> Array:
         (K, D), K at most N - 1, D, or `MAX_COMPONENTS`; at least one row, of zeros if need be.
     """
     n, width = centred.shape
-    _, deviations, directions = np.linalg.svd(centred.astype(np.float64), full_matrices=False)
     k = max(1, min(n - 1, width, MAX_COMPONENTS))
-    scale = deviations[:k, None] / np.sqrt(max(1, n - 1))
-    return np.asarray(scale * directions[:k], dtype=np.float32)
+    rows = centred.astype(np.float64)
+    if n < width:  # the N x N products have the same components at a fraction of the cost
+        variances, mixtures = np.linalg.eigh(rows @ rows.T)
+        components = mixtures.T[::-1][:k] @ rows  # each of length sqrt(variance)
+    else:
+        variances, directions = np.linalg.eigh(rows.T @ rows)
+        lengths = np.sqrt(np.maximum(variances[::-1][:k], 0))
+        components = lengths[:, None] * directions.T[::-1][:k]
+    return np.asarray(components / np.sqrt(max(1, n - 1)), dtype=np.float32)

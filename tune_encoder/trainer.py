@@ -9,10 +9,11 @@ Shapes: B batch.
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -35,6 +36,9 @@ from tune_encoder.losses import StyleLoss, style_loss
 from tune_encoder.metrics import Styles, score
 from tune_encoder.models import Encoder, build_encoder
 from tune_encoder.statistics import Statistics
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard.writer import SummaryWriter
 
 LONGEST_WARMUP = 0.5  # of the run: a short run still reaches its learning rate
 
@@ -129,14 +133,14 @@ def train(
     if checkpoint is not None:
         state.load_state_dict(checkpoint)
     run_dir.mkdir(parents=True, exist_ok=True)
-    while not finished(state):
-        row = train_epoch(state, data, device)
-        state.history.append(row)
-        row["finished"] = finished(state)
-        _write_metrics(run_dir / "metrics.jsonl", state.history)
-        if config.use_tensorboard:
-            _write_events(run_dir / "logs", state)
-        report(row, state)
+    with _events(run_dir / "logs", state) as log:
+        while not finished(state):
+            row = train_epoch(state, data, device)
+            state.history.append(row)
+            row["finished"] = finished(state)
+            _write_metrics(run_dir / "metrics.jsonl", state.history)
+            log(row)
+            report(row, state)
     return state
 
 
@@ -193,7 +197,7 @@ def amp_type(config: TrainConfig, device: torch.device) -> torch.dtype | None:
     if device.type == "cuda":
         return torch.float16
     # Without these instructions torch emulates bfloat16, ten times slower than float32.
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+    capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
     fast = capabilities.get("avx512_bf16") or capabilities.get("amx_bf16")
     return torch.bfloat16 if device.type == "cpu" and fast else None
 
@@ -241,7 +245,7 @@ def train_step(state: TrainState, batch: Batch, statistics: Statistics) -> Tenso
     config, model = state.config, state.model
     features = augment(batch.features, config, model.mel_mean)
     loss = _loss(state, features, batch, statistics)
-    state.scaler.scale(loss.total).backward()  # type: ignore[no-untyped-call]
+    state.scaler.scale(loss.total).backward()
     state.scaler.unscale_(state.optimizer)
     limit = config.gradient_clip or math.inf
     norm = torch.nn.utils.clip_grad_norm_(model.parameters(), limit)
@@ -254,9 +258,7 @@ def train_step(state: TrainState, batch: Batch, statistics: Statistics) -> Tenso
     return torch.stack([*loss, norm]).detach()
 
 
-def _loss(
-    state: TrainState, features: Tensor, batch: Batch, statistics: Statistics
-) -> StyleLoss:
+def _loss(state: TrainState, features: Tensor, batch: Batch, statistics: Statistics) -> StyleLoss:
     narrow = amp_type(state.config, features.device)
     with torch.autocast(features.device.type, narrow, enabled=narrow is not None):
         ttl, dp = state.model(features)
@@ -300,13 +302,23 @@ def _write_metrics(path: Path, history: list[Row]) -> None:
     write_whole(path, "".join(lines).encode())
 
 
-def _write_events(logs: Path, state: TrainState) -> None:
+@contextmanager
+def _events(logs: Path, state: TrainState) -> Iterator[Callable[[Row], None]]:
+    """Give a function that writes a row for TensorBoard, or does nothing if that is off."""
+    if not state.config.use_tensorboard:
+        yield lambda row: None
+        return
     from torch.utils.tensorboard.writer import SummaryWriter
 
-    row = state.history[-1]
-    with SummaryWriter(str(logs), filename_suffix=f".epoch{row['epoch']:05d}") as writer:
-        for name, value in row.items():
-            if isinstance(value, float):
-                split, _, kind = name.partition("_")
-                tag = f"{split}/{kind}" if split in ("train", "val") else f"run/{name}"
-                writer.add_scalar(tag, value, row["epoch"])
+    # Epochs that an interrupted run wrote after its last checkpoint are hidden.
+    with SummaryWriter(str(logs), purge_step=state.epoch + 1) as writer:
+        yield lambda row: _write_scalars(writer, row)
+
+
+def _write_scalars(writer: "SummaryWriter", row: Row) -> None:
+    for name, value in row.items():
+        if isinstance(value, float):
+            split, _, kind = name.partition("_")
+            tag = f"{split}/{kind}" if split in ("train", "val") else f"run/{name}"
+            writer.add_scalar(tag, value, row["epoch"])
+    writer.flush()

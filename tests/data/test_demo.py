@@ -141,7 +141,9 @@ def test_the_heard_pitch_is_the_pitch_of_the_voice(octaves):
 def test_a_folder_in_use_is_refused_by_name_and_left_alone(tmp_path):
     (tmp_path / "mine.txt").write_text("keep")
 
-    with pytest.raises(ConfigError, match=rf"{tmp_path.name}: exists and is not empty; remove it or"):
+    with pytest.raises(
+        ConfigError, match=rf"{tmp_path.name}: exists and is not empty; remove it or"
+    ):
         make_demo(tmp_path, **COUNTS, seed=0)
 
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]

@@ -252,7 +252,9 @@ def test_an_existing_folder_with_files_is_refused_and_kept(one_clip_each, tmp_pa
     out.mkdir()
     (out / "mine.txt").write_text("keep")
 
-    with pytest.raises(ConfigError, match=r"out: exists and is not empty; remove it or name another"):
+    with pytest.raises(
+        ConfigError, match=r"out: exists and is not empty; remove it or name another"
+    ):
         import_voices(audio_dir, styles_dir, out, RATE, seed=0)
     assert [path.name for path in out.iterdir()] == ["mine.txt"]
 

@@ -1,0 +1,1 @@
+"""Samples on disk, and what is made of them: checks, packs, batches."""

@@ -46,9 +46,7 @@ def training_batches(pack: Pack, config: TrainConfig, epoch: int) -> Iterator[Ba
     rng = np.random.default_rng([config.seed, epoch])
     order, position = rng.permutation(len(pack)), rng.random(len(pack))
     for chosen in np.array_split(order, n_batches(pack, config)):
-        crops = [
-            crop(pack.clip(i), position[i], crop_frames(config)) for i in chosen
-        ]
+        crops = [crop(pack.clip(i), position[i], crop_frames(config)) for i in chosen]
         yield Batch(
             to_features(crops),
             torch.from_numpy(pack.styles.ttl[chosen]),

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
@@ -101,7 +102,7 @@ def _layout_problems(data_dir: Path, paths: dict[str, list[Path]]) -> Iterator[P
 
 
 def _check_split(
-    name: str, paths: list[Path], assumed_rate: int, problems: list[Problem], bar: "tqdm[None]"
+    name: str, paths: list[Path], assumed_rate: int, problems: list[Problem], bar: "tqdm[Any]"
 ) -> SplitSummary:
     summary = SplitSummary(name)
     with ThreadPoolExecutor(N_THREADS) as pool:

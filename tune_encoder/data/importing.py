@@ -4,11 +4,8 @@ A recording belongs to the style whose name its own name starts with, up to a se
 `anna.json` takes `anna.wav`, `anna_01.wav` and `anna-2.flac`, but not `annabel.wav`.
 """
 
-import os
-import shutil
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 

@@ -165,9 +165,7 @@ def _make(
         (partial / "pack.json").write_text(json.dumps(info, indent=2), encoding="utf-8")
 
 
-def _write_split(
-    folder: Path, name: str, paths: list[Path], settings: FrontendSettings
-) -> _Split:
+def _write_split(folder: Path, name: str, paths: list[Path], settings: FrontendSettings) -> _Split:
     lengths, ttl, dp, voices, bands = [], [], [], [], []
     with (folder / f"{name}.f16").open("wb") as file:
         clips = _features_of(paths, settings)

@@ -47,7 +47,7 @@ def find_samples(split_dir: Path) -> list[Path]:
 
 def write_sample(path: Path, sample: Sample) -> None:
     """Write the guide's npz; equal samples give equal bytes."""
-    extras = {"sample_rate": sample.sample_rate, "voice": sample.voice}
+    extras: dict[str, Any] = {"sample_rate": sample.sample_rate, "voice": sample.voice}
     with path.open("wb") as file:
         np.savez(
             file,
@@ -56,7 +56,7 @@ def write_sample(path: Path, sample: Sample) -> None:
             style_dp=sample.style_dp.reshape(1, *DP_SHAPE).astype(np.float32),
             text=np.array(sample.text),
             lang=np.array(sample.lang),
-            **{name: np.array(value) for name, value in extras.items() if value is not None},
+            **{name: value for name, value in extras.items() if value is not None},
         )
 
 
@@ -99,7 +99,7 @@ def _read_members(path: Path) -> dict[str, NDArray[Any]]:
             return {name: _read_member(path, archive, name) for name in _member_names(archive)}
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
-    except Exception as error:  # noqa: BLE001
+    except Exception as error:
         # zipfile and numpy raise ten unrelated types on damaged bytes (zlib.error, TokenError,
         # NotImplementedError...): whatever they say, the file is at fault.
         raise DataError(_unreadable(path, error)) from error
@@ -130,9 +130,9 @@ def _read_member(path: Path, archive: zipfile.ZipFile, name: str) -> NDArray[Any
 
 
 def _check_header(file: IO[bytes], name: str, claimed: int) -> None:
-    version = npy.read_magic(file)  # type: ignore[arg-type]
+    version = npy.read_magic(file)
     read_header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-    shape, _, dtype = read_header(file)  # type: ignore[arg-type]
+    shape, _, dtype = read_header(file)
     if dtype.hasobject:
         raise DataError(f"{name} holds Python objects, which could run code; save plain arrays")
     if math.prod(shape) * dtype.itemsize + file.tell() != claimed:

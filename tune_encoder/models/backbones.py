@@ -5,6 +5,7 @@ None needs a mask: batches are crops of one length, so no padding exists.
 Shapes: B batch, M mel bands, T frames in, S frames out, C channels (`hidden_dim`).
 """
 
+import itertools
 import math
 
 import torch
@@ -93,7 +94,7 @@ class Cnn(Stack):
                 nn.ReLU(),
                 nn.Dropout(settings.dropout),
             )
-            for before, after in zip(widths, widths[1:], strict=False)
+            for before, after in itertools.pairwise(widths)
         ]
         super().__init__(blocks, settings.gradient_checkpointing)
 

@@ -53,9 +53,7 @@ class PooledHead(nn.Module):
         return self.ttl(pooled), self.dp(pooled)
 
 
-def _style_map(
-    width: int, settings: EncoderSettings, mean: Array, basis: Array
-) -> nn.Module:
+def _style_map(width: int, settings: EncoderSettings, mean: Array, basis: Array) -> nn.Module:
     if settings.head == "pca":
         return PcaMap(width, mean, basis[: settings.pca_components])
     rank = settings.head_rank if settings.head == "lowrank" else None
@@ -75,7 +73,9 @@ class PcaMap(nn.Module):
         self.coefficients = _zero(nn.Linear(width, len(basis)))
 
     def forward(self, pooled: Tensor) -> Tensor:
-        return self.mean + (self.coefficients(pooled) @ self.basis).unflatten(-1, self.mean.shape)
+        deviation: Tensor = self.coefficients(pooled) @ self.basis
+        style: Tensor = self.mean + deviation.unflatten(-1, self.mean.shape)
+        return style
 
 
 class LinearMap(nn.Module):
@@ -90,7 +90,9 @@ class LinearMap(nn.Module):
         self.out = _zero(nn.Linear(width if rank is None else rank, mean.size))
 
     def forward(self, pooled: Tensor) -> Tensor:
-        return self.mean + self.out(self.down(pooled)).unflatten(-1, self.mean.shape)
+        deviation: Tensor = self.out(self.down(pooled))
+        style: Tensor = self.mean + deviation.unflatten(-1, self.mean.shape)
+        return style
 
 
 class QueryHead(nn.Module):

@@ -20,7 +20,7 @@ REFRESH_S = 0.5
 _WORDS = {"COMPLETE": "finished", "PRUNED": "stopped early", "FAIL": "failed"}
 
 
-class Progress(Callback):  # type: ignore[misc]
+class Progress(Callback):
     """Shows the record after each of Tune's steps."""
 
     def __init__(self, record: Record) -> None:
@@ -34,7 +34,7 @@ class Progress(Callback):  # type: ignore[misc]
         """Pickle without the terminal: Tune pickles its callbacks, nobody reads them back."""
         return Progress, (self._record,)
 
-    def setup(self, **info: Any) -> None:
+    def setup(self, *args: Any, **info: Any) -> None:
         """Begin to show; called by Tune before the first trial."""
         console = Console(file=sys.stderr, width=WIDTH, highlight=False)
         if console.is_terminal:

@@ -1,5 +1,6 @@
 """Launch and resume searches: the record, Ray Tune around it, and what a signal does."""
 
+import logging
 import os
 import secrets
 from importlib.metadata import version
@@ -77,7 +78,7 @@ def resume_search(root: Path, name: str) -> Experiment:
         pack = pack_data(data_dir, TrainConfig(**space.base))
         if open_pack(pack).info["fingerprint"] != content["fingerprint"]:
             raise StorageError(
-                f"{data_dir}: not the data this search began with; restore it, or start a new search"
+                f"{data_dir}: not the data this search began with; restore it or search anew"
             )
         _launch(Record(experiment, space), pack)
     return experiment
@@ -114,7 +115,7 @@ def _launch(record: Record, pack: Path) -> None:
     searcher = StudySearcher(record, shared)
     if searcher.remaining():
         try:
-            ray.init(include_dashboard=False, log_to_driver=False, logging_level="critical")
+            ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.CRITICAL)
             _fit(record, searcher)
         finally:
             ray.shutdown()

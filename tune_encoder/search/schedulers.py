@@ -22,14 +22,15 @@ class Key:
     trial_id: str
 
 
-class RecordingScheduler(FIFOScheduler):  # type: ignore[misc]
+class RecordingScheduler(FIFOScheduler):
     """Records every result, then does what the scheduler within decides."""
 
     def __init__(self, record: Record, launch: str) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._record = record
         self._launch = launch
-        self._within = make_scheduler(record.space.scheduler, record.space.budget.epochs)
+        # Ray's schedulers are typed for its own trials; a key has all that they read.
+        self._within: Any = make_scheduler(record.space.scheduler, record.space.budget.epochs)
 
     def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
         """Accept Tune's metric; the scheduler within has its own."""

@@ -8,7 +8,7 @@ from tune_encoder.experiment import TrialRecord
 from tune_encoder.search.study import Record
 
 
-class StudySearcher(Searcher):  # type: ignore[misc]
+class StudySearcher(Searcher):
     """Hands out trials of the record. Results reach the record through the scheduler."""
 
     def __init__(self, record: Record, shared: dict[str, Any]) -> None:

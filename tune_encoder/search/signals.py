@@ -12,7 +12,7 @@ from ray.tune import Callback
 _STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-class StopSignal(Callback):  # type: ignore[misc]
+class StopSignal(Callback):
     """Notes the first signal and passes it on to Tune; a second one ends the program at once."""
 
     def __init__(self) -> None:
