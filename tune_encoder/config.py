@@ -22,6 +22,7 @@ from tune_encoder.errors import ConfigError
 
 DEMO_COUNTS = {"train": 480, "val": 64, "test": 64}  # demo voices, one clip each
 MAX_YAML_BYTES = 1_000_000  # no config is this long; a cap keeps a wrong file from filling memory
+MAX_EXACT_INT = 2**53  # a float holds every whole number below it; a far larger one overflows
 MAX_YAML_DEPTH = 32  # conditions nest a few levels; far below Python's recursion limit
 
 Settings = TypeVar("Settings")
@@ -280,7 +281,7 @@ def _convert(kind: Any, value: Any) -> Any:
         options = (_convert(option, value) for option in typing.get_args(kind))
         return next((option for option in options if option is not _REFUSED), _REFUSED)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+        return float(value) if abs(value) < MAX_EXACT_INT else _REFUSED
     if kind is int and isinstance(value, bool):
         return _REFUSED
     if isinstance(value, float) and not math.isfinite(value):
@@ -320,19 +321,24 @@ def to_mapping(settings: Any) -> dict[str, Any]:
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """Safe YAML without its traps: duplicate keys, aliases, bottomless nesting, `1e-3` as text."""
+    """Safe YAML without its traps: duplicate keys, aliases, tags, deep nesting, `1e-3` as text."""
 
     depth = 0
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
-            raise _problem(self.get_event(), "aliases (*name) are not allowed")
+            raise _problem(self.here(), "aliases (*name) are not allowed")
+        if self.here().tag is not None:
+            raise _problem(self.here(), "tags (!name) are not allowed")
         if self.depth >= MAX_YAML_DEPTH:
-            raise _problem(self.get_event(), f"nested deeper than {MAX_YAML_DEPTH} levels")
+            raise _problem(self.here(), f"nested deeper than {MAX_YAML_DEPTH} levels")
         self.depth += 1
         node = super().compose_node(parent, index)
         self.depth -= 1
         return node
+
+    def here(self) -> Any:
+        return self.peek_event()  # type: ignore[no-untyped-call]
 
     def construct_mapping(self, node: Any, deep: bool = False) -> Any:
         seen = set()
@@ -346,10 +352,17 @@ class _StrictLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-# YAML 1.1 wants a dot in a float, so PyYAML reads the usual 1e-3 as text.
-_StrictLoader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+[eE][-+]?[0-9]+$"), list("-+0123456789")
-)
+class _PlainDumper(yaml.SafeDumper):
+    """Writes what `_StrictLoader` reads: no aliases."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+# YAML 1.1 wants a dot and a sign in a float, so PyYAML reads the usual 1e-3 and 1.5e3 as text.
+_FLOAT = re.compile(r"^[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)[eE][-+]?[0-9]+$")
+for _kind in (_StrictLoader, _PlainDumper):  # the dumper has to quote such a text
+    _kind.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+.0123456789"))
 
 
 def _problem(at: Any, message: str) -> yaml.MarkedYAMLError:
@@ -387,7 +400,10 @@ def parse_assignment(text: str) -> tuple[str, Any]:
     name, equals, value = text.partition("=")
     if not equals or not name:
         raise ConfigError(f"--set {text}: write it as key=value, such as learning_rate=1e-3")
-    return name.strip(), _parse(value, f"--set {name}")
+    parsed = _parse(value, f"--set {name}")
+    if parsed is None:
+        raise ConfigError(f"--set {text}: has no value; write it as key=value")
+    return name.strip(), parsed
 
 
 def _parse(text: str, where: str) -> Any:
@@ -403,7 +419,7 @@ def _parse(text: str, where: str) -> Any:
 
 def write_yaml(mapping: Mapping[str, Any]) -> str:
     """Return YAML text that `read_yaml` reads back to equal values."""
-    return yaml.safe_dump(dict(mapping), sort_keys=False, allow_unicode=True)
+    return yaml.dump(dict(mapping), Dumper=_PlainDumper, sort_keys=False, allow_unicode=True)
 
 
 def load_config(path: Path | None, overrides: Mapping[str, Any]) -> TrainConfig:

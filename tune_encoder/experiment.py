@@ -19,6 +19,7 @@ from typing import Any
 
 from tune_encoder.config import read_yaml, write_yaml
 from tune_encoder.errors import ConfigError, StorageError
+from tune_encoder.files import whole_folder
 
 EXPERIMENT_FORMAT = 1
 CHECKPOINT_NAME = "checkpoint.pt"
@@ -119,6 +120,7 @@ class Experiment:
 def _read_trials(path: Path) -> list[TrialRecord]:
     """Read the two tables that hold what we wrote; Optuna need not be loaded for it."""
     with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as database:
+        database.execute("BEGIN")  # both tables at one moment, while a search writes them
         states = database.execute("SELECT trial_id, number, state FROM trials ORDER BY number")
         trials = {key: (number, state) for key, number, state in states}
         attributes: dict[int, dict[str, Any]] = {key: {} for key in trials}
@@ -168,23 +170,31 @@ def experiment_path(root: Path, name: str) -> Path:
     return root / name
 
 
-def create_experiment(root: Path, name: str, content: dict[str, Any]) -> Experiment:
-    """Make the folder and its search.yaml.
+def refuse_taken(root: Path, name: str) -> Path:
+    """Return the path of a new experiment.
 
     Raises:
         ConfigError: if the name is taken or cannot be used.
     """
     path = experiment_path(root, name)
-    try:
-        path.mkdir(parents=True)
-    except FileExistsError as error:
+    if path.exists():
         raise ConfigError(
             f"{path} exists; continue it with `tune-encoder resume {name}` or choose another --name"
-        ) from error
-    except OSError as error:
-        raise StorageError(f"{path}: cannot be made ({error.strerror})") from error
+        )
+    return path
+
+
+def create_experiment(root: Path, name: str, content: dict[str, Any]) -> Experiment:
+    """Make the folder with its search.yaml.
+
+    Raises:
+        ConfigError: if the name is taken or cannot be used.
+        StorageError: if the folder cannot be written.
+    """
+    path = refuse_taken(root, name)
     text = write_yaml({"format": EXPERIMENT_FORMAT, **content})
-    (path / "search.yaml").write_text(text, encoding="utf-8")
+    with whole_folder(path) as folder:
+        (folder / "search.yaml").write_text(text, encoding="utf-8")
     return Experiment(path)
 
 

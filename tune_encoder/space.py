@@ -5,6 +5,7 @@ trial fails for a typo. It knows neither Ray nor Optuna: `SearchSpace.sample` as
 """
 
 import dataclasses
+import os
 import random
 import typing
 from collections.abc import Iterator, Mapping
@@ -202,7 +203,7 @@ def find_space(name: str) -> Path:
     shipped = {path.stem: path for path in sorted(_shipped_folder().glob("*.yaml"))}
     if name in shipped:
         return shipped[name]
-    if not Path(name).is_file():
+    if not os.path.isfile(name):  # noqa: PTH113  (Path.is_file raises on a name too long)
         raise ConfigError(f"{name}: no such file, nor a space of the program: {', '.join(shipped)}")
     return Path(name)
 
@@ -316,10 +317,17 @@ def _check_range(parameter: Parameter, where: str) -> None:
         raise ConfigError(f"{where}: low {low} is not below high {high}; swap or widen them")
     if parameter.log and low <= 0:
         raise ConfigError(f"{where}: log needs a low above 0, not {low}")
+    if parameter.step is not None:
+        _check_step(parameter, high - low, where)
+
+
+def _check_step(parameter: Parameter, most: Any, where: str) -> None:
     step = parameter.step
-    if step is not None and not (isinstance(step, int | float) and 0 < step <= high - low):
-        raise ConfigError(f"{where}: step is {step!r}; it must be above 0 and at most {high - low}")
-    if step is not None and parameter.log:
+    kinds = int if parameter.kind == "int" else int | float
+    if isinstance(step, bool) or not (isinstance(step, kinds) and 0 < step <= most):
+        whole = "whole, " if parameter.kind == "int" else ""
+        raise ConfigError(f"{where}: step is {step!r}; it must be {whole}above 0, at most {most}")
+    if parameter.log:
         raise ConfigError(f"{where}: log and step exclude each other; leave one out")
 
 
@@ -333,6 +341,9 @@ def _flag(content: Mapping[str, Any], name: str, where: str) -> bool:
 def _conditions(when: Any, where: str) -> dict[str, tuple[Any, ...]]:
     if not isinstance(when, Mapping):
         raise ConfigError(f"{where}: when is {when!r}; write when: {{setting: value}}")
+    for name, values in when.items():
+        if values == []:
+            raise ConfigError(f"{where}, when: {name} has no value; list at least one")
     return {
         name: tuple(
             _setting(name, value, f"{where}, when")

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tune_encoder.errors import DataError
+from tune_encoder.errors import DataError, StorageError
 from tune_encoder.files import write_whole
 
 TTL_SHAPE = (50, 256)
@@ -117,10 +117,17 @@ def check_one_version(styles: Mapping[Path, VoiceStyle]) -> None:
 
 
 def write_voice_style(path: Path, style: VoiceStyle, metadata: dict[str, Any]) -> None:
-    """Write the JSON that every Supertonic loader reads; `path` is absent, old, or complete."""
+    """Write the JSON that every Supertonic loader reads; `path` is absent, old, or complete.
+
+    Raises:
+        StorageError: if the place cannot be written.
+    """
     normal = style.normalized()
     content = {"style_ttl": _part(normal.ttl), "style_dp": _part(normal.dp), "metadata": metadata}
-    write_whole(path, json.dumps(content, allow_nan=False).encode())
+    try:
+        write_whole(path, json.dumps(content, allow_nan=False).encode())
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be written ({error.strerror})") from error
 
 
 def _part(style: Array) -> dict[str, Any]:

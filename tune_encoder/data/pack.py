@@ -10,6 +10,7 @@ Shapes: N clips, F frames of all clips, M mel bands.
 import hashlib
 import json
 import os
+import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -107,7 +108,7 @@ def open_pack(folder: Path) -> PackedData:
         packs = {name: _open_split(folder, name) for name in SPLITS if name in info["clips"]}
         with np.load(folder / "statistics.npz") as arrays:
             fields: dict[str, Any] = dict(arrays)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         raise StorageError(f"{folder}: not a usable pack ({error}); remove the folder") from error
     for name in ("ttl_variance", "dp_variance"):
         fields[name] = float(fields[name])
@@ -221,7 +222,9 @@ def _write_statistics(folder: Path, train: _Split, n_mels: int) -> Statistics:
     mel_square = (weights * (np.square(means) + np.square(deviations))).sum(axis=0)
     fields: dict[str, Any] = {
         "mel_mean": mel_mean.astype(np.float32),
-        "mel_std": np.sqrt(mel_square - np.square(mel_mean)).astype(np.float32),
+        # Of a band that never changes, such as one above the recordings' Nyquist frequency, the
+        # difference may be a rounding error below 0.
+        "mel_std": np.sqrt(np.maximum(mel_square - np.square(mel_mean), 0)).astype(np.float32),
         **style_statistics(train.styles.ttl, train.styles.dp),
     }
     np.savez(folder / "statistics.npz", **fields)

@@ -20,6 +20,7 @@ from tune_encoder.voice_style import DP_SHAPE, TTL_SHAPE, style_problem
 SPLITS = ("train", "val", "test")
 MAX_MEMBER_BYTES = 512 * 2**20  # 1.5 hours at 24 kHz; a small zip can claim any size
 _REQUIRED = ("audio", "style_ttl", "style_dp", "text", "lang")
+_KNOWN = (*_REQUIRED, "sample_rate", "voice")
 _STYLE_SHAPES = {"style_ttl": TTL_SHAPE, "style_dp": DP_SHAPE}
 
 Array = NDArray[np.float32]
@@ -74,10 +75,10 @@ def read_sample(path: Path) -> Sample:
         audio=_audio(path, members["audio"]),
         style_ttl=_style(path, "style_ttl", members["style_ttl"]),
         style_dp=_style(path, "style_dp", members["style_dp"]),
-        text=str(members["text"]),
-        lang=str(members["lang"]),
+        text=_text(path, "text", members["text"]),
+        lang=_text(path, "lang", members["lang"]),
         sample_rate=_sample_rate(path, members.get("sample_rate")),
-        voice=str(members["voice"]) if "voice" in members else None,
+        voice=_text(path, "voice", members["voice"]) if "voice" in members else None,
     )
 
 
@@ -89,7 +90,7 @@ def member_checksums(path: Path) -> list[tuple[str, int, int]]:
     try:
         with zipfile.ZipFile(path) as archive:
             return sorted((info.filename, info.CRC, info.file_size) for info in archive.infolist())
-    except (OSError, zipfile.BadZipFile, ValueError) as error:
+    except Exception as error:  # see `_read_members`
         raise DataError(_unreadable(path, error)) from error
 
 
@@ -111,10 +112,10 @@ def _unreadable(path: Path, error: Exception) -> str:
 
 def _member_names(archive: zipfile.ZipFile) -> list[str]:
     names = [info.filename.removesuffix(".npy") for info in archive.infolist()]
-    for name in names:
+    for name in _KNOWN:
         if names.count(name) > 1:
             raise DataError(f"holds {name!r} twice; save each array once")
-    return [name for name in names if name.isidentifier()]
+    return [name for name in _KNOWN if name in names]  # others may be many, and as large
 
 
 def _read_member(path: Path, archive: zipfile.ZipFile, name: str) -> NDArray[Any]:
@@ -146,6 +147,7 @@ def _audio(path: Path, audio: NDArray[Any]) -> Array:
         raise DataError(f"{path}: audio is empty; remove the file or make it again")
     if not np.issubdtype(audio.dtype, np.floating):
         raise DataError(f"{path}: audio is {audio.dtype}; save it as float32 from -1 to 1")
+    audio = _as_float32(audio)
     bad = ~np.isfinite(audio)
     if bad.any():
         raise DataError(
@@ -154,22 +156,37 @@ def _audio(path: Path, audio: NDArray[Any]) -> Array:
         )
     if not audio.any():
         raise DataError(f"{path}: audio is all zero; remove the file")
-    return audio.astype(np.float32)
+    return audio
 
 
 def _style(path: Path, name: str, style: NDArray[Any]) -> Array:
     rows, width = shape = _STYLE_SHAPES[name]
     if style.shape not in (shape, (1, *shape)):
         raise DataError(f"{path}: {name} has shape {style.shape}; it must be [1, {rows}, {width}]")
-    style = style.reshape(shape).astype(np.float32)
+    if not np.issubdtype(style.dtype, np.floating):
+        raise DataError(f"{path}: {name} is {style.dtype}; save it as float32")
+    style = _as_float32(style.reshape(shape))
     if problem := style_problem(name, style):
         raise DataError(f"{path}: {problem}")
     return style
 
 
+def _as_float32(array: NDArray[Any]) -> Array:
+    with np.errstate(over="ignore"):  # what is beyond float32 becomes infinite, and is refused
+        return array.astype(np.float32)
+
+
+def _text(path: Path, name: str, text: NDArray[Any]) -> str:
+    try:
+        return str(text.item() if text.size == 1 else text)
+    except (ValueError, SystemError) as error:  # a code point beyond Unicode
+        raise DataError(f"{path}: {name} is no text ({error}); save it again") from error
+
+
 def _sample_rate(path: Path, rate: NDArray[Any] | None) -> int | None:
     if rate is None:
         return None
-    if rate.size != 1 or not np.issubdtype(rate.dtype, np.number) or not 4000 <= rate <= 384000:
-        raise DataError(f"{path}: sample_rate is {rate}; it must be from 4000 to 384000 Hz")
-    return int(rate)
+    if rate.size != 1 or rate.dtype.kind not in "iuf" or not 4000 <= rate.item() <= 384000:
+        shown = np.array2string(rate, threshold=5)
+        raise DataError(f"{path}: sample_rate is {shown}; it must be from 4000 to 384000 Hz")
+    return int(rate.item())

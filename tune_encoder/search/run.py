@@ -10,7 +10,12 @@ from typing import Any
 from tune_encoder.config import TrainConfig
 from tune_encoder.data.pack import open_pack, pack_data
 from tune_encoder.errors import Interrupted, SearchFailed, StorageError
-from tune_encoder.experiment import Experiment, create_experiment, experiment_path, open_experiment
+from tune_encoder.experiment import (
+    Experiment,
+    create_experiment,
+    open_experiment,
+    refuse_taken,
+)
 from tune_encoder.search.lock import held
 from tune_encoder.search.study import Record
 from tune_encoder.space import SearchSpace, parse_space, to_content
@@ -46,8 +51,7 @@ def start_search(space: SearchSpace, data_dir: Path, root: Path, name: str) -> E
         SearchFailed: if no trial gave a result.
         Interrupted: on Ctrl-C or SIGTERM, everything saved.
     """
-    if experiment_path(root, name).exists():
-        create_experiment(root, name, {})  # raises, before the data is packed
+    refuse_taken(root, name)
     check_resources(space)
     pack = pack_data(data_dir, TrainConfig(**space.base))
     content = {
@@ -58,7 +62,7 @@ def start_search(space: SearchSpace, data_dir: Path, root: Path, name: str) -> E
     }
     experiment = create_experiment(root, name, content)
     with held(experiment.path):
-        _launch(Record.create(experiment, space), pack)
+        _launch(Record.open(experiment, space), pack)
     return experiment
 
 
@@ -80,7 +84,7 @@ def resume_search(root: Path, name: str) -> Experiment:
             raise StorageError(
                 f"{data_dir}: not the data this search began with; restore it or search anew"
             )
-        _launch(Record(experiment, space), pack)
+        _launch(Record.open(experiment, space), pack)
     return experiment
 
 
@@ -126,6 +130,7 @@ def _launch(record: Record, pack: Path) -> None:
 def _fit(record: Record, searcher: Any) -> None:
     from ray import tune
 
+    from tune_encoder.search.failures import Failures
     from tune_encoder.search.progress import Progress
     from tune_encoder.search.schedulers import METRIC, RecordingScheduler
     from tune_encoder.search.signals import StopSignal
@@ -154,7 +159,7 @@ def _fit(record: Record, searcher: Any) -> None:
             name=launch,
             storage_path=str(experiment.checkpoints.absolute()),
             failure_config=tune.FailureConfig(max_failures=resources.retries),
-            callbacks=[progress, stop],
+            callbacks=[progress, stop, Failures(record)],
             verbose=0,
         ),
     )

@@ -78,8 +78,7 @@ class RecordingScheduler(FIFOScheduler):
         return row
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
-        """Record a trial whose worker failed more often than it may."""
-        self._record.fail(trial.config["number"], failure_of(trial))
+        """Do nothing: Tune may start the trial again; `Failures` is told when it does not."""
 
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
         """Do nothing: whatever ended was recorded with its result."""
@@ -98,13 +97,6 @@ class RecordingScheduler(FIFOScheduler):
 
 def _key(number: int) -> Key:
     return Key(f"{number}")
-
-
-def failure_of(trial: Any) -> str:
-    """Return the last line of what Tune knows of a trial's failure."""
-    error = trial.get_error()
-    lines = [line for line in str(error or "").strip().splitlines() if line.strip()]
-    return lines[-1].strip() if lines else "the worker ended without a reason"
 
 
 def make_scheduler(settings: SchedulerSettings, epochs: int) -> TrialScheduler:

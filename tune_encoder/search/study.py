@@ -7,6 +7,7 @@ stands here.
 import sqlite3
 import warnings
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import optuna
@@ -15,6 +16,7 @@ from optuna.trial import Trial, TrialState
 from tune_encoder.config import SearcherSettings
 from tune_encoder.errors import ConfigError
 from tune_encoder.experiment import Experiment, Row, TrialRecord, best_trial, epoch_key
+from tune_encoder.files import partial_path
 from tune_encoder.space import SearchSpace
 
 STUDY_NAME = "search"
@@ -30,21 +32,18 @@ class Record:
         self.space = space
         self.trials = {trial.number: trial for trial in experiment.trials()}
         self._n_rows = sum(len(trial.rows) for trial in self.trials.values())
-        self._storage = optuna.storages.RDBStorage(_url(experiment))
+        self._storage = optuna.storages.RDBStorage(_url(experiment.study_path))
         self._study = optuna.load_study(study_name=STUDY_NAME, storage=self._storage)
         self._study_id = self._storage.get_study_id_from_name(STUDY_NAME)
 
     @classmethod
-    def create(cls, experiment: Experiment, space: SearchSpace) -> "Record":
-        """Make an empty study whose first trials are the space's first configs."""
-        study = optuna.create_study(
-            study_name=STUDY_NAME, storage=_url(experiment), direction="minimize"
-        )
-        # Readers then never wait for the writer, nor it for them.
-        with closing(sqlite3.connect(experiment.study_path)) as database:
-            database.execute("PRAGMA journal_mode=WAL")
-        for config in space.first_configs():
-            study.enqueue_trial(config)
+    def open(cls, experiment: Experiment, space: SearchSpace) -> "Record":
+        """Return the experiment's record, made now if the first launch did not come so far."""
+        if not experiment.study_path.exists():
+            partial = partial_path(experiment.study_path)
+            partial.unlink(missing_ok=True)
+            _make_study(partial, space)
+            partial.rename(experiment.study_path)
         return cls(experiment, space)
 
     def __reduce__(self) -> Any:
@@ -141,8 +140,20 @@ class Record:
         return self._storage.get_trial_id_from_study_id_trial_number(self._study_id, number)
 
 
-def _url(experiment: Experiment) -> str:
-    return f"sqlite:///{experiment.study_path.absolute()}"
+def _make_study(path: Path, space: SearchSpace) -> None:
+    """Make an empty study whose first trials are the space's first configs."""
+    storage = optuna.storages.RDBStorage(_url(path))
+    study = optuna.create_study(study_name=STUDY_NAME, storage=storage, direction="minimize")
+    for config in space.first_configs():
+        study.enqueue_trial(config)
+    storage.engine.dispose()
+    # With a write-ahead log readers never wait for the writer, nor it for them.
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("PRAGMA journal_mode=WAL")
+
+
+def _url(path: Path) -> str:
+    return f"sqlite:///{path.absolute()}"
 
 
 def make_sampler(settings: SearcherSettings, number: int) -> optuna.samplers.BaseSampler:

@@ -1,0 +1,105 @@
+import json
+import signal
+from pathlib import Path
+
+import pytest
+
+from tune_encoder.experiment import TrialRecord
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+EPOCHS = 6
+
+
+def assert_whole(trials: list[TrialRecord], n_trials: int) -> None:
+    """Every trial ended, and each of its epochs stands exactly once and in order."""
+    assert len(trials) == n_trials
+    for trial in trials:
+        assert trial.state in ("COMPLETE", "PRUNED"), trial
+        assert [row["epoch"] for row in trial.rows] == list(range(1, len(trial.rows) + 1))
+        assert len(trial.rows) == EPOCHS or trial.state == "PRUNED"
+    orders = sorted(row["order"] for trial in trials for row in trial.rows)
+    assert orders == list(range(len(orders)))
+
+
+def kept(before: list[TrialRecord], after: list[TrialRecord]) -> None:
+    """What stood in the record before still stands: settings, finished trials, their rows."""
+    by_number = {trial.number: trial for trial in after}
+    for trial in before:
+        now = by_number[trial.number]
+        if trial.settings:
+            assert now.settings == trial.settings
+        if trial.state in ("COMPLETE", "PRUNED"):
+            assert now == trial
+        else:
+            seen = [(row["epoch"], row["val_loss"]) for row in trial.rows]
+            assert [(row["epoch"], row["val_loss"]) for row in now.rows[: len(seen)]] == seen
+
+
+def test_a_search_killed_and_stopped_again_and_again_ends_as_if_it_never_was(command):
+    error = command.stop_after(command.start(*command.search_options()), 4, signal.SIGKILL)
+    killed = command.experiment.trials()
+    assert "Traceback" not in error
+    assert any(trial.state == "RUNNING" for trial in killed)
+
+    process = command.start("resume", "tiny", "--no-export")
+    error = command.stop_after(process, command.n_rows() + 3, signal.SIGTERM)
+    stopped = command.experiment.trials()
+    assert process.returncode == 143
+    assert error.count("stopped, everything is saved; go on with `tune-encoder resume tiny`") == 1
+    kept(killed, stopped)
+
+    ended = command.run("resume", "tiny", "--no-export")
+    assert ended.returncode == 0, ended.stderr
+    kept(stopped, command.experiment.trials())
+    assert_whole(command.experiment.trials(), n_trials=5)
+    assert_metrics_agree(command.experiment.trials(), command.experiment.path)
+
+    again = command.run("resume", "tiny", "--no-export")
+    assert again.returncode == 0, again.stderr
+    assert command.experiment.trials() == command.experiment.trials()
+
+
+def assert_metrics_agree(trials: list[TrialRecord], folder: Path) -> None:
+    for trial in trials:
+        lines = (folder / "trials" / f"{trial.number:04d}" / "metrics.jsonl").read_text()
+        losses = [json.loads(line)["val_loss"] for line in lines.splitlines()]
+        assert losses[: len(trial.rows)] == [row["val_loss"] for row in trial.rows]
+
+
+def test_ctrl_c_ends_a_search_with_130_and_nothing_lost(command):
+    process = command.start(*command.search_options())
+    error = command.stop_after(process, 2, signal.SIGINT)
+
+    assert process.returncode == 130
+    assert "go on with `tune-encoder resume tiny`" in error
+    assert "Traceback" not in error
+
+
+def test_a_running_experiment_is_refused_to_a_second_process_by_pid(command):
+    process = command.start(*command.search_options())
+    try:
+        command.wait_for_rows(process, 1)
+        second = command.run("resume", "tiny")
+    finally:
+        process.kill()
+        process.communicate()
+
+    assert second.returncode == 4
+    assert f"in use by pid {process.pid} on " in second.stderr
+
+
+def test_a_damaged_newest_checkpoint_costs_one_epoch_and_no_row_is_counted_twice(command):
+    command.stop_after(command.start(*command.search_options()), 6, signal.SIGKILL)
+    before = command.experiment.trials()
+    for trial in before:
+        files = command.experiment.checkpoint_files(trial.number)
+        if trial.state == "RUNNING" and len(files) > 1:
+            newest = max(files, key=lambda path: path.stat().st_mtime)
+            newest.write_bytes(newest.read_bytes()[:-100])
+
+    ended = command.run("resume", "tiny", "--no-export")
+
+    assert ended.returncode == 0, ended.stderr
+    kept(before, command.experiment.trials())
+    assert_whole(command.experiment.trials(), n_trials=5)

@@ -1,0 +1,31 @@
+"""Trials whose worker died more often than it may."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+from ray.tune import Callback
+
+from tune_encoder.search.study import Record
+
+_ERROR_LINE = re.compile(r"^[\w.]*(Error|Exception|Died)\b.*")
+
+
+class Failures(Callback):
+    """Records a trial that Tune has given up, with the reason."""
+
+    def __init__(self, record: Record) -> None:
+        self._record = record
+
+    def on_trial_error(
+        self, iteration: int, trials: list[Any], trial: Any, **info: Any
+    ) -> None:
+        """Record the failure; Tune calls this once no retry is left."""
+        self._record.fail(trial.config["number"], failure_reason(Path(trial.error_file)))
+
+
+def failure_reason(error_file: Path) -> str:
+    """Return the line of Ray's report that names the error; the rest is its own traceback."""
+    lines = error_file.read_text(encoding="utf-8", errors="replace").splitlines()
+    named = [line.strip() for line in lines if _ERROR_LINE.match(line.strip())]
+    return named[-1] if named else f"the worker ended without a reason; see {error_file}"
