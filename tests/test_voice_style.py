@@ -4,26 +4,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.fabricate import make_style
 from tune_encoder.errors import DataError
 from tune_encoder.voice_style import (
-    DP_SHAPE,
-    TTL_SHAPE,
     VoiceStyle,
     check_one_version,
     read_voice_style,
-    unit_rows,
     write_voice_style,
 )
-
-
-def make_style(seed, version=0):
-    """A style at cosine 0.9 from the others of its version, and about 0 from other versions."""
-    center, own = np.random.default_rng([version, 99]), np.random.default_rng([version, seed])
-    ttl, dp = (
-        unit_rows(unit_rows(center.normal(size=shape)) + 0.3 * unit_rows(own.normal(size=shape)))
-        for shape in (TTL_SHAPE, DP_SHAPE)
-    )
-    return VoiceStyle(ttl, dp)
 
 
 def content(style):

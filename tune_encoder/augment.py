@@ -85,7 +85,7 @@ def _masks(features: Tensor, config: TrainConfig, band_means: Tensor) -> Tensor:
 
 def _mask(B: int, length: int, widest: int, device: torch.device) -> Tensor:
     """(B, length), true over a stretch of 0 to `widest` places."""
-    width = torch.rand(B, 1, device=device) * widest
+    width = (torch.rand(B, 1, device=device) * (widest + 1)).floor()
     start = torch.rand(B, 1, device=device) * (length - width)
     place = torch.arange(length, device=device)
-    return (place >= start) & (place < start + width.floor())
+    return (place >= start) & (place < start + width)

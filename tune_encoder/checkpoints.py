@@ -39,8 +39,10 @@ def save_state(path: Path, state: State) -> str:
     sha256 = hashlib.sha256(content).hexdigest()
     path.parent.mkdir(parents=True, exist_ok=True)
     manifest = _read_manifest(path.parent)
-    known = manifest["files"].get(path.name, {"sha256": []})["sha256"]
-    manifest["files"][path.name] = {"epoch": state["epoch"], "sha256": [sha256, *known[:1]]}
+    manifest["files"][path.name] = {
+        "epoch": state["epoch"],
+        "sha256": [sha256, *_vouched_hash(path, manifest)],
+    }
     partial = write_beside(path, content)
     write_whole(path.parent / MANIFEST, json.dumps(manifest).encode())
     partial.replace(path)
@@ -87,6 +89,18 @@ def newest_valid(paths: list[Path]) -> tuple[Path | None, State | None, list[str
     return None, None, problems
 
 
+def _vouched_hash(path: Path, manifest: dict[str, Any]) -> list[str]:
+    """The hash of the file that stands at `path`, if there is one and it is listed.
+
+    The manifest's first entry may be of a file that a kill kept from being moved into place.
+    """
+    listed = manifest["files"].get(path.name)
+    if listed is None or not path.is_file():
+        return []
+    present = hashlib.sha256(path.read_bytes()).hexdigest()
+    return [present] if present in listed["sha256"] else []
+
+
 def _listed_epoch(path: Path) -> int:
     epoch: int = _read_manifest(path.parent)["files"].get(path.name, {"epoch": -1})["epoch"]
     return epoch
@@ -96,8 +110,12 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
     """Read the manifest; a missing or damaged one lists nothing, so nothing is believed."""
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        if isinstance(manifest, dict) and isinstance(manifest.get("files"), dict):
-            return manifest
-    except (OSError, ValueError):
+        if all(_is_entry(entry) for entry in manifest["files"].values()):
+            return {"format": CHECKPOINT_FORMAT, "files": manifest["files"]}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         pass
     return {"format": CHECKPOINT_FORMAT, "files": {}}
+
+
+def _is_entry(entry: dict[str, Any]) -> bool:
+    return isinstance(entry["epoch"], int) and isinstance(entry["sha256"], list)

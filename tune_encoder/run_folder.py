@@ -36,6 +36,8 @@ def train_by_hand(
         watch: Is told of every epoch.
         resume: A checkpoint to go on from.
     """
+    # config.yaml is read relative to its own folder, not to this one.
+    config = replace(config, data_dir=str(Path(config.data_dir).resolve()))
     folder = Path(config.checkpoint_dir)
     checkpoint = None if resume is None else load_state(resume)
     folder.mkdir(parents=True, exist_ok=True)
@@ -54,4 +56,6 @@ def train_by_hand(
 def config_of(checkpoint: Path, epochs: int | None) -> TrainConfig:
     """Return the settings a checkpoint was trained with, perhaps with more epochs."""
     config = from_mapping(TrainConfig, load_state(checkpoint)["config"], str(checkpoint))
-    return config if epochs is None else replace(config, epochs=epochs)
+    if epochs is None:
+        return config
+    return from_mapping(TrainConfig, {**to_mapping(config), "epochs": epochs}, "command line")

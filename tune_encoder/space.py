@@ -223,6 +223,10 @@ def override(
     for section, values in changes.items():
         given = {name: value for name, value in values.items() if value is not None}
         content[section] = {**content[section], **given}
+    # Fewer epochs than the file had in mind leave nothing to stop early.
+    scheduler, epochs = content["scheduler"], content["budget"]["epochs"]
+    if isinstance(epochs, int) and epochs >= 1:
+        scheduler["grace_period"] = min(scheduler["grace_period"], epochs)
     return parse_space(content, where, Path())
 
 

@@ -216,11 +216,16 @@ def train_epoch(state: TrainState, data: PackedData, device: torch.device) -> Ro
         for batch in training_batches(data.train, state.config, epoch)
     ]
     losses = torch.stack(steps).cpu().numpy()  # (steps, 5): total, ttl, dp, cosine, gradient norm
-    _refuse_divergence(losses, epoch, state)
+    _refuse_divergence(losses[:, 0], epoch, state)
     trained = time.perf_counter()
     predicted = predict(state.model, data.val, crop_frames(state.config), device)
     scores = score(predicted, data.val.styles, data.statistics)
-    total, ttl, dp, cosine, gradient_norm = (float(x) for x in losses.mean(axis=0))
+    if not math.isfinite(scores["loss"]):
+        raise TrainingDiverged(
+            f"the validation loss is {scores['loss']} after epoch {epoch}; {_calmer(state.config)}"
+        )
+    total, ttl, dp, cosine = (float(x) for x in losses[:, :4].mean(axis=0))
+    norms = losses[np.isfinite(losses[:, 4]), 4]  # where fp16 overflowed, no step was taken
     return {
         "epoch": epoch,
         **{f"val_{name}": value for name, value in scores.items()},
@@ -228,7 +233,7 @@ def train_epoch(state: TrainState, data: PackedData, device: torch.device) -> Ro
         "train_ttl": ttl,
         "train_dp": dp,
         "train_cosine": 1 - cosine,
-        "gradient_norm": gradient_norm,
+        "gradient_norm": float(norms.mean()) if len(norms) else 0.0,
         "learning_rate": state.schedule.get_last_lr()[0],
         "clips_per_s": len(data.train) / (trained - began),
         "seconds": time.perf_counter() - began,
@@ -267,14 +272,17 @@ def _loss(state: TrainState, features: Tensor, batch: Batch, statistics: Statist
 
 
 def _refuse_divergence(losses: np.ndarray[Any, Any], epoch: int, state: TrainState) -> None:
-    bad = ~np.isfinite(losses[:, 0])
+    bad = ~np.isfinite(losses)
     if bad.any():
-        config = state.config
         raise TrainingDiverged(
-            f"the loss is {losses[bad.argmax(), 0]} at step {bad.argmax() + 1} of epoch {epoch}; "
-            f"lower learning_rate (now {config.learning_rate:g}) or gradient_clip "
-            f"(now {config.gradient_clip:g})"
+            f"the loss is {losses[bad.argmax()]} at step {bad.argmax() + 1} of epoch {epoch}; "
+            f"{_calmer(state.config)}"
         )
+
+
+def _calmer(config: TrainConfig) -> str:
+    clip = f"gradient_clip (now {config.gradient_clip:g}{'' if config.gradient_clip else ', off'})"
+    return f"lower learning_rate (now {config.learning_rate:g}) or {clip}"
 
 
 @torch.no_grad()

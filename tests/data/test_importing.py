@@ -4,29 +4,17 @@ import numpy as np
 import pytest
 import soundfile
 
+from tests.fabricate import make_style
 from tune_encoder.data.importing import cut_by_time, import_voices, split_names, voice_name
 from tune_encoder.data.samples import SPLITS, find_samples, read_sample
 from tune_encoder.errors import ConfigError, DataError, StorageError
 from tune_encoder.voice_style import (
-    DP_SHAPE,
-    TTL_SHAPE,
-    VoiceStyle,
     read_voice_style,
-    unit_rows,
     write_voice_style,
 )
 
 RATE = 8000
 REAL = Path(__file__).parents[3] / "shared" / "real"
-
-
-def make_style(seed, version=0):
-    center, own = np.random.default_rng([version, 99]), np.random.default_rng([version, seed])
-    ttl, dp = (
-        unit_rows(unit_rows(center.normal(size=shape)) + 0.3 * unit_rows(own.normal(size=shape)))
-        for shape in (TTL_SHAPE, DP_SHAPE)
-    )
-    return VoiceStyle(ttl, dp)
 
 
 def add_clip(folder, name, seconds=2.0, frequency_hz=300):

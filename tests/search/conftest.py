@@ -81,4 +81,3 @@ class Command:
 @pytest.fixture
 def command(tmp_path: Path, data_dir: Path) -> Command:
     return Command(tmp_path, data_dir)
-

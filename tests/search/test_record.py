@@ -23,9 +23,7 @@ def test_the_study_says_how_each_trial_ended_and_why(command):
     ended = command.run(*command.search_options(SPACE))
     assert ended.returncode == 0, ended.stderr
 
-    study = optuna.load_study(
-        study_name=None, storage=f"sqlite:///{command.experiment.study_path}"
-    )
+    study = optuna.load_study(study_name=None, storage=f"sqlite:///{command.experiment.study_path}")
     trials = study.trials
 
     assert len(trials) == 5
@@ -60,9 +58,7 @@ def test_the_same_seed_one_at_a_time_gives_the_same_trials_and_losses(command, t
         ended = command.run(*options, "--root", root)
         assert ended.returncode == 0, ended.stderr
         trials = type(command.experiment)(tmp_path / root / "tiny").trials()
-        results.append(
-            [(t.state, t.settings, [row["val_loss"] for row in t.rows]) for t in trials]
-        )
+        results.append([(t.state, t.settings, [row["val_loss"] for row in t.rows]) for t in trials])
 
     assert results[0] == results[1]
     assert len({str(settings) for _, settings, _ in results[0]}) == 4
@@ -90,7 +86,5 @@ def worker_of(driver: int) -> int:
     below = {driver}
     for _ in range(4):  # driver, raylet, worker
         below |= {int(pid) for pid, parent, _ in rows if int(parent) in below}
-    (worker,) = [
-        int(pid) for pid, _, name in rows if int(pid) in below and "ImplicitFunc" in name
-    ]
+    (worker,) = [int(pid) for pid, _, name in rows if int(pid) in below and "ImplicitFunc" in name]
     return worker

@@ -7,6 +7,8 @@ Shapes: B batch, M mel bands, T frames in, S frames out, C channels (`hidden_dim
 
 import itertools
 import math
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -31,10 +33,27 @@ class Stack(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         for block in self.blocks:
             if self.gradient_checkpointing and self.training:
-                x = checkpoint(block, x, use_reentrant=False)
+                x = checkpoint(block, x, use_reentrant=False, context_fn=self._contexts)
             else:
                 x = block(x)
         return x
+
+    def _contexts(self) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+        return nullcontext(), _still_running_means(self)
+
+
+@contextmanager
+def _still_running_means(blocks: nn.Module) -> Iterator[None]:
+    """Keep batch norms from counting a batch again when its forward pass is repeated."""
+    norms = [module for module in blocks.modules() if isinstance(module, nn.BatchNorm1d)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 0.0
+    try:
+        yield
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
 
 
 class ConvNeXtBlock(nn.Module):

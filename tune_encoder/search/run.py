@@ -20,20 +20,6 @@ from tune_encoder.search.lock import held
 from tune_encoder.search.study import Record
 from tune_encoder.space import SearchSpace, parse_space, to_content
 
-# Read by Ray when it is imported or started; each undoes a default that would harm a search.
-_RAY_ENVIRONMENT = {
-    "RAY_AUTH_MODE": "token",  # whoever reaches Ray's ports can run code
-    "RAY_AIR_NEW_OUTPUT": "0",  # with verbose=0 the only way to silence Tune
-    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths keep their meaning in a worker
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_memory_monitor_refresh_ms": "0",  # its kill ends the whole search, not one trial
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # our record and TensorBoard logs replace them
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # ours also knows SIGTERM
-    "TUNE_FUNCTION_THREAD_TIMEOUT_S": "60",  # a slow exit must not spoil the next trial
-    "TUNE_GLOBAL_CHECKPOINT_S": "86400",  # Tune's own state is never read back
-    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
-}
 _TOKEN_PATH = Path("~/.ray/auth_token")
 
 
@@ -104,7 +90,6 @@ def check_resources(space: SearchSpace) -> None:
 
 def _launch(record: Record, pack: Path) -> None:
     """Run what is left of the record's budget."""
-    os.environ.update(_RAY_ENVIRONMENT)
     _protect_token()
     import ray
 

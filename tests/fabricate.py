@@ -1,0 +1,24 @@
+"""Small things that several test files make."""
+
+import numpy as np
+
+from tune_encoder.data.samples import Sample
+from tune_encoder.voice_style import DP_SHAPE, TTL_SHAPE, VoiceStyle, unit_rows
+
+
+def make_style(seed, version=0):
+    """A style at cosine 0.9 from the others of its version, and about 0 from other versions."""
+    center, own = np.random.default_rng([version, 99]), np.random.default_rng([version, seed])
+    ttl, dp = (
+        unit_rows(unit_rows(center.normal(size=shape)) + 0.3 * unit_rows(own.normal(size=shape)))
+        for shape in (TTL_SHAPE, DP_SHAPE)
+    )
+    return VoiceStyle(ttl, dp)
+
+
+def make_sample(seed=0, n_samples=480, **changes):
+    """A clip of quiet noise, 20 ms long if not told otherwise, with its style."""
+    style = make_style(seed)
+    audio = np.random.default_rng(seed).normal(scale=0.1, size=n_samples).astype(np.float32)
+    fields = {"audio": audio, "text": "Hello.", "lang": "en", "sample_rate": 24000, "voice": None}
+    return Sample(style_ttl=style.ttl, style_dp=style.dp, **{**fields, **changes})
