@@ -140,10 +140,11 @@ def killed_at(step):
 
         return call
 
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", dying(os.fsync))
         patch.setattr(Path, "replace", dying(Path.replace))
-        yield
+        with pytest.raises(Killed):
+            yield
 
 
 BEFORE_LAST_RENAME = 4

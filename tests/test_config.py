@@ -77,6 +77,11 @@ def test_every_setting_of_the_guide_is_accepted_under_its_name(name, value):
     assert getattr(config, name) == value != getattr(TrainConfig(), name)
 
 
+@pytest.mark.parametrize("value", [1e-8, 10.0])
+def test_both_ends_of_a_range_belong_to_it(value):
+    assert from_mapping(TrainConfig, {"learning_rate": value}, "run.yaml").learning_rate == value
+
+
 def test_a_whole_number_serves_as_a_number():
     rate = from_mapping(TrainConfig, {"learning_rate": 1}, "run.yaml").learning_rate
 

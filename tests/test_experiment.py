@@ -28,10 +28,10 @@ def row(epoch, val_loss, **more):
     return {"epoch": epoch, "val_loss": val_loss, "finished": False, **more}
 
 
-@pytest.fixture
-def experiment(tmp_path):
-    """A complete, a pruned, a failed and a running trial."""
-    made = new_experiment(tmp_path)
+@pytest.fixture(scope="module")
+def experiment(tmp_path_factory):
+    """A complete, a pruned, a failed and a running trial; not to be changed."""
+    made = new_experiment(tmp_path_factory.mktemp("runs"))
     record = Record.open(made, SPACE)
     losses = [[0.9, 0.4, 0.5], [0.8, 0.7], [0.3], [0.6] * 11]
     for number, values in enumerate(losses):
@@ -154,6 +154,8 @@ def test_each_trial_has_its_state_its_rows_in_order_and_why_it_failed(experiment
 def test_the_best_trial_is_that_of_the_lowest_loss_among_those_that_did_not_fail(experiment):
     best = best_trial(experiment.trials())
 
+    assert best is not None
+    assert best.best is not None
     assert (best.number, best.best["epoch"]) == (0, 2)
 
 
@@ -169,13 +171,12 @@ def test_an_absent_record_is_refused_by_name(tmp_path):
         new_experiment(tmp_path).trials()
 
 
-def test_a_damaged_record_is_refused_by_name(experiment):
-    experiment.study_path.write_bytes(b"no database, but long enough to be taken for one" * 100)
+def test_a_damaged_record_is_refused_by_name(tmp_path):
+    made = new_experiment(tmp_path)
+    made.study_path.write_bytes(b"no database, but long enough to be taken for one" * 100)
 
-    with pytest.raises(
-        StorageError, match=r"study\.db: cannot be read \(.*(not a database|malformed)"
-    ):
-        experiment.trials()
+    with pytest.raises(StorageError, match=r"study\.db: cannot be read \(.*not a database"):
+        made.trials()
 
 
 def test_reading_does_not_write(experiment):
@@ -191,7 +192,12 @@ def test_reading_does_not_write(experiment):
 # --- checkpoints ---------------------------------------------------------------------------------
 
 
-def test_old_checkpoints_go_but_the_best_and_the_last_two_stay(tmp_path):
+@pytest.mark.parametrize(
+    ("state", "epochs_kept"), [("RUNNING", [1, 4, 5]), ("COMPLETE", [1, 5]), ("PRUNED", [1, 5])]
+)
+def test_the_best_and_last_checkpoint_stay_and_of_a_running_trial_the_one_before(
+    tmp_path, state, epochs_kept
+):
     made = new_experiment(tmp_path)
     losses = [0.9, 0.2, 0.5, 0.4, 0.6, 0.7]
     rows = [row(n, loss, checkpoint=f"1/0003/checkpoint_{n:06d}") for n, loss in enumerate(losses)]
@@ -200,10 +206,10 @@ def test_old_checkpoints_go_but_the_best_and_the_last_two_stay(tmp_path):
         file.parent.mkdir(parents=True)
         file.write_bytes(b"weights")
 
-    made.drop_old_checkpoints(TrialRecord(3, "RUNNING", {}, rows))
+    made.drop_old_checkpoints(TrialRecord(3, state, {}, rows))
 
     kept = [file.parent.name for file in made.checkpoint_files(3)]
-    assert kept == ["checkpoint_000001", "checkpoint_000004", "checkpoint_000005"]
+    assert kept == [f"checkpoint_{epoch:06d}" for epoch in epochs_kept]
     assert {file.name for file in made.checkpoint_files(3)} == {CHECKPOINT_NAME}
 
 

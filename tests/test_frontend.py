@@ -32,7 +32,7 @@ def clip(data_dir):
 
 
 def expected_log_mel(audio, config):
-    """By the book: numpy's FFT and librosa's filters (librosa.stft would compile for half a minute)."""
+    """By the book: numpy's FFT, as librosa.stft compiles for half a minute, and its filters."""
     leveled = audio.numpy().astype(np.float64)
     leveled *= LEVEL / np.sqrt(np.square(leveled).mean())
     padded = np.pad(leveled, config.n_fft // 2)

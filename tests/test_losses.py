@@ -38,9 +38,10 @@ def test_the_unscaled_loss_is_the_formula_of_the_guide(packed, lambdas):
 
 def test_predicting_the_mean_voice_costs_one_for_each_style_under_the_variance_scale(packed):
     target = as_tensors((packed.train.styles.ttl, packed.train.styles.dp))
-    means = (packed.statistics.ttl_mean, packed.statistics.dp_mean)
-    predicted = tuple(
-        torch.tensor(mean).expand_as(part) for mean, part in zip(means, target, strict=True)
+    ttl_mean, dp_mean = packed.statistics.ttl_mean, packed.statistics.dp_mean
+    predicted = (
+        torch.tensor(ttl_mean).expand_as(target[0]),
+        torch.tensor(dp_mean).expand_as(target[1]),
     )
 
     loss = style_loss(predicted, target, TrainConfig(), packed.statistics)

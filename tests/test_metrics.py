@@ -125,11 +125,11 @@ def test_every_score_is_finite_even_where_nothing_differs(n):
 # --- ridge ---------------------------------------------------------------------------------------
 
 
-def ridge_data(n=12, width=4):
+def ridge_data(n=12, width=4, noise=0.05):
     rng = np.random.default_rng(5)
     x = rng.normal(size=(n, width)).astype(np.float32)
-    ttl = 0.1 * x @ rng.normal(size=(width, 12800)) + 0.05 * rng.normal(size=(n, 12800))
-    dp = 0.1 * x @ rng.normal(size=(width, 128)) + 0.05 * rng.normal(size=(n, 128))
+    ttl = 0.1 * x @ rng.normal(size=(width, 12800)) + noise * rng.normal(size=(n, 12800))
+    dp = 0.1 * x @ rng.normal(size=(width, 128)) + noise * rng.normal(size=(n, 128))
     shape = (n, 50, 256), (n, 8, 16)
     return x, Styles(
         *(a.astype(np.float32).reshape(s) for a, s in zip((ttl, dp), shape, strict=True))
@@ -144,8 +144,9 @@ def direct_prediction(x, y, strength, new):
     return ((new - center) / scale) @ weights + y.mean(axis=0)
 
 
-def test_ridge_equals_a_direct_solution_at_the_strength_of_the_least_left_out_error():
-    x, styles = ridge_data()
+@pytest.mark.parametrize(("n", "noise"), [(12, 0.05), (6, 0.2)])
+def test_ridge_is_a_direct_solution_at_the_strength_of_the_least_left_out_error(n, noise):
+    x, styles = ridge_data(n, noise=noise)
     y = styles.joined()
 
     def left_out_error(strength):

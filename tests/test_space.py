@@ -1,5 +1,6 @@
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,7 +19,7 @@ from tune_encoder.space import (
 SHIPPED = sorted((Path(__file__).parents[1] / "search_spaces").glob("*.yaml"))
 
 # Every kind of parameter, and a condition that stands before what it names.
-FULL = {
+FULL: dict[str, Any] = {
     "budget": {"trials": 3, "epochs": 9},
     "scheduler": {"name": "none"},
     "searcher": {"name": "random", "seed": 5},
@@ -302,3 +303,10 @@ def test_overriding_nothing_leaves_the_space_equal():
 def test_a_bad_override_is_refused_as_one_of_the_command_line():
     with pytest.raises(ConfigError, match=r"^command line, budget: trials is 0; .* from 1 to"):
         override(parse(FULL), {"budget": {"trials": 0}}, "command line")
+
+
+def test_fewer_epochs_than_the_grace_period_on_the_command_line_shorten_it():
+    space = parse({"scheduler": {"grace_period": 5}})
+
+    assert override(space, {"budget": {"epochs": 3}}, "command line").scheduler.grace_period == 3
+    assert override(space, {"budget": {"epochs": 9}}, "command line").scheduler.grace_period == 5

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from tests.fabricate import make_style
-from tune_encoder.errors import DataError
+from tune_encoder.errors import DataError, StorageError
 from tune_encoder.voice_style import (
     VoiceStyle,
     check_one_version,
@@ -31,6 +31,11 @@ def test_a_written_style_reads_back_equal(tmp_path):
 
     assert_equal(read_voice_style(tmp_path / "a.json"), make_style(1))
     assert list(tmp_path.iterdir()) == [tmp_path / "a.json"]
+
+
+def test_a_style_that_cannot_be_written_is_refused_with_the_place(tmp_path):
+    with pytest.raises(StorageError, match=r"none/a\.json: cannot be written \(No such file"):
+        write_voice_style(tmp_path / "none" / "a.json", make_style(1), {})
 
 
 def test_the_written_json_has_the_form_that_every_loader_reads(tmp_path):

@@ -65,6 +65,11 @@ class EncoderSettings:
     )
     kernel_size: int = setting(5, "frames a convnext block sees; odd", minimum=1, maximum=31)
     dropout: float = setting(0.1, "share of activations dropped", minimum=0.0, maximum=0.9)
+    pooling: str = setting(
+        "statistics",
+        "what is kept over time: attentive mean and deviation, or the mean alone",
+        choices=("statistics", "mean"),
+    )
     head: str = setting(
         "pca", "how features become a style", choices=("pca", "lowrank", "linear", "query")
     )

@@ -83,10 +83,11 @@ class Experiment:
         return self.checkpoints / folder / CHECKPOINT_NAME if folder else None
 
     def drop_old_checkpoints(self, trial: "TrialRecord") -> None:
-        """Keep a trial's best checkpoint, its last, and the one before, in case that is damaged."""
-        kept = {trial.best["checkpoint"]} if trial.best and "checkpoint" in trial.best else set()
-        kept |= {row.get("checkpoint") for row in trial.rows[-2:]}
-        for row in trial.rows[:-2]:
+        """Keep a trial's best checkpoint and its last; while it runs, also the one before."""
+        n_last = 2 if trial.state == "RUNNING" else 1
+        kept = {row.get("checkpoint") for row in trial.rows[-n_last:]}
+        kept.add((trial.best or {}).get("checkpoint"))
+        for row in trial.rows[:-n_last]:
             file = self.checkpoint_file(row)
             if file is not None and row["checkpoint"] not in kept:
                 shutil.rmtree(file.parent, ignore_errors=True)

@@ -17,21 +17,25 @@ DP_COMPONENTS = 16  # style_dp is nearly one 16-vector repeated; five components
 STD_FLOOR = 1e-5  # keeps the gradient of a square root finite on one frame or on silence
 
 
-class AttentiveStatistics(nn.Module):
-    """Mean and standard deviation over time, weighted by attention: (B, C, T) -> (B, 2 C).
+class AttentivePooling(nn.Module):
+    """Mean over time weighted by attention, and perhaps the deviation: (B, C, T) -> (B, width).
 
     Source: Okabe, Koshinaka, Shinoda: Attentive Statistics Pooling, Interspeech 2018, eq. 3-6.
     """
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, with_deviation: bool) -> None:
         super().__init__()
+        self.with_deviation = with_deviation
+        self.width = 2 * channels if with_deviation else channels
         self.score = nn.Sequential(
             nn.Conv1d(channels, channels, 1), nn.Tanh(), nn.Conv1d(channels, channels, 1)
         )
 
     def forward(self, frames: Tensor) -> Tensor:
         weights = self.score(frames).softmax(dim=-1)
-        mean = (weights * frames).sum(dim=-1)
+        mean: Tensor = (weights * frames).sum(dim=-1)
+        if not self.with_deviation:
+            return mean
         variance = (weights * frames.square()).sum(dim=-1) - mean.square()
         return torch.cat([mean, variance.clamp(min=STD_FLOOR).sqrt()], dim=-1)
 
@@ -41,12 +45,12 @@ class PooledHead(nn.Module):
 
     def __init__(self, channels: int, settings: EncoderSettings, statistics: Statistics) -> None:
         super().__init__()
-        self.pool = AttentiveStatistics(channels)
-        self.norm = nn.LayerNorm(2 * channels)
+        self.pool = AttentivePooling(channels, settings.pooling == "statistics")
+        self.norm = nn.LayerNorm(self.pool.width)
         self.dropout = nn.Dropout(settings.dropout)
-        self.ttl = _style_map(2 * channels, settings, statistics.ttl_mean, statistics.ttl_basis)
+        self.ttl = _style_map(self.pool.width, settings, statistics.ttl_mean, statistics.ttl_basis)
         dp_components = min(DP_COMPONENTS, len(statistics.dp_basis))
-        self.dp = PcaMap(2 * channels, statistics.dp_mean, statistics.dp_basis[:dp_components])
+        self.dp = PcaMap(self.pool.width, statistics.dp_mean, statistics.dp_basis[:dp_components])
 
     def forward(self, frames: Tensor) -> tuple[Tensor, Tensor]:
         pooled = self.dropout(self.norm(self.pool(frames)))

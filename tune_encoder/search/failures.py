@@ -17,9 +17,7 @@ class Failures(Callback):
     def __init__(self, record: Record) -> None:
         self._record = record
 
-    def on_trial_error(
-        self, iteration: int, trials: list[Any], trial: Any, **info: Any
-    ) -> None:
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Record the failure; Tune calls this once no retry is left."""
         self._record.fail(trial.config["number"], failure_reason(Path(trial.error_file)))
 

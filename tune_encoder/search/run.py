@@ -17,7 +17,7 @@ from tune_encoder.experiment import (
     refuse_taken,
 )
 from tune_encoder.search.lock import held
-from tune_encoder.search.study import Record
+from tune_encoder.search.study import METRIC, Record
 from tune_encoder.space import SearchSpace, parse_space, to_content
 
 _TOKEN_PATH = Path("~/.ray/auth_token")
@@ -93,43 +93,41 @@ def _launch(record: Record, pack: Path) -> None:
     _protect_token()
     import ray
 
+    from tune_encoder.search.schedulers import RecordingScheduler
     from tune_encoder.search.searcher import StudySearcher
 
-    experiment, resources = record.experiment, record.space.resources
+    launch = _next_launch(record.experiment)
+    scheduler = RecordingScheduler(record, launch)
+    scheduler.replay()
     shared = {
-        "experiment": str(experiment.path.absolute()),
+        "experiment": str(record.experiment.path.absolute()),
         "pack": str(pack),
-        "cpus": resources.cpus,
+        "cpus": record.space.resources.cpus,
     }
     searcher = StudySearcher(record, shared)
     if searcher.remaining():
         try:
             ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.CRITICAL)
-            _fit(record, searcher)
+            _fit(record, launch, searcher, scheduler)
         finally:
             ray.shutdown()
     if record.best() is None:
         raise SearchFailed(_all_failed(record))
 
 
-def _fit(record: Record, searcher: Any) -> None:
+def _fit(record: Record, launch: str, searcher: Any, scheduler: Any) -> None:
+    """Run Tune until the searcher has nothing left or a signal comes."""
     from ray import tune
 
     from tune_encoder.search.failures import Failures
     from tune_encoder.search.progress import Progress
-    from tune_encoder.search.schedulers import METRIC, RecordingScheduler
     from tune_encoder.search.signals import StopSignal
     from tune_encoder.search.trial import run_trial
 
     experiment, resources = record.experiment, record.space.resources
-    launch = str(1 + sum(1 for _ in experiment.checkpoints.glob("*")))
-    scheduler = RecordingScheduler(record, launch)
-    scheduler.replay()
-    progress = Progress(record)
-    stop = StopSignal()
-    trial_resources = {"cpu": resources.cpus, "gpu": resources.gpus}
+    progress, stop = Progress(record), StopSignal()
     tuner = tune.Tuner(
-        tune.with_resources(run_trial, trial_resources),
+        tune.with_resources(run_trial, {"cpu": resources.cpus, "gpu": resources.gpus}),
         tune_config=tune.TuneConfig(
             metric=METRIC,
             mode="min",
@@ -148,17 +146,23 @@ def _fit(record: Record, searcher: Any) -> None:
             verbose=0,
         ),
     )
-    with stop.listening():
-        try:
+    try:
+        with stop.listening():
             tuner.fit()
-        finally:
-            progress.close()
-            _remove_tune_state(experiment.checkpoints / launch)
+    finally:
+        progress.close()
+        _remove_tune_state(experiment.checkpoints / launch)
     if stop.number is not None:
         raise Interrupted(
             f"stopped, everything is saved; go on with `tune-encoder resume {experiment.name}`",
             stop.number,
         )
+
+
+def _next_launch(experiment: Experiment) -> str:
+    """Number this launch: each has its own folder, so that no checkpoint is ever overwritten."""
+    earlier = (int(path.name) for path in experiment.checkpoints.glob("[0-9]*"))
+    return str(1 + max(earlier, default=0))
 
 
 def _trial_dirname(trial: Any) -> str:

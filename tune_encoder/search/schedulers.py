@@ -10,9 +10,9 @@ from typing import Any
 from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialScheduler
 
 from tune_encoder.config import SchedulerSettings
-from tune_encoder.search.study import Record
+from tune_encoder.search.study import METRIC, Record
 
-METRIC, TIME = "val_loss", "epoch"
+TIME = "epoch"
 
 
 @dataclass(frozen=True)
@@ -67,9 +67,10 @@ class RecordingScheduler(FIFOScheduler):
         row = self._row(number, result)
         if not self._record.add_row(number, row):
             return str(TrialScheduler.CONTINUE)
-        self._record.experiment.drop_old_checkpoints(self._record.trials[number])
         decision = self._within.on_trial_result(tune_controller, _key(number), row)
-        return self._end(number, row, decision)
+        decision = self._end(number, row, decision)
+        self._record.experiment.drop_old_checkpoints(self._record.trials[number])
+        return decision
 
     def _row(self, number: int, result: dict[str, Any]) -> dict[str, Any]:
         row = {name[4:]: value for name, value in result.items() if name.startswith("row/")}

@@ -5,14 +5,14 @@ from typing import Any
 from ray.tune.search import Searcher
 
 from tune_encoder.experiment import TrialRecord
-from tune_encoder.search.study import Record
+from tune_encoder.search.study import METRIC, Record
 
 
 class StudySearcher(Searcher):
     """Hands out trials of the record. Results reach the record through the scheduler."""
 
     def __init__(self, record: Record, shared: dict[str, Any]) -> None:
-        super().__init__(metric="val_loss", mode="min")
+        super().__init__(metric=METRIC, mode="min")
         self._record = record
         self._shared = shared
         self._unfinished = record.unfinished()

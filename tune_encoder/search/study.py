@@ -20,6 +20,7 @@ from tune_encoder.files import partial_path
 from tune_encoder.space import SearchSpace
 
 STUDY_NAME = "search"
+METRIC = "val_loss"
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
