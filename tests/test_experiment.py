@@ -21,7 +21,8 @@ SPACE = parse_space({"space": {"dropout": {"float": [0.0, 0.4]}}}, "test", Path(
 
 
 def new_experiment(root, name="mine", **content):
-    return create_experiment(root, name, {"space": to_content(SPACE), **content})
+    written = {"space": to_content(SPACE), "data_dir": "", "fingerprint": "", "versions": {}}
+    return create_experiment(root, name, {**written, **content})
 
 
 def row(epoch, val_loss, **more):
@@ -92,7 +93,9 @@ def test_a_new_experiment_opens_with_what_it_was_made_with(tmp_path):
 def test_a_taken_name_is_refused_with_how_to_go_on(tmp_path):
     new_experiment(tmp_path, data_dir="/old")
 
-    with pytest.raises(ConfigError, match=r"mine exists; continue it with `tune-encoder resume mi"):
+    with pytest.raises(
+        ConfigError, match=r"mine exists; continue it with `tune-encoder resume mine --root "
+    ):
         new_experiment(tmp_path, data_dir="/new")
     assert open_experiment(tmp_path, "mine").search()["data_dir"] == "/old"
 
@@ -119,6 +122,20 @@ def test_an_experiment_of_a_newer_program_is_refused_with_both_formats(tmp_path)
 
     with pytest.raises(StorageError, match=r"format 2, this program reads up to 1; update tune-e"):
         made.search()
+
+
+def test_a_damaged_search_file_is_refused_with_what_is_missing(tmp_path):
+    made = new_experiment(tmp_path)
+    (made.path / "search.yaml").write_text("format: two\nspace: {}\n")
+
+    with pytest.raises(StorageError, match=r"search.yaml: damaged, format is 'two' and data_dir,"):
+        made.search()
+
+
+@pytest.mark.parametrize("root", ["what?", "100%"])
+def test_a_root_that_sqlite_cannot_name_is_refused(tmp_path, root):
+    with pytest.raises(ConfigError, match=r"has '\?' or '%' in its path; choose another --root"):
+        new_experiment(tmp_path / root)
 
 
 # --- the record ----------------------------------------------------------------------------------

@@ -221,7 +221,8 @@ def test_a_search_without_any_checkpoint_is_refused_with_the_command_to_go_on(ex
     shutil.rmtree(experiment.checkpoints)
 
     with pytest.raises(
-        SearchFailed, match=r"no trial has a checkpoint yet; go on with `tune-encoder resume made`"
+        SearchFailed,
+        match=r"no trial has a checkpoint yet; go on with `tune-encoder resume made --root .*`",
     ):
         export_best(experiment, tmp_path / "target")
 

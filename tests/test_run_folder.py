@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from tune_encoder.checkpoints import load_state
-from tune_encoder.config import TrainConfig, load_config
-from tune_encoder.errors import ConfigError, StorageError
-from tune_encoder.run_folder import config_of, prepare, train_by_hand
+from tune_encoder.config import TrainConfig, load_config, to_mapping
+from tune_encoder.errors import StorageError
+from tune_encoder.run_folder import prepare, settings_of, train_by_hand
 
 
 def tiny(data_dir, folder, **changes):
@@ -88,7 +88,7 @@ def test_a_relative_data_folder_is_found_from_the_config_too(data_dir, tmp_path,
 
 def test_a_resumed_run_with_more_epochs_goes_on_at_the_next(run, data_dir, tmp_path):
     last = run / "final_checkpoint.pt"
-    config = config_of(last, epochs=8)
+    config = load_config(None, {"epochs": 8}, settings_of(last))
     watched = []
 
     state = train_by_hand(tiny(data_dir, tmp_path, epochs=8), prepare(config), watched.append, last)
@@ -121,13 +121,10 @@ def test_a_run_cut_short_and_resumed_leaves_the_files_of_an_uninterrupted_one(
         torch.testing.assert_close(resumed["model"], whole["model"], rtol=0, atol=0)
 
 
-def test_epochs_given_to_a_resume_are_checked_like_any_setting(run):
-    with pytest.raises(ConfigError, match=r"command line: epochs is 0; it must be .* from 1 to"):
-        config_of(run / "final_checkpoint.pt", epochs=0)
+def test_the_settings_of_a_checkpoint_are_those_it_was_trained_with(run, data_dir):
+    settings = settings_of(run / "best_model.pt")
 
-
-def test_a_resume_without_epochs_keeps_those_of_the_checkpoint(run):
-    assert config_of(run / "final_checkpoint.pt", None).epochs == 6
+    assert settings == to_mapping(tiny(data_dir.resolve(), run, use_tensorboard=True))
 
 
 def test_a_damaged_checkpoint_is_refused_before_the_folder_is_touched(run, data_dir, tmp_path):

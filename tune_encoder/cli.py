@@ -7,11 +7,13 @@ import argparse
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from tune_encoder import __version__
 from tune_encoder.config import (
+    DEFAULT_ROOT,
     FrontendSettings,
     RunSettings,
     load_config,
@@ -80,7 +82,7 @@ def _command(commands: Any, name: str, run: Callable[..., None]) -> argparse.Arg
 
 def _add_root(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--root", type=Path, default=Path("runs"), help="folder of experiments (default: runs)"
+        "--root", type=Path, default=DEFAULT_ROOT, help="folder of experiments (default: runs)"
     )
 
 
@@ -186,11 +188,10 @@ def _finish(experiment: "Experiment", export: bool) -> None:
     for name in _searched(experiment):
         if name in best.settings:
             print(f"  {name}: {best.settings[name]}")
-    root = f" --root {experiment.path.parent}" if experiment.path.parent != Path("runs") else ""
     if export:
         _export_to(experiment, experiment.path / "best")
     else:
-        print(f"\nexport it: tune-encoder export {experiment.name}{root}")
+        print(f"\nexport it: {experiment.command('export')}")
     print(f"curves:    tensorboard --logdir {experiment.path / 'trials'}")
 
 
@@ -263,10 +264,9 @@ def _add_train(commands: Any) -> None:
 
 def _train(options: argparse.Namespace) -> None:
     """Train one encoder by hand."""
-    from tune_encoder.run_folder import config_of, prepare, train_by_hand
+    from tune_encoder.run_folder import prepare, settings_of, train_by_hand
 
-    given = dict(parse_assignment(text) for text in options.set)
-    given |= {
+    options_given = {
         "data_dir": str(options.data_dir.resolve()) if options.data_dir else None,
         "checkpoint_dir": options.checkpoint_dir,
         "epochs": options.epochs,
@@ -274,12 +274,12 @@ def _train(options: argparse.Namespace) -> None:
         "learning_rate": options.lr,
         "device": options.device,
     }
-    if options.resume:
-        config = config_of(options.resume, options.epochs)
-    else:
-        config = load_config(options.config, given)
+    given = dict(parse_assignment(text) for text in options.set)
+    given |= {name: value for name, value in options_given.items() if value is not None}
+    before = settings_of(options.resume) if options.resume else {}
+    config = load_config(options.config, given, before)
     if not config.data_dir:
-        config = load_config(options.config, {**given, "data_dir": str(_demo_voices())})
+        config = replace(config, data_dir=str(_demo_voices()))
     data = prepare(config)
     for name in _BASELINES:
         print(f"baseline {name}: {_score_words(data.baselines[name])} on val")

@@ -21,6 +21,7 @@ import yaml
 from tune_encoder.errors import ConfigError
 
 DEMO_COUNTS = {"train": 480, "val": 64, "test": 64}  # demo voices, one clip each
+DEFAULT_ROOT = Path("runs")  # of experiments
 MAX_YAML_BYTES = 1_000_000  # no config is this long; a cap keeps a wrong file from filling memory
 MAX_EXACT_INT = 2**53  # a float holds every whole number below it; a far larger one overflows
 MAX_YAML_DEPTH = 32  # conditions nest a few levels; far below Python's recursion limit
@@ -427,15 +428,24 @@ def write_yaml(mapping: Mapping[str, Any]) -> str:
     return yaml.dump(dict(mapping), Dumper=_PlainDumper, sort_keys=False, allow_unicode=True)
 
 
-def load_config(path: Path | None, overrides: Mapping[str, Any]) -> TrainConfig:
-    """Settings of a run: defaults, then the file, then `overrides`; None overrides nothing."""
+def load_config(
+    path: Path | None, overrides: Mapping[str, Any], start: Mapping[str, Any] | None = None
+) -> TrainConfig:
+    """Settings of a run: defaults, then `start`, then the file, then `overrides`.
+
+    Args:
+        path: A YAML file of settings.
+        overrides: What the command line says; None overrides nothing.
+        start: The settings of a checkpoint to go on from.
+    """
     values = {} if path is None else read_yaml(path)
     where = "command line" if path is None else str(path)
     if path is not None:
         from_mapping(TrainConfig, values, where)  # so that an error names the file it is in
         _resolve_data_dir(values, path.parent)
     given = {name: value for name, value in overrides.items() if value is not None}
-    return from_mapping(TrainConfig, {**values, **given}, "command line" if given else where)
+    everything = {**(start or {}), **values, **given}
+    return from_mapping(TrainConfig, everything, "command line" if given else where)
 
 
 def _resolve_data_dir(values: dict[str, Any], base: Path) -> None:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tune_encoder.config import read_yaml, write_yaml
+from tune_encoder.config import DEFAULT_ROOT, read_yaml, write_yaml
 from tune_encoder.errors import ConfigError, StorageError
 from tune_encoder.files import whole_folder
 
@@ -25,6 +25,8 @@ EXPERIMENT_FORMAT = 1
 CHECKPOINT_NAME = "checkpoint.pt"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _EPOCH = "epoch_"
+_SEARCH_KEYS = ("space", "data_dir", "fingerprint", "versions")
+_NOT_IN_ADDRESSES = "?%"  # of SQLite files, as SQLAlchemy writes them
 
 Row = dict[str, Any]
 
@@ -92,17 +94,32 @@ class Experiment:
             if file is not None and row["checkpoint"] not in kept:
                 shutil.rmtree(file.parent, ignore_errors=True)
 
+    def command(self, name: str) -> str:
+        """Write the command line that does something with this experiment."""
+        return command_line(name, self.path)
+
     def search(self) -> dict[str, Any]:
         """Read search.yaml.
 
         Raises:
-            StorageError: if it was written by a newer version.
+            StorageError: if it is damaged or was written by a newer version.
         """
-        content = read_yaml(self.path / "search.yaml")
-        if content.get("format", 0) > EXPERIMENT_FORMAT:
+        path = self.path / "search.yaml"
+        try:
+            content = read_yaml(path)
+        except ConfigError as error:
+            raise StorageError(f"{error}; restore the file") from error
+        written = content.get("format")
+        if isinstance(written, int) and written > EXPERIMENT_FORMAT:
             raise StorageError(
-                f"{self.path}: written in format {content['format']}, this program reads up to "
+                f"{self.path}: written in format {written}, this program reads up to "
                 f"{EXPERIMENT_FORMAT}; update tune-encoder"
+            )
+        missing = [name for name in _SEARCH_KEYS if name not in content]
+        if missing or written != EXPERIMENT_FORMAT:
+            raise StorageError(
+                f"{path}: damaged, format is {written!r} and {', '.join(missing) or 'nothing'} "
+                "missing; restore the file"
             )
         return content
 
@@ -157,17 +174,26 @@ def _best_loss(trial: TrialRecord) -> float:
     return loss
 
 
+def command_line(command: str, path: Path) -> str:
+    """Write a command for the experiment at `path`, as a person would type it."""
+    root = "" if path.parent == DEFAULT_ROOT else f" --root {path.parent}"
+    return f"tune-encoder {command} {path.name}{root}"
+
+
 def experiment_path(root: Path, name: str) -> Path:
     """Return the folder of an experiment, which is always directly in its root.
 
     Raises:
-        ConfigError: if the name could leave the root or confuse a shell.
+        ConfigError: if the name could leave the root or confuse a shell, or the root could not
+            be written as an SQLite address.
     """
     if not _NAME.fullmatch(name):
         raise ConfigError(
             f"the experiment name {name!r} cannot be used; write up to 64 letters, digits, '.', "
             "'_' and '-', beginning with a letter or digit"
         )
+    if any(letter in str(root.absolute()) for letter in _NOT_IN_ADDRESSES):
+        raise ConfigError(f"{root.absolute()}: has '?' or '%' in its path; choose another --root")
     return root / name
 
 
@@ -180,7 +206,8 @@ def refuse_taken(root: Path, name: str) -> Path:
     path = experiment_path(root, name)
     if path.exists():
         raise ConfigError(
-            f"{path} exists; continue it with `tune-encoder resume {name}` or choose another --name"
+            f"{path} exists; continue it with `{command_line('resume', path)}` or choose another "
+            "--name"
         )
     return path
 

@@ -76,7 +76,7 @@ def _best_checkpoint(experiment: Experiment) -> tuple[TrialRecord, Row, State]:
                 continue  # damaged: the next best epoch that verifies is exported
     raise SearchFailed(
         f"{experiment.path}: no trial has a checkpoint yet; go on with "
-        f"`tune-encoder resume {experiment.name}`"
+        f"`{experiment.command('resume')}`"
     )
 
 

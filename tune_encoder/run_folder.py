@@ -10,9 +10,10 @@ logs/                  TensorBoard
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from tune_encoder.checkpoints import load_state, save_state
-from tune_encoder.config import TrainConfig, from_mapping, to_mapping, write_yaml
+from tune_encoder.config import TrainConfig, to_mapping, write_yaml
 from tune_encoder.data.pack import PackedData, open_pack, pack_data
 from tune_encoder.files import write_whole
 from tune_encoder.trainer import Row, TrainState, train
@@ -53,9 +54,7 @@ def train_by_hand(
     return train(config, data, folder, report, checkpoint)
 
 
-def config_of(checkpoint: Path, epochs: int | None) -> TrainConfig:
-    """Return the settings a checkpoint was trained with, perhaps with more epochs."""
-    config = from_mapping(TrainConfig, load_state(checkpoint)["config"], str(checkpoint))
-    if epochs is None:
-        return config
-    return from_mapping(TrainConfig, {**to_mapping(config), "epochs": epochs}, "command line")
+def settings_of(checkpoint: Path) -> dict[str, Any]:
+    """Return the settings a checkpoint was trained with."""
+    settings: dict[str, Any] = load_state(checkpoint)["config"]
+    return settings

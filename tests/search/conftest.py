@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -38,7 +39,7 @@ class Command:
         self.folder, self.data_dir = folder, data_dir
         self.experiment = Experiment(folder / "runs" / "tiny")
 
-    def search_options(self, changes: dict | None = None) -> list[str]:
+    def search_options(self, changes: dict[str, Any] | None = None) -> list[str]:
         space = {**TINY_SPACE, **(changes or {})}
         (self.folder / "space.yaml").write_text(yaml.safe_dump(space))
         return ["search", "--space", "space.yaml", "--data-dir", str(self.data_dir),

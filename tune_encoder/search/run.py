@@ -154,7 +154,7 @@ def _fit(record: Record, launch: str, searcher: Any, scheduler: Any) -> None:
         _remove_tune_state(experiment.checkpoints / launch)
     if stop.number is not None:
         raise Interrupted(
-            f"stopped, everything is saved; go on with `tune-encoder resume {experiment.name}`",
+            f"stopped, everything is saved; go on with `{experiment.command('resume')}`",
             stop.number,
         )
 
