@@ -1,8 +1,14 @@
+import os
+
 import pytest
 
 from tune_encoder.config import TrainConfig
 from tune_encoder.data.demo import make_demo
 from tune_encoder.data.pack import open_pack, pack_data
+
+# Before torch is imported: with one thread a tensor of a few kilobytes is no slower, and on a
+# busy machine many times faster.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -92,7 +92,7 @@ def test_a_file_without_a_manifest_is_refused(tmp_path):
     path = saved(tmp_path / "a.pt")
     (tmp_path / MANIFEST).unlink()
 
-    with pytest.raises(StorageError, match=r"a\.pt: not in manifest\.json.*use a checkpoint that"):
+    with pytest.raises(StorageError, match=r"a\.pt: not in manifest\.json.*use a file that is"):
         load_state(path)
 
 

@@ -6,8 +6,9 @@ import pytest
 import soundfile
 import soxr
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 
+from tune_encoder.checkpoints import save_listed
 from tune_encoder.clone import clone, predict_style
 from tune_encoder.config import TrainConfig, to_mapping, write_yaml
 from tune_encoder.data.samples import find_samples, read_sample
@@ -28,7 +29,7 @@ def model_dir(packed, tmp_path_factory):
     weights = build_encoder(CONFIG, packed.statistics).state_dict()
     for name in ("head.ttl.coefficients.weight", "head.dp.coefficients.weight"):
         torch.nn.init.normal_(weights[name], std=0.3)
-    save_file(weights, folder / "model.safetensors")
+    save_listed(folder / "model.safetensors", save(weights), epoch=1)
     (folder / "config.yaml").write_text(write_yaml(to_mapping(CONFIG)))
     return folder
 
@@ -103,10 +104,20 @@ def copy_of(model_dir, folder):
     return folder
 
 
+def flip_late(content):
+    return content[:-50] + bytes([content[-50] ^ 1]) + content[-49:]
+
+
 @pytest.mark.parametrize(
     "damage",
-    [lambda b: b[:-100], lambda b: b[:20], lambda b: b"", lambda b: b[:9] + b"?" + b[10:]],
-    ids=["cut", "header cut", "empty", "header changed"],
+    [
+        lambda b: b[:-100],
+        lambda b: b[:20],
+        lambda b: b"",
+        lambda b: b[:9] + b"?" + b[10:],
+        flip_late,
+    ],
+    ids=["cut", "header cut", "empty", "header changed", "one bit of a weight"],
 )
 def test_damaged_weights_are_refused(model_dir, tmp_path, damage):
     weights = copy_of(model_dir, tmp_path) / "model.safetensors"

@@ -222,7 +222,7 @@ def test_a_search_without_any_checkpoint_is_refused_with_the_command_to_go_on(ex
 
     with pytest.raises(
         SearchFailed,
-        match=r"no trial has a checkpoint yet; go on with `tune-encoder resume made --root .*`",
+        match=r"no trial has a usable checkpoint; go on with `tune-encoder resume made --root .*`",
     ):
         export_best(experiment, tmp_path / "target")
 
@@ -233,7 +233,7 @@ def test_a_failed_trial_is_not_exported_however_good(experiment, tmp_path):
     with closing(sqlite3.connect(experiment.study_path)) as database, database:
         database.execute("UPDATE trials SET state = 'FAIL'")
 
-    with pytest.raises(SearchFailed, match="no trial has a checkpoint yet"):
+    with pytest.raises(SearchFailed, match="no trial has a usable checkpoint"):
         export_best(experiment, tmp_path / "target")
 
 

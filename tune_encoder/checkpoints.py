@@ -35,14 +35,16 @@ def save_state(path: Path, state: State) -> str:
     """
     buffer = io.BytesIO()
     torch.save({"format": CHECKPOINT_FORMAT, **state}, buffer)
-    content = buffer.getvalue()
+    return save_listed(path, buffer.getvalue(), state["epoch"])
+
+
+def save_listed(path: Path, content: bytes, epoch: int) -> str:
+    """Write a file and its hash into the manifest beside it; see `save_state`."""
     sha256 = hashlib.sha256(content).hexdigest()
     path.parent.mkdir(parents=True, exist_ok=True)
     manifest = _read_manifest(path.parent)
-    manifest["files"][path.name] = {
-        "epoch": state["epoch"],
-        "sha256": [sha256, *_vouched_hash(path, manifest)],
-    }
+    hashes = [sha256, *_vouched_hash(path, manifest)]
+    manifest["files"][path.name] = {"epoch": epoch, "sha256": hashes}
     partial = write_beside(path, content)
     write_whole(path.parent / MANIFEST, json.dumps(manifest).encode())
     partial.replace(path)
@@ -56,22 +58,32 @@ def load_state(path: Path) -> State:
     Raises:
         StorageError: if it is missing, unlisted, damaged, or of a newer format.
     """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise StorageError(f"{path}: cannot be read ({error.strerror})") from error
-    listed = _read_manifest(path.parent)["files"].get(path.name)
-    if listed is None:
-        raise StorageError(f"{path}: not in {MANIFEST} beside it; use a checkpoint that is")
-    if hashlib.sha256(content).hexdigest() not in listed["sha256"]:
-        raise StorageError(f"{path}: damaged, its SHA-256 is not the one in {MANIFEST}")
-    state: State = torch.load(io.BytesIO(content), "cpu", weights_only=True)  # noqa: TID251
+    content = io.BytesIO(load_listed(path))
+    state: State = torch.load(content, "cpu", weights_only=True)  # noqa: TID251
     if state["format"] > CHECKPOINT_FORMAT:
         raise StorageError(
             f"{path}: written in format {state['format']}, this program reads up to "
             f"{CHECKPOINT_FORMAT}; update tune-encoder"
         )
     return state
+
+
+def load_listed(path: Path) -> bytes:
+    """Read a file whose hash is the one in the manifest beside it.
+
+    Raises:
+        StorageError: if it is missing, unlisted or damaged.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be read ({error.strerror})") from error
+    listed = _read_manifest(path.parent)["files"].get(path.name)
+    if listed is None:
+        raise StorageError(f"{path}: not in {MANIFEST} beside it; use a file that is")
+    if hashlib.sha256(content).hexdigest() not in listed["sha256"]:
+        raise StorageError(f"{path}: damaged, its SHA-256 is not the one in {MANIFEST}")
+    return content
 
 
 def newest_valid(paths: list[Path]) -> tuple[Path | None, State | None, list[str]]:

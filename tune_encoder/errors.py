@@ -5,7 +5,7 @@ TuneEncoderError        1
 ├── DataError           3   recordings, samples, styles
 ├── StorageError        4   files of ours that are missing, damaged, or in use
 ├── SearchFailed        5   a search ended, but none of its trials did
-├── TrainingDiverged    5   a run met NaN, infinity, or a loss beyond recovery
+├── TrainingDiverged    5   a run met NaN or infinity
 └── Interrupted         130 Ctrl-C, or 143 SIGTERM; everything is saved
 """
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 
-from tune_encoder.checkpoints import State, load_state, save_state
+from tune_encoder.checkpoints import State, load_state, save_listed, save_state
 from tune_encoder.config import TrainConfig, from_mapping, to_mapping, write_yaml
 from tune_encoder.data.batches import crop_frames
 from tune_encoder.data.pack import PackedData, open_pack, pack_data
@@ -41,7 +41,7 @@ def export_best(experiment: Experiment, to: Path) -> dict[str, Any]:
     )
     with whole_folder(to, replace=True) as folder:
         (folder / CONFIG).write_text(write_yaml(to_mapping(config)), encoding="utf-8")
-        save_file(_tensors(state["model"]), folder / WEIGHTS)
+        save_listed(folder / WEIGHTS, save(_tensors(state["model"])), state["epoch"])
         save_state(folder / CHECKPOINT, state)
         scores = _scores_in_new_process(folder)
         _check_reproduced(row, scores["val"]["model"])
@@ -75,7 +75,7 @@ def _best_checkpoint(experiment: Experiment) -> tuple[TrialRecord, Row, State]:
             except StorageError:
                 continue  # damaged: the next best epoch that verifies is exported
     raise SearchFailed(
-        f"{experiment.path}: no trial has a checkpoint yet; go on with "
+        f"{experiment.path}: no trial has a usable checkpoint; go on with "
         f"`{experiment.command('resume')}`"
     )
 

@@ -2,17 +2,19 @@
 
 config.yaml          trains again as it is
 model.safetensors    weights, with the statistics they were trained on
-model.pt             the whole checkpoint, to train on from; manifest.json vouches for it
+model.pt             the whole checkpoint, to train on from
+    manifest.json        SHA-256 of both, verified whenever they are read
 metrics.json         scores, baselines, what the search cost, seeds, versions
 """
 
 from pathlib import Path
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load
 
+from tune_encoder.checkpoints import load_listed
 from tune_encoder.config import TrainConfig, load_config
-from tune_encoder.errors import ConfigError, StorageError
+from tune_encoder.errors import StorageError, TuneEncoderError
 from tune_encoder.models import Encoder, rebuild_encoder
 
 CONFIG, WEIGHTS, CHECKPOINT, METRICS = (
@@ -33,7 +35,7 @@ def load_model(folder: Path) -> tuple[Encoder, TrainConfig]:
         raise StorageError(f"{folder}: no model here; make one with `tune-encoder export`")
     try:
         config = load_config(folder / CONFIG, {})
-        return rebuild_encoder(config, load_file(folder / WEIGHTS)), config
-    except (OSError, SafetensorError, RuntimeError, KeyError, ConfigError) as error:
+        return rebuild_encoder(config, load(load_listed(folder / WEIGHTS))), config
+    except (OSError, SafetensorError, RuntimeError, KeyError, TuneEncoderError) as error:
         reason = " ".join(str(error).split())[:300]
         raise StorageError(f"{folder}: not a usable model ({reason}); export it again") from error
