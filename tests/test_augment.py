@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from tune_encoder.augment import DB, STOP_BAND_DB, augment
-from tune_encoder.config import TrainConfig
+from tune_encoder.config import TrainConfig, label_warnings
 from tune_encoder.frontend import mel_centers
 
 B, M, T = 64, 80, 60
@@ -157,3 +157,39 @@ def test_the_seed_of_torch_decides_everything():
 
     torch.testing.assert_close(first, again, rtol=0, atol=0)
     assert not torch.equal(first, other)
+
+
+@pytest.mark.parametrize(("drawn", "semitones"), [(0.0, -6), (0.999999, 6)])
+def test_a_pitch_shift_moves_a_tone_by_its_semitones(monkeypatch, drawn, semitones):
+    config = only(augment_pitch_shift=6.0)
+    centers = mel_centers(config.sample_rate, config.n_mels)
+    features = torch.full((1, M, T), -10.0)
+    features[:, 40] = 0.0
+    monkeypatch.setattr(torch, "rand", lambda *size, **_: torch.full(size, drawn))
+
+    shifted = augment(features, config, torch.zeros(M, 1))
+
+    tone_hz = centers[shifted[0, :, 5].argmax()]
+    assert tone_hz == pytest.approx(float(centers[40]) * 2 ** (semitones / 12), rel=0.04)
+
+
+def test_a_time_stretch_moves_an_event_and_keeps_its_band():
+    config = only(augment_time_stretch=0.5)
+    features = torch.full((B, M, T), -10.0)
+    features[:, 30, 30:33] = 0.0
+
+    stretched = augmented(features, config)
+
+    frames = stretched[:, 30].argmax(dim=-1)
+    assert (stretched.amax(dim=-1).argmax(dim=-1) == 30).all()
+    assert frames.min() < 28 < 34 < frames.max()
+    assert ((frames >= 20) & (frames <= 59)).all()
+
+
+def test_tempo_and_pitch_stay_unless_asked_for():
+    assert TrainConfig().augment_time_stretch == TrainConfig().augment_pitch_shift == 0
+    assert label_warnings(TrainConfig()) == []
+    assert label_warnings(TrainConfig(augment_pitch_shift=2.0)) == [
+        "augment_pitch_shift is 2: it changes the pitch of a clip but not its style, so the "
+        "encoder learns to ignore it"
+    ]

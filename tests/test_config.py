@@ -93,7 +93,7 @@ def test_a_whole_number_serves_as_a_number():
     ("settings", "message"),
     [
         ({"warmup_epoch": 1}, "unknown setting 'warmup_epoch'; did you mean 'warmup_epochs'?"),
-        ({"zzz": 1}, "unknown setting 'zzz'; known: augment_bandlimit_hz, "),
+        ({"zzz": 1}, "unknown setting 'zzz'; known: amp_dtype, augment_bandlimit_hz, "),
         ({"learning_rate": "1e-3"}, "learning_rate is '1e-3'; it must be a number from 1e-08 to"),
         ({"learning_rate": None}, "learning_rate is None; it must be a number from 1e-08 to 10"),
         ({"learning_rate": [1]}, "learning_rate is [1]; it must be a number from 1e-08 to 10"),

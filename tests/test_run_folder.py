@@ -1,12 +1,16 @@
+import hashlib
 import json
+import os
+import shutil
+import signal
 
+import numpy as np
 import pytest
-import torch
 
 from tune_encoder.checkpoints import load_state
-from tune_encoder.config import TrainConfig, load_config, to_mapping
-from tune_encoder.errors import StorageError
-from tune_encoder.run_folder import prepare, settings_of, train_by_hand
+from tune_encoder.config import TrainConfig, load_config
+from tune_encoder.errors import ConfigError, Interrupted, StorageError
+from tune_encoder.run_folder import periodic, read_checkpoint, train_by_hand
 
 
 def tiny(data_dir, folder, **changes):
@@ -26,12 +30,12 @@ def tiny(data_dir, folder, **changes):
     return TrainConfig(**{**small, **changes})
 
 
-def ignore(row):
+def ignore(config, history):
     pass
 
 
 def rows_of(folder):
-    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return json.loads((folder / "training_history.json").read_text())
 
 
 def losses(rows):
@@ -42,7 +46,7 @@ def losses(rows):
 def run(data_dir, cache, tmp_path_factory):
     folder = tmp_path_factory.mktemp("run") / "checkpoints"
     config = tiny(data_dir, folder, use_tensorboard=True)
-    train_by_hand(config, prepare(config), ignore)
+    train_by_hand(config, ignore)
     return folder
 
 
@@ -55,6 +59,8 @@ def test_a_run_leaves_its_settings_checkpoints_and_metrics(run):
         "final_checkpoint.pt",
         "manifest.json",
         "metrics.jsonl",
+        "training_history.json",
+        "checkpoint_epoch_5.pt",
         "logs",
     }
     assert [row["epoch"] for row in rows_of(run)] == [1, 2, 3, 4, 5, 6]
@@ -72,7 +78,7 @@ def test_the_best_model_is_that_of_the_lowest_validation_loss(run):
 def test_its_config_trains_again_as_it_is(run, tmp_path):
     config = load_config(run / "config.yaml", {"checkpoint_dir": str(tmp_path)})
 
-    train_by_hand(config, prepare(config), ignore)
+    train_by_hand(config, ignore)
 
     assert losses(rows_of(tmp_path)) == losses(rows_of(run))
 
@@ -81,59 +87,156 @@ def test_a_relative_data_folder_is_found_from_the_config_too(data_dir, tmp_path,
     monkeypatch.chdir(data_dir.parent)
     config = tiny(data_dir.name, tmp_path / "run", epochs=1)
 
-    train_by_hand(config, prepare(config), ignore)
+    train_by_hand(config, ignore)
 
     assert load_config(tmp_path / "run" / "config.yaml", {}).data_dir == str(data_dir.resolve())
 
 
-def test_a_resumed_run_with_more_epochs_goes_on_at_the_next(run, data_dir, tmp_path):
-    last = run / "final_checkpoint.pt"
-    config = load_config(None, {"epochs": 8}, settings_of(last))
+def test_a_resumed_run_with_more_epochs_goes_on_at_the_next(run, tmp_path):
+    state, said = read_checkpoint(run / "final_checkpoint.pt")
+    changes = {"epochs": 8, "checkpoint_dir": str(tmp_path)}
     watched = []
 
-    state = train_by_hand(tiny(data_dir, tmp_path, epochs=8), prepare(config), watched.append, last)
+    config = load_config(None, changes, state["config"])
+    train_by_hand(config, lambda config, rows: watched.append(rows[-1]["epoch"]), state)
 
-    assert config == tiny(str(data_dir.resolve()), run, epochs=8, use_tensorboard=True)
-    assert [row["epoch"] for row in watched] == [7, 8]
+    assert said == []
+    assert watched == [7, 8]
     assert losses(rows_of(tmp_path))[:6] == losses(rows_of(run))
-    assert load_state(tmp_path / "final_checkpoint.pt")["epoch"] == state.epoch == 8
+    assert load_state(tmp_path / "final_checkpoint.pt")["epoch"] == 8
 
 
-def test_a_run_cut_short_and_resumed_leaves_the_files_of_an_uninterrupted_one(
-    run, data_dir, tmp_path
-):
-    class Cut(Exception):
-        pass
+class Cut(Exception):
+    """What a watcher raises to end a run."""
 
-    def cut(row):
-        if row["epoch"] == 4:
+
+def cut_after(epoch):
+    def watch(config, history):
+        if len(history) == epoch:
             raise Cut
 
+    return watch
+
+
+@pytest.mark.parametrize("epoch", range(1, 6))
+def test_a_run_cut_after_any_epoch_and_resumed_ends_with_the_same_weights(
+    run, data_dir, tmp_path, epoch
+):
     config = tiny(data_dir, tmp_path)
-    data = prepare(config)
     with pytest.raises(Cut):
-        train_by_hand(config, data, cut)
-    train_by_hand(config, data, ignore, tmp_path / "final_checkpoint.pt")
+        train_by_hand(config, cut_after(epoch))
+    state, _ = read_checkpoint(tmp_path / "final_checkpoint.pt")
+    train_by_hand(config, ignore, state)
 
     assert losses(rows_of(tmp_path)) == losses(rows_of(run))
     for name in ("best_model.pt", "final_checkpoint.pt"):
-        resumed, whole = load_state(tmp_path / name), load_state(run / name)
-        torch.testing.assert_close(resumed["model"], whole["model"], rtol=0, atol=0)
+        assert weights_sha256(tmp_path / name) == weights_sha256(run / name)
 
 
-def test_the_settings_of_a_checkpoint_are_those_it_was_trained_with(run, data_dir):
-    settings = settings_of(run / "best_model.pt")
+def weights_sha256(path):
+    digest = hashlib.sha256()
+    for name, tensor in load_state(path)["model"].items():
+        digest.update(name.encode() + tensor.numpy().tobytes())
+    return digest.hexdigest()
 
-    assert settings == to_mapping(tiny(data_dir.resolve(), run, use_tensorboard=True))
+
+def test_a_damaged_checkpoint_falls_back_to_the_next_older_and_says_so(run, tmp_path):
+    shutil.copytree(run, tmp_path / "run")
+    newest = tmp_path / "run" / "final_checkpoint.pt"
+    newest.write_bytes(newest.read_bytes()[:-100])
+
+    state, said = read_checkpoint(newest)
+
+    assert state["epoch"] == 5
+    assert "final_checkpoint.pt: damaged, its SHA-256" in said[0]
+    assert said[0].endswith("going on from checkpoint_epoch_5.pt, after epoch 5")
 
 
-def test_a_damaged_checkpoint_is_refused_before_the_folder_is_touched(run, data_dir, tmp_path):
+def test_a_checkpoint_with_nothing_usable_beside_it_is_refused(run, tmp_path):
     broken = tmp_path / "final_checkpoint.pt"
     broken.write_bytes((run / broken.name).read_bytes()[:-100])
     (tmp_path / "manifest.json").write_bytes((run / "manifest.json").read_bytes())
-    config = tiny(data_dir, tmp_path / "new")
 
     with pytest.raises(StorageError, match=r"final_checkpoint\.pt: damaged, its SHA-256"):
-        train_by_hand(config, prepare(config), ignore, broken)
+        read_checkpoint(broken)
 
-    assert not (tmp_path / "new").exists()
+
+def test_only_the_newest_periodic_checkpoints_are_kept(data_dir, tmp_path):
+    train_by_hand(tiny(data_dir, tmp_path, save_interval=1, keep_checkpoints=2), ignore)
+
+    assert [path.name for path in periodic(tmp_path)] == [
+        "checkpoint_epoch_5.pt",
+        "checkpoint_epoch_6.pt",
+    ]
+    assert load_state(tmp_path / "best_model.pt")
+    assert load_state(tmp_path / "final_checkpoint.pt")["epoch"] == 6
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+def test_two_processes_train_as_one_does(data_dir, tmp_path):
+    same = {"dropout": 0.0, "learning_rate": 3e-3, "epochs": 3}
+    train_by_hand(tiny(data_dir, tmp_path / "one", **same), ignore)
+    train_by_hand(tiny(data_dir, tmp_path / "two", **same), ignore, processes=2)
+
+    one, two = (losses(rows_of(tmp_path / name)) for name in ("one", "two"))
+    np.testing.assert_allclose(two, one, rtol=0, atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+def test_an_error_in_one_of_two_processes_ends_both_with_its_words(data_dir, tmp_path):
+    config = tiny(data_dir, tmp_path, batch_size=1)
+
+    with pytest.raises(ConfigError, match=r"a batch has 1 clips for 2 processes; raise batch_si"):
+        train_by_hand(config, ignore, processes=2)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_a_run_with_its_code_and_how_to_go_on(data_dir, tmp_path, number, code):
+    def watch(config, history):
+        if len(history) == 2:
+            os.kill(os.getpid(), number)
+
+    handler = signal.getsignal(number)
+    with pytest.raises(Interrupted, match=r"the last epoch is saved; go on with `tune-encoder tr"):
+        train_by_hand(tiny(data_dir, tmp_path), watch)
+
+    assert load_state(tmp_path / "final_checkpoint.pt")["epoch"] == 2
+    assert Interrupted("", number).exit_code == code
+    assert signal.getsignal(number) is handler
+
+
+FAST = """\
+# fast_train.yaml
+batch_size: 64
+epochs: 20
+learning_rate: 1e-3
+warmup_epochs: 2
+early_stopping_patience: 5
+save_interval: 2
+"""
+PRODUCTION = """\
+# prod_train.yaml
+batch_size: 32
+epochs: 200
+learning_rate: 5e-5
+warmup_epochs: 10
+early_stopping_patience: 20
+save_interval: 10
+gradient_clip: 1.0
+use_amp: true
+"""
+
+
+@pytest.mark.parametrize(("text", "rate"), [(FAST, 1e-3), (PRODUCTION, 5e-5)])
+def test_the_example_configs_of_the_guide_train(data_dir, tmp_path, text, rate):
+    (tmp_path / "guide.yaml").write_text(text)
+    small = {"epochs": 2, "hidden_dim": 8, "num_layers": 1, "data_dir": str(data_dir)}
+    run = {**small, "checkpoint_dir": str(tmp_path / "run")}
+
+    config = load_config(tmp_path / "guide.yaml", run)
+    train_by_hand(config, ignore)
+
+    assert config.learning_rate == rate
+    assert [row["epoch"] for row in rows_of(tmp_path / "run")] == [1, 2]

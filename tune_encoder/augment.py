@@ -1,8 +1,8 @@
 """Augmentation of log-mel features: what a user's microphone, room and codec would do.
 
 All of it works on whole batches of features, where it is exact enough: noise adds its power to
-each band, a gain shifts the logarithm, a low-pass lowers the bands above its cut-off. Nothing here
-changes pitch or tempo, since both are what the style says.
+each band, a gain shifts the logarithm, a low-pass lowers the bands above its cut-off. Tempo and
+pitch are what the style says, so they change only where a person asks for it.
 
 Shapes: B batch, M mel bands, T frames.
 """
@@ -11,6 +11,7 @@ import math
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from tune_encoder.config import TrainConfig
 from tune_encoder.frontend import mel_centers
@@ -31,6 +32,8 @@ def augment(features: Tensor, config: TrainConfig, band_means: Tensor) -> Tensor
     """
     if config.augment_prob == 0:
         return features
+    if config.augment_time_stretch or config.augment_pitch_shift:
+        features = _warp(features, config)
     features = _gain(features, config)
     features = _band_limit(features, config)
     features = _noise(features, config)
@@ -44,6 +47,26 @@ def _drawn(features: Tensor, config: TrainConfig) -> Tensor:
 
 def _uniform(features: Tensor, low: float, high: float) -> Tensor:
     return low + (high - low) * torch.rand(len(features), 1, 1, device=features.device)
+
+
+def _warp(features: Tensor, config: TrainConfig) -> Tensor:
+    """Change tempo and pitch: read the features along stretched time and shifted bands."""
+    B, M, T = features.shape
+    stretch = 1 + _uniform(features, -config.augment_time_stretch, config.augment_time_stretch)
+    semitones = _uniform(features, -config.augment_pitch_shift, config.augment_pitch_shift)
+    places = torch.arange(T, device=features.device) * stretch  # (B, 1, T) frames to read
+    centers = mel_centers(config.sample_rate, config.n_mels).to(features.device)
+    sources = centers[:, None] / 2 ** (semitones / 12)  # (B, M, 1) Hz to read
+    bands = torch.searchsorted(centers, sources).clamp(1, M - 1)
+    below, above = centers[bands - 1], centers[bands]
+    bands = bands - 1 + ((sources - below) / (above - below)).clamp(0, 1)
+    x = 2 * places / max(1, T - 1) - 1
+    y = 2 * bands / (M - 1) - 1
+    grid = torch.stack([x.expand(B, M, T), y.expand(B, M, T)], dim=-1)
+    warped = F.grid_sample(features[:, None], grid, padding_mode="reflection", align_corners=True)[
+        :, 0
+    ]
+    return torch.where(_drawn(features, config), warped, features)
 
 
 def _gain(features: Tensor, config: TrainConfig) -> Tensor:

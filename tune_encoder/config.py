@@ -113,6 +113,14 @@ class OptimSettings:
         10, "epochs without a better validation loss; 0 never stops", minimum=0, maximum=100_000
     )
     use_amp: bool = setting(True, "mixed precision where the device gains by it")
+    amp_dtype: str = setting(
+        "auto",
+        "narrow type: auto is float16 on CUDA, bfloat16 on CPUs made for it",
+        choices=("auto", "bfloat16"),
+    )
+    gradient_accumulation: int = setting(
+        1, "parts a batch is computed in: less memory", minimum=1, maximum=65536
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,6 +138,18 @@ class AugmentSettings:
     )
     spec_augment_time_mask: int = setting(20, "longest time mask, frames", minimum=0, maximum=1000)
     spec_augment_freq_mask: int = setting(10, "widest mel mask, bands", minimum=0, maximum=256)
+    augment_time_stretch: float = setting(
+        0.0,
+        "largest change of tempo, as a share; changes what style_dp says",
+        minimum=0,
+        maximum=0.5,
+    )
+    augment_pitch_shift: float = setting(
+        0.0,
+        "largest change of pitch, semitones; changes what style_ttl says",
+        minimum=0,
+        maximum=12,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,7 +162,11 @@ class RunSettings:
     seed: int = setting(0, "seed of everything random in a run", minimum=0, maximum=2**31 - 1)
     device: str = setting("auto", "where to train", choices=("auto", "cuda", "mps", "cpu"))
     num_threads: int = setting(0, "CPU threads; 0 takes torch's choice", minimum=0, maximum=1024)
+    num_workers: int = setting(0, "batches assembled ahead, by a thread", minimum=0, maximum=64)
     save_interval: int = setting(5, "epochs between kept checkpoints", minimum=1, maximum=100_000)
+    keep_checkpoints: int = setting(
+        3, "newest checkpoint_epoch_N.pt to keep", minimum=1, maximum=100_000
+    )
     use_tensorboard: bool = setting(True, "write TensorBoard events")
 
 
@@ -202,6 +226,17 @@ class ResourceSettings:
     gpus: float = setting(0.0, "GPUs of a trial; a fraction shares one", minimum=0.0, maximum=64.0)
     concurrent: int = setting(0, "trials at once; 0 fills the machine", minimum=0, maximum=10_000)
     retries: int = setting(2, "new starts of a trial whose worker died", minimum=0, maximum=100)
+
+
+def label_warnings(config: AugmentSettings) -> list[str]:
+    """Say which augmentations change what the style of a clip should be."""
+    changes = {"augment_time_stretch": "tempo", "augment_pitch_shift": "pitch"}
+    return [
+        f"{name} is {getattr(config, name):g}: it changes the {what} of a clip but not its style, "
+        "so the encoder learns to ignore it"
+        for name, what in changes.items()
+        if getattr(config, name) > 0
+    ]
 
 
 def cache_dir() -> Path:

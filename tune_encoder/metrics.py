@@ -61,9 +61,15 @@ def score(predicted: Styles, target: Styles, statistics: Statistics) -> dict[str
         "centered_cosine": centered_cosine(predicted, target, mean),
         "retrieval": retrieval(predicted, target, mean),
         "cosine": raw_cosine,
+        "spread": _variance(predicted) / max(_variance(target), TINY),
         "ttl_mse": ttl_mse,
         "dp_mse": dp_mse,
     }
+
+
+def _variance(styles: Styles) -> float:
+    """Variance over clips, summed over elements."""
+    return float(styles.joined().var(axis=0).sum())
 
 
 def skill(predicted: Array, target: Array, mean: Array) -> float:

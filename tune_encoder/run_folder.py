@@ -1,24 +1,32 @@
 """One run by hand, and the folder it leaves.
 
-config.yaml            the settings, resolved; trains again as it is
-best_model.pt          the epoch of the lowest validation loss
-final_checkpoint.pt    the last epoch
-metrics.jsonl          one row an epoch
-logs/                  TensorBoard
+config.yaml              the settings, resolved; trains again as it is
+best_model.pt            the epoch of the lowest validation loss
+final_checkpoint.pt      the last epoch
+checkpoint_epoch_5.pt    every `save_interval` epochs; the newest few are kept
+training_history.json    one row an epoch
+logs/                    TensorBoard
 """
 
-from collections.abc import Callable
+import json
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import FrameType
 
-from tune_encoder.checkpoints import load_state, save_state
+from tune_encoder.checkpoints import State, load_state, newest_valid, save_state
 from tune_encoder.config import TrainConfig, to_mapping, write_yaml
 from tune_encoder.data.pack import PackedData, open_pack, pack_data
+from tune_encoder.errors import Interrupted, StorageError
 from tune_encoder.files import write_whole
-from tune_encoder.trainer import Row, TrainState, train
+from tune_encoder.trainer import Group, Row, TrainState, train
+from tune_encoder.trainer.parallel import ALONE, run_group
 
 BEST, FINAL, CONFIG = "best_model.pt", "final_checkpoint.pt", "config.yaml"
+HISTORY = "training_history.json"
+Watch = Callable[[TrainConfig, list[Row]], None]
 
 
 def prepare(config: TrainConfig) -> PackedData:
@@ -27,34 +35,100 @@ def prepare(config: TrainConfig) -> PackedData:
 
 
 def train_by_hand(
-    config: TrainConfig, data: PackedData, watch: Callable[[Row], None], resume: Path | None = None
-) -> TrainState:
+    config: TrainConfig, watch: Watch, checkpoint: State | None = None, processes: int = 1
+) -> None:
     """Train into `config.checkpoint_dir`.
 
     Args:
         config: The settings, with `data_dir` set.
-        data: What `prepare` returned.
-        watch: Is told of every epoch.
-        resume: A checkpoint to go on from.
+        watch: Is told of every epoch; with several processes it must be a module's function.
+        checkpoint: What `read_checkpoint` returned, to go on from.
+        processes: How many train together, each on its own GPU where there are any.
+
+    Raises:
+        Interrupted: on Ctrl-C or SIGTERM, with the last epoch saved.
     """
     # config.yaml is read relative to its own folder, not to this one.
     config = replace(config, data_dir=str(Path(config.data_dir).resolve()))
     folder = Path(config.checkpoint_dir)
-    checkpoint = None if resume is None else load_state(resume)
     folder.mkdir(parents=True, exist_ok=True)
     write_whole(folder / CONFIG, write_yaml(to_mapping(config)).encode())
+    with _interruptible(folder):
+        if processes > 1:
+            run_group(processes, _train, (config, watch, checkpoint))
+        else:
+            _train(ALONE, config, watch, checkpoint)
+
+
+def _train(group: Group, config: TrainConfig, watch: Watch, checkpoint: State | None) -> None:
+    folder = Path(config.checkpoint_dir)
 
     def report(row: Row, state: TrainState) -> None:
-        content = state.state_dict()
-        if state.best is row:
-            save_state(folder / BEST, content)
-        save_state(folder / FINAL, content)
-        watch(row)
+        _save(folder, row, state)
+        watch(config, state.history)
 
-    return train(config, data, folder, report, checkpoint)
+    train(config, prepare(config), folder, report, checkpoint, group)
 
 
-def settings_of(checkpoint: Path) -> dict[str, Any]:
-    """Return the settings a checkpoint was trained with."""
-    settings: dict[str, Any] = load_state(checkpoint)["config"]
-    return settings
+def _save(folder: Path, row: Row, state: TrainState) -> None:
+    content = state.state_dict()
+    if state.best is row or not (folder / BEST).exists():
+        save_state(folder / BEST, content)
+    if row["epoch"] % state.config.save_interval == 0:
+        save_state(folder / f"checkpoint_epoch_{row['epoch']}.pt", content)
+        for old in periodic(folder)[: -state.config.keep_checkpoints]:
+            old.unlink()
+    save_state(folder / FINAL, content)
+    write_whole(folder / HISTORY, json.dumps(state.history, indent=1).encode())
+
+
+def periodic(folder: Path) -> list[Path]:
+    """Return the periodic checkpoints, oldest first."""
+    return sorted(folder.glob("checkpoint_epoch_*.pt"), key=lambda path: int(path.stem[17:]))
+
+
+def read_checkpoint(path: Path) -> tuple[State, list[str]]:
+    """Read a checkpoint to go on from, or if it is damaged the next older one beside it.
+
+    Returns:
+        The state, and what is to be said about the choice.
+
+    Raises:
+        StorageError: if none can be used.
+    """
+    try:
+        return load_state(path), []
+    except StorageError as error:
+        found, state, _ = newest_valid([each for each in _siblings(path) if each != path])
+        if found is None or state is None:
+            raise
+        said = f"{error}; going on from {found.name}, after epoch {state['epoch']}"
+        return state, [said]
+
+
+def _siblings(path: Path) -> list[Path]:
+    return [*periodic(path.parent), path.parent / FINAL, path.parent / BEST]
+
+
+@contextmanager
+def _interruptible(folder: Path) -> Iterator[None]:
+    """Turn Ctrl-C and SIGTERM into an error that says how to go on.
+
+    It may be raised anywhere: every file is written beside its place and then moved.
+    """
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        final = folder / FINAL
+        if not final.exists():
+            raise Interrupted("stopped before the first epoch was done; nothing to save", number)
+        raise Interrupted(
+            f"stopped, the last epoch is saved; go on with `tune-encoder train --resume {final}`",
+            number,
+        )
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -6,7 +6,9 @@ is repeated until it fills it.
 Shapes: B batch, M mel bands, T frames of a crop.
 """
 
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
@@ -52,6 +54,18 @@ def training_batches(pack: Pack, config: TrainConfig, epoch: int) -> Iterator[Ba
             torch.from_numpy(pack.styles.ttl[chosen]),
             torch.from_numpy(pack.styles.dp[chosen]),
         )
+
+
+def ahead(batches: Iterator[Batch], count: int) -> Iterator[Batch]:
+    """Yield the same batches in the same order, up to `count` of them made ahead by a thread."""
+    if count == 0:
+        yield from batches
+        return
+    with ThreadPoolExecutor(1) as thread:  # one, so that the order stays
+        waiting = deque(thread.submit(next, batches, None) for _ in range(count))
+        while (batch := waiting.popleft().result()) is not None:
+            waiting.append(thread.submit(next, batches, None))
+            yield batch
 
 
 def n_batches(pack: Pack, config: TrainConfig) -> int:

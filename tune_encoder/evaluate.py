@@ -1,0 +1,162 @@
+"""Evaluate: how good an exported model is on voices it was not trained on.
+
+Shapes: N clips, D style elements.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from tune_encoder.config import TrainConfig
+from tune_encoder.data.batches import crop_frames, evaluation_windows
+from tune_encoder.data.pack import Pack, PackedData, open_pack, pack_data
+from tune_encoder.errors import DataError
+from tune_encoder.files import write_whole
+from tune_encoder.metrics import TINY, Styles, mean_styles, score
+from tune_encoder.model_folder import load_model
+from tune_encoder.models import Encoder
+from tune_encoder.trainer import predict
+
+N_RESAMPLES = 1000
+INTERVAL = (2.5, 97.5)  # percent
+CPU = torch.device("cpu")
+
+Array = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """An evaluated split."""
+
+    scores: dict[str, dict[str, float]]
+    """Scores of the model and of each baseline."""
+    interval: tuple[float, float]
+    """95 % interval of the model's skill, over voices."""
+    crop_consistency: float
+    """Share of the predictions' variance that lies between clips, not between windows of one;
+    1 if every window of a clip gives the same style."""
+    predicted: Styles
+    target: Styles
+
+
+def evaluate(model_dir: Path, data_dir: Path, split: str) -> Evaluation:
+    """Score a model beside the baselines.
+
+    Args:
+        model_dir: An exported model.
+        data_dir: A data set; the baselines are fitted on its training split.
+        split: val or test.
+
+    Raises:
+        StorageError: if the model cannot be used.
+        DataError: if the data cannot be used or has no such split.
+    """
+    model, config = load_model(model_dir)
+    data = open_pack(pack_data(data_dir, config))
+    pack = {"val": data.val, "test": data.test}[split]
+    if pack is None:
+        raise DataError(f"{data_dir}: has no {split} split; evaluate on val or add {split}/")
+    predicted = predict(model, pack, crop_frames(config), CPU)
+    nearest = nearest_voice(predicted, data.train.styles)
+    scores = {
+        **data.info["baselines"][split],
+        "nearest": score(nearest, pack.styles, data.statistics),
+        "model": score(predicted, pack.styles, data.statistics),
+    }
+    interval = skill_interval(predicted, pack, data)
+    consistency = crop_consistency(model, pack, config)
+    return Evaluation(scores, interval, consistency, predicted, pack.styles)
+
+
+def nearest_voice(predicted: Styles, known: Styles) -> Styles:
+    """Replace each prediction by the training style nearest to it."""
+    squares = np.square(known.joined()).sum(axis=1)
+    nearest = (squares - 2 * predicted.joined() @ known.joined().T).argmin(axis=1)
+    return Styles(known.ttl[nearest], known.dp[nearest])
+
+
+def skill_interval(predicted: Styles, pack: Pack, data: PackedData) -> tuple[float, float]:
+    """Bootstrap the mean skill over voices, not clips: clips of one voice are not independent."""
+    mean = mean_styles(data.statistics, len(pack))
+    names, owner = np.unique(pack.voices, return_inverse=True)
+
+    def per_voice(errors: Array) -> Array:
+        sums = np.square(errors).reshape(len(pack), -1).sum(axis=1)
+        return np.bincount(owner, weights=sums, minlength=len(names)).astype(np.float32)
+
+    chosen = np.random.default_rng(0).integers(len(names), size=(N_RESAMPLES, len(names)))
+    skills = []
+    for kind in ("ttl", "dp"):
+        target = getattr(pack.styles, kind)
+        residual = per_voice(getattr(predicted, kind) - target)[chosen].sum(axis=1)
+        spread = per_voice(getattr(mean, kind) - target)[chosen].sum(axis=1)
+        skills.append(1 - residual / np.maximum(spread, TINY))
+    low, high = np.percentile(np.mean(skills, axis=0), INTERVAL)
+    return float(low), float(high)
+
+
+@torch.no_grad()
+def crop_consistency(model: Encoder, pack: Pack, config: TrainConfig) -> float:
+    """Return the share of variance between clips; see `Evaluation`."""
+    styles, owners = [], []
+    for features, owner in evaluation_windows(pack, crop_frames(config)):
+        ttl, dp = model(features)
+        styles.append(torch.cat([ttl.flatten(1), dp.flatten(1)], dim=1).numpy())
+        owners += owner
+    windows, owner_of = np.concatenate(styles), np.array(owners)
+    means = np.stack([windows[owner_of == i].mean(axis=0) for i in range(len(pack))])
+    within = float(np.square(windows - means[owner_of]).mean())
+    between = float(means.var(axis=0).mean())
+    return between / (between + within) if between + within > 0 else 1.0
+
+
+def to_content(evaluation: Evaluation) -> dict[str, Any]:
+    """Return what is written as JSON."""
+    return {
+        "scores": evaluation.scores,
+        "skill_interval_95": evaluation.interval,
+        "crop_consistency": evaluation.crop_consistency,
+    }
+
+
+def write_evaluation(evaluation: Evaluation, folder: Path, split: str) -> list[Path]:
+    """Write `evaluation_SPLIT.json` and its figure; returns their paths."""
+    folder.mkdir(parents=True, exist_ok=True)
+    numbers = folder / f"evaluation_{split}.json"
+    write_whole(numbers, json.dumps(to_content(evaluation), indent=2).encode())
+    picture = folder / f"evaluation_{split}.png"
+    draw(evaluation, picture)
+    return [numbers, picture]
+
+
+def draw(evaluation: Evaluation, path: Path) -> None:
+    """Draw the error of each style row, and true against predicted components, as a PNG."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(12, 4), layout="constrained")
+    FigureCanvasAgg(figure)
+    rows, first, second = figure.subplots(1, 3)
+    predicted, target = evaluation.predicted, evaluation.target
+    residual = np.square(predicted.ttl - target.ttl).mean(axis=(0, 2))
+    spread = target.ttl.var(axis=0).mean(axis=1)
+    rows.bar(np.arange(len(spread)), spread, color="0.8", label="variance between voices")
+    rows.bar(np.arange(len(spread)), residual, color="C0", width=0.5, label="squared error")
+    rows.set(xlabel="row of style_ttl", ylabel="mean square", title="Error of each row")
+    rows.legend()
+    mean = target.joined().mean(axis=0)
+    _, _, directions = np.linalg.svd(target.joined() - mean, full_matrices=False)
+    for axis, direction, name in (
+        (first, directions[0], "first"),
+        (second, directions[1], "second"),
+    ):
+        true, guess = ((styles.joined() - mean) @ direction for styles in (target, predicted))
+        axis.scatter(true, guess, s=14)
+        axis.axline((0, 0), slope=1, color="0.6", linewidth=1)
+        axis.set(xlabel="true", ylabel="predicted", title=f"The voices' {name} component")
+    figure.savefig(path, dpi=120)

@@ -1,0 +1,108 @@
+"""Several processes that train one encoder together: data parallel, through torch's own DDP.
+
+Every process assembles and augments the whole batch with the same seeds and takes its share, so
+the loss curve is that of one process at the same batch size, whatever the number of processes.
+Dropout alone differs: each process drops its own share's activations.
+"""
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, distributed, multiprocessing, nn
+from torch.multiprocessing.spawn import ProcessExitedException, spawn
+from torch.nn.parallel import DistributedDataParallel
+
+from tune_encoder.data.batches import Batch
+from tune_encoder.errors import ConfigError, TuneEncoderError
+
+
+@dataclass(frozen=True)
+class Group:
+    """This process's place among those that train together."""
+
+    rank: int = 0
+    size: int = 1
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this process writes and reports."""
+        return self.rank == 0
+
+    def wrap(self, model: nn.Module, device: torch.device) -> nn.Module:
+        """Return what is called in training: the model, or DDP around it."""
+        if self.size == 1:
+            return model
+        return DistributedDataParallel(model, [device.index] if device.type == "cuda" else None)
+
+    def share(self, batch: Batch) -> Batch:
+        """Return this process's part of a batch.
+
+        Raises:
+            ConfigError: if the batch has fewer clips than there are processes.
+        """
+        if len(batch.features) < self.size:
+            raise ConfigError(
+                f"a batch has {len(batch.features)} clips for {self.size} processes; raise "
+                "batch_size or train with fewer"
+            )
+        return Batch(*(part[self.rank :: self.size] for part in batch))
+
+    def sum(self, values: Tensor) -> Tensor:
+        """Add up the processes' tensors; all of them get the sum."""
+        if self.size > 1:
+            distributed.all_reduce(values)
+        return values
+
+
+ALONE = Group()
+
+
+def run_group(size: int, work: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+    """Run `work(group, *arguments)` in `size` new processes and wait for them.
+
+    Raises:
+        TuneEncoderError: what one of them raised.
+    """
+    errors = multiprocessing.get_context("spawn").SimpleQueue()
+    with tempfile.TemporaryDirectory() as folder:
+        store = f"file://{Path(folder) / 'store'}"
+        try:
+            spawn(_member, (size, store, errors, work, arguments), nprocs=size)
+        except ProcessExitedException:
+            if errors.empty():
+                raise
+            raise errors.get() from None
+
+
+def _member(
+    rank: int,
+    size: int,
+    store: str,
+    errors: Any,
+    work: Callable[..., None],
+    arguments: tuple[Any, ...],
+) -> None:
+    try:
+        with _joined(rank, size, store) as group:
+            work(group, *arguments)
+    except TuneEncoderError as error:
+        errors.put(error)
+        os._exit(error.exit_code)  # at once: the others wait for this one's gradients
+
+
+@contextmanager
+def _joined(rank: int, size: int, store: str) -> Iterator[Group]:
+    """Join the processes of this machine; they talk over the loopback interface alone."""
+    os.environ["GLOO_SOCKET_IFNAME"] = os.environ["NCCL_SOCKET_IFNAME"] = "lo"
+    backend = "nccl" if torch.cuda.is_available() else "gloo"
+    distributed.init_process_group(backend, init_method=store, rank=rank, world_size=size)
+    try:
+        yield Group(rank, size)
+    finally:
+        distributed.destroy_process_group()

@@ -1,0 +1,158 @@
+"""The state of a run: what is built before epoch 1, saved after each, and resumed."""
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim.lr_scheduler import LambdaLR
+
+from tune_encoder.config import EncoderSettings, TrainConfig, to_mapping
+from tune_encoder.data.batches import n_batches
+from tune_encoder.data.pack import PackedData
+from tune_encoder.errors import ConfigError, StorageError
+from tune_encoder.losses import StyleLoss
+from tune_encoder.models import Encoder, build_encoder
+
+LONGEST_WARMUP = 0.5  # of the run: a short run still reaches its learning rate
+
+Row = dict[str, Any]
+"""One epoch's metrics; plain numbers under the names a person reads."""
+
+
+@dataclass
+class TrainState:
+    """All that changes while training; what is not in here is not resumed."""
+
+    config: TrainConfig
+    fingerprint: str
+    model: Encoder
+    optimizer: torch.optim.Optimizer
+    schedule: LambdaLR
+    scaler: torch.amp.GradScaler
+    history: list[Row] = field(default_factory=list)
+    module: nn.Module = field(init=False)
+    """What is called in training: the model, or what spreads it over processes."""
+    last_loss: StyleLoss | None = field(init=False, default=None)
+    """Of the newest step, for the progress bar."""
+
+    def __post_init__(self) -> None:
+        self.module = self.model
+
+    @property
+    def epoch(self) -> int:
+        """Number of finished epochs."""
+        return len(self.history)
+
+    @property
+    def best(self) -> Row | None:
+        """The row of the lowest validation loss so far."""
+        return min(self.history, key=lambda row: row["val_loss"], default=None)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return tensors and plain values, for `checkpoints.save_state`."""
+        return {
+            "epoch": self.epoch,
+            "config": to_mapping(self.config),
+            "fingerprint": self.fingerprint,
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "history": self.history,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a checkpoint.
+
+        Raises:
+            StorageError: if it was trained on other data or has another architecture.
+        """
+        if state["fingerprint"] != self.fingerprint:
+            raise StorageError(
+                f"the checkpoint was trained on data {state['fingerprint'][:12]}, not on "
+                f"{self.fingerprint[:12]}; give the data it was trained on"
+            )
+        try:
+            self.model.load_state_dict(state["model"])
+        except RuntimeError as error:
+            reason = _difference(state["config"], self.config) or " ".join(str(error).split())[:300]
+            raise StorageError(f"the checkpoint has another architecture: {reason}") from error
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
+        self.scaler.load_state_dict(state["scaler"])
+        self.history = list(state["history"])
+
+
+def _difference(before: dict[str, Any], now: TrainConfig) -> str:
+    """Say which settings of the encoder differ."""
+    names = to_mapping(EncoderSettings())
+    pairs = [(name, before.get(name), getattr(now, name)) for name in names]
+    return ", ".join(f"{name} was {old}, is {new}" for name, old, new in pairs if old != new)
+
+
+def finished(state: TrainState) -> bool:
+    """Whether the run has used up its epochs or its patience."""
+    best, patience = state.best, state.config.early_stopping_patience
+    waited = best is not None and patience > 0 and state.epoch - best["epoch"] >= patience
+    return waited or state.epoch >= state.config.epochs
+
+
+def start(config: TrainConfig, data: PackedData, device: torch.device) -> TrainState:
+    """Build everything for epoch 1; equal configs give equal weights."""
+    torch.manual_seed(config.seed)
+    model = build_encoder(config, data.statistics).to(device)
+    optimizer = torch.optim.AdamW(
+        model.parameters(), config.learning_rate, weight_decay=config.weight_decay, fused=True
+    )
+    steps = n_batches(data.train, config)
+    warmup = steps * min(config.warmup_epochs, LONGEST_WARMUP * config.epochs)
+    schedule = LambdaLR(
+        optimizer, lambda step: learning_rate_factor(step, warmup, steps * config.epochs)
+    )
+    scaler = torch.amp.GradScaler(device.type, enabled=amp_type(config, device) == torch.float16)
+    return TrainState(config, data.info["fingerprint"], model, optimizer, schedule, scaler)
+
+
+def learning_rate_factor(step: int, warmup_steps: float, total_steps: int) -> float:
+    """Share of the peak rate at a step counted from 0: linear warm-up, then a cosine to 0.
+
+    The first step is above 0, and past the end the rate stays 0 instead of rising again.
+    """
+    if step < warmup_steps:
+        return min(1.0, (step + 1) / (warmup_steps + 1))
+    progress = (step - warmup_steps) / max(1.0, total_steps - warmup_steps)
+    return 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+
+
+def pick_device(name: str, rank: int = 0) -> torch.device:
+    """Return the named device; `auto` takes CUDA, then MPS, then the CPU.
+
+    Args:
+        name: What the config says.
+        rank: Which of several CUDA devices.
+
+    Raises:
+        ConfigError: if the machine has no such device.
+    """
+    present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if name == "auto":
+        name = next((kind for kind, is_there in present.items() if is_there), "cpu")
+    elif not present.get(name, True):
+        raise ConfigError(f"device is {name}, which torch does not find here; use auto or cpu")
+    return torch.device(name, rank) if name == "cuda" else torch.device(name)
+
+
+def amp_type(config: TrainConfig, device: torch.device) -> torch.dtype | None:
+    """Return the narrow type that pays on this device, or None for float32 throughout."""
+    if not config.use_amp:
+        return None
+    if config.amp_dtype == "bfloat16":
+        return torch.bfloat16
+    if device.type == "cuda":
+        return torch.float16
+    # Without these instructions torch emulates bfloat16, ten times slower than float32.
+    capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
+    fast = capabilities.get("avx512_bf16") or capabilities.get("amx_bf16")
+    return torch.bfloat16 if device.type == "cpu" and fast else None
