@@ -1,7 +1,10 @@
 """Small things that several test files make."""
 
 import numpy as np
+from safetensors.torch import save
 
+from tune_encoder.checkpoints import save_listed
+from tune_encoder.config import to_mapping, write_yaml
 from tune_encoder.data.samples import Sample
 from tune_encoder.voice_style import DP_SHAPE, TTL_SHAPE, VoiceStyle, unit_rows
 
@@ -22,3 +25,10 @@ def make_sample(seed=0, n_samples=480, **changes):
     audio = np.random.default_rng(seed).normal(scale=0.1, size=n_samples).astype(np.float32)
     fields = {"audio": audio, "text": "Hello.", "lang": "en", "sample_rate": 24000, "voice": None}
     return Sample(style_ttl=style.ttl, style_dp=style.dp, **{**fields, **changes})
+
+
+def write_model(folder, config, weights):
+    """An exported model as far as it is read: its settings and its weights."""
+    save_listed(folder / "model.safetensors", save(weights), epoch=1)
+    (folder / "config.yaml").write_text(write_yaml(to_mapping(config)))
+    return folder

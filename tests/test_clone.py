@@ -6,11 +6,10 @@ import pytest
 import soundfile
 import soxr
 import torch
-from safetensors.torch import save
 
-from tune_encoder.checkpoints import save_listed
+from tests.fabricate import write_model
 from tune_encoder.clone import clone, predict_style
-from tune_encoder.config import TrainConfig, to_mapping, write_yaml
+from tune_encoder.config import TrainConfig
 from tune_encoder.data.samples import find_samples, read_sample
 from tune_encoder.errors import DataError, StorageError
 from tune_encoder.model_folder import load_model
@@ -29,9 +28,7 @@ def model_dir(packed, tmp_path_factory):
     weights = build_encoder(CONFIG, packed.statistics).state_dict()
     for name in ("head.ttl.coefficients.weight", "head.dp.coefficients.weight"):
         torch.nn.init.normal_(weights[name], std=0.3)
-    save_listed(folder / "model.safetensors", save(weights), epoch=1)
-    (folder / "config.yaml").write_text(write_yaml(to_mapping(CONFIG)))
-    return folder
+    return write_model(folder, CONFIG, weights)
 
 
 @pytest.fixture(scope="module")

@@ -4,10 +4,9 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save
 
-from tune_encoder.checkpoints import save_listed
-from tune_encoder.config import TrainConfig, to_mapping, write_yaml
+from tests.fabricate import write_model
+from tune_encoder.config import TrainConfig
 from tune_encoder.errors import DataError
 from tune_encoder.evaluate import evaluate, nearest_voice, write_evaluation
 from tune_encoder.metrics import Styles
@@ -22,9 +21,7 @@ def model_dir(packed, tmp_path_factory):
     folder = tmp_path_factory.mktemp("model")
     torch.manual_seed(0)
     weights = build_encoder(CONFIG, packed.statistics).state_dict()
-    save_listed(folder / "model.safetensors", save(weights), epoch=1)
-    (folder / "config.yaml").write_text(write_yaml(to_mapping(CONFIG)))
-    return folder
+    return write_model(folder, CONFIG, weights)
 
 
 def test_a_model_that_knows_nothing_has_no_skill_and_stands_beside_the_baselines(

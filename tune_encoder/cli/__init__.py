@@ -1,0 +1,5 @@
+"""The command line."""
+
+from tune_encoder.cli.main import main, make_parser
+
+__all__ = ["main", "make_parser"]

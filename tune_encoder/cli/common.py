@@ -1,0 +1,47 @@
+"""What several commands share."""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tune_encoder.config import DEFAULT_ROOT
+
+BASELINES = ("mean", "ridge")
+SCORES = {
+    "skill": "skill",
+    "skill_ttl": "ttl",
+    "skill_dp": "dp",
+    "centered_cosine": "centred cosine",
+    "retrieval": "retrieval",
+}
+
+
+def add_command(commands: Any, name: str, run: Callable[..., None]) -> argparse.ArgumentParser:
+    """Add a command whose help is the first line of its function's docstring."""
+    doc = (run.__doc__ or "").splitlines()[0]
+    parser: argparse.ArgumentParser = commands.add_parser(name, help=doc, description=doc)
+    parser.set_defaults(command=run)
+    return parser
+
+
+def add_root(parser: argparse.ArgumentParser) -> None:
+    """Add `--root`."""
+    parser.add_argument(
+        "--root", type=Path, default=DEFAULT_ROOT, help="folder of experiments (default: runs)"
+    )
+
+
+def demo_voices() -> Path:
+    """Return the built-in data set, and say that it is used."""
+    from tune_encoder.data.demo import cached_demo
+
+    folder = cached_demo()
+    print(f"no --data-dir given: using the demo voices in {folder}")
+    return folder
+
+
+def score_words(scores: dict[str, float]) -> str:
+    """Write the three skills."""
+    words = [f"{word} {scores[name]:.3f}" for name, word in SCORES.items()]
+    return ", ".join(words[:3])

@@ -1,0 +1,98 @@
+"""data demo, data import, data check."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from tune_encoder.cli.common import add_command
+from tune_encoder.config import DEMO_COUNTS, FrontendSettings, RunSettings
+from tune_encoder.errors import ConfigError, DataError
+
+
+def add_data(commands: Any) -> None:
+    """Add the command `data`."""
+    data = commands.add_parser("data", help="Make, import or check a data set.")
+    kinds = data.add_subparsers(required=True, metavar="WHAT")
+    _add_demo(kinds)
+    _add_import(kinds)
+    check = add_command(kinds, "check", _data_check)
+    check.add_argument("folder", type=Path, help="data set to check")
+
+
+def _add_demo(kinds: Any) -> None:
+    demo = add_command(kinds, "demo", _data_demo)
+    demo.add_argument("folder", type=Path, help="new folder")
+    for option, split in (
+        ("--voices", "train"),
+        ("--val-voices", "val"),
+        ("--test-voices", "test"),
+    ):
+        demo.add_argument(option, type=_count, default=DEMO_COUNTS[split], help=f"of {split}")
+    demo.add_argument("--seed", type=_count, default=RunSettings().seed, help="which voices")
+
+
+def _add_import(kinds: Any) -> None:
+    into = add_command(kinds, "import", _data_import)
+    into.add_argument("--audio", type=Path, required=True, help="folder of NAME*.wav|flac|ogg|mp3")
+    into.add_argument("--styles", type=Path, required=True, help="folder of NAME.json")
+    into.add_argument("--out", type=Path, required=True, help="new folder")
+    into.add_argument("--sample-rate", type=int, default=FrontendSettings().sample_rate, help="Hz")
+    into.add_argument(
+        "--seed", type=_count, default=RunSettings().seed, help="which voices are held out"
+    )
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{value} is below 0")
+    return value
+
+
+def _data_demo(options: argparse.Namespace) -> None:
+    """Make a data set of synthetic voices."""
+    from tune_encoder.data.demo import make_demo
+
+    counts = (options.voices, options.val_voices, options.test_voices)
+    if min(counts[:2]) < 1:
+        raise ConfigError("--voices and --val-voices must be at least 1")
+    make_demo(
+        options.folder,
+        voices=options.voices,
+        val_voices=options.val_voices,
+        test_voices=options.test_voices,
+        seed=options.seed,
+    )
+    print(f"wrote {sum(counts)} clips to {options.folder}")
+
+
+def _data_import(options: argparse.Namespace) -> None:
+    """Make a data set from recordings and their voice styles."""
+    from tune_encoder.data.importing import import_voices
+
+    report = import_voices(
+        options.audio, options.styles, options.out, options.sample_rate, options.seed
+    )
+    for warning in report.warnings:
+        print(f"warning: {warning}")
+    counts = ", ".join(f"{count} {split}" for split, count in report.counts.items())
+    print(f"wrote {counts} clips of {len(report.voices)} voices to {options.out}")
+
+
+def _data_check(options: argparse.Namespace) -> None:
+    """Check a data set and say what is in it."""
+    from tune_encoder.data.checking import check_data
+
+    report = check_data(options.folder, FrontendSettings().sample_rate)
+    if report.splits:
+        print(f"{'split':8}{'clips':>7}{'voices':>8}{'styles':>8}{'hours':>8}  sample rates")
+    for split in report.splits:
+        rates = ", ".join(f"{rate or 'unknown'}" for rate in sorted(split.sample_rates, key=str))
+        voices = len(split.voices) or "?"
+        hours = split.seconds / 3600
+        print(f"{split.name:8}{split.clips:7}{voices:>8}{len(split.styles):8}{hours:8.2f}  {rates}")
+    for problem in report.problems:
+        print(f"{'error' if problem.is_error else 'warning'}: {problem.message}")
+    if report.errors:
+        raise DataError(f"{options.folder}: {len(report.errors)} errors; mend or remove the files")
+    print("ok")

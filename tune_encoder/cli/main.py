@@ -1,0 +1,50 @@
+"""The command line: each command parses, calls one function, and prints.
+
+Heavy imports stand inside the commands, so that `--help` answers at once.
+"""
+
+import argparse
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import NoReturn
+
+import tune_encoder
+from tune_encoder.cli.data import add_data
+from tune_encoder.cli.search import add_export, add_resume, add_search
+from tune_encoder.cli.train import add_clone, add_evaluate, add_train
+from tune_encoder.errors import TuneEncoderError
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run one command and exit with its code; see `errors` for what the codes mean."""
+    options = make_parser().parse_args(arguments)
+    try:
+        options.command(options)
+    except TuneEncoderError as error:
+        if options.debug:
+            traceback.print_exc()
+        print(f"tune-encoder: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("tune-encoder: interrupted", file=sys.stderr)
+        sys.exit(130)
+    sys.exit(0)
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands."""
+    parser = argparse.ArgumentParser(prog="tune-encoder", description=tune_encoder.__doc__)
+    parser.add_argument(
+        "--version", action="version", version=f"tune-encoder {tune_encoder.__version__}"
+    )
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    add_search(commands)
+    add_resume(commands)
+    add_export(commands)
+    add_clone(commands)
+    add_evaluate(commands)
+    add_train(commands)
+    add_data(commands)
+    return parser

@@ -1,0 +1,158 @@
+"""train, evaluate, clone."""
+
+import argparse
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from tune_encoder.cli.common import BASELINES, SCORES, add_command, demo_voices, score_words
+from tune_encoder.config import TrainConfig, label_warnings, load_config, parse_assignment
+
+COLLAPSED_SPREAD = 0.01  # of the target's variance: all predictions are nearly one
+COLLAPSED_EPOCHS = 5  # an encoder starts at the mean voice, so early epochs are no sign
+
+
+def add_clone(commands: Any) -> None:
+    """Add the command `clone`."""
+    parser = add_command(commands, "clone", _clone)
+    parser.add_argument("model", type=Path, help="exported model folder")
+    parser.add_argument("recording", type=Path, help="wav, flac, ogg or mp3 of one speaker")
+    parser.add_argument("-o", "--out", type=Path, required=True, help="voice style JSON to write")
+
+
+def _clone(options: argparse.Namespace) -> None:
+    """Turn a recording into a Supertonic voice style."""
+    from tune_encoder.clone import clone
+
+    clone(options.model, options.recording, options.out)
+    print(f"wrote {options.out}")
+
+
+def add_evaluate(commands: Any) -> None:
+    """Add the command `evaluate`."""
+    parser = add_command(commands, "evaluate", _evaluate)
+    parser.add_argument("model", type=Path, help="exported model folder")
+    parser.add_argument("--data-dir", type=Path, help="data set (default: the demo voices)")
+    parser.add_argument("--split", choices=("val", "test"), default="test")
+    parser.add_argument("-o", "--out", type=Path, help="folder of the results (default: the model)")
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    """Score a model on held-out voices, beside the baselines."""
+    from tune_encoder.evaluate import evaluate, write_evaluation
+
+    result = evaluate(options.model, options.data_dir or demo_voices(), options.split)
+    print(f"{'':10}{'skill':>8}{'ttl':>8}{'dp':>8}{'centred':>9}{'retrieval':>11}{'cosine':>8}")
+    for name, scores in result.scores.items():
+        numbers = [scores[key] for key in (*SCORES, "cosine")]
+        widths = (8, 8, 8, 9, 11, 8)
+        cells = (f"{n:{width}.3f}" for n, width in zip(numbers, widths, strict=True))
+        print(f"{name:10}{''.join(cells)}")
+    low, high = result.interval
+    print(f"skill of the model: 95 % between {low:.3f} and {high:.3f}, over voices")
+    print(f"crop consistency: {result.crop_consistency:.3f} (1: every window gives one style)")
+    print(f"retrieval by chance: {1 / len(result.target.ttl):.3f}")
+    for path in write_evaluation(result, options.out or options.model, options.split):
+        print(f"wrote {path}")
+
+
+def add_train(commands: Any) -> None:
+    """Add the command `train`."""
+    parser = add_command(commands, "train", _train)
+    parser.add_argument("--config", type=Path, help="YAML file of settings")
+    parser.add_argument("--data-dir", type=Path, help="data set (default: the demo voices)")
+    parser.add_argument("--checkpoint-dir", help="folder of the run")
+    parser.add_argument("--epochs", type=int, help="passes over the training clips")
+    parser.add_argument("--batch-size", type=int, help="clips per optimizer step")
+    parser.add_argument("--lr", type=float, help="peak learning rate")
+    parser.add_argument("--resume", type=Path, help="checkpoint to go on from, with its settings")
+    parser.add_argument("--device", choices=("auto", "cuda", "mps", "cpu"), help="where to train")
+    parser.add_argument(
+        "--gpus", "--workers", dest="processes", type=int, default=1, metavar="N",
+        help="processes that train together, each on its GPU or with its share of the CPU",
+    )  # fmt: skip
+    parser.add_argument("--profile", action="store_true", help="say where the time went")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="any other setting"
+    )
+
+
+def _train(options: argparse.Namespace) -> None:
+    """Train one encoder by hand."""
+    from tune_encoder.run_folder import prepare, read_checkpoint, train_by_hand
+
+    checkpoint, warnings = read_checkpoint(options.resume) if options.resume else (None, [])
+    config = _config_of(options, checkpoint["config"] if checkpoint else {})
+    for warning in [*warnings, *label_warnings(config)]:
+        print(f"warning: {warning}")
+    data = prepare(config)
+    for name in BASELINES:
+        print(f"baseline {name}: {score_words(data.baselines[name])} on val")
+    if checkpoint:
+        print(f"going on after epoch {checkpoint['epoch']}")
+    train_by_hand(config, _print_epoch, checkpoint, options.processes)
+    if options.profile:
+        _print_profile(Path(config.checkpoint_dir))
+    print(f"run: {config.checkpoint_dir}")
+
+
+def _config_of(options: argparse.Namespace, before: Mapping[str, Any]) -> TrainConfig:
+    """Settings: those of the checkpoint, then the file, then the command line."""
+    options_given = {
+        "data_dir": str(options.data_dir.resolve()) if options.data_dir else None,
+        "checkpoint_dir": options.checkpoint_dir,
+        "epochs": options.epochs,
+        "batch_size": options.batch_size,
+        "learning_rate": options.lr,
+        "device": options.device,
+    }
+    given = dict(parse_assignment(text) for text in options.set)
+    given |= {name: value for name, value in options_given.items() if value is not None}
+    config = load_config(options.config, given, before)
+    return config if config.data_dir else replace(config, data_dir=str(demo_voices()))
+
+
+def _print_epoch(config: TrainConfig, history: list[dict[str, Any]]) -> None:
+    """Say how an epoch went, with the guide's content."""
+    row = history[-1]
+    best = min(history, key=lambda each: float(each["val_loss"]))
+    print(f"Epoch {row['epoch']}/{config.epochs} - {row['seconds']:.1f}s")
+    print(
+        f"  Train Loss: {row['train_loss']:.4f} (TTL: {row['train_ttl']:.4f}, "
+        f"DP: {row['train_dp']:.4f}, Cosine: {1 - row['train_cosine']:.4f})"
+    )
+    print(
+        f"  Val Loss: {row['val_loss']:.4f} (TTL: {row['val_ttl_mse']:.2e}, "
+        f"DP: {row['val_dp_mse']:.2e}, Cosine: {1 - row['val_cosine']:.4f})"
+    )
+    print(f"  Cosine Sim: train {row['train_cosine']:.4f}, val {row['val_cosine']:.4f}")
+    print(f"  Skill: {row['val_skill']:.3f}, Learning Rate: {row['learning_rate']:.6f}")
+    if row["skipped_steps"]:
+        print(f"  {row['skipped_steps']} steps overflowed fp16 and were skipped")
+    if row["val_spread"] < COLLAPSED_SPREAD and row["epoch"] >= COLLAPSED_EPOCHS:
+        print(
+            "  warning: every voice gets nearly the same style; raise learning_rate or lower "
+            "weight_decay"
+        )
+    if best is row:
+        print(f"  ✓ New best validation loss: {row['val_loss']:.4f}")
+    sys.stdout.flush()
+
+
+def _print_profile(folder: Path) -> None:
+    """Say where a run's time went."""
+    import json
+
+    from tune_encoder.run_folder import HISTORY
+
+    history = json.loads((folder / HISTORY).read_text(encoding="utf-8"))
+    total = sum(row["seconds"] for row in history)
+    parts = {
+        "forward, backward, step": sum(row["step_seconds"] for row in history),
+        "validation": sum(row["val_seconds"] for row in history),
+    }
+    parts["data and augmentation"] = total - sum(parts.values())
+    for name, seconds in parts.items():
+        print(f"{name:24}{seconds:8.2f} s{seconds / total:7.1%}")

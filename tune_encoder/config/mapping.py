@@ -1,0 +1,101 @@
+"""Plain names and values into settings, each checked against its own type and range."""
+
+import dataclasses
+import difflib
+import math
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from tune_encoder.errors import ConfigError
+
+MAX_EXACT_INT = 2**53  # a float holds every whole number below it; a far larger one overflows
+
+Settings = TypeVar("Settings")
+
+
+def from_mapping(kind: type[Settings], mapping: Mapping[str, Any], where: str) -> Settings:
+    """Build settings of `kind`, checking every key, type and range.
+
+    Args:
+        kind: One of the dataclasses whose fields are made by `setting`.
+        mapping: Names and values, as YAML reads them.
+        where: The file or option they come from, for the message.
+
+    Raises:
+        ConfigError: naming `where`, the key, its value, and what is allowed.
+    """
+    fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    known = typing.get_type_hints(kind)
+    values = {}
+    for name, value in mapping.items():
+        if name not in fields:
+            raise ConfigError(f"{where}: {unknown_name(name, fields)}")
+        values[name] = checked_value(fields[name], known[name], value, where)
+    try:
+        return kind(**values)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from error
+
+
+def unknown_name(name: object, known: typing.Iterable[str], noun: str = "setting") -> str:
+    """Say that `name` is not known and which known name is nearest."""
+    known = sorted(known)
+    near = difflib.get_close_matches(str(name), known, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
+    return f"unknown {noun} {name!r}; {hint}"
+
+
+def checked_value(field: "dataclasses.Field[Any]", kind: Any, value: Any, where: str) -> Any:
+    """Return `value` as the field's type, or raise a `ConfigError` with what is allowed."""
+    accepted = _convert(kind, value)
+    if accepted is _REFUSED or not _in_limits(field, accepted):
+        raise ConfigError(f"{where}: {field.name} is {value!r}; it must be {allowed(field, kind)}")
+    return accepted
+
+
+_REFUSED = object()
+_TYPE_WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+
+
+def _convert(kind: Any, value: Any) -> Any:
+    """`value` as `kind`, or `_REFUSED`; the only conversion is from whole number to number."""
+    if isinstance(kind, types.UnionType):
+        options = (_convert(option, value) for option in typing.get_args(kind))
+        return next((option for option in options if option is not _REFUSED), _REFUSED)
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value) if abs(value) < MAX_EXACT_INT else _REFUSED
+    if kind is int and isinstance(value, bool):
+        return _REFUSED
+    if isinstance(value, float) and not math.isfinite(value):
+        return _REFUSED
+    return value if isinstance(value, kind) else _REFUSED
+
+
+def _in_limits(field: "dataclasses.Field[Any]", value: Any) -> bool:
+    limits = field.metadata
+    if value is None:
+        return True
+    if limits["choices"] is not None:
+        return value in limits["choices"]
+    low, high = limits["minimum"], limits["maximum"]
+    return (low is None or value >= low) and (high is None or value <= high)
+
+
+def allowed(field: "dataclasses.Field[Any]", kind: Any) -> str:
+    """Say in words which values the field takes."""
+    limits = field.metadata
+    if limits["choices"] is not None:
+        return "one of " + ", ".join(limits["choices"])
+    kinds = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
+    words = " or ".join(_TYPE_WORDS.get(each, "empty") for each in kinds)
+    low, high = limits["minimum"], limits["maximum"]
+    if low is not None and high is not None:
+        return f"{words} from {low:g} to {high:g}"
+    return words if low is None else f"{words} of at least {low:g}"
+
+
+def to_mapping(settings: Any) -> dict[str, Any]:
+    """Return the settings as plain names and values, ready for YAML or JSON."""
+    return dataclasses.asdict(settings)
