@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 
 from tune_encoder.checkpoints import load_state, save_state
 from tune_encoder.config import TrainConfig, from_mapping, load_config
-from tune_encoder.errors import SearchFailed, StorageError
+from tune_encoder.errors import ConfigError, SearchFailed, StorageError
 from tune_encoder.experiment import CHECKPOINT_NAME, Experiment, create_experiment
 from tune_encoder.export import export_best
 from tune_encoder.run_folder import train_by_hand
@@ -163,12 +163,12 @@ def test_a_damaged_best_checkpoint_gives_way_to_the_next_and_the_target_is_repla
     damaged.write_bytes(damaged.read_bytes()[:-1])
     target = tmp_path / "target"
     target.mkdir()
-    (target / "old.txt").write_text("old")
+    (target / "model.safetensors").write_text("old")
 
     metrics = export_best(experiment, target)
 
     assert (metrics["trial"], metrics["epoch"]) == (trial.number, second["epoch"])
-    assert not (target / "old.txt").exists()
+    assert (target / "model.safetensors").stat().st_size > 1000
     assert (target / "metrics.json").exists()
 
 
@@ -181,7 +181,7 @@ def test_a_score_that_cannot_be_reproduced_is_refused_and_the_old_export_stays(
     change_row(experiment, trial.number, {**best, "val_skill": best["val_skill"] + 0.1})
     target = tmp_path / "target"
     target.mkdir()
-    (target / "old.txt").write_text("old")
+    (target / "model.safetensors").write_text("old")
 
     claimed = f"{best['val_skill'] + 0.1:.5f}"
     with pytest.raises(
@@ -190,7 +190,7 @@ def test_a_score_that_cannot_be_reproduced_is_refused_and_the_old_export_stays(
     ):
         export_best(experiment, target)
 
-    assert [path.name for path in target.iterdir()] == ["old.txt"]
+    assert [path.name for path in target.iterdir()] == ["model.safetensors"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["runs", "target"]
 
 
@@ -211,12 +211,12 @@ def test_data_that_is_gone_is_named_and_the_old_export_stays(experiment, tmp_pat
     (experiment.path / "search.yaml").write_text(moved)
     target = tmp_path / "target"
     target.mkdir()
-    (target / "old.txt").write_text("old")
+    (target / "model.safetensors").write_text("old")
 
     with pytest.raises(StorageError, match=r"cannot be loaded again: .*gone"):
         export_best(experiment, target)
 
-    assert [path.name for path in target.iterdir()] == ["old.txt"]
+    assert [path.name for path in target.iterdir()] == ["model.safetensors"]
 
 
 def test_a_search_without_any_checkpoint_is_refused_with_the_command_to_go_on(experiment, tmp_path):
@@ -246,3 +246,13 @@ def test_the_recorded_settings_of_a_trial_are_a_whole_config(searched):
 
     assert config.learning_rate == 1.0e-2
     assert config.epochs == 6
+
+
+def test_a_folder_that_holds_no_model_is_never_replaced(experiment, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("years")
+
+    with pytest.raises(ConfigError, match=r"mine: exists and is not empty; remove it or name ano"):
+        export_best(experiment, tmp_path / "mine")
+
+    assert (tmp_path / "mine" / "thesis.txt").read_text() == "years"

@@ -240,3 +240,15 @@ def test_the_example_configs_of_the_guide_train(data_dir, tmp_path, text, rate):
 
     assert config.learning_rate == rate
     assert [row["epoch"] for row in rows_of(tmp_path / "run")] == [1, 2]
+
+
+def test_a_folder_that_holds_a_run_is_refused_without_resume(run, data_dir):
+    with pytest.raises(
+        ConfigError, match=r"holds a run already; go on with --resume .*final_check"
+    ):
+        train_by_hand(tiny(data_dir, run), ignore)
+
+
+def test_more_processes_than_cores_are_refused(data_dir, tmp_path):
+    with pytest.raises(ConfigError, match=r"4096 processes on cpu: there are \d+; ask for 1 to"):
+        train_by_hand(tiny(data_dir, tmp_path), ignore, processes=4096)

@@ -10,7 +10,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tune_encoder.checkpoints import load_state, save_state
 from tune_encoder.config import TrainConfig
 from tune_encoder.data.batches import crop_frames, n_batches, to_features, training_batches, windows
-from tune_encoder.errors import ConfigError, StorageError, TrainingDiverged
+from tune_encoder.errors import ConfigError, OutOfMemory, StorageError, TrainingDiverged
 from tune_encoder.trainer import (
     amp_type,
     finished,
@@ -473,7 +473,7 @@ def test_out_of_memory_names_the_settings_that_help(packed, tmp_path):
             raise torch.OutOfMemoryError("full")
 
     with pytest.raises(
-        StorageError,
+        OutOfMemory,
         match=r"cpu is out of memory; lower batch_size \(now 8\) or crop_seconds \(now 0\.5\), "
         r"raise gradient_accumulation \(now 1\), or set gradient_checkpointing: true",
     ):

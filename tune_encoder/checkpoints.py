@@ -9,6 +9,7 @@ not.
 import hashlib
 import io
 import json
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,12 @@ def load_state(path: Path) -> State:
         StorageError: if it is missing, unlisted, damaged, or of a newer format.
     """
     content = io.BytesIO(load_listed(path))
-    state: State = torch.load(content, "cpu", weights_only=True)  # noqa: TID251
+    try:
+        state: State = torch.load(content, "cpu", weights_only=True)  # noqa: TID251
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        raise StorageError(
+            f"{path}: no checkpoint, though it is listed; name a .pt file"
+        ) from error
     if state["format"] > CHECKPOINT_FORMAT:
         raise StorageError(
             f"{path}: written in format {state['format']}, this program reads up to "

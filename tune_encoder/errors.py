@@ -4,6 +4,7 @@ TuneEncoderError        1
 ├── ConfigError         2   wrong usage, setting or search space
 ├── DataError           3   recordings, samples, styles
 ├── StorageError        4   files of ours that are missing, damaged, or in use
+├── OutOfMemory         4   a run that does not fit into its device
 ├── SearchFailed        5   a search ended, but none of its trials did
 ├── TrainingDiverged    5   a run met NaN or infinity
 └── Interrupted         130 Ctrl-C, or 143 SIGTERM; everything is saved
@@ -32,6 +33,12 @@ class DataError(TuneEncoderError):
 
 class StorageError(TuneEncoderError):
     """A file or folder of ours that is missing, damaged, or held by somebody else."""
+
+    exit_code = 4
+
+
+class OutOfMemory(TuneEncoderError):
+    """A run that does not fit into its device's memory."""
 
     exit_code = 4
 

@@ -148,13 +148,12 @@ def draw(evaluation: Evaluation, path: Path) -> None:
     rows.bar(np.arange(len(spread)), spread, color="0.8", label="variance between voices")
     rows.bar(np.arange(len(spread)), residual, color="C0", width=0.5, label="squared error")
     rows.set(xlabel="row of style_ttl", ylabel="mean square", title="Error of each row")
-    rows.legend()
+    rows.margins(y=0.25)  # room for the legend
+    rows.legend(loc="upper left", ncols=2, fontsize="small")
     mean = target.joined().mean(axis=0)
     _, _, directions = np.linalg.svd(target.joined() - mean, full_matrices=False)
-    for axis, direction, name in (
-        (first, directions[0], "first"),
-        (second, directions[1], "second"),
-    ):
+    names = ("first", "second")
+    for axis, direction, name in zip((first, second), directions, names, strict=False):
         true, guess = ((styles.joined() - mean) @ direction for styles in (target, predicted))
         axis.scatter(true, guess, s=14)
         axis.axline((0, 0), slope=1, color="0.6", linewidth=1)

@@ -15,7 +15,7 @@ from tune_encoder.data.batches import crop_frames
 from tune_encoder.data.pack import PackedData, open_pack, pack_data
 from tune_encoder.errors import SearchFailed, StorageError
 from tune_encoder.experiment import Experiment, Row, TrialRecord
-from tune_encoder.files import whole_folder
+from tune_encoder.files import refuse_filled, whole_folder
 from tune_encoder.metrics import score
 from tune_encoder.model_folder import CHECKPOINT, CONFIG, METRICS, WEIGHTS, load_model
 from tune_encoder.trainer import predict
@@ -34,6 +34,8 @@ def export_best(experiment: Experiment, to: Path) -> dict[str, Any]:
         SearchFailed: if no trial has a usable checkpoint.
         StorageError: if a new process cannot reproduce the score.
     """
+    if not (to / WEIGHTS).is_file():
+        refuse_filled(to)  # only an older model gives way
     search = experiment.search()
     trial, row, state = _best_checkpoint(experiment)
     config = from_mapping(

@@ -19,9 +19,9 @@ from types import FrameType
 from tune_encoder.checkpoints import State, load_state, newest_valid, save_state
 from tune_encoder.config import TrainConfig, to_mapping, write_yaml
 from tune_encoder.data.pack import PackedData, open_pack, pack_data
-from tune_encoder.errors import Interrupted, StorageError
+from tune_encoder.errors import ConfigError, Interrupted, StorageError
 from tune_encoder.files import write_whole
-from tune_encoder.trainer import Group, Row, TrainState, train
+from tune_encoder.trainer import Group, Row, TrainState, pick_device, train
 from tune_encoder.trainer.parallel import ALONE, run_group
 
 BEST, FINAL, CONFIG = "best_model.pt", "final_checkpoint.pt", "config.yaml"
@@ -51,11 +51,20 @@ def train_by_hand(
     # config.yaml is read relative to its own folder, not to this one.
     config = replace(config, data_dir=str(Path(config.data_dir).resolve()))
     folder = Path(config.checkpoint_dir)
+    if checkpoint is None and (folder / FINAL).exists():
+        raise ConfigError(
+            f"{folder}: holds a run already; go on with --resume {folder / FINAL}, or name "
+            "another --checkpoint-dir"
+        )
     folder.mkdir(parents=True, exist_ok=True)
+    for path in periodic(folder):
+        if checkpoint is None or _epoch_of(path) > checkpoint["epoch"]:
+            path.unlink()  # of a run that went further, which this one replaces
     write_whole(folder / CONFIG, write_yaml(to_mapping(config)).encode())
     with _interruptible(folder):
-        if processes > 1:
-            run_group(processes, _train, (config, watch, checkpoint))
+        if processes != 1:
+            device = pick_device(config.device)
+            run_group(processes, device, _train, (config, watch, checkpoint))
         else:
             _train(ALONE, config, watch, checkpoint)
 
@@ -84,7 +93,12 @@ def _save(folder: Path, row: Row, state: TrainState) -> None:
 
 def periodic(folder: Path) -> list[Path]:
     """Return the periodic checkpoints, oldest first."""
-    return sorted(folder.glob("checkpoint_epoch_*.pt"), key=lambda path: int(path.stem[17:]))
+    found = (path for path in folder.glob("checkpoint_epoch_*.pt") if path.stem[17:].isdigit())
+    return sorted(found, key=_epoch_of)
+
+
+def _epoch_of(path: Path) -> int:
+    return int(path.stem[17:])
 
 
 def read_checkpoint(path: Path) -> tuple[State, list[str]]:

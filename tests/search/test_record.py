@@ -6,6 +6,8 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
+from tune_encoder.checkpoints import load_state
+
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 # Decay times rate is 100, so each step multiplies every weight by -99: infinite in 20 steps.
@@ -75,6 +77,10 @@ def test_a_killed_worker_is_started_again_from_its_checkpoint(command):
     assert process.returncode == 0, error
     assert trial.state == "COMPLETE"
     assert [row["epoch"] for row in trial.rows] == list(range(1, len(trial.rows) + 1))
+    places = [command.experiment.checkpoint_file(row) for row in trial.rows]
+    assert None not in places
+    for row in (trial.best, trial.rows[-1]):
+        assert load_state(command.experiment.checkpoint_file(row))["epoch"] == row["epoch"]
 
 
 def worker_of(driver: int) -> int:

@@ -44,6 +44,7 @@ class Search:
         """One epoch of the trial that is next; False when the search is done."""
         while len(self.running) < WORKERS and self.record.n_started() < N_TRIALS:
             trial = self.record.ask()
+            assert trial is not None
             self.running.append(trial.number)
             self.scheduler.on_trial_add(None, named(trial.number))
         if not self.running:
@@ -94,13 +95,13 @@ def test_a_search_resumed_again_and_again_decides_as_an_uninterrupted_one(
 
 
 def test_a_row_that_was_recorded_but_not_decided_on_is_decided_on_by_the_resume(
-    uninterrupted, tmp_path
+    uninterrupted, tmp_path, monkeypatch
 ):
     stopped = next(i for i, (state, _, _) in enumerate(uninterrupted) if state == "PRUNED")
     search = Search(tmp_path)
     while search.record.trials.get(stopped) is None or not search.record.trials[stopped].rows:
         before = len(search.record.rows_in_order())
-        search.record.prune = lambda number: None  # killed between recording and deciding
+        monkeypatch.setattr(search.record, "prune", lambda number: None)  # killed before deciding
         search.step()
     assert before == len(search.record.rows_in_order()) - 1
     assert search.experiment.trials()[stopped].state == "RUNNING"

@@ -13,7 +13,7 @@ import tune_encoder
 from tune_encoder.cli.data import add_data
 from tune_encoder.cli.search import add_export, add_resume, add_search
 from tune_encoder.cli.train import add_clone, add_evaluate, add_train
-from tune_encoder.errors import TuneEncoderError
+from tune_encoder.errors import StorageError, TuneEncoderError
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -26,6 +26,11 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
             traceback.print_exc()
         print(f"tune-encoder: {' '.join(str(error).split())}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except OSError as error:
+        if options.debug:
+            traceback.print_exc()
+        print(f"tune-encoder: {error}", file=sys.stderr)
+        sys.exit(StorageError.exit_code)
     except KeyboardInterrupt:
         print("tune-encoder: interrupted", file=sys.stderr)
         sys.exit(130)

@@ -124,6 +124,7 @@ def _export_to(experiment: "Experiment", to: Path) -> None:
     from tune_encoder.export import export_best
 
     metrics = export_best(experiment, to)
+    print(f"\nexported: trial {metrics['trial']}, epoch {metrics['epoch']}")
     print(f"\n{'':12}{'split':7}{'skill':>7}{'ttl':>7}{'dp':>7}{'centred':>9}{'retrieval':>11}")
     for split, rows in metrics["scores"].items():
         for name, scores in rows.items():

@@ -46,11 +46,15 @@ def make_demo(folder: Path, *, voices: int, val_voices: int, test_voices: int, s
         _write_splits(partial, counts, seed)
 
 
+def demo_folder() -> Path:
+    """Where the demo set lies that every command falls back to."""
+    name = "-".join(str(DEMO_COUNTS[split]) for split in SPLITS)
+    return cache_dir() / "demo" / name
+
+
 def cached_demo() -> Path:
     """Return the demo set every command falls back to, making it if it is not in the cache."""
-    counts = DEMO_COUNTS
-    name = "-".join(str(counts[split]) for split in SPLITS)
-    folder = cache_dir() / "demo" / name
+    counts, folder = DEMO_COUNTS, demo_folder()
     if not folder.exists():
         make_demo(
             folder,

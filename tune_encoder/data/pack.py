@@ -23,6 +23,7 @@ from tqdm import tqdm
 
 from tune_encoder.config import FrontendSettings, cache_dir, to_mapping
 from tune_encoder.data.checking import check_data, fingerprint, warnings_of
+from tune_encoder.data.demo import cached_demo, demo_folder
 from tune_encoder.data.samples import SPLITS, Sample, find_samples, read_sample
 from tune_encoder.errors import StorageError
 from tune_encoder.files import whole_folder
@@ -80,6 +81,8 @@ def pack_data(data_dir: Path, settings: FrontendSettings) -> Path:
     Raises:
         DataError: naming the files that cannot be used.
     """
+    if data_dir.resolve() == demo_folder().resolve():
+        cached_demo()  # the cache may have been emptied since the search began
     if not all(find_samples(data_dir / name) for name in ("train", "val")):
         check_data(data_dir, settings.sample_rate).raise_errors(data_dir)
     identity = {"fingerprint": fingerprint(data_dir), "frontend": _frontend(settings)}

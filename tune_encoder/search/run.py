@@ -108,6 +108,7 @@ def _launch(record: Record, pack: Path) -> None:
     if searcher.remaining():
         try:
             ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.CRITICAL)
+            _check_cluster(record.space, ray.cluster_resources())
             _fit(record, launch, searcher, scheduler)
         finally:
             ray.shutdown()
@@ -125,7 +126,7 @@ def _fit(record: Record, launch: str, searcher: Any, scheduler: Any) -> None:
     from tune_encoder.search.trial import run_trial
 
     experiment, resources = record.experiment, record.space.resources
-    progress, stop = Progress(record), StopSignal()
+    progress, stop = Progress(record), StopSignal(also_when=scheduler.has_storage_problem)
     tuner = tune.Tuner(
         tune.with_resources(run_trial, {"cpu": resources.cpus, "gpu": resources.gpus}),
         tune_config=tune.TuneConfig(
@@ -152,11 +153,26 @@ def _fit(record: Record, launch: str, searcher: Any, scheduler: Any) -> None:
     finally:
         progress.close()
         _remove_tune_state(experiment.checkpoints / launch)
+    if scheduler.storage_problem is not None:
+        raise StorageError(
+            f"{scheduler.storage_problem}; then go on with `{experiment.command('resume')}`"
+        )
     if stop.number is not None:
         raise Interrupted(
             f"stopped, everything is saved; go on with `{experiment.command('resume')}`",
             stop.number,
         )
+
+
+def _check_cluster(space: SearchSpace, present: dict[str, float]) -> None:
+    """Refuse a trial that Ray could never place; it counts GPUs and a container's CPUs."""
+    wanted = {"CPU": float(space.resources.cpus), "GPU": space.resources.gpus}
+    for name, amount in wanted.items():
+        if amount > present.get(name, 0):
+            raise StorageError(
+                f"resources.{name.lower()}s is {amount:g}, Ray finds {present.get(name, 0):g} "
+                "here; lower it in the search space"
+            )
 
 
 def _next_launch(experiment: Experiment) -> str:

@@ -29,8 +29,14 @@ class RecordingScheduler(FIFOScheduler):
         super().__init__()  # type: ignore[no-untyped-call]
         self._record = record
         self._launch = launch
+        self.storage_problem: str | None = None
+        """What a worker could not read or write; the search then ends."""
         # Ray's schedulers are typed for its own trials; a key has all that they read.
         self._within: Any = make_scheduler(record.space.scheduler, record.space.budget.epochs)
+
+    def has_storage_problem(self) -> bool:
+        """Whether a worker met a storage problem."""
+        return self.storage_problem is not None
 
     def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
         """Accept Tune's metric; the scheduler within has its own."""
@@ -60,6 +66,9 @@ class RecordingScheduler(FIFOScheduler):
         """Record a row and decide whether its trial goes on."""
         number = trial.config["number"]
         if self._record.trials[number].state != "RUNNING":
+            return str(TrialScheduler.STOP)
+        if result.get("storage"):
+            self.storage_problem = result["storage"]
             return str(TrialScheduler.STOP)
         if result.get("failure"):
             self._record.fail(number, result["failure"])

@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
@@ -15,8 +15,9 @@ _STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 class StopSignal(Callback):
     """Notes the first signal and passes it on to Tune; a second one ends the program at once."""
 
-    def __init__(self) -> None:
+    def __init__(self, also_when: Callable[[], bool]) -> None:
         self.number: int | None = None
+        self._also_when = also_when
 
     @contextmanager
     def listening(self) -> Iterator[None]:
@@ -42,5 +43,5 @@ class StopSignal(Callback):
 
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
         """Ask Tune to stop; it listens to SIGUSR1 only while it runs, so not in the handler."""
-        if self.number is not None:
+        if self.number is not None or self._also_when():
             os.kill(os.getpid(), signal.SIGUSR1)

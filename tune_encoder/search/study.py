@@ -14,7 +14,7 @@ import optuna
 from optuna.trial import Trial, TrialState
 
 from tune_encoder.config import SearcherSettings
-from tune_encoder.errors import ConfigError
+from tune_encoder.errors import ConfigError, StorageError
 from tune_encoder.experiment import Experiment, Row, TrialRecord, best_trial, epoch_key
 from tune_encoder.files import partial_path
 from tune_encoder.space import SearchSpace
@@ -41,6 +41,8 @@ class Record:
     def open(cls, experiment: Experiment, space: SearchSpace) -> "Record":
         """Return the experiment's record, made now if the first launch did not come so far."""
         if not experiment.study_path.exists():
+            if any(experiment.checkpoints.glob("*")):
+                raise StorageError(f"{experiment.study_path}: missing; restore it to go on")
             partial = partial_path(experiment.study_path)
             partial.unlink(missing_ok=True)
             _make_study(partial, space)
@@ -102,14 +104,15 @@ class Record:
             since its checkpoint is the one that is known to be good.
         """
         rows = self.trials[number].rows
-        known = [old for old in rows if old["epoch"] == row["epoch"]]
-        row = {**row, "order": known[0]["order"] if known else self._n_rows}
+        old = next((each for each in rows if each["epoch"] == row["epoch"]), None)
+        # What only the first report knew, such as where the checkpoint lies, is kept.
+        row = {**(old or {"order": self._n_rows}), **row}
         key = self._id(number)
-        self._storage.set_trial_user_attr(key, epoch_key(row["epoch"]), row)
-        if known:
-            rows[rows.index(known[0])] = row
-            return False
         self._storage.set_trial_intermediate_value(key, row["epoch"], row["val_loss"])
+        self._storage.set_trial_user_attr(key, epoch_key(row["epoch"]), row)
+        if old is not None:
+            rows[rows.index(old)] = row
+            return False
         rows.append(row)
         self._n_rows += 1
         return True

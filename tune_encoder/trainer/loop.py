@@ -8,7 +8,7 @@ import torch
 
 from tune_encoder.config import TrainConfig
 from tune_encoder.data.pack import PackedData
-from tune_encoder.errors import StorageError
+from tune_encoder.errors import OutOfMemory
 from tune_encoder.trainer.epoch import train_epoch
 from tune_encoder.trainer.logs import event_log, write_metrics
 from tune_encoder.trainer.parallel import ALONE, Group
@@ -38,7 +38,7 @@ def train(
 
     Raises:
         TrainingDiverged: at the first epoch whose loss is NaN or infinite.
-        StorageError: if the device has too little memory.
+        OutOfMemory: if the device is too small for the settings.
     """
     device = pick_device(config.device, group.rank)
     if config.num_threads:
@@ -66,7 +66,7 @@ def _epoch(state: TrainState, data: PackedData, device: torch.device, group: Gro
         return train_epoch(state, data, device, group)
     except torch.OutOfMemoryError as error:
         config = state.config
-        raise StorageError(
+        raise OutOfMemory(
             f"{device} is out of memory; lower batch_size (now {config.batch_size}) or "
             f"crop_seconds (now {config.crop_seconds:g}), raise gradient_accumulation (now "
             f"{config.gradient_accumulation}), or set gradient_checkpointing: true"

@@ -6,6 +6,7 @@ Dropout alone differs: each process drops its own share's activations.
 """
 
 import os
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -63,33 +64,45 @@ class Group:
 ALONE = Group()
 
 
-def run_group(size: int, work: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+def run_group(
+    size: int, device: torch.device, work: Callable[..., None], arguments: tuple[Any, ...]
+) -> None:
     """Run `work(group, *arguments)` in `size` new processes and wait for them.
 
     Raises:
+        ConfigError: if the machine has fewer such devices.
         TuneEncoderError: what one of them raised.
     """
+    present = torch.cuda.device_count() if device.type == "cuda" else os.cpu_count() or 1
+    if not 1 <= size <= present:
+        raise ConfigError(
+            f"{size} processes on {device.type}: there are {present}; ask for 1 to that"
+        )
     errors = multiprocessing.get_context("spawn").SimpleQueue()
     with tempfile.TemporaryDirectory() as folder:
-        store = f"file://{Path(folder) / 'store'}"
+        place = (size, f"file://{Path(folder) / 'store'}", device.type)
+        members = spawn(_member, (place, errors, work, arguments), nprocs=size, join=False)
         try:
-            spawn(_member, (size, store, errors, work, arguments), nprocs=size)
+            while not members.join():
+                pass
         except ProcessExitedException:
             if errors.empty():
                 raise
             raise errors.get() from None
+        finally:
+            for process in members.processes:
+                process.terminate()
 
 
 def _member(
     rank: int,
-    size: int,
-    store: str,
+    place: tuple[int, str, str],
     errors: Any,
     work: Callable[..., None],
     arguments: tuple[Any, ...],
 ) -> None:
     try:
-        with _joined(rank, size, store) as group:
+        with _joined(rank, *place) as group:
             work(group, *arguments)
     except TuneEncoderError as error:
         errors.put(error)
@@ -97,10 +110,11 @@ def _member(
 
 
 @contextmanager
-def _joined(rank: int, size: int, store: str) -> Iterator[Group]:
+def _joined(rank: int, size: int, store: str, device_type: str) -> Iterator[Group]:
     """Join the processes of this machine; they talk over the loopback interface alone."""
-    os.environ["GLOO_SOCKET_IFNAME"] = os.environ["NCCL_SOCKET_IFNAME"] = "lo"
-    backend = "nccl" if torch.cuda.is_available() else "gloo"
+    loopback = "lo0" if sys.platform == "darwin" else "lo"
+    os.environ["GLOO_SOCKET_IFNAME"] = os.environ["NCCL_SOCKET_IFNAME"] = loopback
+    backend = "nccl" if device_type == "cuda" else "gloo"
     distributed.init_process_group(backend, init_method=store, rank=rank, world_size=size)
     try:
         yield Group(rank, size)
