@@ -23,6 +23,7 @@ TINY_SPACE = {
         "batch_size": 4,
         "warmup_epochs": 1,
         "crop_seconds": 1.0,
+        "early_stopping_patience": 0,
     },
     "space": {
         "learning_rate": {"float": [1e-4, 1e-2], "log": True},
