@@ -10,7 +10,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tune_encoder.checkpoints import load_state, save_state
 from tune_encoder.config import TrainConfig
 from tune_encoder.data.batches import crop_frames, n_batches, to_features, training_batches, windows
-from tune_encoder.errors import ConfigError, OutOfMemory, StorageError, TrainingDiverged
+from tune_encoder.errors import StorageError, TrainingDiverged
 from tune_encoder.trainer import (
     amp_type,
     finished,
@@ -424,64 +424,3 @@ def test_predicting_uses_no_dropout(packed):
     first, again = (predict(state.model, packed.val, 47, CPU) for _ in range(2))
 
     np.testing.assert_array_equal(first.ttl, again.ttl)
-
-
-# --- parts, threads, logs ----------------------------------------------------------------------
-
-
-def test_a_batch_in_parts_gives_the_gradients_of_the_whole(packed, tmp_path):
-    whole, parts = (
-        train(tiny(dropout=0.0, gradient_accumulation=n), packed, tmp_path / str(n), ignore)
-        for n in (1, 3)
-    )
-
-    for one, other in zip(whole.history, parts.history, strict=True):
-        assert other["train_loss"] == pytest.approx(one["train_loss"], abs=1e-5)
-        assert other["val_loss"] == pytest.approx(one["val_loss"], abs=1e-4)
-
-
-@pytest.mark.parametrize("num_workers", [1, 3])
-def test_batches_made_ahead_change_nothing(packed, tmp_path, num_workers):
-    alone = train(tiny(), packed, tmp_path / "a", ignore)
-    ahead = train(tiny(num_workers=num_workers), packed, tmp_path / "b", ignore)
-
-    assert without_clocks(ahead.history) == without_clocks(alone.history)
-
-
-def test_tensorboard_gets_settings_and_scores_for_its_hparams_tab(packed, tmp_path):
-    train(tiny(use_tensorboard=True), packed, tmp_path, ignore)
-
-    events = EventAccumulator(str(tmp_path / "logs"))
-    events.Reload()
-
-    assert {"val_loss", "val_skill", "val/cosine", "train/ttl", "run/gradient_norm"} <= set(
-        events.Tags()["scalars"]
-    )
-    plugin = events.summary_metadata["_hparams_/session_start_info"].plugin_data.content
-    assert b"learning_rate" in plugin
-    assert len(events.Scalars("val_loss")) == 3
-
-
-def test_out_of_memory_names_the_settings_that_help(packed, tmp_path):
-    class Full:
-        """A split whose first clip does not fit."""
-
-        def __len__(self):
-            return 8
-
-        def clip(self, i):
-            raise torch.OutOfMemoryError("full")
-
-    with pytest.raises(
-        OutOfMemory,
-        match=r"cpu is out of memory; lower batch_size \(now 8\) or crop_seconds \(now 0\.5\), "
-        r"raise gradient_accumulation \(now 1\), or set gradient_checkpointing: true",
-    ):
-        train(tiny(), dataclasses.replace(packed, train=Full()), tmp_path, ignore)
-
-
-def test_a_device_the_machine_lacks_is_refused():
-    if torch.backends.mps.is_available():
-        pytest.skip("this machine has MPS")
-    with pytest.raises(ConfigError, match=r"device is mps, which torch does not find here; use au"):
-        pick_device("mps")
