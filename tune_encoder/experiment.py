@@ -76,8 +76,13 @@ class Experiment:
         return self.path / "trials" / f"{number:04d}"
 
     def checkpoint_files(self, number: int) -> list[Path]:
-        """Every checkpoint a trial has on disk, of all launches."""
-        return sorted(self.checkpoints.glob(f"*/{number:04d}/checkpoint_*/{CHECKPOINT_NAME}"))
+        """Every checkpoint a trial has on disk, of all launches.
+
+        Tune adds an underscore and letters to the folder of a trial that a launch began again.
+        """
+        folders = (f"{number:04d}", f"{number:04d}_*")
+        patterns = (f"*/{folder}/checkpoint_*/{CHECKPOINT_NAME}" for folder in folders)
+        return sorted(path for pattern in patterns for path in self.checkpoints.glob(pattern))
 
     def checkpoint_file(self, row: Row) -> Path | None:
         """The checkpoint of a recorded epoch, or None if none was kept."""

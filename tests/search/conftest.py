@@ -1,6 +1,7 @@
 """Searches small enough to run for real: tiny encoders on the tiny demo set."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -31,6 +32,7 @@ TINY_SPACE = {
     },
 }
 STARTED_S = 90  # the longest a loaded machine may take to start Ray and train an epoch
+ENDED_S = 150  # the longest it may take to run a tiny search to its end
 
 
 class Command:
@@ -46,18 +48,21 @@ class Command:
         return ["search", "--space", "space.yaml", "--data-dir", str(self.data_dir),
                 "--name", "tiny", "--no-export"]  # fmt: skip
 
-    def start(self, *options: str) -> subprocess.Popen[str]:
+    def start(
+        self, *options: str, environment: dict[str, str] | None = None
+    ) -> subprocess.Popen[str]:
         return subprocess.Popen(
             [sys.executable, "-m", "tune_encoder", *options],
             cwd=self.folder,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            env={**os.environ, "PYTHONFAULTHANDLER": "1", **(environment or {})},
         )
 
-    def run(self, *options: str) -> subprocess.CompletedProcess[str]:
-        process = self.start(*options)
-        out, errors = process.communicate()
+    def run(self, *options: str, **how: Any) -> subprocess.CompletedProcess[str]:
+        process = self.start(*options, **how)
+        out, errors = finish(process, ENDED_S)
         return subprocess.CompletedProcess(options, process.returncode, out, errors)
 
     def n_rows(self) -> int:
@@ -70,14 +75,24 @@ class Command:
         deadline = time.monotonic() + STARTED_S
         while self.n_rows() < rows:
             assert process.poll() is None, process.communicate()[1]
-            assert time.monotonic() < deadline, "waited too long"
+            if time.monotonic() > deadline:
+                finish(process, 0)
             time.sleep(0.05)
 
     def stop_after(self, process: subprocess.Popen[str], rows: int, number: int) -> str:
         """Send a signal when so many epochs are recorded; returns what stderr said."""
         self.wait_for_rows(process, rows)
         os.kill(process.pid, number)
-        return process.communicate(timeout=60)[1]
+        return finish(process, STARTED_S)[1]
+
+
+def finish(process: subprocess.Popen[str], timeout_s: float) -> tuple[str, str]:
+    """Wait for the end; one that does not come shows what every thread was doing, and fails."""
+    try:
+        return process.communicate(timeout=timeout_s)
+    except subprocess.TimeoutExpired:
+        os.kill(process.pid, signal.SIGABRT)
+        pytest.fail("did not end; its threads:\n" + process.communicate()[1], pytrace=False)
 
 
 @pytest.fixture

@@ -83,6 +83,22 @@ def test_a_killed_worker_is_started_again_from_its_checkpoint(command):
         assert load_state(command.experiment.checkpoint_file(row))["epoch"] == row["epoch"]
 
 
+def test_a_trial_whose_worker_is_not_ready_for_it_is_handed_out_again(command):
+    """With no time to end in, a worker refuses each next trial, and Tune forgets that one."""
+    space = {"resources": {"concurrent": 1}, "budget": {"trials": 3, "epochs": 2}}
+    environment = {"TUNE_FUNCTION_THREAD_TIMEOUT_S": "0"}
+
+    ended = command.run(*command.search_options(space), environment=environment)
+
+    assert ended.returncode == 0, ended.stderr
+    trials = command.experiment.trials()
+    assert [trial.state for trial in trials] == ["COMPLETE"] * 3
+    assert all([row["epoch"] for row in trial.rows] == [1, 2] for trial in trials)
+    assert len(list(command.experiment.checkpoints.glob("1/*"))) > 3  # else none was refused
+    assert all(command.experiment.checkpoint_file(t.rows[-1]).is_file() for t in trials)
+    assert all(len(command.experiment.checkpoint_files(trial.number)) == 2 for trial in trials)
+
+
 def worker_of(driver: int) -> int:
     """The process that trains: below the driver, named by Ray after our function."""
     table = subprocess.run(

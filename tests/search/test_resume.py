@@ -6,7 +6,7 @@ import pytest
 
 from tune_encoder.experiment import TrialRecord
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(450)]
 
 EPOCHS = 30
 # Long trials that nothing stops, so that whenever a signal comes some are half done.

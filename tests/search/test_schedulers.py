@@ -65,7 +65,8 @@ class Search:
 
 
 def named(number):
-    return SimpleNamespace(config={"number": number})
+    place = SimpleNamespace(trial_dir_name=f"{number:04d}")
+    return SimpleNamespace(config={"number": number}, storage=place)
 
 
 @pytest.fixture(scope="module")

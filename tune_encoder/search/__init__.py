@@ -14,10 +14,11 @@ _RAY_ENVIRONMENT = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # our record and TensorBoard logs replace them
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # ours also knows SIGTERM
-    "TUNE_FUNCTION_THREAD_TIMEOUT_S": "60",  # a slow exit must not spoil the next trial
     "TUNE_GLOBAL_CHECKPOINT_S": "86400",  # Tune's own state is never read back
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
 }
 if "ray" in sys.modules:  # it has chosen its mode already, and two halves must not differ
     del _RAY_ENVIRONMENT["RAY_AUTH_MODE"]
 os.environ.update(_RAY_ENVIRONMENT)
+# Seconds a worker may take to leave a trial; one that takes longer is replaced by a new one.
+os.environ.setdefault("TUNE_FUNCTION_THREAD_TIMEOUT_S", "60")

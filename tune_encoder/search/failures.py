@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from ray.tune import Callback
+from ray.tune.experiment import Trial
 
+from tune_encoder.search.searcher import StudySearcher
 from tune_encoder.search.study import Record
 
 _ERROR_LINE = re.compile(r"^[\w.]*(Error|Exception|Died)\b.*")
@@ -14,8 +16,15 @@ _ERROR_LINE = re.compile(r"^[\w.]*(Error|Exception|Died)\b.*")
 class Failures(Callback):
     """Records a trial that Tune has given up, with the reason."""
 
-    def __init__(self, record: Record) -> None:
+    def __init__(self, record: Record, searcher: StudySearcher) -> None:
         self._record = record
+        self._searcher = searcher
+
+    def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        """Give back trials whose worker was not ready for them; Tune tells nobody of these."""
+        for trial in trials:
+            if trial.status == Trial.ERROR:
+                self._searcher.take_back(trial.trial_id)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Record the failure; Tune calls this once no retry is left."""

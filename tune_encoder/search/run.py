@@ -104,8 +104,8 @@ def _launch(record: Record, pack: Path) -> None:
         "pack": str(pack),
         "cpus": record.space.resources.cpus,
     }
-    searcher = StudySearcher(record, shared)
-    if searcher.remaining():
+    searcher = StudySearcher(record, shared, _concurrent(record.space))
+    if searcher.has_work():
         try:
             ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.CRITICAL)
             _check_cluster(record.space, ray.cluster_resources())
@@ -132,10 +132,9 @@ def _fit(record: Record, launch: str, searcher: Any, scheduler: Any) -> None:
         tune_config=tune.TuneConfig(
             metric=METRIC,
             mode="min",
-            num_samples=searcher.remaining(),
+            num_samples=-1,  # until the searcher has nothing left
             search_alg=searcher,
             scheduler=scheduler,
-            max_concurrent_trials=_concurrent(record.space),
             reuse_actors=True,
             trial_dirname_creator=_trial_dirname,
         ),
@@ -143,7 +142,7 @@ def _fit(record: Record, launch: str, searcher: Any, scheduler: Any) -> None:
             name=launch,
             storage_path=str(experiment.checkpoints.absolute()),
             failure_config=tune.FailureConfig(max_failures=resources.retries),
-            callbacks=[progress, stop, Failures(record)],
+            callbacks=[progress, stop, Failures(record, searcher)],
             verbose=0,
         ),
     )

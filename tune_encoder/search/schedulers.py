@@ -73,7 +73,7 @@ class RecordingScheduler(FIFOScheduler):
         if result.get("failure"):
             self._record.fail(number, result["failure"])
             return str(TrialScheduler.STOP)
-        row = self._row(number, result)
+        row = self._row(trial.storage.trial_dir_name, result)
         if not self._record.add_row(number, row):
             return str(TrialScheduler.CONTINUE)
         decision = self._within.on_trial_result(tune_controller, _key(number), row)
@@ -81,10 +81,10 @@ class RecordingScheduler(FIFOScheduler):
         self._record.experiment.drop_old_checkpoints(self._record.trials[number])
         return decision
 
-    def _row(self, number: int, result: dict[str, Any]) -> dict[str, Any]:
+    def _row(self, trial_folder: str, result: dict[str, Any]) -> dict[str, Any]:
         row = {name[4:]: value for name, value in result.items() if name.startswith("row/")}
         if folder := result.get("checkpoint_dir_name"):
-            row["checkpoint"] = f"{self._launch}/{number:04d}/{folder}"
+            row["checkpoint"] = f"{self._launch}/{trial_folder}/{folder}"
         return row
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
