@@ -179,6 +179,14 @@ def test_a_data_folder_is_relative_to_the_file(tmp_path):
         ({"start": [3]}, ", start: write a list of configs, each `- {setting: value}`"),
         ({"start": [{"dropout": 0.1}]}, ", start: unknown setting 'dropout'; known: "),
         (
+            {"resources": {"processes": 2}},
+            ", resources: a trial has 2 processes for 0 GPUs and 1 CPUs; give each process one",
+        ),
+        (
+            {"resources": {"gpus": 2.5}},
+            ", resources: a trial has 2 processes for 2.5 GPUs and 1 CPUs; give each process one",
+        ),
+        (
             {"scheduler": {"grace_period": 30}},
             ": scheduler.grace_period is 30; it must be at most budget.epochs (27)",
         ),

@@ -24,7 +24,7 @@ from tune_encoder.trainer import (
 )
 
 CPU = torch.device("cpu")
-CLOCKS = ("seconds", "clips_per_s", "step_seconds", "val_seconds")
+CLOCKS = ("seconds", "clips_per_s", "step_seconds", "predict_seconds", "score_seconds")
 CONSTANT = {  # without a loss no weight moves, and every epoch is as good as the first
     "lambda_ttl": 0.0,
     "lambda_dp": 0.0,
@@ -146,15 +146,23 @@ def test_the_seed_of_an_epoch_mixes_both_numbers():
     assert len(seeds) == 400
 
 
-def test_a_checkpoint_of_other_data_is_refused_with_both_fingerprints(packed, tmp_path):
+@pytest.mark.parametrize(
+    ("change", "difference"),
+    [
+        ({"fingerprint": "0123456789abcdef"}, r"fingerprint was [0-9a-f]{16}, is 0123456789abcdef"),
+        ({"clips": {"train": 23, "val": 8, "test": 8}}, "train_clips was 24, is 23"),
+        ({"frontend": {"hop_length": 128}}, "hop_length was 256, is 128"),
+    ],
+    ids=str,
+)
+def test_a_checkpoint_of_other_data_is_refused_with_the_difference(
+    packed, tmp_path, change, difference
+):
     state = train(tiny(epochs=1), packed, tmp_path, ignore).state_dict()
-    info = {**packed.info, "fingerprint": "0123456789abcdef"}
+    other = dataclasses.replace(packed, info={**packed.info, **change})
 
-    with pytest.raises(
-        StorageError,
-        match=rf"data {packed.info['fingerprint'][:12]}, not on 0123456789ab; give the data it was",
-    ):
-        train(tiny(), dataclasses.replace(packed, info=info), tmp_path, ignore, state)
+    with pytest.raises(StorageError, match=f"on other data: {difference}; give it that"):
+        train(tiny(), other, tmp_path, ignore, state)
 
 
 @pytest.mark.parametrize(

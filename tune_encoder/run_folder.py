@@ -21,8 +21,8 @@ from tune_encoder.config import TrainConfig, to_mapping, write_yaml
 from tune_encoder.data.pack import PackedData, open_pack, pack_data
 from tune_encoder.errors import ConfigError, Interrupted, StorageError
 from tune_encoder.files import write_whole
-from tune_encoder.trainer import Group, Row, TrainState, pick_device, train
-from tune_encoder.trainer.parallel import ALONE, run_group
+from tune_encoder.trainer import Group, Row, TrainState, pick_device, run_group, train
+from tune_encoder.trainer.parallel import ALONE
 
 BEST, FINAL, CONFIG = "best_model.pt", "final_checkpoint.pt", "config.yaml"
 HISTORY = "training_history.json"

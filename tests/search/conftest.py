@@ -13,7 +13,7 @@ import yaml
 
 from tune_encoder.experiment import Experiment
 
-TINY_SPACE = {
+TINY_SPACE: dict[str, Any] = {
     "budget": {"trials": 5, "epochs": 6},
     "scheduler": {"grace_period": 2, "reduction_factor": 3},
     "searcher": {"startup_trials": 3},

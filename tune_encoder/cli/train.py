@@ -151,7 +151,8 @@ def _print_profile(folder: Path) -> None:
     total = sum(row["seconds"] for row in history)
     parts = {
         "forward, backward, step": sum(row["step_seconds"] for row in history),
-        "validation": sum(row["val_seconds"] for row in history),
+        "validation forward": sum(row["predict_seconds"] for row in history),
+        "validation scores": sum(row["score_seconds"] for row in history),
     }
     parts["data and augmentation"] = total - sum(parts.values())
     for name, seconds in parts.items():

@@ -213,7 +213,24 @@ class ResourceSettings:
     cpus: int = setting(1, "CPU cores of a trial", minimum=1, maximum=1024)
     gpus: float = setting(0.0, "GPUs of a trial; a fraction shares one", minimum=0.0, maximum=64.0)
     concurrent: int = setting(0, "trials at once; 0 fills the machine", minimum=0, maximum=10_000)
+    processes: int = setting(
+        0, "processes that train a trial together; 0: one a whole GPU", minimum=0, maximum=64
+    )
     retries: int = setting(2, "new starts of a trial whose worker died", minimum=0, maximum=100)
+
+    def __post_init__(self) -> None:
+        together = self.processes_of_a_trial
+        unused = self.gpus > 1 and self.gpus != together
+        if unused or (self.gpus <= 1 < together and self.cpus < together):
+            raise ConfigError(
+                f"a trial has {together} processes for {self.gpus:g} GPUs and {self.cpus} CPUs; "
+                "give each process one GPU, or without GPUs one CPU"
+            )
+
+    @property
+    def processes_of_a_trial(self) -> int:
+        """How many processes train one trial together."""
+        return self.processes or max(1, int(self.gpus))
 
 
 def label_warnings(config: AugmentSettings) -> list[str]:

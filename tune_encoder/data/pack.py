@@ -69,6 +69,12 @@ class PackedData:
     """Fingerprint, front end, counts, warnings, and the baselines of each split."""
 
     @property
+    def identity(self) -> dict[str, Any]:
+        """What tells these features from others: the data, its size, and the front end."""
+        counts = {f"{name}_clips": count for name, count in self.info["clips"].items()}
+        return {"fingerprint": self.info["fingerprint"][:16], **counts, **self.info["frontend"]}
+
+    @property
     def baselines(self) -> dict[str, dict[str, float]]:
         """Scores of *mean* and *ridge* on the validation split."""
         baselines: dict[str, dict[str, float]] = self.info["baselines"]["val"]

@@ -103,6 +103,7 @@ def _launch(record: Record, pack: Path) -> None:
         "experiment": str(record.experiment.path.absolute()),
         "pack": str(pack),
         "cpus": record.space.resources.cpus,
+        "processes": record.space.resources.processes_of_a_trial,
     }
     searcher = StudySearcher(record, shared, _concurrent(record.space))
     if searcher.has_work():

@@ -6,7 +6,7 @@ any epoch goes on exactly as if it had never stopped.
 
 from tune_encoder.trainer.epoch import hash_seed, predict, train_epoch
 from tune_encoder.trainer.loop import Report, train
-from tune_encoder.trainer.parallel import Group
+from tune_encoder.trainer.parallel import Group, run_group
 from tune_encoder.trainer.state import (
     Row,
     TrainState,
@@ -28,6 +28,7 @@ __all__ = [
     "learning_rate_factor",
     "pick_device",
     "predict",
+    "run_group",
     "start",
     "train",
     "train_epoch",

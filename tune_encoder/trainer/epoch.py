@@ -54,6 +54,7 @@ def train_epoch(
     _refuse_divergence(losses[:, 0], epoch, state)
     trained = time.perf_counter()
     predicted = predict(state.model, data.val, crop_frames(state.config), device)
+    forwarded = time.perf_counter()
     scores = score(predicted, data.val.styles, data.statistics)
     if not math.isfinite(scores["loss"]):
         raise TrainingDiverged(
@@ -68,7 +69,8 @@ def train_epoch(
         "clips_per_s": len(data.train) / (trained - began),
         "seconds": ended - began,
         "step_seconds": timer.seconds,
-        "val_seconds": ended - trained,
+        "predict_seconds": forwarded - trained,
+        "score_seconds": ended - forwarded,
     }
 
 

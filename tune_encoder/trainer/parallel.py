@@ -8,9 +8,11 @@ Dropout alone differs: each process drops its own share's activations.
 import os
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +20,12 @@ import torch
 from torch import Tensor, distributed, multiprocessing, nn
 from torch.multiprocessing.spawn import ProcessExitedException, spawn
 from torch.nn.parallel import DistributedDataParallel
+from tqdm import tqdm
 
 from tune_encoder.data.batches import Batch
 from tune_encoder.errors import ConfigError, TuneEncoderError
+
+POLL_S = 0.05  # short beside an epoch
 
 
 @dataclass(frozen=True)
@@ -64,10 +69,25 @@ class Group:
 ALONE = Group()
 
 
+def nothing() -> None:
+    """Do nothing."""
+
+
 def run_group(
-    size: int, device: torch.device, work: Callable[..., None], arguments: tuple[Any, ...]
+    size: int,
+    device: torch.device,
+    work: Callable[..., None],
+    arguments: tuple[Any, ...],
+    meanwhile: Callable[[], None] = nothing,
 ) -> None:
     """Run `work(group, *arguments)` in `size` new processes and wait for them.
+
+    Args:
+        size: How many.
+        device: Of which kind each gets one, or the CPU, which they share.
+        work: A module's function.
+        arguments: What it is given, pickled.
+        meanwhile: Called again and again while they run; what it raises ends them.
 
     Raises:
         ConfigError: if the machine has fewer such devices.
@@ -78,17 +98,17 @@ def run_group(
         raise ConfigError(
             f"{size} processes on {device.type}: there are {present}; ask for 1 to that"
         )
-    errors = multiprocessing.get_context("spawn").SimpleQueue()
+    errors, told = multiprocessing.get_context("spawn").Pipe(duplex=False)
     with tempfile.TemporaryDirectory() as folder:
         place = (size, f"file://{Path(folder) / 'store'}", device.type)
-        members = spawn(_member, (place, errors, work, arguments), nprocs=size, join=False)
+        members = spawn(_member, (place, told, work, arguments), nprocs=size, join=False)
         try:
-            while not members.join():
-                pass
+            while not members.join(timeout=POLL_S):
+                meanwhile()
         except ProcessExitedException:
-            if errors.empty():
+            if not errors.poll():
                 raise
-            raise errors.get() from None
+            raise errors.recv() from None
         finally:
             for process in members.processes:
                 process.terminate()
@@ -97,15 +117,16 @@ def run_group(
 def _member(
     rank: int,
     place: tuple[int, str, str],
-    errors: Any,
+    told: Connection,
     work: Callable[..., None],
     arguments: tuple[Any, ...],
 ) -> None:
+    tqdm.set_lock(threading.RLock())  # its own is a semaphore, which a killed process leaves behind
     try:
         with _joined(rank, *place) as group:
             work(group, *arguments)
     except TuneEncoderError as error:
-        errors.put(error)
+        told.send(error)
         os._exit(error.exit_code)  # at once: the others wait for this one's gradients
 
 

@@ -26,7 +26,8 @@ class TrainState:
     """All that changes while training; what is not in here is not resumed."""
 
     config: TrainConfig
-    fingerprint: str
+    data: dict[str, Any]
+    """The identity of the pack that is trained on."""
     model: Encoder
     optimizer: torch.optim.Optimizer
     schedule: LambdaLR
@@ -55,7 +56,7 @@ class TrainState:
         return {
             "epoch": self.epoch,
             "config": to_mapping(self.config),
-            "fingerprint": self.fingerprint,
+            "data": self.data,
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
@@ -69,15 +70,15 @@ class TrainState:
         Raises:
             StorageError: if it was trained on other data or has another architecture.
         """
-        if state["fingerprint"] != self.fingerprint:
+        if difference := _difference(state["data"], self.data):
             raise StorageError(
-                f"the checkpoint was trained on data {state['fingerprint'][:12]}, not on "
-                f"{self.fingerprint[:12]}; give the data it was trained on"
+                f"the checkpoint was trained on other data: {difference}; give it that"
             )
         try:
             self.model.load_state_dict(state["model"])
         except RuntimeError as error:
-            reason = _difference(state["config"], self.config) or " ".join(str(error).split())[:300]
+            now = {name: getattr(self.config, name) for name in to_mapping(EncoderSettings())}
+            reason = _difference(state["config"], now) or " ".join(str(error).split())[:300]
             raise StorageError(f"the checkpoint has another architecture: {reason}") from error
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
@@ -85,11 +86,10 @@ class TrainState:
         self.history = list(state["history"])
 
 
-def _difference(before: dict[str, Any], now: TrainConfig) -> str:
-    """Say which settings of the encoder differ."""
-    names = to_mapping(EncoderSettings())
-    pairs = [(name, before.get(name), getattr(now, name)) for name in names]
-    return ", ".join(f"{name} was {old}, is {new}" for name, old, new in pairs if old != new)
+def _difference(before: dict[str, Any], now: dict[str, Any]) -> str:
+    """Say which of the values now were others before."""
+    changed = {name: new for name, new in now.items() if before.get(name) != new}
+    return ", ".join(f"{name} was {before.get(name)}, is {new}" for name, new in changed.items())
 
 
 def finished(state: TrainState) -> bool:
@@ -112,7 +112,7 @@ def start(config: TrainConfig, data: PackedData, device: torch.device) -> TrainS
         optimizer, lambda step: learning_rate_factor(step, warmup, steps * config.epochs)
     )
     scaler = torch.amp.GradScaler(device.type, enabled=amp_type(config, device) == torch.float16)
-    return TrainState(config, data.info["fingerprint"], model, optimizer, schedule, scaler)
+    return TrainState(config, data.identity, model, optimizer, schedule, scaler)
 
 
 def learning_rate_factor(step: int, warmup_steps: float, total_steps: int) -> float:
