@@ -26,7 +26,7 @@ def new_experiment(root, name="mine", **content):
 
 
 def row(epoch, val_loss, **more):
-    return {"epoch": epoch, "val_loss": val_loss, "finished": False, **more}
+    return {"epoch": epoch, "val_loss": val_loss, "objective": val_loss, "finished": False, **more}
 
 
 @pytest.fixture(scope="module")

@@ -171,7 +171,7 @@ def test_a_data_folder_is_relative_to_the_file(tmp_path):
         ({"budget": 5}, ": budget is 5; write `name: value` lines under it"),
         ({"budget": {"trial": 5}}, ", budget: unknown setting 'trial'; did you mean 'trials'?"),
         ({"budget": {"trials": 0}}, ", budget: trials is 0; it must be a whole number from 1 to"),
-        ({"scheduler": {"name": "pbt"}}, ", scheduler: name is 'pbt'; it must be one of asha, non"),
+        ({"scheduler": {"name": "pbt"}}, ", scheduler: name is 'pbt'; it must be one of asha, as"),
         ({"base": {"drop": 0.1}}, ", base: unknown setting 'drop'; did you mean 'dropout'?"),
         ({"base": {"dropout": 2}}, ", base: dropout is 2; it must be a number from 0 to 0.9"),
         ({"base": {"epochs": 5}}, ", base: epochs is set here; set budget.epochs instead"),

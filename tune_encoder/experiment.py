@@ -43,11 +43,13 @@ class TrialRecord:
     """Each finished epoch's metrics, in order."""
     reason: str = ""
     """Why it failed."""
+    paused: bool = False
+    """RUNNING, but held at a rung until it is known to be among the best there."""
 
     @property
     def best(self) -> Row | None:
-        """The epoch of the lowest validation loss."""
-        return min(self.rows, key=lambda row: row["val_loss"], default=None)
+        """The epoch of the lowest objective."""
+        return min(self.rows, key=objective, default=None)
 
 
 @dataclass(frozen=True)
@@ -167,16 +169,20 @@ def epoch_key(epoch: int) -> str:
     return f"{_EPOCH}{epoch:06d}"
 
 
+def objective(row: Row) -> float:
+    """What a search makes small: the metric of its space, negated if that is to be large."""
+    return float(row["objective"])
+
+
 def best_trial(trials: list[TrialRecord]) -> TrialRecord | None:
-    """Return the trial of the lowest validation loss over all epochs; failed ones do not count."""
+    """Return the trial of the lowest objective over all epochs; failed ones do not count."""
+    return next(iter(ranked(trials)), None)
+
+
+def ranked(trials: list[TrialRecord]) -> list[TrialRecord]:
+    """Return the trials that gave a result, the best first."""
     scored = [trial for trial in trials if trial.best is not None and trial.state != "FAIL"]
-    return min(scored, key=lambda trial: _best_loss(trial), default=None)
-
-
-def _best_loss(trial: TrialRecord) -> float:
-    assert trial.best is not None
-    loss: float = trial.best["val_loss"]
-    return loss
+    return sorted(scored, key=lambda trial: min(objective(row) for row in trial.rows))
 
 
 def command_line(command: str, path: Path) -> str:

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from tune_encoder.config import (
     BudgetSettings,
     FrontendSettings,
+    MetricSettings,
     ResourceSettings,
     RunSettings,
     SchedulerSettings,
@@ -97,6 +98,7 @@ class Parameter:
 class SearchSpace:
     """Everything a search is told."""
 
+    metric: MetricSettings
     budget: BudgetSettings
     scheduler: SchedulerSettings
     searcher: SearcherSettings
@@ -161,6 +163,7 @@ class RandomSuggest:
 # --- reading -----------------------------------------------------------------------------------
 
 _SECTIONS = {
+    "metric": MetricSettings,
     "budget": BudgetSettings,
     "scheduler": SchedulerSettings,
     "searcher": SearcherSettings,

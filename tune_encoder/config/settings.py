@@ -6,6 +6,7 @@ it needs (`FrontendSettings`) and a whole config can be handed to it.
 
 import dataclasses
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -174,32 +175,87 @@ class TrainConfig(
             raise ConfigError(problem)
 
 
+_LESS_IS_BETTER = ("val_loss",)
+_MORE_IS_BETTER = (
+    "val_skill",
+    "val_skill_ttl",
+    "val_skill_dp",
+    "val_centered_cosine",
+    "val_retrieval",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricSettings:
+    """What trials are compared by."""
+
+    name: str = setting(
+        "val_loss", "score of an epoch", choices=(*_LESS_IS_BETTER, *_MORE_IS_BETTER)
+    )
+    mode: str = setting("auto", "which is better", choices=("auto", "min", "max"))
+
+    def __post_init__(self) -> None:
+        if self.mode not in ("auto", self.better):
+            raise ConfigError(f"mode is {self.mode}, but of {self.name} the {self.better} is best")
+
+    @property
+    def better(self) -> str:
+        """Whether "min" or "max" is best."""
+        return "min" if self.name in _LESS_IS_BETTER else "max"
+
+    @property
+    def sign(self) -> float:
+        """Times the metric, it is to be made small."""
+        return 1.0 if self.better == "min" else -1.0
+
+
 @dataclass(frozen=True, kw_only=True)
 class BudgetSettings:
-    """How much a search may spend."""
+    """How much a search may spend; whatever is used up first ends it."""
 
     trials: int = setting(16, "configs to try", minimum=1, maximum=100_000)
     epochs: int = setting(27, "epochs of a trial that is never stopped", minimum=1, maximum=100_000)
+    time: str = setting("", "time for one launch, such as 90m or 2h; empty is no limit")
+    target: float | None = setting(None, "value of the metric that is good enough")
+    seeds: int = setting(1, "seeds that confirm the best configs; 1 is none", minimum=1, maximum=32)
+
+    def __post_init__(self) -> None:
+        if self.time and self.time_s is None:
+            raise ConfigError(f"time is {self.time!r}; write it as 45s, 90m, 2h or 1d")
+
+    @property
+    def time_s(self) -> float | None:
+        """Seconds of `time`, or None."""
+        found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", self.time)
+        seconds = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+        return float(found[1]) * seconds[found[2]] if found else None
 
 
 @dataclass(frozen=True, kw_only=True)
 class SchedulerSettings:
     """Which trials are stopped early."""
 
-    name: str = setting("asha", "rule that stops trials", choices=("asha", "none"))
+    name: str = setting(
+        "asha",
+        "rule that stops trials",
+        choices=("asha", "asha-promote", "hyperband", "median", "none"),
+    )
     grace_period: int = setting(
         1, "epochs before a trial can be stopped", minimum=1, maximum=10_000
     )
     reduction_factor: float = setting(
         3.0, "one in this many trials goes on at each rung", minimum=1.1, maximum=100.0
     )
+    brackets: int = setting(3, "grace periods that hyperband tries", minimum=1, maximum=10)
 
 
 @dataclass(frozen=True, kw_only=True)
 class SearcherSettings:
     """Which configs are proposed."""
 
-    name: str = setting("tpe", "sampler of configs", choices=("tpe", "random"))
+    name: str = setting(
+        "tpe", "sampler of configs", choices=("tpe", "random", "grid", "gp", "cmaes")
+    )
     startup_trials: int = setting(
         8, "random configs before the model of the searcher", minimum=1, maximum=10_000
     )
@@ -215,6 +271,9 @@ class ResourceSettings:
     concurrent: int = setting(0, "trials at once; 0 fills the machine", minimum=0, maximum=10_000)
     processes: int = setting(
         0, "processes that train a trial together; 0: one a whole GPU", minimum=0, maximum=64
+    )
+    keep: int = setting(
+        2, "checkpoints of a trial: its best, then its last ones", minimum=2, maximum=10_000
     )
     retries: int = setting(2, "new starts of a trial whose worker died", minimum=0, maximum=100)
 

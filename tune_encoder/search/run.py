@@ -16,8 +16,8 @@ from tune_encoder.experiment import (
     open_experiment,
     refuse_taken,
 )
-from tune_encoder.search.lock import held
-from tune_encoder.search.study import METRIC, Record
+from tune_encoder.lock import held
+from tune_encoder.search.study import REPORTED, Record
 from tune_encoder.space import SearchSpace, parse_space, to_content
 
 _TOKEN_PATH = Path("~/.ray/auth_token")
@@ -131,7 +131,7 @@ def _fit(record: Record, launch: str, searcher: Any, scheduler: Any) -> None:
     tuner = tune.Tuner(
         tune.with_resources(run_trial, {"cpu": resources.cpus, "gpu": resources.gpus}),
         tune_config=tune.TuneConfig(
-            metric=METRIC,
+            metric=REPORTED,
             mode="min",
             num_samples=-1,  # until the searcher has nothing left
             search_alg=searcher,

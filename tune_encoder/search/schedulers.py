@@ -74,10 +74,11 @@ class RecordingScheduler(FIFOScheduler):
             self._record.fail(number, result["failure"])
             return str(TrialScheduler.STOP)
         row = self._row(trial.storage.trial_dir_name, result)
-        if not self._record.add_row(number, row):
+        recorded = self._record.add_row(number, row)
+        if recorded is None:
             return str(TrialScheduler.CONTINUE)
-        decision = self._within.on_trial_result(tune_controller, _key(number), row)
-        decision = self._end(number, row, decision)
+        decision = self._within.on_trial_result(tune_controller, _key(number), recorded)
+        decision = self._end(number, recorded, decision)
         self._record.experiment.drop_old_checkpoints(self._record.trials[number])
         return decision
 

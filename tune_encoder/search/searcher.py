@@ -5,7 +5,7 @@ from typing import Any
 from ray.tune.search import Searcher
 
 from tune_encoder.experiment import TrialRecord
-from tune_encoder.search.study import METRIC, Record
+from tune_encoder.search.study import REPORTED, Record
 
 
 class StudySearcher(Searcher):
@@ -16,7 +16,7 @@ class StudySearcher(Searcher):
     """
 
     def __init__(self, record: Record, shared: dict[str, Any], concurrent: int) -> None:
-        super().__init__(metric=METRIC, mode="min")
+        super().__init__(metric=REPORTED, mode="min")
         self._record = record
         self._shared = shared
         self._concurrent = concurrent

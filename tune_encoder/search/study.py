@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+from optuna.study import StudyDirection
 from optuna.trial import Trial, TrialState
 
 from tune_encoder.config import SearcherSettings
@@ -20,7 +21,9 @@ from tune_encoder.files import partial_path
 from tune_encoder.space import SearchSpace
 
 STUDY_NAME = "search"
-METRIC = "val_loss"
+METRIC = "objective"  # what the scheduler compares, in a row
+_DIRECTIONS = {"min": StudyDirection.MINIMIZE, "max": StudyDirection.MAXIMIZE}
+REPORTED = "val_loss"  # what Tune is told; it decides nothing by it
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
@@ -96,32 +99,33 @@ class Record:
             return None
         return record
 
-    def add_row(self, number: int, row: Row) -> bool:
+    def add_row(self, number: int, row: Row) -> Row | None:
         """Record one epoch.
 
         Returns:
-            False if the epoch stands already, as after a repeated one; its row is then replaced,
-            since its checkpoint is the one that is known to be good.
+            The row as it stands in the record, or None if the epoch stood already, as after a
+            repeated one; it is then replaced, since its checkpoint is known to be good.
         """
         rows = self.trials[number].rows
         old = next((each for each in rows if each["epoch"] == row["epoch"]), None)
         # What only the first report knew, such as where the checkpoint lies, is kept.
         row = {**(old or {"order": self._n_rows}), **row}
+        row["objective"] = self.space.metric.sign * row[self.space.metric.name]
         key = self._id(number)
-        self._storage.set_trial_intermediate_value(key, row["epoch"], row["val_loss"])
+        self._storage.set_trial_intermediate_value(key, row["epoch"], row[self.space.metric.name])
         self._storage.set_trial_user_attr(key, epoch_key(row["epoch"]), row)
         if old is not None:
             rows[rows.index(old)] = row
-            return False
+            return None
         rows.append(row)
         self._n_rows += 1
-        return True
+        return row
 
     def complete(self, number: int) -> None:
         """End a trial that used its epochs or its patience; its value is its best epoch's."""
         best = self.trials[number].best
         assert best is not None
-        self._end(number, TrialState.COMPLETE, best["val_loss"])
+        self._end(number, TrialState.COMPLETE, best[self.space.metric.name])
 
     def prune(self, number: int) -> None:
         """End a trial that the scheduler stopped."""
@@ -147,7 +151,9 @@ class Record:
 def _make_study(path: Path, space: SearchSpace) -> None:
     """Make an empty study whose first trials are the space's first configs."""
     storage = optuna.storages.RDBStorage(_url(path))
-    study = optuna.create_study(study_name=STUDY_NAME, storage=storage, direction="minimize")
+    study = optuna.create_study(
+        study_name=STUDY_NAME, storage=storage, direction=_DIRECTIONS[space.metric.better]
+    )
     for config in space.first_configs():
         study.enqueue_trial(config)
     storage.engine.dispose()
