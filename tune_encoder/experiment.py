@@ -19,12 +19,13 @@ from typing import Any
 
 from tune_encoder.config import DEFAULT_ROOT, read_yaml, write_yaml
 from tune_encoder.errors import ConfigError, StorageError
-from tune_encoder.files import whole_folder
+from tune_encoder.files import whole_folder, write_whole
 
 EXPERIMENT_FORMAT = 1
 CHECKPOINT_NAME = "checkpoint.pt"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _EPOCH = "epoch_"
+ORIGIN = "from"  # attribute of a trial that was taken over from another experiment
 _SEARCH_KEYS = ("space", "data_dir", "fingerprint", "versions")
 _NOT_IN_ADDRESSES = "?%"  # of SQLite files, as SQLAlchemy writes them
 
@@ -45,6 +46,8 @@ class TrialRecord:
     """Why it failed."""
     paused: bool = False
     """RUNNING, but held at a rung until it is known to be among the best there."""
+    promoted: int = 0
+    """The last epoch at which it was let go on from a rung."""
 
     @property
     def best(self) -> Row | None:
@@ -91,9 +94,14 @@ class Experiment:
         folder = row.get("checkpoint")
         return self.checkpoints / folder / CHECKPOINT_NAME if folder else None
 
-    def drop_old_checkpoints(self, trial: "TrialRecord") -> None:
-        """Keep a trial's best checkpoint and its last; while it runs, also the one before."""
-        n_last = 2 if trial.state == "RUNNING" else 1
+    def drop_old_checkpoints(self, trial: "TrialRecord", keep: int = 2) -> None:
+        """Keep a trial's best checkpoint and its last ones; while it runs, also one before.
+
+        Args:
+            trial: Whose checkpoints.
+            keep: How many at most, once it has ended.
+        """
+        n_last = keep if trial.state == "RUNNING" else keep - 1
         kept = {row.get("checkpoint") for row in trial.rows[-n_last:]}
         kept.add((trial.best or {}).get("checkpoint"))
         for row in trial.rows[:-n_last]:
@@ -130,6 +138,10 @@ class Experiment:
             )
         return content
 
+    def write_search(self, content: dict[str, Any]) -> None:
+        """Replace search.yaml."""
+        write_whole(self.path / "search.yaml", write_yaml(content).encode())
+
     def trials(self) -> list[TrialRecord]:
         """Read every trial from the record, in order of their numbers.
 
@@ -159,8 +171,11 @@ def _read_trials(path: Path) -> list[TrialRecord]:
             attributes[key].get("settings", {}),
             [value for name, value in sorted(attributes[key].items()) if name.startswith(_EPOCH)],
             attributes[key].get("reason", ""),
+            attributes[key].get("paused", False),
+            attributes[key].get("promoted", 0),
         )
         for key, (number, state) in trials.items()
+        if ORIGIN not in attributes[key]
     ]
 
 

@@ -7,17 +7,17 @@ from typing import Any
 from ray.tune import Callback
 from ray.tune.experiment import Trial
 
+from tune_encoder.search.schedulers import RecordingScheduler
 from tune_encoder.search.searcher import StudySearcher
-from tune_encoder.search.study import Record
 
-_ERROR_LINE = re.compile(r"^[\w.]*(Error|Exception|Died)\b.*")
+_ERROR_LINE = re.compile(r"^[\w.]*(Error|Exception|Died|OutOfMemory)\b.*")
 
 
 class Failures(Callback):
     """Records a trial that Tune has given up, with the reason."""
 
-    def __init__(self, record: Record, searcher: StudySearcher) -> None:
-        self._record = record
+    def __init__(self, scheduler: RecordingScheduler, searcher: StudySearcher) -> None:
+        self._scheduler = scheduler
         self._searcher = searcher
 
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
@@ -28,7 +28,7 @@ class Failures(Callback):
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Record the failure; Tune calls this once no retry is left."""
-        self._record.fail(trial.config["number"], failure_reason(Path(trial.error_file)))
+        self._scheduler.fail(trial.config["number"], failure_reason(Path(trial.error_file)))
 
 
 def failure_reason(error_file: Path) -> str:

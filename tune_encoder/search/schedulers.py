@@ -1,92 +1,98 @@
-"""Who is stopped early, and the door through which every result enters the record.
+"""The door through which every result enters the record.
 
 A scheduler is the first in Tune to see a result and the one to decide on it. So ours records the
-row, asks Ray's scheduler for its decision, and records that too: nothing can fall between them.
+row, asks the rule for its decision, and records that too: nothing can fall between them.
 """
 
-from dataclasses import dataclass
+import time
 from typing import Any
 
-from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialScheduler
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
-from tune_encoder.config import SchedulerSettings
-from tune_encoder.search.study import METRIC, Record
+from tune_encoder.experiment import Row
+from tune_encoder.search.rules import Decision, Rule, make_rule
+from tune_encoder.search.study import Record
 
-TIME = "epoch"
-
-
-@dataclass(frozen=True)
-class Key:
-    """All that Ray's schedulers need of a trial; its id is the record's number."""
-
-    trial_id: str
+_STOP, _CONTINUE = str(TrialScheduler.STOP), str(TrialScheduler.CONTINUE)
 
 
 class RecordingScheduler(FIFOScheduler):
-    """Records every result, then does what the scheduler within decides."""
+    """Records every result, then does what the rule decides."""
 
     def __init__(self, record: Record, launch: str) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._record = record
         self._launch = launch
+        self.rule: Rule = make_rule(record.space)
         self.storage_problem: str | None = None
         """What a worker could not read or write; the search then ends."""
-        # Ray's schedulers are typed for its own trials; a key has all that they read.
-        self._within: Any = make_scheduler(record.space.scheduler, record.space.budget.epochs)
+        self.lets_go = False
+        """Whether trials leave their workers after their epoch, to go on later."""
+        self.to_end: dict[int, str] = {}
+        """Trials that somebody wants ended, and why."""
 
     def has_storage_problem(self) -> bool:
         """Whether a worker met a storage problem."""
         return self.storage_problem is not None
 
     def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
-        """Accept Tune's metric; the scheduler within has its own."""
+        """Accept Tune's metric; the rule has its own."""
         return True
 
     def replay(self) -> None:
-        """Rebuild the rungs from the record, in the order in which the rows came.
+        """Rebuild the rule's rungs from the record, in the order in which the rows came.
 
         A trial whose last row was recorded but not decided on, because the program was killed in
         between, is decided on now.
         """
         for number in self._record.trials:
-            self._within.on_trial_add(None, _key(number))
+            self.rule.add(number)
         for number, row in self._record.rows_in_order():
-            decision = self._within.on_trial_result(None, _key(number), row)
+            decision = self.rule.result(number, row)
             trial = self._record.trials[number]
             if trial.state == "RUNNING" and row is trial.rows[-1]:
                 self._end(number, row, decision)
+        for trial in self._record.trials.values():
+            if trial.state in ("COMPLETE", "FAIL"):
+                self.rule.leave(trial.number)
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
-        """Tell the scheduler within of a trial that it does not know from a replay."""
+        """Tell the rule of a trial that it does not know from a replay."""
         number = trial.config["number"]
         if not self._record.trials[number].rows:
-            self._within.on_trial_add(tune_controller, _key(number))
+            self.rule.add(number)
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """Record a row and decide whether its trial goes on."""
         number = trial.config["number"]
         if self._record.trials[number].state != "RUNNING":
-            return str(TrialScheduler.STOP)
+            return _STOP
         if result.get("storage"):
             self.storage_problem = result["storage"]
-            return str(TrialScheduler.STOP)
+            return _STOP
         if result.get("failure"):
-            self._record.fail(number, result["failure"])
-            return str(TrialScheduler.STOP)
-        row = self._row(trial.storage.trial_dir_name, result)
-        recorded = self._record.add_row(number, row)
-        if recorded is None:
-            return str(TrialScheduler.CONTINUE)
-        decision = self._within.on_trial_result(tune_controller, _key(number), recorded)
-        decision = self._end(number, recorded, decision)
-        self._record.experiment.drop_old_checkpoints(self._record.trials[number])
-        return decision
+            self.fail(number, result["failure"])
+            return _STOP
+        row = self._record.add_row(number, self._row(trial, result))
+        if row is None:
+            return _CONTINUE
+        decision = self._end(number, row, self.rule.result(number, row))
+        self._record.drop_old_checkpoints(number)
+        return _STOP if self.lets_go else decision
 
-    def _row(self, trial_folder: str, result: dict[str, Any]) -> dict[str, Any]:
+    def _row(self, trial: Any, result: dict[str, Any]) -> Row:
         row = {name[4:]: value for name, value in result.items() if name.startswith("row/")}
+        row["worker"] = f"{result.get('hostname', '')}:{result.get('pid', '')}"
+        row["attempt"] = 1 + getattr(trial, "num_failures", 0)
+        row["recorded_at"] = round(time.time(), 3)
         if folder := result.get("checkpoint_dir_name"):
-            row["checkpoint"] = f"{self._launch}/{trial_folder}/{folder}"
+            row["checkpoint"] = f"{self._launch}/{trial.storage.trial_dir_name}/{folder}"
         return row
+
+    def fail(self, number: int, reason: str) -> None:
+        """Record a failure."""
+        self._record.fail(number, reason)
+        self.rule.leave(number)
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
         """Do nothing: Tune may start the trial again; `Failures` is told when it does not."""
@@ -97,33 +103,18 @@ class RecordingScheduler(FIFOScheduler):
     def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:
         """Do nothing: a trial that is removed unfinished goes on at the next resume."""
 
-    def _end(self, number: int, row: dict[str, Any], decision: str) -> str:
+    def _end(self, number: int, row: Row, decision: Decision) -> str:
+        """Record what becomes of a trial, and tell Tune whether it keeps its worker."""
         if row["finished"]:
             self._record.complete(number)
-            return str(TrialScheduler.STOP)
-        if decision == TrialScheduler.STOP:
+            self.rule.leave(number)
+        elif number in self.to_end:
+            self._record.prune(number, self.to_end.pop(number))
+            self.rule.leave(number)
+        elif decision is Decision.STOP:
             self._record.prune(number)
-        return decision
-
-
-def _key(number: int) -> Key:
-    return Key(f"{number}")
-
-
-def make_scheduler(settings: SchedulerSettings, epochs: int) -> TrialScheduler:
-    """Return Ray's scheduler of that name.
-
-    One bracket only: Ray spreads trials over brackets at random, and more of them let poor trials
-    run on.
-    """
-    if settings.name == "none":
-        return FIFOScheduler()
-    return AsyncHyperBandScheduler(
-        time_attr=TIME,
-        metric=METRIC,
-        mode="min",
-        # One more than the last epoch, so that the trial ends by itself.
-        max_t=epochs + 1,
-        grace_period=min(settings.grace_period, epochs),
-        reduction_factor=settings.reduction_factor,
-    )
+        elif decision is Decision.HOLD and row["epoch"] > self._record.trials[number].promoted:
+            self._record.hold(number)
+        else:
+            return _CONTINUE
+        return _STOP

@@ -5,6 +5,8 @@ from typing import Any
 from ray.tune.search import Searcher
 
 from tune_encoder.experiment import TrialRecord
+from tune_encoder.search.rules import Rule
+from tune_encoder.search.steering import Steering
 from tune_encoder.search.study import REPORTED, Record
 
 
@@ -15,9 +17,18 @@ class StudySearcher(Searcher):
     could not be used again, and would wait for its end for ever.
     """
 
-    def __init__(self, record: Record, shared: dict[str, Any], concurrent: int) -> None:
+    def __init__(
+        self,
+        record: Record,
+        rule: Rule,
+        steering: Steering,
+        shared: dict[str, Any],
+        concurrent: int,
+    ) -> None:
         super().__init__(metric=REPORTED, mode="min")
         self._record = record
+        self._rule = rule
+        self._steering = steering
         self._shared = shared
         self._concurrent = concurrent
         self._waiting = record.unfinished()
@@ -25,16 +36,18 @@ class StudySearcher(Searcher):
 
     def has_work(self) -> bool:
         """Whether this launch has any trial to run."""
-        return bool(self._waiting) or self._may_start()
+        return bool(self._waiting or self._record.held()) or self._record.may_start()
 
     def suggest(self, trial_id: str) -> Any:
         """Return the next trial's config, None for not now, or that there will be none."""
-        if len(self._handed_out) >= self._concurrent:
+        self._steering.poll()
+        if self._steering.stops:
+            return Searcher.FINISHED
+        if self._steering.pauses or len(self._handed_out) >= self._concurrent:
             return None
-        trial = self._waiting.pop(0) if self._waiting else self._new_trial()
+        trial = self._next()
         if trial is None:
-            # What is handed out may still come back.
-            return None if self._handed_out else Searcher.FINISHED
+            return None if self._handed_out else self._finish()
         self._handed_out[trial_id] = trial
         return {
             **self._shared,
@@ -43,24 +56,38 @@ class StudySearcher(Searcher):
             "recorded": len(trial.rows),
         }
 
-    def _may_start(self) -> bool:
-        return self._record.n_started() < self._record.space.budget.trials
-
-    def _new_trial(self) -> TrialRecord | None:
-        while self._may_start():
+    def _next(self) -> TrialRecord | None:
+        """One that is under way, else a new one, else one that waits and is promoted."""
+        if self._waiting:
+            return self._waiting.pop(0)
+        while self._record.may_start():
             if (trial := self._record.ask()) is not None:
                 return trial
-        return None
+        number = self._rule.promote(self._record.held(), idle=not self._handed_out)
+        return None if number is None else self._record.promote(number)
+
+    def _finish(self) -> str:
+        """End the trials that wait: nothing that could make room for them is left."""
+        for number in self._record.held():
+            self._record.prune(number)
+        return Searcher.FINISHED
 
     def take_back(self, trial_id: str) -> None:
-        """Hand a trial out again, whose worker Tune gave up without counting it as a failure."""
+        """Hand a trial out again, which Tune gave up but the record did not."""
         if (trial := self._handed_out.pop(trial_id, None)) is not None:
             self._waiting.append(self._record.trials[trial.number])
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        """Make room for another; the scheduler has recorded the end already."""
+        """Make room for another; the scheduler has recorded the end already.
+
+        A trial that goes on in the record was let go for a pause.
+        """
+        trial = self._handed_out.get(trial_id)
+        now = self._record.trials[trial.number] if trial else None
+        if now is not None and not error and now.state == "RUNNING" and not now.paused:
+            self.take_back(trial_id)
         self._handed_out.pop(trial_id, None)
 
     def save(self, checkpoint_path: str) -> None:

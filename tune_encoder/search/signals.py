@@ -2,12 +2,14 @@
 
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
 from ray.tune import Callback
+
+from tune_encoder.search.steering import Steering
 
 _STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -15,9 +17,9 @@ _STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 class StopSignal(Callback):
     """Notes the first signal and passes it on to Tune; a second one ends the program at once."""
 
-    def __init__(self, also_when: Callable[[], bool]) -> None:
+    def __init__(self, steering: Steering) -> None:
         self.number: int | None = None
-        self._also_when = also_when
+        self._steering = steering
 
     @contextmanager
     def listening(self) -> Iterator[None]:
@@ -43,5 +45,6 @@ class StopSignal(Callback):
 
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
         """Ask Tune to stop; it listens to SIGUSR1 only while it runs, so not in the handler."""
-        if self.number is not None or self._also_when():
+        self._steering.poll()
+        if self.number is not None:
             os.kill(os.getpid(), signal.SIGUSR1)

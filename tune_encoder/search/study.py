@@ -4,21 +4,22 @@ The study is the truth and Ray Tune only the engine: a search that was killed go
 stands here.
 """
 
+import dataclasses
 import sqlite3
-import warnings
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import optuna
 from optuna.study import StudyDirection
 from optuna.trial import Trial, TrialState
 
-from tune_encoder.config import SearcherSettings
 from tune_encoder.errors import ConfigError, StorageError
 from tune_encoder.experiment import Experiment, Row, TrialRecord, best_trial, epoch_key
 from tune_encoder.files import partial_path
-from tune_encoder.space import SearchSpace
+from tune_encoder.search.heritage import best_configs, known_trials
+from tune_encoder.search.samplers import make_sampler
+from tune_encoder.space import SearchSpace, to_content
 
 STUDY_NAME = "search"
 METRIC = "objective"  # what the scheduler compares, in a row
@@ -35,6 +36,8 @@ class Record:
         self.experiment = experiment
         self.space = space
         self.trials = {trial.number: trial for trial in experiment.trials()}
+        self.checkpoint_bytes = 0
+        """Size of the newest checkpoint."""
         self._n_rows = sum(len(trial.rows) for trial in self.trials.values())
         self._storage = optuna.storages.RDBStorage(_url(experiment.study_path))
         self._study = optuna.load_study(study_name=STUDY_NAME, storage=self._storage)
@@ -48,7 +51,7 @@ class Record:
                 raise StorageError(f"{experiment.study_path}: missing; restore it to go on")
             partial = partial_path(experiment.study_path)
             partial.unlink(missing_ok=True)
-            _make_study(partial, space)
+            _make_study(partial, space, _relatives(experiment))
             partial.rename(experiment.study_path)
         return cls(experiment, space)
 
@@ -59,9 +62,10 @@ class Record:
     def unfinished(self) -> list[TrialRecord]:
         """Trials that were under way when the last launch ended, oldest first.
 
-        One that was killed before all its settings were drawn gets the missing ones now.
+        One that was killed before all its settings were drawn gets the missing ones now. Those
+        that wait at a rung are not among them.
         """
-        running = [trial for trial in self.trials.values() if trial.state == "RUNNING"]
+        running = [t for t in self.trials.values() if t.state == "RUNNING" and not t.paused]
         for trial in running:
             if not trial.settings:
                 self._study.sampler = make_sampler(self.space.searcher, self.n_started() - 1)
@@ -119,6 +123,8 @@ class Record:
             return None
         rows.append(row)
         self._n_rows += 1
+        if (file := self.experiment.checkpoint_file(row)) is not None and file.exists():
+            self.checkpoint_bytes = file.stat().st_size
         return row
 
     def complete(self, number: int) -> None:
@@ -127,35 +133,95 @@ class Record:
         assert best is not None
         self._end(number, TrialState.COMPLETE, best[self.space.metric.name])
 
-    def prune(self, number: int) -> None:
-        """End a trial that the scheduler stopped."""
-        self._end(number, TrialState.PRUNED)
+    def prune(self, number: int, reason: str = "") -> None:
+        """End a trial that the scheduler or a person stopped."""
+        self._end(number, TrialState.PRUNED, reason=reason)
 
     def fail(self, number: int, reason: str) -> None:
         """End a trial that diverged, crashed or could not start."""
-        self._storage.set_trial_user_attr(self._id(number), "reason", reason)
         self._end(number, TrialState.FAIL, reason=reason)
 
     def _end(
         self, number: int, state: TrialState, value: float | None = None, reason: str = ""
     ) -> None:
+        if reason:
+            self._note(number, "reason", reason)
         self._study.tell(number, value, state=state)
-        trial = self.trials[number]
-        self.trials[number] = TrialRecord(number, state.name, trial.settings, trial.rows, reason)
+        self._change(number, state=state.name, reason=reason, paused=False)
+
+    def hold(self, number: int) -> None:
+        """Let a trial wait at a rung, without a worker."""
+        self._note(number, "paused", True)
+        self._change(number, paused=True)
+
+    def promote(self, number: int) -> TrialRecord:
+        """Let a trial that waits go on."""
+        epoch = self.trials[number].rows[-1]["epoch"]
+        self._note(number, "promoted", epoch)
+        self._note(number, "paused", False)
+        self._change(number, paused=False, promoted=epoch)
+        return self.trials[number]
+
+    def held(self) -> list[int]:
+        """The trials that wait at a rung."""
+        return [n for n, t in self.trials.items() if t.state == "RUNNING" and t.paused]
+
+    def may_start(self) -> bool:
+        """Whether the budget has room for a new trial."""
+        return self.n_started() < self.space.budget.trials
+
+    def add(self, params: dict[str, Any]) -> None:
+        """Let a config be tried next, beyond the budget; what it leaves open is drawn."""
+        self._study.enqueue_trial(params)
+        budget = dataclasses.replace(self.space.budget, trials=self.space.budget.trials + 1)
+        self.space = dataclasses.replace(self.space, budget=budget)
+        self.experiment.write_search({**self.experiment.search(), "space": to_content(self.space)})
+
+    def drop_old_checkpoints(self, number: int) -> None:
+        """Keep as many checkpoints of a trial as the space says."""
+        keep = self.space.resources.keep
+        self.experiment.drop_old_checkpoints(self.trials[number], keep)
+
+    def _note(self, number: int, name: str, value: Any) -> None:
+        self._storage.set_trial_user_attr(self._id(number), name, value)
+
+    def _change(self, number: int, **changes: Any) -> None:
+        self.trials[number] = dataclasses.replace(self.trials[number], **changes)
 
     def _id(self, number: int) -> int:
         """Return the storage's key of a trial."""
         return self._storage.get_trial_id_from_study_id_trial_number(self._study_id, number)
 
 
-def _make_study(path: Path, space: SearchSpace) -> None:
-    """Make an empty study whose first trials are the space's first configs."""
+class Relatives(NamedTuple):
+    """Experiments that a search takes something over from."""
+
+    forked: Experiment | None
+    """All its trials are known."""
+    warm: list[Experiment]
+    """Their best configs are tried first."""
+
+
+def _relatives(experiment: Experiment) -> Relatives:
+    content = experiment.search()
+    forked = content.get("forked_from")
+    warm = [Experiment(experiment.path.parent / name) for name in content.get("warm_start", [])]
+    return Relatives(Experiment(experiment.path.parent / forked) if forked else None, warm)
+
+
+def _make_study(path: Path, space: SearchSpace, relatives: Relatives) -> None:
+    """Make a study of what is known already, whose first trials are the space's first configs."""
     storage = optuna.storages.RDBStorage(_url(path))
     study = optuna.create_study(
         study_name=STUDY_NAME, storage=storage, direction=_DIRECTIONS[space.metric.better]
     )
+    if relatives.forked is not None:
+        study.add_trials(known_trials(relatives.forked, space))
+    for old in relatives.warm:
+        for config in best_configs(old, space):
+            study.enqueue_trial(config, skip_if_exists=True)
     for config in space.first_configs():
-        study.enqueue_trial(config)
+        study.enqueue_trial(config, skip_if_exists=True)
     storage.engine.dispose()
     # With a write-ahead log readers never wait for the writer, nor it for them.
     with closing(sqlite3.connect(path)) as database:
@@ -164,23 +230,3 @@ def _make_study(path: Path, space: SearchSpace) -> None:
 
 def _url(path: Path) -> str:
     return f"sqlite:///{path.absolute()}"
-
-
-def make_sampler(settings: SearcherSettings, number: int) -> optuna.samplers.BaseSampler:
-    """Return the sampler that proposes trial `number`.
-
-    It is seeded by (seed, number) and made anew each time, so a proposal depends on the study
-    alone and a resumed search proposes what an uninterrupted one would have.
-    """
-    seed = settings.seed * 1_000_003 + number
-    if settings.name == "random":
-        return optuna.samplers.RandomSampler(seed=seed)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        return optuna.samplers.TPESampler(
-            multivariate=True,
-            group=True,  # conditional settings are modelled in groups that occur together
-            constant_liar=True,  # trials still running are not proposed again
-            n_startup_trials=settings.startup_trials,
-            seed=seed,
-        )

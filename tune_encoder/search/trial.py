@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tune_encoder.config import TrainConfig, from_mapping
-from tune_encoder.errors import StorageError, TuneEncoderError
+from tune_encoder.errors import OutOfMemory, StorageError, TuneEncoderError
 from tune_encoder.experiment import Experiment
 
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ def run_trial(config: dict[str, Any]) -> None:
         _train(config)
     except StorageError as error:
         tune.report({"val_loss": WORST_LOSS, "epoch": 0, "storage": str(error)})
+    except OutOfMemory:
+        raise  # perhaps it was a neighbour's memory: Tune starts the trial again
     except TuneEncoderError as error:
         failure = f"{type(error).__name__}: {error}"
         tune.report({"val_loss": WORST_LOSS, "epoch": 0, "failure": failure})

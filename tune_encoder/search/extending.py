@@ -1,0 +1,86 @@
+"""A larger budget for a search that has run: more trials, more epochs, another time."""
+
+import json
+import sqlite3
+from contextlib import closing
+from typing import Any
+
+from tune_encoder.errors import ConfigError
+from tune_encoder.experiment import Experiment, TrialRecord, epoch_key
+from tune_encoder.space import SearchSpace, override, to_content
+
+_ENDED = ("COMPLETE", "PRUNED")
+
+
+def extend(experiment: Experiment, space: SearchSpace, changes: dict[str, Any]) -> SearchSpace:
+    """Return the space with a larger budget, and let the trials it concerns go on.
+
+    Stopped and finished trials run again in the record; the rule then decides anew on their last
+    rows, and stops again those that it would not let on. A trial that goes on to more epochs
+    follows the learning rate of the longer run from there.
+
+    Args:
+        experiment: One that is held.
+        space: Its space.
+        changes: trials, epochs, time, target; None changes nothing.
+
+    Raises:
+        ConfigError: if a number is smaller than what was run already.
+    """
+    given = {name: value for name, value in changes.items() if value is not None}
+    if not given:
+        return space
+    budget = space.budget
+    if given.get("epochs", budget.epochs) < budget.epochs:
+        raise ConfigError(
+            f"command line: epochs is {given['epochs']}; trials were planned for {budget.epochs}, "
+            "give at least that"
+        )
+    wider = override(space, {"budget": given}, "command line")
+    if (wider.budget.epochs, wider.budget.trials) != (budget.epochs, budget.trials):
+        reopen(experiment, budget.epochs, wider.budget.epochs)
+    experiment.write_search({**experiment.search(), "space": to_content(wider)})
+    return wider
+
+
+def reopen(experiment: Experiment, epochs: int, more: int) -> None:
+    """Set ended trials back to running, where more epochs or trials may concern them.
+
+    Optuna lets nobody change a trial that has ended, so this writes its tables itself, in one
+    transaction.
+    """
+    if not experiment.study_path.exists():
+        return
+    trials = [trial for trial in experiment.trials() if _may_go_on(trial, epochs, more)]
+    with closing(sqlite3.connect(experiment.study_path)) as database, database:
+        for trial in trials:
+            (key,) = database.execute(
+                "SELECT trial_id FROM trials WHERE number = ?", (trial.number,)
+            ).fetchone()
+            database.execute("DELETE FROM trial_values WHERE trial_id = ?", (key,))
+            database.execute(
+                "UPDATE trials SET state = 'RUNNING', datetime_complete = NULL WHERE trial_id = ?",
+                (key,),
+            )
+            for name, value in _changes(trial, more).items():
+                database.execute(
+                    "UPDATE trial_user_attributes SET value_json = ? "
+                    "WHERE trial_id = ? AND key = ?",
+                    (json.dumps(value), key, name),
+                )
+
+
+def _may_go_on(trial: TrialRecord, epochs: int, more: int) -> bool:
+    """Whether the rule, not the trial's patience or a person, ended it, or its epochs did."""
+    if not trial.rows or trial.reason or trial.state not in (*_ENDED, "RUNNING"):
+        return False
+    used_up = trial.rows[-1]["epoch"] >= epochs
+    return trial.state == "PRUNED" or (more > epochs and (used_up or trial.state == "RUNNING"))
+
+
+def _changes(trial: TrialRecord, more: int) -> dict[str, Any]:
+    last = {**trial.rows[-1], "finished": False}
+    return {
+        "settings": {**trial.settings, "epochs": more},
+        epoch_key(last["epoch"]): last,
+    }

@@ -1,0 +1,138 @@
+"""Who proposes configs: Optuna's samplers, told of failures too."""
+
+import importlib.util
+import warnings
+from collections.abc import Iterable
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.samplers import BaseSampler
+from optuna.study import Study, StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+
+from tune_encoder.config import SearcherSettings
+from tune_encoder.errors import ConfigError
+
+
+def make_sampler(settings: SearcherSettings, number: int) -> BaseSampler:
+    """Return the sampler that proposes trial `number`.
+
+    It is seeded by (seed, number) and made anew each time, so a proposal depends on the study
+    alone and a resumed search proposes what an uninterrupted one would have.
+
+    Raises:
+        ConfigError: if what the sampler needs is not installed.
+    """
+    seed = settings.seed * 1_000_003 + number
+    if settings.name in ("random", "grid"):  # a grid's configs all wait in the study already
+        return optuna.samplers.RandomSampler(seed=seed)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        if settings.name == "gp":
+            return PenalisingSampler(_gp_sampler(settings.startup_trials, seed))
+        return PenalisingSampler(
+            optuna.samplers.TPESampler(
+                multivariate=True,
+                group=True,  # conditional settings are modelled in groups that occur together
+                constant_liar=True,  # trials still running are not proposed again
+                n_startup_trials=settings.startup_trials,
+                seed=seed,
+            )
+        )
+
+
+def _gp_sampler(startup_trials: int, seed: int) -> BaseSampler:
+    if importlib.util.find_spec("scipy") is None:
+        raise ConfigError(
+            "searcher.name is gp, which needs scipy; pip install 'tune-encoder[gp]', or use tpe"
+        )
+    return optuna.samplers.GPSampler(
+        n_startup_trials=startup_trials, seed=seed, deterministic_objective=False
+    )
+
+
+class PenalisingSampler(BaseSampler):
+    """Shows its sampler a study in which what failed did worst, so that it leaves that corner.
+
+    Optuna's samplers ignore failed trials, and so go on proposing what diverges.
+    """
+
+    def __init__(self, within: BaseSampler) -> None:
+        self._within = within
+
+    def infer_relative_search_space(
+        self, study: Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        """See Optuna."""
+        return self._within.infer_relative_search_space(_shown(study), trial)
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """See Optuna."""
+        return self._within.sample_relative(_shown(study), trial, search_space)
+
+    def sample_independent(
+        self,
+        study: Study,
+        trial: FrozenTrial,
+        param_name: str,
+        param_distribution: BaseDistribution,
+    ) -> Any:
+        """See Optuna."""
+        return self._within.sample_independent(_shown(study), trial, param_name, param_distribution)
+
+
+def _shown(study: Study) -> Any:
+    return _StudyWithPenalties(study)
+
+
+class _StudyWithPenalties:
+    """A study whose failed trials are shown among the others, as the worst of them."""
+
+    def __init__(self, study: Study) -> None:
+        self._study = study
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._study, name)
+
+    def _get_trials(
+        self,
+        deepcopy: bool = True,
+        states: Iterable[TrialState] | None = None,
+        use_cache: bool = False,
+    ) -> list[FrozenTrial]:
+        wanted = set(states) if states is not None else set(TrialState)
+        asked = (*wanted, TrialState.FAIL)
+        trials = self._study._get_trials(deepcopy, asked, use_cache)
+        others = [trial for trial in trials if trial.state is not TrialState.FAIL]
+        failed = [trial for trial in trials if trial.state is TrialState.FAIL and trial.params]
+        if TrialState.PRUNED in wanted:
+            # Stopped before its first epoch: TPE ranks these below all others.
+            shown = [_as(trial, TrialState.PRUNED, None) for trial in failed]
+        else:
+            worst = self._worst(others)
+            shown = [] if worst is None else [_as(t, TrialState.COMPLETE, worst) for t in failed]
+        return sorted([*others, *shown], key=lambda trial: trial.number)
+
+    def _worst(self, trials: list[FrozenTrial]) -> float | None:
+        values = [trial.value for trial in trials if trial.value is not None]
+        pick = max if self._study.direction is StudyDirection.MINIMIZE else min
+        return pick(values, default=None)
+
+
+def _as(trial: FrozenTrial, state: TrialState, value: float | None) -> FrozenTrial:
+    return FrozenTrial(
+        number=trial.number,
+        trial_id=trial._trial_id,
+        state=state,
+        value=value,
+        datetime_start=trial.datetime_start,
+        datetime_complete=trial.datetime_complete,
+        params=trial.params,
+        distributions=trial.distributions,
+        user_attrs={},
+        system_attrs={},
+        intermediate_values={},
+    )
