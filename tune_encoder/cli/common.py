@@ -1,7 +1,8 @@
 """What several commands share."""
 
 import argparse
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -45,3 +46,17 @@ def score_words(scores: dict[str, float]) -> str:
     """Write the three skills."""
     words = [f"{word} {scores[name]:.3f}" for name, word in SCORES.items()]
     return ", ".join(words[:3])
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """Add `--json`."""
+    parser.add_argument("--json", action="store_true", help="print JSON instead of words")
+
+
+def say(options: argparse.Namespace, content: Any, lines: Iterable[str]) -> None:
+    """Print the content as JSON if that was asked for, else the lines."""
+    if options.json:
+        print(json.dumps(content, indent=1, allow_nan=False))
+    else:
+        for line in lines:
+            print(line)

@@ -40,7 +40,7 @@ def launch_search(record: Record, pack: Path) -> None:
     }
     concurrent = _concurrent(record.space)
     steering = Steering(record, scheduler, concurrent)
-    searcher = StudySearcher(record, scheduler.rule, steering, shared, concurrent)
+    searcher = StudySearcher(record, scheduler, steering, shared, concurrent)
     if searcher.has_work():
         try:
             ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.CRITICAL)

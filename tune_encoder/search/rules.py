@@ -123,10 +123,13 @@ class Promote(Rule):
 
     def promote(self, held: Collection[int], idle: bool) -> int | None:
         """Choose the best trial of the highest rung that has room for it."""
+        number = self._best(held, sure=True)
+        return self._best(held, sure=False) if number is None and idle else number
+
+    def _best(self, held: Collection[int], sure: bool) -> int | None:
         for rung in reversed(range(len(self.levels))):
             outstanding = self._sizes[rung] - len(self._at[rung]) - self._lost[rung]
-            sure = self._sizes[rung + 1] - max(0, outstanding)
-            places = self._sizes[rung + 1] if idle else sure
+            places = self._sizes[rung + 1] - (max(0, outstanding) if sure else 0)
             for number in self._ranked(rung)[: max(0, places)]:
                 if number in held and number not in self._passed[rung]:
                     self._passed[rung].add(number)

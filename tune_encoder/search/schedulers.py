@@ -28,6 +28,8 @@ class RecordingScheduler(FIFOScheduler):
         """What a worker could not read or write; the search then ends."""
         self.lets_go = False
         """Whether trials leave their workers after their epoch, to go on later."""
+        self.let_go: set[str] = set()
+        """Tune's ids of those that did."""
         self.to_end: dict[int, str] = {}
         """Trials that somebody wants ended, and why."""
 
@@ -78,7 +80,10 @@ class RecordingScheduler(FIFOScheduler):
             return _CONTINUE
         decision = self._end(number, row, self.rule.result(number, row))
         self._record.drop_old_checkpoints(number)
-        return _STOP if self.lets_go else decision
+        if self.lets_go and decision == _CONTINUE:
+            self.let_go.add(trial.trial_id)
+            return _STOP
+        return decision
 
     def _row(self, trial: Any, result: dict[str, Any]) -> Row:
         row = {name[4:]: value for name, value in result.items() if name.startswith("row/")}

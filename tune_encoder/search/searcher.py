@@ -5,7 +5,7 @@ from typing import Any
 from ray.tune.search import Searcher
 
 from tune_encoder.experiment import TrialRecord
-from tune_encoder.search.rules import Rule
+from tune_encoder.search.schedulers import RecordingScheduler
 from tune_encoder.search.steering import Steering
 from tune_encoder.search.study import REPORTED, Record
 
@@ -20,14 +20,14 @@ class StudySearcher(Searcher):
     def __init__(
         self,
         record: Record,
-        rule: Rule,
+        scheduler: RecordingScheduler,
         steering: Steering,
         shared: dict[str, Any],
         concurrent: int,
     ) -> None:
         super().__init__(metric=REPORTED, mode="min")
         self._record = record
-        self._rule = rule
+        self._scheduler = scheduler
         self._steering = steering
         self._shared = shared
         self._concurrent = concurrent
@@ -61,9 +61,11 @@ class StudySearcher(Searcher):
         if self._waiting:
             return self._waiting.pop(0)
         while self._record.may_start():
-            if (trial := self._record.ask()) is not None:
+            trial = self._record.ask()
+            if trial.state == "RUNNING":
                 return trial
-        number = self._rule.promote(self._record.held(), idle=not self._handed_out)
+            self._scheduler.rule.leave(trial.number)
+        number = self._scheduler.rule.promote(self._record.held(), idle=not self._handed_out)
         return None if number is None else self._record.promote(number)
 
     def _finish(self) -> str:
@@ -80,13 +82,8 @@ class StudySearcher(Searcher):
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        """Make room for another; the scheduler has recorded the end already.
-
-        A trial that goes on in the record was let go for a pause.
-        """
-        trial = self._handed_out.get(trial_id)
-        now = self._record.trials[trial.number] if trial else None
-        if now is not None and not error and now.state == "RUNNING" and not now.paused:
+        """Make room for another; the scheduler has recorded already what became of the trial."""
+        if trial_id in self._scheduler.let_go:
             self.take_back(trial_id)
         self._handed_out.pop(trial_id, None)
 

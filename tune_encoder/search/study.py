@@ -86,22 +86,20 @@ class Record:
         """The trial of the lowest validation loss so far."""
         return best_trial(list(self.trials.values()))
 
-    def ask(self) -> TrialRecord | None:
-        """Start the next trial, or record why its config cannot be used and return None."""
+    def ask(self) -> TrialRecord:
+        """Start the next trial; it has failed already if its config cannot be used."""
         self._study.sampler = make_sampler(self.space.searcher, self.n_started())
         return self._configure(self._study.ask())
 
-    def _configure(self, trial: Trial) -> TrialRecord | None:
+    def _configure(self, trial: Trial) -> TrialRecord:
         settings = self.space.sample(trial)
         trial.set_user_attr("settings", settings)
-        record = TrialRecord(trial.number, "RUNNING", settings)
-        self.trials[trial.number] = record
+        self.trials[trial.number] = TrialRecord(trial.number, "RUNNING", settings)
         try:
             self.space.config(settings)
         except ConfigError as error:
             self.fail(trial.number, str(error))
-            return None
-        return record
+        return self.trials[trial.number]
 
     def add_row(self, number: int, row: Row) -> Row | None:
         """Record one epoch.
