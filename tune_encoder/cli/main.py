@@ -13,6 +13,7 @@ import tune_encoder
 from tune_encoder.cli.data import add_data
 from tune_encoder.cli.search import add_export, add_resume, add_search
 from tune_encoder.cli.train import add_clone, add_evaluate, add_train
+from tune_encoder.cli.trust import add_trust
 from tune_encoder.errors import StorageError, TuneEncoderError
 
 
@@ -48,6 +49,7 @@ def make_parser() -> argparse.ArgumentParser:
     add_search(commands)
     add_resume(commands)
     add_export(commands)
+    add_trust(commands)
     add_clone(commands)
     add_evaluate(commands)
     add_train(commands)
