@@ -1,11 +1,19 @@
 """Small things that several test files make."""
 
+import sqlite3
+from contextlib import closing
+
 import numpy as np
+import optuna
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import TrialState, create_trial
 from safetensors.torch import save
 
 from tune_encoder.checkpoints import save_listed
-from tune_encoder.config import to_mapping, write_yaml
+from tune_encoder.config import TrainConfig, to_mapping, write_yaml
 from tune_encoder.data.samples import Sample
+from tune_encoder.experiment import create_experiment, epoch_key
+from tune_encoder.space import to_content
 from tune_encoder.voice_style import DP_SHAPE, TTL_SHAPE, VoiceStyle, unit_rows
 
 
@@ -32,3 +40,45 @@ def write_model(folder, config, weights):
     save_listed(folder / "model.safetensors", save(weights), epoch=1)
     (folder / "config.yaml").write_text(write_yaml(to_mapping(config)))
     return folder
+
+
+def make_row(space, epoch, value):
+    """A row of the record whose metric is `value`; its skill is 1 less `value` for a loss."""
+    scores = {"val_loss": 1 - value, "val_skill": 1 - value, space.metric.name: value}
+    state = {"epoch": epoch, "order": epoch, "finished": False, "seconds": 1.0}
+    return {**state, "objective": space.metric.sign * value, **scores}
+
+
+def make_search(root, space, trials, data_dir="", fingerprint=""):
+    """An experiment `mine` as a search leaves it.
+
+    `trials` are (state, searched settings, metric of each epoch), as (PRUNED, {...}, [0.9, 0.8]).
+    """
+    content = {"space": to_content(space), "data_dir": str(data_dir), "versions": {}}
+    made = create_experiment(root, "mine", {**content, "fingerprint": fingerprint})
+    study = optuna.create_study(study_name="search", storage=f"sqlite:///{made.study_path}")
+    for state, searched, values in trials:
+        rows = [make_row(space, epoch, value) for epoch, value in enumerate(values, start=1)]
+        settings = {**to_mapping(TrainConfig()), **space.base, **searched}
+        distributions = {p.name: _distribution(p) for p in space.parameters}
+        study.add_trial(
+            create_trial(
+                state=TrialState[state],
+                value=min(values) if state == "COMPLETE" else None,
+                params=searched,
+                distributions={name: distributions[name] for name in searched},
+                user_attrs={"settings": settings, **{epoch_key(r["epoch"]): r for r in rows}},
+                intermediate_values=dict(enumerate(values, start=1)),
+            )
+        )
+    with closing(sqlite3.connect(made.study_path)) as database:
+        database.execute("PRAGMA journal_mode=WAL")
+    return made
+
+
+def _distribution(parameter):
+    if parameter.kind == "choice":
+        return CategoricalDistribution(parameter.values)
+    kind = IntDistribution if parameter.kind == "int" else FloatDistribution
+    low, high = parameter.values
+    return kind(low, high, log=parameter.log)

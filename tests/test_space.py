@@ -224,7 +224,7 @@ WHEN_RANK = {"int": [8, 16], "when": {"head": "lowrank"}}
     [
         ("dropuot", {"float": [0, 0.4]}, ": unknown setting 'dropuot'; did you mean 'dropout'?"),
         ("n_mels", {"int": [40, 80]}, ": n_mels cannot be searched; it would need a pack of its"),
-        ("seed", {"int": [0, 9]}, ": seed cannot be searched; it is no property of a config"),
+        ("save_interval", {"int": [1, 9]}, ": save_interval cannot be searched; it is no property"),
         ("epochs", {"int": [1, 9]}, ": epochs cannot be searched; the scheduler decides; set budg"),
         ("dropout", 0.4, ".dropout: write one of float: [low, high], int: [low, high], choice: ["),
         ("dropout", {}, ".dropout: write one of float: [low, high], int: [low, high], choice: ["),

@@ -33,7 +33,7 @@ from tune_encoder.errors import ConfigError
 SAMPLES_CHECKED = 200  # enough to meet any combination that is not very rare
 _FIELDS = {field.name: field for field in dataclasses.fields(TrainConfig)}
 _TYPES = typing.get_type_hints(TrainConfig)
-_SEARCHABLE_RUN_SETTINGS = {"crop_seconds"}
+_SEARCHABLE_RUN_SETTINGS = {"crop_seconds", "seed"}
 _FIXED = {
     **{name: "it would need a pack of its own" for name in to_mapping(FrontendSettings())},
     **{name: "it is no property of a config" for name in to_mapping(RunSettings())},

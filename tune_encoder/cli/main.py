@@ -14,6 +14,7 @@ from tune_encoder.cli.data import add_data
 from tune_encoder.cli.search import add_export, add_resume, add_search
 from tune_encoder.cli.steer import add_steer
 from tune_encoder.cli.train import add_clone, add_evaluate, add_train
+from tune_encoder.cli.trust import add_trust
 from tune_encoder.errors import StorageError, TuneEncoderError
 
 
@@ -50,6 +51,7 @@ def make_parser() -> argparse.ArgumentParser:
     add_resume(commands)
     add_steer(commands)
     add_export(commands)
+    add_trust(commands)
     add_clone(commands)
     add_evaluate(commands)
     add_train(commands)

@@ -12,6 +12,7 @@ from tune_encoder.cli.common import (
     demo_voices,
     score_words,
 )
+from tune_encoder.cli.trust import confirm_if_asked, print_findings
 from tune_encoder.config import TrainConfig
 
 if TYPE_CHECKING:
@@ -93,6 +94,8 @@ def _finish(experiment: "Experiment", export: bool) -> None:
     for name in _searched(experiment):
         if name in best.settings:
             print(f"  {name}: {best.settings[name]}")
+    print_findings(experiment)
+    confirm_if_asked(experiment)
     if export:
         _export_to(experiment, experiment.path / "best")
     else:

@@ -1,0 +1,212 @@
+"""importance, confirm, and what a search says of its own result."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
+
+from tune_encoder.cli.common import add_command, add_root
+from tune_encoder.config import TrainConfig
+from tune_encoder.errors import Interrupted, SearchFailed
+
+if TYPE_CHECKING:
+    from tune_encoder.experiment import Experiment
+    from tune_encoder.search.confirm import Confirmation, Confirmed
+    from tune_encoder.search.importance import Importances
+
+WIDTH = 80  # columns of a terminal
+TOP = 3  # configs that are confirmed
+SEEDS = 3  # of each, where the space has none
+
+
+def add_trust(commands: Any) -> None:
+    """Add the commands `importance` and `confirm`."""
+    for name, run in (("importance", _importance), ("confirm", _confirm)):
+        parser = add_command(commands, name, run)
+        parser.add_argument("name", help="experiment")
+        if name == "confirm":
+            parser.add_argument(
+                "--top", type=int, default=TOP, help=f"configs to confirm (default: {TOP})"
+            )
+            parser.add_argument(
+                "--seeds",
+                type=int,
+                help=f"seeds of each (default: budget.seeds of the space, or {SEEDS})",
+            )
+        parser.add_argument("--json", action="store_true", help="print plain JSON")
+        add_root(parser)
+
+
+# --- after a search ------------------------------------------------------------------------------
+
+
+def print_findings(experiment: "Experiment") -> None:
+    """Say how far a search can be trusted."""
+    from tune_encoder.data.pack import open_pack, pack_data
+    from tune_encoder.findings import find
+    from tune_encoder.search.confirm import searched_space
+
+    space = searched_space(experiment)
+    pack = pack_data(Path(experiment.search()["data_dir"]), TrainConfig(**space.base))
+    findings = find(experiment.trials(), space, open_pack(pack).baselines)
+    for agreement in findings.agreements:
+        print(agreement)
+    for warning in findings.warnings:
+        print(f"warning: {warning}")
+
+
+def confirm_if_asked(experiment: "Experiment") -> None:
+    """Confirm the best configs of a search whose space asks for more than one seed."""
+    from tune_encoder.search.confirm import searched_space
+
+    seeds = searched_space(experiment).budget.seeds
+    if seeds == 1:
+        return
+    try:
+        confirmation = _confirmed(experiment, TOP, seeds, experiment.command("resume"))
+    except SearchFailed as error:  # there is still the search's own result to export
+        print(f"warning: {error}")
+    else:
+        _print_confirmation(confirmation)
+
+
+# --- importance ----------------------------------------------------------------------------------
+
+
+def _importance(options: argparse.Namespace) -> None:
+    """Say which settings mattered; works while the search runs."""
+    from tune_encoder.experiment import open_experiment
+    from tune_encoder.search.importance import importances
+
+    rated = importances(open_experiment(options.root, options.name))
+    if options.json:
+        _print_json({"experiment": options.name, **_importance_content(rated)})
+    else:
+        print("\n".join(importance_lines(rated)))
+
+
+def _importance_content(rated: "Importances") -> dict[str, Any]:
+    settings = [
+        {"name": each.name, "importance": each.share, "trials": each.n_trials}
+        for each in rated.settings
+    ]
+    return {"trials": rated.n_trials, "rough": rated.rough, "settings": settings}
+
+
+def importance_lines(rated: "Importances") -> list[str]:
+    """Write one bar a setting, as long as its share; at most 80 columns."""
+    from tune_encoder.search.importance import RELIABLE
+
+    n = rated.n_trials
+    remarks = [f"  in {s.n_trials} of {n} trials" * (s.n_trials < n) for s in rated.settings]
+    width = max(len(each.name) for each in rated.settings)
+    longest = WIDTH - width - len("  100 % ") - max(map(len, remarks))
+    lines = []
+    for each, remark in zip(rated.settings, remarks, strict=True):
+        bar = "#" * round(each.share * longest)
+        lines.append(f"{each.name:{width}}  {100 * each.share:3.0f} % {bar}{remark}".rstrip())
+    if rated.rough:
+        lines.append(f"rough: {n} trials; the order is steady from about {RELIABLE}")
+    return lines
+
+
+# --- confirm -------------------------------------------------------------------------------------
+
+
+def _confirm(options: argparse.Namespace) -> None:
+    """Train the best configs again with further seeds, and say which is really better."""
+    from tune_encoder.experiment import open_experiment
+    from tune_encoder.search.confirm import searched_space
+
+    experiment = open_experiment(options.root, options.name)
+    seeds = options.seeds
+    if seeds is None:
+        asked = searched_space(experiment).budget.seeds
+        seeds = asked if asked > 1 else SEEDS
+    again = f"{experiment.command('confirm')} --top {options.top} --seeds {seeds}"
+    confirmation = _confirmed(experiment, options.top, seeds, again)
+    if options.json:
+        _print_json({"experiment": options.name, **_confirmation_content(confirmation)})
+    else:
+        _print_confirmation(confirmation)
+
+
+def _confirmed(experiment: "Experiment", top: int, seeds: int, again: str) -> "Confirmation":
+    """Confirm, and name the command that goes on with it if it is stopped."""
+    from tune_encoder.search.confirm import confirm
+
+    try:
+        return confirm(experiment, top, seeds, lambda line: print(line, file=sys.stderr))
+    except Interrupted as error:
+        message = f"stopped, everything is saved; go on with `{again}`"
+        raise Interrupted(message, error.exit_code - 128) from error
+
+
+def _confirmation_content(confirmation: "Confirmation") -> dict[str, Any]:
+    winner = confirmation.winner
+    return {
+        "folder": str(confirmation.experiment.path),
+        "metric": confirmation.metric.name,
+        "configs": [_config_content(each, confirmation) for each in confirmation.configs],
+        "failed": confirmation.failed,
+        "within_noise": confirmation.n_within_noise,
+        "winner": None if winner is None else winner.trial,
+    }
+
+
+def _config_content(config: "Confirmed", confirmation: "Confirmation") -> dict[str, Any]:
+    values = [confirmation.metric.sign * each for each in config.objectives]
+    return {
+        "trial": config.trial,
+        "settings": config.settings,
+        "seeds": config.seeds,
+        "metric": _statistics(values),
+        "skill": _statistics(config.skills),
+    }
+
+
+def _statistics(values: list[float]) -> dict[str, Any]:
+    from tune_encoder.search.confirm import deviation
+
+    return {"values": values, "mean": fmean(values), "sd": deviation(values)}
+
+
+def _print_confirmation(confirmation: "Confirmation") -> None:
+    """Print a line a config, the best first, and whether that is the winner."""
+    name = confirmation.metric.name
+    print("\nagain with further seeds: the mean, and the standard deviation (sd) over seeds")
+    print(f"trial  {name:>8}      sd    skill     sd   lowest  highest  seeds")
+    for config in confirmation.configs:
+        content = _config_content(config, confirmation)
+        values, skills = content["metric"], content["skill"]
+        print(
+            f"{config.trial:5}  {values['mean']:{max(8, len(name))}.4f}  {_sd(values, 4)}"
+            f"  {skills['mean']:7.3f}  {_sd(skills, 3)}  {min(config.skills):7.3f}"
+            f"  {max(config.skills):7.3f}  {len(config.seeds):5}"
+        )
+    for number in confirmation.failed:
+        print(f"trial {number}: no seed gave a result")
+    print(verdict(confirmation))
+
+
+def _sd(statistics: dict[str, Any], digits: int) -> str:
+    deviation, width = statistics["sd"], digits + 2
+    return f"{'-':>{width}}" if deviation is None else f"{deviation:{width}.{digits}f}"
+
+
+def verdict(confirmation: "Confirmation") -> str:
+    """Name a winner, or say that noise hides it."""
+    if confirmation.winner is not None:
+        return (
+            f"winner: trial {confirmation.winner.trial}, outside the noise of the others "
+            "(Welch's t-test, 95 %)"
+        )
+    if len(confirmation.configs) == 1:
+        return "one config, so nothing to compare"
+    return f"no winner: the first {confirmation.n_within_noise} are within the noise"
+
+
+def _print_json(content: dict[str, Any]) -> None:
+    print(json.dumps(content, allow_nan=False))
