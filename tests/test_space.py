@@ -49,7 +49,7 @@ def parse_searched(**searched):
 
 
 def test_there_are_shipped_spaces():
-    assert [path.stem for path in SHIPPED] == ["default", "quick"]
+    assert [path.stem for path in SHIPPED] == ["cnn", "default", "quick", "refine", "wide"]
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
@@ -79,13 +79,13 @@ def test_a_shipped_space_first_tries_configs_within_its_ranges(path):
 def test_a_shipped_space_is_found_by_name_and_any_other_by_path(tmp_path):
     (tmp_path / "mine.yaml").write_text("budget: {trials: 1}")
 
-    assert find_space("quick") == SHIPPED[1]
+    assert find_space("quick") == SHIPPED[2]
     assert find_space(str(tmp_path / "mine.yaml")) == tmp_path / "mine.yaml"
 
 
 @pytest.mark.parametrize("name", ["quik", "", ".", "a\0b", "a" * 300])
 def test_an_unknown_space_is_refused_with_the_names_there_are(name):
-    with pytest.raises(ConfigError, match=r": no such file, nor a space .*: default, quick$"):
+    with pytest.raises(ConfigError, match=r": no such file, nor a space .*: cnn, default, quick,"):
         find_space(name)
 
 
@@ -129,7 +129,7 @@ def test_proposals_keep_to_range_step_and_choice():
     settings = list(sampled(parse(FULL), 300))
 
     assert {s["num_layers"] for s in settings} == {2, 4, 6, 8}
-    assert {round(s["dropout"], 6) for s in settings} == {0.0, 0.1, 0.2, 0.3, 0.4}
+    assert {s["dropout"] for s in settings} == {0.0, 0.1, 0.2, 0.3, 0.4}
     assert {s["use_amp"] for s in settings} == {True, False}
     assert all(1e-4 <= s["learning_rate"] <= 1e-2 for s in settings)
     assert 0.4 < sum(s["learning_rate"] < 1e-3 for s in settings) / 300 < 0.6  # as log demands
@@ -191,6 +191,10 @@ def test_a_data_folder_is_relative_to_the_file(tmp_path):
             ": scheduler.grace_period is 30; it must be at most budget.epochs (27)",
         ),
         (
+            {"space": {"num_layers": {"int": [2, 8], "step": 2}}, "start": [{"num_layers": 3}]},
+            ", start: num_layers is 3, outside its range [2, 8] in steps of 2",
+        ),
+        (
             {"space": {"dropout": {"float": [0.0, 0.4]}}, "start": [{"dropout": 0.5}]},
             ", start: dropout is 0.5, outside its range [0.0, 0.4]",
         ),
@@ -224,7 +228,7 @@ WHEN_RANK = {"int": [8, 16], "when": {"head": "lowrank"}}
     [
         ("dropuot", {"float": [0, 0.4]}, ": unknown setting 'dropuot'; did you mean 'dropout'?"),
         ("n_mels", {"int": [40, 80]}, ": n_mels cannot be searched; it would need a pack of its"),
-        ("save_interval", {"int": [1, 9]}, ": save_interval cannot be searched; it is no property"),
+        ("device", {"choice": ["cpu"]}, ": device cannot be searched; it is no property of a conf"),
         ("epochs", {"int": [1, 9]}, ": epochs cannot be searched; the scheduler decides; set budg"),
         ("dropout", 0.4, ".dropout: write one of float: [low, high], int: [low, high], choice: ["),
         ("dropout", {}, ".dropout: write one of float: [low, high], int: [low, high], choice: ["),
@@ -255,6 +259,21 @@ WHEN_RANK = {"int": [8, 16], "when": {"head": "lowrank"}}
         ("num_layers", {"int": [2, 4], "step": 0.5}, ".num_layers: step is 0.5; it must be whole,"),
         ("num_layers", {"int": [2, 4], "step": True}, ".num_layers: step is True; it must be whol"),
         (
+            "dropout",
+            {"float": [0.1, 0.3], "step": 0.3},
+            ".dropout: step is 0.3; it must be above 0, at most 0.2",
+        ),
+        (
+            "dropout",
+            {"float": [0.1, 0.5], "step": 0.3},
+            ".dropout: steps of 0.3 from 0.1 end at 0.4, not at 0.5; write [0.1, 0.4]",
+        ),
+        (
+            "num_layers",
+            {"int": [2, 8], "step": 4},
+            ".num_layers: steps of 4 from 2 end at 6, not at 8; write [2, 6]",
+        ),
+        (
             "num_layers",
             {"int": [2, 4], "step": 1, "log": True},
             ".num_layers: log and step exclude each other; leave one out",
@@ -272,18 +291,6 @@ WHEN_RANK = {"int": [8, 16], "when": {"head": "lowrank"}}
 def test_a_bad_parameter_is_refused_with_its_place_and_a_remedy(name, content, message):
     with pytest.raises(ConfigError, match=rf"^space\.yaml, space{re.escape(message)}"):
         parse_searched(**{name: content})
-
-
-def test_conditions_that_need_each_other_are_refused_by_their_names():
-    searched = {
-        "dropout": {"float": [0.0, 0.4]},
-        "num_layers": {"int": [2, 4], "when": {"head": "pca"}},
-        "head": {"choice": ["pca", "linear"], "when": {"num_layers": 3}},
-    }
-
-    message = r"space\.yaml: the conditions of num_layers, head need each other; remove one"
-    with pytest.raises(ConfigError, match=message):
-        parse_searched(**searched)
 
 
 # --- overriding ----------------------------------------------------------------------------------
@@ -311,6 +318,13 @@ def test_overriding_nothing_leaves_the_space_equal():
 def test_a_bad_override_is_refused_as_one_of_the_command_line():
     with pytest.raises(ConfigError, match=r"^command line, budget: trials is 0; .* from 1 to"):
         override(parse(FULL), {"budget": {"trials": 0}}, "command line")
+
+
+def test_fewer_epochs_on_the_command_line_leave_fewer_brackets():
+    space = parse({"scheduler": {"name": "hyperband", "grace_period": 2, "brackets": 3}})
+
+    assert override(space, {"budget": {"epochs": 17}}, "command line").scheduler.brackets == 2
+    assert override(space, {"budget": {"epochs": 18}}, "command line").scheduler.brackets == 3
 
 
 def test_fewer_epochs_than_the_grace_period_on_the_command_line_shorten_it():

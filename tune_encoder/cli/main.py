@@ -12,6 +12,7 @@ from typing import NoReturn
 import tune_encoder
 from tune_encoder.cli.data import add_data
 from tune_encoder.cli.search import add_export, add_resume, add_search
+from tune_encoder.cli.space import add_space
 from tune_encoder.cli.steer import add_steer
 from tune_encoder.cli.train import add_clone, add_evaluate, add_train
 from tune_encoder.cli.trust import add_trust
@@ -56,4 +57,5 @@ def make_parser() -> argparse.ArgumentParser:
     add_evaluate(commands)
     add_train(commands)
     add_data(commands)
+    add_space(commands)
     return parser

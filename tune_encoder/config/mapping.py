@@ -40,9 +40,11 @@ def from_mapping(kind: type[Settings], mapping: Mapping[str, Any], where: str) -
 
 
 def unknown_name(name: object, known: typing.Iterable[str], noun: str = "setting") -> str:
-    """Say that `name` is not known and which known name is nearest."""
+    """Say that `name` is not known and which known name is nearest; dots name no sections."""
     known = sorted(known)
-    near = difflib.get_close_matches(str(name), known, n=1)
+    last = str(name).rpartition(".")[2]
+    near = difflib.get_close_matches(last, known, n=1)
+    near = near or difflib.get_close_matches(str(name), known, n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
     return f"unknown {noun} {name!r}; {hint}"
 

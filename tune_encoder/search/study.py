@@ -218,7 +218,7 @@ def _make_study(path: Path, space: SearchSpace, relatives: Relatives) -> None:
     for old in relatives.warm:
         for config in best_configs(old, space):
             study.enqueue_trial(config, skip_if_exists=True)
-    for config in space.first_configs():
+    for config in space.grid() if space.searcher.name == "grid" else space.first_configs():
         study.enqueue_trial(config, skip_if_exists=True)
     storage.engine.dispose()
     # With a write-ahead log readers never wait for the writer, nor it for them.

@@ -1,0 +1,308 @@
+"""space, plan: look at a search space, and at what searching it would cost."""
+
+import argparse
+import contextlib
+import dataclasses
+import json
+import os
+import sys
+import textwrap
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from statistics import mean
+from typing import TYPE_CHECKING, Any
+
+from tune_encoder.cli.common import add_command, demo_voices
+from tune_encoder.config import SchedulerSettings, TrainConfig
+from tune_encoder.errors import ConfigError
+
+if TYPE_CHECKING:
+    from tune_encoder.plan import Plan
+    from tune_encoder.probe import Timing
+    from tune_encoder.space import Parameter, SearchSpace
+
+WIDTH = 80
+_NO_BREAK = "\N{NO-BREAK SPACE}"  # while lines are filled, between a setting and its value
+_FILE_HELP = "YAML file, or the name of a space that comes with the program"
+
+
+def add_space(commands: Any) -> None:
+    """Add the commands `space` and `plan`."""
+    space = add_command(commands, "space", _space)
+    space.add_argument("file", nargs="?", metavar="FILE", help=_FILE_HELP)
+    space.add_argument("--sample", type=int, default=0, metavar="N", help="also draw N configs")
+    space.add_argument("--seed", type=int, default=0, help="of the drawing (default: 0)")
+    space.add_argument("--list", action="store_true", help="list the spaces of the program")
+    space.add_argument("--json", action="store_true", help="print JSON")
+    plan = add_command(commands, "plan", _plan)
+    plan.add_argument("file", metavar="FILE", help=_FILE_HELP)
+    plan.add_argument("--data-dir", type=Path, help="data set (default: the demo voices)")
+    plan.add_argument("--no-probe", action="store_true", help="train nothing: no time, no disk")
+    plan.add_argument("--json", action="store_true", help="print JSON")
+
+
+# --- space -------------------------------------------------------------------------------------
+
+
+def _space(options: argparse.Namespace) -> None:
+    """Show a search space, and configs drawn from it."""
+    from tune_encoder.space import find_space, load_space, sampled, to_content
+
+    if options.list:
+        _list(options.json)
+        return
+    if options.file is None:
+        raise ConfigError("space: name a FILE or a space of the program, or write --list")
+    if options.sample < 0:
+        raise ConfigError(f"--sample is {options.sample}; it must be 0 or more")
+    space = load_space(find_space(options.file))
+    samples = [space.searched(each) for each in sampled(space, options.sample, options.seed)]
+    if options.json:
+        print(json.dumps({**to_content(space), "samples": samples}, indent=2))
+        return
+    _print_space(space)
+    _print_samples(samples)
+
+
+def _list(as_json: bool) -> None:
+    from tune_encoder.space import about, shipped_spaces
+
+    lines = {name: about(path).partition(": ")[2] for name, path in shipped_spaces().items()}
+    if as_json:
+        print(json.dumps(lines, indent=2))
+        return
+    for name, line in lines.items():
+        _print_row(name, line)
+
+
+def _print_space(space: "SearchSpace") -> None:
+    for name, words in _sections(space):
+        _print_row(name, words)
+    if space.parameters:
+        print(f"\n{len(space.parameters)} settings are searched:")
+        _print_parameters(space.parameters)
+
+
+def _sections(space: "SearchSpace") -> Iterator[tuple[str, str]]:
+    """What a space says beside its parameters, in words."""
+    searcher, resources = space.searcher, space.resources
+    yield "budget", _budget(space)
+    yield "scheduler", _scheduler(space.scheduler)
+    models = searcher.name not in ("random", "grid")
+    startup = f", {searcher.startup_trials} start-up trials" if models else ""
+    yield "searcher", f"{searcher.name}{startup}, seed {searcher.seed}"
+    at_once = resources.concurrent or "as many as fit"
+    yield "resources", f"cpus {resources.cpus}, gpus {resources.gpus:g} a trial, {at_once} at once"
+    if space.base:
+        yield "base", _settings(space.base)
+
+
+def _budget(space: "SearchSpace") -> str:
+    budget, metric = space.budget, space.metric
+    words = [f"{budget.trials} trials of up to {budget.epochs} epochs, by {metric.name}"]
+    if budget.time:
+        words.append(f"at most {budget.time}")
+    if budget.target is not None:
+        words.append(f"until {budget.target:g}")
+    if budget.seeds > 1:
+        words.append(f"the best confirmed with {budget.seeds} seeds")
+    return ", ".join(words)
+
+
+def _scheduler(scheduler: SchedulerSettings) -> str:
+    words = [scheduler.name]
+    if scheduler.name != "none":
+        words.append(f"grace period {scheduler.grace_period}")
+    if scheduler.name not in ("none", "median"):
+        words.append(f"factor {scheduler.reduction_factor:g}")
+    if scheduler.name == "hyperband":
+        words.append(f"{scheduler.brackets} brackets")
+    return ", ".join(words)
+
+
+def _print_parameters(parameters: list["Parameter"]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="")
+    for header in ("setting", "kind", "values", "only when"):
+        table.add_column(header, overflow="fold")
+    for each in parameters:
+        table.add_row(each.name, each.kind, _values(each), _conditions(each))
+    console = Console(width=WIDTH, highlight=False, markup=False)
+    with console.capture() as captured:
+        console.print(table)
+    for line in captured.get().splitlines():
+        print(line.rstrip())
+
+
+def _values(parameter: "Parameter") -> str:
+    if parameter.kind == "choice":
+        return ", ".join(_scalar(value) for value in parameter.values)
+    low, high = (_scalar(value) for value in parameter.values)
+    step = "" if parameter.step is None else f", step {parameter.step:g}"
+    return f"{low} to {high}{step}{', log' if parameter.log else ''}"
+
+
+def _conditions(parameter: "Parameter") -> str:
+    return ", ".join(
+        f"{name}: {' or '.join(_scalar(value) for value in values)}"
+        for name, values in parameter.when.items()
+    )
+
+
+def _print_samples(samples: list[dict[str, Any]]) -> None:
+    """Print configs as a `start` section, ready to be copied into a file."""
+    if samples:
+        print("\nstart:")
+    for settings in samples:
+        text = f"{{{_settings(settings)}}}"
+        print(_filled(text, "  - ", "     "))
+
+
+# --- plan --------------------------------------------------------------------------------------
+
+
+def _plan(options: argparse.Namespace) -> None:
+    """Say what a search would spend, without running it."""
+    from tune_encoder.plan import plan_search
+    from tune_encoder.space import find_space, load_space
+
+    space = load_space(find_space(options.file))
+    plan = plan_search(space)
+    if not options.json:
+        _print_plan(space, plan)
+    cost = {} if options.no_probe else _cost(space, plan, _probe(space, options.data_dir))
+    if options.json:
+        content = {**dataclasses.asdict(plan), "total_epochs": plan.total_epochs}
+        print(json.dumps({**content, "full_epochs": plan.full_epochs, **cost}, indent=2))
+    elif cost:
+        _print_cost(space, plan, cost)
+
+
+def _print_plan(space: "SearchSpace", plan: "Plan") -> None:
+    print(f"{plan.trials} trials of up to {plan.epochs} epochs, {space.scheduler.name}\n")
+    print(f"{'trials':>8}{'to epoch':>10}{'epochs spent':>14}")
+    for number, bracket in enumerate(plan.brackets, 1):
+        if len(plan.brackets) > 1:
+            print(f"bracket {number}")
+        for rung in bracket:
+            print(f"{rung.trials:8}{rung.epochs:10}{rung.spent:14}")
+    if plan.confirmations:
+        spent = plan.confirmations * plan.epochs
+        print(f"{plan.confirmations:8}{plan.epochs:10}{spent:14}  with further seeds")
+    share = plan.total_epochs / plan.full_epochs
+    print(f"{'total':>8}{plan.total_epochs:24}  {share:.0%} of {plan.full_epochs} in full\n")
+    for line in _caveats(space):
+        print(_filled(line))
+
+
+def _caveats(space: "SearchSpace") -> Iterator[str]:
+    """What the plan cannot know."""
+    name, time = space.scheduler.name, space.budget.time
+    if name in ("asha", "hyperband"):
+        yield f"{name} decides before a rung is full: it may spend twice these epochs"
+    if name == "median":
+        yield "median stops some trials earlier; how many shows only in the search"
+    if time:
+        yield f"budget.time ends the search after {time}, whatever is left"
+
+
+def _probe(space: "SearchSpace", data_dir: Path | None) -> list["Timing"]:
+    """Time a few configs on the data, telling a person who waits."""
+    from tune_encoder.data.pack import open_pack, pack_data
+    from tune_encoder.probe import probe
+
+    timings = []
+    with contextlib.redirect_stdout(sys.stderr):  # standard output is for the plan
+        folder = data_dir or Path(space.base.get("data_dir") or demo_voices())
+        data = open_pack(pack_data(folder, TrainConfig(**space.base)))
+        print(f"timing a few configs on {len(data.train)} clips ...", flush=True)
+        for timing in probe(space, data):
+            timings.append(timing)
+            print(f"config {len(timings)}: {_duration(timing.seconds_per_epoch)} an epoch")
+    return timings
+
+
+def _cost(space: "SearchSpace", plan: "Plan", timings: list["Timing"]) -> dict[str, Any]:
+    """What the plan costs if its trials are like those timed."""
+    import torch
+
+    from tune_encoder.plan import n_workers
+
+    workers = n_workers(space.resources, os.cpu_count() or 1, torch.cuda.device_count())
+    epoch = mean(timing.seconds_per_epoch for timing in timings)
+    size = round(mean(timing.checkpoint_bytes for timing in timings))
+    return {
+        "timings": [dataclasses.asdict(timing) for timing in timings],
+        "seconds_per_epoch": epoch,
+        "workers": workers,
+        "seconds": plan.seconds(epoch, workers) if workers else None,
+        "checkpoint_bytes": size,
+        "disk_bytes": plan.disk_bytes(size, space.resources.keep),
+    }
+
+
+def _print_cost(space: "SearchSpace", plan: "Plan", cost: dict[str, Any]) -> None:
+    runs, keep = plan.trials + plan.confirmations, space.resources.keep
+    time = "this machine is too small for a trial; see resources in the space"
+    if cost["workers"]:
+        time = f"about {_duration(cost['seconds'])}, {cost['workers']} at once"
+    _print_row("an epoch", _spread("seconds_per_epoch", cost, _duration))
+    _print_row("search", time)
+    _print_row("checkpoint", _spread("checkpoint_bytes", cost, _size))
+    _print_row("disk", f"about {_size(cost['disk_bytes'])}: {runs} runs, {keep} checkpoints each")
+
+
+def _spread(name: str, cost: dict[str, Any], words: Callable[[float], str]) -> str:
+    """Write a mean over the configs that were timed, and how far they differ."""
+    values = [timing[name] for timing in cost["timings"]]
+    return (
+        f"{words(cost[name])} ({len(values)} configs: {words(min(values))} to {words(max(values))})"
+    )
+
+
+def _duration(seconds: float) -> str:
+    """Write a time in the unit that reads best."""
+    if seconds < 90:
+        return f"{seconds:.2g} s"
+    if seconds < 90 * 60:
+        return f"{seconds / 60:.0f} min"
+    hours = seconds / 3600
+    return f"{hours:.1f} h" if hours < 48 else f"{hours / 24:.1f} days"
+
+
+def _size(n_bytes: float) -> str:
+    if n_bytes < 1e6:
+        return f"{n_bytes / 1e3:.0f} kB"
+    return f"{n_bytes / 1e6:.0f} MB" if n_bytes < 1e9 else f"{n_bytes / 1e9:.1f} GB"
+
+
+# --- words -------------------------------------------------------------------------------------
+
+
+def _print_row(name: str, words: str) -> None:
+    print(_filled(words, f"{name:12}", " " * 12))
+
+
+def _filled(text: str, first: str = "", later: str = "") -> str:
+    filled = textwrap.fill(
+        text,
+        WIDTH,
+        initial_indent=first,
+        subsequent_indent=later,
+        break_long_words=False,
+    )
+    return filled.replace(_NO_BREAK, " ")
+
+
+def _settings(settings: dict[str, Any]) -> str:
+    pairs = (f"{name}:{_NO_BREAK}{_scalar(value)}" for name, value in settings.items())
+    return ", ".join(pairs)
+
+
+def _scalar(value: Any) -> str:
+    """Write a setting as YAML reads it, a number with six digits."""
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return value if isinstance(value, str) else json.dumps(value)

@@ -1,0 +1,26 @@
+"""Search spaces: YAML files that say what to search, within what budget.
+
+A space is checked whole when it is read, against the settings' own types and ranges, so that no
+trial fails for a typo. It knows neither Ray nor Optuna: `SearchSpace.sample` asks whoever suggests.
+"""
+
+from tune_encoder.space.proposals import RandomSuggest, sampled
+from tune_encoder.space.reading import load_space, override, parse_space, to_content
+from tune_encoder.space.shipped import about, find_space, shipped_spaces
+from tune_encoder.space.types import MAX_GRID_POINTS, Parameter, SearchSpace, Suggest
+
+__all__ = [
+    "MAX_GRID_POINTS",
+    "Parameter",
+    "RandomSuggest",
+    "SearchSpace",
+    "Suggest",
+    "about",
+    "find_space",
+    "load_space",
+    "override",
+    "parse_space",
+    "sampled",
+    "shipped_spaces",
+    "to_content",
+]

@@ -1,0 +1,190 @@
+"""Reading the parameters of a space: each a range or choices, with the conditions it depends on."""
+
+import dataclasses
+import typing
+from collections.abc import Mapping
+from typing import Any
+
+from tune_encoder.config import (
+    FrontendSettings,
+    RunSettings,
+    TrainConfig,
+    checked_value,
+    to_mapping,
+    unknown_name,
+)
+from tune_encoder.errors import ConfigError
+from tune_encoder.space.steps import at_step, n_steps, width
+from tune_encoder.space.types import Parameter
+
+_FIELDS = {field.name: field for field in dataclasses.fields(TrainConfig)}
+_TYPES = typing.get_type_hints(TrainConfig)
+_SEARCHABLE_RUN_SETTINGS = {"crop_seconds", "seed"}
+_FIXED = {
+    **{name: "it would need a pack of its own" for name in to_mapping(FrontendSettings())},
+    **{name: "it is no property of a config" for name in to_mapping(RunSettings())},
+    "epochs": "the scheduler decides; set budget.epochs",
+}
+for _name in _SEARCHABLE_RUN_SETTINGS:
+    del _FIXED[_name]
+_KINDS = ("float", "int", "choice")
+_OPTIONS = ("log", "step", "when")
+
+
+def read_parameters(searched: Mapping[str, Any], where: str) -> list[Parameter]:
+    """Check the `space` section; each parameter comes after those that its conditions name."""
+    parameters = [_parameter(name, searched[name], f"{where}, space") for name in searched]
+    _check_conditions({parameter.name: parameter for parameter in parameters}, where)
+    return _in_order(parameters, where)
+
+
+def read_setting(name: str, value: Any, where: str) -> Any:
+    """Return a setting's value as its type; a `ConfigError` names `where` and what is allowed."""
+    if name not in _FIELDS:
+        raise ConfigError(f"{where}: {unknown_name(name, _FIELDS)}")
+    return checked_value(_FIELDS[name], _TYPES[name], value, where)
+
+
+def _parameter(name: str, content: Any, where: str) -> Parameter:
+    if name not in _FIELDS:
+        raise ConfigError(f"{where}: {unknown_name(name, _FIELDS)}")
+    if name in _FIXED:
+        raise ConfigError(f"{where}: {name} cannot be searched; {_FIXED[name]}")
+    where = f"{where}.{name}"
+    kind = _kind(content, where)
+    values = _values(name, kind, content[kind], where)
+    when = _conditions(content.get("when") or {}, where)
+    parameter = Parameter(
+        name, kind, values, _flag(content, "log", where), content.get("step"), when
+    )
+    _check_range(parameter, where)
+    return parameter
+
+
+def _kind(content: Any, where: str) -> str:
+    """The one kind that is written, everything beside it an option."""
+    kinds = [kind for kind in _KINDS if isinstance(content, Mapping) and kind in content]
+    if len(kinds) != 1:
+        raise ConfigError(
+            f"{where}: write one of float: [low, high], int: [low, high], choice: [a, b, ...]"
+        )
+    for key in content:
+        if key not in (kinds[0], *_OPTIONS):
+            raise ConfigError(f"{where}: {unknown_name(key, (kinds[0], *_OPTIONS), 'option')}")
+    return kinds[0]
+
+
+def _values(name: str, kind: str, values: Any, where: str) -> tuple[Any, ...]:
+    if not isinstance(values, list) or not values:
+        raise ConfigError(f"{where}: {kind} is {values!r}; write a list with at least one value")
+    checked = tuple(read_setting(name, value, where) for value in values)
+    if kind != "choice" and len(checked) != 2:
+        raise ConfigError(f"{where}: {kind} has {len(checked)} values; write [low, high]")
+    if kind == "int" and _TYPES[name] is not int:
+        raise ConfigError(f"{where}: {name} is not a whole number; use float or choice")
+    if kind == "float" and _TYPES[name] is not float:
+        raise ConfigError(f"{where}: {name} is not a number with a fraction; use int or choice")
+    if len(set(checked)) < len(checked):
+        raise ConfigError(f"{where}: {kind} {list(checked)} has a value twice; write each once")
+    return checked
+
+
+def _check_range(parameter: Parameter, where: str) -> None:
+    if parameter.kind == "choice":
+        if parameter.log or parameter.step is not None:
+            raise ConfigError(f"{where}: a choice takes neither log nor step; leave them out")
+        return
+    low, high = parameter.values
+    if low >= high:
+        raise ConfigError(f"{where}: low {low} is not below high {high}; swap or widen them")
+    if parameter.log and low <= 0:
+        raise ConfigError(f"{where}: log needs a low above 0, not {low}")
+    if parameter.step is not None:
+        _check_step(parameter, where)
+
+
+def _check_step(parameter: Parameter, where: str) -> None:
+    step, (low, high) = parameter.step, parameter.values
+    kinds = int if parameter.kind == "int" else int | float
+    is_number = isinstance(step, kinds) and not isinstance(step, bool)
+    if not (is_number and step > 0 and n_steps(low, high, step)):
+        whole = "whole, " if parameter.kind == "int" else ""
+        most = width(low, high)
+        raise ConfigError(f"{where}: step is {step!r}; it must be {whole}above 0, at most {most}")
+    if parameter.log:
+        raise ConfigError(f"{where}: log and step exclude each other; leave one out")
+    if (last := at_step(low, step, n_steps(low, high, step))) != high:
+        raise ConfigError(
+            f"{where}: steps of {step} from {low} end at {last}, not at {high}; write "
+            f"[{low}, {last}]"
+        )
+
+
+def _flag(content: Mapping[str, Any], name: str, where: str) -> bool:
+    value = content.get(name, False)
+    if not isinstance(value, bool):
+        raise ConfigError(f"{where}: {name} is {value!r}; it must be true or false")
+    return value
+
+
+# --- conditions --------------------------------------------------------------------------------
+
+
+def _conditions(when: Any, where: str) -> dict[str, tuple[Any, ...]]:
+    if not isinstance(when, Mapping):
+        raise ConfigError(f"{where}: when is {when!r}; write when: {{setting: value}}")
+    for name, values in when.items():
+        if values == []:
+            raise ConfigError(f"{where}, when: {name} has no value; list at least one")
+    return {
+        name: tuple(
+            read_setting(name, value, f"{where}, when")
+            for value in (values if isinstance(values, list) else [values])
+        )
+        for name, values in when.items()
+    }
+
+
+def _check_conditions(parameters: Mapping[str, Parameter], where: str) -> None:
+    """Refuse a condition on a searched setting that no proposal can meet."""
+    for parameter in parameters.values():
+        for name, allowed in parameter.when.items():
+            other = parameters.get(name)
+            if other is not None and not _can_be(other, allowed):
+                raise ConfigError(
+                    f"{where}, space.{parameter.name}, when: {name} is never {_either(allowed)}; "
+                    f"its {other.kind} is {list(other.values)}"
+                )
+
+
+def _can_be(parameter: Parameter, allowed: tuple[Any, ...]) -> bool:
+    """Whether one of the values is ever proposed; a continuous range never hits a value."""
+    continuous = parameter.kind == "float" and parameter.step is None
+    return not continuous and any(parameter.holds(value) for value in allowed)
+
+
+def _either(values: tuple[Any, ...]) -> str:
+    return " or ".join(repr(value) for value in values)
+
+
+def _in_order(parameters: list[Parameter], where: str) -> list[Parameter]:
+    """Each parameter after those that its conditions name, at whatever depth."""
+    waiting = {parameter.name: parameter for parameter in parameters}
+    ordered: list[Parameter] = []
+    while waiting:
+        ready = [each for each in waiting.values() if not waiting.keys() & each.when.keys()]
+        if not ready:
+            raise ConfigError(
+                f"{where}: conditions go in a circle ({_circle(waiting)}); remove one of them"
+            )
+        ordered += ready
+        waiting = {name: each for name, each in waiting.items() if each not in ready}
+    return ordered
+
+
+def _circle(waiting: Mapping[str, Parameter]) -> str:
+    """Follow conditions among parameters that all wait for another, until one comes again."""
+    path = [next(iter(waiting))]
+    while path[-1] not in path[:-1]:
+        path.append(next(name for name in waiting[path[-1]].when if name in waiting))
+    return " needs ".join(path[path.index(path[-1]) :])

@@ -1,0 +1,44 @@
+"""Random proposals, to check a space and to show what it proposes."""
+
+import random
+from collections.abc import Iterator
+from typing import Any
+
+from tune_encoder.space.steps import at_step, n_steps
+from tune_encoder.space.types import SearchSpace
+
+
+class RandomSuggest:
+    """Uniform proposals."""
+
+    def __init__(self, seed: int) -> None:
+        self._random = random.Random(seed)
+
+    def suggest_float(
+        self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
+    ) -> float:
+        """Uniform, over the steps if there are any, or uniform in the logarithm."""
+        if log:
+            return float(low * (high / low) ** self._random.random())
+        if step:
+            return at_step(low, step, self._random.randint(0, n_steps(low, high, step)))
+        return self._random.uniform(low, high)
+
+    def suggest_int(
+        self, name: str, low: int, high: int, *, step: int = 1, log: bool = False
+    ) -> int:
+        """Uniform over the steps, or uniform in the logarithm."""
+        if log:
+            return round(self.suggest_float(name, low, high, log=True))
+        return self._random.randrange(low, high + 1, step)
+
+    def suggest_categorical(self, name: str, choices: Any) -> Any:
+        """Any of the choices."""
+        return self._random.choice(list(choices))
+
+
+def sampled(space: SearchSpace, count: int, seed: int = 0) -> Iterator[dict[str, Any]]:
+    """Yield random settings of the space."""
+    suggest = RandomSuggest(seed)
+    for _ in range(count):
+        yield space.sample(suggest)

@@ -1,0 +1,135 @@
+"""Reading a search space, and writing it back as plain values."""
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tune_encoder.config import (
+    BudgetSettings,
+    MetricSettings,
+    ResourceSettings,
+    SchedulerSettings,
+    SearcherSettings,
+    from_mapping,
+    read_yaml,
+    to_mapping,
+    unknown_name,
+)
+from tune_encoder.errors import ConfigError
+from tune_encoder.space.parameters import read_parameters, read_setting
+from tune_encoder.space.together import check_together, fitted
+from tune_encoder.space.types import Parameter, SearchSpace
+
+_SECTIONS = {
+    "metric": MetricSettings,
+    "budget": BudgetSettings,
+    "scheduler": SchedulerSettings,
+    "searcher": SearcherSettings,
+    "resources": ResourceSettings,
+}
+_ALL_SECTIONS = (*_SECTIONS, "base", "space", "start")
+
+
+def load_space(path: Path) -> SearchSpace:
+    """Read a search space and check it whole.
+
+    Raises:
+        ConfigError: naming the file, the key, and what is allowed.
+    """
+    return parse_space(read_yaml(path), str(path), path.parent)
+
+
+def parse_space(content: Mapping[str, Any], where: str, folder: Path) -> SearchSpace:
+    """Check a space given as plain values; see `load_space`."""
+    for name in content:
+        if name not in _ALL_SECTIONS:
+            raise ConfigError(f"{where}: {unknown_name(name, _ALL_SECTIONS, 'section')}")
+    sections: dict[str, Any] = {
+        name: from_mapping(kind, _mapping(content, name, where), f"{where}, {name}")
+        for name, kind in _SECTIONS.items()
+    }
+    base = _base(_mapping(content, "base", where), f"{where}, base", folder)
+    parameters = read_parameters(_mapping(content, "space", where), where)
+    start = _start(content.get("start") or [], parameters, f"{where}, start")
+    space = SearchSpace(**sections, base=base, parameters=parameters, start=start)
+    check_together(space, where)
+    return space
+
+
+def override(
+    space: SearchSpace, changes: Mapping[str, Mapping[str, Any]], where: str
+) -> SearchSpace:
+    """Return the space with other values in its sections; None changes nothing."""
+    content = to_content(_shortened(space, changes.get("budget", {}).get("epochs")))
+    for section, values in changes.items():
+        given = {name: value for name, value in values.items() if value is not None}
+        content[section] = {**content[section], **given}
+    return parse_space(content, where, Path())
+
+
+def _shortened(space: SearchSpace, epochs: Any) -> SearchSpace:
+    """Fewer epochs than the file had in mind leave less to stop early."""
+    if not isinstance(epochs, int) or epochs < 1:
+        return space
+    return dataclasses.replace(space, scheduler=fitted(space.scheduler, epochs))
+
+
+def to_content(space: SearchSpace) -> dict[str, Any]:
+    """Return the plain values that `parse_space` reads back to an equal space."""
+    return {
+        **{name: to_mapping(getattr(space, name)) for name in _SECTIONS},
+        "base": space.base,
+        "space": {parameter.name: _parameter_content(parameter) for parameter in space.parameters},
+        "start": space.start,
+    }
+
+
+def _parameter_content(parameter: Parameter) -> dict[str, Any]:
+    content: dict[str, Any] = {parameter.kind: list(parameter.values)}
+    if parameter.log:
+        content["log"] = True
+    if parameter.step is not None:
+        content["step"] = parameter.step
+    if parameter.when:
+        content["when"] = {name: list(values) for name, values in parameter.when.items()}
+    return content
+
+
+def _mapping(content: Mapping[str, Any], name: str, where: str) -> Mapping[str, Any]:
+    value = content.get(name) or {}
+    if not isinstance(value, Mapping):
+        raise ConfigError(f"{where}: {name} is {value!r}; write `name: value` lines under it")
+    return value
+
+
+def _base(base: Mapping[str, Any], where: str, folder: Path) -> dict[str, Any]:
+    if "epochs" in base:
+        raise ConfigError(f"{where}: epochs is set here; set budget.epochs instead")
+    checked = {name: read_setting(name, value, where) for name, value in base.items()}
+    if checked.get("data_dir"):
+        checked["data_dir"] = str((folder / checked["data_dir"]).resolve())
+    return checked
+
+
+def _start(configs: Any, parameters: list[Parameter], where: str) -> list[dict[str, Any]]:
+    if not isinstance(configs, list) or not all(isinstance(each, Mapping) for each in configs):
+        raise ConfigError(f"{where}: write a list of configs, each `- {{setting: value}}`")
+    known = {parameter.name: parameter for parameter in parameters}
+    return [_start_config(config, known, where) for config in configs]
+
+
+def _start_config(
+    config: Mapping[str, Any], known: Mapping[str, Parameter], where: str
+) -> dict[str, Any]:
+    checked = {}
+    for name, value in config.items():
+        if name not in known:
+            raise ConfigError(f"{where}: {unknown_name(name, known)}")
+        checked[name] = read_setting(name, value, where)
+        if not known[name].holds(checked[name]):
+            step = "" if known[name].step is None else f" in steps of {known[name].step}"
+            raise ConfigError(
+                f"{where}: {name} is {value!r}, outside its range {list(known[name].values)}{step}"
+            )
+    return checked
