@@ -258,30 +258,21 @@ def test_other_searchers_need_no_steps():
     assert parse(searcher={"name": "tpe"}, space={"dropout": {"float": [0.0, 0.4]}})
 
 
-# --- CMA-ES and Hyperband ------------------------------------------------------------------------
+# --- Gaussian processes and Hyperband -----------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("searched", "what"),
-    [
-        ({"head": {"choice": ["pca", "linear"]}}, "head is a choice"),
-        ({"head_rank": {"int": [8, 16], "when": {"head": "pca"}}}, "head_rank has a condition"),
-    ],
-)
-def test_cma_es_is_refused_what_it_would_draw_at_random(searched, what):
-    searched = {"dropout": {"float": [0.0, 0.4]}, **searched}
+def test_a_gaussian_process_is_refused_what_it_would_draw_at_random():
+    searched = {
+        "head": {"choice": ["pca", "linear"]},
+        "pca_components": {"int": [8, 16], "when": {"head": "pca"}},
+    }
 
     with refusal(
-        f": searcher.name is cmaes, but space.{what}, which it would draw at random; use tpe, or "
-        "move the setting to base"
+        ": searcher.name is gp, but space.pca_components has a condition, so it would be drawn at "
+        "random; use tpe, or move the setting to base"
     ):
-        parse(searcher={"name": "cmaes"}, space=searched)
-
-
-def test_cma_es_takes_ranges():
-    searched = {"dropout": {"float": [0.0, 0.4]}, "num_layers": {"int": [2, 8], "step": 2}}
-
-    assert parse(searcher={"name": "cmaes"}, space=searched)
+        parse(searcher={"name": "gp"}, space=searched)
+    assert parse(searcher={"name": "gp"}, space={"head": searched["head"]})
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from tune_encoder.errors import StorageError
 
+LOCK_NAME = "lock"
+
 
 @contextmanager
 def held(folder: Path) -> Iterator[None]:
@@ -17,7 +19,7 @@ def held(folder: Path) -> Iterator[None]:
     Raises:
         StorageError: naming the process that holds it.
     """
-    path = folder / "lock"
+    path = folder / LOCK_NAME
     with path.open("a+", encoding="utf-8") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -34,7 +36,7 @@ def held(folder: Path) -> Iterator[None]:
 
 def holder(folder: Path) -> str | None:
     """Say which process holds the experiment, or None if nobody does."""
-    path = folder / "lock"
+    path = folder / LOCK_NAME
     if not path.is_file():
         return None
     with path.open(encoding="utf-8") as file:

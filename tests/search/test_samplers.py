@@ -3,7 +3,7 @@ import pytest
 
 from tune_encoder.config import SearcherSettings
 from tune_encoder.errors import ConfigError
-from tune_encoder.search.samplers import make_sampler
+from tune_encoder.search.samplers import PenalisingSampler, make_sampler
 
 TRIALS = 30
 
@@ -13,7 +13,10 @@ def propose(settings, penalised=True):
     study = optuna.create_study()
     for number in range(TRIALS):
         sampler = make_sampler(settings, number)
-        study.sampler = sampler if penalised else sampler._within
+        if not penalised:
+            assert isinstance(sampler, PenalisingSampler)
+            sampler = sampler._within
+        study.sampler = sampler
         trial = study.ask()
         x = trial.suggest_float("x", 0.0, 1.0)
         if x > 0.5:

@@ -253,9 +253,7 @@ class SchedulerSettings:
 class SearcherSettings:
     """Which configs are proposed."""
 
-    name: str = setting(
-        "tpe", "sampler of configs", choices=("tpe", "random", "grid", "gp", "cmaes")
-    )
+    name: str = setting("tpe", "sampler of configs", choices=("tpe", "random", "grid", "gp"))
     startup_trials: int = setting(
         8, "random configs before the model of the searcher", minimum=1, maximum=10_000
     )

@@ -55,8 +55,8 @@ def _check_brackets(space: SearchSpace, where: str) -> None:
 
 
 def _check_searcher(space: SearchSpace, where: str) -> None:
-    if space.searcher.name == "cmaes":
-        _check_cmaes(space, where)
+    if space.searcher.name == "gp":
+        _check_gp(space, where)
     if space.searcher.name == "grid":
         try:
             space.grid()
@@ -64,12 +64,11 @@ def _check_searcher(space: SearchSpace, where: str) -> None:
             raise ConfigError(f"{where}: {error}") from error
 
 
-def _check_cmaes(space: SearchSpace, where: str) -> None:
-    """CMA-ES moves in one space of numbers; Optuna would draw the rest at random in silence."""
+def _check_gp(space: SearchSpace, where: str) -> None:
+    """A Gaussian process models what every trial has; the rest is drawn at random in silence."""
     for parameter in space.parameters:
-        if parameter.kind == "choice" or parameter.when:
-            what = "is a choice" if parameter.kind == "choice" else "has a condition"
+        if parameter.when:
             raise ConfigError(
-                f"{where}: searcher.name is cmaes, but space.{parameter.name} {what}, which it "
-                "would draw at random; use tpe, or move the setting to base"
+                f"{where}: searcher.name is gp, but space.{parameter.name} has a condition, so it "
+                "would be drawn at random; use tpe, or move the setting to base"
             )
