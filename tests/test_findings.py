@@ -76,8 +76,8 @@ def test_rungs_are_the_grace_period_times_powers_of_the_factor_and_the_last_epoc
         ([1, 2, 3, 4], [9, 8, 7, 6], -1.0),
         # 1 - 6 * sum of squared differences / (n (n^2 - 1)) = 1 - 6 * 4 / 60
         ([1, 2, 3, 4], [2, 1, 4, 3], 0.6),
-        # Ranks 1.5, 1.5, 3 against 1, 2, 3: 1.5 / sqrt(1.5 * 2)
-        ([5, 5, 7], [1, 2, 3], 0.8660254),
+        # Ranks 1.5, 1.5, 3, 4 against 1, 2, 3, 4: 4.5 / sqrt(4.5 * 5)
+        ([5, 5, 7, 8], [1, 2, 3, 4], 0.9486833),
         ([5, 5, 5], [1, 2, 3], None),
     ],
 )

@@ -10,7 +10,7 @@ import pytest
 
 from tests.fabricate import make_search
 from tune_encoder.cli import main
-from tune_encoder.cli.trust import verdict
+from tune_encoder.cli.trust import print_confirmation, verdict
 from tune_encoder.config import TrainConfig
 from tune_encoder.data.pack import open_pack, pack_data
 from tune_encoder.errors import ConfigError, SearchFailed, StorageError
@@ -192,6 +192,10 @@ def confirmation(objectives):
             "no winner: the first 2 are within the noise",
         ),
         (
+            [[0.40, 0.41, 0.42], [0.41, 0.42, 0.43], [0.42, 0.43, 0.44]],
+            "no winner: the first 3 are within the noise",
+        ),
+        (
             # The second is steady enough to be told from the first, the third is not.
             [[0.40, 0.41, 0.42], [0.50, 0.51, 0.52], [0.40, 0.70, 1.00]],
             "no winner: the first 3 are within the noise",
@@ -230,7 +234,7 @@ def test_a_config_is_summed_up_over_its_seeds_and_one_that_failed_each_time_is_n
     assert found.winner is None
 
 
-def test_with_a_metric_to_maximise_the_largest_mean_comes_first(tmp_path):
+def test_with_a_metric_to_maximise_the_largest_mean_comes_first(tmp_path, capsys):
     trials = [
         ("COMPLETE", {**BEST[n], "seed": seed}, [skill])
         for n, skills in ((0, (0.5, 0.6)), (1, (0.7, 0.8)))
@@ -241,6 +245,11 @@ def test_with_a_metric_to_maximise_the_largest_mean_comes_first(tmp_path):
 
     assert [each.trial for each in found.configs] == [1, 0]
     assert found.configs[0].objectives == [-0.7, -0.8]
+    print_confirmation(found)
+    assert capsys.readouterr().out.splitlines()[2:4] == [
+        "trial  val_skill      sd    skill     sd   lowest  highest  seeds",
+        "    1     0.7500  0.0707    0.750  0.071    0.700    0.800      2",
+    ]
 
 
 def test_when_no_config_gave_a_result_again_it_is_said(tmp_path):

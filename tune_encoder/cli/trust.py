@@ -69,7 +69,7 @@ def confirm_if_asked(experiment: "Experiment") -> None:
     except SearchFailed as error:  # there is still the search's own result to export
         print(f"warning: {error}")
     else:
-        _print_confirmation(confirmation)
+        print_confirmation(confirmation)
 
 
 # --- importance ----------------------------------------------------------------------------------
@@ -130,7 +130,7 @@ def _confirm(options: argparse.Namespace) -> None:
     if options.json:
         _print_json({"experiment": options.name, **_confirmation_content(confirmation)})
     else:
-        _print_confirmation(confirmation)
+        print_confirmation(confirmation)
 
 
 def _confirmed(experiment: "Experiment", top: int, seeds: int, again: str) -> "Confirmation":
@@ -173,7 +173,7 @@ def _statistics(values: list[float]) -> dict[str, Any]:
     return {"values": values, "mean": fmean(values), "sd": deviation(values)}
 
 
-def _print_confirmation(confirmation: "Confirmation") -> None:
+def print_confirmation(confirmation: "Confirmation") -> None:
     """Print a line a config, the best first, and whether that is the winner."""
     name = confirmation.metric.name
     print("\nagain with further seeds: the mean, and the standard deviation (sd) over seeds")

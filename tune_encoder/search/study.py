@@ -219,7 +219,7 @@ def _make_study(path: Path, space: SearchSpace, relatives: Relatives) -> None:
         for config in best_configs(old, space):
             study.enqueue_trial(config, skip_if_exists=True)
     for config in space.grid() if space.searcher.name == "grid" else space.first_configs():
-        study.enqueue_trial(config, skip_if_exists=True)
+        study.enqueue_trial(config)
     storage.engine.dispose()
     # With a write-ahead log readers never wait for the writer, nor it for them.
     with closing(sqlite3.connect(path)) as database:
