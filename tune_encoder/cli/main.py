@@ -11,6 +11,7 @@ from typing import NoReturn
 
 import tune_encoder
 from tune_encoder.cli.data import add_data
+from tune_encoder.cli.repair import add_repair
 from tune_encoder.cli.search import add_export, add_resume, add_search
 from tune_encoder.cli.train import add_clone, add_evaluate, add_train
 from tune_encoder.errors import StorageError, TuneEncoderError
@@ -47,6 +48,7 @@ def make_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     add_search(commands)
     add_resume(commands)
+    add_repair(commands)
     add_export(commands)
     add_clone(commands)
     add_evaluate(commands)
