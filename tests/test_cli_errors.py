@@ -62,11 +62,13 @@ BAD_COMMANDS = [
     (SEARCH + " --space {0}/space.yaml", USAGE, "{0}/space.yaml, space.dropout: low 0.5 is not "),
     (SEARCH + " --trials 0", USAGE, "command line, budget: trials is 0; it must be a whole numb"),
     (SEARCH + " --epochs 0", USAGE, "command line, budget: epochs is 0; it must be a whole numb"),
+    (SEARCH + " --time soon", USAGE, "command line, budget: time is 'soon'; write it as 45s, 90m,"),
     (SEARCH + " --data-dir {0}/none", DATA, "{0}/none: no such folder; it must hold train/ and "),
     (SEARCH + " --data-dir {0}/cut", DATA, "{0}/cut/train/a.npz: not a readable npz file"),
     (SEARCH + " --root {0}/file", STORAGE, "{0}/file/"),
     ("resume none --root {0}/runs", USAGE, "none: no such experiment; there are taken"),
     ("resume ../x --root {0}/runs", USAGE, "the experiment name '../x' cannot be used; write up "),
+    ("repair none --root {0}/runs", USAGE, "none: no such experiment; there are taken"),
     ("export none --root {0}/runs", USAGE, "none: no such experiment; there are taken"),
     ("export none --root {0}/empty", USAGE, "none: no such experiment; {0}/empty has none"),
     ("clone {0}/none {0}/a.wav -o {0}/a.json", STORAGE, "{0}/none: no model here; make one with "),
@@ -151,6 +153,6 @@ def test_the_module_runs_as_a_program():
     command = [sys.executable, "-m", "tune_encoder", "--help"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
 
-    for name in ("search", "resume", "export", "clone", "train", "data"):
+    for name in ("search", "resume", "repair", "export", "clone", "train", "data"):
         assert re.search(rf"^    {name} ", done.stdout, re.MULTILINE)
     assert done.stderr == ""

@@ -92,6 +92,16 @@ def load_listed(path: Path) -> bytes:
     return content
 
 
+def verify(path: Path) -> tuple[int, str]:
+    """Return the finished epochs of a checkpoint and its SHA-256, without loading it.
+
+    Raises:
+        StorageError: if it is missing, unlisted or damaged.
+    """
+    sha256 = hashlib.sha256(load_listed(path)).hexdigest()
+    return _listed_epoch(path), sha256
+
+
 def newest_valid(paths: list[Path]) -> tuple[Path | None, State | None, list[str]]:
     """Return the checkpoint of the most epochs that verifies, and what was wrong with later ones.
 

@@ -3,7 +3,7 @@
 runs/NAME/
   search.yaml     what was searched: space, seed, data, versions
   study.db        the record: an Optuna study in SQLite
-  trials/0007/    metrics.jsonl and TensorBoard logs of a trial
+  trials/0007/    config.yaml, metrics.jsonl and TensorBoard logs of a trial
   checkpoints/    written by Ray Tune, one folder a launch: 1/0007/checkpoint_000003/
   best/           made by `export`
 """
@@ -22,6 +22,7 @@ from typing import Any
 from tune_encoder.config import DEFAULT_ROOT, read_yaml, write_yaml
 from tune_encoder.errors import ConfigError, StorageError
 from tune_encoder.files import whole_folder, write_whole
+from tune_encoder.space import SearchSpace, parse_space
 
 EXPERIMENT_FORMAT = 1
 CHECKPOINT_NAME = "checkpoint.pt"
@@ -96,6 +97,14 @@ class Experiment:
         """Where a trial's run leaves its metrics and logs."""
         return self.path / "trials" / f"{number:04d}"
 
+    def trial_config(self, number: int) -> Path:
+        """The settings a trial was started with."""
+        return self.trial_dir(number) / "config.yaml"
+
+    def trial_metrics(self, number: int) -> Path:
+        """Each finished epoch's metrics, as the trial itself writes them."""
+        return self.trial_dir(number) / "metrics.jsonl"
+
     def checkpoint_files(self, number: int) -> list[Path]:
         """Every checkpoint a trial has on disk, of all launches.
 
@@ -158,6 +167,18 @@ class Experiment:
         """Replace search.yaml."""
         write_whole(self.path / "search.yaml", write_yaml(content).encode())
 
+    def space(self) -> SearchSpace:
+        """Read what is searched from search.yaml.
+
+        Raises:
+            ConfigError, StorageError: if it is damaged.
+        """
+        return parse_space(self.search()["space"], f"{self.path / 'search.yaml'}, space", self.path)
+
+    def has_trials(self) -> bool:
+        """Whether any trial has left files."""
+        return any(self.checkpoints.glob("*")) or any(self.path.glob("trials/*"))
+
     def trials(self, fields: Sequence[str] | None = None) -> list[TrialRecord]:
         """Read every trial from the record, in order of their numbers.
 
@@ -166,7 +187,7 @@ class Experiment:
                 take less than half of the time.
 
         Raises:
-            StorageError: if the record cannot be read.
+            StorageError: if the record cannot be read, naming what rebuilds it.
         """
         return self._read(fields, None)
 
@@ -178,12 +199,33 @@ class Experiment:
         try:
             return _read_trials(self.study_path, fields, number)
         except (sqlite3.Error, ValueError) as error:
-            raise StorageError(f"{self.study_path}: cannot be read ({error})") from error
+            raise self._unreadable(error) from error
+
+    def check_record(self) -> None:
+        """Read all of the record, also the parts that `trials` passes over.
+
+        Raises:
+            StorageError: if any of it is damaged or missing, naming what rebuilds it.
+        """
+        self.trials()
+        try:
+            with closing(_read_only(self.study_path)) as database:
+                ((found, *_), *_) = database.execute("PRAGMA integrity_check(1)")
+        except sqlite3.Error as error:
+            raise self._unreadable(error) from error
+        if found != "ok":
+            raise self._unreadable(found)
+
+    def _unreadable(self, why: object) -> StorageError:
+        problem = f"{self.study_path}: cannot be read ({' '.join(str(why).split())})"
+        if "locked" in problem:
+            return StorageError(f"{problem}; another program is using it, try again")
+        return StorageError(f"{problem}; rebuild it with `{self.command('repair')}`")
 
 
 def _read_trials(path: Path, fields: Sequence[str] | None, number: int | None) -> list[TrialRecord]:
     """Read the two tables that hold what we wrote; Optuna need not be loaded for it."""
-    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as database:
+    with closing(_read_only(path)) as database:
         database.execute("BEGIN")  # both tables at one moment, while a search writes them
         trials = database.execute(_TRIALS, (number,)).fetchall()
         attributes: dict[int, dict[str, Any]] = {key: {} for key, *_ in trials}
@@ -228,6 +270,10 @@ def _fields(names: list[str], values: Row | list[Any]) -> Row:
     if isinstance(values, dict):
         values = [values.get(name) for name in names]
     return {name: value for name, value in zip(names, values, strict=True) if value is not None}
+
+
+def _read_only(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
 
 
 def epoch_key(epoch: int) -> str:

@@ -38,8 +38,13 @@ def demo_voices() -> Path:
     from tune_encoder.data.demo import cached_demo
 
     folder = cached_demo()
-    print(f"no --data-dir given: using the demo voices in {folder}")
+    tell_demo(folder)
     return folder
+
+
+def tell_demo(folder: Path) -> None:
+    """Say that the built-in data set is used."""
+    print(f"no --data-dir given: using the demo voices in {folder}")
 
 
 def score_words(scores: dict[str, float]) -> str:

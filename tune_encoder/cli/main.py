@@ -12,7 +12,8 @@ from typing import NoReturn
 import tune_encoder
 from tune_encoder.cli.data import add_data
 from tune_encoder.cli.look import add_look
-from tune_encoder.cli.search import add_export, add_resume, add_search
+from tune_encoder.cli.repair import add_repair
+from tune_encoder.cli.search import add_export, add_fork, add_resume, add_search
 from tune_encoder.cli.space import add_space
 from tune_encoder.cli.steer import add_steer
 from tune_encoder.cli.train import add_clone, add_evaluate, add_train
@@ -51,8 +52,10 @@ def make_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     add_search(commands)
     add_resume(commands)
+    add_fork(commands)
     add_look(commands)
     add_steer(commands)
+    add_repair(commands)
     add_export(commands)
     add_trust(commands)
     add_clone(commands)

@@ -1,6 +1,7 @@
 """search, resume, export."""
 
 import argparse
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,15 +10,14 @@ from tune_encoder.cli.common import (
     SCORES,
     add_command,
     add_root,
-    demo_voices,
     score_words,
+    tell_demo,
 )
 from tune_encoder.cli.trust import confirm_if_asked, print_findings
-from tune_encoder.config import TrainConfig
 
 if TYPE_CHECKING:
-    from tune_encoder.experiment import Experiment
-    from tune_encoder.space import SearchSpace
+    from tune_encoder.api import PreparedSearch
+    from tune_encoder.results import Experiment
 
 
 def add_search(commands: Any) -> None:
@@ -32,6 +32,10 @@ def add_search(commands: Any) -> None:
     parser.add_argument("--name", default="search", help="name of the experiment")
     parser.add_argument("--trials", type=int, help="configs to try")
     parser.add_argument("--epochs", type=int, help="epochs of a trial that is not stopped")
+    parser.add_argument("--time", help="time for this launch, such as 90m or 2h")
+    parser.add_argument(
+        "--warm-start", nargs="+", default=[], metavar="NAME", help="try the best configs of these"
+    )
     parser.add_argument("--concurrent", type=int, help="trials at once")
     parser.add_argument("--seed", type=int, help="seed of proposals and trials")
     parser.add_argument("--no-export", action="store_true", help="make no model at the end")
@@ -40,71 +44,86 @@ def add_search(commands: Any) -> None:
 
 def _search(options: argparse.Namespace) -> None:
     """Search for the best encoder and export it."""
-    from tune_encoder.search.run import start_search
+    from tune_encoder import api
 
-    space = _space_of(options)
-    data_dir = options.data_dir or (Path(d) if (d := space.base.get("data_dir")) else None)
-    data_dir = data_dir or demo_voices()
-    _print_baselines(data_dir, space.base)
-    experiment = start_search(space, data_dir, options.root, options.name)
-    _finish(experiment, export=not options.no_export)
-
-
-def _space_of(options: argparse.Namespace) -> "SearchSpace":
-    """The space of the file, with what the command line overrides."""
-    from tune_encoder.space import find_space, load_space, override
-
-    return override(
-        load_space(find_space(options.space)),
-        {
-            "budget": {"trials": options.trials, "epochs": options.epochs},
-            "resources": {"concurrent": options.concurrent},
-            "searcher": {"seed": options.seed},
-            "base": {"seed": options.seed},
-        },
-        "command line",
+    overrides = {name: getattr(options, name) for name in api.OVERRIDES}
+    prepared = api.prepare(
+        options.space, options.data_dir, options.name, options.root, overrides, "command line"
     )
+    if prepared.is_demo:
+        tell_demo(prepared.data_dir)
+    _print_baselines(prepared)
+    _finish(prepared.start(options.warm_start), export=not options.no_export)
 
 
 def add_resume(commands: Any) -> None:
     """Add the command `resume`."""
     parser = add_command(commands, "resume", _resume)
     parser.add_argument("name", help="experiment to go on with")
+    parser.add_argument("--trials", type=int, help="configs to try in all")
+    parser.add_argument("--epochs", type=int, help="epochs of a trial that is not stopped")
+    parser.add_argument("--time", help="time for a launch, such as 90m or 2h")
+    parser.add_argument("--target", type=float, help="value of the metric that is good enough")
+    parser.add_argument(
+        "--accept-data-change", action="store_true", help="go on although the data has changed"
+    )
     parser.add_argument("--no-export", action="store_true", help="make no model at the end")
     add_root(parser)
 
 
 def _resume(options: argparse.Namespace) -> None:
-    """Go on with a search that was stopped or killed."""
-    from tune_encoder.search.run import resume_search
+    """Go on with a search that was stopped or killed, or give it a larger budget."""
+    from tune_encoder import api
 
-    experiment = resume_search(options.root, options.name)
+    budget = {name: getattr(options, name) for name in ("trials", "epochs", "time", "target")}
+    if options.epochs is not None:
+        print(
+            f"trials that go on to {options.epochs} epochs follow that run's learning rate: it "
+            "rises again
+to where it would be, and falls to 0 at the new end"
+        )
+    experiment = api.resume(
+        options.name, options.root, accept_data_change=options.accept_data_change, **budget
+    )
+    _finish(experiment, export=not options.no_export)
+
+
+def add_fork(commands: Any) -> None:
+    """Add the command `fork`."""
+    parser = add_command(commands, "fork", _fork)
+    parser.add_argument("name", help="experiment whose trials are known from the start")
+    parser.add_argument("new", help="name of the new experiment")
+    parser.add_argument("--space", required=True, help="YAML file, or a space of the program")
+    parser.add_argument("--no-export", action="store_true", help="make no model at the end")
+    add_root(parser)
+
+
+def _fork(options: argparse.Namespace) -> None:
+    """Search another space on the same data, knowing the trials of an earlier search."""
+    from tune_encoder import api
+
+    experiment = api.fork(options.name, options.new, options.space, options.root)
     _finish(experiment, export=not options.no_export)
 
 
 def _finish(experiment: "Experiment", export: bool) -> None:
     """Say what a search found and what comes next."""
-    from tune_encoder.experiment import best_trial
+    from tune_encoder.experiment import Experiment as Folder
+    from tune_encoder.experiment import command_line
 
-    trials = experiment.trials()
-    best = best_trial(trials)
+    best = experiment.best
     assert best is not None
-    assert best.best is not None
-    print(f"\nbest: trial {best.number}, epoch {best.best['epoch']}")
-    for name in _searched(experiment):
-        if name in best.settings:
-            print(f"  {name}: {best.settings[name]}")
-    print_findings(experiment)
-    confirm_if_asked(experiment)
+    print(f"\nbest: trial {best.trial}, epoch {best.epoch}")
+    for name, value in best.settings.items():
+        print(f"  {name}: {value}")
+    folder = Folder(experiment.path)
+    print_findings(folder)
+    confirm_if_asked(folder)
     if export:
-        _export_to(experiment, experiment.path / "best")
+        _export_to(experiment, None)
     else:
-        print(f"\nexport it: {experiment.command('export')}")
+        print(f"\nexport it: {command_line('export', experiment.path)}")
     print(f"curves:    tensorboard --logdir {experiment.path / 'trials'}")
-
-
-def _searched(experiment: "Experiment") -> list[str]:
-    return list(experiment.search()["space"]["space"])
 
 
 def add_export(commands: Any) -> None:
@@ -118,15 +137,16 @@ def add_export(commands: Any) -> None:
 def _export(options: argparse.Namespace) -> None:
     """Export the best epoch of all trials as a model folder."""
     from tune_encoder.experiment import open_experiment
+    from tune_encoder.results import Experiment
 
-    experiment = open_experiment(options.root, options.name)
-    _export_to(experiment, options.to or experiment.path / "best")
+    _export_to(Experiment(open_experiment(options.root, options.name).path), options.to)
 
 
-def _export_to(experiment: "Experiment", to: Path) -> None:
-    from tune_encoder.export import export_best
+def _export_to(experiment: "Experiment", to: Path | None) -> None:
+    from tune_encoder.model_folder import METRICS
 
-    metrics = export_best(experiment, to)
+    to = experiment.export(to)
+    metrics = json.loads((to / METRICS).read_text(encoding="utf-8"))
     print(f"\nexported: trial {metrics['trial']}, epoch {metrics['epoch']}")
     print(f"\n{'':12}{'split':7}{'skill':>7}{'ttl':>7}{'dp':>7}{'centred':>9}{'retrieval':>11}")
     for split, rows in metrics["scores"].items():
@@ -139,11 +159,9 @@ def _export_to(experiment: "Experiment", to: Path) -> None:
     print(f"clone:     tune-encoder clone {to} voice.wav -o voice.json")
 
 
-def _print_baselines(data_dir: Path, settings: dict[str, Any]) -> None:
+def _print_baselines(prepared: "PreparedSearch") -> None:
     """Say what any encoder has to beat, before anything is trained."""
-    from tune_encoder.data.pack import open_pack, pack_data
-
-    data = open_pack(pack_data(data_dir, TrainConfig(**settings)))
+    data = prepared.data()
     for warning in data.info["warnings"]:
         print(f"warning: {warning}")
     clips = ", ".join(f"{n} {name}" for name, n in data.info["clips"].items())

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -25,8 +26,12 @@ class StopSignal(Callback):
     def listening(self) -> Iterator[None]:
         """Listen while the block runs, then restore what was there before.
 
-        To be entered after `ray.init`, which installs a handler of its own.
+        To be entered after `ray.init`, which installs a handler of its own. Python lets only the
+        main thread install any, so in another thread, as a notebook may use, none is changed.
         """
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
         before = {number: signal.getsignal(number) for number in (*_STOPPING, signal.SIGUSR1)}
         signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # until Tune has its handler
         for number in _STOPPING:

@@ -7,9 +7,10 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tune_encoder.config import TrainConfig, from_mapping
+from tune_encoder.config import TrainConfig, from_mapping, write_yaml
 from tune_encoder.errors import OutOfMemory, StorageError, TuneEncoderError
 from tune_encoder.experiment import Experiment
+from tune_encoder.files import write_whole
 
 if TYPE_CHECKING:
     from tune_encoder.checkpoints import State
@@ -45,6 +46,7 @@ def _train(config: dict[str, Any]) -> None:
 
     experiment, pack = Experiment(Path(config["experiment"])), Path(config["pack"])
     processes = config["processes"]
+    _write_settings(experiment.trial_config(config["number"]), config["settings"])
     settings = from_mapping(TrainConfig, config["settings"], f"trial {config['number']}")
     threads = settings.num_threads or max(1, config["cpus"] // processes)
     settings = dataclasses.replace(settings, num_threads=threads)
@@ -58,6 +60,12 @@ def _train(config: dict[str, Any]) -> None:
         train_together(processes, settings, pack, run_dir, checkpoint)
     else:
         train(settings, open_pack(pack), run_dir, report_to_tune, checkpoint)
+
+
+def _write_settings(path: Path, settings: dict[str, Any]) -> None:
+    """Leave the settings beside the metrics: `repair` finds them there if the record is lost."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, write_yaml(settings).encode())
 
 
 def _report_unrecorded(checkpoint: "State", recorded: int) -> None:

@@ -1,0 +1,263 @@
+"""Searches from Python: what the command line calls, and what a notebook calls.
+
+Nothing heavy is loaded before it is needed, and nothing here prints.
+"""
+
+import os
+import sys
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypedDict
+
+from tune_encoder.config import DEFAULT_ROOT, TrainConfig, unknown_name
+from tune_encoder.errors import ConfigError, StorageError
+from tune_encoder.experiment import open_experiment, refuse_taken
+from tune_encoder.results import Experiment, expanded
+from tune_encoder.space import SearchSpace, find_space, load_space, override, parse_space
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from tune_encoder.data.pack import PackedData
+
+# Each override, and the settings of a space that it changes.
+_OVERRIDES = {
+    "trials": [("budget", "trials")],
+    "epochs": [("budget", "epochs")],
+    "time": [("budget", "time")],
+    "concurrent": [("resources", "concurrent")],
+    "seed": [("searcher", "seed"), ("base", "seed")],
+}
+OVERRIDES = tuple(_OVERRIDES)
+
+
+class Overrides(TypedDict, total=False):
+    """What takes the place of a value in the search space; None changes nothing."""
+
+    trials: int | None
+    """Configs to try."""
+    epochs: int | None
+    """Epochs of a trial that is not stopped."""
+    time: str | None
+    """Time for one launch, such as "90m"."""
+    concurrent: int | None
+    """Trials at once; 0 fills the machine."""
+    seed: int | None
+    """Seed of proposals and trials."""
+
+
+class Options(Overrides, total=False):
+    """All that `search` takes by name."""
+
+    warm_start: Sequence[str]
+    """Experiments in the root whose best configs are tried first."""
+
+
+class Extension(TypedDict, total=False):
+    """How a search goes on; what is left out stays as it was."""
+
+    trials: int | None
+    """Configs to try in all."""
+    epochs: int | None
+    """Epochs of a trial that is not stopped."""
+    time: str | None
+    """Time for this launch, such as "90m"."""
+    target: float | None
+    """Value of the metric that is good enough."""
+    accept_data_change: bool
+    """Whether to go on although the data is not what it was."""
+
+
+def search(
+    space: str | Path | Mapping[str, Any] = "quick",
+    data_dir: str | Path | None = None,
+    name: str = "search",
+    root: str | Path = DEFAULT_ROOT,
+    **options: "Unpack[Options]",
+) -> Experiment:
+    """Search for the best encoder, and return the experiment when the search has ended.
+
+    Example:
+        >>> found = tune_encoder.search("default", "voices", name="mine", trials=8)
+        >>> found.best.settings
+        {'learning_rate': 0.0031, 'head': 'pca'}
+        >>> found.export()
+        PosixPath('runs/mine/best')
+
+    Args:
+        space: A space that comes with the program, a YAML file, or a dict of such a file's content.
+        data_dir: A data set; without one that of the space, else the built-in demo voices.
+        name: The new experiment.
+        root: Folder of experiments.
+        options: `trials`, `epochs`, `time`, `concurrent`, `seed` and `warm_start`, as on the
+            command line.
+
+    Raises:
+        ConfigError, DataError, StorageError: before anything is trained.
+        SearchFailed: if no trial gave a result.
+        Interrupted: on Ctrl-C or SIGTERM, with everything saved; `resume` goes on.
+    """
+    warm_start = options.pop("warm_start", ())
+    prepared = prepare(space, data_dir, name, root, options)
+    for warning in prepared.data().info["warnings"]:
+        warnings.warn(warning, stacklevel=2)
+    return prepared.start(warm_start)
+
+
+def resume(
+    name: str, root: str | Path = DEFAULT_ROOT, **extension: "Unpack[Extension]"
+) -> Experiment:
+    """Go on with a search that was stopped or killed, or extend one that has ended.
+
+    Example:
+        >>> tune_encoder.resume("mine").best.scores["val_skill"]
+        0.41
+
+    Args:
+        name: The experiment.
+        root: Folder of experiments.
+        extension: `trials`, `epochs`, `time`, `target` and `accept_data_change`, as on the
+            command line.
+
+    Raises:
+        ConfigError: if there is no such experiment.
+        StorageError: if its record or its data is not what it was, or another process holds it.
+        SearchFailed, Interrupted: as in `search`.
+    """
+    from tune_encoder.search.run import resume_search
+
+    changes: dict[str, Any] = _known(extension, Extension.__annotations__, "resume()")
+    folder = open_experiment(expanded(root), name)
+    if folder.study_path.exists() or folder.has_trials():
+        folder.check_record()
+    _refuse_running_ray()
+    return Experiment(resume_search(expanded(root), name, **changes).path)
+
+
+def fork(
+    name: str,
+    new: str,
+    space: str | Path | Mapping[str, Any],
+    root: str | Path = DEFAULT_ROOT,
+) -> Experiment:
+    """Search another space on an earlier search's data, knowing its trials.
+
+    Args:
+        name: The earlier experiment.
+        new: The new one.
+        space: As in `search`.
+        root: Folder of both.
+
+    Raises:
+        ConfigError, StorageError, SearchFailed, Interrupted: as in `search`.
+    """
+    from tune_encoder.search.run import fork_search
+
+    _refuse_running_ray()
+    return Experiment(fork_search(expanded(root), name, new, _find(space)).path)
+
+
+@dataclass(frozen=True)
+class PreparedSearch:
+    """A search whose space and data are chosen and whose name is free."""
+
+    space: SearchSpace
+    data_dir: Path
+    is_demo: bool
+    """Whether the data is the built-in voices, for want of any other."""
+    name: str
+    root: Path
+
+    def data(self) -> "PackedData":
+        """Check and pack the data, or map the pack that is there."""
+        from tune_encoder.data.pack import open_pack, pack_data
+
+        return open_pack(pack_data(self.data_dir, TrainConfig(**self.space.base)))
+
+    def start(self, warm_start: Sequence[str] = ()) -> Experiment:
+        """Run the search to its end; see `search`."""
+        from tune_encoder.search.run import start_search
+
+        _refuse_running_ray()
+        more: dict[str, Any] = {"warm_start": list(warm_start)} if warm_start else {}
+        folder = start_search(self.space, self.data_dir, self.root, self.name, **more)
+        return Experiment(folder.path)
+
+
+def prepare(
+    space: str | Path | Mapping[str, Any],
+    data_dir: str | Path | None,
+    name: str,
+    root: str | Path,
+    overrides: Mapping[str, Any],
+    where: str = "search()",
+) -> PreparedSearch:
+    """Choose what a search needs, without starting it; see `search`.
+
+    Args:
+        space: As in `search`.
+        data_dir: As in `search`.
+        name: As in `search`.
+        root: As in `search`.
+        overrides: As in `search`; None overrides nothing.
+        where: Where the overrides come from, for the message.
+    """
+    chosen = override(_find(space), _sections(_known(overrides, _OVERRIDES, where)), where)
+    refuse_taken(expanded(root), name)
+    folder = data_dir or chosen.base.get("data_dir")
+    return PreparedSearch(
+        chosen, expanded(folder) if folder else _demo(), not folder, name, expanded(root)
+    )
+
+
+def _find(space: str | Path | Mapping[str, Any]) -> SearchSpace:
+    if isinstance(space, Mapping):
+        return parse_space(_plain(space), "space", Path())
+    if isinstance(space, str | Path):
+        return load_space(find_space(os.path.expanduser(space)))  # noqa: PTH111  (may be a name)
+    raise ConfigError(
+        f"space is {space!r}; give the name of a space, the path of a YAML file, or a dict"
+    )
+
+
+def _plain(value: Any) -> Any:
+    """What YAML would have read: Python also has tuples, paths and NumPy's numbers."""
+    if isinstance(value, Mapping):
+        return {name: _plain(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    if isinstance(value, Path):
+        return str(value)
+    return value.item() if hasattr(value, "item") and not getattr(value, "shape", ()) else value
+
+
+def _known(given: Mapping[str, Any], known: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """The options that were given, all of which must be known."""
+    for name in given:
+        if name not in known:
+            raise ConfigError(f"{where}: {unknown_name(name, known, 'option')}")
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _sections(overrides: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The overrides as a space has them."""
+    sections: dict[str, dict[str, Any]] = {}
+    for name, value in overrides.items():
+        for section, key in _OVERRIDES[name]:
+            sections.setdefault(section, {})[key] = value
+    return sections
+
+
+def _demo() -> Path:
+    from tune_encoder.data.demo import cached_demo
+
+    return cached_demo()
+
+
+def _refuse_running_ray() -> None:
+    """A search starts and ends Ray itself, and would end a session that is not its own."""
+    ray = sys.modules.get("ray")
+    if ray is not None and ray.is_initialized():
+        raise StorageError("Ray runs in this process already; end it first with ray.shutdown()")

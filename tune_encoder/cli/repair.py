@@ -1,0 +1,33 @@
+"""repair."""
+
+import argparse
+from typing import Any
+
+from tune_encoder.cli.common import add_command, add_root
+
+
+def add_repair(commands: Any) -> None:
+    """Add the command `repair`."""
+    parser = add_command(commands, "repair", _repair)
+    parser.add_argument("name", help="experiment whose record is damaged")
+    parser.add_argument("--force", action="store_true", help="replace a sound record, too")
+    add_root(parser)
+
+
+def _repair(options: argparse.Namespace) -> None:
+    """Rebuild a damaged or missing study.db from the trials' own files."""
+    from tune_encoder.experiment import open_experiment
+    from tune_encoder.search.repair import repair
+
+    experiment = open_experiment(options.root, options.name)
+    done = repair(experiment, force=options.force)
+    counts = ", ".join(f"{count} {state}" for state, count in done.states.items())
+    print(f"rebuilt  {experiment.study_path}")
+    print(f"         {sum(done.states.values())} trials ({counts or 'none began'})")
+    print(f"         {done.epochs} epochs, {done.checkpoints} of them with a checkpoint")
+    if done.kept is not None:
+        print(f"kept     {done.kept}, the old record")
+    for line in done.lost:
+        print(f"lost     {line}")
+    print("lost     which trials were stopped early or failed, and why; `resume` decides again")
+    print(f"\ngo on:   {experiment.command('resume')}")
