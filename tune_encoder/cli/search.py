@@ -77,11 +77,8 @@ def _resume(options: argparse.Namespace) -> None:
 
     budget = {name: getattr(options, name) for name in ("trials", "epochs", "time", "target")}
     if options.epochs is not None:
-        print(
-            f"trials that go on to {options.epochs} epochs follow that run's learning rate: it "
-            "rises again
-to where it would be, and falls to 0 at the new end"
-        )
+        print(f"trials that go on to {options.epochs} epochs follow the learning rate of that run:")
+        print("it rises again to where it would be, and falls to 0 at the new end")
     experiment = api.resume(
         options.name, options.root, accept_data_change=options.accept_data_change, **budget
     )
