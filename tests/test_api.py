@@ -147,7 +147,11 @@ def test_the_data_is_what_was_given_else_that_of_the_space_else_the_demo(monkeyp
 # --- what is refused -----------------------------------------------------------------------------
 
 REFUSED = [
-    ({"space": "quik"}, ConfigError, "quik: no such file, nor a space of the program: cnn, default,"),
+    (
+        {"space": "quik"},
+        ConfigError,
+        "quik: no such file, nor a space of the program: cnn, def",
+    ),
     ({"space": 3}, ConfigError, "space is 3; give the name of a space, the path of a YAML file,"),
     ({"space": {"spaces": {}}}, ConfigError, "space: unknown section 'spaces'; did you mean 'spa"),
     (

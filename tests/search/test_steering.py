@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 
 from tests.search.conftest import finish
+from tune_encoder.experiment import Experiment
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
@@ -83,3 +84,23 @@ def test_held_trials_are_promoted_and_the_others_stopped(command):
     assert [trial.state for trial in trials].count("PRUNED") == 5
     at_one = sorted(trials, key=lambda trial: -trial.rows[0]["val_skill"])
     assert all(len(trial.rows) > 1 for trial in at_one[:3])
+
+
+def test_a_finished_search_goes_deeper_and_wider_and_is_forked(command):
+    space = {"budget": {"trials": 2, "epochs": 2}, "scheduler": {"name": "none"}}
+    assert command.run(*command.search_options(space)).returncode == 0
+
+    ended = command.run("resume", "tiny", "--trials", "3", "--epochs", "4", "--no-export")
+    assert ended.returncode == 0, ended.stderr
+    assert "follow the learning rate of that run:" in ended.stdout
+    for trial in command.experiment.trials():
+        assert trial.state == "COMPLETE"
+        assert [row["epoch"] for row in trial.rows] == [1, 2, 3, 4]
+    assert len(command.experiment.trials()) == 3
+
+    command.search_options({**space, "budget": {"trials": 1, "epochs": 2}})
+    ended = command.run("fork", "tiny", "other", "--space", "space.yaml", "--no-export")
+    assert ended.returncode == 0, ended.stderr
+    fork = Experiment(command.folder / "runs" / "other")
+    assert [len(trial.rows) for trial in fork.trials()] == [2]
+    assert fork.trials()[0].number == 3  # after the three that it knows

@@ -39,15 +39,12 @@ class Rule:
         """Decide after a trial's epoch."""
         return Decision.GO_ON
 
-    def leave(self, number: int) -> None:
-        """Hear of a trial that ended otherwise: it failed, finished, or was stopped by hand."""
-
-    def promote(self, held: Collection[int], idle: bool) -> int | None:
-        """Choose a trial that waits and may go on.
+    def promote(self, held: Collection[int], running: Collection[int]) -> int | None:
+        """Choose a trial that waits and may go on, now that no new one can be started.
 
         Args:
             held: The trials that wait.
-            idle: Whether no trial runs and none can be started.
+            running: The trials under way.
         """
         return None
 
@@ -90,55 +87,41 @@ class RayRule(Rule):
 class Promote(Rule):
     """Successive halving that holds every trial at each rung and promotes the best when known.
 
-    Of N trials that reach a rung the best N / factor go on. A trial is promoted as soon as it is
-    among them whatever the outstanding ones bring; so no epoch is spent on a loser, but for those
-    a worker would else be idle for. Rungs and their sizes are those of Jamieson and Talwalkar,
+    Of N trials that reach a rung the best N / factor go on, and at least one. A trial is promoted
+    as soon as it is among them whatever the outstanding ones bring; so no epoch is ever spent on a
+    loser, with any number of workers. The rungs are those of Jamieson and Talwalkar,
     "Non-stochastic best arm identification and hyperparameter optimization", 2016.
     """
 
-    def __init__(self, trials: int, epochs: int, grace_period: int, factor: float) -> None:
+    def __init__(self, epochs: int, grace_period: int, factor: float) -> None:
         self._factor = factor
-        self.levels = rung_levels(epochs, grace_period, factor)
-        self._at: list[dict[int, float]] = [{} for _ in self.levels]
-        self._passed: list[set[int]] = [set() for _ in self.levels]
-        self._lost = [0] * (len(self.levels) + 1)
-        self._sizes = [trials]
-        for _ in self.levels:
-            self._sizes.append(max(1, int(self._sizes[-1] / factor)))
+        self._levels = rung_levels(epochs, grace_period, factor)
+        self._at: list[dict[int, float]] = [{} for _ in self._levels]
 
     def result(self, number: int, row: Row) -> Decision:
         """Hold a trial that has reached a rung."""
-        for rung, level in enumerate(self.levels):
-            if row["epoch"] == level:
-                self._at[rung][number] = objective(row)
-                return Decision.HOLD
-            if row["epoch"] > level:
-                self._passed[rung].add(number)
-        return Decision.GO_ON
+        if row["epoch"] not in self._levels:
+            return Decision.GO_ON
+        self._at[self._levels.index(row["epoch"])][number] = objective(row)
+        return Decision.HOLD
 
-    def leave(self, number: int) -> None:
-        """Count a trial that will not reach its next rung."""
-        reached = sum(number in rung for rung in self._at)
-        self._lost[reached] += 1
+    def promote(self, held: Collection[int], running: Collection[int]) -> int | None:
+        """Choose the best trial of the highest rung that has a place nobody can take from it."""
+        chosen = None
+        outstanding = 0  # trials that may yet reach the rung
+        for rung, values in enumerate(self._at):
+            outstanding += sum(self._n_rungs(number) == rung for number in running)
+            places = max(1, int((len(values) + outstanding) / self._factor))
+            ranked = sorted(values, key=lambda number: (values[number], number))
+            waiting = [n for n in ranked[:places] if n in held and self._n_rungs(n) == rung + 1]
+            sure = ranked[: max(0, places - outstanding)]
+            chosen = next((number for number in waiting if number in sure), chosen)
+            outstanding += len(waiting)
+        return chosen
 
-    def promote(self, held: Collection[int], idle: bool) -> int | None:
-        """Choose the best trial of the highest rung that has room for it."""
-        number = self._best(held, sure=True)
-        return self._best(held, sure=False) if number is None and idle else number
-
-    def _best(self, held: Collection[int], sure: bool) -> int | None:
-        for rung in reversed(range(len(self.levels))):
-            outstanding = self._sizes[rung] - len(self._at[rung]) - self._lost[rung]
-            places = self._sizes[rung + 1] - (max(0, outstanding) if sure else 0)
-            for number in self._ranked(rung)[: max(0, places)]:
-                if number in held and number not in self._passed[rung]:
-                    self._passed[rung].add(number)
-                    return number
-        return None
-
-    def _ranked(self, rung: int) -> list[int]:
-        values = self._at[rung]
-        return sorted(values, key=lambda number: (values[number], number))
+    def _n_rungs(self, number: int) -> int:
+        """Rungs that a trial has reached."""
+        return sum(number in values for values in self._at)
 
 
 def rung_levels(epochs: int, grace_period: int, factor: float) -> list[int]:
@@ -157,7 +140,7 @@ def make_rule(space: SearchSpace) -> Rule:
     if settings.name == "none":
         return Rule()
     if settings.name == "asha-promote":
-        return Promote(space.budget.trials, epochs, grace, factor)
+        return Promote(epochs, grace, factor)
     if settings.name == "median":
         return RayRule([MedianStoppingRule(TIME, METRIC, "min", grace)], factor)
     count = settings.brackets if settings.name == "hyperband" else 1

@@ -89,7 +89,11 @@ def _shown(study: Study) -> Any:
 
 
 class _StudyWithPenalties:
-    """A study whose failed trials are shown among the others, as the worst of them."""
+    """A study whose failed trials are shown among the others, as the worst of them.
+
+    Trials that wait at a rung are shown as stopped there: else a search that promotes would seem
+    to its sampler to have no result before its end.
+    """
 
     def __init__(self, study: Study) -> None:
         self._study = study
@@ -104,17 +108,11 @@ class _StudyWithPenalties:
         use_cache: bool = False,
     ) -> list[FrozenTrial]:
         wanted = set(states) if states is not None else set(TrialState)
-        asked = (*wanted, TrialState.FAIL)
+        asked = (*wanted, TrialState.FAIL, TrialState.RUNNING)
         trials = self._study._get_trials(deepcopy, asked, use_cache)
-        others = [trial for trial in trials if trial.state is not TrialState.FAIL]
-        failed = [trial for trial in trials if trial.state is TrialState.FAIL and trial.params]
-        if TrialState.PRUNED in wanted:
-            # Stopped before its first epoch: TPE ranks these below all others.
-            shown = [_as(trial, TrialState.PRUNED, None) for trial in failed]
-        else:
-            worst = self._worst(others)
-            shown = [] if worst is None else [_as(t, TrialState.COMPLETE, worst) for t in failed]
-        return sorted([*others, *shown], key=lambda trial: trial.number)
+        worst = self._worst(trials)
+        shown = [_as_shown(trial, TrialState.PRUNED in wanted, worst) for trial in trials]
+        return [trial for trial in shown if trial is not None and trial.state in wanted]
 
     def _worst(self, trials: list[FrozenTrial]) -> float | None:
         values = [trial.value for trial in trials if trial.value is not None]
@@ -122,7 +120,25 @@ class _StudyWithPenalties:
         return pick(values, default=None)
 
 
-def _as(trial: FrozenTrial, state: TrialState, value: float | None) -> FrozenTrial:
+def _as_shown(trial: FrozenTrial, pruned_too: bool, worst: float | None) -> FrozenTrial | None:
+    """Show a trial as it is, as something else, or not at all."""
+    if trial.state is TrialState.RUNNING and trial.user_attrs.get("paused") and pruned_too:
+        return _as(trial, TrialState.PRUNED, None, trial.intermediate_values)
+    if trial.state is not TrialState.FAIL:
+        return trial
+    if not trial.params:
+        return None
+    if pruned_too:  # stopped before its first epoch: TPE ranks these below all others
+        return _as(trial, TrialState.PRUNED, None)
+    return None if worst is None else _as(trial, TrialState.COMPLETE, worst)
+
+
+def _as(
+    trial: FrozenTrial,
+    state: TrialState,
+    value: float | None,
+    intermediate_values: dict[int, float] | None = None,
+) -> FrozenTrial:
     return FrozenTrial(
         number=trial.number,
         trial_id=trial._trial_id,
@@ -134,5 +150,5 @@ def _as(trial: FrozenTrial, state: TrialState, value: float | None) -> FrozenTri
         distributions=trial.distributions,
         user_attrs={},
         system_attrs={},
-        intermediate_values={},
+        intermediate_values=intermediate_values or {},
     )

@@ -54,9 +54,6 @@ class RecordingScheduler(FIFOScheduler):
             trial = self._record.trials[number]
             if trial.state == "RUNNING" and row is trial.rows[-1]:
                 self._end(number, row, decision)
-        for trial in self._record.trials.values():
-            if trial.state in ("COMPLETE", "FAIL"):
-                self.rule.leave(trial.number)
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
         """Tell the rule of a trial that it does not know from a replay."""
@@ -97,7 +94,6 @@ class RecordingScheduler(FIFOScheduler):
     def fail(self, number: int, reason: str) -> None:
         """Record a failure."""
         self._record.fail(number, reason)
-        self.rule.leave(number)
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
         """Do nothing: Tune may start the trial again; `Failures` is told when it does not."""
@@ -112,10 +108,8 @@ class RecordingScheduler(FIFOScheduler):
         """Record what becomes of a trial, and tell Tune whether it keeps its worker."""
         if row["finished"]:
             self._record.complete(number)
-            self.rule.leave(number)
         elif number in self.to_end:
             self._record.prune(number, self.to_end.pop(number))
-            self.rule.leave(number)
         elif decision is Decision.STOP:
             self._record.prune(number)
         elif decision is Decision.HOLD and row["epoch"] > self._record.trials[number].promoted:

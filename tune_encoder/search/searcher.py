@@ -64,8 +64,7 @@ class StudySearcher(Searcher):
             trial = self._record.ask()
             if trial.state == "RUNNING":
                 return trial
-            self._scheduler.rule.leave(trial.number)
-        number = self._scheduler.rule.promote(self._record.held(), idle=not self._handed_out)
+        number = self._scheduler.rule.promote(self._record.held(), self._record.running())
         return None if number is None else self._record.promote(number)
 
     def _finish(self) -> str:

@@ -68,7 +68,6 @@ class Steering:
                 continue
             if trial.paused:
                 self._record.prune(number, BY_HAND)
-                self._scheduler.rule.leave(number)
             else:
                 self._scheduler.to_end[number] = BY_HAND
 

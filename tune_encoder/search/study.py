@@ -65,13 +65,11 @@ class Record:
         One that was killed before all its settings were drawn gets the missing ones now. Those
         that wait at a rung are not among them.
         """
-        running = [t for t in self.trials.values() if t.state == "RUNNING" and not t.paused]
-        for trial in running:
-            if not trial.settings:
+        for number in self.running():
+            if not self.trials[number].settings:
                 self._study.sampler = make_sampler(self.space.searcher, self.n_started() - 1)
-                self._configure(Trial(self._study, self._id(trial.number)))
-        numbers = (trial.number for trial in running)
-        return [self.trials[n] for n in numbers if self.trials[n].state == "RUNNING"]
+                self._configure(Trial(self._study, self._id(number)))
+        return [self.trials[number] for number in self.running()]
 
     def n_started(self) -> int:
         """Trials that count against the budget."""
@@ -159,6 +157,10 @@ class Record:
         self._note(number, "paused", False)
         self._change(number, paused=False, promoted=epoch)
         return self.trials[number]
+
+    def running(self) -> list[int]:
+        """The trials under way."""
+        return [n for n, t in self.trials.items() if t.state == "RUNNING" and not t.paused]
 
     def held(self) -> list[int]:
         """The trials that wait at a rung."""

@@ -1,0 +1,164 @@
+"""A search that promotes, killed at any of its writes, without Ray: two workers on curves."""
+
+import itertools
+from types import SimpleNamespace
+
+import pytest
+
+from tests.benchmarks.simulate import CURVES, Table, changed
+from tune_encoder.experiment import create_experiment
+from tune_encoder.search.schedulers import RecordingScheduler
+from tune_encoder.search.searcher import StudySearcher
+from tune_encoder.search.steering import Steering
+from tune_encoder.search.study import Record
+from tune_encoder.space import to_content
+
+N_TRIALS, N_STARTUP, EPOCHS, WORKERS = 9, 4, 9, 2
+TABLE = Table.read(CURVES)
+SPACE = changed(changed(TABLE.space, "budget", trials=N_TRIALS), "scheduler", name="asha-promote")
+SPACE = changed(SPACE, "searcher", startup_trials=N_STARTUP)
+WRITES = (
+    "create_new_trial",
+    "set_trial_param",
+    "set_trial_intermediate_value",
+    "set_trial_user_attr",
+    "set_trial_state_values",
+)
+
+
+class Killed(BaseException):
+    """What no code of ours may catch."""
+
+
+class Search:
+    """Two workers on recorded curves; begun again, it knows only what stands in the record."""
+
+    def __init__(self, folder, space=SPACE):
+        self.space = space
+        content = {"space": to_content(space), "data_dir": "", "fingerprint": "", "versions": {}}
+        self.experiment = create_experiment(folder, "curves", content)
+        self.names = itertools.count()
+
+    def start(self):
+        """What a launch or a resume does."""
+        self.record = Record.open(self.experiment, self.space)
+        self.scheduler = RecordingScheduler(self.record, "1")
+        self.scheduler.replay()
+        steering = Steering(self.record, self.scheduler, WORKERS)
+        self.searcher = StudySearcher(self.record, self.scheduler, steering, {}, WORKERS)
+        self.running = []
+
+    def step(self):
+        """One epoch of the trial that is next; False when the search is done."""
+        while len(self.running) < WORKERS:
+            name = f"{next(self.names)}"
+            config = self.searcher.suggest(name)
+            if not isinstance(config, dict):
+                break
+            self.running.append(SimpleNamespace(config=config, trial_id=name, storage=STORAGE))
+            self.scheduler.on_trial_add(None, self.running[-1])
+        if not self.running:
+            return False
+        trial = min(self.running, key=self._next)
+        number, epoch = trial.config["number"], self._next(trial)[0] + 1
+        result = {
+            "row/epoch": epoch,
+            "row/val_loss": TABLE.losses[number][epoch - 1],
+            "row/finished": epoch == EPOCHS,
+        }
+        if self.scheduler.on_trial_result(None, trial, result) == "STOP":
+            self.searcher.on_trial_complete(trial.trial_id)
+            self.running.remove(trial)
+        return True
+
+    def run(self):
+        while self.step():
+            pass
+
+    def _next(self, trial):
+        number = trial.config["number"]
+        return len(self.record.trials[number].rows), number
+
+    def outcome(self):
+        return [
+            (trial.state, trial.settings, [row["val_loss"] for row in trial.rows])
+            for trial in self.experiment.trials()
+        ]
+
+    def count_writes(self, monkeypatch, kill_at=None):
+        """Count what is written to the study, and end the program at a write if asked to."""
+        self.n_writes = 0
+
+        def counted(write):
+            def wrapper(*arguments, **named):
+                self.n_writes += 1
+                if self.n_writes == kill_at:
+                    raise Killed
+                return write(*arguments, **named)
+
+            return wrapper
+
+        for name in WRITES:
+            write = getattr(self.record._storage, name)
+            monkeypatch.setattr(self.record._storage, name, counted(write))
+
+
+STORAGE = SimpleNamespace(trial_dir_name="any")
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    search = Search(tmp_path_factory.mktemp("whole"))
+    search.start()
+    with pytest.MonkeyPatch.context() as patch:
+        search.count_writes(patch)
+        search.run()
+    return search
+
+
+def test_of_nine_trials_three_go_on_and_one_goes_to_the_end(uninterrupted):
+    outcome = uninterrupted.outcome()
+
+    assert sorted(len(losses) for _, _, losses in outcome) == [1] * 6 + [3] * 2 + [9]
+    assert [state for state, _, _ in outcome if state != "PRUNED"] == ["COMPLETE"]
+
+
+@pytest.mark.parametrize("every", [1, 2, 5])
+def test_a_search_resumed_again_and_again_promotes_as_an_uninterrupted_one(
+    uninterrupted, tmp_path, every
+):
+    search = Search(tmp_path)
+    search.start()
+    n_steps = 1
+    while search.step():
+        if n_steps % every == 0:
+            search.start()
+        n_steps += 1
+
+    assert search.outcome() == uninterrupted.outcome()
+
+
+@pytest.mark.parametrize("tenth", range(10))
+def test_a_search_killed_at_a_write_goes_on_as_if_it_never_was(uninterrupted, tmp_path, tenth):
+    search = Search(tmp_path)
+    search.start()
+    with pytest.MonkeyPatch.context() as patch:
+        search.count_writes(patch, kill_at=1 + tenth + tenth * uninterrupted.n_writes // 11)
+        with pytest.raises(Killed):
+            search.run()
+    search.start()
+    search.run()
+
+    assert search.outcome() == uninterrupted.outcome()
+
+
+def test_the_sampler_learns_from_trials_that_wait_at_a_rung(uninterrupted, tmp_path):
+    search = Search(tmp_path, changed(SPACE, "searcher", startup_trials=N_TRIALS))
+    search.start()
+    search.run()
+    at_random = [settings for _, settings, _ in search.outcome()]
+    learned = [settings for _, settings, _ in uninterrupted.outcome()]
+
+    known = N_STARTUP + WORKERS - 1  # one more has begun when so many have reported
+    assert learned[:known] == at_random[:known]
+    assert all(a != b for a, b in zip(learned[known:], at_random[known:], strict=True))
