@@ -269,6 +269,8 @@ def _median(values: Iterator[float]) -> float:
 def main() -> None:
     options = _options()
     table = Table.read(options.curves)
+    assert options.trials <= len(table.settings), f"the table has {len(table.settings)} configs"
+    assert options.epochs <= len(table.losses[0]), f"the table has {len(table.losses[0])} epochs"
     sections = {
         "budget": {"trials": options.trials, "epochs": options.epochs},
         "scheduler": {"grace_period": options.grace, "reduction_factor": options.factor},

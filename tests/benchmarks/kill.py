@@ -1,0 +1,314 @@
+"""Kill the driver of a search at random moments, resume it each time, and see what it lost.
+
+    python -m tests.benchmarks.kill
+
+Takes about ten minutes. A search that ends before all kills are dealt is followed by another. The
+log it is checked against is our own: a copy of what stood in the record at each kill, and the
+TensorBoard events, which tell every epoch that was ever trained to its end. (Of the epochs under
+way at a kill, one a running trial, the part that was done is lost too; no table shows it.)
+"""
+
+import argparse
+import itertools
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
+
+from tests.search.conftest import ENDED_S, STARTED_S, Command
+from tune_encoder.data.demo import make_demo
+from tune_encoder.experiment import Experiment, TrialRecord
+
+N_TRIALS, EPOCHS, WORKERS = 12, 9, 2
+START_S = (0.5, 12.0)  # after the start of a launch: Ray's start on most machines, or soon after
+POLL_S = 0.02
+ENDED = ("COMPLETE", "PRUNED")
+PROMISES = (
+    "launch failed",
+    "trial not ended",
+    "config changed",
+    "epoch lost or changed",
+    "epoch counted twice",
+    "finished trial repeated",
+    "epoch redone beyond one a running trial",
+)
+
+
+class Problem(NamedTuple):
+    """A promise that was not kept."""
+
+    promise: str
+    what: str
+
+
+@dataclass
+class Kill:
+    """One SIGKILL and what stood in the record then."""
+
+    search: int
+    after: str
+    """What the moment was counted from."""
+    moment_s: float
+    at: float
+    """On the clock of the TensorBoard events."""
+    trials: list[TrialRecord]
+    trained: Counter[tuple[int, int]]
+    """How often each (trial, epoch) had been trained."""
+    redone: int = 0
+    """Epochs trained again between this kill and the next."""
+
+    @property
+    def running(self) -> int:
+        return sum(trial.state == "RUNNING" for trial in self.trials)
+
+    @property
+    def ended(self) -> int:
+        return sum(trial.state in ENDED for trial in self.trials)
+
+
+@dataclass
+class Report:
+    """What all kills came to."""
+
+    kills: list[Kill] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+    n_searches: int = 0
+
+
+def space_of(scheduler: str) -> dict[str, Any]:
+    """What is searched."""
+    return {
+        "budget": {"trials": N_TRIALS, "epochs": EPOCHS},
+        "scheduler": {"name": scheduler, "grace_period": 1, "reduction_factor": 3},
+        "resources": {"concurrent": WORKERS},
+    }
+
+
+def kill_searches(
+    folder: Path, data_dir: Path, scheduler: str, kills: int, linger_s: float, seed: int = 0
+) -> Report:
+    """Deal kills to one search after another; the last is then run to its end.
+
+    Args:
+        folder: Gets a folder for each search.
+        data_dir: What they train on.
+        scheduler: Rule of the searches.
+        kills: How many.
+        linger_s: Every second kill comes up to so long after the launch's first new epoch, since
+            on a slow machine all others may fall into Ray's start.
+        seed: Of the moments.
+    """
+    report, moments = Report(), random.Random(seed)
+    while len(report.kills) < kills:
+        command = Command(folder / f"{report.n_searches}", data_dir)
+        victim = Victim(command, space_of(scheduler), report.n_searches)
+        report.n_searches += 1
+        while len(report.kills) < kills:
+            counts_from_epoch = len(report.kills) % 2 == 1
+            moment_s = moments.uniform(*((0.0, linger_s) if counts_from_epoch else START_S))
+            if not victim.launch_and_kill(moment_s, counts_from_epoch):
+                break
+            report.kills.append(victim.kills[-1])
+            print(f"kill {len(report.kills)} of {kills}", end="\r", file=sys.stderr, flush=True)
+        report.problems += victim.end()
+    return report
+
+
+class Victim:
+    """One search, killed again and again."""
+
+    def __init__(self, command: Command, space: dict[str, Any], number: int) -> None:
+        command.folder.mkdir(parents=True)
+        self.command = command
+        self.experiment = command.experiment
+        self.space = space
+        self.number = number
+        self.kills: list[Kill] = []
+        self.problems: list[Problem] = []
+
+    def launch_and_kill(self, moment_s: float, counts_from_epoch: bool) -> bool:
+        """Start or resume the search and kill it; False if it ended by itself before."""
+        rows, process = self.command.n_rows(), self._launch()
+        deadline = time.monotonic() + STARTED_S
+        while counts_from_epoch and self.command.n_rows() == rows and process.poll() is None:
+            assert time.monotonic() < deadline, "no epoch came; the machine is too busy"
+            time.sleep(POLL_S)
+        moment = time.monotonic() + moment_s
+        while time.monotonic() < moment and process.poll() is None:
+            time.sleep(POLL_S)
+        if process.poll() is not None:
+            self._note_end(process)
+            return False
+        kill(process)
+        after = "epoch" if counts_from_epoch else "start"
+        trained = Counter((number, epoch) for number, epoch, _ in trained_epochs(self.experiment))
+        self.kills.append(Kill(self.number, after, moment_s, time.time(), self._trials(), trained))
+        return True
+
+    def _launch(self) -> "subprocess.Popen[str]":
+        """What a person would do next: `resume`, or `search` if it did not come so far."""
+        begun = (self.experiment.path / "search.yaml").exists()
+        if begun:
+            return self.command.start("resume", "tiny", "--no-export")
+        return self.command.start(*self.command.search_options(self.space))
+
+    def _note_end(self, process: "subprocess.Popen[str]") -> None:
+        """Wait until a launch ends by itself, as it should."""
+        try:
+            _, errors = process.communicate(timeout=ENDED_S)
+        except subprocess.TimeoutExpired:
+            kill(process)
+            errors = f"did not end in {ENDED_S} s"
+        if process.returncode:
+            self.problems.append(Problem("launch failed", errors[-500:]))
+
+    def _trials(self) -> list[TrialRecord]:
+        return self.experiment.trials() if self.experiment.study_path.exists() else []
+
+    def end(self) -> list[Problem]:
+        """Let the search run to its end; return every promise that it did not keep."""
+        self._note_end(self._launch())
+        problems = self.problems
+        events = list(trained_epochs(self.experiment))
+        self._count_redone(events)
+        stood = [*(kill.trials for kill in self.kills), self._trials()]
+        for before, now in itertools.pairwise(stood):
+            problems += broken_promises(before, now)
+        for trial in stood[-1]:
+            if trial.state not in ENDED:
+                problems.append(Problem("trial not ended", f"trial {trial.number}: {trial}"))
+        if len(stood[-1]) != N_TRIALS:
+            problems.append(Problem("trial not ended", f"{len(stood[-1])} of {N_TRIALS} exist"))
+        trained = Counter((number, epoch) for number, epoch, _ in events)
+        recorded = {(trial.number, row["epoch"]) for trial in stood[-1] for row in trial.rows}
+        assert recorded <= set(trained), "epochs without TensorBoard events; nothing can be counted"
+        return [*problems, *self._repeated(trained), *self._redone_too_often()]
+
+    def _count_redone(self, events: list["Trained"]) -> None:
+        seen: set[tuple[int, int]] = set()
+        for number, epoch, at in sorted(events, key=lambda event: event.at):
+            if (number, epoch) in seen:
+                [kill for kill in self.kills if kill.at < at][-1].redone += 1
+            seen.add((number, epoch))
+
+    def _repeated(self, trained: Counter[tuple[int, int]]) -> Iterator[Problem]:
+        for kill in self.kills:
+            for trial in kill.trials:
+                epochs = [(trial.number, epoch) for epoch in range(1, EPOCHS + 1)]
+                again = [key for key in epochs if trained[key] > kill.trained[key]]
+                if trial.state in ENDED and again:
+                    yield Problem("finished trial repeated", f"trial {trial.number}: {again}")
+
+    def _redone_too_often(self) -> Iterator[Problem]:
+        for kill in self.kills:
+            if kill.redone > WORKERS:
+                yield Problem(PROMISES[-1], f"{kill.redone} epochs after the kill at {kill.at}")
+
+
+def kill(process: "subprocess.Popen[str]") -> None:
+    """SIGKILL, and let go of the pipes, which Ray's processes may hold a little longer."""
+    process.kill()
+    process.wait()
+    for pipe in (process.stdout, process.stderr):
+        assert pipe is not None
+        pipe.close()
+
+
+class Trained(NamedTuple):
+    """An epoch that was trained, whether or not it came into the record."""
+
+    number: int
+    epoch: int
+    at: float
+
+
+def trained_epochs(experiment: Experiment) -> Iterator[Trained]:
+    """Read every trial's TensorBoard files; each start of a trial has written its own."""
+    for path in sorted(experiment.path.glob("trials/*/logs/events.*")):
+        for event in EventFileLoader(str(path)).Load():
+            if any(value.tag == "val_loss" for value in event.summary.value):
+                yield Trained(int(path.parts[-3]), event.step, event.wall_time)
+
+
+def broken_promises(before: list[TrialRecord], now: list[TrialRecord]) -> Iterator[Problem]:
+    """Compare what stands in the record with what stood there before."""
+    by_number = {trial.number: trial for trial in now}
+    for old in before:
+        new = by_number.get(old.number, TrialRecord(old.number, "absent"))
+        if old.settings and new.settings != old.settings:
+            yield Problem("config changed", f"{old.settings} became {new.settings}")
+        if old.state in ENDED and new != old:
+            yield Problem("finished trial repeated", f"{old} became {new}")
+        if _losses(new)[: len(old.rows)] != _losses(old):
+            yield Problem("epoch lost or changed", f"{_losses(old)} became {_losses(new)}")
+    for trial in now:
+        if [row["epoch"] for row in trial.rows] != list(range(1, len(trial.rows) + 1)):
+            yield Problem("epoch counted twice", f"trial {trial.number}: {_losses(trial)}")
+    orders = sorted(row["order"] for trial in now for row in trial.rows)
+    if orders != list(range(len(orders))):
+        yield Problem("epoch counted twice", f"rows came as {orders}")
+
+
+def _losses(trial: TrialRecord) -> list[tuple[int, float]]:
+    return [(row["epoch"], row["val_loss"]) for row in trial.rows]
+
+
+def report_lines(report: Report) -> Iterator[str]:
+    """Write the table and the verdict, in at most 80 columns."""
+    yield "kill  search  moment            rows  running  ended  epochs redone"
+    for number, kill in enumerate(report.kills, start=1):
+        rows = sum(len(trial.rows) for trial in kill.trials)
+        yield (
+            f"{number:4}  {kill.search + 1:6}  {kill.moment_s:5.2f} s after {kill.after}  {rows:4}"
+            f"  {kill.running:7}  {kill.ended:5}  {kill.redone:13}"
+        )
+    redone = [kill.redone for kill in report.kills]
+    yield (
+        f"\n{N_TRIALS} trials x {EPOCHS} epochs, searches: {report.n_searches}, kills: "
+        f"{len(redone)}, epochs redone: {sum(redone)}, at most {max(redone)} a kill\n"
+    )
+    counts = Counter(problem.promise for problem in report.problems)
+    for promise in PROMISES:
+        yield f"{promise:40} {counts[promise]:3}"
+    yield f"\n{'not kept' if report.problems else 'all kept'}"
+    for problem in report.problems:
+        yield f"{problem.promise}: {problem.what}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--seed", type=int, default=0, help="of the moments")
+    parser.add_argument("--scheduler", default="asha")
+    parser.add_argument(
+        "--voices", type=int, default=240, help="to train on; more make epochs slow"
+    )
+    parser.add_argument("--linger", type=float, default=4.0, help="longest wait after an epoch, s")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["TUNE_ENCODER_CACHE"] = f"{folder}/cache"
+        data_dir = Path(folder) / "demo"
+        make_demo(data_dir, voices=options.voices, val_voices=8, test_voices=8, seed=3)
+        report = kill_searches(
+            Path(folder) / "searches",
+            data_dir,
+            options.scheduler,
+            options.kills,
+            options.linger,
+            options.seed,
+        )
+    print("\n".join(report_lines(report)))
+    sys.exit(1 if report.problems else 0)
+
+
+if __name__ == "__main__":
+    main()
