@@ -68,7 +68,7 @@ class Kill:
 
     @property
     def running(self) -> int:
-        return sum(trial.state == "RUNNING" for trial in self.trials)
+        return sum(trial.state == "RUNNING" and not trial.paused for trial in self.trials)
 
     @property
     def ended(self) -> int:

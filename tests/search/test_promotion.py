@@ -33,8 +33,8 @@ class Killed(BaseException):
 class Search:
     """Two workers on recorded curves; begun again, it knows only what stands in the record."""
 
-    def __init__(self, folder, space=SPACE):
-        self.space = space
+    def __init__(self, folder, space=SPACE, losses=TABLE.losses):
+        self.space, self.losses = space, losses
         content = {"space": to_content(space), "data_dir": "", "fingerprint": "", "versions": {}}
         self.experiment = create_experiment(folder, "curves", content)
         self.names = itertools.count()
@@ -46,30 +46,39 @@ class Search:
         self.scheduler.replay()
         steering = Steering(self.record, self.scheduler, WORKERS)
         self.searcher = StudySearcher(self.record, self.scheduler, steering, {}, WORKERS)
-        self.running = []
+        self.running, self.leaving = [], []
 
     def step(self):
         """One epoch of the trial that is next; False when the search is done."""
-        while len(self.running) < WORKERS:
-            name = f"{next(self.names)}"
-            config = self.searcher.suggest(name)
-            if not isinstance(config, dict):
-                break
-            self.running.append(SimpleNamespace(config=config, trial_id=name, storage=STORAGE))
-            self.scheduler.on_trial_add(None, self.running[-1])
+        self._fill_workers()  # Tune asks already while a stopped trial's checkpoint is moved
+        for trial in self.leaving:
+            self.searcher.on_trial_complete(trial.trial_id)
+        self.leaving = []
+        self._fill_workers()
         if not self.running:
             return False
         trial = min(self.running, key=self._next)
         number, epoch = trial.config["number"], self._next(trial)[0] + 1
         result = {
             "row/epoch": epoch,
-            "row/val_loss": TABLE.losses[number][epoch - 1],
+            "row/val_loss": self.losses[number][epoch - 1],
             "row/finished": epoch == EPOCHS,
         }
         if self.scheduler.on_trial_result(None, trial, result) == "STOP":
-            self.searcher.on_trial_complete(trial.trial_id)
+            self.leaving.append(trial)
             self.running.remove(trial)
         return True
+
+    def _fill_workers(self):
+        while len(self.running) < WORKERS:
+            name = f"{next(self.names)}"
+            config = self.searcher.suggest(name)
+            if not isinstance(config, dict):
+                return
+            in_hand = [trial.config["number"] for trial in self.running + self.leaving]
+            assert config["number"] not in in_hand
+            self.running.append(SimpleNamespace(config=config, trial_id=name, storage=STORAGE))
+            self.scheduler.on_trial_add(None, self.running[-1])
 
     def run(self):
         while self.step():
@@ -150,6 +159,16 @@ def test_a_search_killed_at_a_write_goes_on_as_if_it_never_was(uninterrupted, tm
     search.run()
 
     assert search.outcome() == uninterrupted.outcome()
+
+
+def test_a_trial_is_not_promoted_before_its_worker_has_let_go_of_it(tmp_path):
+    """The last of three is the best, and with the second worker idle Tune asks at once."""
+    losses = [[0.9] * EPOCHS, [0.8] * EPOCHS, [0.1] * EPOCHS]
+    search = Search(tmp_path, changed(SPACE, "budget", trials=3), losses)
+    search.start()
+    search.run()
+
+    assert [len(trial.rows) for trial in search.experiment.trials()] == [1, 1, EPOCHS]
 
 
 def test_the_sampler_learns_from_trials_that_wait_at_a_rung(uninterrupted, tmp_path):

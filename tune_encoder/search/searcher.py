@@ -65,7 +65,9 @@ class StudySearcher(Searcher):
             if trial.state == "RUNNING":
                 return trial
         number = self._scheduler.rule.promote(self._record.held(), self._record.running())
-        return None if number is None else self._record.promote(number)
+        # Tune asks again before it has let go of a trial that it stopped.
+        in_hand = {trial.number for trial in self._handed_out.values()}
+        return None if number is None or number in in_hand else self._record.promote(number)
 
     def _finish(self) -> str:
         """End the trials that wait: nothing that could make room for them is left."""
