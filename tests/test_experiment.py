@@ -14,7 +14,8 @@ from tune_encoder.experiment import (
     experiment_path,
     open_experiment,
 )
-from tune_encoder.search.study import STUDY_NAME, Record
+from tune_encoder.search.record import Record
+from tune_encoder.search.study import STUDY_NAME
 from tune_encoder.space import parse_space, to_content
 
 SPACE = parse_space({"space": {"dropout": {"float": [0.0, 0.4]}}}, "test", Path())

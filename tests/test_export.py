@@ -13,8 +13,8 @@ from tune_encoder.errors import ConfigError, SearchFailed, StorageError
 from tune_encoder.experiment import CHECKPOINT_NAME, Experiment, create_experiment
 from tune_encoder.export import export_best
 from tune_encoder.run_folder import train_by_hand
+from tune_encoder.search.record import Record
 from tune_encoder.search.run import versions
-from tune_encoder.search.study import Record
 from tune_encoder.space import parse_space, to_content
 from tune_encoder.trainer import train
 

@@ -10,7 +10,7 @@ import tune_encoder
 from tune_encoder.errors import ConfigError
 from tune_encoder.experiment import create_experiment
 from tune_encoder.results import Best, Experiment
-from tune_encoder.search.study import Record
+from tune_encoder.search.record import Record
 from tune_encoder.space import parse_space, to_content
 
 SPACE = parse_space(

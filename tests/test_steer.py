@@ -10,7 +10,7 @@ from tune_encoder.controls import Controls
 from tune_encoder.errors import StorageError
 from tune_encoder.experiment import create_experiment
 from tune_encoder.lock import held, holder
-from tune_encoder.search.study import Record
+from tune_encoder.search.record import Record
 from tune_encoder.space import to_content
 
 

@@ -25,10 +25,11 @@ import optuna
 from optuna.trial import Trial
 
 from tune_encoder.experiment import Experiment, TrialRecord, objective
+from tune_encoder.search.record import Record
 from tune_encoder.search.rules import Promote, Rule, make_rule
 from tune_encoder.search.schedulers import RecordingScheduler
 from tune_encoder.search.searcher import StudySearcher
-from tune_encoder.search.study import STUDY_NAME, Record
+from tune_encoder.search.study import STUDY_NAME, Study
 from tune_encoder.space import Parameter, SearchSpace, override, parse_space
 
 CURVES = Path(__file__).with_name("curves.json")
@@ -83,14 +84,15 @@ class TableRecord(Record):
         self._left = list(range(len(table.settings)))
         random.Random(space.searcher.seed).shuffle(self._left)
         self._n_rows = 0
-        self._storage = optuna.storages.InMemoryStorage()  # type: ignore[assignment]
-        self._study = optuna.create_study(study_name=STUDY_NAME, storage=self._storage)
-        self._study_id = self._storage.get_study_id_from_name(STUDY_NAME)
+        storage = optuna.storages.InMemoryStorage()
+        optuna.create_study(study_name=STUDY_NAME, storage=storage)
+        self._study = Study(storage)
 
     def _configure(self, trial: Trial) -> TrialRecord:
         """Take the next config of the shuffled table, or the nearest to what is proposed."""
         proposes = self.space.searcher.name != "random"
         config = self._nearest(trial) if proposes else self._left[0]
+        self._study.write(trial.number)
         self._left.remove(config)
         self.configs[trial.number] = config
         self.trials[trial.number] = TrialRecord(trial.number, "RUNNING")
@@ -101,7 +103,7 @@ class TableRecord(Record):
         config = self._table.nearest(self.space.sample(trial), self._left)
         for name, kind in trial.distributions.items():
             value = kind.to_internal_repr(self._table.settings[config][name])
-            self._storage.set_trial_param(trial._trial_id, name, value, kind)
+            trial.storage.set_trial_param(trial._trial_id, name, value, kind)
         return config
 
 
@@ -152,12 +154,12 @@ def simulate(table: Table, space: SearchSpace, rule: Rule, workers: int, timed: 
         clock, order, trial = heapq.heappop(running)
         number = trial.config["number"]
         epoch = 1 + len(record.trials[number].rows)
-        result = {
-            "row/epoch": epoch,
-            "row/val_loss": table.losses[record.configs[number]][epoch - 1],
-            "row/finished": epoch == space.budget.epochs,
+        row = {
+            "epoch": epoch,
+            "val_loss": table.losses[record.configs[number]][epoch - 1],
+            "finished": epoch == space.budget.epochs,
         }
-        if scheduler.on_trial_result(None, trial, result) == "STOP":
+        if scheduler.on_trial_result(None, trial, {"row": json.dumps(row)}) == "STOP":
             searcher.on_trial_complete(trial.trial_id)
         else:
             begin_epoch(order, trial)

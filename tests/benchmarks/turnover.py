@@ -6,6 +6,7 @@ Trials that report once and end, through the whole engine: searcher, scheduler, 
 """
 
 import argparse
+import json
 import os
 import tempfile
 import time
@@ -14,7 +15,7 @@ from typing import Any
 
 from tune_encoder.experiment import create_experiment
 from tune_encoder.search import launch
-from tune_encoder.search.study import Record
+from tune_encoder.search.record import Record
 from tune_encoder.space import parse_space, to_content
 
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
@@ -25,7 +26,7 @@ def report_once(config: dict[str, Any]) -> None:
     from ray import tune
 
     row = {"epoch": 1, "val_loss": 1.0 / (1 + config["number"]), "val_skill": 0.5, "finished": True}
-    tune.report({"val_loss": row["val_loss"], "epoch": 1, "row": row})
+    tune.report({"val_loss": row["val_loss"], "epoch": 1, "row": json.dumps(row)})
 
 
 def resident_bytes() -> int:

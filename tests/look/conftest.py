@@ -7,7 +7,7 @@ import pytest
 
 from tests.test_experiment import new_experiment
 from tune_encoder.cli import main
-from tune_encoder.search.study import Record
+from tune_encoder.search.record import Record
 from tune_encoder.space import parse_space, to_content
 
 CONTENT = {

@@ -9,8 +9,8 @@ from tune_encoder.errors import ConfigError
 from tune_encoder.experiment import create_experiment
 from tune_encoder.search.extending import extend
 from tune_encoder.search.heritage import best_configs
+from tune_encoder.search.record import Record
 from tune_encoder.search.schedulers import RecordingScheduler
-from tune_encoder.search.study import Record
 from tune_encoder.space import parse_space, to_content
 
 EPOCHS = 4

@@ -1,16 +1,17 @@
 """A search that promotes, killed at any of its writes, without Ray: two workers on curves."""
 
 import itertools
+import json
 from types import SimpleNamespace
 
 import pytest
 
 from tests.benchmarks.simulate import CURVES, Table, changed
 from tune_encoder.experiment import create_experiment
+from tune_encoder.search.record import Record
 from tune_encoder.search.schedulers import RecordingScheduler
 from tune_encoder.search.searcher import StudySearcher
 from tune_encoder.search.steering import Steering
-from tune_encoder.search.study import Record
 from tune_encoder.space import to_content
 
 N_TRIALS, N_STARTUP, EPOCHS, WORKERS = 9, 4, 9, 2
@@ -59,12 +60,12 @@ class Search:
             return False
         trial = min(self.running, key=self._next)
         number, epoch = trial.config["number"], self._next(trial)[0] + 1
-        result = {
-            "row/epoch": epoch,
-            "row/val_loss": self.losses[number][epoch - 1],
-            "row/finished": epoch == EPOCHS,
+        row = {
+            "epoch": epoch,
+            "val_loss": self.losses[number][epoch - 1],
+            "finished": epoch == EPOCHS,
         }
-        if self.scheduler.on_trial_result(None, trial, result) == "STOP":
+        if self.scheduler.on_trial_result(None, trial, {"row": json.dumps(row)}) == "STOP":
             self.leaving.append(trial)
             self.running.remove(trial)
         return True
@@ -108,8 +109,8 @@ class Search:
             return wrapper
 
         for name in WRITES:
-            write = getattr(self.record._storage, name)
-            monkeypatch.setattr(self.record._storage, name, counted(write))
+            write = getattr(self.record._study._file, name)
+            monkeypatch.setattr(self.record._study._file, name, counted(write))
 
 
 STORAGE = SimpleNamespace(trial_dir_name="any")

@@ -10,7 +10,7 @@ import pytest
 from tests.search.conftest import Command
 from tests.search.lost import CONTENT, SPACE, Search, delete, overwrite, run, study, truncate
 from tune_encoder.config import read_yaml, write_yaml
-from tune_encoder.search.study import Record
+from tune_encoder.search.record import Record
 from tune_encoder.space import override, parse_space, to_content
 
 
@@ -106,10 +106,12 @@ def test_a_trial_that_left_nothing_begins_anew_under_its_number(search):
     _, after, done = search.repaired()
 
     assert done.lost == ["trial 2: nothing can be read; it begins anew with other settings"]
-    assert [(t.number, t.state) for t in after] == [(n, "RUNNING") for n in (0, 2, 3)]
-    unfinished = Record.open(search.experiment, SPACE).unfinished()
-    assert [t.number for t in unfinished] == [0, 2, 3]
-    assert all(t.settings for t in unfinished)
+    assert [(t.number, t.state) for t in after] == [(n, "RUNNING") for n in (0, 3)]
+    record = Record.open(search.experiment, SPACE)
+    assert [t.number for t in record.unfinished()] == [0, 3]
+    asked = [record.ask(), record.ask()]
+    assert [t.number for t in asked] == [1, 2]
+    assert all(t.settings for t in asked)
 
 
 def test_without_its_config_a_trial_has_the_settings_of_its_checkpoint(search):

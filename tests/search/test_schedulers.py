@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -5,8 +6,8 @@ import numpy as np
 import pytest
 
 from tune_encoder.experiment import create_experiment
+from tune_encoder.search.record import Record
 from tune_encoder.search.schedulers import RecordingScheduler
-from tune_encoder.search.study import Record
 from tune_encoder.space import parse_space, to_content
 
 N_TRIALS, EPOCHS, WORKERS = 8, 9, 2
@@ -52,8 +53,9 @@ class Search:
         number = min(self.running, key=lambda n: (len(self.record.trials[n].rows), n))
         epoch = len(self.record.trials[number].rows) + 1
         loss, finished = float(CURVES[number, epoch - 1]), epoch == EPOCHS
-        row = {"row/epoch": epoch, "row/val_loss": loss, "row/finished": finished}
-        if self.scheduler.on_trial_result(None, named(number), row) == "STOP":
+        row = {"epoch": epoch, "val_loss": loss, "finished": finished}
+        result = {"row": json.dumps(row)}
+        if self.scheduler.on_trial_result(None, named(number), result) == "STOP":
             self.running.remove(number)
         return True
 

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from tune_encoder.search.study import Record
+from tune_encoder.search.record import Record
 from tune_encoder.space import SearchSpace
 from tune_encoder.standing import (
     WIDTH,

@@ -8,10 +8,9 @@ import json
 import math
 import re
 import shutil
-import sqlite3
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,8 @@ from tune_encoder.errors import ConfigError, StorageError
 from tune_encoder.experiment import Experiment, Row, TrialRecord, epoch_key
 from tune_encoder.files import partial_path, sync_folder
 from tune_encoder.lock import held
-from tune_encoder.search.study import STUDY_NAME, Record
+from tune_encoder.search.record import Record
+from tune_encoder.search.study import STUDY_NAME, make_study, study_url
 from tune_encoder.space import SearchSpace
 
 _NUMBER = re.compile(r"(\d{4,})(_.*)?")  # of a trial, in the names of its folders
@@ -250,7 +250,7 @@ def _new_study(experiment: Experiment, space: SearchSpace) -> Iterator[tuple[opt
         shutil.copy(experiment.path / "search.yaml", beside)
         begun = Experiment(beside)
         Record.open(begun, space)
-        yield optuna.load_study(study_name=STUDY_NAME, storage=_url(begun.study_path)), partial
+        yield optuna.load_study(study_name=STUDY_NAME, storage=study_url(begun.study_path)), partial
     finally:
         shutil.rmtree(beside, ignore_errors=True)
         partial.unlink(missing_ok=True)
@@ -260,21 +260,17 @@ def _write_study(
     path: Path, begun: optuna.Study, space: SearchSpace, trials: dict[int, TrialRecord]
 ) -> list[str]:
     """Make a study of the trials, each under its old number; returns which numbers are new."""
-    storage = optuna.storages.RDBStorage(_url(path))
-    study = optuna.create_study(study_name=STUDY_NAME, storage=storage, direction=begun.direction)
     planned = dict(enumerate(begun.trials))
-    lost = []
+    rebuilt, lost = [], []
     for number in range(1 + max({*planned, *trials}, default=-1)):
         if number in trials:
-            study.add_trial(_frozen(trials[number], space))
+            rebuilt.append(_frozen(trials[number], space))
         elif number in planned:
-            study.add_trial(planned[number])
-        else:  # the next launch draws settings for it
-            study.add_trial(create_trial(state=TrialState.RUNNING))
+            rebuilt.append(planned[number])
+        else:  # a launch draws settings for it
+            rebuilt.append(create_trial(state=TrialState.WAITING))
             lost.append(f"trial {number}: nothing can be read; it begins anew with other settings")
-    storage.engine.dispose()
-    with closing(sqlite3.connect(path)) as database:
-        database.execute("PRAGMA journal_mode=WAL")  # as every record has it
+    make_study(path, begun.direction, rebuilt, ())
     return lost
 
 
@@ -309,7 +305,3 @@ def _put_aside(path: Path) -> Path | None:
         if file.exists():
             file.rename(kept.with_name(kept.name + suffix))
     return kept if kept.exists() else None
-
-
-def _url(path: Path) -> str:
-    return f"sqlite:///{path.absolute()}"

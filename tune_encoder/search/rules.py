@@ -13,7 +13,7 @@ from typing import Any
 from ray.tune.schedulers import AsyncHyperBandScheduler, MedianStoppingRule, TrialScheduler
 
 from tune_encoder.experiment import Row, objective
-from tune_encoder.search.study import METRIC
+from tune_encoder.search.record import METRIC
 from tune_encoder.space import SearchSpace
 
 TIME = "epoch"

@@ -136,6 +136,6 @@ def check_resources(space: SearchSpace) -> None:
 
 def _launch(experiment: Experiment, space: SearchSpace, pack: Path) -> None:
     from tune_encoder.search.launch import launch_search
-    from tune_encoder.search.study import Record
+    from tune_encoder.search.record import Record
 
     launch_search(Record.open(experiment, space), pack)

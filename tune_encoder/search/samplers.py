@@ -92,7 +92,8 @@ class _StudyWithPenalties:
     """A study whose failed trials are shown among the others, as the worst of them.
 
     Trials that wait at a rung are shown as stopped there: else a search that promotes would seem
-    to its sampler to have no result before its end.
+    to its sampler to have no result before its end. Trials under way are shown with what they
+    run, and without the settings that were drawn for them and do not apply.
     """
 
     def __init__(self, study: Study) -> None:
@@ -122,8 +123,10 @@ class _StudyWithPenalties:
 
 def _as_shown(trial: FrozenTrial, pruned_too: bool, worst: float | None) -> FrozenTrial | None:
     """Show a trial as it is, as something else, or not at all."""
-    if trial.state is TrialState.RUNNING and trial.user_attrs.get("paused") and pruned_too:
-        return _as(trial, TrialState.PRUNED, None, trial.intermediate_values)
+    if trial.state is TrialState.RUNNING:
+        waits = trial.user_attrs.get("paused") and pruned_too
+        state = TrialState.PRUNED if waits else trial.state
+        return _as(trial, state, None, trial.intermediate_values)
     if trial.state is not TrialState.FAIL:
         return trial
     if not trial.params:

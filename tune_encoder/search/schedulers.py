@@ -4,14 +4,15 @@ A scheduler is the first in Tune to see a result and the one to decide on it. So
 row, asks the rule for its decision, and records that too: nothing can fall between them.
 """
 
+import json
 import time
 from typing import Any
 
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from tune_encoder.experiment import Row
+from tune_encoder.search.record import Record
 from tune_encoder.search.rules import Decision, Rule, make_rule
-from tune_encoder.search.study import Record
 
 _STOP, _CONTINUE = str(TrialScheduler.STOP), str(TrialScheduler.CONTINUE)
 
@@ -83,7 +84,7 @@ class RecordingScheduler(FIFOScheduler):
         return decision
 
     def _row(self, trial: Any, result: dict[str, Any]) -> Row:
-        row = {name[4:]: value for name, value in result.items() if name.startswith("row/")}
+        row: Row = json.loads(result["row"])
         row["worker"] = f"{result.get('hostname', '')}:{result.get('pid', '')}"
         row["attempt"] = 1 + getattr(trial, "num_failures", 0)
         row["recorded_at"] = round(time.time(), 3)

@@ -5,9 +5,9 @@ from typing import Any
 from ray.tune.search import Searcher
 
 from tune_encoder.experiment import TrialRecord
+from tune_encoder.search.record import REPORTED, Record
 from tune_encoder.search.schedulers import RecordingScheduler
 from tune_encoder.search.steering import Steering
-from tune_encoder.search.study import REPORTED, Record
 
 
 class StudySearcher(Searcher):

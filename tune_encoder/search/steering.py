@@ -5,8 +5,8 @@ import time
 
 from tune_encoder.controls import Controls
 from tune_encoder.experiment import objective
+from tune_encoder.search.record import Record
 from tune_encoder.search.schedulers import RecordingScheduler
-from tune_encoder.search.study import Record
 
 POLL_S = 0.5
 LOW_DISK_BYTES = 256 * 2**20

@@ -1,0 +1,198 @@
+"""The record of an experiment: an Optuna study in SQLite, written as things happen.
+
+The study is the truth and Ray Tune only the engine: a search that was killed goes on from what
+stands here.
+"""
+
+import dataclasses
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from optuna.study import StudyDirection
+from optuna.trial import Trial, TrialState
+
+from tune_encoder.config import write_yaml
+from tune_encoder.errors import ConfigError, StorageError
+from tune_encoder.experiment import Experiment, Row, TrialRecord, best_trial
+from tune_encoder.files import partial_path
+from tune_encoder.search.heritage import best_configs, known_trials
+from tune_encoder.search.samplers import make_sampler
+from tune_encoder.search.study import make_study, open_study
+from tune_encoder.space import SearchSpace, to_content
+
+METRIC = "objective"  # what the scheduler compares, in a row
+_DIRECTIONS = {"min": StudyDirection.MINIMIZE, "max": StudyDirection.MAXIMIZE}
+REPORTED = "val_loss"  # what Tune is told; it decides nothing by it
+
+
+class Record:
+    """Every trial, its settings, every epoch's metrics, its state and why it ended."""
+
+    def __init__(self, experiment: Experiment, space: SearchSpace) -> None:
+        self.experiment = experiment
+        self.space = space
+        self.trials = {trial.number: trial for trial in experiment.trials()}
+        self.checkpoint_bytes = 0
+        """Size of the newest checkpoint."""
+        self._n_rows = sum(len(trial.rows) for trial in self.trials.values())
+        self._study = open_study(experiment.study_path)
+
+    @classmethod
+    def open(cls, experiment: Experiment, space: SearchSpace) -> "Record":
+        """Return the experiment's record, made now if the first launch did not come so far."""
+        if not experiment.study_path.exists():
+            if any(experiment.checkpoints.glob("*")):
+                raise StorageError(f"{experiment.study_path}: missing; restore it to go on")
+            partial = partial_path(experiment.study_path)
+            partial.unlink(missing_ok=True)
+            _make_study(partial, space, _relatives(experiment))
+            partial.rename(experiment.study_path)
+        return cls(experiment, space)
+
+    def __reduce__(self) -> Any:
+        """Pickle as a path: Tune pickles whatever it is handed, and a record is its file."""
+        return Record, (self.experiment, self.space)
+
+    def unfinished(self) -> list[TrialRecord]:
+        """Trials that were under way when the last launch ended, oldest first.
+
+        Those that wait at a rung are not among them.
+        """
+        return [self.trials[number] for number in self.running()]
+
+    def n_started(self) -> int:
+        """Trials that count against the budget."""
+        return sum(trial.state != "WAITING" for trial in self.trials.values())
+
+    def rows_in_order(self) -> list[tuple[int, Row]]:
+        """All rows with their trial's number, in the order in which they were recorded."""
+        rows = [(trial.number, row) for trial in self.trials.values() for row in trial.rows]
+        return sorted(rows, key=lambda pair: int(pair[1]["order"]))
+
+    def best(self) -> TrialRecord | None:
+        """The trial of the lowest validation loss so far."""
+        return best_trial(list(self.trials.values()))
+
+    def ask(self) -> TrialRecord:
+        """Start the next trial; it has failed already if its config cannot be used."""
+        return self._configure(self._study.ask(make_sampler(self.space.searcher, self.n_started())))
+
+    def _configure(self, trial: Trial) -> TrialRecord:
+        settings = self.space.sample(trial)
+        trial.set_user_attr("settings", settings)
+        self._study.write(trial.number)
+        self.trials[trial.number] = TrialRecord(trial.number, "RUNNING", settings)
+        try:
+            self.space.config(settings)
+        except ConfigError as error:
+            self.fail(trial.number, str(error))
+        return self.trials[trial.number]
+
+    def add_row(self, number: int, row: Row) -> Row | None:
+        """Record one epoch.
+
+        Returns:
+            The row as it stands in the record, or None if the epoch stood already, as after a
+            repeated one; it is then replaced, since its checkpoint is known to be good.
+        """
+        rows = self.trials[number].rows
+        old = next((each for each in rows if each["epoch"] == row["epoch"]), None)
+        # What only the first report knew, such as where the checkpoint lies, is kept.
+        row = {**(old or {"order": self._n_rows}), **row}
+        row["objective"] = self.space.metric.sign * row[self.space.metric.name]
+        self._study.add_row(number, row, row[self.space.metric.name])
+        if old is not None:
+            rows[rows.index(old)] = row
+            return None
+        rows.append(row)
+        self._n_rows += 1
+        if (file := self.experiment.checkpoint_file(row)) is not None and file.exists():
+            self.checkpoint_bytes = file.stat().st_size
+        return row
+
+    def complete(self, number: int) -> None:
+        """End a trial that used its epochs or its patience; its value is its best epoch's."""
+        best = self.trials[number].best
+        assert best is not None
+        self._end(number, TrialState.COMPLETE, best[self.space.metric.name])
+
+    def prune(self, number: int, reason: str = "") -> None:
+        """End a trial that the scheduler or a person stopped."""
+        self._end(number, TrialState.PRUNED, reason=reason)
+
+    def fail(self, number: int, reason: str) -> None:
+        """End a trial that diverged, crashed or could not start."""
+        self._end(number, TrialState.FAIL, reason=reason)
+
+    def _end(
+        self, number: int, state: TrialState, value: float | None = None, reason: str = ""
+    ) -> None:
+        if reason:
+            self._study.note(number, "reason", reason)
+        self._study.end(number, state, value)
+        self._change(number, state=state.name, reason=reason, paused=False)
+
+    def hold(self, number: int) -> None:
+        """Let a trial wait at a rung, without a worker."""
+        self._study.note(number, "paused", True)
+        self._change(number, paused=True)
+
+    def promote(self, number: int) -> TrialRecord:
+        """Let a trial that waits go on."""
+        epoch = self.trials[number].rows[-1]["epoch"]
+        self._study.note(number, "promoted", epoch)
+        self._study.note(number, "paused", False)
+        self._change(number, paused=False, promoted=epoch)
+        return self.trials[number]
+
+    def running(self) -> list[int]:
+        """The trials under way."""
+        return [n for n, t in self.trials.items() if t.state == "RUNNING" and not t.paused]
+
+    def held(self) -> list[int]:
+        """The trials that wait at a rung."""
+        return [n for n, t in self.trials.items() if t.state == "RUNNING" and t.paused]
+
+    def may_start(self) -> bool:
+        """Whether the budget has room for a new trial."""
+        return self.n_started() < self.space.budget.trials
+
+    def add(self, params: dict[str, Any]) -> None:
+        """Let a config be tried next, beyond the budget; what it leaves open is drawn."""
+        self._study.enqueue(params)
+        budget = dataclasses.replace(self.space.budget, trials=self.space.budget.trials + 1)
+        self.space = dataclasses.replace(self.space, budget=budget)
+        self.experiment.write_search({**self.experiment.search(), "space": to_content(self.space)})
+
+    def drop_old_checkpoints(self, number: int) -> None:
+        """Keep as many checkpoints of a trial as the space says."""
+        keep = self.space.resources.keep
+        self.experiment.drop_old_checkpoints(self.trials[number], keep)
+
+    def _change(self, number: int, **changes: Any) -> None:
+        self.trials[number] = dataclasses.replace(self.trials[number], **changes)
+
+
+class Relatives(NamedTuple):
+    """Experiments that a search takes something over from."""
+
+    forked: Experiment | None
+    """All its trials are known."""
+    warm: list[Experiment]
+    """Their best configs are tried first."""
+
+
+def _relatives(experiment: Experiment) -> Relatives:
+    content = experiment.search()
+    forked = content.get("forked_from")
+    warm = [Experiment(experiment.path.parent / name) for name in content.get("warm_start", [])]
+    return Relatives(Experiment(experiment.path.parent / forked) if forked else None, warm)
+
+
+def _make_study(path: Path, space: SearchSpace, relatives: Relatives) -> None:
+    """Make a study of what is known already, whose first trials are the space's first configs."""
+    known = known_trials(relatives.forked, space) if relatives.forked is not None else ()
+    warm = [config for old in relatives.warm for config in best_configs(old, space)]
+    own = space.grid() if space.searcher.name == "grid" else space.first_configs()
+    first = {write_yaml(config): config for config in (*warm, *own)}  # each only once
+    make_study(path, _DIRECTIONS[space.metric.better], known, first.values())
