@@ -6,14 +6,15 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tune_encoder.api import resume, search
+    from tune_encoder.api import fork, resume, search
     from tune_encoder.results import Experiment
 
 __version__ = "0.1.0"
-__all__ = ["Experiment", "__version__", "resume", "search"]
+__all__ = ["Experiment", "__version__", "fork", "resume", "search"]
 
 _MODULES = {  # loaded when what they hold is used, so that importing this package is light
     "Experiment": "tune_encoder.results",
+    "fork": "tune_encoder.api",
     "resume": "tune_encoder.api",
     "search": "tune_encoder.api",
 }

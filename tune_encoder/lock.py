@@ -3,9 +3,11 @@
 import fcntl
 import os
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
 from tune_encoder.errors import StorageError
 
@@ -21,17 +23,26 @@ def held(folder: Path) -> Iterator[None]:
     """
     path = folder / LOCK_NAME
     with path.open("a+", encoding="utf-8") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        if not _lock(file):
             holder = path.read_text(encoding="utf-8").strip() or "another process"
-            raise StorageError(
-                f"{folder}: in use by {holder}; wait until it ends, or stop it"
-            ) from error
+            raise StorageError(f"{folder}: in use by {holder}; wait until it ends, or stop it")
         file.truncate(0)
         file.write(f"pid {os.getpid()} on {socket.gethostname()}\n")
         file.flush()
         yield
+
+
+def _lock(file: TextIO) -> bool:
+    """Take the lock; who only asks for the holder has it for a moment, which is waited out."""
+    for wait_s in (0.05, 0.1, 0.2, None):
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            if wait_s is not None:
+                time.sleep(wait_s)
+        else:
+            return True
+    return False
 
 
 def holder(folder: Path) -> str | None:

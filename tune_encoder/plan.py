@@ -64,9 +64,7 @@ class Plan:
 def plan_search(space: SearchSpace) -> Plan:
     """Return the plan of a search that nothing interrupts and that meets no time limit."""
     budget = space.budget
-    trials = budget.trials
-    if space.searcher.name == "grid":
-        trials = min(trials, len(space.grid()))
+    trials = space.n_trials
     confirmations = (budget.seeds - 1) * min(CONFIRMED, trials)
     brackets = _brackets(trials, space.scheduler, budget.epochs)
     return Plan(brackets, trials, budget.epochs, confirmations)

@@ -134,7 +134,7 @@ def test_a_search_without_a_result_is_refused_with_how_to_go_on(tmp_path):
 def test_changed_data_are_refused(tmp_path, data_dir):
     made = make_search(tmp_path, SPACE, TRIALS, data_dir, fingerprint="of other data")
 
-    with pytest.raises(StorageError, match=r"demo: not the data mine was searched on; restore it"):
+    with pytest.raises(StorageError, match=r"demo: not the data mine began with; restore it"):
         confirm(made, 3, 3, print)
     assert not (made.path / "confirm").exists()
 

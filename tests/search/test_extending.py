@@ -101,6 +101,22 @@ def test_fewer_epochs_than_planned_are_refused(finished):
         extend(finished, SPACE, {"epochs": 3})
 
 
+def test_a_grid_has_no_further_trials(finished):
+    grid = parse_space(
+        {
+            **CONTENT,
+            "searcher": {"name": "grid"},
+            "space": {"dropout": {"choice": [0.0, 0.1]}},
+        },
+        "test",
+        Path(),
+    )
+
+    assert grid.n_trials == 2
+    with pytest.raises(ConfigError, match=r"trials is 9; a grid has no more configs than its 6, "):
+        extend(finished, grid, {"trials": 9})
+
+
 def test_no_change_changes_nothing(finished):
     before = (finished.path / "search.yaml").read_bytes()
 

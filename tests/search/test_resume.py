@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tune_encoder.experiment import TrialRecord
+from tune_encoder.experiment import Experiment, TrialRecord
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(450)]
 
@@ -37,7 +37,7 @@ def kept(before: list[TrialRecord], after: list[TrialRecord]) -> None:
             assert [(row["epoch"], row["val_loss"]) for row in now.rows[: len(seen)]] == seen
 
 
-def test_a_search_killed_damaged_and_stopped_ends_as_if_it_never_was(command):
+def test_a_search_killed_damaged_stopped_and_moved_ends_as_if_it_never_was(command):
     error = command.stop_after(command.start(*command.search_options(LONG)), 8, signal.SIGKILL)
     killed = command.experiment.trials()
     assert "Traceback" not in error
@@ -50,14 +50,16 @@ def test_a_search_killed_damaged_and_stopped_ends_as_if_it_never_was(command):
     assert error.count("stopped, everything is saved; go on with `tune-encoder resume tiny`") == 1
     kept(killed, stopped)
 
-    ended = command.run("resume", "tiny", "--no-export")
+    moved = command.experiment.path.rename(command.folder / "runs" / "moved")
+    command.experiment = Experiment(moved)
+    ended = command.run("resume", "moved", "--no-export")
     assert ended.returncode == 0, ended.stderr
     kept(stopped, command.experiment.trials())
     assert_whole(command.experiment.trials(), n_trials=3)
     assert_metrics_agree(command.experiment.trials(), command.experiment.path)
 
     finished = command.experiment.trials()
-    again = command.run("resume", "tiny", "--no-export")
+    again = command.run("resume", "moved", "--no-export")
     assert again.returncode == 0, again.stderr
     assert command.experiment.trials() == finished
 

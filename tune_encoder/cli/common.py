@@ -2,6 +2,8 @@
 
 import argparse
 import json
+import math
+import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -61,7 +63,17 @@ def add_json(parser: argparse.ArgumentParser) -> None:
 def say(options: argparse.Namespace, content: Any, lines: Iterable[str]) -> None:
     """Print the content as JSON if that was asked for, else the lines."""
     if options.json:
-        print(json.dumps(content, indent=1, allow_nan=False))
-    else:
-        for line in lines:
-            print(line)
+        print(json.dumps(_finite(content), indent=2, allow_nan=False))
+        return
+    encoding = sys.stdout.encoding or "ascii"
+    for line in lines:  # a path may have letters that the terminal has not
+        print(line.encode(encoding, "replace").decode(encoding))
+
+
+def _finite(value: Any) -> Any:
+    """Replace what JSON has no number for by null."""
+    if isinstance(value, dict):
+        return {name: _finite(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

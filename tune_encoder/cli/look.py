@@ -2,16 +2,15 @@
 
 import argparse
 import codecs
-import json
 import math
 import sys
 import textwrap
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tune_encoder.cli.common import SCORES, add_command, add_root
+from tune_encoder.cli.common import SCORES, add_command, add_json, add_root, say
 from tune_encoder.cli.curve import draw_curve
 from tune_encoder.errors import ConfigError
 
@@ -43,7 +42,7 @@ def add_look(commands: Any) -> None:
 
 def _add(commands: Any, name: str, run: Any) -> argparse.ArgumentParser:
     parser = add_command(commands, name, run)
-    parser.add_argument("--json", action="store_true", help="print JSON, for programs")
+    add_json(parser)
     add_root(parser)
     return parser
 
@@ -56,7 +55,7 @@ def _list(options: argparse.Namespace) -> None:
     from tune_encoder.look import overview
 
     entries = overview(options.root)
-    _print(entries, _list_lines(entries, options.root), options.json)
+    say(options, entries, _list_lines(entries, options.root))
 
 
 def _list_lines(entries: list[View], root: Path) -> Iterator[str]:
@@ -98,7 +97,7 @@ def _status(options: argparse.Namespace) -> None:
         _watch(experiment)
     else:
         view = status(experiment)
-        _print(view, _status_lines(view), options.json)
+        say(options, view, _status_lines(view))
 
 
 def _status_lines(view: View) -> list[str]:
@@ -160,7 +159,7 @@ def _show(options: argparse.Namespace) -> None:
     from tune_encoder.look import trial_view
 
     view = trial_view(open_experiment(options.root, options.name), options.trial)
-    _print(view, _trial_lines(view), options.json)
+    say(options, view, _trial_lines(view))
 
 
 def _trial_lines(view: View) -> Iterator[str]:
@@ -221,7 +220,7 @@ def _best(options: argparse.Namespace) -> None:
     from tune_encoder.look import best_view
 
     view = best_view(open_experiment(options.root, options.name))
-    _print(view, _best_lines(view), options.json)
+    say(options, view, _best_lines(view))
 
 
 def _best_lines(view: View) -> Iterator[str]:
@@ -246,7 +245,7 @@ def _compare(options: argparse.Namespace) -> None:
         count = len(options.names)
         raise ConfigError(f"{count} experiments given; name from 2 to {MOST_COMPARED} to compare")
     view = comparison(options.root, options.names)
-    _print(view, _comparison_lines(view), options.json)
+    say(options, view, _comparison_lines(view))
 
 
 def _comparison_lines(view: View) -> Iterator[str]:
@@ -277,25 +276,6 @@ def _row(label: str, cells: list[str]) -> str:
 
 
 # --- printing ------------------------------------------------------------------------------------
-
-
-def _print(view: Any, lines: Iterable[str], as_json: bool) -> None:
-    """Print the values as JSON or the lines as they are."""
-    if as_json:
-        print(json.dumps(_finite(view), indent=2, allow_nan=False))
-        return
-    encoding = sys.stdout.encoding or "ascii"
-    for line in lines:  # a path may have letters that the terminal has not
-        print(line.encode(encoding, "replace").decode(encoding))
-
-
-def _finite(value: Any) -> Any:
-    """Replace what JSON has no number for by null."""
-    if isinstance(value, dict):
-        return {name: _finite(each) for name, each in value.items()}
-    if isinstance(value, list):
-        return [_finite(each) for each in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _value(value: Any) -> str:

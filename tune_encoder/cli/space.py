@@ -12,7 +12,7 @@ from pathlib import Path
 from statistics import mean
 from typing import TYPE_CHECKING, Any
 
-from tune_encoder.cli.common import add_command, demo_voices
+from tune_encoder.cli.common import add_command, add_json, demo_voices, say
 from tune_encoder.config import SchedulerSettings, TrainConfig
 from tune_encoder.errors import ConfigError
 
@@ -33,12 +33,12 @@ def add_space(commands: Any) -> None:
     space.add_argument("--sample", type=int, default=0, metavar="N", help="also draw N configs")
     space.add_argument("--seed", type=int, default=0, help="of the drawing (default: 0)")
     space.add_argument("--list", action="store_true", help="list the spaces of the program")
-    space.add_argument("--json", action="store_true", help="print JSON")
+    add_json(space)
     plan = add_command(commands, "plan", _plan)
     plan.add_argument("file", metavar="FILE", help=_FILE_HELP)
     plan.add_argument("--data-dir", type=Path, help="data set (default: the demo voices)")
     plan.add_argument("--no-probe", action="store_true", help="train nothing: no time, no disk")
-    plan.add_argument("--json", action="store_true", help="print JSON")
+    add_json(plan)
 
 
 # --- space -------------------------------------------------------------------------------------
@@ -49,7 +49,7 @@ def _space(options: argparse.Namespace) -> None:
     from tune_encoder.space import find_space, load_space, sampled, to_content
 
     if options.list:
-        _list(options.json)
+        _list(options)
         return
     if options.file is None:
         raise ConfigError("space: name a FILE or a space of the program, or write --list")
@@ -58,18 +58,18 @@ def _space(options: argparse.Namespace) -> None:
     space = load_space(find_space(options.file))
     samples = [space.searched(each) for each in sampled(space, options.sample, options.seed)]
     if options.json:
-        print(json.dumps({**to_content(space), "samples": samples}, indent=2))
+        say(options, {**to_content(space), "samples": samples}, ())
         return
     _print_space(space)
     _print_samples(samples)
 
 
-def _list(as_json: bool) -> None:
+def _list(options: argparse.Namespace) -> None:
     from tune_encoder.space import about, shipped_spaces
 
     lines = {name: about(path).partition(": ")[2] for name, path in shipped_spaces().items()}
-    if as_json:
-        print(json.dumps(lines, indent=2))
+    if options.json:
+        say(options, lines, ())
         return
     for name, line in lines.items():
         _print_row(name, line)
@@ -175,7 +175,7 @@ def _plan(options: argparse.Namespace) -> None:
     cost = {} if options.no_probe else _cost(space, plan, _probe(space, options.data_dir))
     if options.json:
         content = {**dataclasses.asdict(plan), "total_epochs": plan.total_epochs}
-        print(json.dumps({**content, "full_epochs": plan.full_epochs, **cost}, indent=2))
+        say(options, {**content, "full_epochs": plan.full_epochs, **cost}, ())
     elif cost:
         _print_cost(space, plan, cost)
 

@@ -1,13 +1,12 @@
 """importance, confirm, and what a search says of its own result."""
 
 import argparse
-import json
 import sys
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from tune_encoder.cli.common import add_command, add_root
+from tune_encoder.cli.common import add_command, add_root, say
 from tune_encoder.config import TrainConfig
 from tune_encoder.errors import Interrupted, SearchFailed
 
@@ -81,10 +80,8 @@ def _importance(options: argparse.Namespace) -> None:
     from tune_encoder.search.importance import importances
 
     rated = importances(open_experiment(options.root, options.name))
-    if options.json:
-        _print_json({"experiment": options.name, **_importance_content(rated)})
-    else:
-        print("\n".join(importance_lines(rated)))
+    content = {"experiment": options.name, **_importance_content(rated)}
+    say(options, content, importance_lines(rated))
 
 
 def _importance_content(rated: "Importances") -> dict[str, Any]:
@@ -128,7 +125,7 @@ def _confirm(options: argparse.Namespace) -> None:
     again = f"{experiment.command('confirm')} --top {options.top} --seeds {seeds}"
     confirmation = _confirmed(experiment, options.top, seeds, again)
     if options.json:
-        _print_json({"experiment": options.name, **_confirmation_content(confirmation)})
+        say(options, {"experiment": options.name, **_confirmation_content(confirmation)}, ())
     else:
         print_confirmation(confirmation)
 
@@ -206,7 +203,3 @@ def verdict(confirmation: "Confirmation") -> str:
     if len(confirmation.configs) == 1:
         return "one config, so nothing to compare"
     return f"no winner: the first {confirmation.n_within_noise} are within the noise"
-
-
-def _print_json(content: dict[str, Any]) -> None:
-    print(json.dumps(content, allow_nan=False))

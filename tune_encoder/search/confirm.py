@@ -14,11 +14,10 @@ from pathlib import Path
 from statistics import fmean, stdev, variance
 from typing import Any
 
-from tune_encoder.config import MetricSettings, SchedulerSettings, SearcherSettings, TrainConfig
-from tune_encoder.data.pack import open_pack, pack_data
-from tune_encoder.errors import ConfigError, SearchFailed, StorageError
+from tune_encoder.config import MetricSettings, SchedulerSettings, SearcherSettings
+from tune_encoder.errors import ConfigError, SearchFailed
 from tune_encoder.experiment import Experiment, TrialRecord, objective, ranked
-from tune_encoder.search.run import resume_search, start_search
+from tune_encoder.search.run import resume_search, same_pack, start_search
 from tune_encoder.space import Parameter, SearchSpace, parse_space, to_content
 
 FOLDER = "confirm"
@@ -92,7 +91,7 @@ def confirm(
     _check_numbers(n_configs, n_seeds)
     best = best_configs(experiment, n_configs)
     space = confirming_space(experiment, best, n_seeds)
-    data_dir = _unchanged_data(experiment, space)
+    same_pack(experiment, space)
     root = experiment.path / FOLDER
     name = folder_name(root, f"top{len(best)}x{n_seeds}", space)
     announce(
@@ -101,6 +100,7 @@ def confirm(
     )
     if (root / name).exists():
         return summary(resume_search(root, name), best)
+    data_dir = Path(experiment.search()["data_dir"])
     return summary(start_search(space, data_dir, root, name), best)
 
 
@@ -173,17 +173,6 @@ def new_seeds(trials: Sequence[TrialRecord], count: int) -> list[int]:
     used = {trial.settings.get("seed") for trial in trials}
     unused = (seed for seed in itertools.count() if seed not in used)
     return list(itertools.islice(unused, count))
-
-
-def _unchanged_data(experiment: Experiment, space: SearchSpace) -> Path:
-    content = experiment.search()
-    data_dir = Path(content["data_dir"])
-    pack = pack_data(data_dir, TrainConfig(**space.base))
-    if open_pack(pack).info["fingerprint"] != content["fingerprint"]:
-        raise StorageError(
-            f"{data_dir}: not the data {experiment.name} was searched on; restore it to confirm"
-        )
-    return data_dir
 
 
 def folder_name(root: Path, name: str, space: SearchSpace) -> str:

@@ -36,6 +36,11 @@ def extend(experiment: Experiment, space: SearchSpace, changes: dict[str, Any]) 
             f"command line: epochs is {given['epochs']}; trials were planned for {budget.epochs}, "
             "give at least that"
         )
+    if "trials" in given and space.searcher.name == "grid":
+        raise ConfigError(
+            f"command line: trials is {given['trials']}; a grid has no more configs than its "
+            f"{budget.trials}, fork the search with a wider one"
+        )
     wider = override(space, {"budget": given}, "command line")
     if (wider.budget.epochs, wider.budget.trials) != (budget.epochs, budget.trials):
         reopen(experiment, budget.epochs, wider.budget.epochs)

@@ -12,6 +12,7 @@ from ray import tune
 
 from tune_encoder.errors import Interrupted, SearchFailed, StorageError
 from tune_encoder.experiment import Experiment
+from tune_encoder.plan import n_workers
 from tune_encoder.search.failures import Failures
 from tune_encoder.search.progress import Progress
 from tune_encoder.search.record import REPORTED, Record
@@ -38,13 +39,12 @@ def launch_search(record: Record, pack: Path) -> None:
         "cpus": resources.cpus,
         "processes": resources.processes_of_a_trial,
     }
-    concurrent = _concurrent(record.space)
-    steering = Steering(record, scheduler, concurrent)
-    searcher = StudySearcher(record, scheduler, steering, shared, concurrent)
-    if searcher.has_work():
+    if record.has_work():
         try:
             ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.CRITICAL)
-            _check_cluster(record.space, ray.cluster_resources())
+            workers = _workers(record.space, ray.cluster_resources())
+            steering = Steering(record, scheduler, workers)
+            searcher = StudySearcher(record, scheduler, steering, shared, workers)
             _fit(record, launch, searcher, scheduler, steering)
         finally:
             ray.shutdown()
@@ -110,8 +110,12 @@ def _say_why_it_ended(
         print(f"{asked}; {resume}")  # noqa: T201
 
 
-def _check_cluster(space: SearchSpace, present: dict[str, float]) -> None:
-    """Refuse a trial that Ray could never place; it counts GPUs and a container's CPUs."""
+def _workers(space: SearchSpace, present: dict[str, float]) -> int:
+    """How many trials Ray can place at once; it counts GPUs and a container's CPUs.
+
+    Raises:
+        StorageError: if not one.
+    """
     wanted = {"CPU": float(space.resources.cpus), "GPU": space.resources.gpus}
     for name, amount in wanted.items():
         if amount > present.get(name, 0):
@@ -119,6 +123,7 @@ def _check_cluster(space: SearchSpace, present: dict[str, float]) -> None:
                 f"resources.{name.lower()}s is {amount:g}, Ray finds {present.get(name, 0):g} "
                 "here; lower it in the search space"
             )
+    return n_workers(space.resources, int(present["CPU"]), int(present.get("GPU", 0)))
 
 
 def _next_launch(experiment: Experiment) -> str:
@@ -129,11 +134,6 @@ def _next_launch(experiment: Experiment) -> str:
 
 def _trial_dirname(trial: Any) -> str:
     return f"{trial.config['number']:04d}"
-
-
-def _concurrent(space: SearchSpace) -> int:
-    fits = max(1, (os.cpu_count() or 1) // space.resources.cpus)
-    return min(fits, space.resources.concurrent or fits)
 
 
 def _remove_tune_state(folder: Path) -> None:

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 from optuna.study import StudyDirection
 from optuna.trial import Trial, TrialState
 
-from tune_encoder.config import write_yaml
 from tune_encoder.errors import ConfigError, StorageError
 from tune_encoder.experiment import Experiment, Row, TrialRecord, best_trial
 from tune_encoder.files import partial_path
@@ -153,6 +152,10 @@ class Record:
         """The trials that wait at a rung."""
         return [n for n, t in self.trials.items() if t.state == "RUNNING" and t.paused]
 
+    def has_work(self) -> bool:
+        """Whether a launch has any trial to run."""
+        return bool(self.running() or self.held()) or self.may_start()
+
     def may_start(self) -> bool:
         """Whether the budget has room for a new trial."""
         return self.n_started() < self.space.budget.trials
@@ -192,7 +195,8 @@ def _relatives(experiment: Experiment) -> Relatives:
 def _make_study(path: Path, space: SearchSpace, relatives: Relatives) -> None:
     """Make a study of what is known already, whose first trials are the space's first configs."""
     known = known_trials(relatives.forked, space) if relatives.forked is not None else ()
-    warm = [config for old in relatives.warm for config in best_configs(old, space)]
     own = space.grid() if space.searcher.name == "grid" else space.first_configs()
-    first = {write_yaml(config): config for config in (*warm, *own)}  # each only once
-    make_study(path, _DIRECTIONS[space.metric.better], known, first.values())
+    warm: list[dict[str, Any]] = []
+    for old in relatives.warm:
+        warm += [each for each in best_configs(old, space) if each not in (*warm, *own)]
+    make_study(path, _DIRECTIONS[space.metric.better], known, (*warm, *own))

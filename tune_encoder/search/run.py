@@ -5,6 +5,7 @@ Ray and Optuna are loaded once nothing is left to refuse.
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,7 @@ def _start(
 ) -> Experiment:
     refuse_taken(root, name)
     check_resources(space)
+    space = replace(space, budget=replace(space.budget, trials=space.n_trials))
     pack = pack_data(data_dir, TrainConfig(**space.base))
     fingerprint = open_pack(pack).info["fingerprint"]
     content = {
@@ -102,14 +104,23 @@ def resume_search(
         space = parse_space(content["space"], where, experiment.path)
         space = extend(experiment, space, budget)
         check_resources(space)
-        data_dir = Path(content["data_dir"])
-        pack = pack_data(data_dir, TrainConfig(**space.base))
-        fingerprint = open_pack(pack).info["fingerprint"]
-        if accept_data_change:
-            experiment.write_search({**experiment.search(), "fingerprint": fingerprint})
-        _refuse_other_data(experiment, data_dir, fingerprint)
-        _launch(experiment, space, pack)
+        _launch(experiment, space, same_pack(experiment, space, accept_data_change))
     return experiment
+
+
+def same_pack(experiment: Experiment, space: SearchSpace, accept_data_change: bool = False) -> Path:
+    """Return the pack of an experiment's data.
+
+    Raises:
+        StorageError: if the data has changed since it began, and that is not accepted.
+    """
+    data_dir = Path(experiment.search()["data_dir"])
+    pack = pack_data(data_dir, TrainConfig(**space.base))
+    fingerprint = open_pack(pack).info["fingerprint"]
+    if accept_data_change:
+        experiment.write_search({**experiment.search(), "fingerprint": fingerprint})
+    _refuse_other_data(experiment, data_dir, fingerprint)
+    return pack
 
 
 def _refuse_other_data(experiment: Experiment, data_dir: Path, fingerprint: str) -> None:

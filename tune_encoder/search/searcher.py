@@ -34,10 +34,6 @@ class StudySearcher(Searcher):
         self._waiting = record.unfinished()
         self._handed_out: dict[str, TrialRecord] = {}
 
-    def has_work(self) -> bool:
-        """Whether this launch has any trial to run."""
-        return bool(self._waiting or self._record.held()) or self._record.may_start()
-
     def suggest(self, trial_id: str) -> Any:
         """Return the next trial's config, None for not now, or that there will be none."""
         self._steering.poll()

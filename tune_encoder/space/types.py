@@ -153,6 +153,12 @@ class SearchSpace:
         defaults = {**to_mapping(TrainConfig()), **self.base}
         return [{p.name: defaults[p.name] for p in self.parameters if p.holds(defaults[p.name])}]
 
+    @property
+    def n_trials(self) -> int:
+        """How many trials a search has: its budget, or the points of a grid that is smaller."""
+        budget = self.budget.trials
+        return min(budget, len(self.grid())) if self.searcher.name == "grid" else budget
+
     def grid(self) -> list[dict[str, Any]]:
         """Every combination of the searched settings, each once, the last setting changing first.
 
