@@ -53,6 +53,8 @@ class Options(Overrides, total=False):
 
     warm_start: Sequence[str]
     """Experiments in the root whose best configs are tried first."""
+    dashboard: bool
+    """Whether pages to look at the search with are served while it runs."""
 
 
 class Extension(TypedDict, total=False):
@@ -68,6 +70,8 @@ class Extension(TypedDict, total=False):
     """Value of the metric that is good enough."""
     accept_data_change: bool
     """Whether to go on although the data is not what it was."""
+    dashboard: bool
+    """As in `search`."""
 
 
 def search(
@@ -91,19 +95,19 @@ def search(
         data_dir: A data set; without one that of the space, else the built-in demo voices.
         name: The new experiment.
         root: Folder of experiments.
-        options: `trials`, `epochs`, `time`, `concurrent`, `seed` and `warm_start`, as on the
-            command line.
+        options: `trials`, `epochs`, `time`, `concurrent`, `seed`, `warm_start` and `dashboard`,
+            as on the command line.
 
     Raises:
         ConfigError, DataError, StorageError: before anything is trained.
         SearchFailed: if no trial gave a result.
         Interrupted: on Ctrl-C or SIGTERM, with everything saved; `resume` goes on.
     """
-    warm_start = options.pop("warm_start", ())
+    warm_start, dashboard = options.pop("warm_start", ()), options.pop("dashboard", False)
     prepared = prepare(space, data_dir, name, root, options)
     for warning in prepared.data().info["warnings"]:
         warnings.warn(warning, stacklevel=2)
-    return prepared.start(warm_start)
+    return prepared.start(warm_start, dashboard)
 
 
 def resume(
@@ -118,8 +122,8 @@ def resume(
     Args:
         name: The experiment.
         root: Folder of experiments.
-        extension: `trials`, `epochs`, `time`, `target` and `accept_data_change`, as on the
-            command line.
+        extension: `trials`, `epochs`, `time`, `target`, `accept_data_change` and `dashboard`, as
+            on the command line.
 
     Raises:
         ConfigError: if there is no such experiment.
@@ -141,6 +145,8 @@ def fork(
     new: str,
     space: str | Path | Mapping[str, Any],
     root: str | Path = DEFAULT_ROOT,
+    *,
+    dashboard: bool = False,
 ) -> Experiment:
     """Search another space on an earlier search's data, knowing its trials.
 
@@ -149,6 +155,7 @@ def fork(
         new: The new one.
         space: As in `search`.
         root: Folder of both.
+        dashboard: As in `search`.
 
     Raises:
         ConfigError, StorageError, SearchFailed, Interrupted: as in `search`.
@@ -156,7 +163,8 @@ def fork(
     from tune_encoder.search.run import fork_search
 
     _refuse_running_ray()
-    return Experiment(fork_search(expanded(root), name, new, _find(space)).path)
+    folder = fork_search(expanded(root), name, new, _find(space), dashboard=dashboard)
+    return Experiment(folder.path)
 
 
 @dataclass(frozen=True)
@@ -176,13 +184,19 @@ class PreparedSearch:
 
         return open_pack(pack_data(self.data_dir, TrainConfig(**self.space.base)))
 
-    def start(self, warm_start: Sequence[str] = ()) -> Experiment:
+    def start(self, warm_start: Sequence[str] = (), dashboard: bool = False) -> Experiment:
         """Run the search to its end; see `search`."""
         from tune_encoder.search.run import start_search
 
         _refuse_running_ray()
-        more: dict[str, Any] = {"warm_start": list(warm_start)} if warm_start else {}
-        folder = start_search(self.space, self.data_dir, self.root, self.name, **more)
+        folder = start_search(
+            self.space,
+            self.data_dir,
+            self.root,
+            self.name,
+            warm_start=list(warm_start),
+            dashboard=dashboard,
+        )
         return Experiment(folder.path)
 
 

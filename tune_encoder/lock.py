@@ -24,8 +24,9 @@ def held(folder: Path) -> Iterator[None]:
     path = folder / LOCK_NAME
     with path.open("a+", encoding="utf-8") as file:
         if not _lock(file):
-            holder = path.read_text(encoding="utf-8").strip() or "another process"
-            raise StorageError(f"{folder}: in use by {holder}; wait until it ends, or stop it")
+            file.seek(0)
+            holds = file.readline().strip() or "another process"
+            raise StorageError(f"{folder}: in use by {holds}; wait until it ends, or stop it")
         file.truncate(0)
         file.write(f"pid {os.getpid()} on {socket.gethostname()}\n")
         file.flush()
@@ -54,5 +55,17 @@ def holder(folder: Path) -> str | None:
         try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except OSError:
-            return file.read().strip() or "another process"
+            return file.readline().strip() or "another process"
     return None
+
+
+def note(folder: Path, line: str) -> None:
+    """Let others know something, as long as this process holds the experiment."""
+    with (folder / LOCK_NAME).open("a", encoding="utf-8") as file:
+        file.write(f"{line}\n")
+
+
+def noted(folder: Path) -> str:
+    """What the process that holds the experiment lets others know; empty if nothing."""
+    lines = (folder / LOCK_NAME).read_text(encoding="utf-8").splitlines()
+    return lines[1] if len(lines) > 1 else ""

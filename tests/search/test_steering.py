@@ -1,9 +1,12 @@
+import re
 import time
+import urllib.request
 from typing import Any
 
 import pytest
 
 from tests.search.conftest import finish
+from tune_encoder.dashboards import ray_page
 from tune_encoder.experiment import Experiment
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
@@ -24,8 +27,10 @@ def wait_until(process, true):
 
 
 def test_a_running_search_is_paused_added_to_and_stopped(command):
-    process = command.start(*command.search_options(LONG))
+    process = command.start(*command.search_options(LONG), "--dashboard")
     command.wait_for_rows(process, 4)
+    with urllib.request.urlopen(ray_page(command.experiment).address, timeout=30) as page:
+        assert "Ray Dashboard" in page.read().decode()
 
     assert command.run("kill-trial", "tiny", "0").returncode == 0
     wait_until(process, lambda: trials_of(command)[0].state == "PRUNED")
@@ -44,6 +49,7 @@ def test_a_running_search_is_paused_added_to_and_stopped(command):
     assert command.run("stop", "tiny").returncode == 0
     out, errors = finish(process, 90)
     assert process.returncode == 0, errors
+    assert re.search(r"^TensorBoard +http://127.0.0.1:\d+/$", out, re.MULTILINE)
     assert "stopped as asked; go on with `tune-encoder resume tiny`" in out
     assert trials_of(command)[3].state == "WAITING"  # both workers had others to finish
     for trial in trials_of(command).values():

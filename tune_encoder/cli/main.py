@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 import tune_encoder
+from tune_encoder.cli.dashboard import add_dashboard
 from tune_encoder.cli.data import add_data
 from tune_encoder.cli.look import add_look
 from tune_encoder.cli.repair import add_repair
@@ -54,6 +55,7 @@ def make_parser() -> argparse.ArgumentParser:
     add_resume(commands)
     add_fork(commands)
     add_look(commands)
+    add_dashboard(commands)
     add_steer(commands)
     add_repair(commands)
     add_export(commands)

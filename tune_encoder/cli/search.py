@@ -38,7 +38,13 @@ def add_search(commands: Any) -> None:
     )
     parser.add_argument("--concurrent", type=int, help="trials at once")
     parser.add_argument("--seed", type=int, help="seed of proposals and trials")
+    _add_launch(parser)
+
+
+def _add_launch(parser: argparse.ArgumentParser) -> None:
+    """Add what every launch of a search can be told."""
     parser.add_argument("--no-export", action="store_true", help="make no model at the end")
+    parser.add_argument("--dashboard", action="store_true", help="serve pages to look at it with")
     add_root(parser)
 
 
@@ -53,7 +59,7 @@ def _search(options: argparse.Namespace) -> None:
     if prepared.is_demo:
         tell_demo(prepared.data_dir)
     _print_baselines(prepared)
-    _finish(prepared.start(options.warm_start), export=not options.no_export)
+    _finish(prepared.start(options.warm_start, options.dashboard), export=not options.no_export)
 
 
 def add_resume(commands: Any) -> None:
@@ -67,8 +73,7 @@ def add_resume(commands: Any) -> None:
     parser.add_argument(
         "--accept-data-change", action="store_true", help="go on although the data has changed"
     )
-    parser.add_argument("--no-export", action="store_true", help="make no model at the end")
-    add_root(parser)
+    _add_launch(parser)
 
 
 def _resume(options: argparse.Namespace) -> None:
@@ -80,7 +85,11 @@ def _resume(options: argparse.Namespace) -> None:
         print(f"trials that go on to {options.epochs} epochs follow the learning rate of that run:")
         print("it rises again to where it would be, and falls to 0 at the new end")
     experiment = api.resume(
-        options.name, options.root, accept_data_change=options.accept_data_change, **budget
+        options.name,
+        options.root,
+        accept_data_change=options.accept_data_change,
+        dashboard=options.dashboard,
+        **budget,
     )
     _finish(experiment, export=not options.no_export)
 
@@ -91,15 +100,16 @@ def add_fork(commands: Any) -> None:
     parser.add_argument("name", help="experiment whose trials are known from the start")
     parser.add_argument("new", help="name of the new experiment")
     parser.add_argument("--space", required=True, help="YAML file, or a space of the program")
-    parser.add_argument("--no-export", action="store_true", help="make no model at the end")
-    add_root(parser)
+    _add_launch(parser)
 
 
 def _fork(options: argparse.Namespace) -> None:
     """Search another space on the same data, knowing the trials of an earlier search."""
     from tune_encoder import api
 
-    experiment = api.fork(options.name, options.new, options.space, options.root)
+    experiment = api.fork(
+        options.name, options.new, options.space, options.root, dashboard=options.dashboard
+    )
     _finish(experiment, export=not options.no_export)
 
 

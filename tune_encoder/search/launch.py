@@ -4,14 +4,18 @@ import logging
 import os
 import secrets
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import ray
 from ray import tune
 
+from tune_encoder.dashboards import LOOPBACK, open_pages, page_lines
 from tune_encoder.errors import Interrupted, SearchFailed, StorageError
 from tune_encoder.experiment import Experiment
+from tune_encoder.lock import note
 from tune_encoder.plan import n_workers
 from tune_encoder.search.failures import Failures
 from tune_encoder.search.progress import Progress
@@ -26,7 +30,7 @@ from tune_encoder.space import SearchSpace
 _TOKEN_PATH = Path("~/.ray/auth_token")
 
 
-def launch_search(record: Record, pack: Path) -> None:
+def launch_search(record: Record, pack: Path, dashboard: bool = False) -> None:
     """Run what is left of the record's budget."""
     _protect_token()
     launch = _next_launch(record.experiment)
@@ -41,15 +45,37 @@ def launch_search(record: Record, pack: Path) -> None:
     }
     if record.has_work():
         try:
-            ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.CRITICAL)
+            _start_ray(record.experiment, dashboard)
             workers = _workers(record.space, ray.cluster_resources())
             steering = Steering(record, scheduler, workers)
             searcher = StudySearcher(record, scheduler, steering, shared, workers)
-            _fit(record, launch, searcher, scheduler, steering)
+            with _pages(record.experiment, dashboard):
+                _fit(record, launch, searcher, scheduler, steering)
         finally:
             ray.shutdown()
     if record.best() is None:
         raise SearchFailed(_all_failed(record))
+
+
+def _start_ray(experiment: Experiment, dashboard: bool) -> None:
+    context = ray.init(
+        include_dashboard=dashboard,
+        dashboard_host=LOOPBACK,
+        log_to_driver=False,
+        logging_level=logging.CRITICAL,
+    )
+    if dashboard:
+        note(experiment.path, f"http://{context.dashboard_url}")
+
+
+@contextmanager
+def _pages(experiment: Experiment, dashboard: bool) -> Iterator[None]:
+    if not dashboard:
+        yield
+        return
+    with open_pages(experiment) as pages:
+        print("\n".join(page_lines(pages)))  # noqa: T201
+        yield
 
 
 def _fit(

@@ -26,7 +26,13 @@ from tune_encoder.space import SearchSpace, parse_space, to_content
 
 
 def start_search(
-    space: SearchSpace, data_dir: Path, root: Path, name: str, warm_start: Sequence[str] = ()
+    space: SearchSpace,
+    data_dir: Path,
+    root: Path,
+    name: str,
+    *,
+    warm_start: Sequence[str] = (),
+    dashboard: bool = False,
 ) -> Experiment:
     """Run a new search to its end.
 
@@ -36,6 +42,7 @@ def start_search(
         root: Folder of experiments.
         name: The new experiment.
         warm_start: Experiments in the root whose best configs are tried first.
+        dashboard: Whether pages to look at it with are served while it runs.
 
     Raises:
         ConfigError, DataError, StorageError: before Ray starts.
@@ -44,10 +51,12 @@ def start_search(
     """
     for other in warm_start:
         open_experiment(root, other)
-    return _start(space, data_dir, root, name, {"warm_start": list(warm_start)})
+    return _start(space, data_dir, root, name, dashboard, {"warm_start": list(warm_start)})
 
 
-def fork_search(root: Path, name: str, new: str, space: SearchSpace) -> Experiment:
+def fork_search(
+    root: Path, name: str, new: str, space: SearchSpace, *, dashboard: bool = False
+) -> Experiment:
     """Run a new search on an old one's data that knows its trials.
 
     Raises:
@@ -55,11 +64,16 @@ def fork_search(root: Path, name: str, new: str, space: SearchSpace) -> Experime
     """
     old = open_experiment(root, name)
     data_dir = Path(old.search()["data_dir"])
-    return _start(space, data_dir, root, new, {"forked_from": name})
+    return _start(space, data_dir, root, new, dashboard, {"forked_from": name})
 
 
 def _start(
-    space: SearchSpace, data_dir: Path, root: Path, name: str, heritage: dict[str, Any]
+    space: SearchSpace,
+    data_dir: Path,
+    root: Path,
+    name: str,
+    dashboard: bool,
+    heritage: dict[str, Any],
 ) -> Experiment:
     refuse_taken(root, name)
     check_resources(space)
@@ -77,12 +91,17 @@ def _start(
         _refuse_other_data(Experiment(root / forked), data_dir, fingerprint)
     experiment = create_experiment(root, name, content)
     with held(experiment.path):
-        _launch(experiment, space, pack)
+        _launch(experiment, space, pack, dashboard)
     return experiment
 
 
 def resume_search(
-    root: Path, name: str, *, accept_data_change: bool = False, **budget: Any
+    root: Path,
+    name: str,
+    *,
+    accept_data_change: bool = False,
+    dashboard: bool = False,
+    **budget: Any,
 ) -> Experiment:
     """Go on with a search that was stopped or killed, or extend one that has ended.
 
@@ -90,6 +109,7 @@ def resume_search(
         root: Folder of experiments.
         name: The experiment.
         accept_data_change: Whether data other than the search began with is used.
+        dashboard: As in `start_search`.
         **budget: trials, epochs, time or target that replace those of the space.
 
     Raises:
@@ -104,7 +124,7 @@ def resume_search(
         space = parse_space(content["space"], where, experiment.path)
         space = extend(experiment, space, budget)
         check_resources(space)
-        _launch(experiment, space, same_pack(experiment, space, accept_data_change))
+        _launch(experiment, space, same_pack(experiment, space, accept_data_change), dashboard)
     return experiment
 
 
@@ -145,8 +165,8 @@ def check_resources(space: SearchSpace) -> None:
         )
 
 
-def _launch(experiment: Experiment, space: SearchSpace, pack: Path) -> None:
+def _launch(experiment: Experiment, space: SearchSpace, pack: Path, dashboard: bool) -> None:
     from tune_encoder.search.launch import launch_search
     from tune_encoder.search.record import Record
 
-    launch_search(Record.open(experiment, space), pack)
+    launch_search(Record.open(experiment, space), pack, dashboard)

@@ -1,0 +1,123 @@
+"""What a trial, a report and a look cost as the trials of a search grow in number.
+
+    python -m tests.benchmarks.scale
+
+The record is written as a search writes it, with rows as large as those of a training. Then the
+commands are run on it as a person runs them; `resume` until its first trial has a worker.
+"""
+
+import argparse
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tune_encoder.config import TrainConfig
+from tune_encoder.data.demo import make_demo
+from tune_encoder.data.pack import open_pack, pack_data
+from tune_encoder.experiment import Experiment, create_experiment
+from tune_encoder.search.record import Record
+from tune_encoder.space import find_space, load_space, override, to_content
+
+EPOCHS, REPEATS, NAME = 9, 5, "scale"
+SCORES = ("skill", "skill_ttl", "skill_dp", "cosine", "centered_cosine", "retrieval", "loss")
+COMMANDS = ("status", "best", "importance")
+
+
+def fill(root: Path, data_dir: Path, n_trials: int) -> tuple[Experiment, dict[str, float]]:
+    """Record ended trials; returns the median milliseconds of the last hundred of each step."""
+    space = load_space(find_space("quick"))
+    space = override(space, {"budget": {"trials": n_trials, "epochs": EPOCHS}}, "benchmark")
+    fingerprint = open_pack(pack_data(data_dir, TrainConfig(**space.base))).info["fingerprint"]
+    told = {"data_dir": str(data_dir), "fingerprint": fingerprint, "versions": {}}
+    made = create_experiment(root, NAME, {"space": to_content(space), **told})
+    record = Record.open(made, space)
+    took: dict[str, list[float]] = {"proposal": [], "report": [], "end": []}
+
+    def timed(step: str, call: Callable[..., Any], *arguments: Any) -> Any:
+        began = time.perf_counter()
+        result = call(*arguments)
+        took[step].append(1000 * (time.perf_counter() - began))
+        return result
+
+    for _ in range(n_trials):
+        number = timed("proposal", record.ask).number
+        stopped = number % 3
+        for epoch in range(1, (1 if stopped else EPOCHS) + 1):
+            timed("report", record.add_row, number, row(number, epoch))
+        timed("end", record.prune if stopped else record.complete, number)
+    return made, {step: statistics.median(times[-100:]) for step, times in took.items()}
+
+
+def row(number: int, epoch: int) -> dict[str, Any]:
+    """An epoch as a trial reports it."""
+    loss = 0.5 + (number * 7919 % 101) / 200 + 1 / epoch
+    scores = {f"val_{name}": loss for name in SCORES}
+    rates = {name: loss for name in ("train_loss", "learning_rate", "gradient_norm", "seconds")}
+    texts = {"worker": "host:1", "checkpoint": f"1/{number:04d}/checkpoint_{epoch:06d}"}
+    state = {"epoch": epoch, "finished": epoch == EPOCHS, "checkpoint_sha256": "0" * 64}
+    return {**scores, **rates, **texts, **state, "recorded_at": time.time()}
+
+
+def seconds_of(root: Path, command: str) -> float:
+    """Wall seconds of a command as a person runs it."""
+    began = time.perf_counter()
+    subprocess.run(call(root, command), check=True, capture_output=True)
+    return time.perf_counter() - began
+
+
+def seconds_to_first_trial(root: Path, made: Experiment, n_trials: int) -> float:
+    """Wall seconds of a resume until a worker has begun a trial; it is stopped there."""
+    began = time.perf_counter()
+    process = subprocess.Popen(
+        [*call(root, "resume"), "--trials", str(n_trials + 1), "--no-export"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        while not made.trial_config(n_trials).exists():
+            if process.poll() is not None:
+                raise SystemExit("resume ended before its trial began")
+            time.sleep(0.02)
+        return time.perf_counter() - began
+    finally:
+        os.kill(process.pid, signal.SIGTERM)
+        process.wait()
+
+
+def call(root: Path, command: str) -> list[str]:
+    """Command line on the benchmark's search."""
+    return [sys.executable, "-m", "tune_encoder", command, NAME, "--root", str(root)]
+
+
+def main() -> None:
+    """Run and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--trials", type=int, nargs="+", default=[10, 100, 1000])
+    options = parser.parse_args()
+    heads = ("trials", "proposal", "report", "end", *COMMANDS, "resume")
+    units = ("", "ms", "ms", "ms", *("s" for _ in COMMANDS), "s")
+    print("  ".join(f"{head:>10}" for head in heads))
+    print("  ".join(f"{unit:>10}" for unit in units))
+    with tempfile.TemporaryDirectory() as folder:
+        data_dir = Path(folder) / "demo"
+        make_demo(data_dir, voices=24, val_voices=8, test_voices=8, seed=0)
+        for n_trials in options.trials:
+            root = Path(folder) / f"{n_trials}"
+            made, steps = fill(root, data_dir, n_trials)
+            looks = [
+                statistics.median(seconds_of(root, command) for _ in range(REPEATS))
+                for command in COMMANDS
+            ]
+            values = [*steps.values(), *looks, seconds_to_first_trial(root, made, n_trials)]
+            print(f"{n_trials:10}  " + "  ".join(f"{v:10.2f}" for v in values), flush=True)
+
+
+if __name__ == "__main__":
+    main()

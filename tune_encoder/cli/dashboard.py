@@ -1,0 +1,36 @@
+"""dashboard."""
+
+import argparse
+import signal
+import sys
+import threading
+import webbrowser
+from typing import Any
+
+from tune_encoder.cli.common import add_command, add_root
+
+
+def add_dashboard(commands: Any) -> None:
+    """Add the command `dashboard`."""
+    parser = add_command(commands, "dashboard", _dashboard)
+    parser.add_argument("name", help="experiment")
+    parser.add_argument("--open", action="store_true", help="open the pages in the browser")
+    add_root(parser)
+
+
+def _dashboard(options: argparse.Namespace) -> None:
+    """Serve TensorBoard and the study of a search on this machine, until Ctrl-C."""
+    from tune_encoder.dashboards import open_pages, page_lines
+    from tune_encoder.experiment import open_experiment
+
+    experiment = open_experiment(options.root, options.name)
+    ended = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: ended.set())
+    with open_pages(experiment) as pages:
+        print("\n".join([*page_lines(pages), "Ctrl-C ends them"]))
+        sys.stdout.flush()
+        for page in pages:
+            if options.open and page.address:
+                webbrowser.open(page.address)
+        ended.wait()
