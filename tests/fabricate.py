@@ -9,10 +9,10 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.trial import TrialState, create_trial
 from safetensors.torch import save
 
-from tune_encoder.checkpoints import save_listed
 from tune_encoder.config import TrainConfig, to_mapping, write_yaml
 from tune_encoder.data.samples import Sample
 from tune_encoder.experiment import create_experiment, epoch_key
+from tune_encoder.manifest import save_listed
 from tune_encoder.space import to_content
 from tune_encoder.voice_style import DP_SHAPE, TTL_SHAPE, VoiceStyle, unit_rows
 

@@ -9,13 +9,14 @@ from typing import Any
 import torch
 from safetensors.torch import save
 
-from tune_encoder.checkpoints import State, load_state, save_listed, save_state
+from tune_encoder.checkpoints import State, load_state, save_state
 from tune_encoder.config import TrainConfig, from_mapping, to_mapping, write_yaml
 from tune_encoder.data.batches import crop_frames
 from tune_encoder.data.pack import PackedData, open_pack, pack_data
 from tune_encoder.errors import SearchFailed, StorageError
 from tune_encoder.experiment import Experiment, Row, TrialRecord
 from tune_encoder.files import refuse_filled, whole_folder
+from tune_encoder.manifest import save_listed
 from tune_encoder.metrics import score
 from tune_encoder.model_folder import CHECKPOINT, CONFIG, METRICS, WEIGHTS, load_model
 from tune_encoder.trainer import predict
