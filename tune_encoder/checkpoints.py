@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from tune_encoder.errors import StorageError
-from tune_encoder.manifest import listed_epoch, load_listed, save_listed, sha256_of
+from tune_encoder.manifest import listed_epoch, load_listed, save_listed
 
 CHECKPOINT_FORMAT = 1
 
@@ -57,15 +57,6 @@ def load_state(path: Path) -> State:
             f"{CHECKPOINT_FORMAT}; update tune-encoder"
         )
     return state
-
-
-def verify(path: Path) -> tuple[int, str]:
-    """Return the finished epochs of a checkpoint and its SHA-256, without loading it.
-
-    Raises:
-        StorageError: if it is missing, unlisted or damaged.
-    """
-    return listed_epoch(path), sha256_of(load_listed(path))
 
 
 def newest_valid(paths: list[Path]) -> tuple[Path | None, State | None, list[str]]:

@@ -63,6 +63,15 @@ def load_listed(path: Path) -> bytes:
     return content
 
 
+def verify(path: Path) -> tuple[int, str]:
+    """Return the finished epochs of a file and its SHA-256.
+
+    Raises:
+        StorageError: if it is missing, unlisted or damaged.
+    """
+    return listed_epoch(path), sha256_of(load_listed(path))
+
+
 def listed_epoch(path: Path) -> int:
     """Return the finished epochs that the list has for a file; -1 if it does not say."""
     epoch: int = read_entries(path.parent).get(path.name, {}).get("epoch", -1)

@@ -12,11 +12,12 @@ from torch import Tensor, nn
 
 from tune_encoder.config import TrainConfig
 from tune_encoder.models.backbones import Cnn, ConvNeXt, Transformer
+from tune_encoder.models.ensemble import Ensemble
 from tune_encoder.models.heads import PooledHead, QueryHead
 from tune_encoder.statistics import Array, Statistics
 from tune_encoder.voice_style import DP_SHAPE, TTL_SHAPE
 
-__all__ = ["Encoder", "build_encoder", "rebuild_encoder"]
+__all__ = ["Encoder", "Ensemble", "build_encoder", "rebuild_encoder"]
 
 _BACKBONES = {"convnext": ConvNeXt, "cnn": Cnn, "transformer": Transformer}
 STD_FLOOR = 1e-3  # of a band that never changes
