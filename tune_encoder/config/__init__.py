@@ -1,6 +1,6 @@
 """Every setting with its default and check, and the YAML files that hold settings."""
 
-from tune_encoder.config.exporting import ExportSettings
+from tune_encoder.config.exporting import ExportSettings, RetrainSettings
 from tune_encoder.config.files import (
     MAX_YAML_BYTES,
     MAX_YAML_DEPTH,
@@ -53,6 +53,7 @@ __all__ = [
     "MetricSettings",
     "OptimSettings",
     "ResourceSettings",
+    "RetrainSettings",
     "RunSettings",
     "SchedulerSettings",
     "SearcherSettings",

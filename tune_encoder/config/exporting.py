@@ -51,5 +51,16 @@ class ExportSettings:
         return self.formats == "auto" or "torch" in self.formats
 
 
+@dataclass(frozen=True, kw_only=True)
+class RetrainSettings:
+    """How the winner of a search is trained again."""
+
+    epochs: int | None = setting(
+        None, "epochs of each run; none is those of the search", minimum=1, maximum=100_000
+    )
+    seeds: int = setting(3, "runs, each with a seed the search did not use", minimum=1, maximum=32)
+    with_val: bool = setting(False, "also train on the validation clips")
+
+
 def _missing() -> list[str]:
     return [name for name in ONNX_PACKAGES if find_spec(name) is None]

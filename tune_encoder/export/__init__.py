@@ -12,7 +12,16 @@ from tune_encoder.export.writing import Metrics, Source, write_models
 from tune_encoder.files import refuse_filled, whole_folder
 from tune_encoder.model_folder import is_model
 
-__all__ = ["export", "export_models", "searched_data"]
+__all__ = [
+    "Choice",
+    "Model",
+    "Source",
+    "choose",
+    "export",
+    "export_models",
+    "searched_data",
+    "single",
+]
 
 
 def export(experiment: Experiment, to: Path, settings: ExportSettings) -> list[Metrics]:

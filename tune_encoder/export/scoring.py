@@ -22,7 +22,7 @@ from tune_encoder.trainer import predict
 EXPORTED_SCORES = ("skill", "skill_ttl", "skill_dp", "centered_cosine", "retrieval", "loss")
 
 Scored = dict[str, Any]
-"""`scores` by split and name; by split the model's `skill_interval_95`; the data's `fingerprint`."""
+"""`scores` by split and name, `skill_interval_95` by split, and the `fingerprint` of the data."""
 
 
 def scores_in_new_process(folders: list[Path]) -> list[Scored]:

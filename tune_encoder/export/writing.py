@@ -1,8 +1,8 @@
 """Model folders: what is written into each, in which order."""
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,8 @@ class Source:
     experiment: Experiment
     data: PackedData
     settings: ExportSettings
+    more: Mapping[str, Any] = field(default_factory=dict)
+    """What else is to stand in metrics.json."""
 
 
 def write_models(folders: Sequence[Path], models: Sequence[Model], source: Source) -> list[Metrics]:
@@ -103,6 +105,7 @@ def _metrics(model: Model, scored: Scored, source: Source) -> Metrics:
         "members": [member.describe() for member in model.members],
         **scored,
         "combined": model.rivals,
+        **source.more,
         "space": _space(source.experiment),
         "search": _cost(source.experiment),
         "confirmation": [_cost(each) for each in _confirming(source.experiment)],
