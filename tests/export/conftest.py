@@ -1,13 +1,18 @@
 """Finished searches, made without Ray, and what is exported from them."""
 
+import json
 import shutil
+import sqlite3
+from contextlib import closing
 
 import pytest
 
 from tune_encoder.checkpoints import save_state
 from tune_encoder.config import ExportSettings
+from tune_encoder.confirmation import best_configs
 from tune_encoder.experiment import CHECKPOINT_NAME, Experiment, create_experiment
 from tune_encoder.export import export
+from tune_encoder.search.confirm import confirming_space
 from tune_encoder.search.run import versions
 from tune_encoder.search.study import Record
 from tune_encoder.space import parse_space, to_content
@@ -81,3 +86,23 @@ def rows_by_loss(experiment):
     """(trial, row) of all epochs, best first."""
     rows = [(trial, row) for trial in experiment.trials() for row in trial.rows]
     return sorted(rows, key=lambda pair: pair[1]["val_loss"])
+
+
+def change_row(experiment, number, row):
+    with closing(sqlite3.connect(experiment.study_path)) as database, database:
+        database.execute(
+            "UPDATE trial_user_attributes SET value_json = ? WHERE key = ? AND trial_id ="
+            " (SELECT trial_id FROM trials WHERE number = ?)",
+            (json.dumps(row), f"epoch_{row['epoch']:06d}", number),
+        )
+
+
+def confirmed(experiment, packed, name="top2x2", n_configs=2):
+    """Confirm the best configs of a search with two further seeds, as `confirm` does."""
+    space = confirming_space(experiment, best_configs(experiment, n_configs), 2)
+    content = {**experiment.search(), "space": to_content(space)}
+    confirming = create_experiment(experiment.path / "confirm", name, content)
+    record = Record.open(confirming, space)
+    for _ in range(space.budget.trials):
+        run_trial(record, record.ask(), packed)
+    return confirming

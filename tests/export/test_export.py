@@ -7,10 +7,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.export.conftest import TORCH, rows_by_loss
+from tests.export.conftest import TORCH, change_row, rows_by_loss
 from tune_encoder.checkpoints import load_state
 from tune_encoder.config import TrainConfig, from_mapping, load_config
-from tune_encoder.errors import ConfigError, SearchFailed, StorageError
+from tune_encoder.errors import ConfigError, DataError, SearchFailed, StorageError
 from tune_encoder.export import export
 from tune_encoder.run_folder import train_by_hand
 from tune_encoder.search.run import versions
@@ -126,15 +126,6 @@ def test_a_score_that_cannot_be_reproduced_is_refused_and_the_old_export_stays(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["runs", "target"]
 
 
-def change_row(experiment, number, row):
-    with closing(sqlite3.connect(experiment.study_path)) as database, database:
-        database.execute(
-            "UPDATE trial_user_attributes SET value_json = ? WHERE key = ? AND trial_id ="
-            " (SELECT trial_id FROM trials WHERE number = ?)",
-            (json.dumps(row), f"epoch_{row['epoch']:06d}", number),
-        )
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(60)
 def test_data_that_is_gone_is_named_and_the_old_export_stays(experiment, tmp_path):
@@ -145,10 +136,21 @@ def test_data_that_is_gone_is_named_and_the_old_export_stays(experiment, tmp_pat
     target.mkdir()
     (target / "model.safetensors").write_text("old")
 
-    with pytest.raises(StorageError, match=r"cannot be loaded again: .*gone"):
+    with pytest.raises(DataError, match=r"gone: no such folder; it must hold train/ and val/"):
         export(experiment, target, TORCH)
 
     assert [path.name for path in target.iterdir()] == ["model.safetensors"]
+
+
+def test_data_that_has_changed_are_refused(experiment, tmp_path):
+    text = (experiment.path / "search.yaml").read_text()
+    other = text.replace(experiment.search()["fingerprint"], "of-other-data")
+    (experiment.path / "search.yaml").write_text(other)
+
+    with pytest.raises(StorageError, match=r"demo: not the data made was searched on; restore it"):
+        export(experiment, tmp_path / "target", TORCH)
+
+    assert not (tmp_path / "target").exists()
 
 
 def test_a_search_without_any_checkpoint_is_refused_with_the_command_to_go_on(experiment, tmp_path):

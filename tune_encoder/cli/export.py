@@ -68,20 +68,41 @@ def export_to(experiment: "Experiment", to: Path | None, options: Mapping[str, A
     to = experiment.export(to, **options)
     if is_model(to):
         print_export(to)
-        return
+    else:
+        _print_several(to, options["top_k"])
+
+
+def _print_several(to: Path, asked: int) -> None:
+    """Say in a line what stands in each of several model folders."""
+    from tune_encoder.model_folder import is_model
+
     folders = sorted((path for path in to.iterdir() if is_model(path)), key=lambda p: int(p.name))
-    for folder in folders:
-        print_export(folder)
-    if len(folders) < options["top_k"]:
-        print(f"{len(folders)} of {options['top_k']}: no other trial has a usable checkpoint")
+    found = [_metrics(folder) for folder in folders]
+    splits = list(found[0]["scores"])
+    heads = "".join(f"{f'skill on {split}':>15}" for split in splits)
+    print(f"\nexported{'':34}{heads}")
+    for folder, metrics in zip(folders, found, strict=True):
+        skills = "".join(f"{metrics['scores'][s]['model']['skill']:15.3f}" for s in splits)
+        print(f"{folder.name:>3}  {what_words(metrics):37}{skills}")
+    print(textwrap.fill(f"1 is {found[0]['why']}", WIDTH))
+    if len(found) < asked:
+        print(f"{len(found)} of {asked}: no other trial has a usable checkpoint")
+    print(f"\nmodels:    {to}")
+    print(f"clone:     tune-encoder clone {folders[0]} voice.wav -o voice.json")
+
+
+def _metrics(folder: Path) -> dict[str, Any]:
+    from tune_encoder.model_folder import METRICS
+
+    metrics: dict[str, Any] = json.loads((folder / METRICS).read_text(encoding="utf-8"))
+    return metrics
 
 
 def print_export(folder: Path) -> None:
     """Say what stands in a model folder."""
     from tune_encoder.export.card import rival_words
-    from tune_encoder.model_folder import METRICS
 
-    metrics = json.loads((folder / METRICS).read_text(encoding="utf-8"))
+    metrics = _metrics(folder)
     print(f"\nexported: {what_words(metrics)}")
     print(_wrapped(f"because:  {metrics['why']}", 10))
     for rival in metrics["combined"]:
@@ -120,10 +141,13 @@ def print_scores(metrics: Mapping[str, Any]) -> None:
 def _verify(options: argparse.Namespace) -> None:
     """Check the files of a model, and its scores where the data is at hand."""
     from tune_encoder.export.verifying import verify
+    from tune_encoder.model_folder import CARD
 
     found = verify(options.model, options.data_dir)
     for mismatch in found.mismatches:
         print(mismatch)
+    if found.card_edited:
+        print(f"{CARD} was edited since, as it is meant to be")
     if found.unlisted:
         print(f"not exported, so not checked: {', '.join(found.unlisted)}")
     if found.not_scored:

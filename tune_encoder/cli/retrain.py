@@ -35,6 +35,7 @@ def _retrain(options: argparse.Namespace) -> None:
     from tqdm import tqdm
 
     from tune_encoder.experiment import open_experiment
+    from tune_encoder.export.card import retrained_words
     from tune_encoder.retraining import plan, retrain
 
     experiment = open_experiment(options.root, options.name)
@@ -57,7 +58,7 @@ def _retrain(options: argparse.Namespace) -> None:
                 bar.write(_run_line(seed, row, planned.with_val))
 
         metrics = retrain(experiment, planned, to, settings, watch)
-    print(retrained_lines(metrics["retrained"]))
+    print("\n" + "\n".join(retrained_words(metrics["retrained"])))
     print_export(to)
 
 
@@ -65,18 +66,3 @@ def _run_line(seed: int, row: Mapping[str, Any], with_val: bool) -> str:
     """Say that a run has ended; where val was trained on, its score there says nothing."""
     skill = "" if with_val else f", skill {row['val_skill']:.3f} on val at the last"
     return f"seed {seed}: {row['epoch']} epochs{skill}"
-
-
-def retrained_lines(retrained: Mapping[str, Any]) -> str:
-    """Say how the retrained models compare with that of the search."""
-    split, sd = retrained["split"], retrained["sd"]
-    low, high = retrained["difference_95"]
-    difference = retrained["exported_skill"] - retrained["search_skill"]
-    told = "told apart" if low > 0 or high < 0 else "not told apart"
-    spread = "" if sd is None else f", sd {sd:.3f}"
-    return (
-        f"\nskill on {split}: search {retrained['search_skill']:.3f}, retrained mean "
-        f"{retrained['mean']:.3f}{spread} over {len(retrained['seeds'])} seeds\n"
-        f"exported {retrained['exported_skill']:.3f}: {difference:+.3f} (95 % {low:+.3f} to "
-        f"{high:+.3f} over voices), {told}"
-    )

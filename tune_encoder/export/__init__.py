@@ -9,7 +9,7 @@ from tune_encoder.experiment import Experiment
 from tune_encoder.export.choosing import Choice, choose
 from tune_encoder.export.combining import Model, best_model, single
 from tune_encoder.export.writing import Metrics, Source, write_models
-from tune_encoder.files import refuse_filled, whole_folder
+from tune_encoder.files import refuse_filled, remove_leftovers, whole_folder
 from tune_encoder.model_folder import is_model
 
 __all__ = [
@@ -50,7 +50,9 @@ def export_models(models: list[Model], to: Path, source: Source) -> list[Metrics
     with whole_folder(to, replace=True) as folder:
         alone = source.settings.top_k == 1
         names = [folder] if alone else [folder / str(i + 1) for i in range(len(models))]
-        return write_models(names, models, source)
+        metrics = write_models(names, models, source)
+    remove_leftovers(to)
+    return metrics
 
 
 def _refuse(to: Path) -> None:

@@ -55,11 +55,11 @@ def write_card(
         "data": _data_table(origin["data"]),
         "disjoint": _disjoint(origin["data"]["known_styles"]),
         "n_voices": origin["data"]["voices"]["train"],
-        "search": _search_words(metrics),
+        "search": _search_words(metrics, model.config),
         "scores": _score_table(metrics),
         "chance": _chance(data),
         "scored_on": _scored_on(origin["trained_on"]),
-        "combined": combined_words(metrics["combined"]),
+        "combined": _combined_words(metrics),
         "files": _file_list(path.parent),
         "versions": _version_table(origin["versions"]),
     }
@@ -126,11 +126,17 @@ def _disjoint(known: Mapping[str, int]) -> str:
     )
 
 
-def _search_words(metrics: Mapping[str, Any]) -> str:
+def _search_words(metrics: Mapping[str, Any], config: TrainConfig) -> str:
     lines = [_cost_words("The search", metrics["search"])]
     lines += [_cost_words("A confirmation", cost) for cost in metrics["confirmation"]]
-    rows = [[name, value] for name, value in metrics["space"].items()]
-    return "\n".join(lines) + "\n\n" + _table(["searched", "range or choices"], rows)
+    rows = [
+        [name, _short(getattr(config, name)), words] for name, words in metrics["space"].items()
+    ]
+    return "\n\n".join([*lines, _table(["setting", "here", "searched"], rows)])
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _cost_words(what: str, cost: Mapping[str, Any]) -> str:
@@ -138,7 +144,7 @@ def _cost_words(what: str, cost: Mapping[str, Any]) -> str:
     n_trials = sum(cost["trials"].values())
     return (
         f"{what}: {n_trials} trials ({states}), {cost['epochs']} epochs, "
-        f"{cost['trial_hours']:.2f} machine hours of training."
+        f"{cost['trial_hours']:.3g} machine hours of training."
     )
 
 
@@ -169,9 +175,12 @@ def _scored_on(trained_on: Sequence[str]) -> str:
     return "The epoch was chosen by its score on val, which flatters it there; test is untouched."
 
 
-def combined_words(combined: Sequence[Mapping[str, Any]]) -> str:
+def _combined_words(metrics: Mapping[str, Any]) -> str:
     """Say what was tried beside the single best epoch."""
-    return "\n".join(f"- {rival_words(rival)}" for rival in combined)
+    lines = [rival_words(rival) for rival in metrics["combined"]]
+    if "retrained" in metrics:
+        lines += retrained_words(metrics["retrained"])
+    return "\n".join(f"- {line}" for line in lines)
 
 
 def rival_words(rival: Mapping[str, Any]) -> str:
@@ -186,10 +195,29 @@ def rival_words(rival: Mapping[str, Any]) -> str:
     )
     if "test_difference_95" not in rival:
         return words
-    low, high = rival["test_difference_95"]
-    told = "told apart" if low > 0 or high < 0 else "not told apart"
     difference = rival["test_skill"] - rival["test_skill_alone"]
-    return f"{words}; on test skill {difference:+.3f} (95 % {low:+.3f} to {high:+.3f}): {told}"
+    said = difference_words(difference, rival["test_difference_95"])
+    return f"{words}; skill on test {said}"
+
+
+def retrained_words(retrained: Mapping[str, Any]) -> list[str]:
+    """Say how retrained models compare with that of the search."""
+    sd = "" if retrained["sd"] is None else f", sd {retrained['sd']:.3f}"
+    return [
+        f"skill on {retrained['split']}: search {retrained['search_skill']:.3f}, retrained mean "
+        f"{retrained['mean']:.3f}{sd} over {len(retrained['seeds'])} seeds",
+        f"exported {retrained['exported_skill']:.3f}: "
+        + difference_words(
+            retrained["exported_skill"] - retrained["search_skill"], retrained["difference_95"]
+        ),
+    ]
+
+
+def difference_words(difference: float, interval: tuple[float, float]) -> str:
+    """Say whether two models can be told apart by their skill, from its 95 % interval."""
+    low, high = interval
+    told = "told apart" if low > 0 or high < 0 else "not told apart"
+    return f"{difference:+.3f} (95 % {low:+.3f} to {high:+.3f} over voices), {told}"
 
 
 # --- files and versions --------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """Which epochs of a search are exported, and why."""
 
+import dataclasses
 import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -68,12 +69,13 @@ def choose(experiment: Experiment, count: int) -> list[Choice]:
     doubt = _doubt(confirmation, trials)
     found = [] if confirmation is None or doubt else _confirmed(confirmation)
     seen = {confirmation.configs[0].trial} if confirmation is not None and found else set()
-    for choice in best_epochs(experiment, trials, _why(experiment, len(trials)) + doubt):
+    for choice in best_epochs(experiment, trials):
         if len(found) >= count:
             break
         if choice.trial.number not in seen:
             seen.add(choice.trial.number)
-            found.append(choice)
+            why = _why(experiment, len(found) + 1, len(trials)) + doubt
+            found.append(dataclasses.replace(choice, why=why))
     if not found:
         raise SearchFailed(
             f"{experiment.path}: no trial has a usable checkpoint; go on with "
@@ -96,10 +98,11 @@ def best_epochs(
                 continue
 
 
-def _why(experiment: Experiment, n_trials: int) -> str:
+def _why(experiment: Experiment, rank: int, n_trials: int) -> str:
     metric = experiment.space().metric
     word = "lowest" if metric.better == "min" else "highest"
-    return f"the {word} {metric.name} of {n_trials} trials"
+    which = f"the {word}" if rank == 1 else f"number {rank} by"
+    return f"{which} {metric.name} of {n_trials} trials"
 
 
 # --- a confirmed config --------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from tune_encoder.export.provenance import Provenance, read_provenance
 from tune_encoder.export.scoring import Scored, rescored
 from tune_encoder.export.writing import TOLERANCE
 from tune_encoder.manifest import PROVENANCE, sha256_of
-from tune_encoder.model_folder import METRICS, WEIGHTS
+from tune_encoder.model_folder import CARD, METRICS, WEIGHTS
 
 
 @dataclass(frozen=True)
@@ -19,6 +19,8 @@ class Verification:
 
     files: int
     """How many were compared."""
+    card_edited: bool
+    """Whether the model card is another; a person is to fill it in."""
     unlisted: list[str]
     """Files that are there but were not exported."""
     scores: int
@@ -41,13 +43,21 @@ def verify(folder: Path, data_dir: Path | None = None) -> Verification:
     """
     content = read_provenance(folder)
     listed = content["files"]
-    changed = [line for name in listed if (line := _file_problem(folder, name, listed[name]))]
+    problems = {name: _file_problem(folder, name, entry) for name, entry in listed.items()}
+    card_edited = (folder / CARD).is_file() and bool(problems.pop(CARD, ""))
     present = {path.name for path in folder.iterdir() if path.name != PROVENANCE}
     scored, why = _rescored(folder, data_dir, content)
     pairs = [] if scored is None else list(_score_pairs(_exported_scores(folder), scored))
-    wrong = [line for line, is_as_before in pairs if not is_as_before]
     return Verification(
-        len(listed), sorted(present - set(listed)), len(pairs), why, [*changed, *wrong]
+        files=len(listed),
+        card_edited=card_edited,
+        unlisted=sorted(present - set(listed)),
+        scores=len(pairs),
+        not_scored=why,
+        mismatches=[
+            *filter(None, problems.values()),
+            *(line for line, is_as_before in pairs if not is_as_before),
+        ],
     )
 
 
