@@ -7,6 +7,8 @@ from tune_encoder.confirmation import newest_confirmation
 from tune_encoder.experiment import objective
 from tune_encoder.export import choose
 
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]  # the first trains and exports
+
 
 def test_the_objective_of_the_search_decides_and_not_the_loss(experiment):
     trial, _ = rows_by_loss(experiment)[0]
@@ -29,8 +31,6 @@ def test_each_of_several_is_of_another_trial_and_says_its_rank(searched):
     assert first.trained_in == "made"
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(60)
 def test_the_confirmed_config_comes_first_then_the_other_trials(experiment, packed):
     confirming = confirmed(experiment, packed)
     found = newest_confirmation(experiment)
@@ -53,8 +53,6 @@ def test_the_confirmed_config_comes_first_then_the_other_trials(experiment, pack
     assert second.trial.number == other.trial
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(60)
 def test_a_confirmation_that_does_not_know_the_best_trial_does_not_count_and_it_is_said(
     experiment, packed
 ):

@@ -15,6 +15,7 @@ from tune_encoder.model_folder import load_model
 from tune_encoder.models import Ensemble
 from tune_encoder.trainer import predict
 
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]  # the first trains and exports
 MODELS = {"average": 3, "ensemble": 2}
 
 
@@ -105,8 +106,6 @@ def test_a_rival_is_told_with_what_test_says_of_it(interval, taken, said):
     assert rival_words({**rival, "value_alone": 0.4, "taken": taken, **skills}) == said
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(60)
 def test_an_exported_ensemble_is_one_folder_that_predicts_the_mean_of_its_members(
     searched, packed, tmp_path
 ):

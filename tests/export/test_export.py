@@ -15,11 +15,10 @@ from tune_encoder.export import export
 from tune_encoder.run_folder import train_by_hand
 from tune_encoder.search.run import versions
 
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]  # the first trains and exports
 SCORES = {"skill", "skill_ttl", "skill_dp", "centered_cosine", "retrieval", "loss"}
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(60)
 def test_an_export_is_a_folder_of_settings_weights_checkpoint_and_scores(exported):
     folder, metrics = exported
 
@@ -36,8 +35,6 @@ def test_an_export_is_a_folder_of_settings_weights_checkpoint_and_scores(exporte
     assert json.loads((folder / "metrics.json").read_text()) == metrics
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(60)
 def test_the_scores_stand_beside_baselines_cost_and_origin(exported, searched, packed):
     _, metrics = exported
 
@@ -56,8 +53,6 @@ def test_the_scores_stand_beside_baselines_cost_and_origin(exported, searched, p
     assert metrics["versions"] == versions()
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(60)
 def test_the_best_epoch_of_all_trials_is_exported_and_not_the_last(exported, searched):
     folder, metrics = exported
     trial, row = rows_by_loss(searched)[0]
@@ -71,8 +66,6 @@ def test_the_best_epoch_of_all_trials_is_exported_and_not_the_last(exported, sea
     torch.testing.assert_close(weights, dict(state["model"]), rtol=0, atol=0)
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(60)
 def test_the_exported_config_trains_the_same_again(exported, searched, tmp_path):
     folder, metrics = exported
     rows = searched.trials()[metrics["trial"]].rows
@@ -85,8 +78,6 @@ def test_the_exported_config_trains_the_same_again(exported, searched, tmp_path)
     assert watched == [row["val_loss"] for row in rows]
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(60)
 def test_a_damaged_best_checkpoint_gives_way_to_the_next_and_the_target_is_replaced(
     experiment, tmp_path
 ):
@@ -104,8 +95,6 @@ def test_a_damaged_best_checkpoint_gives_way_to_the_next_and_the_target_is_repla
     assert (target / "metrics.json").exists()
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(60)
 def test_a_score_that_cannot_be_reproduced_is_refused_and_the_old_export_stays(
     experiment, tmp_path
 ):
@@ -126,8 +115,6 @@ def test_a_score_that_cannot_be_reproduced_is_refused_and_the_old_export_stays(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["runs", "target"]
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(60)
 def test_data_that_is_gone_is_named_and_the_old_export_stays(experiment, tmp_path):
     text = (experiment.path / "search.yaml").read_text()
     moved = text.replace(experiment.search()["data_dir"], str(tmp_path / "gone"))
