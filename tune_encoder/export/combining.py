@@ -93,7 +93,7 @@ def _combined(experiment: Experiment, first: Choice, settings: ExportSettings) -
     """The models asked for, as far as there are checkpoints for them."""
     combined = []
     if settings.average > 1:
-        epochs = best_epochs(first.search, [first.trial])
+        epochs = best_epochs(first.search, [first.trial], first.why)
         combined.append(_average(list(itertools.islice(epochs, settings.average))))
     if settings.ensemble > 1:
         combined.append(_ensemble(choose(experiment, settings.ensemble)))
