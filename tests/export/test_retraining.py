@@ -36,12 +36,16 @@ def test_the_winners_config_gets_new_seeds_the_searchs_epochs_and_no_patience(se
 
 
 def test_other_epochs_and_other_splits_are_trained_in_other_folders(searched):
-    settings = [{}, {"epochs": 7}, {"with_val": True}]
+    settings = [
+        RetrainSettings(),
+        RetrainSettings(epochs=7),
+        RetrainSettings(with_val=True),
+        RetrainSettings(seeds=9),
+    ]
+    default, longer, more_clips, more_seeds = (plan(searched, each).folder for each in settings)
 
-    assert len({plan(searched, RetrainSettings(**each)).folder for each in settings}) == 3
-    assert (
-        plan(searched, RetrainSettings(seeds=9)).folder == plan(searched, RetrainSettings()).folder
-    )
+    assert len({default, longer, more_clips}) == 3
+    assert more_seeds == default
 
 
 def test_the_best_of_the_seeds_is_exported_and_compared_on_the_test_split(
