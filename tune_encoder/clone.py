@@ -4,13 +4,13 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from tune_encoder.audio import load_voice
 from tune_encoder.config import TrainConfig
 from tune_encoder.data.batches import crop_frames, to_features, windows
 from tune_encoder.frontend import log_mel
 from tune_encoder.model_folder import load_model
+from tune_encoder.models import Encoder
 from tune_encoder.voice_style import VoiceStyle, write_voice_style
 
 
@@ -38,7 +38,7 @@ def clone(model_dir: Path, recording: Path, out: Path) -> VoiceStyle:
 
 
 @torch.no_grad()
-def predict_style(model: nn.Module, config: TrainConfig, recording: Path) -> VoiceStyle:
+def predict_style(model: Encoder, config: TrainConfig, recording: Path) -> VoiceStyle:
     """Predict a style, rows at norm 1: the mean over windows that cover the recording."""
     audio = torch.from_numpy(load_voice(recording, config.sample_rate))
     mel = log_mel(audio, config).T.to(torch.float16).numpy()  # as the pack rounds it

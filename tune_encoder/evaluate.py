@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from tune_encoder.config import TrainConfig
 from tune_encoder.data.batches import crop_frames, evaluation_windows
@@ -20,6 +19,7 @@ from tune_encoder.errors import DataError
 from tune_encoder.files import write_whole
 from tune_encoder.metrics import TINY, Styles, mean_styles, score
 from tune_encoder.model_folder import load_model
+from tune_encoder.models import Encoder
 from tune_encoder.trainer import predict
 
 N_RESAMPLES = 1000
@@ -118,7 +118,7 @@ def _resampled_skills(predicted: Styles, pack: Pack, data: PackedData) -> NDArra
 
 
 @torch.no_grad()
-def crop_consistency(model: nn.Module, pack: Pack, config: TrainConfig) -> float:
+def crop_consistency(model: Encoder, pack: Pack, config: TrainConfig) -> float:
     """Return the share of variance between clips; see `Evaluation`."""
     styles, owners = [], []
     for features, owner in evaluation_windows(pack, crop_frames(config)):

@@ -14,12 +14,12 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 from safetensors.torch import load
-from torch import Tensor, nn
+from torch import Tensor
 
 from tune_encoder.config import TrainConfig, load_config
 from tune_encoder.errors import StorageError, TuneEncoderError
 from tune_encoder.manifest import PROVENANCE, load_listed
-from tune_encoder.models import Ensemble, rebuild_encoder
+from tune_encoder.models import Encoder, Ensemble, rebuild_encoder
 
 CONFIG, WEIGHTS, CHECKPOINT, METRICS, CARD = (
     "config.yaml",
@@ -41,7 +41,7 @@ def member_config(number: int) -> str:
     return CONFIG if number == 0 else f"config_{number + 1}.yaml"
 
 
-def load_model(folder: Path) -> tuple[nn.Module, TrainConfig]:
+def load_model(folder: Path) -> tuple[Encoder, TrainConfig]:
     """Read an exported encoder or ensemble, ready to predict, with its first config.
 
     Raises:
@@ -57,7 +57,7 @@ def load_model(folder: Path) -> tuple[nn.Module, TrainConfig]:
         raise StorageError(f"{folder}: not a usable model ({reason}); export it again") from error
 
 
-def _rebuild(folder: Path, weights: Mapping[str, Tensor]) -> nn.Module:
+def _rebuild(folder: Path, weights: Mapping[str, Tensor]) -> Encoder:
     """An encoder, or the ensemble of those whose weights are named as a member's."""
     members: dict[int, dict[str, Tensor]] = {}
     for name, tensor in weights.items():

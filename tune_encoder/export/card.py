@@ -6,11 +6,10 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from torch import nn
-
 from tune_encoder.config import TrainConfig
 from tune_encoder.data.pack import PackedData
 from tune_encoder.export.combining import AVERAGE, ENSEMBLE, Model
+from tune_encoder.models import Encoder
 
 _SPLITS = ("train", "val", "test")
 _COLUMNS = ("skill", "skill_ttl", "skill_dp", "centered_cosine", "retrieval")
@@ -98,7 +97,7 @@ def _encoder_name(config: TrainConfig) -> str:
     )
 
 
-def _parameters(encoder: nn.Module) -> int:
+def _parameters(encoder: Encoder) -> int:
     return sum(parameter.numel() for parameter in encoder.parameters())
 
 

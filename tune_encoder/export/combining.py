@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from tune_encoder.config import ExportSettings, MetricSettings, TrainConfig
 from tune_encoder.data.batches import crop_frames
@@ -18,7 +18,7 @@ from tune_encoder.evaluate import CPU, difference_interval
 from tune_encoder.experiment import Experiment
 from tune_encoder.export.choosing import Choice, best_epochs, choose
 from tune_encoder.metrics import Styles, score
-from tune_encoder.models import Ensemble, rebuild_encoder
+from tune_encoder.models import Encoder, Ensemble, rebuild_encoder
 from tune_encoder.trainer import predict
 
 SINGLE, AVERAGE, ENSEMBLE = "epoch", "average", "ensemble"
@@ -30,7 +30,7 @@ class Model:
 
     kind: str
     """epoch, average or ensemble."""
-    encoder: nn.Module
+    encoder: Encoder
     members: list[Choice]
     """The checkpoints it is made of, the best first."""
     skill: float

@@ -7,8 +7,6 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-
 from tune_encoder.config import TrainConfig
 from tune_encoder.data.batches import crop_frames
 from tune_encoder.data.pack import Pack, PackedData, open_pack, pack_data
@@ -17,6 +15,7 @@ from tune_encoder.evaluate import CPU, skill_interval
 from tune_encoder.export.provenance import read_provenance
 from tune_encoder.metrics import score
 from tune_encoder.model_folder import load_model
+from tune_encoder.models import Encoder
 from tune_encoder.trainer import predict
 
 EXPORTED_SCORES = ("skill", "skill_ttl", "skill_dp", "centered_cosine", "retrieval", "loss")
@@ -71,7 +70,7 @@ def unseen(data: PackedData, trained_on: Collection[str]) -> dict[str, Pack]:
 
 
 def _scored(
-    model: nn.Module, config: TrainConfig, pack: Pack, data: PackedData
+    model: Encoder, config: TrainConfig, pack: Pack, data: PackedData
 ) -> tuple[dict[str, float], tuple[float, float]]:
     predicted = predict(model, pack, crop_frames(config), CPU)
     return (

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
 from tune_encoder.augment import augment
@@ -28,6 +28,7 @@ from tune_encoder.data.pack import Pack, PackedData
 from tune_encoder.errors import TrainingDiverged
 from tune_encoder.losses import StyleLoss, style_loss
 from tune_encoder.metrics import Styles, score
+from tune_encoder.models import Encoder
 from tune_encoder.statistics import Statistics
 from tune_encoder.trainer.parallel import ALONE, Group
 from tune_encoder.trainer.state import Row, TrainState, amp_type
@@ -203,7 +204,7 @@ def _calmer(config: TrainConfig) -> str:
 
 
 @torch.no_grad()
-def predict(model: nn.Module, pack: Pack, n_frames: int, device: torch.device) -> Styles:
+def predict(model: Encoder, pack: Pack, n_frames: int, device: torch.device) -> Styles:
     """Predict the style of every clip: the mean over the windows that cover it."""
     model.eval()
     ttl = torch.zeros(len(pack), *pack.styles.ttl.shape[1:], device=device)
