@@ -12,9 +12,9 @@ from pathlib import Path
 from safetensors import SafetensorError
 from safetensors.torch import load
 
-from tune_encoder.checkpoints import load_listed
 from tune_encoder.config import TrainConfig, load_config
 from tune_encoder.errors import StorageError, TuneEncoderError
+from tune_encoder.manifest import load_listed
 from tune_encoder.models import Encoder, rebuild_encoder
 
 CONFIG, WEIGHTS, CHECKPOINT, METRICS = (
