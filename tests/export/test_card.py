@@ -3,10 +3,9 @@ import re
 import numpy as np
 import pytest
 
-from tune_encoder.errors import StorageError
-from tune_encoder.export.card import retrained_words
+from tune_encoder.export.card import int8_words, retrained_words
 from tune_encoder.export.provenance import describe_data
-from tune_encoder.voices import known_voices, read_voices, write_voices
+from tune_encoder.voice_bank import read_bank
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]  # the first trains and exports
 
@@ -82,32 +81,20 @@ def test_a_retrained_model_is_told_beside_that_of_the_search():
     ]
 
 
-# --- voices.npz ----------------------------------------------------------------------------------
-
-
 def test_the_training_voices_lie_beside_the_model(exported, packed):
-    voices = read_voices(exported[0])
+    bank = read_bank(exported[0])
 
-    assert voices is not None
-    assert voices.names == packed.train.voices
-    np.testing.assert_allclose(voices.ttl, packed.train.styles.ttl, atol=1e-3)
-    np.testing.assert_allclose(voices.dp, packed.train.styles.dp, atol=1e-3)
-
-
-def test_clips_of_one_style_are_one_voice_and_of_many_voices_some_are_kept(monkeypatch):
-    ttl = np.arange(5, dtype=np.float32).repeat(2)[:, None, None] * np.ones((10, 50, 256), "f")
-    names = [f"voice {i // 2}" for i in range(10)]
-
-    assert known_voices(names, ttl, ttl[:, :8, :16]).names == [f"voice {i}" for i in range(5)]
-
-    monkeypatch.setattr("tune_encoder.voices.MOST_VOICES", 3)
-    assert known_voices(names, ttl, ttl[:, :8, :16]).names == ["voice 0", "voice 2", "voice 4"]
+    assert bank is not None
+    order = [packed.train.voices.index(name) for name in bank.names]
+    assert sorted(bank.names) == sorted(packed.train.voices)
+    np.testing.assert_allclose(bank.styles.ttl, packed.train.styles.ttl[order], atol=1e-3)
+    np.testing.assert_allclose(bank.styles.dp, packed.train.styles.dp[order], atol=1e-3)
 
 
-def test_a_folder_without_voices_has_none_and_a_damaged_file_is_refused(packed, tmp_path):
-    assert read_voices(tmp_path) is None
-    train = packed.train
-    write_voices(tmp_path, known_voices(train.voices, train.styles.ttl, train.styles.dp))
+def test_what_int8_loses_is_said_for_each_split():
+    metrics = {
+        "onnx": {"int8_skill": {"test": 0.4012}},
+        "scores": {"test": {"model": {"skill": 0.4022}}},
+    }
 
-    with pytest.raises(StorageError, match=r"voices\.npz: not in manifest\.json beside it"):
-        read_voices(tmp_path)
+    assert int8_words(metrics) == ["int8: skill 0.401 on test, 0.0010 lost"]

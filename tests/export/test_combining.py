@@ -1,5 +1,7 @@
 """Averages and ensembles, from real checkpoints."""
 
+import itertools
+
 import pytest
 import torch
 
@@ -9,7 +11,8 @@ from tune_encoder.data.batches import crop_frames
 from tune_encoder.evaluate import CPU
 from tune_encoder.export import Source, choose, export_models
 from tune_encoder.export.card import rival_words
-from tune_encoder.export.combining import best_model, single
+from tune_encoder.export.choosing import best_epochs
+from tune_encoder.export.combining import average, best_model, single
 from tune_encoder.metrics import score
 from tune_encoder.model_folder import load_model
 from tune_encoder.models import Ensemble
@@ -29,17 +32,17 @@ def scores_of(model, pack, packed):
     return score(predicted, pack.styles, packed.statistics)
 
 
-def test_the_average_has_the_mean_weights_of_the_best_epochs(searched, packed):
-    model = combine(searched, packed, average=3)
-    _, rows = zip(*rows_by_loss(searched)[:3], strict=True)
-    (rival,) = model.rivals
+def test_the_average_has_the_mean_weights_of_the_best_epochs(searched):
+    trial, _ = rows_by_loss(searched)[0]
+    epochs = list(itertools.islice(best_epochs(searched, [trial]), 3))
 
-    assert (rival["kind"], rival["asked"], rival["members"]) == ("average", 3, 3)
-    if rival["taken"]:
-        assert [member.row["epoch"] for member in model.members] == [r["epoch"] for r in rows]
-        name = "head.norm.weight"
-        weights = [member.state["model"][name] for member in model.members]
-        torch.testing.assert_close(model.encoder.state_dict()[name], torch.stack(weights).mean(0))
+    model = average(epochs)
+
+    losses = sorted(row["val_loss"] for row in trial.rows)
+    assert [member.row["val_loss"] for member in model.members] == losses[:3]
+    for name, tensor in model.encoder.state_dict().items():
+        weights = torch.stack([member.state["model"][name] for member in epochs])
+        torch.testing.assert_close(tensor, weights.mean(0))
 
 
 @pytest.mark.parametrize("kind", list(MODELS))

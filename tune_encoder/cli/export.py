@@ -100,7 +100,7 @@ def _metrics(folder: Path) -> dict[str, Any]:
 
 def print_export(folder: Path) -> None:
     """Say what stands in a model folder."""
-    from tune_encoder.export.card import rival_words
+    from tune_encoder.export.card import int8_words, rival_words
 
     metrics = _metrics(folder)
     print(f"\nexported: {what_words(metrics)}")
@@ -108,6 +108,8 @@ def print_export(folder: Path) -> None:
     for rival in metrics["combined"]:
         print(_wrapped(rival_words(rival), 10))
     print_scores(metrics)
+    for line in int8_words(metrics):
+        print(line)
     print(f"\nmodel:     {folder}")
     print(f"clone:     tune-encoder clone {folder} voice.wav -o voice.json")
 

@@ -19,6 +19,8 @@ _FILES = {
     "model.pt": "the whole checkpoint of the best epoch, to train on from",
     "audio_encoder.onnx": "mel_spectrogram [B, n_mels, T] to style_ttl and style_dp",
     "voice_encoder.onnx": "audio [B, T] at the model's rate to style_ttl and style_dp",
+    "audio_encoder.int8.onnx": "the same with matrices in 8 bits",
+    "voice_encoder.int8.onnx": "the same with matrices in 8 bits",
     "voices.npz": "styles of the training voices",
     "metrics.json": "scores, baselines, what the search cost",
     "provenance.json": "seeds, versions, fingerprints, SHA-256 of every file",
@@ -177,6 +179,7 @@ def _scored_on(trained_on: Sequence[str]) -> str:
 def _combined_words(metrics: Mapping[str, Any]) -> str:
     """Say what was tried beside the single best epoch."""
     lines = [rival_words(rival) for rival in metrics["combined"]]
+    lines += int8_words(metrics)
     if "retrained" in metrics:
         lines += retrained_words(metrics["retrained"])
     return "\n".join(f"- {line}" for line in lines)
@@ -197,6 +200,16 @@ def rival_words(rival: Mapping[str, Any]) -> str:
     difference = rival["test_skill"] - rival["test_skill_alone"]
     said = difference_words(difference, rival["test_difference_95"])
     return f"{words}; skill on test {said}"
+
+
+def int8_words(metrics: Mapping[str, Any]) -> list[str]:
+    """Say what the ONNX files in int8 lose."""
+    skills = metrics["onnx"].get("int8_skill", {})
+    words = []
+    for split, skill in skills.items():
+        lost = metrics["scores"][split]["model"]["skill"] - skill
+        words.append(f"int8: skill {skill:.3f} on {split}, {lost:.4f} lost")
+    return words
 
 
 def retrained_words(retrained: Mapping[str, Any]) -> list[str]:

@@ -94,14 +94,14 @@ def _combined(experiment: Experiment, first: Choice, settings: ExportSettings) -
     combined = []
     if settings.average > 1:
         epochs = best_epochs(first.search, [first.trial], first.why)
-        combined.append(_average(list(itertools.islice(epochs, settings.average))))
+        combined.append(average(list(itertools.islice(epochs, settings.average))))
     if settings.ensemble > 1:
         combined.append(_ensemble(choose(experiment, settings.ensemble)))
     return combined
 
 
-def _average(choices: list[Choice]) -> Model:
-    """Average the weights; statistics that are no real numbers stay those of the best."""
+def average(choices: list[Choice]) -> Model:
+    """Return the model of the mean weights of a trial's epochs; counts stay those of the best."""
     states = [choice.state["model"] for choice in choices]
     weights = {name: _mean([state[name] for state in states]) for name in states[0]}
     return Model(AVERAGE, rebuild_encoder(choices[0].config, weights), choices, 0.0)

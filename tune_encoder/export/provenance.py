@@ -1,5 +1,6 @@
 """provenance.json: what a model was made from, and the SHA-256 of every file beside it."""
 
+import hashlib
 import json
 import platform
 from collections.abc import Collection
@@ -14,7 +15,6 @@ from tune_encoder.experiment import Experiment
 from tune_encoder.export.combining import Model
 from tune_encoder.files import write_whole
 from tune_encoder.manifest import PROVENANCE, sha256_of
-from tune_encoder.voices import style_keys
 
 PROVENANCE_FORMAT = 1
 _PACKAGES = ("tune-encoder", "torch", "numpy", "safetensors", "onnx", "onnxruntime")
@@ -51,7 +51,8 @@ def describe_data(data: PackedData, trained_on: Collection[str]) -> dict[str, An
 
 def styles_of(pack: Pack | None) -> set[bytes]:
     """Return the different styles of a split: clips of one style are of one voice."""
-    return set() if pack is None else set(style_keys(pack.styles.ttl))
+    ttl = () if pack is None else pack.styles.ttl
+    return {hashlib.blake2b(style.tobytes(), digest_size=16).digest() for style in ttl}
 
 
 def versions() -> dict[str, str]:

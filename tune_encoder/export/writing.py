@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,10 @@ from tune_encoder.experiment import Experiment
 from tune_encoder.export.card import write_card
 from tune_encoder.export.combining import Model
 from tune_encoder.export.provenance import provenance, write_provenance
-from tune_encoder.export.scoring import Scored, scores_in_new_process
+from tune_encoder.export.scoring import Scored, scores_in_new_process, unseen
+from tune_encoder.manifest import MANIFEST
 from tune_encoder.model_folder import CARD, CHECKPOINT, METRICS, WEIGHTS, member_config
-from tune_encoder.voices import known_voices, write_voices
+from tune_encoder.voice_bank import bank_of_clips, write_bank
 
 TOLERANCE = 1e-4  # of skill, between the process that trained and the checking one
 
@@ -47,24 +48,36 @@ def write_models(folders: Sequence[Path], models: Sequence[Model], source: Sourc
     Raises:
         StorageError: if a new process cannot reproduce a score.
     """
+    onnx = []
     for folder, model in zip(folders, models, strict=True):
         folder.mkdir(exist_ok=True)
-        _write_model(folder, model, source)
+        onnx.append(_write_model(folder, model, source))
     scored = scores_in_new_process(list(folders))
-    return [_complete(*each, source) for each in zip(folders, models, scored, strict=True)]
+    sources = [replace(source, more={**source.more, "onnx": each}) for each in onnx]
+    return [_complete(*each) for each in zip(folders, models, scored, sources, strict=True)]
 
 
-def _write_model(folder: Path, model: Model, source: Source) -> None:
-    """Write what the scores are computed from."""
+def _write_model(folder: Path, model: Model, source: Source) -> dict[str, Any]:
+    """Write what the scores are computed from; returns what is to be said of the ONNX files."""
     for number, member in enumerate(model.members):
         if number == 0 or model.is_ensemble:
             text = write_yaml(to_mapping(member.config))
             (folder / member_config(number)).write_text(text, encoding="utf-8")
     (folder / WEIGHTS).write_bytes(save(_tensors(model)))
     (folder / CHECKPOINT).write_bytes(to_bytes(model.members[0].state))
-    train = source.data.train
-    write_voices(folder, known_voices(train.voices, train.styles.ttl, train.styles.dp))
+    train, epoch = source.data.train, model.members[0].row["epoch"]
+    write_bank(folder, bank_of_clips(train.voices, train.styles), epoch)
+    onnx = _write_onnx(folder, model, source) if source.settings.onnx else {}
+    (folder / MANIFEST).unlink()  # what it lists stands in provenance.json, as every file does
     write_provenance(folder, provenance(source.experiment, model, source.data))
+    return onnx
+
+
+def _write_onnx(folder: Path, model: Model, source: Source) -> dict[str, Any]:
+    from tune_encoder.export.onnx import add_onnx  # needs the extra
+
+    splits = unseen(source.data, model.trained_on)
+    return add_onnx(folder, model, source.data, splits, source.settings.int8)
 
 
 def _tensors(model: Model) -> dict[str, Tensor]:
