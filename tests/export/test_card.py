@@ -97,4 +97,4 @@ def test_what_int8_loses_is_said_for_each_split():
         "scores": {"test": {"model": {"skill": 0.4022}}},
     }
 
-    assert int8_words(metrics) == ["int8: skill 0.401 on test, 0.0010 lost"]
+    assert int8_words(metrics) == ["int8: skill 0.401 on test, -0.0010 against float32"]

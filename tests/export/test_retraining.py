@@ -76,6 +76,19 @@ def test_the_best_of_the_seeds_is_exported_and_compared_on_the_test_split(
     assert "retrained mean" in (tmp_path / "model" / "MODEL_CARD.md").read_text()
 
 
+def test_of_each_seed_the_best_epoch_is_kept_and_not_the_last(experiment, tmp_path):
+    planned = plan(experiment, RetrainSettings(seeds=2))
+
+    retrain(experiment, planned, tmp_path / "model", TORCH, ignore)
+
+    for seed in planned.seeds:
+        folder = planned.folder / f"{seed:04d}"
+        history = load_state(folder / "final_checkpoint.pt")["history"]
+        best = min(history, key=lambda row: row["val_loss"])
+        assert best is not history[-1], "the last epoch is the best, so this test shows nothing"
+        assert load_state(folder / "best_model.pt")["epoch"] == best["epoch"]
+
+
 def test_a_stopped_retraining_goes_on_and_ends_as_one_that_was_not_stopped(experiment, tmp_path):
     planned, told = plan(experiment, TWO), []
 

@@ -205,11 +205,11 @@ def rival_words(rival: Mapping[str, Any]) -> str:
 def int8_words(metrics: Mapping[str, Any]) -> list[str]:
     """Say what the ONNX files in int8 lose."""
     skills = metrics["onnx"].get("int8_skill", {})
-    words = []
-    for split, skill in skills.items():
-        lost = metrics["scores"][split]["model"]["skill"] - skill
-        words.append(f"int8: skill {skill:.3f} on {split}, {lost:.4f} lost")
-    return words
+    full = {split: metrics["scores"][split]["model"]["skill"] for split in skills}
+    return [
+        f"int8: skill {skill:.3f} on {split}, {skill - full[split]:+.4f} against float32"
+        for split, skill in skills.items()
+    ]
 
 
 def retrained_words(retrained: Mapping[str, Any]) -> list[str]:
