@@ -94,8 +94,9 @@ def read_bank(folder: Path) -> VoiceBank | None:
     content = io.BytesIO(load_listed(path))
     try:
         with np.load(content, allow_pickle=False) as file:
-            styles = Styles(*(unit_rows(file[part].astype(np.float32)) for part in ("ttl", "dp")))
-            return VoiceBank(file["names"].tolist(), styles)
+            names = file["names"].tolist()
+            parts = (unit_rows(file[part].astype(np.float32)) for part in ("ttl", "dp"))
+            return VoiceBank(names, Styles(*parts))
     except (ValueError, KeyError, OSError, BadZipFile) as error:
         raise StorageError(f"{path}: holds no voices ({error}); remove it") from error
 

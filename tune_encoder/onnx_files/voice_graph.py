@@ -107,9 +107,9 @@ def voice_graph(encoder: Any, config: TrainConfig) -> Any:
     joined = compose.merge_models(_front_graph(config), middle, to_encoder)
     ends = ["n_clips", *(f"encoder/{name}" for name in OUTPUTS)]
     starts = [f"mean/{name}" for name in ("n", "ttl", "dp")]
-    graph = compose.merge_models(joined, mean, list(zip(ends, starts, strict=True)))
-    del graph.opset_import[1:]  # of each part the same; quantisation takes no more than one
-    return graph
+    whole = compose.merge_models(joined, mean, list(zip(ends, starts, strict=True)))
+    del whole.opset_import[1:]  # merging lists the one operator set once for each part
+    return whole
 
 
 def _front_graph(config: TrainConfig) -> Any:
