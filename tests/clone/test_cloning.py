@@ -1,6 +1,7 @@
 import json
 import re
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -141,7 +142,7 @@ def test_both_engines_give_one_style_of_a_real_recording(model_dir):
 def absent(monkeypatch, *packages):
     """Make packages as good as not installed."""
     for name in packages:
-        monkeypatch.setitem(__import__("sys").modules, name, None)
+        monkeypatch.setitem(sys.modules, name, None)
 
 
 def test_a_folder_without_a_model_is_refused_with_the_command_that_makes_one(tmp_path):

@@ -29,12 +29,11 @@ def test_the_level_of_a_tone_is_its_rms_and_pauses_do_not_count(level_db):
 
 
 def test_clipping_is_seen_in_one_channel_though_the_mean_of_both_is_not_clipped():
-    clipped = np.clip(
-        tone(-3 + 20 * np.log10(2)), -1, 1
-    )  # a sine is above its half 2/3 of the time
+    clipped = np.clip(tone(-3 + 20 * np.log10(2)), -1, 1)
 
     quality = measured(clipped, tone(-30))
 
+    # A sine is beyond half of its peak for two thirds of the time.
     assert quality.clipped == pytest.approx(2 / 3, abs=0.02)
     assert "66" in quality.words() or "67" in quality.words()
     assert quality.words().endswith("kHz")

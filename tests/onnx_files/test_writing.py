@@ -134,9 +134,7 @@ def test_another_front_end_is_refused(model_dir, changes):
 def test_without_a_package_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxscript", None)
 
-    with pytest.raises(
-        ConfigError, match=r"ONNX needs onnxscript; install it with `pip install 't"
-    ):
+    with pytest.raises(ConfigError, match=r"ONNX needs onnxscript; install it with `pip inst"):
         require_onnx()
 
 
@@ -154,19 +152,15 @@ def test_the_scores_of_a_split_are_those_of_torch(model_dir, packed):
     assert score(ours, packed.val.styles, packed.statistics) == pytest.approx(expected, abs=1e-4)
 
 
-def test_eight_bits_are_smaller_and_cost_little_but_measurable_skill(model_dir, packed):
-    def skill(name):
-        predicted = predict_pack(
-            open_onnx(model_dir / name), packed.val, crop_frames(SMALL_ENCODER)
-        )
-        return score(predicted, packed.val.styles, packed.statistics)["skill"]
+def test_eight_bits_are_smaller_and_predict_nearly_the_same(model_dir, packed):
+    names = (AUDIO_ENCODER, int8_name(AUDIO_ENCODER))
+    sessions = (open_onnx(model_dir / name) for name in names)
 
-    loss = skill(AUDIO_ENCODER) - skill(int8_name(AUDIO_ENCODER))
+    exact, rough = (predict_pack(each, packed.val, crop_frames(SMALL_ENCODER)) for each in sessions)
 
-    assert 1e-6 < abs(loss) < 0.05
-    sizes = [
-        (model_dir / name).stat().st_size for name in (AUDIO_ENCODER, int8_name(AUDIO_ENCODER))
-    ]
+    error = np.linalg.norm(rough.joined() - exact.joined())
+    assert 1e-4 < error / np.linalg.norm(exact.joined() - exact.joined().mean(axis=0)) < 0.1
+    sizes = [(model_dir / name).stat().st_size for name in names]
     assert sizes[1] < 0.5 * sizes[0]
 
 
