@@ -9,6 +9,7 @@ from typing import Any
 from tune_encoder.config import TrainConfig
 from tune_encoder.data.pack import PackedData
 from tune_encoder.export.combining import AVERAGE, ENSEMBLE, Model
+from tune_encoder.manifest import MANIFEST, PROVENANCE
 from tune_encoder.models import Encoder
 
 _SPLITS = ("train", "val", "test")
@@ -236,7 +237,7 @@ def difference_words(difference: float, interval: tuple[float, float]) -> str:
 
 
 def _file_list(folder: Path) -> str:
-    names = sorted({path.name for path in folder.iterdir()} | {"provenance.json"})
+    names = sorted({path.name for path in folder.iterdir()} - {MANIFEST} | {PROVENANCE})
     return _table(["file", "what it is"], [[f"`{n}`", _FILES.get(n, "")] for n in names])
 
 

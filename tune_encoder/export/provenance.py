@@ -14,7 +14,7 @@ from tune_encoder.errors import StorageError
 from tune_encoder.experiment import Experiment
 from tune_encoder.export.combining import Model
 from tune_encoder.files import write_whole
-from tune_encoder.manifest import PROVENANCE, sha256_of
+from tune_encoder.manifest import MANIFEST, PROVENANCE, sha256_of
 
 PROVENANCE_FORMAT = 1
 _PACKAGES = ("tune-encoder", "torch", "numpy", "safetensors", "onnx", "onnxruntime")
@@ -71,7 +71,7 @@ def write_provenance(folder: Path, content: Provenance) -> None:
     files = {
         path.name: {"sha256": [sha256_of(path.read_bytes())]}
         for path in sorted(folder.iterdir())
-        if path.name != PROVENANCE
+        if path.name not in (PROVENANCE, MANIFEST)
     }
     text = json.dumps({**content, "files": files}, indent=2, allow_nan=False)
     write_whole(folder / PROVENANCE, text.encode())

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from tune_encoder.errors import StorageError
 from tune_encoder.experiment import Experiment
 from tune_encoder.export.card import write_card
 from tune_encoder.export.combining import Model
-from tune_encoder.export.provenance import provenance, write_provenance
+from tune_encoder.export.provenance import Provenance, provenance, write_provenance
 from tune_encoder.export.scoring import Scored, scores_in_new_process, unseen
 from tune_encoder.manifest import MANIFEST
 from tune_encoder.model_folder import CARD, CHECKPOINT, METRICS, WEIGHTS, member_config
@@ -48,17 +49,20 @@ def write_models(folders: Sequence[Path], models: Sequence[Model], source: Sourc
     Raises:
         StorageError: if a new process cannot reproduce a score.
     """
-    onnx = []
-    for folder, model in zip(folders, models, strict=True):
+    pairs = list(zip(folders, models, strict=True))
+    for folder, model in pairs:
         folder.mkdir(exist_ok=True)
-        onnx.append(_write_model(folder, model, source))
-    scored = scores_in_new_process(list(folders))
+        _write_model(folder, model, source)
+    with ThreadPoolExecutor(1) as thread:  # it waits for a process, so both take their time at once
+        scoring = thread.submit(scores_in_new_process, list(folders))
+        onnx = [_write_onnx(*pair, source) if source.settings.onnx else {} for pair in pairs]
+        scored = scoring.result()
     sources = [replace(source, more={**source.more, "onnx": each}) for each in onnx]
     return [_complete(*each) for each in zip(folders, models, scored, sources, strict=True)]
 
 
-def _write_model(folder: Path, model: Model, source: Source) -> dict[str, Any]:
-    """Write what the scores are computed from; returns what is to be said of the ONNX files."""
+def _write_model(folder: Path, model: Model, source: Source) -> None:
+    """Write what the scores are computed from."""
     for number, member in enumerate(model.members):
         if number == 0 or model.is_ensemble:
             text = write_yaml(to_mapping(member.config))
@@ -67,10 +71,13 @@ def _write_model(folder: Path, model: Model, source: Source) -> dict[str, Any]:
     (folder / CHECKPOINT).write_bytes(to_bytes(model.members[0].state))
     train, epoch = source.data.train, model.members[0].row["epoch"]
     write_bank(folder, bank_of_clips(train.voices, train.styles), epoch)
-    onnx = _write_onnx(folder, model, source) if source.settings.onnx else {}
-    (folder / MANIFEST).unlink()  # what it lists stands in provenance.json, as every file does
-    write_provenance(folder, provenance(source.experiment, model, source.data))
-    return onnx
+    _list(folder, provenance(source.experiment, model, source.data))
+
+
+def _list(folder: Path, content: Provenance) -> None:
+    """Write provenance.json, which lists every file, so no manifest is needed beside it."""
+    write_provenance(folder, content)
+    (folder / MANIFEST).unlink(missing_ok=True)
 
 
 def _write_onnx(folder: Path, model: Model, source: Source) -> dict[str, Any]:
@@ -94,7 +101,7 @@ def _complete(folder: Path, model: Model, scored: Scored, source: Source) -> Met
         for name in (WEIGHTS, CHECKPOINT):
             (folder / name).unlink()
     write_card(folder / CARD, metrics, content, model, source.data)
-    write_provenance(folder, content)
+    _list(folder, content)
     return metrics
 
 
