@@ -1,10 +1,15 @@
 import os
 
+import numpy as np
 import pytest
 
+from tests.fabricate import SMALL_ENCODER, random_encoder, write_model
 from tune_encoder.config import TrainConfig
 from tune_encoder.data.demo import make_demo
 from tune_encoder.data.pack import open_pack, pack_data
+from tune_encoder.data.samples import find_samples, read_sample
+from tune_encoder.onnx_files import write_onnx
+from tune_encoder.voice_bank import bank_of_clips, write_bank
 
 # Before torch is imported: with one thread a tensor of a few kilobytes is no slower, and on a
 # busy machine many times faster.
@@ -30,3 +35,21 @@ def data_dir(tmp_path_factory):
 @pytest.fixture(scope="session")
 def packed(data_dir, cache):
     return open_pack(pack_data(data_dir, TrainConfig()))
+
+
+@pytest.fixture(scope="session")
+def model_dir(packed, tmp_path_factory):
+    """A model as export writes it, with ONNX files and the training voices; copy to change it."""
+    folder = tmp_path_factory.mktemp("model")
+    encoder = random_encoder(SMALL_ENCODER, packed.statistics)
+    write_model(folder, SMALL_ENCODER, encoder.state_dict())
+    write_onnx(folder, encoder, SMALL_ENCODER, epoch=1, int8=True)
+    write_bank(folder, bank_of_clips(packed.train.voices, packed.train.styles), epoch=1)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def voices(data_dir):
+    """Two demo voices at 24 kHz."""
+    audio = [read_sample(path).audio for path in find_samples(data_dir / "val")[:2]]
+    return [np.asarray(clip, dtype=np.float32) for clip in audio]

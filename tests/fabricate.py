@@ -5,16 +5,21 @@ from contextlib import closing
 
 import numpy as np
 import optuna
+import soundfile
+import torch
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState, create_trial
 from safetensors.torch import save
 
-from tune_encoder.checkpoints import save_listed
 from tune_encoder.config import TrainConfig, to_mapping, write_yaml
 from tune_encoder.data.samples import Sample
 from tune_encoder.experiment import create_experiment, epoch_key
+from tune_encoder.manifest import save_listed
+from tune_encoder.models import build_encoder
 from tune_encoder.space import to_content
 from tune_encoder.voice_style import DP_SHAPE, TTL_SHAPE, VoiceStyle, unit_rows
+
+SMALL_ENCODER = TrainConfig(hidden_dim=8, num_layers=1, dropout=0.0)
 
 
 def make_style(seed, version=0):
@@ -33,6 +38,22 @@ def make_sample(seed=0, n_samples=480, **changes):
     audio = np.random.default_rng(seed).normal(scale=0.1, size=n_samples).astype(np.float32)
     fields = {"audio": audio, "text": "Hello.", "lang": "en", "sample_rate": 24000, "voice": None}
     return Sample(style_ttl=style.ttl, style_dp=style.dp, **{**fields, **changes})
+
+
+def random_encoder(config, statistics):
+    """An encoder whose last layers are random, so that it answers to what it hears."""
+    torch.manual_seed(0)
+    encoder = build_encoder(config, statistics).eval()
+    for name, weight in encoder.head.named_parameters():
+        if name.endswith(".weight") and not weight.any():
+            torch.nn.init.normal_(weight, std=0.3 if "coefficients" in name else 0.01)
+    return encoder
+
+
+def write_wav(path, audio, rate=24000):
+    """A recording with 16 bits a sample; `audio` is (T,) or (T, C)."""
+    soundfile.write(path, audio, rate, subtype="PCM_16")
+    return path
 
 
 def write_model(folder, config, weights):

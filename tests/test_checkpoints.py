@@ -10,12 +10,12 @@ import torch
 from tune_encoder import checkpoints
 from tune_encoder.checkpoints import (
     CHECKPOINT_FORMAT,
-    MANIFEST,
     load_state,
     newest_valid,
     save_state,
 )
 from tune_encoder.errors import StorageError
+from tune_encoder.manifest import MANIFEST
 
 
 def make_state(epoch=1):

@@ -71,6 +71,10 @@ BAD_COMMANDS = [
     ("repair none --root {0}/runs", USAGE, "none: no such experiment; there are taken"),
     ("export none --root {0}/runs", USAGE, "none: no such experiment; there are taken"),
     ("export none --root {0}/empty", USAGE, "none: no such experiment; {0}/empty has none"),
+    ("export taken --root {0}/runs --top-k 0", USAGE, "export(): top_k is 0; it must be a whole"),
+    ("export taken --root {0}/runs --formats x", USAGE, "formats is 'x'; it must be one of auto"),
+    ("verify {0}/none", STORAGE, "none/provenance.json: cannot be read (No such file or directory"),
+    ("retrain none --root {0}/runs", USAGE, "none: no such experiment; there are taken"),
     ("clone {0}/none {0}/a.wav -o {0}/a.json", STORAGE, "{0}/none: no model here; make one with "),
     ("clone {0}/none {0}/a.wav", USAGE, "the following arguments are required: -o/--out"),
     ("data", USAGE, "the following arguments are required: WHAT"),
@@ -153,6 +157,7 @@ def test_the_module_runs_as_a_program():
     command = [sys.executable, "-m", "tune_encoder", "--help"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
 
-    for name in ("search", "resume", "repair", "export", "clone", "train", "data"):
+    names = ("search", "resume", "repair", "export", "verify", "retrain", "clone", "train", "data")
+    for name in names:
         assert re.search(rf"^    {name} ", done.stdout, re.MULTILINE)
     assert done.stderr == ""

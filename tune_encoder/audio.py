@@ -37,7 +37,15 @@ def load_voice(path: Path, sample_rate: int) -> Array:
     Raises:
         DataError: naming the file, what is wrong with it, and what to do.
     """
-    recorded, recorded_rate = read_audio(path)
+    return to_voice(path, *read_audio(path), sample_rate)
+
+
+def to_voice(path: Path, recorded: Array, recorded_rate: int, sample_rate: int) -> Array:
+    """Bring what `read_audio` read from `path` to the form of `load_voice`.
+
+    Raises:
+        DataError: if less than a second of it is sound.
+    """
     # DC goes first: cut off at both ends, it would ring in the resampler.
     audio = resample(remove_dc(recorded), recorded_rate, sample_rate)
     if is_silent(audio):
@@ -57,22 +65,40 @@ def read_audio(path: Path) -> tuple[Array, int]:
     Raises:
         DataError: naming the file, if it cannot be read or is empty, not finite or silent.
     """
+    channels, sample_rate = read_channels(path)
+    return downmix(path, channels), sample_rate
+
+
+def downmix(path: Path, channels: Array) -> Array:
+    """Return the mean of the channels (T, C) that were read from `path`.
+
+    Raises:
+        DataError: if nothing is left of them.
+    """
+    audio = np.asarray(channels.mean(axis=1), dtype=np.float32)
+    if is_silent(audio):
+        raise DataError(_silent(path))
+    return audio
+
+
+def read_channels(path: Path) -> tuple[Array, int]:
+    """Return the samples as (T, C) and the sample rate in Hz.
+
+    Raises:
+        DataError: naming the file, if it cannot be read or is empty or not finite.
+    """
     if not path.is_file():
         raise DataError(f"{path}: no such file; give the path of a recording")
-    channels, sample_rate = _read_channels(path)
+    channels, sample_rate = _decoded(path)
     if channels.size == 0:
         raise DataError(f"{path}: has no samples; record it again or remove it")
     bad = int((~np.isfinite(channels)).sum())
     if bad:
         raise DataError(f"{path}: {bad} samples are NaN or infinite; export it again or remove it")
-    audio = np.asarray(channels.mean(axis=1), dtype=np.float32)
-    if is_silent(audio):
-        raise DataError(_silent(path))
-    return audio, sample_rate
+    return channels, sample_rate
 
 
-def _read_channels(path: Path) -> tuple[Array, int]:
-    """Return the samples as (T, C) and the sample rate."""
+def _decoded(path: Path) -> tuple[Array, int]:
     try:
         with soundfile.SoundFile(path) as file:
             _check_header(path, file.samplerate, file.frames)
@@ -136,10 +162,20 @@ def trim_silence(audio: Array, sample_rate: int) -> Array:
 
 
 def normalize_loudness(audio: Array, sample_rate: int) -> Array:
-    """Scale to an RMS of -26 dBFS over the frames that hold sound; pauses do not count."""
+    """Scale to -26 dBFS."""
+    gain = 10 ** ((TARGET_DBFS - level_dbfs(audio, sample_rate)) / 20)
+    return np.asarray(audio * gain, dtype=np.float32)
+
+
+def level_dbfs(audio: Array, sample_rate: int) -> float:
+    """Return the RMS over the frames that hold sound; pauses do not count."""
     rms = _frame_rms(audio, sample_rate)
-    level = np.sqrt(np.square(rms[_active(rms)]).mean())
-    return np.asarray(audio * (10 ** (TARGET_DBFS / 20) / level), dtype=np.float32)
+    return float(10 * np.log10(np.square(rms[_active(rms)]).mean()))
+
+
+def silent_share(audio: Array, sample_rate: int) -> float:
+    """Return the share of frames 40 dB below the loudest."""
+    return float(1 - _active(_frame_rms(audio, sample_rate)).mean())
 
 
 def _active(rms: NDArray[np.float64]) -> NDArray[np.bool_]:

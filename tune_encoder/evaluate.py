@@ -82,6 +82,24 @@ def nearest_voice(predicted: Styles, known: Styles) -> Styles:
 
 def skill_interval(predicted: Styles, pack: Pack, data: PackedData) -> tuple[float, float]:
     """Bootstrap the mean skill over voices, not clips: clips of one voice are not independent."""
+    return _interval(_resampled_skills(predicted, pack, data))
+
+
+def difference_interval(
+    first: Styles, second: Styles, pack: Pack, data: PackedData
+) -> tuple[float, float]:
+    """Bootstrap by how much the first prediction's skill is above the second's, voice by voice."""
+    skills = [_resampled_skills(each, pack, data) for each in (first, second)]
+    return _interval(skills[0] - skills[1])
+
+
+def _interval(values: NDArray[np.floating[Any]]) -> tuple[float, float]:
+    low, high = np.percentile(values, INTERVAL)
+    return float(low), float(high)
+
+
+def _resampled_skills(predicted: Styles, pack: Pack, data: PackedData) -> NDArray[np.floating[Any]]:
+    """Mean skill over each of `N_RESAMPLES` draws of voices, always the same draws."""
     mean = mean_styles(data.statistics, len(pack))
     names, owner = np.unique(pack.voices, return_inverse=True)
 
@@ -96,8 +114,7 @@ def skill_interval(predicted: Styles, pack: Pack, data: PackedData) -> tuple[flo
         residual = per_voice(getattr(predicted, kind) - target)[chosen].sum(axis=1)
         spread = per_voice(getattr(mean, kind) - target)[chosen].sum(axis=1)
         skills.append(1 - residual / np.maximum(spread, TINY))
-    low, high = np.percentile(np.mean(skills, axis=0), INTERVAL)
-    return float(low), float(high)
+    return np.asarray(np.mean(skills, axis=0))
 
 
 @torch.no_grad()

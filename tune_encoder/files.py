@@ -45,6 +45,24 @@ def refuse_filled(folder: Path) -> None:
         raise ConfigError(f"{folder}: exists and is not empty; remove it or name another folder")
 
 
+def remove_leftovers(folder: Path) -> None:
+    """Remove what killed processes of this machine left beside `folder` while writing it."""
+    for path in folder.resolve().parent.glob(f".{folder.name}.*"):
+        number, _, kind = path.name.removeprefix(f".{folder.name}.").partition(".")
+        if number.isdigit() and kind in ("partial", "old") and not _is_running(int(number)):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _is_running(number: int) -> bool:
+    try:
+        os.kill(number, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True  # another user's
+    return True
+
+
 @contextmanager
 def whole_folder(folder: Path, *, replace: bool = False) -> Iterator[Path]:
     """Give a hidden folder to fill; it becomes `folder` if the block ends without an error.

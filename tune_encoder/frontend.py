@@ -27,10 +27,9 @@ def log_mel(audio: Tensor, settings: FrontendSettings) -> Tensor:
     Returns:
         (..., M, F) float32 with F = 1 + T // hop_length, frames centred on their hop.
     """
-    rms = audio.square().mean(dim=-1, keepdim=True).sqrt().clamp(min=QUIETEST_RMS)
     window = torch.hann_window(settings.n_fft, dtype=audio.dtype, device=audio.device)
     spectrum = torch.stft(
-        audio * (LEVEL / rms),
+        at_level(audio),
         settings.n_fft,
         settings.hop_length,
         window=window,
@@ -39,6 +38,17 @@ def log_mel(audio: Tensor, settings: FrontendSettings) -> Tensor:
     )
     power = spectrum.real.square() + spectrum.imag.square()  # (..., K, F)
     filters = mel_filters(settings.sample_rate, settings.n_fft, settings.n_mels).to(audio.device)
+    return log_bands(power, filters)
+
+
+def at_level(audio: Tensor) -> Tensor:
+    """Bring clips (..., T) to an RMS of `LEVEL`."""
+    rms = audio.square().mean(dim=-1, keepdim=True).sqrt().clamp(min=QUIETEST_RMS)
+    return audio * (LEVEL / rms)
+
+
+def log_bands(power: Tensor, filters: Tensor) -> Tensor:
+    """Sum power (..., K, F) into bands by filters (M, K), and take the natural log."""
     return (filters @ power).clamp(min=POWER_FLOOR).log()
 
 

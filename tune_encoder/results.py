@@ -3,15 +3,17 @@
 import html
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from tune_encoder import experiment as on_disk
+from tune_encoder.config import ExportSettings, from_mapping
 from tune_encoder.errors import ConfigError, StorageError
 from tune_encoder.experiment import Row, TrialRecord, best_trial, objective
 from tune_encoder.space import Parameter
 
 if TYPE_CHECKING:
     from pandas import DataFrame
+    from typing_extensions import Unpack
 
 _N_SHOWN = 10  # trials in a notebook's table
 _SCORE = "val_"  # begins the names of what is measured on the validation voices
@@ -25,6 +27,21 @@ _OUTCOME_TYPES = {
     "val_loss": "float64",
     "val_skill": "float64",
 }
+
+
+class ExportOptions(TypedDict, total=False):
+    """What an export may be told; what is left out is as on the command line."""
+
+    top_k: int
+    """Best trials, each a model folder."""
+    formats: str
+    """torch, onnx or both, as "torch,onnx"."""
+    int8: bool
+    """Whether to quantise the ONNX files to int8 too."""
+    average: int
+    """Best epochs of the trial whose weights are averaged."""
+    ensemble: int
+    """Best trials whose predictions are averaged."""
 
 
 @dataclass(frozen=True)
@@ -126,21 +143,28 @@ class Experiment:
         ]
         return DataFrame(rows, columns=None if rows else ["trial", "epoch"])
 
-    def export(self, to: str | Path | None = None) -> Path:
-        """Write the best epoch of all trials as a model folder, and return that.
+    def export(self, to: str | Path | None = None, **options: "Unpack[ExportOptions]") -> Path:
+        """Write the best model, and return its folder.
 
         Args:
-            to: The folder; `best` within the experiment if not given. An older model gives way.
+            to: The folder; within the experiment `best`, or with `top_k` `top`, if not given. An
+                older export gives way.
+            options: `top_k`, `formats`, `int8`, `average` and `ensemble`, as on the command line.
 
         Raises:
+            ConfigError: if an option is unknown or out of range.
             SearchFailed: if no trial has a usable checkpoint.
             StorageError: if the model cannot be written, or does not give the trial's score again.
         """
-        from tune_encoder.export import export_best
+        from tune_encoder.export import export
 
-        folder = self.path / "best" if to is None else expanded(to)
-        export_best(self._folder, folder)
+        settings = from_mapping(ExportSettings, options, "export()")
+        folder = self._export_folder(settings) if to is None else expanded(to)
+        export(self._folder, folder, settings)
         return folder
+
+    def _export_folder(self, settings: ExportSettings) -> Path:
+        return self.path / ("top" if settings.top_k > 1 else "best")
 
     def __repr__(self) -> str:
         try:

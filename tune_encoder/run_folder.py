@@ -61,7 +61,7 @@ def train_by_hand(
         if checkpoint is None or _epoch_of(path) > checkpoint["epoch"]:
             path.unlink()  # of a run that went further, which this one replaces
     write_whole(folder / CONFIG, write_yaml(to_mapping(config)).encode())
-    with _interruptible(folder):
+    with interruptible(lambda: _how_to_go_on(folder)):
         if processes != 1:
             device = pick_device(config.device)
             run_group(processes, device, _train, (config, watch, checkpoint))
@@ -124,21 +124,22 @@ def _siblings(path: Path) -> list[Path]:
     return [*periodic(path.parent), path.parent / FINAL, path.parent / BEST]
 
 
+def _how_to_go_on(folder: Path) -> str:
+    final = folder / FINAL
+    if not final.exists():
+        return "stopped before the first epoch was done; nothing to save"
+    return f"stopped, the last epoch is saved; go on with `tune-encoder train --resume {final}`"
+
+
 @contextmanager
-def _interruptible(folder: Path) -> Iterator[None]:
-    """Turn Ctrl-C and SIGTERM into an error that says how to go on.
+def interruptible(message: Callable[[], str]) -> Iterator[None]:
+    """Turn Ctrl-C and SIGTERM into an `Interrupted` with a message that says how to go on.
 
     It may be raised anywhere: every file is written beside its place and then moved.
     """
 
     def stop(number: int, frame: FrameType | None) -> None:
-        final = folder / FINAL
-        if not final.exists():
-            raise Interrupted("stopped before the first epoch was done; nothing to save", number)
-        raise Interrupted(
-            f"stopped, the last epoch is saved; go on with `tune-encoder train --resume {final}`",
-            number,
-        )
+        raise Interrupted(message(), number)
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

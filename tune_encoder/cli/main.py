@@ -10,14 +10,17 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 import tune_encoder
+from tune_encoder.cli.clone import add_clone
 from tune_encoder.cli.dashboard import add_dashboard
 from tune_encoder.cli.data import add_data
+from tune_encoder.cli.export import add_export
 from tune_encoder.cli.look import add_look
 from tune_encoder.cli.repair import add_repair
-from tune_encoder.cli.search import add_export, add_fork, add_resume, add_search
+from tune_encoder.cli.retrain import add_retrain
+from tune_encoder.cli.search import add_fork, add_resume, add_search
 from tune_encoder.cli.space import add_space
 from tune_encoder.cli.steer import add_steer
-from tune_encoder.cli.train import add_clone, add_evaluate, add_train
+from tune_encoder.cli.train import add_evaluate, add_train
 from tune_encoder.cli.trust import add_trust
 from tune_encoder.errors import StorageError, TuneEncoderError
 
@@ -59,6 +62,7 @@ def make_parser() -> argparse.ArgumentParser:
     add_steer(commands)
     add_repair(commands)
     add_export(commands)
+    add_retrain(commands)
     add_trust(commands)
     add_clone(commands)
     add_evaluate(commands)

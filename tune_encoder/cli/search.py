@@ -1,18 +1,17 @@
-"""search, resume, export."""
+"""search, resume, fork."""
 
 import argparse
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tune_encoder.cli.common import (
     BASELINES,
-    SCORES,
     add_command,
     add_root,
     score_words,
     tell_demo,
 )
+from tune_encoder.cli.export import export_to
 from tune_encoder.cli.trust import confirm_if_asked, print_findings
 
 if TYPE_CHECKING:
@@ -127,43 +126,10 @@ def _finish(experiment: "Experiment", export: bool) -> None:
     print_findings(folder)
     confirm_if_asked(folder)
     if export:
-        _export_to(experiment, None)
+        export_to(experiment, None, {})
     else:
         print(f"\nexport it: {command_line('export', experiment.path)}")
     print(f"curves:    tensorboard --logdir {experiment.path / 'trials'}")
-
-
-def add_export(commands: Any) -> None:
-    """Add the command `export`."""
-    parser = add_command(commands, "export", _export)
-    parser.add_argument("name", help="experiment to export from")
-    parser.add_argument("--to", type=Path, help="folder of the model (default: best/ within)")
-    add_root(parser)
-
-
-def _export(options: argparse.Namespace) -> None:
-    """Export the best epoch of all trials as a model folder."""
-    from tune_encoder.experiment import open_experiment
-    from tune_encoder.results import Experiment
-
-    _export_to(Experiment(open_experiment(options.root, options.name).path), options.to)
-
-
-def _export_to(experiment: "Experiment", to: Path | None) -> None:
-    from tune_encoder.model_folder import METRICS
-
-    to = experiment.export(to)
-    metrics = json.loads((to / METRICS).read_text(encoding="utf-8"))
-    print(f"\nexported: trial {metrics['trial']}, epoch {metrics['epoch']}")
-    print(f"\n{'':12}{'split':7}{'skill':>7}{'ttl':>7}{'dp':>7}{'centred':>9}{'retrieval':>11}")
-    for split, rows in metrics["scores"].items():
-        for name, scores in rows.items():
-            numbers = [scores[key] for key in SCORES]
-            skills = "".join(f"{number:7.3f}" for number in numbers[:3])
-            print(f"{name:12}{split:7}{skills}{numbers[3]:9.3f}{numbers[4]:11.3f}")
-    print("skill: 0 is predicting the mean voice, 1 is perfect")
-    print(f"\nmodel:     {to}")
-    print(f"clone:     tune-encoder clone {to} voice.wav -o voice.json")
 
 
 def _print_baselines(prepared: "PreparedSearch") -> None:

@@ -1,4 +1,4 @@
-"""train, evaluate, clone."""
+"""train, evaluate."""
 
 import argparse
 import sys
@@ -12,22 +12,6 @@ from tune_encoder.config import TrainConfig, label_warnings, load_config, parse_
 
 COLLAPSED_SPREAD = 0.01  # of the target's variance: all predictions are nearly one
 COLLAPSED_EPOCHS = 5  # an encoder starts at the mean voice, so early epochs are no sign
-
-
-def add_clone(commands: Any) -> None:
-    """Add the command `clone`."""
-    parser = add_command(commands, "clone", _clone)
-    parser.add_argument("model", type=Path, help="exported model folder")
-    parser.add_argument("recording", type=Path, help="wav, flac, ogg or mp3 of one speaker")
-    parser.add_argument("-o", "--out", type=Path, required=True, help="voice style JSON to write")
-
-
-def _clone(options: argparse.Namespace) -> None:
-    """Turn a recording into a Supertonic voice style."""
-    from tune_encoder.clone import clone
-
-    clone(options.model, options.recording, options.out)
-    print(f"wrote {options.out}")
 
 
 def add_evaluate(commands: Any) -> None:

@@ -1,5 +1,6 @@
 """Every setting with its default and check, and the YAML files that hold settings."""
 
+from tune_encoder.config.exporting import ExportSettings, RetrainSettings
 from tune_encoder.config.files import (
     MAX_YAML_BYTES,
     MAX_YAML_DEPTH,
@@ -46,11 +47,13 @@ __all__ = [
     "AugmentSettings",
     "BudgetSettings",
     "EncoderSettings",
+    "ExportSettings",
     "FrontendSettings",
     "LossSettings",
     "MetricSettings",
     "OptimSettings",
     "ResourceSettings",
+    "RetrainSettings",
     "RunSettings",
     "SchedulerSettings",
     "SearcherSettings",

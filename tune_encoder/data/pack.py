@@ -7,6 +7,7 @@ memory instead of reading.
 Shapes: N clips, F frames of all clips, M mel bands.
 """
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -58,6 +59,20 @@ class Pack:
 
 
 @dataclass(frozen=True)
+class JoinedPack(Pack):
+    """The clips of several packs, one pack after another; `features` are those of the first."""
+
+    parts: tuple[Pack, ...]
+
+    def clip(self, i: int) -> NDArray[np.float16]:
+        for part in self.parts:
+            if i < len(part):
+                return part.clip(i)
+            i -= len(part)
+        raise IndexError(i)
+
+
+@dataclass(frozen=True)
 class PackedData:
     """A data set ready to train on."""
 
@@ -79,6 +94,17 @@ class PackedData:
         """Scores of *mean* and *ridge* on the validation split."""
         baselines: dict[str, dict[str, float]] = self.info["baselines"]["val"]
         return baselines
+
+
+def with_validation(data: PackedData) -> PackedData:
+    """Return the data with the clips of val among those of train; statistics stay as they are."""
+    train, val = data.train, data.val
+    styles = (np.concatenate([getattr(p.styles, k) for p in (train, val)]) for k in ("ttl", "dp"))
+    joined = JoinedPack(
+        train.features, train.starts, Styles(*styles), [*train.voices, *val.voices], (train, val)
+    )
+    clips = {**data.info["clips"], "train": len(joined)}
+    return dataclasses.replace(data, train=joined, info={**data.info, "clips": clips})
 
 
 def pack_data(data_dir: Path, settings: FrontendSettings) -> Path:

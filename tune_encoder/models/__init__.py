@@ -4,7 +4,7 @@ Shapes: B batch, M mel bands, T frames.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from tune_encoder.models.heads import PooledHead, QueryHead
 from tune_encoder.statistics import Array, Statistics
 from tune_encoder.voice_style import DP_SHAPE, TTL_SHAPE
 
-__all__ = ["Encoder", "build_encoder", "rebuild_encoder"]
+__all__ = ["Encoder", "Ensemble", "build_encoder", "rebuild_encoder"]
 
 _BACKBONES = {"convnext": ConvNeXt, "cnn": Cnn, "transformer": Transformer}
 STD_FLOOR = 1e-3  # of a band that never changes
@@ -48,6 +48,20 @@ class Encoder(nn.Module):
         normal = (features - self.mel_mean) / self.mel_std
         ttl, dp = self.head(self.backbone(normal))
         return ttl, dp
+
+
+class Ensemble(Encoder):
+    """Several encoders as one: the mean of the styles they predict from the same features."""
+
+    def __init__(self, members: Sequence[Encoder]) -> None:
+        nn.Module.__init__(self)  # it has members in place of a backbone and a head
+        self.members = nn.ModuleList(members)
+        self.register_buffer("mel_mean", members[0].mel_mean, persistent=False)
+        self.register_buffer("mel_std", members[0].mel_std, persistent=False)
+
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        ttl, dp = zip(*(member(features) for member in self.members), strict=True)
+        return torch.stack(ttl).mean(dim=0), torch.stack(dp).mean(dim=0)
 
 
 def build_encoder(config: TrainConfig, statistics: Statistics) -> Encoder:

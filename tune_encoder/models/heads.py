@@ -120,7 +120,7 @@ class QueryHead(nn.Module):
 
     def forward(self, frames: Tensor) -> tuple[Tensor, Tensor]:
         keys = frames.transpose(1, 2)  # (B, T, C)
-        queries = self.queries.expand(len(keys), -1, -1)
+        queries = self.queries.expand(keys.shape[0], -1, -1)
         rows, _ = self.attention(queries, keys, keys, need_weights=False)
         rows = self.norm(rows + queries)
         split = len(self.ttl_mean)

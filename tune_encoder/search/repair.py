@@ -18,12 +18,13 @@ from typing import Any
 import optuna
 from optuna.trial import FixedTrial, FrozenTrial, TrialState, create_trial
 
-from tune_encoder.checkpoints import State, newest_valid, verify
+from tune_encoder.checkpoints import State, newest_valid
 from tune_encoder.config import TrainConfig, read_yaml
 from tune_encoder.errors import ConfigError, StorageError
 from tune_encoder.experiment import Experiment, Row, TrialRecord, epoch_key
 from tune_encoder.files import partial_path, sync_folder
 from tune_encoder.lock import held
+from tune_encoder.manifest import verify
 from tune_encoder.search.record import Record
 from tune_encoder.search.study import STUDY_NAME, make_study, study_url
 from tune_encoder.space import SearchSpace

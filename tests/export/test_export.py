@@ -7,89 +7,18 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tune_encoder.checkpoints import load_state, save_state
+from tests.export.conftest import TORCH, change_row, rows_by_loss
+from tune_encoder.checkpoints import load_state
 from tune_encoder.config import TrainConfig, from_mapping, load_config
-from tune_encoder.errors import ConfigError, SearchFailed, StorageError
-from tune_encoder.experiment import CHECKPOINT_NAME, Experiment, create_experiment
-from tune_encoder.export import export_best
+from tune_encoder.errors import ConfigError, DataError, SearchFailed, StorageError
+from tune_encoder.export import export
 from tune_encoder.run_folder import train_by_hand
-from tune_encoder.search.record import Record
 from tune_encoder.search.run import versions
-from tune_encoder.space import parse_space, to_content
-from tune_encoder.trainer import train
 
-SPACE = {
-    "budget": {"trials": 2, "epochs": 6},
-    "searcher": {"name": "random"},
-    "base": {
-        "hidden_dim": 16,
-        "num_layers": 1,
-        "batch_size": 8,
-        "crop_seconds": 0.5,
-        "warmup_epochs": 1.0,
-        "augment_prob": 0.2,
-        "device": "cpu",
-        "use_tensorboard": False,
-    },
-    # The first learns nothing; the second too fast, so that its best epoch is not its last.
-    "space": {"learning_rate": {"float": [1.0e-8, 1.0e-1], "log": True}},
-    "start": [{"learning_rate": 1.0e-8}, {"learning_rate": 1.0e-2}],
-}
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]  # the first trains and exports
 SCORES = {"skill", "skill_ttl", "skill_dp", "centered_cosine", "retrieval", "loss"}
 
 
-@pytest.fixture(scope="module")
-def searched(packed, data_dir, tmp_path_factory):
-    """A finished search of two trials, made without Ray; copy it before changing it."""
-    space = parse_space(SPACE, "test", data_dir)
-    content = {
-        "space": to_content(space),
-        "data_dir": str(data_dir.resolve()),
-        "fingerprint": packed.info["fingerprint"],
-        "versions": versions(),
-    }
-    experiment = create_experiment(tmp_path_factory.mktemp("runs"), "made", content)
-    record = Record.open(experiment, space)
-    for _ in range(space.budget.trials):
-        run_trial(record, record.ask(), packed)
-    return experiment
-
-
-def run_trial(record, trial, packed):
-    """Do what a worker and the driver do together."""
-    experiment = record.experiment
-
-    def report(row, state):
-        place = f"1/{trial.number:04d}/checkpoint_{row['epoch']:06d}"
-        save_state(experiment.checkpoints / place / CHECKPOINT_NAME, state.state_dict())
-        record.add_row(trial.number, {**row, "checkpoint": place})
-
-    config = record.space.config(trial.settings)
-    train(config, packed, experiment.trial_dir(trial.number), report)
-    record.complete(trial.number)
-
-
-@pytest.fixture(scope="module")
-def exported(searched, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("exported") / "best"
-    return folder, export_best(searched, folder)
-
-
-@pytest.fixture
-def experiment(searched, tmp_path):
-    """A copy to change."""
-    shutil.copytree(searched.path, tmp_path / "runs" / searched.name)
-    return Experiment(tmp_path / "runs" / searched.name)
-
-
-def rows_by_loss(experiment):
-    """(trial, row) of all epochs, best first."""
-    rows = [(trial, row) for trial in experiment.trials() for row in trial.rows]
-    return sorted(rows, key=lambda pair: pair[1]["val_loss"])
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(60)
 def test_an_export_is_a_folder_of_settings_weights_checkpoint_and_scores(exported):
     folder, metrics = exported
 
@@ -97,15 +26,15 @@ def test_an_export_is_a_folder_of_settings_weights_checkpoint_and_scores(exporte
         "config.yaml",
         "model.safetensors",
         "model.pt",
-        "manifest.json",
+        "voices.npz",
         "metrics.json",
+        "provenance.json",
+        "MODEL_CARD.md",
     }
     assert [path.name for path in folder.parent.iterdir()] == ["best"]
     assert json.loads((folder / "metrics.json").read_text()) == metrics
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(60)
 def test_the_scores_stand_beside_baselines_cost_and_origin(exported, searched, packed):
     _, metrics = exported
 
@@ -124,8 +53,6 @@ def test_the_scores_stand_beside_baselines_cost_and_origin(exported, searched, p
     assert metrics["versions"] == versions()
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(60)
 def test_the_best_epoch_of_all_trials_is_exported_and_not_the_last(exported, searched):
     folder, metrics = exported
     trial, row = rows_by_loss(searched)[0]
@@ -139,8 +66,6 @@ def test_the_best_epoch_of_all_trials_is_exported_and_not_the_last(exported, sea
     torch.testing.assert_close(weights, dict(state["model"]), rtol=0, atol=0)
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(60)
 def test_the_exported_config_trains_the_same_again(exported, searched, tmp_path):
     folder, metrics = exported
     rows = searched.trials()[metrics["trial"]].rows
@@ -153,8 +78,6 @@ def test_the_exported_config_trains_the_same_again(exported, searched, tmp_path)
     assert watched == [row["val_loss"] for row in rows]
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(60)
 def test_a_damaged_best_checkpoint_gives_way_to_the_next_and_the_target_is_replaced(
     experiment, tmp_path
 ):
@@ -165,15 +88,13 @@ def test_a_damaged_best_checkpoint_gives_way_to_the_next_and_the_target_is_repla
     target.mkdir()
     (target / "model.safetensors").write_text("old")
 
-    metrics = export_best(experiment, target)
+    (metrics,) = export(experiment, target, TORCH)
 
     assert (metrics["trial"], metrics["epoch"]) == (trial.number, second["epoch"])
     assert (target / "model.safetensors").stat().st_size > 1000
     assert (target / "metrics.json").exists()
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(60)
 def test_a_score_that_cannot_be_reproduced_is_refused_and_the_old_export_stays(
     experiment, tmp_path
 ):
@@ -186,25 +107,14 @@ def test_a_score_that_cannot_be_reproduced_is_refused_and_the_old_export_stays(
     claimed = f"{best['val_skill'] + 0.1:.5f}"
     with pytest.raises(
         StorageError,
-        match=rf"has a validation skill of .*, its trial had {claimed}; was the data or the front",
+        match=rf"has a skill of .* on val, its trial had {claimed}; was the data or the front",
     ):
-        export_best(experiment, target)
+        export(experiment, target, TORCH)
 
     assert [path.name for path in target.iterdir()] == ["model.safetensors"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["runs", "target"]
 
 
-def change_row(experiment, number, row):
-    with closing(sqlite3.connect(experiment.study_path)) as database, database:
-        database.execute(
-            "UPDATE trial_user_attributes SET value_json = ? WHERE key = ? AND trial_id ="
-            " (SELECT trial_id FROM trials WHERE number = ?)",
-            (json.dumps(row), f"epoch_{row['epoch']:06d}", number),
-        )
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(60)
 def test_data_that_is_gone_is_named_and_the_old_export_stays(experiment, tmp_path):
     text = (experiment.path / "search.yaml").read_text()
     moved = text.replace(experiment.search()["data_dir"], str(tmp_path / "gone"))
@@ -213,10 +123,21 @@ def test_data_that_is_gone_is_named_and_the_old_export_stays(experiment, tmp_pat
     target.mkdir()
     (target / "model.safetensors").write_text("old")
 
-    with pytest.raises(StorageError, match=r"cannot be loaded again: .*gone"):
-        export_best(experiment, target)
+    with pytest.raises(DataError, match=r"gone: no such folder; it must hold train/ and val/"):
+        export(experiment, target, TORCH)
 
     assert [path.name for path in target.iterdir()] == ["model.safetensors"]
+
+
+def test_data_that_has_changed_are_refused(experiment, tmp_path):
+    text = (experiment.path / "search.yaml").read_text()
+    other = text.replace(experiment.search()["fingerprint"], "of-other-data")
+    (experiment.path / "search.yaml").write_text(other)
+
+    with pytest.raises(StorageError, match=r"demo: not the data made was searched on; restore it"):
+        export(experiment, tmp_path / "target", TORCH)
+
+    assert not (tmp_path / "target").exists()
 
 
 def test_a_search_without_any_checkpoint_is_refused_with_the_command_to_go_on(experiment, tmp_path):
@@ -226,7 +147,7 @@ def test_a_search_without_any_checkpoint_is_refused_with_the_command_to_go_on(ex
         SearchFailed,
         match=r"no trial has a usable checkpoint; go on with `tune-encoder resume made --root .*`",
     ):
-        export_best(experiment, tmp_path / "target")
+        export(experiment, tmp_path / "target", TORCH)
 
     assert not (tmp_path / "target").exists()
 
@@ -236,7 +157,7 @@ def test_a_failed_trial_is_not_exported_however_good(experiment, tmp_path):
         database.execute("UPDATE trials SET state = 'FAIL'")
 
     with pytest.raises(SearchFailed, match="no trial has a usable checkpoint"):
-        export_best(experiment, tmp_path / "target")
+        export(experiment, tmp_path / "target", TORCH)
 
 
 def test_the_recorded_settings_of_a_trial_are_a_whole_config(searched):
@@ -253,6 +174,6 @@ def test_a_folder_that_holds_no_model_is_never_replaced(experiment, tmp_path):
     (tmp_path / "mine" / "thesis.txt").write_text("years")
 
     with pytest.raises(ConfigError, match=r"mine: exists and is not empty; remove it or name ano"):
-        export_best(experiment, tmp_path / "mine")
+        export(experiment, tmp_path / "mine", TORCH)
 
     assert (tmp_path / "mine" / "thesis.txt").read_text() == "years"

@@ -1,0 +1,108 @@
+"""Finished searches, made without Ray, and what is exported from them."""
+
+import json
+import shutil
+import sqlite3
+from contextlib import closing
+
+import pytest
+
+from tune_encoder.checkpoints import save_state
+from tune_encoder.config import ExportSettings
+from tune_encoder.confirmation import best_configs
+from tune_encoder.experiment import CHECKPOINT_NAME, Experiment, create_experiment
+from tune_encoder.export import export
+from tune_encoder.search.confirm import confirming_space
+from tune_encoder.search.record import Record
+from tune_encoder.search.run import versions
+from tune_encoder.space import parse_space, to_content
+from tune_encoder.trainer import train
+
+TORCH = ExportSettings(formats="torch")
+SPACE = {
+    "budget": {"trials": 2, "epochs": 6},
+    "searcher": {"name": "random"},
+    "base": {
+        "hidden_dim": 16,
+        "num_layers": 1,
+        "batch_size": 8,
+        "crop_seconds": 0.5,
+        "warmup_epochs": 1.0,
+        "augment_prob": 0.2,
+        "device": "cpu",
+        "use_tensorboard": False,
+    },
+    # The first learns nothing; the second too fast, so that its best epoch is not its last.
+    "space": {"learning_rate": {"float": [1.0e-8, 1.0e-1], "log": True}},
+    "start": [{"learning_rate": 1.0e-8}, {"learning_rate": 1.0e-2}],
+}
+
+
+@pytest.fixture(scope="session")
+def searched(packed, data_dir, tmp_path_factory):
+    """A finished search of two trials, made without Ray; copy it before changing it."""
+    space = parse_space(SPACE, "test", data_dir)
+    content = {
+        "space": to_content(space),
+        "data_dir": str(data_dir.resolve()),
+        "fingerprint": packed.info["fingerprint"],
+        "versions": versions(),
+    }
+    experiment = create_experiment(tmp_path_factory.mktemp("runs"), "made", content)
+    record = Record.open(experiment, space)
+    for _ in range(space.budget.trials):
+        run_trial(record, record.ask(), packed)
+    return experiment
+
+
+def run_trial(record, trial, packed):
+    """Do what a worker and the driver do together."""
+    experiment = record.experiment
+
+    def report(row, state):
+        place = f"1/{trial.number:04d}/checkpoint_{row['epoch']:06d}"
+        save_state(experiment.checkpoints / place / CHECKPOINT_NAME, state.state_dict())
+        record.add_row(trial.number, {**row, "checkpoint": place})
+
+    config = record.space.config(trial.settings)
+    train(config, packed, experiment.trial_dir(trial.number), report)
+    record.complete(trial.number)
+
+
+@pytest.fixture(scope="session")
+def exported(searched, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("exported") / "best"
+    return folder, export(searched, folder, TORCH)[0]
+
+
+@pytest.fixture
+def experiment(searched, tmp_path):
+    """A copy to change."""
+    shutil.copytree(searched.path, tmp_path / "runs" / searched.name)
+    return Experiment(tmp_path / "runs" / searched.name)
+
+
+def rows_by_loss(experiment):
+    """(trial, row) of all epochs, best first."""
+    rows = [(trial, row) for trial in experiment.trials() for row in trial.rows]
+    return sorted(rows, key=lambda pair: pair[1]["val_loss"])
+
+
+def change_row(experiment, number, row):
+    with closing(sqlite3.connect(experiment.study_path)) as database, database:
+        database.execute(
+            "UPDATE trial_user_attributes SET value_json = ? WHERE key = ? AND trial_id ="
+            " (SELECT trial_id FROM trials WHERE number = ?)",
+            (json.dumps(row), f"epoch_{row['epoch']:06d}", number),
+        )
+
+
+def confirmed(experiment, packed, name="top2x2", n_configs=2):
+    """Confirm the best configs of a search with two further seeds, as `confirm` does."""
+    space = confirming_space(experiment, best_configs(experiment, n_configs), 2)
+    content = {**experiment.search(), "space": to_content(space)}
+    confirming = create_experiment(experiment.path / "confirm", name, content)
+    record = Record.open(confirming, space)
+    for _ in range(space.budget.trials):
+        run_trial(record, record.ask(), packed)
+    return confirming

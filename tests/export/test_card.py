@@ -1,0 +1,100 @@
+import re
+
+import numpy as np
+import pytest
+
+from tune_encoder.export.card import int8_words, retrained_words
+from tune_encoder.export.provenance import describe_data
+from tune_encoder.voice_bank import read_bank
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]  # the first trains and exports
+
+
+@pytest.fixture(scope="module")
+def card(exported):
+    return (exported[0] / "MODEL_CARD.md").read_text()
+
+
+def rows(card, first):
+    """Cells of the table rows that begin with a word."""
+    lines = re.findall(rf"^\| {re.escape(first)} \|.*\|$", card, re.MULTILINE)
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+def test_the_card_says_what_it_is_and_why(card):
+    assert rows(card, "what") == [["what", "trial 1 of made, epoch 4"]]
+    assert rows(card, "chosen as") == [["chosen as", "the lowest val_loss of 2 trials"]]
+    assert "$" not in card
+
+
+def test_the_card_has_the_scores_of_each_split_with_baselines_and_interval(card, exported):
+    _, metrics = exported
+    for split in ("val", "test"):
+        mean, ridge, model = rows(card, split)[-3:]
+        low, high = metrics["skill_interval_95"][split]
+        assert (mean[1], ridge[1], model[1]) == ("mean", "ridge", "model")
+        assert model[2] == f"{metrics['scores'][split]['model']['skill']:.3f}"
+        assert model[3] == f"{low:.3f} to {high:.3f}"
+        assert ridge[2] == f"{metrics['scores'][split]['ridge']['skill']:.3f}"
+
+
+def test_the_card_tells_data_search_and_versions(card, packed):
+    assert f"Fingerprint `{packed.info['fingerprint']}`." in card
+    assert rows(card, "train")[0][:3] == ["train", "24", "24"]
+    assert "The splits are by voice: no style of the scored splits was trained on." in card
+    assert re.search(r"The search: 2 trials \(2 COMPLETE\), 12 epochs, \S+ machine hours", card)
+    assert rows(card, "learning_rate") == [
+        ["learning_rate", "0.01", "1e-08 to 0.1, logarithmic"],
+    ]
+    assert rows(card, "torch")[0][1]
+
+
+def test_the_card_has_lines_to_fill_in_and_five_languages(card):
+    for line in ("Licence of this model:", "Consent:", "Style version:", "Contact:"):
+        assert re.search(rf"^- {line}.*:?$", card, re.MULTILINE)
+    assert re.findall(r"^```(\w+)$", card, re.MULTILINE) == [
+        *("python", "javascript", "cpp", "rust", "csharp"),
+    ]
+
+
+def test_the_python_of_the_card_is_python(card):
+    (code,) = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
+
+    compile(code, "card", "exec")
+
+
+def test_voices_that_were_trained_on_are_counted(packed):
+    shared = describe_data(packed, ("train", "val"))["known_styles"]
+
+    assert shared == {"test": 0}
+    assert describe_data(packed, ("test", "val"))["known_styles"] == {"train": 0}
+
+
+def test_a_retrained_model_is_told_beside_that_of_the_search():
+    retrained = {"split": "test", "search_skill": 0.31, "mean": 0.32, "sd": 0.012, "seeds": [1, 2]}
+
+    assert retrained_words(
+        {**retrained, "exported_skill": 0.33, "difference_95": (-0.01, 0.05)}
+    ) == [
+        "skill on test: search 0.310, retrained mean 0.320, sd 0.012 over 2 seeds",
+        "exported 0.330: +0.020 (95 % -0.010 to +0.050 over voices), not told apart",
+    ]
+
+
+def test_the_training_voices_lie_beside_the_model(exported, packed):
+    bank = read_bank(exported[0])
+
+    assert bank is not None
+    order = [packed.train.voices.index(name) for name in bank.names]
+    assert sorted(bank.names) == sorted(packed.train.voices)
+    np.testing.assert_allclose(bank.styles.ttl, packed.train.styles.ttl[order], atol=1e-3)
+    np.testing.assert_allclose(bank.styles.dp, packed.train.styles.dp[order], atol=1e-3)
+
+
+def test_what_int8_loses_is_said_for_each_split():
+    metrics = {
+        "onnx": {"int8_skill": {"test": 0.4012}},
+        "scores": {"test": {"model": {"skill": 0.4022}}},
+    }
+
+    assert int8_words(metrics) == ["int8: skill 0.401 on test, -0.0010 against float32"]

@@ -1,0 +1,133 @@
+"""Averages and ensembles, from real checkpoints."""
+
+import itertools
+
+import pytest
+import torch
+
+from tests.export.conftest import rows_by_loss
+from tune_encoder.config import ExportSettings
+from tune_encoder.data.batches import crop_frames
+from tune_encoder.evaluate import CPU
+from tune_encoder.export import Source, choose, export_models
+from tune_encoder.export.card import rival_words
+from tune_encoder.export.choosing import best_epochs
+from tune_encoder.export.combining import average, best_model, single
+from tune_encoder.metrics import score
+from tune_encoder.model_folder import load_model
+from tune_encoder.models import Ensemble
+from tune_encoder.trainer import predict
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]  # the first trains and exports
+MODELS = {"average": 3, "ensemble": 2}
+
+
+def combine(searched, packed, **asked):
+    (first,) = choose(searched, 1)
+    return best_model(searched, first, ExportSettings(formats="torch", **asked), packed)
+
+
+def scores_of(model, pack, packed):
+    predicted = predict(model.encoder, pack, crop_frames(model.config), CPU)
+    return score(predicted, pack.styles, packed.statistics)
+
+
+def test_the_average_has_the_mean_weights_of_the_best_epochs(searched):
+    trial, _ = rows_by_loss(searched)[0]
+    epochs = list(itertools.islice(best_epochs(searched, [trial]), 3))
+
+    model = average(epochs)
+
+    losses = sorted(row["val_loss"] for row in trial.rows)
+    assert [member.row["val_loss"] for member in model.members] == losses[:3]
+    for name, tensor in model.encoder.state_dict().items():
+        weights = torch.stack([member.state["model"][name] for member in epochs])
+        torch.testing.assert_close(tensor, weights.mean(0))
+
+
+@pytest.mark.parametrize("kind", list(MODELS))
+def test_a_combination_is_taken_only_if_it_wins_on_validation(searched, packed, kind):
+    alone = single(choose(searched, 1)[0])
+    model = combine(searched, packed, **{kind: MODELS[kind]})
+    (rival,) = model.rivals
+
+    assert rival["value_alone"] == pytest.approx(scores_of(alone, packed.val, packed)["loss"])
+    assert rival["taken"] == (rival["value"] < rival["value_alone"])
+    assert model.kind == (kind if rival["taken"] else "epoch")
+    assert rival["test_skill_alone"] == pytest.approx(
+        scores_of(alone, packed.test, packed)["skill"], abs=1e-6
+    )
+    low, high = rival["test_difference_95"]
+    assert low <= rival["test_skill"] - rival["test_skill_alone"] <= high
+
+
+def test_the_winner_among_rivals_is_the_best_on_validation(searched, packed):
+    model = combine(searched, packed, **MODELS)
+    average, ensemble = model.rivals
+    values = {"epoch": average["value_alone"], "average": average["value"]}
+    values["ensemble"] = ensemble["value"]
+
+    assert model.kind == min(values, key=values.__getitem__)
+    assert scores_of(model, packed.val, packed)["loss"] == pytest.approx(min(values.values()))
+
+
+def test_a_single_checkpoint_is_no_average_and_the_output_says_what_keeps_more(experiment, packed):
+    trial, row = rows_by_loss(experiment)[0]
+    for path in experiment.checkpoint_files(trial.number):
+        if path != experiment.checkpoint_file(row):
+            path.unlink()
+
+    model = combine(experiment, packed, average=3)
+
+    assert model.kind == "epoch"
+    assert rival_words(model.rivals[0]) == (
+        "average: none, since only one checkpoint is there; raise resources.keep"
+    )
+
+
+@pytest.mark.parametrize(
+    ("interval", "taken", "said"),
+    [
+        (
+            (0.001, 0.02),
+            True,
+            "average of 3 (5 asked, 3 kept): val_skill 0.4100 on val, alone 0.4000, so taken; "
+            "skill on test +0.010 (95 % +0.001 to +0.020 over voices), told apart",
+        ),
+        (
+            (-0.001, 0.02),
+            False,
+            "average of 3 (5 asked, 3 kept): val_skill 0.4100 on val, alone 0.4000, so not taken; "
+            "skill on test +0.010 (95 % -0.001 to +0.020 over voices), not told apart",
+        ),
+    ],
+)
+def test_a_rival_is_told_with_what_test_says_of_it(interval, taken, said):
+    rival = {"kind": "average", "asked": 5, "members": 3, "metric": "val_skill", "value": 0.41}
+    skills = {"test_skill": 0.31, "test_skill_alone": 0.30, "test_difference_95": interval}
+
+    assert rival_words({**rival, "value_alone": 0.4, "taken": taken, **skills}) == said
+
+
+def test_an_exported_ensemble_is_one_folder_that_predicts_the_mean_of_its_members(
+    searched, packed, tmp_path
+):
+    choices = choose(searched, 2)
+    encoders = [single(choice).encoder for choice in choices]
+    model = single(choices[0])
+    ensemble = type(model)("ensemble", Ensemble(encoders), choices, 0.0)
+    settings = ExportSettings(formats="torch")
+    skill = scores_of(ensemble, packed.val, packed)["skill"]
+    ensemble = type(model)("ensemble", Ensemble(encoders), choices, skill)
+
+    export_models([ensemble], tmp_path / "model", Source(searched, packed, settings))
+
+    loaded, config = load_model(tmp_path / "model")
+    assert config.learning_rate == choices[0].config.learning_rate
+    assert (tmp_path / "model" / "config_2.yaml").is_file()
+    features = torch.randn(2, 80, 50, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        members = [encoder(features) for encoder in encoders]
+        ttl, dp = loaded(features)
+    torch.testing.assert_close(ttl, (members[0][0] + members[1][0]) / 2)
+    torch.testing.assert_close(dp, (members[0][1] + members[1][1]) / 2)

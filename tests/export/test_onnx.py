@@ -1,0 +1,70 @@
+"""Model folders with ONNX files."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from tests.export.conftest import rows_by_loss
+from tune_encoder.config import ExportSettings
+from tune_encoder.data.batches import crop_frames
+from tune_encoder.evaluate import CPU
+from tune_encoder.export import Source, choose, export_models
+from tune_encoder.export.combining import ENSEMBLE, single
+from tune_encoder.export.verifying import verify
+from tune_encoder.metrics import score
+from tune_encoder.models import Ensemble
+from tune_encoder.onnx_session import open_onnx
+from tune_encoder.trainer import predict
+
+pytest.importorskip("onnxscript")
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+
+
+def test_an_ensemble_is_one_graph_and_what_int8_costs_is_known(searched, packed, tmp_path):
+    choices = choose(searched, 2)
+    ensemble = Ensemble([single(choice).encoder for choice in choices]).eval()
+    predicted = predict(ensemble, packed.val, crop_frames(choices[0].config), CPU)
+    skill = score(predicted, packed.val.styles, packed.statistics)["skill"]
+    model = dataclasses.replace(
+        single(choices[0]), kind=ENSEMBLE, encoder=ensemble, members=choices, skill=skill
+    )
+    settings = ExportSettings(formats="onnx", int8=True)
+
+    (metrics,) = export_models([model], tmp_path / "model", Source(searched, packed, settings))
+
+    folder = tmp_path / "model"
+    assert {path.name for path in folder.iterdir()} == {
+        *("config.yaml", "config_2.yaml", "voices.npz"),
+        *("audio_encoder.onnx", "audio_encoder.int8.onnx"),
+        *("voice_encoder.onnx", "voice_encoder.int8.onnx"),
+        *("metrics.json", "MODEL_CARD.md", "provenance.json"),
+    }
+    assert set(metrics["onnx"]["int8_skill"]) == {"val", "test"}
+    assert metrics["onnx"]["int8_skill"]["val"] == pytest.approx(skill, abs=0.05)
+    features = np.random.default_rng(0).normal(size=(2, 80, 50)).astype(np.float32)
+    ttl, dp = open_onnx(folder / "audio_encoder.onnx").run(features)
+    members = [single(choice).encoder for choice in choices]
+    expected = [m(torch.from_numpy(features)) for m in members]
+    for ours, part in ((ttl, 0), (dp, 1)):
+        mean = sum(styles[part].detach().numpy() for styles in expected) / 2
+        np.testing.assert_allclose(ours[:, 0], mean, atol=1e-4)
+
+    found = verify(folder)
+    assert found.mismatches == []
+    assert found.not_scored == "model.safetensors is not there"
+
+
+def test_both_kinds_of_files_lie_side_by_side(searched, packed, tmp_path):
+    settings = ExportSettings(formats="torch,onnx")
+    (choice,) = choose(searched, 1)
+    assert choice.row == rows_by_loss(searched)[0][1]
+
+    export_models([single(choice)], tmp_path / "model", Source(searched, packed, settings))
+
+    names = {path.name for path in (tmp_path / "model").iterdir()}
+    assert {"model.safetensors", "model.pt", "audio_encoder.onnx", "voice_encoder.onnx"} <= names
+    assert "manifest.json" not in names
+    found = verify(tmp_path / "model")
+    assert (found.mismatches, found.not_scored) == ([], "")

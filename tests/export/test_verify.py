@@ -1,0 +1,139 @@
+"""verify, on copies of one exported model."""
+
+import json
+import shutil
+
+import pytest
+
+from tune_encoder.cli import main
+from tune_encoder.errors import StorageError
+from tune_encoder.export.verifying import verify
+from tune_encoder.manifest import sha256_of
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]  # the first trains and exports
+
+
+@pytest.fixture
+def model(exported, tmp_path):
+    """A copy to change."""
+    shutil.copytree(exported[0], tmp_path / "model")
+    return tmp_path / "model"
+
+
+def run(capsys, *arguments):
+    with pytest.raises(SystemExit) as ended:
+        main(["verify", *map(str, arguments)])
+    return ended.value.code, capsys.readouterr()
+
+
+def test_provenance_has_the_hash_of_every_other_file(exported):
+    folder, _ = exported
+    content = json.loads((folder / "provenance.json").read_text())
+
+    others = [path for path in folder.iterdir() if path.name != "provenance.json"]
+    assert content["files"] == {
+        path.name: {"sha256": [sha256_of(path.read_bytes())]} for path in sorted(others)
+    }
+    assert content["members"] == [{"trained_in": "made", "trial": 1, "epoch": 4, "seed": 0}]
+    assert content["search_seed"] == 0
+    assert content["data"]["known_styles"] == {"val": 0, "test": 0}
+    assert set(content["versions"]) == {"search", "export"}
+
+
+def test_what_was_exported_verifies_with_its_scores(model, capsys):
+    code, said = run(capsys, model)
+
+    assert code == 0, said
+    assert said.out == f"{model}: as it was exported (6 files, 36 scores)\n"
+
+
+def test_each_mismatch_is_a_line_and_the_command_fails(model, capsys):
+    weights = model / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"x")
+    (model / "model.pt").unlink()
+
+    code, said = run(capsys, model)
+
+    assert code == 4
+    changed, missing, not_scored = sorted(said.out.splitlines(), key=lambda line: line[-8:])
+    lines = said.out.splitlines()
+    assert f"{model / 'model.pt'}: missing" in lines
+    assert any(line.startswith(f"{weights}: changed, its SHA-256 is ") for line in lines)
+    assert any("not scored again: " in line and "damaged, its SHA-256" in line for line in lines)
+    assert said.err == (
+        f"tune-encoder: {model}: 2 of 6 files and scores do not match; export it again\n"
+    )
+    assert changed
+    assert missing
+    assert not_scored
+
+
+def test_scores_that_do_not_come_out_again_are_mismatches(model):
+    path = model / "metrics.json"
+    metrics = json.loads(path.read_text())
+    before = metrics["scores"]["test"]["model"]["skill"]
+    metrics["scores"]["test"]["model"]["skill"] = 0.9
+    path.write_text(json.dumps(metrics))
+
+    found = verify(model)
+
+    assert found.mismatches[0].startswith(f"{path}: changed, its SHA-256 is ")
+    assert found.mismatches[1:] == [f"test, model: skill is {before:.5f}, was 0.90000"]
+
+
+def test_a_card_that_was_filled_in_is_no_mismatch_and_a_new_file_is_named(model, capsys):
+    card = model / "MODEL_CARD.md"
+    card.write_text(card.read_text().replace("Licence of this model:", "Licence: MIT"))
+    (model / "evaluation_test.json").write_text("{}")
+
+    code, said = run(capsys, model)
+
+    assert code == 0
+    assert said.out.splitlines()[:2] == [
+        "MODEL_CARD.md was edited since, as it is meant to be",
+        "not exported, so not checked: evaluation_test.json",
+    ]
+
+
+def test_without_its_data_only_the_files_are_verified_and_it_is_said(model, tmp_path, capsys):
+    code, said = run(capsys, model, "--data-dir", tmp_path / "gone")
+
+    assert code == 0
+    first, second = said.out.splitlines()
+    assert first == (
+        f"not scored again: {tmp_path / 'gone'}: no such folder; it must hold train/ and val/; "
+        "name the data with --data-dir"
+    )
+    assert second == f"{model}: as it was exported (6 files)"
+
+
+def test_other_data_are_not_scored_on(model, data_dir, tmp_path):
+    shutil.copytree(data_dir, tmp_path / "other")
+    next((tmp_path / "other" / "val").glob("*.npz")).unlink()
+
+    found = verify(model, tmp_path / "other")
+
+    assert found.scores == 0
+    assert found.not_scored.startswith("the data are not those it was trained on; name them with")
+
+
+def test_a_folder_without_provenance_is_refused(tmp_path):
+    with pytest.raises(
+        StorageError, match=r"provenance\.json: cannot be read \(No such file .*name a folder made"
+    ):
+        verify(tmp_path)
+
+
+def test_a_damaged_provenance_is_refused(model):
+    (model / "provenance.json").write_text("{")
+
+    with pytest.raises(StorageError, match=r"provenance\.json: damaged \(.*export the model again"):
+        verify(model)
+
+
+def test_a_newer_format_is_refused_with_both_numbers(model):
+    path = model / "provenance.json"
+    path.write_text(path.read_text().replace('"format": 1', '"format": 9'))
+
+    with pytest.raises(StorageError, match="written in format 9, this program reads up to 1; upd"):
+        verify(model)

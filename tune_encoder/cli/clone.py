@@ -1,0 +1,75 @@
+"""clone."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tune_encoder.cli.common import add_command
+
+if TYPE_CHECKING:
+    from tune_encoder.clone import Clone
+    from tune_encoder.voice_bank import VoiceBank
+
+
+def add_clone(commands: Any) -> None:
+    """Add the command `clone`."""
+    parser = add_command(commands, "clone", _clone)
+    parser.add_argument("model", type=Path, help="exported model folder")
+    parser.add_argument(
+        "recordings", type=Path, nargs="+", metavar="recording",
+        help="wav, flac, ogg or mp3 of one speaker",
+    )  # fmt: skip
+    parser.add_argument(
+        "-o", "--out", type=Path, required=True,
+        help="folder of the voice styles, or for one recording a file that ends in .json",
+    )  # fmt: skip
+    parser.add_argument(
+        "--device", choices=("auto", "cuda", "mps", "cpu"),
+        help="compute with torch there (default: onnxruntime if it and the file are there)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--presets", type=Path, metavar="FOLDER",
+        help="style JSONs to name the nearest of (default: the model's training voices)",
+    )  # fmt: skip
+
+
+def _clone(options: argparse.Namespace) -> None:
+    """Turn recordings into Supertonic voice styles."""
+    from tune_encoder.clone import clone_all, open_engine, output_paths
+    from tune_encoder.errors import DataError, TuneEncoderError
+    from tune_encoder.voice_bank import bank_of_presets, read_bank, read_presets, styles_beside
+
+    presets = read_presets(options.presets) if options.presets else {}
+    engine = open_engine(options.model, options.device)
+    bank = bank_of_presets(presets) if presets else read_bank(options.model)
+    outputs = output_paths(options.recordings, options.out)
+    beside = styles_beside(options.out)
+    for path in outputs.values():
+        beside.pop(path, None)  # it is replaced
+    failed = []
+    for number, result in enumerate(clone_all(engine, outputs, {**presets, **beside}), start=1):
+        if not isinstance(result, TuneEncoderError):
+            _tell(result, bank, f"{number}/{len(outputs)} " if len(outputs) > 1 else "")
+        elif len(outputs) == 1:
+            raise result
+        else:
+            failed.append(result)
+            print(f"tune-encoder: {' '.join(str(result).split())}", file=sys.stderr)
+    if failed:
+        raise DataError(
+            f"{len(failed)} of {len(outputs)} recordings could not be cloned; the styles of the "
+            "others are written"
+        )
+
+
+def _tell(result: "Clone", bank: "VoiceBank | None", count: str) -> None:
+    """Say in a few lines what the recording is like and what came out."""
+    for warning in result.warnings():
+        print(f"warning: {warning}")
+    print(f"{count}{result.recording.name}: {result.quality.words()}")
+    if bank is not None:
+        name, distance = bank.nearest(result.style)
+        print(f"  nearest voice {name}, distance {distance:.2f} (1: as between two voices)")
+    print(f"  wrote {result.out}")
+    sys.stdout.flush()

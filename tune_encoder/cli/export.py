@@ -1,0 +1,163 @@
+"""export, verify."""
+
+import argparse
+import json
+import textwrap
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tune_encoder.cli.common import SCORES, add_command, add_root
+from tune_encoder.config import ExportSettings
+from tune_encoder.errors import StorageError
+
+if TYPE_CHECKING:
+    from tune_encoder.results import Experiment
+
+WIDTH = 80  # columns
+_DEFAULTS = ExportSettings()
+_OPTIONS = ("top_k", "formats", "int8", "average", "ensemble")
+
+
+def add_export(commands: Any) -> None:
+    """Add the commands `export` and `verify`."""
+    parser = add_command(commands, "export", _export)
+    parser.add_argument("name", help="experiment to export from")
+    parser.add_argument("--to", type=Path, help="folder to write (default: best/ within)")
+    parser.add_argument(
+        "--top-k", type=int, default=_DEFAULTS.top_k, metavar="K",
+        help="write the K best trials as TO/1, the best, to TO/K (default TO: top/ within)",
+    )  # fmt: skip
+    add_formats(parser)
+    parser.add_argument(
+        "--average", type=int, default=_DEFAULTS.average, metavar="K",
+        help="average the weights of the best K epochs, if that wins on val",
+    )  # fmt: skip
+    parser.add_argument(
+        "--ensemble", type=int, default=_DEFAULTS.ensemble, metavar="K",
+        help="average the predictions of the best K trials, if that wins on val",
+    )  # fmt: skip
+    add_root(parser)
+    parser = add_command(commands, "verify", _verify)
+    parser.add_argument("model", type=Path, help="exported model folder")
+    parser.add_argument("--data-dir", type=Path, help="its data (default: as its config says)")
+
+
+def add_formats(parser: argparse.ArgumentParser) -> None:
+    """Add what says which files an export writes."""
+    parser.add_argument(
+        "--formats", default=_DEFAULTS.formats, metavar="F",
+        help="torch, onnx or torch,onnx (default: torch, and onnx where its extra is installed)",
+    )  # fmt: skip
+    parser.add_argument("--int8", action="store_true", help="quantise the ONNX files to int8 too")
+
+
+def _export(options: argparse.Namespace) -> None:
+    """Export the best of a search as a model folder."""
+    from tune_encoder.experiment import open_experiment
+    from tune_encoder.results import Experiment
+
+    experiment = Experiment(open_experiment(options.root, options.name).path)
+    export_to(experiment, options.to, {name: getattr(options, name) for name in _OPTIONS})
+
+
+def export_to(experiment: "Experiment", to: Path | None, options: Mapping[str, Any]) -> None:
+    """Export, and say what was exported and how good it is."""
+    from tune_encoder.model_folder import is_model
+
+    to = experiment.export(to, **options)
+    if is_model(to):
+        print_export(to)
+    else:
+        _print_several(to, options["top_k"])
+
+
+def _print_several(to: Path, asked: int) -> None:
+    """Say in a line what stands in each of several model folders."""
+    from tune_encoder.model_folder import is_model
+
+    folders = sorted((path for path in to.iterdir() if is_model(path)), key=lambda p: int(p.name))
+    found = [_metrics(folder) for folder in folders]
+    splits = list(found[0]["scores"])
+    heads = "".join(f"{f'skill on {split}':>15}" for split in splits)
+    print(f"\nexported{'':34}{heads}")
+    for folder, metrics in zip(folders, found, strict=True):
+        skills = "".join(f"{metrics['scores'][s]['model']['skill']:15.3f}" for s in splits)
+        print(f"{folder.name:>3}  {what_words(metrics):37}{skills}")
+    print(textwrap.fill(f"1 is {found[0]['why']}", WIDTH))
+    if len(found) < asked:
+        print(f"{len(found)} of {asked}: no other trial has a usable checkpoint")
+    print(f"\nmodels:    {to}")
+    print(f"clone:     tune-encoder clone {folders[0]} voice.wav -o voice.json")
+
+
+def _metrics(folder: Path) -> dict[str, Any]:
+    from tune_encoder.model_folder import METRICS
+
+    metrics: dict[str, Any] = json.loads((folder / METRICS).read_text(encoding="utf-8"))
+    return metrics
+
+
+def print_export(folder: Path) -> None:
+    """Say what stands in a model folder."""
+    from tune_encoder.export.card import int8_words, rival_words
+
+    metrics = _metrics(folder)
+    print(f"\nexported: {what_words(metrics)}")
+    print(_wrapped(f"because:  {metrics['why']}", 10))
+    for rival in metrics["combined"]:
+        print(_wrapped(rival_words(rival), 10))
+    print_scores(metrics)
+    for line in int8_words(metrics):
+        print(line)
+    print(f"\nmodel:     {folder}")
+    print(f"clone:     tune-encoder clone {folder} voice.wav -o voice.json")
+
+
+def what_words(metrics: Mapping[str, Any]) -> str:
+    """Say which checkpoint a model is, or the first of several."""
+    trained = metrics["trained_in"]
+    place = "" if trained == metrics["experiment"] else f" of {trained}"
+    words = f"trial {metrics['trial']}{place}, epoch {metrics['epoch']}"
+    others = len(metrics["members"]) - 1
+    return f"{metrics['kind']} of {words} and {others} more" if others else words
+
+
+def _wrapped(text: str, indent: int) -> str:
+    return textwrap.fill(text, WIDTH, subsequent_indent=" " * indent)
+
+
+def print_scores(metrics: Mapping[str, Any]) -> None:
+    """Print the scores of a model beside the baselines."""
+    print(f"\n{'':12}{'split':7}{'skill':>7}{'ttl':>7}{'dp':>7}{'centred':>9}{'retrieval':>11}")
+    for split, rows in metrics["scores"].items():
+        for name, scores in rows.items():
+            numbers = [scores[key] for key in SCORES]
+            skills = "".join(f"{number:7.3f}" for number in numbers[:3])
+            print(f"{name:12}{split:7}{skills}{numbers[3]:9.3f}{numbers[4]:11.3f}")
+    for split, (low, high) in metrics["skill_interval_95"].items():
+        print(f"skill on {split}: 95 % between {low:.3f} and {high:.3f}, over voices")
+    print("skill: 0 is predicting the mean voice, 1 is perfect")
+
+
+def _verify(options: argparse.Namespace) -> None:
+    """Check the files of a model, and its scores where the data is at hand."""
+    from tune_encoder.export.verifying import verify
+    from tune_encoder.model_folder import CARD
+
+    found = verify(options.model, options.data_dir)
+    for mismatch in found.mismatches:
+        print(mismatch)
+    if found.card_edited:
+        print(f"{CARD} was edited since, as it is meant to be")
+    if found.unlisted:
+        print(f"not exported, so not checked: {', '.join(found.unlisted)}")
+    if found.not_scored:
+        print(f"not scored again: {found.not_scored}")
+    if found.mismatches:
+        count = f"{len(found.mismatches)} of {found.files + found.scores}"
+        raise StorageError(
+            f"{options.model}: {count} files and scores do not match; export it again"
+        )
+    scores = f", {found.scores} scores" if found.scores else ""
+    print(f"{options.model}: as it was exported ({found.files} files{scores})")

@@ -1,0 +1,68 @@
+"""retrain."""
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tune_encoder.cli.common import add_command, add_root
+from tune_encoder.cli.export import add_formats, print_export
+from tune_encoder.config import ExportSettings, RetrainSettings, from_mapping
+
+TO = "retrained"  # within the experiment
+
+
+def add_retrain(commands: Any) -> None:
+    """Add the command `retrain`."""
+    parser = add_command(commands, "retrain", _retrain)
+    defaults = RetrainSettings()
+    parser.add_argument("name", help="experiment whose winner is trained again")
+    parser.add_argument("--epochs", type=int, help="epochs of each run (default: of the search)")
+    parser.add_argument(
+        "--seeds", type=int, default=defaults.seeds, metavar="N",
+        help=f"runs, each with a seed the search did not use (default: {defaults.seeds})",
+    )  # fmt: skip
+    parser.add_argument(
+        "--with-val", action="store_true", help="also train on val; then only test tells"
+    )
+    parser.add_argument("--to", type=Path, help=f"folder to write (default: {TO}/ within)")
+    add_formats(parser)
+    add_root(parser)
+
+
+def _retrain(options: argparse.Namespace) -> None:
+    """Train the winner of a search again at full budget, and export it."""
+    from tqdm import tqdm
+
+    from tune_encoder.experiment import open_experiment
+    from tune_encoder.export.card import retrained_words
+    from tune_encoder.retraining import plan, retrain
+
+    experiment = open_experiment(options.root, options.name)
+    given = {name: getattr(options, name) for name in ("epochs", "seeds", "with_val")}
+    planned = plan(experiment, from_mapping(RetrainSettings, given, "command line"))
+    kinds = {"formats": options.formats, "int8": options.int8}
+    settings = from_mapping(ExportSettings, kinds, "command line")
+    to = options.to or experiment.path / TO
+    n_runs, epochs = len(planned.seeds), planned.config.epochs
+    print(f"retraining: {planned.winner.why}")
+    print(f"{n_runs} runs of {epochs} epochs, in {planned.folder}")
+    with tqdm(
+        total=n_runs * epochs, desc="retraining", unit="epoch", ncols=80, disable=None
+    ) as bar:
+
+        def watch(seed: int, row: Mapping[str, Any]) -> None:
+            bar.set_postfix_str(f"seed {seed}", refresh=False)
+            bar.update()
+            if row["finished"]:
+                bar.write(_run_line(seed, row, planned.with_val))
+
+        metrics = retrain(experiment, planned, to, settings, watch)
+    print("\n" + "\n".join(retrained_words(metrics["retrained"])))
+    print_export(to)
+
+
+def _run_line(seed: int, row: Mapping[str, Any], with_val: bool) -> str:
+    """Say that a run has ended; where val was trained on, its score there says nothing."""
+    skill = "" if with_val else f", skill {row['val_skill']:.3f} on val at the last"
+    return f"seed {seed}: {row['epoch']} epochs{skill}"

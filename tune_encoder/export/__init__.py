@@ -1,0 +1,86 @@
+"""Export: the best of a search as a folder that stands alone, checked in a new process."""
+
+from pathlib import Path
+
+from tune_encoder.config import ExportSettings, TrainConfig
+from tune_encoder.data.pack import PackedData, open_pack, pack_data
+from tune_encoder.errors import StorageError
+from tune_encoder.experiment import Experiment
+from tune_encoder.export.choosing import Choice, choose
+from tune_encoder.export.combining import Model, best_model, single
+from tune_encoder.export.writing import Metrics, Source, write_models
+from tune_encoder.files import refuse_filled, remove_leftovers, whole_folder
+from tune_encoder.model_folder import is_model
+
+__all__ = [
+    "Choice",
+    "Model",
+    "Source",
+    "choose",
+    "export",
+    "export_models",
+    "searched_data",
+    "single",
+]
+
+
+def export(experiment: Experiment, to: Path, settings: ExportSettings) -> list[Metrics]:
+    """Write the best of a search to the folder `to`, which is old or complete.
+
+    With `top_k` above 1 the folder holds a model folder for each trial: 1 is the best.
+
+    Returns:
+        What stands in each metrics.json.
+
+    Raises:
+        SearchFailed: if no trial has a usable checkpoint.
+        ConfigError: if the folder holds something else than an older export.
+        StorageError: if the data has changed, or a new process cannot reproduce a score.
+    """
+    _refuse(to)
+    choices = choose(experiment, settings.top_k)
+    data = searched_data(experiment, choices[0].config)
+    models = _models(experiment, choices, settings, data)
+    return export_models(models, to, Source(experiment, data, settings))
+
+
+def export_models(models: list[Model], to: Path, source: Source) -> list[Metrics]:
+    """Write models to the folder `to`: a single one as it is, of several each into its own."""
+    _refuse(to)
+    with whole_folder(to, replace=True) as folder:
+        alone = source.settings.top_k == 1
+        names = [folder] if alone else [folder / str(i + 1) for i in range(len(models))]
+        metrics = write_models(names, models, source)
+    remove_leftovers(to)
+    return metrics
+
+
+def _refuse(to: Path) -> None:
+    """Only an older export gives way."""
+    if not (is_model(to) or is_model(to / "1")):
+        refuse_filled(to)
+
+
+def _models(
+    experiment: Experiment, choices: list[Choice], settings: ExportSettings, data: PackedData
+) -> list[Model]:
+    if max(settings.average, settings.ensemble) > 1:
+        return [best_model(experiment, choices[0], settings, data)]
+    return [single(choice) for choice in choices]
+
+
+def searched_data(experiment: Experiment, config: TrainConfig) -> PackedData:
+    """Open the data of a search.
+
+    Raises:
+        DataError: if it is gone.
+        StorageError: if it has changed.
+    """
+    search = experiment.search()
+    data = open_pack(pack_data(Path(search["data_dir"]), config))
+    if data.info["fingerprint"] != search["fingerprint"]:
+        raise StorageError(
+            f"{search['data_dir']}: not the data {experiment.name} was searched on; restore it to "
+            "export"
+        )
+    return data

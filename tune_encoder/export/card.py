@@ -1,0 +1,247 @@
+"""MODEL_CARD.md: what a model is, where it comes from and how good it is, for a person."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from tune_encoder.config import TrainConfig
+from tune_encoder.data.pack import PackedData
+from tune_encoder.export.combining import AVERAGE, ENSEMBLE, Model
+from tune_encoder.manifest import MANIFEST, PROVENANCE
+from tune_encoder.models import Encoder
+
+_SPLITS = ("train", "val", "test")
+_COLUMNS = ("skill", "skill_ttl", "skill_dp", "centered_cosine", "retrieval")
+_FILES = {
+    "config.yaml": "trains again as it is: `tune-encoder train --config config.yaml`",
+    "model.safetensors": "the weights",
+    "model.pt": "the whole checkpoint of the best epoch, to train on from",
+    "audio_encoder.onnx": "mel_spectrogram [B, n_mels, T] to style_ttl and style_dp",
+    "voice_encoder.onnx": "audio [B, T] at the model's rate to style_ttl and style_dp",
+    "audio_encoder.int8.onnx": "the same with matrices in 8 bits",
+    "voice_encoder.int8.onnx": "the same with matrices in 8 bits",
+    "voices.npz": "styles of the training voices",
+    "metrics.json": "scores, baselines, what the search cost",
+    "provenance.json": "seeds, versions, fingerprints, SHA-256 of every file",
+}
+
+
+def write_card(
+    path: Path,
+    metrics: Mapping[str, Any],
+    origin: Mapping[str, Any],
+    model: Model,
+    data: PackedData,
+) -> None:
+    """Write the card.
+
+    Args:
+        path: The file, beside those it tells of.
+        metrics: What stands in metrics.json.
+        origin: What stands in provenance.json.
+        model: What was exported.
+        data: What it was trained on.
+    """
+    template = files("tune_encoder.export").joinpath("MODEL_CARD.md").read_text(encoding="utf-8")
+    content = {
+        "name": metrics["experiment"],
+        "folder": "MODEL_DIR",
+        "made_at": origin["made_at"],
+        "version": origin["versions"]["export"]["tune-encoder"],
+        "why": metrics["why"],
+        "what": _what(metrics),
+        **_encoder_words(model),
+        "fingerprint": metrics["fingerprint"],
+        "data": _data_table(origin["data"]),
+        "disjoint": _disjoint(origin["data"]["known_styles"]),
+        "n_voices": origin["data"]["voices"]["train"],
+        "search": _search_words(metrics, model.config),
+        "scores": _score_table(metrics),
+        "chance": _chance(data),
+        "scored_on": _scored_on(origin["trained_on"]),
+        "combined": _combined_words(metrics),
+        "files": _file_list(path.parent),
+        "versions": _version_table(origin["versions"]),
+    }
+    path.write_text(Template(template).substitute(content), encoding="utf-8")
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
+
+
+def _what(metrics: Mapping[str, Any]) -> str:
+    """Say which checkpoints it is made of."""
+    members = metrics["members"]
+    words = [f"trial {m['trial']} of {m['trained_in']}, epoch {m['epoch']}" for m in members]
+    kinds = {AVERAGE: "average of the weights of ", ENSEMBLE: "mean of the predictions of "}
+    return f"{kinds.get(metrics['kind'], '')}{'; '.join(words)}"
+
+
+def _encoder_words(model: Model) -> dict[str, str]:
+    config = model.config
+    kinds = dict.fromkeys(_encoder_name(member.config) for member in model.members)
+    return {
+        "encoder": f"{'; '.join(kinds)}; {_parameters(model.encoder):,} weights",
+        "input": (
+            f"{config.n_mels} log-mel bands, {config.sample_rate} Hz, windows of "
+            f"{config.crop_seconds:g} s whose styles are averaged"
+        ),
+    }
+
+
+def _encoder_name(config: TrainConfig) -> str:
+    return (
+        f"{config.encoder_type}, {config.num_layers} blocks of {config.hidden_dim} channels, "
+        f"head {config.head}"
+    )
+
+
+def _parameters(encoder: Encoder) -> int:
+    return sum(parameter.numel() for parameter in encoder.parameters())
+
+
+# --- data and search -----------------------------------------------------------------------------
+
+
+def _data_table(data: Mapping[str, Any]) -> str:
+    splits = [name for name in _SPLITS if name in data["clips"]]
+    rows = [
+        [name, data["voices"][name], data["clips"][name], f"{data['hours'][name]:.2f}"]
+        for name in splits
+    ]
+    return _table(["split", "voices", "clips", "hours"], rows)
+
+
+def _disjoint(known: Mapping[str, int]) -> str:
+    """Say whether the model has met the voices it is scored on."""
+    shared = {name: count for name, count in known.items() if count}
+    if not shared:
+        return "The splits are by voice: no style of the scored splits was trained on."
+    counts = ", ".join(f"{count} of {name}" for name, count in shared.items())
+    return (
+        f"The splits share voices: {counts} were trained on too. The scores tell how well known "
+        "voices are recognised, not how well new ones are cloned."
+    )
+
+
+def _search_words(metrics: Mapping[str, Any], config: TrainConfig) -> str:
+    lines = [_cost_words("The search", metrics["search"])]
+    lines += [_cost_words("A confirmation", cost) for cost in metrics["confirmation"]]
+    rows = [
+        [name, _short(getattr(config, name)), words] for name, words in metrics["space"].items()
+    ]
+    return "\n\n".join([*lines, _table(["setting", "here", "searched"], rows)])
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _cost_words(what: str, cost: Mapping[str, Any]) -> str:
+    states = ", ".join(f"{count} {state}" for state, count in cost["trials"].items())
+    n_trials = sum(cost["trials"].values())
+    return (
+        f"{what}: {n_trials} trials ({states}), {cost['epochs']} epochs, "
+        f"{cost['trial_hours']:.3g} machine hours of training."
+    )
+
+
+# --- scores --------------------------------------------------------------------------------------
+
+
+def _score_table(metrics: Mapping[str, Any]) -> str:
+    head = ["split", "", "skill", "95 %", "ttl", "dp", "centred", "retrieval"]
+    return _table(head, (row for split in metrics["scores"] for row in _score_rows(metrics, split)))
+
+
+def _score_rows(metrics: Mapping[str, Any], split: str) -> Iterable[list[str]]:
+    low, high = metrics["skill_interval_95"][split]
+    for name, scores in metrics["scores"][split].items():
+        skill, *others = (f"{scores[column]:.3f}" for column in _COLUMNS)
+        interval = f"{low:.3f} to {high:.3f}" if name == "model" else ""
+        yield [split, name, skill, interval, *others]
+
+
+def _chance(data: PackedData) -> str:
+    pack = data.test or data.val
+    return f"{1 / len({ttl.tobytes() for ttl in pack.styles.ttl}):.3f}"
+
+
+def _scored_on(trained_on: Sequence[str]) -> str:
+    if "val" in trained_on:
+        return "The model was trained on val too, so only test tells anything."
+    return "The epoch was chosen by its score on val, which flatters it there; test is untouched."
+
+
+def _combined_words(metrics: Mapping[str, Any]) -> str:
+    """Say what was tried beside the single best epoch."""
+    lines = [rival_words(rival) for rival in metrics["combined"]]
+    lines += int8_words(metrics)
+    if "retrained" in metrics:
+        lines += retrained_words(metrics["retrained"])
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def rival_words(rival: Mapping[str, Any]) -> str:
+    """Say how an average or ensemble compared with the single best epoch."""
+    kind, n_members = rival["kind"], rival["members"]
+    missing = "" if n_members == rival["asked"] else f" ({rival['asked']} asked, {n_members} kept)"
+    if n_members == 1:
+        return f"{kind}: none, since only one checkpoint is there; raise resources.keep"
+    words = (
+        f"{kind} of {n_members}{missing}: {rival['metric']} {rival['value']:.4f} on val, alone "
+        f"{rival['value_alone']:.4f}, so {'taken' if rival['taken'] else 'not taken'}"
+    )
+    if "test_difference_95" not in rival:
+        return words
+    difference = rival["test_skill"] - rival["test_skill_alone"]
+    said = difference_words(difference, rival["test_difference_95"])
+    return f"{words}; skill on test {said}"
+
+
+def int8_words(metrics: Mapping[str, Any]) -> list[str]:
+    """Say what the ONNX files in int8 lose."""
+    skills = metrics["onnx"].get("int8_skill", {})
+    full = {split: metrics["scores"][split]["model"]["skill"] for split in skills}
+    return [
+        f"int8: skill {skill:.3f} on {split}, {skill - full[split]:+.4f} against float32"
+        for split, skill in skills.items()
+    ]
+
+
+def retrained_words(retrained: Mapping[str, Any]) -> list[str]:
+    """Say how retrained models compare with that of the search."""
+    sd = "" if retrained["sd"] is None else f", sd {retrained['sd']:.3f}"
+    return [
+        f"skill on {retrained['split']}: search {retrained['search_skill']:.3f}, retrained mean "
+        f"{retrained['mean']:.3f}{sd} over {len(retrained['seeds'])} seeds",
+        f"exported {retrained['exported_skill']:.3f}: "
+        + difference_words(
+            retrained["exported_skill"] - retrained["search_skill"], retrained["difference_95"]
+        ),
+    ]
+
+
+def difference_words(difference: float, interval: tuple[float, float]) -> str:
+    """Say whether two models can be told apart by their skill, from its 95 % interval."""
+    low, high = interval
+    told = "told apart" if low > 0 or high < 0 else "not told apart"
+    return f"{difference:+.3f} (95 % {low:+.3f} to {high:+.3f} over voices), {told}"
+
+
+# --- files and versions --------------------------------------------------------------------------
+
+
+def _file_list(folder: Path) -> str:
+    names = sorted({path.name for path in folder.iterdir()} - {MANIFEST} | {PROVENANCE})
+    return _table(["file", "what it is"], [[f"`{n}`", _FILES.get(n, "")] for n in names])
+
+
+def _version_table(versions: Mapping[str, Mapping[str, str]]) -> str:
+    names = list(dict.fromkeys([*versions["search"], *versions["export"]]))
+    rows = [[n, *(versions[when].get(n, "") for when in ("search", "export"))] for n in names]
+    return _table(["", "search", "export"], rows)

@@ -1,0 +1,151 @@
+"""Models that are made of several checkpoints, and whether they are worth it.
+
+Averaged weights and ensembles are kept only if they win on the validation split; the test split
+then tells, untouched by that choice, by how much they differ from the single best epoch.
+"""
+
+import itertools
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tune_encoder.config import ExportSettings, MetricSettings, TrainConfig
+from tune_encoder.data.batches import crop_frames
+from tune_encoder.data.pack import Pack, PackedData
+from tune_encoder.evaluate import CPU, difference_interval
+from tune_encoder.experiment import Experiment
+from tune_encoder.export.choosing import Choice, best_epochs, choose
+from tune_encoder.metrics import Styles, score
+from tune_encoder.models import Encoder, Ensemble, rebuild_encoder
+from tune_encoder.trainer import predict
+
+SINGLE, AVERAGE, ENSEMBLE = "epoch", "average", "ensemble"
+
+
+@dataclass(frozen=True)
+class Model:
+    """What is to be written."""
+
+    kind: str
+    """epoch, average or ensemble."""
+    encoder: Encoder
+    members: list[Choice]
+    """The checkpoints it is made of, the best first."""
+    skill: float
+    """What it had on the first split it was not trained on, and has to have again once written."""
+    rivals: list[dict[str, Any]] = field(default_factory=list)
+    """What else was tried, and how it compared with the single best epoch."""
+    trained_on: tuple[str, ...] = ("train",)
+    """The splits whose clips its weights have seen."""
+
+    @property
+    def is_ensemble(self) -> bool:
+        """Whether its weights are those of several encoders."""
+        return isinstance(self.encoder, Ensemble)
+
+    @property
+    def config(self) -> TrainConfig:
+        """The settings of the first member."""
+        return self.members[0].config
+
+
+def single(choice: Choice) -> Model:
+    """Return the model of one epoch."""
+    encoder = rebuild_encoder(choice.config, choice.state["model"])
+    return Model(SINGLE, encoder, [choice], choice.row["val_skill"])
+
+
+def best_model(
+    experiment: Experiment, first: Choice, settings: ExportSettings, data: PackedData
+) -> Model:
+    """Return the single epoch, or what of averaging and ensembling beats it on validation.
+
+    Args:
+        experiment: The search.
+        first: Its best epoch.
+        settings: How many to average, and how many in an ensemble.
+        data: What the search was made on.
+    """
+    metric = experiment.space().metric
+    alone, *others = [single(first), *_combined(experiment, first, settings)]
+    one = _rated(alone, metric, data)
+    rated = [_rated(model, metric, data) for model in others if len(model.members) > 1]
+    best = min([one, *rated], key=lambda each: each.value)
+    asked = {AVERAGE: settings.average, ENSEMBLE: settings.ensemble}
+    known = {each.model.kind: _compared(each, one, metric.sign, data) for each in rated}
+    rivals = [
+        {
+            "kind": model.kind,
+            "asked": asked[model.kind],
+            "members": len(model.members),
+            "metric": metric.name,
+            "taken": model is best.model,
+            **known.get(model.kind, {}),
+        }
+        for model in others
+    ]
+    return replace(best.model, skill=best.val["skill"], rivals=rivals)
+
+
+def _combined(experiment: Experiment, first: Choice, settings: ExportSettings) -> list[Model]:
+    """The models asked for, as far as there are checkpoints for them."""
+    combined = []
+    if settings.average > 1:
+        epochs = best_epochs(first.search, [first.trial], first.why)
+        combined.append(average(list(itertools.islice(epochs, settings.average))))
+    if settings.ensemble > 1:
+        combined.append(_ensemble(choose(experiment, settings.ensemble)))
+    return combined
+
+
+def average(choices: list[Choice]) -> Model:
+    """Return the model of the mean weights of a trial's epochs; counts stay those of the best."""
+    states = [choice.state["model"] for choice in choices]
+    weights = {name: _mean([state[name] for state in states]) for name in states[0]}
+    return Model(AVERAGE, rebuild_encoder(choices[0].config, weights), choices, 0.0)
+
+
+def _mean(tensors: list[Tensor]) -> Tensor:
+    if not tensors[0].is_floating_point():
+        return tensors[0]
+    return torch.stack(tensors).mean(dim=0)
+
+
+def _ensemble(choices: list[Choice]) -> Model:
+    encoders = [rebuild_encoder(choice.config, choice.state["model"]) for choice in choices]
+    return Model(ENSEMBLE, Ensemble(encoders).eval(), choices, 0.0)
+
+
+# --- is it worth it ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Rated:
+    model: Model
+    value: float
+    """Of the metric on validation, negated where the most is best."""
+    val: dict[str, float]
+    test: Styles | None
+    """What it predicts for the test split."""
+
+
+def _rated(model: Model, metric: MetricSettings, data: PackedData) -> _Rated:
+    val = score(_predicted(model, data.val), data.val.styles, data.statistics)
+    test = None if data.test is None else _predicted(model, data.test)
+    return _Rated(model, metric.sign * val[metric.name.removeprefix("val_")], val, test)
+
+
+def _predicted(model: Model, pack: Pack) -> Styles:
+    return predict(model.encoder, pack, crop_frames(model.config), CPU)
+
+
+def _compared(rival: _Rated, one: _Rated, sign: float, data: PackedData) -> dict[str, Any]:
+    """How a combined model compares with the single epoch."""
+    compared: dict[str, Any] = {"value": sign * rival.value, "value_alone": sign * one.value}
+    if data.test is not None and rival.test is not None and one.test is not None:
+        for name, styles in (("test_skill", rival.test), ("test_skill_alone", one.test)):
+            compared[name] = score(styles, data.test.styles, data.statistics)["skill"]
+        compared["test_difference_95"] = difference_interval(rival.test, one.test, data.test, data)
+    return compared

@@ -1,0 +1,45 @@
+"""The ONNX files of a model, and what int8 costs it."""
+
+from pathlib import Path
+from typing import Any
+
+from tune_encoder.data.batches import crop_frames
+from tune_encoder.data.pack import Pack, PackedData
+from tune_encoder.export.combining import Model
+from tune_encoder.metrics import score
+from tune_encoder.onnx_files import predict_pack, write_onnx
+from tune_encoder.onnx_session import AUDIO_ENCODER, int8_name, load_onnx
+
+
+def add_onnx(
+    folder: Path, model: Model, data: PackedData, splits: dict[str, Pack], int8: bool
+) -> dict[str, Any]:
+    """Write a model's ONNX files, each compared with torch, and score those in int8.
+
+    Args:
+        folder: The model folder in the making.
+        model: What is exported.
+        data: What it was trained on.
+        splits: Those it was not trained on.
+        int8: Whether to quantise both files as well.
+
+    Returns:
+        The names of the `files`, and with int8 its `int8_skill` on each split.
+
+    Raises:
+        StorageError: if onnxruntime does not give what torch gives.
+    """
+    epoch = model.members[0].row["epoch"]
+    written: dict[str, Any] = {
+        "files": write_onnx(folder, model.encoder, model.config, epoch=epoch, int8=int8)
+    }
+    if int8:
+        name = int8_name(AUDIO_ENCODER)
+        session = load_onnx((folder / name).read_bytes(), name)
+        frames = crop_frames(model.config)
+        predicted = {split: predict_pack(session, pack, frames) for split, pack in splits.items()}
+        written["int8_skill"] = {
+            split: score(styles, splits[split].styles, data.statistics)["skill"]
+            for split, styles in predicted.items()
+        }
+    return written

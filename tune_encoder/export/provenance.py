@@ -1,0 +1,101 @@
+"""provenance.json: what a model was made from, and the SHA-256 of every file beside it."""
+
+import hashlib
+import json
+import platform
+from collections.abc import Collection
+from datetime import datetime, timezone
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from tune_encoder.data.pack import Pack, PackedData
+from tune_encoder.errors import StorageError
+from tune_encoder.experiment import Experiment
+from tune_encoder.export.combining import Model
+from tune_encoder.files import write_whole
+from tune_encoder.manifest import MANIFEST, PROVENANCE, sha256_of
+
+PROVENANCE_FORMAT = 1
+_PACKAGES = ("tune-encoder", "torch", "numpy", "safetensors", "onnx", "onnxruntime")
+
+Provenance = dict[str, Any]
+
+
+def provenance(experiment: Experiment, model: Model, data: PackedData) -> Provenance:
+    """Return all of provenance.json but the files."""
+    search = experiment.search()
+    return {
+        "format": PROVENANCE_FORMAT,
+        "made_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "experiment": experiment.name,
+        "kind": model.kind,
+        "members": [member.describe() for member in model.members],
+        "trained_on": list(model.trained_on),
+        "search_seed": experiment.space().searcher.seed,
+        "data": describe_data(data, model.trained_on),
+        "versions": {"search": search["versions"], "export": versions()},
+    }
+
+
+def describe_data(data: PackedData, trained_on: Collection[str]) -> dict[str, Any]:
+    """Return what identifies a data set, its size, and which of its splits share voices."""
+    info = data.info
+    counted = {name: info[name] for name in ("fingerprint", "frontend", "clips", "voices", "hours")}
+    packs = {"train": data.train, "val": data.val, "test": data.test}
+    known = set().union(*(styles_of(packs[name]) for name in trained_on))
+    others = {name: pack for name, pack in packs.items() if name not in trained_on and pack}
+    shared = {name: len(styles_of(pack) & known) for name, pack in others.items()}
+    return {**counted, "known_styles": shared}
+
+
+def styles_of(pack: Pack | None) -> set[bytes]:
+    """Return the different styles of a split: clips of one style are of one voice."""
+    ttl = () if pack is None else pack.styles.ttl
+    return {hashlib.blake2b(style.tobytes(), digest_size=16).digest() for style in ttl}
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that an exported file may depend on, as far as they are installed."""
+    found = {"python": platform.python_version(), "platform": platform.platform(terse=True)}
+    for name in _PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def write_provenance(folder: Path, content: Provenance) -> None:
+    """Write provenance.json with the hash of every other file of the folder."""
+    files = {
+        path.name: {"sha256": [sha256_of(path.read_bytes())]}
+        for path in sorted(folder.iterdir())
+        if path.name not in (PROVENANCE, MANIFEST)
+    }
+    text = json.dumps({**content, "files": files}, indent=2, allow_nan=False)
+    write_whole(folder / PROVENANCE, text.encode())
+
+
+def read_provenance(folder: Path) -> Provenance:
+    """Read provenance.json.
+
+    Raises:
+        StorageError: if it is missing, damaged, or of a newer format.
+    """
+    path = folder / PROVENANCE
+    try:
+        content: Provenance = json.loads(path.read_text(encoding="utf-8"))
+        written = int(content["format"])
+    except OSError as error:
+        raise StorageError(
+            f"{path}: cannot be read ({error.strerror}); name a folder made by `export`"
+        ) from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise StorageError(f"{path}: damaged ({error}); export the model again") from error
+    if written > PROVENANCE_FORMAT:
+        raise StorageError(
+            f"{path}: written in format {written}, this program reads up to {PROVENANCE_FORMAT}; "
+            "update tune-encoder"
+        )
+    return content

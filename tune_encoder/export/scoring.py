@@ -1,0 +1,93 @@
+"""Scores of a written model, by a new process that knows no more than a stranger would."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+from tune_encoder.config import TrainConfig
+from tune_encoder.data.batches import crop_frames
+from tune_encoder.data.pack import Pack, PackedData, open_pack, pack_data
+from tune_encoder.errors import StorageError
+from tune_encoder.evaluate import CPU, skill_interval
+from tune_encoder.export.provenance import read_provenance
+from tune_encoder.metrics import score
+from tune_encoder.model_folder import load_model
+from tune_encoder.models import Encoder
+from tune_encoder.trainer import predict
+
+EXPORTED_SCORES = ("skill", "skill_ttl", "skill_dp", "centered_cosine", "retrieval", "loss")
+
+Scored = dict[str, Any]
+"""`scores` by split and name, `skill_interval_95` by split, and the `fingerprint` of the data."""
+
+
+def scores_in_new_process(folders: list[Path]) -> list[Scored]:
+    """Score each folder on every split it was not trained on.
+
+    Raises:
+        StorageError: if one cannot be loaded again.
+    """
+    command = [sys.executable, "-m", "tune_encoder.export.scoring", *map(str, folders)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+        raise StorageError(
+            f"{folders[0].parent}: the exported model cannot be loaded again: {reason}"
+        )
+    scored: list[Scored] = json.loads(done.stdout.splitlines()[-1])
+    return scored
+
+
+def rescored(folder: Path, data_dir: Path | None = None) -> Scored:
+    """Score an exported model beside the baselines.
+
+    Args:
+        folder: The model.
+        data_dir: Its data, if that is not where the model's config says.
+    """
+    model, config = load_model(folder)
+    data = open_pack(pack_data(data_dir or Path(config.data_dir), config))
+    seen = read_provenance(folder)["trained_on"]
+    found = {n: _scored(model, config, pack, data) for n, pack in unseen(data, seen).items()}
+    baselines = data.info["baselines"]
+    return {
+        "scores": {
+            name: {**_short(baselines[name]), "model": exported(scores)}
+            for name, (scores, _) in found.items()
+        },
+        "skill_interval_95": {name: interval for name, (_, interval) in found.items()},
+        "fingerprint": data.info["fingerprint"],
+    }
+
+
+def unseen(data: PackedData, trained_on: Collection[str]) -> dict[str, Pack]:
+    """Return the splits that a model was not trained on, val before test."""
+    splits = {"val": data.val, "test": data.test}
+    return {n: pack for n, pack in splits.items() if pack is not None and n not in trained_on}
+
+
+def _scored(
+    model: Encoder, config: TrainConfig, pack: Pack, data: PackedData
+) -> tuple[dict[str, float], tuple[float, float]]:
+    predicted = predict(model, pack, crop_frames(config), CPU)
+    return (
+        score(predicted, pack.styles, data.statistics),
+        skill_interval(predicted, pack, data),
+    )
+
+
+def _short(baselines: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
+    return {name: exported(scores) for name, scores in baselines.items()}
+
+
+def exported(scores: dict[str, float]) -> dict[str, float]:
+    """Return the scores that go into a model folder."""
+    return {name: scores[name] for name in EXPORTED_SCORES}
+
+
+if __name__ == "__main__":
+    scored = [rescored(Path(folder)) for folder in sys.argv[1:]]
+    print(json.dumps(scored))  # noqa: T201  (read by the process that asked)

@@ -1,0 +1,161 @@
+"""Model folders: what is written into each, in which order."""
+
+import json
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save
+from torch import Tensor
+
+from tune_encoder.checkpoints import to_bytes
+from tune_encoder.config import ExportSettings, to_mapping, write_yaml
+from tune_encoder.confirmation import FOLDER
+from tune_encoder.data.pack import PackedData
+from tune_encoder.errors import StorageError
+from tune_encoder.experiment import Experiment
+from tune_encoder.export.card import write_card
+from tune_encoder.export.combining import Model
+from tune_encoder.export.provenance import Provenance, provenance, write_provenance
+from tune_encoder.export.scoring import Scored, scores_in_new_process, unseen
+from tune_encoder.manifest import MANIFEST
+from tune_encoder.model_folder import CARD, CHECKPOINT, METRICS, WEIGHTS, member_config
+from tune_encoder.voice_bank import bank_of_clips, write_bank
+
+TOLERANCE = 1e-4  # of skill, between the process that trained and the checking one
+
+Metrics = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Source:
+    """What all models of an export have in common."""
+
+    experiment: Experiment
+    data: PackedData
+    settings: ExportSettings
+    more: Mapping[str, Any] = field(default_factory=dict)
+    """What else is to stand in metrics.json."""
+
+
+def write_models(folders: Sequence[Path], models: Sequence[Model], source: Source) -> list[Metrics]:
+    """Write each model into its folder, and check it in a new process.
+
+    Returns:
+        What stands in each metrics.json.
+
+    Raises:
+        StorageError: if a new process cannot reproduce a score.
+    """
+    pairs = list(zip(folders, models, strict=True))
+    for folder, model in pairs:
+        folder.mkdir(exist_ok=True)
+        _write_model(folder, model, source)
+    with ThreadPoolExecutor(1) as thread:  # it waits for a process, so both take their time at once
+        scoring = thread.submit(scores_in_new_process, list(folders))
+        onnx = [_write_onnx(*pair, source) if source.settings.onnx else {} for pair in pairs]
+        scored = scoring.result()
+    sources = [replace(source, more={**source.more, "onnx": each}) for each in onnx]
+    return [_complete(*each) for each in zip(folders, models, scored, sources, strict=True)]
+
+
+def _write_model(folder: Path, model: Model, source: Source) -> None:
+    """Write what the scores are computed from."""
+    for number, member in enumerate(model.members):
+        if number == 0 or model.is_ensemble:
+            text = write_yaml(to_mapping(member.config))
+            (folder / member_config(number)).write_text(text, encoding="utf-8")
+    (folder / WEIGHTS).write_bytes(save(_tensors(model)))
+    (folder / CHECKPOINT).write_bytes(to_bytes(model.members[0].state))
+    train, epoch = source.data.train, model.members[0].row["epoch"]
+    write_bank(folder, bank_of_clips(train.voices, train.styles), epoch)
+    _list(folder, provenance(source.experiment, model, source.data))
+
+
+def _list(folder: Path, content: Provenance) -> None:
+    """Write provenance.json, which lists every file, so no manifest is needed beside it."""
+    write_provenance(folder, content)
+    (folder / MANIFEST).unlink(missing_ok=True)
+
+
+def _write_onnx(folder: Path, model: Model, source: Source) -> dict[str, Any]:
+    from tune_encoder.export.onnx import add_onnx  # needs the extra
+
+    splits = unseen(source.data, model.trained_on)
+    return add_onnx(folder, model, source.data, splits, source.settings.int8)
+
+
+def _tensors(model: Model) -> dict[str, Tensor]:
+    return {name: tensor.contiguous() for name, tensor in model.encoder.state_dict().items()}
+
+
+def _complete(folder: Path, model: Model, scored: Scored, source: Source) -> Metrics:
+    """Write what is known once the model is scored."""
+    _check_reproduced(model, scored)
+    content = provenance(source.experiment, model, source.data)
+    metrics = _metrics(model, scored, source)
+    (folder / METRICS).write_text(json.dumps(metrics, indent=2, allow_nan=False), encoding="utf-8")
+    if not source.settings.torch:
+        for name in (WEIGHTS, CHECKPOINT):
+            (folder / name).unlink()
+    write_card(folder / CARD, metrics, content, model, source.data)
+    _list(folder, content)
+    return metrics
+
+
+def _check_reproduced(model: Model, scored: Scored) -> None:
+    split, scores = next(iter(scored["scores"].items()))
+    skill = scores["model"]["skill"]
+    if not abs(model.skill - skill) <= TOLERANCE:
+        raise StorageError(
+            f"the exported model has a skill of {skill:.5f} on {split}, its trial had "
+            f"{model.skill:.5f}; was the data or the front end changed?"
+        )
+
+
+def _metrics(model: Model, scored: Scored, source: Source) -> Metrics:
+    first = model.members[0]
+    return {
+        "experiment": source.experiment.name,
+        **first.describe(),
+        "why": first.why,
+        "kind": model.kind,
+        "members": [member.describe() for member in model.members],
+        **scored,
+        "combined": model.rivals,
+        **source.more,
+        "space": _space(source.experiment),
+        "search": _cost(source.experiment),
+        "confirmation": [_cost(each) for each in _confirming(source.experiment)],
+        "seed": first.config.seed,
+        "versions": source.experiment.search()["versions"],
+    }
+
+
+def _space(experiment: Experiment) -> dict[str, str]:
+    """The searched settings, each with its range or its choices in words."""
+    return {
+        each.name: ", ".join(map(str, each.values))
+        if each.kind == "choice"
+        else f"{each.values[0]:g} to {each.values[1]:g}{', logarithmic' * each.log}"
+        for each in experiment.space().parameters
+    }
+
+
+def _confirming(experiment: Experiment) -> list[Experiment]:
+    found = experiment.path.glob(f"{FOLDER}/*/study.db")
+    return [Experiment(path.parent) for path in sorted(found)]
+
+
+def _cost(experiment: Experiment) -> dict[str, Any]:
+    """What a search spent."""
+    trials = experiment.trials(fields=("seconds",))
+    rows = [row for trial in trials for row in trial.rows]
+    states = [trial.state for trial in trials]
+    return {
+        "trials": {state: states.count(state) for state in sorted(set(states))},
+        "epochs": len(rows),
+        "trial_hours": round(sum(row["seconds"] for row in rows) / 3600, 4),
+    }
