@@ -8,13 +8,14 @@ import pytest
 from tune_encoder.errors import ConfigError, StorageError
 from tune_encoder.experiment import (
     CHECKPOINT_NAME,
+    STUDY_NAME,
     TrialRecord,
     best_trial,
     create_experiment,
     experiment_path,
     open_experiment,
 )
-from tune_encoder.search.study import STUDY_NAME, Record
+from tune_encoder.search.study import Record
 from tune_encoder.space import parse_space, to_content
 
 SPACE = parse_space({"space": {"dropout": {"float": [0.0, 0.4]}}}, "test", Path())

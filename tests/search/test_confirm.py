@@ -12,20 +12,11 @@ from tests.fabricate import make_search
 from tune_encoder.cli import main
 from tune_encoder.cli.trust import print_confirmation, verdict
 from tune_encoder.config import TrainConfig
+from tune_encoder.confirmation import Confirmation, Confirmed, best_configs, is_lower, summary
 from tune_encoder.data.pack import open_pack, pack_data
 from tune_encoder.errors import ConfigError, SearchFailed, StorageError
 from tune_encoder.experiment import Experiment, TrialRecord, best_trial
-from tune_encoder.search.confirm import (
-    Confirmation,
-    Confirmed,
-    best_configs,
-    confirm,
-    confirming_space,
-    folder_name,
-    is_lower,
-    new_seeds,
-    summary,
-)
+from tune_encoder.search.confirm import confirm, confirming_space, folder_name, new_seeds
 from tune_encoder.space import parse_space
 
 CONTENT: dict[str, Any] = {

@@ -12,9 +12,9 @@ from tune_encoder.config import TrainConfig
 from tune_encoder.errors import Interrupted, SearchFailed
 
 if TYPE_CHECKING:
+    from tune_encoder.confirmation import Confirmation, Confirmed
     from tune_encoder.experiment import Experiment
-    from tune_encoder.search.confirm import Confirmation, Confirmed
-    from tune_encoder.search.importance import Importances
+    from tune_encoder.importance import Importances
 
 WIDTH = 80  # columns of a terminal
 TOP = 3  # configs that are confirmed
@@ -46,9 +46,8 @@ def print_findings(experiment: "Experiment") -> None:
     """Say how far a search can be trusted."""
     from tune_encoder.data.pack import open_pack, pack_data
     from tune_encoder.findings import find
-    from tune_encoder.search.confirm import searched_space
 
-    space = searched_space(experiment)
+    space = experiment.space()
     pack = pack_data(Path(experiment.search()["data_dir"]), TrainConfig(**space.base))
     findings = find(experiment.trials(), space, open_pack(pack).baselines)
     for agreement in findings.agreements:
@@ -59,9 +58,7 @@ def print_findings(experiment: "Experiment") -> None:
 
 def confirm_if_asked(experiment: "Experiment") -> None:
     """Confirm the best configs of a search whose space asks for more than one seed."""
-    from tune_encoder.search.confirm import searched_space
-
-    seeds = searched_space(experiment).budget.seeds
+    seeds = experiment.space().budget.seeds
     if seeds == 1:
         return
     try:
@@ -78,7 +75,7 @@ def confirm_if_asked(experiment: "Experiment") -> None:
 def _importance(options: argparse.Namespace) -> None:
     """Say which settings mattered; works while the search runs."""
     from tune_encoder.experiment import open_experiment
-    from tune_encoder.search.importance import importances
+    from tune_encoder.importance import importances
 
     rated = importances(open_experiment(options.root, options.name))
     if options.json:
@@ -97,7 +94,7 @@ def _importance_content(rated: "Importances") -> dict[str, Any]:
 
 def importance_lines(rated: "Importances") -> list[str]:
     """Write one bar a setting, as long as its share; at most 80 columns."""
-    from tune_encoder.search.importance import RELIABLE
+    from tune_encoder.importance import RELIABLE
 
     n = rated.n_trials
     remarks = [f"  in {s.n_trials} of {n} trials" * (s.n_trials < n) for s in rated.settings]
@@ -118,12 +115,11 @@ def importance_lines(rated: "Importances") -> list[str]:
 def _confirm(options: argparse.Namespace) -> None:
     """Train the best configs again with further seeds, and say which is really better."""
     from tune_encoder.experiment import open_experiment
-    from tune_encoder.search.confirm import searched_space
 
     experiment = open_experiment(options.root, options.name)
     seeds = options.seeds
     if seeds is None:
-        asked = searched_space(experiment).budget.seeds
+        asked = experiment.space().budget.seeds
         seeds = asked if asked > 1 else SEEDS
     again = f"{experiment.command('confirm')} --top {options.top} --seeds {seeds}"
     confirmation = _confirmed(experiment, options.top, seeds, again)
@@ -168,7 +164,7 @@ def _config_content(config: "Confirmed", confirmation: "Confirmation") -> dict[s
 
 
 def _statistics(values: list[float]) -> dict[str, Any]:
-    from tune_encoder.search.confirm import deviation
+    from tune_encoder.confirmation import deviation
 
     return {"values": values, "mean": fmean(values), "sd": deviation(values)}
 

@@ -15,13 +15,19 @@ from optuna.study import StudyDirection
 from optuna.trial import Trial, TrialState
 
 from tune_encoder.errors import ConfigError, StorageError
-from tune_encoder.experiment import Experiment, Row, TrialRecord, best_trial, epoch_key
+from tune_encoder.experiment import (
+    STUDY_NAME,
+    Experiment,
+    Row,
+    TrialRecord,
+    best_trial,
+    epoch_key,
+)
 from tune_encoder.files import partial_path
 from tune_encoder.search.heritage import best_configs, known_trials
 from tune_encoder.search.samplers import make_sampler
 from tune_encoder.space import SearchSpace, to_content
 
-STUDY_NAME = "search"
 METRIC = "objective"  # what the scheduler compares, in a row
 _DIRECTIONS = {"min": StudyDirection.MINIMIZE, "max": StudyDirection.MAXIMIZE}
 REPORTED = "val_loss"  # what Tune is told; it decides nothing by it
