@@ -150,3 +150,43 @@ def _t(freedom: float) -> float:
 def deviation(values: Sequence[float]) -> float | None:
     """Standard deviation over seeds; None of a single one."""
     return stdev(values) if len(values) > 1 else None
+
+
+def verdict(confirmation: Confirmation) -> str:
+    """Name a winner, or say that noise hides it."""
+    if confirmation.winner is not None:
+        return (
+            f"winner: trial {confirmation.winner.trial}, outside the noise of the others "
+            "(Welch's t-test, 95 %)"
+        )
+    if len(confirmation.configs) == 1:
+        return "one config, so nothing to compare"
+    return f"no winner: the first {confirmation.n_within_noise} are within the noise"
+
+
+def latest(experiment: Experiment) -> Confirmation | None:
+    """Return what the confirming search that was begun last says so far, if any has a result.
+
+    Raises:
+        ConfigError, StorageError: if its files are damaged.
+    """
+    files = (experiment.path / FOLDER).glob("*/search.yaml")
+    for file in sorted(files, key=lambda file: file.stat().st_mtime, reverse=True):
+        confirming = Experiment(file.parent)
+        try:
+            return summary(confirming, _confirmed_configs(experiment, confirming))
+        except SearchFailed:
+            continue
+    return None
+
+
+def _confirmed_configs(experiment: Experiment, confirming: Experiment) -> Configs:
+    """The configs that a confirming search trains, each by the search's best trial that had it."""
+    trials = ranked(experiment.trials())
+    found: Configs = {}
+    for start in confirming.space().start:
+        config = {name: value for name, value in start.items() if name != "seed"}
+        trial = next((t for t in trials if config.items() <= t.settings.items()), None)
+        if trial is not None:
+            found[trial.number] = config
+    return found

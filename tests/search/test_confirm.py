@@ -10,9 +10,16 @@ import pytest
 
 from tests.fabricate import make_search
 from tune_encoder.cli import main
-from tune_encoder.cli.trust import print_confirmation, verdict
+from tune_encoder.cli.trust import print_confirmation
 from tune_encoder.config import TrainConfig
-from tune_encoder.confirmation import Confirmation, Confirmed, best_configs, is_lower, summary
+from tune_encoder.confirmation import (
+    Confirmation,
+    Confirmed,
+    best_configs,
+    is_lower,
+    summary,
+    verdict,
+)
 from tune_encoder.data.pack import open_pack, pack_data
 from tune_encoder.errors import ConfigError, SearchFailed, StorageError
 from tune_encoder.experiment import Experiment, TrialRecord, best_trial

@@ -171,6 +171,8 @@ def _statistics(values: list[float]) -> dict[str, Any]:
 
 def print_confirmation(confirmation: "Confirmation") -> None:
     """Print a line a config, the best first, and whether that is the winner."""
+    from tune_encoder.confirmation import verdict
+
     name = confirmation.metric.name
     print("\nagain with further seeds: the mean, and the standard deviation (sd) over seeds")
     print(f"trial  {name:>8}      sd    skill     sd   lowest  highest  seeds")
@@ -190,18 +192,6 @@ def print_confirmation(confirmation: "Confirmation") -> None:
 def _sd(statistics: dict[str, Any], digits: int) -> str:
     deviation, width = statistics["sd"], digits + 2
     return f"{'-':>{width}}" if deviation is None else f"{deviation:{width}.{digits}f}"
-
-
-def verdict(confirmation: "Confirmation") -> str:
-    """Name a winner, or say that noise hides it."""
-    if confirmation.winner is not None:
-        return (
-            f"winner: trial {confirmation.winner.trial}, outside the noise of the others "
-            "(Welch's t-test, 95 %)"
-        )
-    if len(confirmation.configs) == 1:
-        return "one config, so nothing to compare"
-    return f"no winner: the first {confirmation.n_within_noise} are within the noise"
 
 
 def _print_json(content: dict[str, Any]) -> None:
