@@ -13,6 +13,7 @@ import tune_encoder
 from tune_encoder.cli.data import add_data
 from tune_encoder.cli.look import add_look
 from tune_encoder.cli.repair import add_repair
+from tune_encoder.cli.report import add_report
 from tune_encoder.cli.search import add_export, add_fork, add_resume, add_search
 from tune_encoder.cli.space import add_space
 from tune_encoder.cli.steer import add_steer
@@ -57,6 +58,7 @@ def make_parser() -> argparse.ArgumentParser:
     add_steer(commands)
     add_repair(commands)
     add_export(commands)
+    add_report(commands)
     add_trust(commands)
     add_clone(commands)
     add_evaluate(commands)

@@ -13,6 +13,7 @@ from tune_encoder.cli.common import (
     score_words,
     tell_demo,
 )
+from tune_encoder.cli.report import report_written
 from tune_encoder.cli.trust import confirm_if_asked, print_findings
 
 if TYPE_CHECKING:
@@ -116,10 +117,13 @@ def _finish(experiment: "Experiment", export: bool) -> None:
     folder = Folder(experiment.path)
     print_findings(folder)
     confirm_if_asked(folder)
+    report = report_written(experiment)
     if export:
         _export_to(experiment, None)
     else:
         print(f"\nexport it: {command_line('export', experiment.path)}")
+    if report is not None:
+        print(f"report:    {report}")
     print(f"curves:    tensorboard --logdir {experiment.path / 'trials'}")
 
 

@@ -24,8 +24,8 @@ def compared_curves(searches: Sequence[Facts]) -> Figure:
         for number, (facts, each) in enumerate(zip(searches, made, strict=True))
         if each.steps
     ]
-    canvas.axes.set(xlabel="epochs of all trials", ylabel="skill of the best so far")
-    canvas.legend()
+    canvas.name("epochs of all trials", "skill of the best so far")
+    canvas.legend(canvas.axes.get_legend_handles_labels()[0], columns=2)
     return Figure(key, title, f"{'; '.join(ends)}.", canvas.svg(), _table(searches, made))
 
 

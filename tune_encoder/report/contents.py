@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from tune_encoder.config import write_yaml
 from tune_encoder.confirmation import latest
@@ -11,10 +11,8 @@ from tune_encoder.errors import TuneEncoderError
 from tune_encoder.experiment import Experiment
 from tune_encoder.findings import find
 from tune_encoder.look import RUNNING, STOPPED
-from tune_encoder.report.clips import Clip, extremes, make_clips, sample_files
 from tune_encoder.report.comparison import compared_curves, compared_settings
 from tune_encoder.report.curves import learning_curves
-from tune_encoder.report.errors import component_scatters, row_bars, voice_dots
 from tune_encoder.report.facts import Facts, read_facts
 from tune_encoder.report.failures import failures
 from tune_encoder.report.figure import Figure, Table
@@ -26,7 +24,11 @@ from tune_encoder.report.rungs import rung_bars
 from tune_encoder.report.scores import score_bars, scores
 from tune_encoder.report.slices import slices
 from tune_encoder.report.timeline import timeline
-from tune_encoder.report.winner import Winner, evaluate_winner, read_data
+from tune_encoder.report.trained_on import read_data
+
+if TYPE_CHECKING:
+    from tune_encoder.report.clips import Clip
+    from tune_encoder.report.winner import Winner
 
 T = TypeVar("T")
 
@@ -40,7 +42,7 @@ class Section:
     figures: Sequence[Figure] = ()
     table: Table | None = None
     notes: Sequence[str] = ()
-    clips: Sequence[tuple[str, Sequence[Clip]]] = ()
+    clips: Sequence[tuple[str, "Sequence[Clip]"]] = ()
     """Groups of clips, each with its heading."""
 
 
@@ -64,7 +66,7 @@ class _Parts:
 
     facts: Facts
     data: PackedData | None = None
-    winner: Winner | None = None
+    winner: "Winner | None" = None
     notes: list[str] = field(default_factory=list)
     """Why a part is missing."""
 
@@ -87,6 +89,8 @@ def read_contents(experiment: Experiment, compared: Sequence[Experiment] = ()) -
     parts = _Parts(facts)
     parts.data = data = parts.attempt(lambda: read_data(facts))
     if data is not None and facts.best is not None:
+        from tune_encoder.report.winner import evaluate_winner  # it loads torch
+
         parts.winner = parts.attempt(lambda: evaluate_winner(facts, data))
     split = parts.winner.split if parts.winner else "val"
     found = scores(facts, parts.data, parts.winner)
@@ -126,11 +130,15 @@ def _winner_sections(parts: _Parts) -> list[Section]:
     if winner is None:
         why = parts.notes or ["There is no winner yet."]
         return [Section("winner", "The winner's errors", notes=why)]
+    from tune_encoder.report.errors import component_scatters, row_bars, voice_dots
+
     figures = [voice_dots(winner), *component_scatters(winner), *row_bars(winner)]
     return [Section("winner", "The winner's errors", figures), _heard(parts, winner)]
 
 
-def _heard(parts: _Parts, winner: Winner) -> Section:
+def _heard(parts: _Parts, winner: "Winner") -> Section:
+    from tune_encoder.report.clips import extremes, make_clips, sample_files
+
     missing = _Parts(parts.facts)
     files = missing.attempt(lambda: sample_files(parts.facts, winner)) or []
     best, worst = extremes(list(winner.voices()))

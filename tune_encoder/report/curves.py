@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from tune_encoder.experiment import Row, TrialRecord, objective
 from tune_encoder.findings import rung_epochs
-from tune_encoder.report.drawing import BLACK, BLUE, GREEN, GREY, ORANGE, Canvas, Tip
+from tune_encoder.report.drawing import BLACK, BLUE, GREEN, GREY, ORANGE, Canvas, Tip, whole_ticks
 from tune_encoder.report.facts import Facts, drawn, told
 from tune_encoder.report.figure import Figure, Table, table
 from tune_encoder.standing import FAILED, FINISHED, STOPPED
@@ -34,11 +34,10 @@ def learning_curves(facts: Facts) -> Figure:
         _curve(canvas, facts, trial)
     _rungs(canvas, facts)
     set_scale(canvas, facts, [facts.value(row) for trial in chosen for row in trial.rows])
-    canvas.axes.set(xlabel="epoch", ylabel=facts.metric)
+    canvas.name("epoch", facts.metric)
+    whole_ticks(canvas.axes.xaxis)
     _legend(canvas, facts, chosen)
-    return Figure(
-        key, title, _summary(facts, chosen) + said, canvas.svg(), trials_table(facts), wide=True
-    )
+    return Figure(key, title, _summary(facts, chosen) + said, canvas.svg(), trials_table(facts))
 
 
 def _curve(canvas: Canvas, facts: Facts, trial: TrialRecord) -> None:
@@ -94,7 +93,7 @@ def _legend(canvas: Canvas, facts: Facts, trials: Sequence[TrialRecord]) -> None
     ]
     if _shown_rungs(facts):
         handles += canvas.axes.plot([], [], color=BLACK, lw=0.8, ls=(0, (2, 3)), label="rung")
-    canvas.legend(handles=handles)
+    canvas.legend(handles)
 
 
 def _summary(facts: Facts, chosen: Sequence[TrialRecord]) -> str:

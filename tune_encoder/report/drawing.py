@@ -13,11 +13,16 @@ from typing import Any, NamedTuple
 from xml.etree import ElementTree
 
 import matplotlib
-from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure as Sheet
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 WIDTH, HEIGHT = 400, 260  # units of a figure, one a pixel on a phone
+_LEFT, _RIGHT, _TOP, _BOTTOM = 54, 14, 26, 44  # around the axes
+_LETTER, _MARGIN = 7.2, 14  # a letter of a label, and what else stands beside it
+_LEGEND_ROW = 19
+_MOST_TICKS = 6
 POINTS_PER_INCH = 72  # matplotlib's; a unit of the SVG is a point
 BLUE, ORANGE, GREEN, GREY, BLACK = "#0072B2", "#D55E00", "#009E73", "#8a8a8a", "#222222"
 PALE = "#d4d4d4"
@@ -26,7 +31,7 @@ _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",  # letters stay letters: they can be read aloud, found and copied
     "svg.hashsalt": "report",  # the same data give the same file
     "text.parse_math": False,
-    "font.size": 10.5,
+    "font.size": 12,
     "figure.facecolor": "none",
     "axes.facecolor": "none",
     "axes.spines.top": False,
@@ -35,8 +40,11 @@ _STYLE: dict[Any, Any] = {
     "axes.grid": True,
     "axes.axisbelow": True,
     "grid.color": "#e6e6e6",
+    "axes.titlesize": 12,
+    "axes.titlepad": 8,
+    "hatch.color": "#8a8a8a",
     "legend.frameon": False,
-    "legend.fontsize": 9.5,
+    "legend.fontsize": 11,
     "legend.handlelength": 1.6,
     "legend.columnspacing": 1.2,
 }
@@ -57,39 +65,62 @@ class Tip(NamedTuple):
 
 @dataclass
 class Canvas:
-    """A figure while it is drawn."""
+    """A figure while it is drawn: one pair of axes, whose vertical one is named above it.
+
+    Margins are fixed: to measure every letter first would take most of the time.
+    """
 
     key: str
     """Its name within the page."""
     height: float = HEIGHT
-    rows: int = 1
-    """Axes, one above the other."""
+    labels: Sequence[str] = ()
+    """Of the vertical axis from its top, in place of numbers."""
     _tips: list[Sequence[Tip]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         with matplotlib.rc_context(_STYLE):
             size = (WIDTH / POINTS_PER_INCH, self.height / POINTS_PER_INCH)
-            self._sheet = Sheet(figsize=size, layout="constrained")
+            self._sheet = Sheet(figsize=size)
             FigureCanvasSVG(self._sheet)
-            self.all_axes: list[Axes] = list(
-                self._sheet.subplots(self.rows, 1, squeeze=False)[:, 0]
-            )
-        self.axes = self.all_axes[0]
+            self.axes = self._sheet.add_axes((0, 0, 1, 1))
+        self._place(_TOP)
+        if self.labels:
+            self.axes.set_yticks(range(len(self.labels)), self.labels)
+            self.axes.set_ylim(len(self.labels) - 0.4, -0.6)
+            self.axes.grid(visible=False, axis="y")
+
+    def _place(self, top: float) -> None:
+        """Leave room around the axes for what stands there."""
+        left = max((_MARGIN + _LETTER * len(label) for label in self.labels), default=_LEFT)
+        width, height = WIDTH - left - _RIGHT, self.height - top - _BOTTOM
+        self.axes.set_position(
+            (left / WIDTH, _BOTTOM / self.height, width / WIDTH, height / self.height)
+        )
+
+    def name(self, x: str, y: str = "") -> None:
+        """Name the axes."""
+        with matplotlib.rc_context(_STYLE):
+            self.axes.set_xlabel(x)
+            self.axes.set_title(y, loc="left")
 
     def mark(self, artist: Any, *tips: Tip) -> None:
         """Let a line or bar say its tip, or each point of a scatter its own."""
         artist.set_gid(f"mark{len(self._tips)}")
         self._tips.append(tips)
 
-    def legend(self, **options: Any) -> None:
-        """Put the legend above all axes, where it covers nothing."""
+    def legend(self, handles: Sequence[Any], columns: int = 3) -> None:
+        """Put the legend above the axes, where it covers nothing."""
+        rows = -(-len(handles) // columns)
+        self._place(_TOP + rows * _LEGEND_ROW)
         with matplotlib.rc_context(_STYLE):
-            self._sheet.legend(loc="outside upper left", ncols=3, **options)
+            self._sheet.legend(handles=handles, loc="upper left", ncols=columns, borderaxespad=0)
 
     def svg(self) -> str:
         """Return the figure as an SVG element, without what names it: the page does that."""
         text = StringIO()
         with matplotlib.rc_context(_STYLE):
+            _plain_ticks(self.axes.xaxis)
+            _plain_ticks(self.axes.yaxis)
             self._sheet.savefig(text, format="svg", metadata={"Date": None})
         root = ElementTree.fromstring(text.getvalue())
         self._say_tips(root)
@@ -103,6 +134,19 @@ class Canvas:
             shapes = _shapes(group) if len(tips) > 1 else [group]
             for shape, tip in zip(shapes, tips, strict=True):
                 _say(shape, tip)
+
+
+def _plain_ticks(axis: Axis) -> None:
+    """Write the ticks of a logarithmic axis as other numbers, at 1, 2 and 5."""
+    if axis.get_scale() == "log":
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=_MOST_TICKS))
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axis.set_minor_locator(NullLocator())
+
+
+def whole_ticks(axis: Axis) -> None:
+    """Put ticks at whole numbers only."""
+    axis.set_major_locator(MaxNLocator(_MOST_TICKS, integer=True))
 
 
 def _shapes(group: ElementTree.Element) -> list[ElementTree.Element]:
@@ -142,8 +186,9 @@ def _rename(element: ElementTree.Element, key: str, keep: bool) -> None:
         element.set("id", f"{key}-{name}")
     if target := element.attrib.pop(_HREF, ""):
         element.set("href", f"#{key}-{target[1:]}")
-    if clip := element.get("clip-path"):
-        element.set("clip-path", clip.replace("#", f"#{key}-"))
+    for used in ("clip-path", "style"):
+        if "url(#" in (value := element.get(used, "")):
+            element.set(used, value.replace("url(#", f"url(#{key}-"))
 
 
 def _shorten(element: ElementTree.Element) -> None:

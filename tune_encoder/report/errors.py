@@ -1,15 +1,18 @@
 """Where the winner errs: on which voices, in which rows of a style, along which components."""
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
 from tune_encoder.evaluate import components, row_errors
-from tune_encoder.report.drawing import BLUE, GREY, ORANGE, PALE, Canvas, Tip
+from tune_encoder.report.drawing import BLUE, GREY, ORANGE, PALE, Canvas, Tip, whole_ticks
 from tune_encoder.report.figure import Figure, counted, table
 from tune_encoder.report.winner import Winner
 
 MOST_VOICES = 200  # more dots than that would be one line
-_HEIGHT = 200
+_HEIGHT = 230
+_LEAST = 1e-12  # of a variance, where all voices are the same
 _ORDINALS = ("first", "second")
 
 
@@ -24,7 +27,7 @@ def voice_dots(winner: Winner) -> Figure:
     points = canvas.axes.scatter(ranks, values, s=20, color=BLUE, clip_on=False)
     tips = [Tip(f"{name}: skill {skill:.3f}") for name, skill in zip(names, values, strict=True)]
     canvas.mark(points, *tips)
-    canvas.axes.set(xlabel=f"{winner.split} voices, the best first", ylabel="skill")
+    canvas.name(f"{winner.split} voices, the best first", "skill")
     worse = sum(skill < 0 for skill in skills.values())
     middle = float(np.median(list(skills.values())))
     summary = (
@@ -63,17 +66,20 @@ def _row_bars(
 ) -> Figure:
     canvas = Canvas(key, _HEIGHT)
     rows = range(1, len(error) + 1)
-    around = canvas.axes.bar(rows, spread, width=0.9, color=PALE, label="variance of the voices")
-    within = canvas.axes.bar(rows, error, width=0.5, color=BLUE, label="squared error")
+    unit = 10.0 ** math.floor(math.log10(max(float(spread.max()), _LEAST)))
+    around = canvas.axes.bar(
+        rows, spread / unit, width=0.9, color=PALE, label="variance of the voices"
+    )
+    within = canvas.axes.bar(rows, error / unit, width=0.5, color=BLUE, label="squared error")
     for row, bars in zip(rows, zip(around, within, strict=True), strict=True):
         words = f"row {row}: error {error[row - 1]:.2e} of variance {spread[row - 1]:.2e}"
         for bar in bars:
             canvas.mark(bar, Tip(words))
-    canvas.axes.set(xlabel="row", ylabel="mean square")
-    canvas.axes.ticklabel_format(axis="y", style="sci", scilimits=(0, 0), useMathText=False)
+    canvas.name("row", f"mean square, in units of {unit:.0e}")
+    whole_ticks(canvas.axes.xaxis)
     canvas.axes.grid(visible=False, axis="x")
-    canvas.legend(handles=[around, within])
-    share = error.sum() / max(float(spread.sum()), 1e-30)
+    canvas.legend([around, within], columns=2)
+    share = error.sum() / max(float(spread.sum()), _LEAST)
     worst = int(np.argmax(error - spread)) + 1
     above = int((error > spread).sum())
     summary = (
@@ -99,7 +105,7 @@ def _component(
 ) -> Figure:
     key, title = f"component-{name}", f"The voices' {name} component"
     places = np.linspace(0, len(true) - 1, min(len(true), MOST_VOICES)).round().astype(int)
-    canvas = Canvas(key, height=300)
+    canvas = Canvas(key, height=320)
     canvas.axes.axline((0, 0), slope=1, color=GREY, lw=1)
     points = canvas.axes.scatter(true[places], guess[places], s=20, color=ORANGE, alpha=0.8)
     canvas.mark(
@@ -109,7 +115,7 @@ def _component(
             for i in places
         ),
     )
-    canvas.axes.set(xlabel="true", ylabel="predicted")
+    canvas.name("true", "predicted")
     canvas.axes.set_aspect("equal", adjustable="datalim")
     said = f" {len(places)} of {len(true)} clips are drawn." if len(places) < len(true) else ""
     summary = (

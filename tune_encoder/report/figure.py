@@ -29,8 +29,6 @@ class Figure:
     svg: str = ""
     """Nothing where there is nothing to draw; the summary then says why."""
     table: Table | None = None
-    wide: bool = False
-    """Whether it takes the width of the page."""
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Table:

@@ -12,6 +12,8 @@ from tune_encoder.report.figure import Table, counted, table
 from tune_encoder.report.scores import Score, span
 from tune_encoder.standing import clock, count_words
 
+_GOOD = {"min": "low", "max": "high"}
+
 
 @dataclass(frozen=True)
 class Headline:
@@ -89,7 +91,7 @@ def _cards(facts: Facts, found: Sequence[Score], split: str) -> list[tuple[str, 
         row = facts.best.best
         words = f"validation, trial {facts.best.number} epoch {row['epoch']}"
         cards.append((facts.metric, f"{facts.value(row):.4g}", words))
-    cards.append(("trials", str(status["trials_ended"]), f"ended; {count_words(status)}"))
+    cards.append(("trials ended", str(status["trials_ended"]), count_words(status)))
     cards.append(
         ("epochs", str(status["epochs"]), f"{status['epochs_saved']} saved by early stopping")
     )
@@ -108,8 +110,10 @@ def _noise(facts: Facts, found: Sequence[Score], confirmation: Confirmation | No
         else ""
     ).replace(" to ", " and ", 1)
     if confirmation is None:
-        again = facts.experiment.command("confirm")
-        return f"{voices}It was trained with one seed; `{again}` says how much of it is luck."
+        return (
+            f"{voices}It was trained with one seed; to train it again with others, as said at the "
+            "end of this page, tells how much of it is luck."
+        )
     return f"{voices}Trained again with further seeds: {verdict(confirmation)}."
 
 

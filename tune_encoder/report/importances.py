@@ -1,6 +1,6 @@
 """How much each setting mattered."""
 
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from tune_encoder.errors import TuneEncoderError
 from tune_encoder.importance import RELIABLE, importances
@@ -18,17 +18,16 @@ def importance_bars(facts: Facts) -> Figure:
         rated = importances(facts.experiment)
     except TuneEncoderError as error:
         return Figure(key, title, f"Not rated: {error}.")
-    canvas = Canvas(key, height=60 + _BAR_HEIGHT * len(rated.settings))
     names = [each.name for each in rated.settings]
+    canvas = Canvas(key, 70 + _BAR_HEIGHT * len(names), names)
     for i, each in enumerate(rated.settings):
         (bar,) = canvas.axes.barh(i, each.share, height=0.6, color=BLUE)
         told = f"{each.name}: {each.share:.0%}, over {counted(each.n_trials, 'trial')}"
         canvas.mark(bar, Tip(told))
         canvas.axes.text(each.share, i, f" {each.share:.0%}", va="center", clip_on=False)
-    canvas.axes.set_yticks(range(len(names)), names)
-    canvas.axes.invert_yaxis()
-    canvas.axes.grid(visible=False, axis="y")
-    canvas.axes.set(xlabel="share of the difference", xlim=(0, 1.15 * rated.settings[0].share))
+    canvas.name("share of the difference")
+    canvas.axes.set_xlim(0, 1.25 * rated.settings[0].share)
+    canvas.axes.xaxis.set_major_locator(MaxNLocator(4))
     canvas.axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     rough = (
         f" Under {RELIABLE} trials this is rough: another search might give another order."

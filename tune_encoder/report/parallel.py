@@ -26,7 +26,7 @@ def parallel_coordinates(facts: Facts) -> Figure:
         return Figure(key, title, "No trial has given a result yet.")
     chosen, said = drawn(scored)
     values = [facts.value(trial.best) for trial in chosen if trial.best]
-    canvas = Canvas(key, height=50 + _AXIS_HEIGHT * (len(parameters) + 1))
+    canvas = Canvas(key, height=70 + _AXIS_HEIGHT * (len(parameters) + 1))
     for rank, (trial, value) in enumerate(zip(chosen, values, strict=True)):
         _thread(canvas, facts, trial, _places(facts, trial, value, values), rank / len(chosen))
     for i, parameter in enumerate(parameters):
@@ -40,7 +40,7 @@ def parallel_coordinates(facts: Facts) -> Figure:
         f"{facts.metric} at the bottom, where right is better. Lighter lines are better, the thick "
         f"one is the best. At the far left lie trials in which a setting was not searched.{said}"
     )
-    return Figure(key, title, summary, canvas.svg(), wide=True)
+    return Figure(key, title, summary, canvas.svg())
 
 
 def _places(facts: Facts, trial: TrialRecord, value: float, values: Sequence[float]) -> list[float]:
@@ -71,13 +71,13 @@ def _axis(canvas: Canvas, row: int, name: str, labels: Sequence[tuple[float, str
     canvas.axes.plot([0, 1], [row, row], color="#555555", lw=1.0, zorder=4)
     paper = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.8}
     canvas.axes.text(
-        0, row - 0.1, name, ha="left", va="bottom", weight="bold", bbox=paper, zorder=5
+        0, row - 0.1, name, ha="left", va="bottom", weight="bold", size=11, bbox=paper, zorder=5
     )
     for at, text in labels:
         ha = "left" if at == 0 else "right" if at == 1 else "center"
         canvas.axes.plot([at], [row], color="#555555", marker="|", ms=6, zorder=4)
         canvas.axes.text(
-            at, row + 0.12, text, ha=ha, va="top", bbox=paper, zorder=5, size=9, color="#444444"
+            at, row + 0.12, text, ha=ha, va="top", bbox=paper, zorder=5, size=10.5, color="#444444"
         )
 
 

@@ -10,7 +10,7 @@ from tune_encoder.report.figure import Figure, Table, counted, table
 from tune_encoder.standing import clock
 
 HOUR_S, MINUTE_S = 3600.0, 60.0
-_HEIGHT = 210
+_HEIGHT = 230
 
 
 class Step(NamedTuple):
@@ -73,7 +73,7 @@ def best_over_epochs(facts: Facts) -> Figure:
         return Figure(key, title, "No trial has given a result yet.")
     canvas = Canvas(key, _HEIGHT)
     _staircase(canvas, facts, made, [step.epochs for step in made.steps], made.epochs)
-    canvas.axes.set(xlabel="epochs of all trials")
+    canvas.name("epochs of all trials", facts.metric)
     last = made.steps[-1]
     summary = (
         f"{facts.metric} of the best trial so far fell"
@@ -107,7 +107,7 @@ def best_over_time(facts: Facts) -> Figure:
     places = [step.seconds / unit for step in made.steps]
     _staircase(canvas, facts, made, places, made.seconds / unit)
     since = "since the search began" if made.is_clock else "of training"
-    canvas.axes.set(xlabel=f"{name} {since}")
+    canvas.name(f"{name} {since}", facts.metric)
     last = made.steps[-1]
     how = (
         "Time is that of the clock, pauses between launches included."
@@ -129,7 +129,6 @@ def _staircase(
     axes.step([*places, end], [*values, values[-1]], where="post", color=BLUE, lw=1.8)
     points = axes.scatter(places, values, s=22, color=ORANGE, zorder=3, clip_on=False)
     canvas.mark(points, *(_tip(step, facts) for step in made.steps))
-    axes.set(ylabel=facts.metric)
     axes.set_xlim(left=0)
 
 

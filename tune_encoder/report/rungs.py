@@ -45,13 +45,13 @@ def rung_bars(facts: Facts) -> Figure:
     found = rungs(facts)
     if not any(rung.spent for rung in found):
         return Figure(key, title, "No epoch has been finished yet.")
-    canvas = Canvas(key, height=220)
+    canvas = Canvas(key, height=240)
     for i, rung in enumerate(found):
         _rung_bar(canvas, i, rung)
     canvas.axes.set_xticks(range(len(found)), [_span(rung) for rung in found])
-    canvas.axes.set(xlabel="epochs of a trial", ylabel="epochs of all trials")
+    canvas.name("epochs of a trial", "epochs of all trials")
     canvas.axes.grid(visible=False, axis="x")
-    canvas.legend(handles=[canvas.axes.containers[0], canvas.axes.containers[1]])
+    canvas.legend(canvas.axes.containers[:2])
     spent, saved = sum(r.spent for r in found), sum(r.saved for r in found)
     share = saved / (spent + saved)
     summary = (

@@ -1,13 +1,15 @@
 """The score of the winner beside what needs no training."""
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from tune_encoder.data.pack import PackedData
 from tune_encoder.report.drawing import BLACK, GREY, ORANGE, Canvas, Tip
 from tune_encoder.report.facts import Facts
 from tune_encoder.report.figure import Figure, table
-from tune_encoder.report.winner import Winner
+
+if TYPE_CHECKING:
+    from tune_encoder.report.winner import Winner
 
 _BAR_HEIGHT = 30
 _WORDS = {
@@ -16,6 +18,12 @@ _WORDS = {
     "nearest": "nearest voice",
     "model": "the winner",
 }
+
+
+_MEANT = (
+    "Ridge is a regression from the mean and deviation of each mel band; the nearest voice is the "
+    "training voice closest to what the winner predicts."
+)
 
 
 class Score(NamedTuple):
@@ -28,7 +36,7 @@ class Score(NamedTuple):
     interval: tuple[float, float] | None = None
 
 
-def scores(facts: Facts, data: PackedData | None, winner: Winner | None) -> list[Score]:
+def scores(facts: Facts, data: PackedData | None, winner: "Winner | None") -> list[Score]:
     """Return the baselines and the winner, on the test voices if it could be evaluated."""
     if winner is not None:
         found = winner.evaluation.scores
@@ -56,25 +64,25 @@ def score_bars(found: list[Score], split: str) -> Figure:
     key, title = "scores", "The winner beside the baselines"
     if not found:
         return Figure(key, title, "No trial has given a result yet.")
-    canvas = Canvas(key, height=60 + _BAR_HEIGHT * len(found))
+    canvas = Canvas(key, 70 + _BAR_HEIGHT * len(found), [each.name for each in found])
     for i, each in enumerate(found):
         is_winner = each.name == _WORDS["model"]
         color = ORANGE if is_winner else GREY
         (bar,) = canvas.axes.barh([i], [each.skill], height=0.6, color=color)
         canvas.mark(bar, Tip(_said(each)))
         end = each.interval[1] if each.interval else each.skill
-        canvas.axes.text(max(0.0, end), i, f" {each.skill:.3f}", va="center", clip_on=False)
+        canvas.axes.text(max(0.0, end), i, f"  {each.skill:.3f}", va="center", clip_on=False)
         if each.interval:
             canvas.axes.plot(each.interval, [i, i], color=BLACK, lw=1.6, marker="|", ms=9)
-    canvas.axes.set_yticks(range(len(found)), [each.name for each in found])
-    canvas.axes.invert_yaxis()
-    canvas.axes.grid(visible=False, axis="y")
-    canvas.axes.set(xlabel=f"skill on the {split} voices: 0 is the mean voice, 1 is perfect")
+    canvas.name(f"skill on the {split} voices")
     low = min(0.0, *(each.skill for each in found))
     canvas.axes.set_xlim(1.05 * low, 1.0)
     columns = ["", "skill", "timbre (ttl)", "rhythm (dp)", "95 % interval over voices"]
     rows = [[each.name, each.skill, each.ttl, each.dp, span(each)] for each in found]
-    summary = f"On the {split} voices: {'; '.join(_said(each) for each in found)}."
+    summary = (
+        f"Skill on the {split} voices, where 0 is the mean voice and 1 is perfect: "
+        f"{'; '.join(_said(each) for each in found)}. {_MEANT}"
+    )
     return Figure(key, title, summary, canvas.svg(), table(columns, rows))
 
 

@@ -6,13 +6,13 @@ from typing import Any
 from tune_encoder.experiment import TrialRecord
 from tune_encoder.findings import bound_hit
 from tune_encoder.report.curves import line_of, set_scale
-from tune_encoder.report.drawing import GREY, ORANGE, PALE, Canvas, Tip
+from tune_encoder.report.drawing import GREY, ORANGE, PALE, Canvas, Tip, whole_ticks
 from tune_encoder.report.facts import Facts, drawn, told
 from tune_encoder.report.figure import Figure, counted, table
 from tune_encoder.space import Parameter
 from tune_encoder.standing import short
 
-_HEIGHT = 170
+_HEIGHT = 200
 
 
 def slices(facts: Facts) -> list[Figure]:
@@ -33,7 +33,7 @@ def _slice(facts: Facts, parameter: Parameter) -> Figure:
     if end:
         _shade(canvas, parameter, end)
     set_scale(canvas, facts, [facts.value(trial.best) for trial in chosen if trial.best])
-    canvas.axes.set(ylabel=facts.metric)
+    canvas.name("", facts.metric)
     rows = [[t.number, t.settings[parameter.name], facts.value(t.best)] for t in chosen if t.best]
     data = table(["trial", parameter.name, facts.metric], rows[::-1])
     return Figure(key, title, _said(facts, parameter, end, len(chosen)) + said, canvas.svg(), data)
@@ -53,6 +53,8 @@ def _scatter(
     else:
         places = values
         axes.set_xscale("log" if parameter.log else "linear")
+        if parameter.kind == "int" and not parameter.log:
+            whole_ticks(axes.xaxis)
         axes.set_xlim(*_padded(parameter))
     colors = [ORANGE if t is facts.best else line_of(facts.how(t))[0] for t in trials]
     sizes = [70 if trial is facts.best else 18 for trial in trials]

@@ -112,14 +112,13 @@ def timeline(facts: Facts) -> Figure:
         return Figure(key, title, "The record does not say which worker trained an epoch, or when.")
     lane = {name: i for name, i in lanes(everyone).items() if i < MOST_LANES}
     n_lanes = 1 + max(lane.values())
-    unit, name = _unit(everyone)
-    canvas = Canvas(key, height=70 + _LANE_HEIGHT * n_lanes)
+    unit, name_of_unit = _unit(everyone)
+    names = [f"worker {i + 1}" for i in range(n_lanes)]
+    canvas = Canvas(key, 76 + _LANE_HEIGHT * n_lanes, names)
     for each in found:
         if each.worker in lane:
             _bar(canvas, facts, each, lane[each.worker], unit)
-    canvas.axes.set_yticks(range(n_lanes), [f"worker {i + 1}" for i in range(n_lanes)])
-    canvas.axes.set(xlabel=f"{name} since the first epoch began", ylim=(n_lanes - 0.4, -0.6))
-    canvas.axes.grid(visible=False, axis="y")
+    canvas.name(f"{name_of_unit} since the first epoch began")
     columns = ["lane", "worker", "trials", "trained", "idle", "from", "to"]
     rows = [
         [
@@ -131,7 +130,7 @@ def timeline(facts: Facts) -> Figure:
         for w in everyone
     ]
     summary = _timeline_summary(everyone, n_lanes, missing, len(everyone) - len(lane))
-    return Figure(key, title, summary, canvas.svg(), table(columns, rows), wide=True)
+    return Figure(key, title, summary, canvas.svg(), table(columns, rows))
 
 
 def _unit(everyone: Sequence[Worker]) -> tuple[float, str]:

@@ -1,11 +1,10 @@
 """The winner on voices that it was not trained on: its checkpoint, and what it predicts."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from tune_encoder.checkpoints import load_state
 from tune_encoder.config import TrainConfig, from_mapping
-from tune_encoder.data.pack import Pack, PackedData, open_pack, pack_data, pack_folder
+from tune_encoder.data.pack import Pack, PackedData
 from tune_encoder.errors import StorageError
 from tune_encoder.evaluate import Evaluation, evaluate_model, voice_skills
 from tune_encoder.models import rebuild_encoder
@@ -31,25 +30,6 @@ class Winner:
         """Skill by voice, the best first."""
         skills = voice_skills(self.evaluation.predicted, self.pack, self.data)
         return dict(sorted(skills.items(), key=lambda entry: -entry[1]))
-
-
-def read_data(facts: Facts) -> PackedData:
-    """Map the data that the search began with, which may be gone if its features are there.
-
-    Raises:
-        DataError, StorageError: if neither are there.
-    """
-    settings = TrainConfig(**facts.space.base)
-    folder = pack_folder(facts.content["fingerprint"], settings)
-    if not folder.exists():
-        folder = pack_data(Path(facts.content["data_dir"]), settings)
-    data = open_pack(folder)
-    if data.info["fingerprint"] != facts.content["fingerprint"]:
-        raise StorageError(
-            f"{facts.content['data_dir']}: not the data the search began with; restore it and "
-            f"write the report again with `{facts.experiment.command('report')}`"
-        )
-    return data
 
 
 def evaluate_winner(facts: Facts, data: PackedData) -> Winner:
