@@ -25,7 +25,7 @@ def compared_curves(searches: Sequence[Facts]) -> Figure:
         if each.steps
     ]
     canvas.name("epochs of all trials", "skill of the best so far")
-    canvas.legend(canvas.axes.get_legend_handles_labels()[0], columns=2)
+    canvas.legend(canvas.axes.get_legend_handles_labels()[0])
     return Figure(key, title, f"{'; '.join(ends)}.", canvas.svg(), _table(searches, made))
 
 

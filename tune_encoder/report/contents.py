@@ -15,7 +15,7 @@ from tune_encoder.report.comparison import compared_curves, compared_settings
 from tune_encoder.report.curves import learning_curves
 from tune_encoder.report.facts import Facts, read_facts
 from tune_encoder.report.failures import failures
-from tune_encoder.report.figure import Figure, Table
+from tune_encoder.report.figure import Figure, Table, counted
 from tune_encoder.report.headline import Headline, data_table, headline
 from tune_encoder.report.importances import importance_bars
 from tune_encoder.report.parallel import parallel_coordinates
@@ -41,7 +41,9 @@ class Section:
     title: str
     figures: Sequence[Figure] = ()
     table: Table | None = None
+    text: str = ""
     notes: Sequence[str] = ()
+    """What is missing, and why."""
     clips: Sequence[tuple[str, "Sequence[Clip]"]] = ()
     """Groups of clips, each with its heading."""
 
@@ -106,7 +108,7 @@ def read_contents(experiment: Experiment, compared: Sequence[Experiment] = ()) -
         Section("settings", "The settings", [importance_bars(facts), parallel_coordinates(facts)]),
         Section("slices", "Each setting", slices(facts)),
         Section("budget", "The budget", [rung_bars(facts), timeline(facts)]),
-        Section("failures", "Failures", table=failures(facts), notes=_failure_notes(facts)),
+        Section("failures", "Failures", table=failures(facts), text=_failure_text(facts)),
         *_winner_sections(parts),
         *_compared_sections(facts, compared),
     ]
@@ -120,9 +122,9 @@ def read_contents(experiment: Experiment, compared: Sequence[Experiment] = ()) -
     )
 
 
-def _failure_notes(facts: Facts) -> list[str]:
-    failed = any(trial.state == "FAIL" for trial in facts.trials)
-    return [] if failed else ["No trial has failed."]
+def _failure_text(facts: Facts) -> str:
+    failed = sum(trial.state == "FAIL" for trial in facts.trials)
+    return f"{failed} of {counted(len(facts.trials), 'trial')} failed." if failed else "None."
 
 
 def _winner_sections(parts: _Parts) -> list[Section]:
@@ -154,7 +156,7 @@ def _compared_sections(facts: Facts, compared: Sequence[Experiment]) -> list[Sec
     searches = [facts, *(read_facts(experiment) for experiment in compared)]
     settings, warnings = compared_settings(searches)
     figures = [compared_curves(searches)]
-    return [Section("comparison", "Beside other searches", figures, settings, warnings)]
+    return [Section("comparison", "Beside other searches", figures, settings, notes=warnings)]
 
 
 def commands(facts: Facts) -> list[tuple[str, str]]:

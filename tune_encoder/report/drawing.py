@@ -19,7 +19,8 @@ from matplotlib.figure import Figure as Sheet
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 WIDTH, HEIGHT = 400, 260  # units of a figure, one a pixel on a phone
-_LEFT, _RIGHT, _TOP, _BOTTOM = 54, 14, 26, 44  # around the axes
+_LEFT, _RIGHT, _TOP, _BOTTOM = 54, 14, 8, 26  # around the axes with their numbers
+_NAME = 19  # the name of an axis
 _LETTER, _MARGIN = 7.2, 14  # a letter of a label, and what else stands beside it
 _LEGEND_ROW = 19
 _MOST_TICKS = 6
@@ -83,35 +84,54 @@ class Canvas:
             self._sheet = Sheet(figsize=size)
             FigureCanvasSVG(self._sheet)
             self.axes = self._sheet.add_axes((0, 0, 1, 1))
-        self._place(_TOP)
+        self._legend_rows = 0
+        self._place()
         if self.labels:
             self.axes.set_yticks(range(len(self.labels)), self.labels)
             self.axes.set_ylim(len(self.labels) - 0.4, -0.6)
             self.axes.grid(visible=False, axis="y")
 
-    def _place(self, top: float) -> None:
+    def _place(self) -> None:
         """Leave room around the axes for what stands there."""
         left = max((_MARGIN + _LETTER * len(label) for label in self.labels), default=_LEFT)
-        width, height = WIDTH - left - _RIGHT, self.height - top - _BOTTOM
+        named_above, named_below = bool(self.axes.get_title("left")), bool(self.axes.get_xlabel())
+        top = _TOP + _NAME * named_above + _LEGEND_ROW * self._legend_rows
+        self._set_margins(left, _RIGHT, top, _BOTTOM + _NAME * named_below)
+
+    def _set_margins(self, left: float, right: float, top: float, bottom: float) -> None:
+        width, height = WIDTH - left - right, self.height - top - bottom
         self.axes.set_position(
-            (left / WIDTH, _BOTTOM / self.height, width / WIDTH, height / self.height)
+            (left / WIDTH, bottom / self.height, width / WIDTH, height / self.height)
         )
+
+    def bare(self) -> None:
+        """Let the axes fill the figure, without ticks and frame."""
+        self.axes.set_axis_off()
+        self._set_margins(4, 4, 0, 4)
 
     def name(self, x: str, y: str = "") -> None:
         """Name the axes."""
         with matplotlib.rc_context(_STYLE):
             self.axes.set_xlabel(x)
             self.axes.set_title(y, loc="left")
+        self._place()
+
+    def write(self, text: str, x: float, y: float) -> None:
+        """Write beside a bar's end."""
+        with matplotlib.rc_context(_STYLE):
+            self.axes.annotate(
+                text, (x, y), (5, 0), textcoords="offset points", va="center", size=11
+            )
 
     def mark(self, artist: Any, *tips: Tip) -> None:
         """Let a line or bar say its tip, or each point of a scatter its own."""
         artist.set_gid(f"mark{len(self._tips)}")
         self._tips.append(tips)
 
-    def legend(self, handles: Sequence[Any], columns: int = 3) -> None:
+    def legend(self, handles: Sequence[Any], columns: int = 2) -> None:
         """Put the legend above the axes, where it covers nothing."""
-        rows = -(-len(handles) // columns)
-        self._place(_TOP + rows * _LEGEND_ROW)
+        self._legend_rows = -(-len(handles) // columns)
+        self._place()
         with matplotlib.rc_context(_STYLE):
             self._sheet.legend(handles=handles, loc="upper left", ncols=columns, borderaxespad=0)
 

@@ -32,8 +32,8 @@ def voice_dots(winner: Winner) -> Figure:
     middle = float(np.median(list(skills.values())))
     summary = (
         f"Skill of each of {counted(len(skills), f'{winner.split} voice')}: from {values[-1]:.3f} "
-        f"to {values[0]:.3f}, half of them above {middle:.3f}. {worse} of them would be closer to "
-        f"the mean voice (below 0).{said}"
+        f"to {values[0]:.3f}, half of them above {middle:.3f}. For {worse} of them the mean "
+        f"voice would have been closer (below 0).{said}"
     )
     data = table(["voice", "skill"], list(skills.items()))
     return Figure("voices", "Each voice", summary, canvas.svg(), data)
@@ -78,7 +78,7 @@ def _row_bars(
     canvas.name("row", f"mean square, in units of {unit:.0e}")
     whole_ticks(canvas.axes.xaxis)
     canvas.axes.grid(visible=False, axis="x")
-    canvas.legend([around, within], columns=2)
+    canvas.legend([around, within])
     share = error.sum() / max(float(spread.sum()), _LEAST)
     worst = int(np.argmax(error - spread)) + 1
     above = int((error > spread).sum())

@@ -19,12 +19,12 @@ def importance_bars(facts: Facts) -> Figure:
     except TuneEncoderError as error:
         return Figure(key, title, f"Not rated: {error}.")
     names = [each.name for each in rated.settings]
-    canvas = Canvas(key, 70 + _BAR_HEIGHT * len(names), names)
+    canvas = Canvas(key, 58 + _BAR_HEIGHT * len(names), names)
     for i, each in enumerate(rated.settings):
         (bar,) = canvas.axes.barh(i, each.share, height=0.6, color=BLUE)
         told = f"{each.name}: {each.share:.0%}, over {counted(each.n_trials, 'trial')}"
         canvas.mark(bar, Tip(told))
-        canvas.axes.text(each.share, i, f" {each.share:.0%}", va="center", clip_on=False)
+        canvas.write(f"{each.share:.0%}", each.share, i)
     canvas.name("share of the difference")
     canvas.axes.set_xlim(0, 1.25 * rated.settings[0].share)
     canvas.axes.xaxis.set_major_locator(MaxNLocator(4))

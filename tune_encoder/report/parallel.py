@@ -26,21 +26,32 @@ def parallel_coordinates(facts: Facts) -> Figure:
         return Figure(key, title, "No trial has given a result yet.")
     chosen, said = drawn(scored)
     values = [facts.value(trial.best) for trial in chosen if trial.best]
-    canvas = Canvas(key, height=70 + _AXIS_HEIGHT * (len(parameters) + 1))
+    canvas = Canvas(key, height=8 + _AXIS_HEIGHT * (len(parameters) + 1))
     for rank, (trial, value) in enumerate(zip(chosen, values, strict=True)):
         _thread(canvas, facts, trial, _places(facts, trial, value, values), rank / len(chosen))
     for i, parameter in enumerate(parameters):
         _axis(canvas, i, parameter.name, _labels(parameter))
     worst, best = values[0], values[-1]
     _axis(canvas, len(parameters), facts.metric, [(0, short(worst)), (1, short(best))])
-    canvas.axes.set(xlim=(_NOT_SEARCHED - 0.03, 1.06), ylim=(len(parameters) + 0.5, -0.55))
-    canvas.axes.set_axis_off()
+    left = _NOT_SEARCHED - 0.03 if _any_missing(facts, chosen) else -0.03
+    canvas.axes.set(xlim=(left, 1.03), ylim=(len(parameters) + 0.55, -0.55))
+    canvas.bare()
+    missing = (
+        " At the far left lie trials in which a setting was not searched."
+        if _any_missing(facts, chosen)
+        else ""
+    )
     summary = (
         f"Each of {counted(len(chosen), 'line')} is a trial, from its settings at the top to its "
         f"{facts.metric} at the bottom, where right is better. Lighter lines are better, the thick "
-        f"one is the best. At the far left lie trials in which a setting was not searched.{said}"
+        f"one is the best.{missing}{said}"
     )
     return Figure(key, title, summary, canvas.svg())
+
+
+def _any_missing(facts: Facts, trials: Sequence[TrialRecord]) -> bool:
+    n = len(facts.space.parameters)
+    return any(len(facts.terms.of(trial.settings)) < n for trial in trials)
 
 
 def _places(facts: Facts, trial: TrialRecord, value: float, values: Sequence[float]) -> list[float]:

@@ -64,14 +64,14 @@ def score_bars(found: list[Score], split: str) -> Figure:
     key, title = "scores", "The winner beside the baselines"
     if not found:
         return Figure(key, title, "No trial has given a result yet.")
-    canvas = Canvas(key, 70 + _BAR_HEIGHT * len(found), [each.name for each in found])
+    canvas = Canvas(key, 58 + _BAR_HEIGHT * len(found), [each.name for each in found])
     for i, each in enumerate(found):
         is_winner = each.name == _WORDS["model"]
         color = ORANGE if is_winner else GREY
         (bar,) = canvas.axes.barh([i], [each.skill], height=0.6, color=color)
         canvas.mark(bar, Tip(_said(each)))
         end = each.interval[1] if each.interval else each.skill
-        canvas.axes.text(max(0.0, end), i, f"  {each.skill:.3f}", va="center", clip_on=False)
+        canvas.write(f"{each.skill:.3f}", max(0.0, end), i)
         if each.interval:
             canvas.axes.plot(each.interval, [i, i], color=BLACK, lw=1.6, marker="|", ms=9)
     canvas.name(f"skill on the {split} voices")

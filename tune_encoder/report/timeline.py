@@ -114,7 +114,7 @@ def timeline(facts: Facts) -> Figure:
     n_lanes = 1 + max(lane.values())
     unit, name_of_unit = _unit(everyone)
     names = [f"worker {i + 1}" for i in range(n_lanes)]
-    canvas = Canvas(key, 76 + _LANE_HEIGHT * n_lanes, names)
+    canvas = Canvas(key, 58 + _LANE_HEIGHT * n_lanes, names)
     for each in found:
         if each.worker in lane:
             _bar(canvas, facts, each, lane[each.worker], unit)
