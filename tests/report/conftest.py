@@ -112,7 +112,7 @@ def trained(tmp_path_factory, data_dir, packed):
     model = build_encoder(config, packed.statistics)
     with torch.no_grad():
         for weights in model.parameters():
-            weights += 0.02 * torch.randn_like(weights)
+            weights.add_(torch.randn_like(weights), alpha=0.02)
     state = {"model": model.state_dict(), "epoch": 9}
     save_state(found.checkpoint_file(best.rows[-1]), state)
     return found
@@ -141,3 +141,9 @@ def words(figure):
 
 def trials_of(figure):
     return [int(mark.get("data-trial")) for mark in marks(figure)]
+
+
+def numbers(figure):
+    """The data that a figure was drawn from."""
+    assert figure.table is not None
+    return figure.table

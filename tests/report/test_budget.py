@@ -1,5 +1,7 @@
 """Rungs, workers, failures."""
 
+import itertools
+
 import pytest
 
 from tests.fabricate import make_search
@@ -11,6 +13,7 @@ from tests.report.conftest import (
     TRIALS,
     made_search,
     marks,
+    numbers,
     tips,
     trials_of,
 )
@@ -34,7 +37,7 @@ def test_each_rung_is_a_bar_of_two_parts(facts):
 
     assert len(marks(figure)) == 2 * 3
     assert tips(figure)[-1] == "epochs 4-9: 18 trained, 48 saved\n3 trials came to the end"
-    assert figure.table.rows[-1] == ["4-9", "3", "18", "48"]
+    assert numbers(figure).rows[-1] == ["4-9", "3", "18", "48"]
 
 
 def test_a_worker_trains_one_trial_after_another(facts):
@@ -45,7 +48,7 @@ def test_a_worker_trains_one_trial_after_another(facts):
     assert [each.trial for each in ran] == with_rows
     assert ran[0].start == pytest.approx(0)
     assert ran[0].end == pytest.approx(9 * EPOCH_S - (EPOCH_S - TRAINING_S))
-    assert all(a.end <= b.start for a, b in zip(ran, ran[1:], strict=False))
+    assert all(a.end <= b.start for a, b in itertools.pairwise(ran))
 
 
 def test_time_without_training_is_idle(facts):
@@ -93,7 +96,10 @@ def test_a_record_without_workers_says_so(tmp_path):
 
 
 def test_failures_are_counted_by_their_reason(facts):
-    assert failures(facts).rows == [[SHOCK, "2", "4, 5"]]
+    found = failures(facts)
+
+    assert found is not None
+    assert found.rows == [[SHOCK, "2", "4, 5"]]
 
 
 def test_without_failures_there_is_no_table(tmp_path):

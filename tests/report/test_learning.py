@@ -10,6 +10,7 @@ from tests.report.conftest import (
     linear,
     made_search,
     marks,
+    numbers,
     tips,
     trials_of,
     words,
@@ -26,7 +27,8 @@ def test_every_trial_with_an_epoch_is_a_curve_and_the_best_lies_on_top(facts):
     figure = learning_curves(facts)
 
     assert sorted(trials_of(figure)) == WITH_ROWS
-    assert trials_of(figure)[-1] == BEST or "stroke-width: 2.4" in figure.svg
+    (best,) = [mark for mark in marks(figure) if mark.get("data-trial") == str(BEST)]
+    assert any("stroke-width: 2.4" in part.get("style", "") for part in best)
     assert "epoch 1, 3." in figure.summary
     assert {"best", "finished", "stopped early", "failed", "rung"} <= set(words(figure))
 
@@ -48,7 +50,7 @@ def test_a_curve_says_its_trial_its_score_its_settings_and_why_it_failed(facts):
 
 
 def test_the_numbers_of_the_curves_are_the_trials_the_best_first(facts):
-    table = learning_curves(facts).table
+    table = numbers(learning_curves(facts))
 
     assert table.columns[:5] == ["trial", "state", "epochs", "best epoch", "val_loss"]
     assert table.rows[0][:5] == ["3", "finished", "9", "9", "0.42"]
@@ -64,7 +66,7 @@ def test_a_long_curve_is_thinned_with_its_first_best_and_last_epoch_and_says_so(
 
     assert {1, 102, 250} <= set(kept)
     assert len(kept) <= MOST_POINTS
-    assert "thinned, the longest to every 3th epoch, its best and its last" in (
+    assert "thinned, the longest to one epoch in 3, its best and its last" in (
         learning_curves(facts).summary
     )
 
@@ -105,7 +107,7 @@ def test_the_best_so_far_is_the_lowest_of_all_epochs_before_without_failed_trial
 def test_a_step_of_the_best_so_far_is_a_mark(facts):
     figure = best_over_epochs(facts)
 
-    assert len(marks(figure)) == len(progress(facts).steps) == len(figure.table.rows)
+    assert len(marks(figure)) == len(progress(facts).steps) == len(numbers(figure).rows)
     assert "fell from 0.95 to 0.42" in figure.summary
     assert tips(figure)[-1].startswith("val_loss 0.42, skill 0.580\ntrial 3, epoch 9\nafter ")
 

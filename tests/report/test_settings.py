@@ -2,7 +2,17 @@
 
 import pytest
 
-from tests.report.conftest import BEST, SPACE, TRIALS, made_search, marks, tips, trials_of, words
+from tests.report.conftest import (
+    BEST,
+    SPACE,
+    TRIALS,
+    made_search,
+    marks,
+    numbers,
+    tips,
+    trials_of,
+    words,
+)
 from tune_encoder.importance import importances
 from tune_encoder.report.facts import read_facts
 from tune_encoder.report.importances import importance_bars
@@ -17,7 +27,7 @@ def test_a_bar_for_each_setting_by_its_importance(made, facts):
 
     figure = importance_bars(facts)
 
-    assert [row[0] for row in figure.table.rows] == [each.name for each in rated.settings]
+    assert [row[0] for row in numbers(figure).rows] == [each.name for each in rated.settings]
     assert tips(figure) == [
         f"{each.name}: {each.share:.0%}, over {each.n_trials} trials" for each in rated.settings
     ]
@@ -55,7 +65,7 @@ def test_a_slice_shows_the_trials_that_have_the_setting(facts):
     assert sorted(trials_of(by_name["dropout"])) == SCORED
     with_pca = [n for n in SCORED if TRIALS[n][1]["head"] == "pca"]
     assert sorted(trials_of(by_name["pca_components"])) == with_pca
-    assert by_name["dropout"].table.rows[0] == ["3", "0", "0.42"]
+    assert numbers(by_name["dropout"]).rows[0] == ["3", "0", "0.42"]
 
 
 def test_a_bound_that_the_best_trial_hit_is_hatched_and_said(facts):

@@ -9,7 +9,7 @@ import pytest
 import soundfile
 from PIL import Image
 
-from tests.report.conftest import SPACE, TRIALS, made_search, marks, tips, words
+from tests.report.conftest import SPACE, TRIALS, made_search, marks, numbers, tips, words
 from tune_encoder.data.pack import pack_folder
 from tune_encoder.errors import StorageError
 from tune_encoder.evaluate import components, row_errors, voice_skills
@@ -80,7 +80,7 @@ def test_every_test_voice_is_a_dot_the_best_first(winner):
     skills = winner.voices()
     assert tips(figure) == [f"{name}: skill {skill:.3f}" for name, skill in skills.items()]
     assert list(skills.values()) == sorted(skills.values(), reverse=True)
-    assert len(figure.table.rows) == len(set(winner.pack.voices)) == 8
+    assert len(numbers(figure).rows) == len(set(winner.pack.voices)) == 8
 
 
 def test_every_row_has_its_error_beside_the_variance_of_the_voices(winner):
@@ -89,7 +89,7 @@ def test_every_row_has_its_error_beside_the_variance_of_the_voices(winner):
     assert (len(marks(ttl)), len(marks(dp))) == (2 * 50, 2 * 8)
     error, spread = row_errors(winner.evaluation.predicted.ttl, winner.pack.styles.ttl)
     assert error.shape == (50,)
-    assert ttl.table.rows[7] == ["8", f"{error[7]:.4g}", f"{spread[7]:.4g}"]
+    assert numbers(ttl).rows[7] == ["8", f"{error[7]:.4g}", f"{spread[7]:.4g}"]
     assert error[7] == pytest.approx(
         np.square(winner.evaluation.predicted.ttl[:, 7] - winner.pack.styles.ttl[:, 7]).mean()
     )
@@ -106,7 +106,7 @@ def test_true_and_predicted_components_are_coordinates_along_the_largest_varianc
     assert all(len(marks(figure)) == 8 for figure in figures)
     true = pairs[0][0]
     assert np.var(true) >= np.var(pairs[1][0])
-    assert figures[0].table.rows[3][1] == f"{float(true[3]):.4g}"
+    assert numbers(figures[0]).rows[3][1] == f"{float(true[3]):.4g}"
     perfect = components(winner.pack.styles, winner.pack.styles)
     np.testing.assert_array_equal(perfect[0][0], perfect[0][1])
 

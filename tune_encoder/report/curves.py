@@ -20,6 +20,7 @@ _LINES = {
     FAILED: (BLACK, 1.0, 0.8, ":"),
 }
 _UNDER_WAY = (GREEN, 1.2, 0.9, "--")
+_ENDS = {FAILED: "x", FINISHED: "o"}  # else a dot
 _BEST = (ORANGE, 2.4, 1.0, "-")
 
 
@@ -45,13 +46,21 @@ def _curve(canvas: Canvas, facts: Facts, trial: TrialRecord) -> None:
     color, width, opacity, dashes = _BEST if is_best else line_of(facts.how(trial))
     rows = thinned(trial.rows)
     epochs, values = [row["epoch"] for row in rows], [facts.value(row) for row in rows]
+    # Its end is marked: a stopped curve would else end as if the others hid it, and one epoch alone
+    # has no line at all.
     (line,) = canvas.axes.plot(
-        epochs, values, color=color, lw=width, alpha=opacity, ls=dashes, zorder=3 if is_best else 2
+        epochs,
+        values,
+        color=color,
+        lw=width,
+        alpha=opacity,
+        ls=dashes,
+        zorder=3 if is_best else 2,
+        marker=_ENDS.get(facts.how(trial), "."),
+        markevery=[-1],
+        ms=3.5,
     )
     canvas.mark(line, Tip(told(facts, trial), trial.number))
-    # A stopped curve would else end as if nothing had followed; one epoch alone has no line.
-    marker = {FAILED: "x", FINISHED: "o"}.get(facts.how(trial), ".")
-    canvas.axes.plot(epochs[-1:], values[-1:], color=color, alpha=opacity, marker=marker, ms=3.5)
 
 
 def line_of(state: str) -> tuple[str, float, float, str]:
@@ -111,8 +120,8 @@ def _summary(facts: Facts, chosen: Sequence[TrialRecord]) -> str:
     if longest > MOST_POINTS:
         step = -(-longest // MOST_POINTS)
         thin = (
-            f" Curves of more than {MOST_POINTS} epochs are thinned, the longest to every "
-            f"{step}th epoch, its best and its last."
+            f" Curves of more than {MOST_POINTS} epochs are thinned, the longest to one "
+            f"epoch in {step}, its best and its last."
         )
     return f"{facts.metric} over epochs of {parts}.{found}{compared}{thin}"
 

@@ -60,9 +60,9 @@ def _verdict(facts: Facts, found: Sequence[Score], split: str) -> str:
     if best is None or best.best is None:
         return _nothing(facts)
     which = f"Trial {best.number}, epoch {best.best['epoch']}"
-    if not found:
-        return f"{which} is the best, with a skill of {best.best['val_skill']:.3f} on val voices."
     winner, *baselines = found[::-1]
+    if not baselines:
+        return f"{which} is the best, with a skill of {winner.skill:.3f} on the {split} voices."
     strongest = max(baselines, key=lambda each: each.skill)
     compared = "beats" if winner.skill > strongest.skill else "does not beat"
     return (
