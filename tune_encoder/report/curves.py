@@ -129,7 +129,7 @@ def _summary(facts: Facts, chosen: Sequence[TrialRecord]) -> str:
 def trials_table(facts: Facts) -> Table:
     """Return every trial with its best epoch and what was searched, the best first."""
     columns = ["trial", "state", "epochs", "best epoch", facts.metric, *facts.terms.searched]
-    order = [*facts.scored(), *(t for t in facts.trials if t.state == "FAIL" or t.best is None)]
+    order = [*facts.scored, *(t for t in facts.trials if t.state == "FAIL" or t.best is None)]
     rows = []
     for trial in order:
         searched = facts.terms.of(trial.settings)

@@ -3,9 +3,10 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
-from tune_encoder.experiment import Experiment, Row, TrialRecord, best_trial, objective, ranked
+from tune_encoder.experiment import Experiment, Row, TrialRecord, objective, ranked
 from tune_encoder.look import RUNNING, read_terms, recorded, status
 from tune_encoder.report.figure import counted
 from tune_encoder.space import SearchSpace
@@ -40,7 +41,7 @@ class Facts:
     @property
     def best(self) -> TrialRecord | None:
         """The trial of the best epoch of all, if there is any."""
-        return best_trial(list(self.trials))
+        return next(iter(self.scored), None)
 
     @property
     def metric(self) -> str:
@@ -55,6 +56,7 @@ class Facts:
         """How a trial stands, in a word or two."""
         return how(trial, self.runs)
 
+    @cached_property  # every mark asks whether it is the best
     def scored(self) -> list[TrialRecord]:
         """The trials that gave a result, the best first."""
         return ranked(list(self.trials))

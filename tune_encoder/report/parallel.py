@@ -20,7 +20,7 @@ _COLORS = "cividis"  # from dark to light, also without colours
 def parallel_coordinates(facts: Facts) -> Figure:
     """Draw each trial as a line through the values of all its settings, down to its score."""
     key, title = "parallel", "All settings at once"
-    scored = facts.scored()
+    scored = facts.scored
     parameters = facts.space.parameters
     if not scored or not parameters:
         return Figure(key, title, "No trial has given a result yet.")

@@ -22,9 +22,7 @@ def slices(facts: Facts) -> list[Figure]:
 
 def _slice(facts: Facts, parameter: Parameter) -> Figure:
     key, title = f"slice-{parameter.name}", parameter.name
-    chosen, said = drawn(
-        [t for t in facts.scored() if parameter.name in facts.terms.of(t.settings)]
-    )
+    chosen, said = drawn([t for t in facts.scored if parameter.name in facts.terms.of(t.settings)])
     if not chosen:
         return Figure(key, title, "No trial with this setting has given a result yet.")
     canvas = Canvas(key, height=_HEIGHT)

@@ -4,6 +4,8 @@ import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from matplotlib.patches import Rectangle
+
 from tune_encoder.experiment import Row, TrialRecord
 from tune_encoder.report.curves import line_of
 from tune_encoder.report.drawing import ORANGE, Canvas, Tip
@@ -115,9 +117,11 @@ def timeline(facts: Facts) -> Figure:
     unit, name_of_unit = _unit(everyone)
     names = [f"worker {i + 1}" for i in range(n_lanes)]
     canvas = Canvas(key, 58 + _LANE_HEIGHT * n_lanes, names)
+    trials = {trial.number: trial for trial in facts.trials}
     for each in found:
         if each.worker in lane:
-            _bar(canvas, facts, each, lane[each.worker], unit)
+            _bar(canvas, facts, each, trials[each.trial], (lane[each.worker], unit))
+    canvas.axes.set_xlim(0, 1.02 * max(worker.end for worker in everyone) / unit)
     canvas.name(f"{name_of_unit} since the first epoch began")
     columns = ["lane", "worker", "trials", "trained", "idle", "from", "to"]
     rows = [
@@ -138,13 +142,15 @@ def _unit(everyone: Sequence[Worker]) -> tuple[float, str]:
     return (HOUR_S, "hours") if last > HOUR_S else (MINUTE_S, "minutes")
 
 
-def _bar(canvas: Canvas, facts: Facts, each: Stretch, lane: int, unit: float) -> None:
-    trial = next(trial for trial in facts.trials if trial.number == each.trial)
+def _bar(
+    canvas: Canvas, facts: Facts, each: Stretch, trial: TrialRecord, place: tuple[int, float]
+) -> None:
+    """Draw a stretch in its lane; the place also says how many seconds a unit has."""
+    lane, unit = place
     color = ORANGE if trial is facts.best else line_of(facts.how(trial))[0]
-    (bar,) = canvas.axes.barh(
-        [lane], [(each.end - each.start) / unit], left=[each.start / unit], height=0.7,
-        color=color, edgecolor="white", lw=0.4,
-    )  # fmt: skip
+    corner, width = (each.start / unit, lane - 0.35), (each.end - each.start) / unit
+    bar = Rectangle(corner, width, 0.7, facecolor=color, edgecolor="white", lw=0.4)
+    canvas.axes.add_patch(bar)
     first, last = each.epochs
     epochs = f"epoch {first}" if first == last else f"epochs {first} to {last}"
     when = f"{clock(each.start)} to {clock(each.end)}, {clock(each.busy)} of it training"
