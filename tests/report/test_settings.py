@@ -84,6 +84,7 @@ def test_a_logarithmic_axis_is_written_in_plain_numbers(facts):
     (figure,) = [each for each in slices(facts) if each.title == "learning_rate"]
 
     assert {"0.0001", "0.001", "0.01"} <= set(words(figure))
+    assert "0.0002" not in words(figure)  # so close they would cover each other
 
 
 @pytest.mark.parametrize("make", [parallel_coordinates, lambda facts: slices(facts)[0]])

@@ -24,6 +24,7 @@ _NAME = 19  # the name of an axis
 _LETTER, _MARGIN = 7.2, 14  # a letter of a label, and what else stands beside it
 _LEGEND_ROW = 19
 _MOST_TICKS = 6
+_FEW_DECADES = 10**1.8  # between the ends of an axis; with more, ticks stand at powers of ten
 POINTS_PER_INCH = 72  # matplotlib's; a unit of the SVG is a point
 BLUE, ORANGE, GREEN, GREY, BLACK = "#0072B2", "#D55E00", "#009E73", "#8a8a8a", "#222222"
 PALE = "#d4d4d4"
@@ -157,9 +158,11 @@ class Canvas:
 
 
 def _plain_ticks(axis: Axis) -> None:
-    """Write the ticks of a logarithmic axis as other numbers, at 1, 2 and 5."""
+    """Write the ticks of a logarithmic axis as other numbers, as close as there is room for."""
     if axis.get_scale() == "log":
-        axis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=_MOST_TICKS))
+        low, high = axis.get_view_interval()
+        close = high / low < _FEW_DECADES
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5) if close else (1,), numticks=_MOST_TICKS))
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axis.set_minor_locator(NullLocator())
 

@@ -21,7 +21,7 @@ _WORDS = {
 
 
 _MEANT = (
-    "Ridge is a regression from the mean and deviation of each mel band; the nearest voice is the "
+    " Ridge is a regression from the mean and deviation of each mel band; the nearest voice is the "
     "training voice closest to what the winner predicts."
 )
 
@@ -81,7 +81,7 @@ def score_bars(found: list[Score], split: str) -> Figure:
     rows = [[each.name, each.skill, each.ttl, each.dp, span(each)] for each in found]
     summary = (
         f"Skill on the {split} voices, where 0 is the mean voice and 1 is perfect: "
-        f"{'; '.join(_said(each) for each in found)}. {_MEANT}"
+        f"{'; '.join(_said(each) for each in found)}.{_MEANT if len(found) > 1 else ''}"
     )
     return Figure(key, title, summary, canvas.svg(), table(columns, rows))
 

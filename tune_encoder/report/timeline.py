@@ -149,7 +149,7 @@ def _bar(
     lane, unit = place
     color = ORANGE if trial is facts.best else line_of(facts.how(trial))[0]
     corner, width = (each.start / unit, lane - 0.35), (each.end - each.start) / unit
-    bar = Rectangle(corner, width, 0.7, facecolor=color, edgecolor="white", lw=0.4)
+    bar = Rectangle(corner, width, 0.7, facecolor=color, edgecolor="white", lw=0.2)
     canvas.axes.add_patch(bar)
     first, last = each.epochs
     epochs = f"epoch {first}" if first == last else f"epochs {first} to {last}"
