@@ -70,16 +70,19 @@ def make_row(space, epoch, value):
     return {**state, "objective": space.metric.sign * value, **scores}
 
 
-def make_search(root, space, trials, data_dir="", fingerprint=""):
-    """An experiment `mine` as a search leaves it.
+def make_search(root, space, trials, data_dir="", fingerprint="", name="mine", row_of=None):
+    """An experiment as a search leaves it.
 
-    `trials` are (state, searched settings, metric of each epoch), as (PRUNED, {...}, [0.9, 0.8]).
+    `trials` are (state, searched settings, metric of each epoch), as (PRUNED, {...}, [0.9, 0.8]),
+    and a reason if there is one. `row_of` makes a row of (trial's number, epoch, metric).
     """
+    row_of = row_of or (lambda number, epoch, value: make_row(space, epoch, value))
     content = {"space": to_content(space), "data_dir": str(data_dir), "versions": {}}
-    made = create_experiment(root, "mine", {**content, "fingerprint": fingerprint})
+    made = create_experiment(root, name, {**content, "fingerprint": fingerprint})
     study = optuna.create_study(study_name="search", storage=f"sqlite:///{made.study_path}")
-    for state, searched, values in trials:
-        rows = [make_row(space, epoch, value) for epoch, value in enumerate(values, start=1)]
+    for number, (state, searched, values, *reason) in enumerate(trials):
+        rows = [row_of(number, epoch, value) for epoch, value in enumerate(values, start=1)]
+        noted = {"reason": reason[0]} if reason else {}
         settings = {**to_mapping(TrainConfig()), **space.base, **searched}
         distributions = {p.name: _distribution(p) for p in space.parameters}
         study.add_trial(
@@ -88,7 +91,11 @@ def make_search(root, space, trials, data_dir="", fingerprint=""):
                 value=min(values) if state == "COMPLETE" else None,
                 params=searched,
                 distributions={name: distributions[name] for name in searched},
-                user_attrs={"settings": settings, **{epoch_key(r["epoch"]): r for r in rows}},
+                user_attrs={
+                    "settings": settings,
+                    **noted,
+                    **{epoch_key(r["epoch"]): r for r in rows},
+                },
                 intermediate_values=dict(enumerate(values, start=1)),
             )
         )

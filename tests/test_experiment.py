@@ -8,6 +8,7 @@ import pytest
 from tune_encoder.errors import ConfigError, StorageError
 from tune_encoder.experiment import (
     CHECKPOINT_NAME,
+    STUDY_NAME,
     TrialRecord,
     best_trial,
     create_experiment,
@@ -15,7 +16,6 @@ from tune_encoder.experiment import (
     open_experiment,
 )
 from tune_encoder.search.record import Record
-from tune_encoder.search.study import STUDY_NAME
 from tune_encoder.space import parse_space, to_content
 
 SPACE = parse_space({"space": {"dropout": {"float": [0.0, 0.4]}}}, "test", Path())

@@ -203,3 +203,15 @@ def _t(freedom: float) -> float:
 def deviation(values: Sequence[float]) -> float | None:
     """Standard deviation over seeds; None of a single one."""
     return stdev(values) if len(values) > 1 else None
+
+
+def verdict(confirmation: Confirmation) -> str:
+    """Name a winner, or say that noise hides it."""
+    if confirmation.winner is not None:
+        return (
+            f"winner: trial {confirmation.winner.trial}, outside the noise of the others "
+            "(Welch's t-test, 95 %)"
+        )
+    if len(confirmation.configs) == 1:
+        return "one config, so nothing to compare"
+    return f"no winner: the first {confirmation.n_within_noise} are within the noise"

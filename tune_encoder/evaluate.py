@@ -58,9 +58,14 @@ def evaluate(model_dir: Path, data_dir: Path, split: str) -> Evaluation:
     """
     model, config = load_model(model_dir)
     data = open_pack(pack_data(data_dir, config))
-    pack = {"val": data.val, "test": data.test}[split]
-    if pack is None:
+    if split == "test" and data.test is None:
         raise DataError(f"{data_dir}: has no {split} split; evaluate on val or add {split}/")
+    return evaluate_model(model, config, data, split)
+
+
+def evaluate_model(model: Encoder, config: TrainConfig, data: PackedData, split: str) -> Evaluation:
+    """Score a loaded encoder on a split that the data has, beside the baselines."""
+    pack = data.test if split == "test" and data.test is not None else data.val
     predicted = predict(model, pack, crop_frames(config), CPU)
     nearest = nearest_voice(predicted, data.train.styles)
     scores = {
@@ -100,21 +105,41 @@ def _interval(values: NDArray[np.floating[Any]]) -> tuple[float, float]:
 
 def _resampled_skills(predicted: Styles, pack: Pack, data: PackedData) -> NDArray[np.floating[Any]]:
     """Mean skill over each of `N_RESAMPLES` draws of voices, always the same draws."""
+    n = len(set(pack.voices))
+    chosen = np.random.default_rng(0).integers(n, size=(N_RESAMPLES, n))
+    skills = [
+        1 - residual[chosen].sum(axis=1) / np.maximum(spread[chosen].sum(axis=1), TINY)
+        for residual, spread in _voice_errors(predicted, pack, data)
+    ]
+    return np.asarray(np.mean(skills, axis=0))
+
+
+def voice_skills(predicted: Styles, pack: Pack, data: PackedData) -> dict[str, float]:
+    """Return each voice's skill, the mean of its ttl and dp skill, by its name."""
+    skills = [
+        1 - residual / np.maximum(spread, TINY)
+        for residual, spread in _voice_errors(predicted, pack, data)
+    ]
+    mean = np.mean(skills, axis=0)
+    return {str(name): float(each) for name, each in zip(np.unique(pack.voices), mean, strict=True)}
+
+
+def _voice_errors(predicted: Styles, pack: Pack, data: PackedData) -> list[tuple[Array, Array]]:
+    """Of ttl and of dp, each voice's (V,) squared error, and that of the mean voice."""
     mean = mean_styles(data.statistics, len(pack))
-    names, owner = np.unique(pack.voices, return_inverse=True)
+    _, owner = np.unique(pack.voices, return_inverse=True)
 
     def per_voice(errors: Array) -> Array:
         sums = np.square(errors).reshape(len(pack), -1).sum(axis=1)
-        return np.bincount(owner, weights=sums, minlength=len(names)).astype(np.float32)
+        return np.bincount(owner, weights=sums).astype(np.float32)
 
-    chosen = np.random.default_rng(0).integers(len(names), size=(N_RESAMPLES, len(names)))
-    skills = []
-    for kind in ("ttl", "dp"):
-        target = getattr(pack.styles, kind)
-        residual = per_voice(getattr(predicted, kind) - target)[chosen].sum(axis=1)
-        spread = per_voice(getattr(mean, kind) - target)[chosen].sum(axis=1)
-        skills.append(1 - residual / np.maximum(spread, TINY))
-    return np.asarray(np.mean(skills, axis=0))
+    return [
+        (
+            per_voice(getattr(predicted, kind) - getattr(pack.styles, kind)),
+            per_voice(getattr(mean, kind) - getattr(pack.styles, kind)),
+        )
+        for kind in ("ttl", "dp")
+    ]
 
 
 @torch.no_grad()
@@ -151,6 +176,26 @@ def write_evaluation(evaluation: Evaluation, folder: Path, split: str) -> list[P
     return [numbers, picture]
 
 
+def row_errors(predicted: Array, target: Array) -> tuple[Array, Array]:
+    """Return the mean squared error of each row of styles (N, R, D), and its variance over clips.
+
+    Both are (R,); the variance is the error that always giving the clips' mean would have.
+    """
+    residual = np.square(predicted - target).mean(axis=(0, 2))
+    return residual, target.var(axis=0).mean(axis=1)
+
+
+def components(predicted: Styles, target: Styles) -> list[tuple[Array, Array]]:
+    """Return true and predicted coordinates (N,) along the targets' principal components.
+
+    The component of the largest variance comes first.
+    """
+    mean = target.joined().mean(axis=0)
+    _, _, directions = np.linalg.svd(target.joined() - mean, full_matrices=False)
+    true, guess = ((styles.joined() - mean) @ directions.T for styles in (target, predicted))
+    return list(zip(true.T, guess.T, strict=True))
+
+
 def draw(evaluation: Evaluation, path: Path) -> None:
     """Draw the error of each style row, and true against predicted components, as a PNG."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -160,18 +205,15 @@ def draw(evaluation: Evaluation, path: Path) -> None:
     FigureCanvasAgg(figure)
     rows, first, second = figure.subplots(1, 3)
     predicted, target = evaluation.predicted, evaluation.target
-    residual = np.square(predicted.ttl - target.ttl).mean(axis=(0, 2))
-    spread = target.ttl.var(axis=0).mean(axis=1)
+    residual, spread = row_errors(predicted.ttl, target.ttl)
     rows.bar(np.arange(len(spread)), spread, color="0.8", label="variance between voices")
     rows.bar(np.arange(len(spread)), residual, color="C0", width=0.5, label="squared error")
     rows.set(xlabel="row of style_ttl", ylabel="mean square", title="Error of each row")
     rows.margins(y=0.25)  # room for the legend
     rows.legend(loc="upper left", ncols=2, fontsize="small")
-    mean = target.joined().mean(axis=0)
-    _, _, directions = np.linalg.svd(target.joined() - mean, full_matrices=False)
     names = ("first", "second")
-    for axis, direction, name in zip((first, second), directions, names, strict=False):
-        true, guess = ((styles.joined() - mean) @ direction for styles in (target, predicted))
+    pairs = components(predicted, target)
+    for axis, (true, guess), name in zip((first, second), pairs, names, strict=False):
         axis.scatter(true, guess, s=14)
         axis.axline((0, 0), slope=1, color="0.6", linewidth=1)
         axis.set(xlabel="true", ylabel="predicted", title=f"The voices' {name} component")

@@ -26,6 +26,7 @@ from tune_encoder.space import SearchSpace, parse_space
 
 EXPERIMENT_FORMAT = 1
 CHECKPOINT_NAME = "checkpoint.pt"
+STUDY_NAME = "search"  # of the Optuna study in study.db
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _EPOCH = "epoch_"
 ORIGIN = "from"  # attribute of a trial that was taken over from another experiment

@@ -162,29 +162,37 @@ def _misleading(agreement: Agreement) -> str:
 
 def _at_bound(parameter: Parameter, settings: Mapping[str, Any]) -> str:
     """Say which end of its range the best value lies at, if that end can be moved."""
-    if parameter.kind == "choice" or not parameter.applies(settings) or parameter.name == "seed":
+    if not (end := bound_hit(parameter, settings)):
         return ""
     value, (low, high) = settings[parameter.name], parameter.values
-    place = _place(parameter, value)
-    limits = _SETTINGS[parameter.name]
-    if place <= AT_BOUND and low != limits["minimum"]:
-        end = "lower"
-    elif place >= 1 - AT_BOUND and high != limits["maximum"]:
-        end = "upper"
-    else:
-        return ""
     return (
         f"{parameter.name} of the best trial is {_short(value)}, at the {end} end of its range "
         f"{_short(low)} to {_short(high)}; widen it"
     )
 
 
+def bound_hit(parameter: Parameter, settings: Mapping[str, Any]) -> str:
+    """Return "lower" or "upper" if a config's value lies at that end of its range, else nothing.
+
+    An end that cannot be moved, since the setting allows nothing beyond it, does not count.
+    """
+    if parameter.kind == "choice" or not parameter.applies(settings) or parameter.name == "seed":
+        return ""
+    (low, high), limits = parameter.values, _SETTINGS[parameter.name]
+    at = place(parameter, settings[parameter.name])
+    if at <= AT_BOUND and low != limits["minimum"]:
+        return "lower"
+    return "upper" if at >= 1 - AT_BOUND and high != limits["maximum"] else ""
+
+
 def _short(number: Any) -> str:
     return f"{number:.4g}" if isinstance(number, float) else str(number)
 
 
-def _place(parameter: Parameter, value: float) -> float:
-    """Where in its range a value lies: 0 is the lower end, 1 the upper."""
+def place(parameter: Parameter, value: Any) -> float:
+    """Return where in its range a value lies, from 0 to 1; choices lie evenly, as written."""
+    if parameter.kind == "choice":
+        return parameter.values.index(value) / max(1, len(parameter.values) - 1)
     low, high = parameter.values
     if parameter.log:
         return math.log(value / low) / math.log(high / low)

@@ -1,6 +1,7 @@
 """What a search found, for a notebook: the trials as tables, the best of them, its model."""
 
 import html
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
@@ -165,6 +166,25 @@ class Experiment:
 
     def _export_folder(self, settings: ExportSettings) -> Path:
         return self.path / ("top" if settings.top_k > 1 else "best")
+
+    def report(self, to: str | Path | None = None, compare: Sequence[str] = ()) -> Path:
+        """Write all that is known of the search as one HTML page, and return its path.
+
+        The search may be running. What cannot be shown, such as the winner's errors where its data
+        is gone, says why on the page.
+
+        Args:
+            to: The file; `report.html` within the experiment if not given. An older one gives way.
+            compare: Names of experiments in the same root to show beside it.
+
+        Raises:
+            ConfigError: if there is no experiment of such a name.
+            StorageError: if the record cannot be read, or the page cannot be written.
+        """
+        from tune_encoder.report import write_report
+
+        others = [on_disk.open_experiment(self.path.parent, name) for name in compare]
+        return write_report(self._folder, None if to is None else expanded(to), others)
 
     def __repr__(self) -> str:
         try:

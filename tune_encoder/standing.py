@@ -14,7 +14,8 @@ from tune_encoder.experiment import Row, TrialRecord, best_trial, objective
 
 WIDTH = 80  # columns of every line
 FIELDS = ("val_skill", "seconds")  # what is read here of a row, beside the metric
-ENDED = ("finished", "stopped early", "failed")
+FINISHED, STOPPED, FAILED = "finished", "stopped early", "failed"
+ENDED = (FINISHED, STOPPED, FAILED)
 WAITING = "waiting at a rung"
 UNFINISHED = "unfinished"
 _STATES = dict(zip(("COMPLETE", "PRUNED", "FAIL"), ENDED, strict=True))

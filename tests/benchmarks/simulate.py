@@ -24,12 +24,12 @@ import numpy as np
 import optuna
 from optuna.trial import Trial
 
-from tune_encoder.experiment import Experiment, TrialRecord, objective
+from tune_encoder.experiment import STUDY_NAME, Experiment, TrialRecord, objective
 from tune_encoder.search.record import Record
 from tune_encoder.search.rules import Promote, Rule, make_rule
 from tune_encoder.search.schedulers import RecordingScheduler
 from tune_encoder.search.searcher import StudySearcher
-from tune_encoder.search.study import STUDY_NAME, Study
+from tune_encoder.search.study import Study
 from tune_encoder.space import Parameter, SearchSpace, override, parse_space
 
 CURVES = Path(__file__).with_name("curves.json")

@@ -11,10 +11,9 @@ import pytest
 from tune_encoder.checkpoints import save_state
 from tune_encoder.cli import main
 from tune_encoder.config import write_yaml
-from tune_encoder.experiment import create_experiment
+from tune_encoder.experiment import STUDY_NAME, create_experiment
 from tune_encoder.search.record import Record
 from tune_encoder.search.repair import repair
-from tune_encoder.search.study import STUDY_NAME
 from tune_encoder.space import parse_space, to_content
 
 EPOCHS = 4

@@ -10,7 +10,7 @@ import pytest
 
 from tests.fabricate import make_search
 from tune_encoder.cli import main
-from tune_encoder.cli.trust import print_confirmation, verdict
+from tune_encoder.cli.trust import print_confirmation
 from tune_encoder.config import TrainConfig
 from tune_encoder.confirmation import (
     Confirmation,
@@ -19,6 +19,7 @@ from tune_encoder.confirmation import (
     is_lower,
     new_seeds,
     summary,
+    verdict,
 )
 from tune_encoder.data.pack import open_pack, pack_data
 from tune_encoder.errors import ConfigError, SearchFailed, StorageError

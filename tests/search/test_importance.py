@@ -13,7 +13,7 @@ from tune_encoder.cli import main
 from tune_encoder.cli.trust import importance_lines
 from tune_encoder.errors import ConfigError, StorageError
 from tune_encoder.experiment import Experiment
-from tune_encoder.search.importance import Importance, Importances, importances
+from tune_encoder.importance import Importance, Importances, importances
 from tune_encoder.space import RandomSuggest, parse_space
 
 CONTENT = {

@@ -16,6 +16,7 @@ from tune_encoder.cli.data import add_data
 from tune_encoder.cli.export import add_export
 from tune_encoder.cli.look import add_look
 from tune_encoder.cli.repair import add_repair
+from tune_encoder.cli.report import add_report
 from tune_encoder.cli.retrain import add_retrain
 from tune_encoder.cli.search import add_fork, add_resume, add_search
 from tune_encoder.cli.space import add_space
@@ -63,6 +64,7 @@ def make_parser() -> argparse.ArgumentParser:
     add_repair(commands)
     add_export(commands)
     add_retrain(commands)
+    add_report(commands)
     add_trust(commands)
     add_clone(commands)
     add_evaluate(commands)

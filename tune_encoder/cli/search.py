@@ -12,6 +12,7 @@ from tune_encoder.cli.common import (
     tell_demo,
 )
 from tune_encoder.cli.export import export_to
+from tune_encoder.cli.report import report_written
 from tune_encoder.cli.trust import confirm_if_asked, print_findings
 
 if TYPE_CHECKING:
@@ -125,10 +126,13 @@ def _finish(experiment: "Experiment", export: bool) -> None:
     folder = Folder(experiment.path)
     print_findings(folder)
     confirm_if_asked(folder)
+    report = report_written(experiment)
     if export:
         export_to(experiment, None, {})
     else:
         print(f"\nexport it: {command_line('export', experiment.path)}")
+    if report is not None:
+        print(f"report:    {report}")
     print(f"curves:    tensorboard --logdir {experiment.path / 'trials'}")
 
 

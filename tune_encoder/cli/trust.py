@@ -13,7 +13,7 @@ from tune_encoder.errors import Interrupted, SearchFailed
 if TYPE_CHECKING:
     from tune_encoder.confirmation import Confirmation, Confirmed
     from tune_encoder.experiment import Experiment
-    from tune_encoder.search.importance import Importances
+    from tune_encoder.importance import Importances
 
 WIDTH = 80  # columns of a terminal
 TOP = 3  # configs that are confirmed
@@ -74,7 +74,7 @@ def confirm_if_asked(experiment: "Experiment") -> None:
 def _importance(options: argparse.Namespace) -> None:
     """Say which settings mattered; works while the search runs."""
     from tune_encoder.experiment import open_experiment
-    from tune_encoder.search.importance import importances
+    from tune_encoder.importance import importances
 
     rated = importances(open_experiment(options.root, options.name))
     content = {"experiment": options.name, **_importance_content(rated)}
@@ -91,7 +91,7 @@ def _importance_content(rated: "Importances") -> dict[str, Any]:
 
 def importance_lines(rated: "Importances") -> list[str]:
     """Write one bar a setting, as long as its share; at most 80 columns."""
-    from tune_encoder.search.importance import RELIABLE
+    from tune_encoder.importance import RELIABLE
 
     n = rated.n_trials
     remarks = [f"  in {s.n_trials} of {n} trials" * (s.n_trials < n) for s in rated.settings]
@@ -168,6 +168,8 @@ def _statistics(values: list[float]) -> dict[str, Any]:
 
 def print_confirmation(confirmation: "Confirmation") -> None:
     """Print a line a config, the best first, and whether that is the winner."""
+    from tune_encoder.confirmation import verdict
+
     name = confirmation.metric.name
     print("\nagain with further seeds: the mean, and the standard deviation (sd) over seeds")
     print(f"trial  {name:>8}      sd    skill     sd   lowest  highest  seeds")
@@ -187,15 +189,3 @@ def print_confirmation(confirmation: "Confirmation") -> None:
 def _sd(statistics: dict[str, Any], digits: int) -> str:
     deviation, width = statistics["sd"], digits + 2
     return f"{'-':>{width}}" if deviation is None else f"{deviation:{width}.{digits}f}"
-
-
-def verdict(confirmation: "Confirmation") -> str:
-    """Name a winner, or say that noise hides it."""
-    if confirmation.winner is not None:
-        return (
-            f"winner: trial {confirmation.winner.trial}, outside the noise of the others "
-            "(Welch's t-test, 95 %)"
-        )
-    if len(confirmation.configs) == 1:
-        return "one config, so nothing to compare"
-    return f"no winner: the first {confirmation.n_within_noise} are within the noise"

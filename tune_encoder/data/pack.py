@@ -117,14 +117,24 @@ def pack_data(data_dir: Path, settings: FrontendSettings) -> Path:
         cached_demo()  # the cache may have been emptied since the search began
     if not all(find_samples(data_dir / name) for name in ("train", "val")):
         check_data(data_dir, settings.sample_rate).raise_errors(data_dir)
-    identity = {"fingerprint": fingerprint(data_dir), "frontend": _frontend(settings)}
-    key = hashlib.sha256(json.dumps([PACK_FORMAT, identity]).encode()).hexdigest()[:16]
-    folder = cache_dir() / "packs" / key
+    identity = _identity(fingerprint(data_dir), settings)
+    folder = pack_folder(identity["fingerprint"], settings)
     if not folder.exists():
         report = check_data(data_dir, settings.sample_rate)
         report.raise_errors(data_dir)
         _make(folder, data_dir, settings, {**identity, "warnings": warnings_of(report.problems)})
     return folder
+
+
+def pack_folder(fingerprint: str, settings: FrontendSettings) -> Path:
+    """Return where the pack of data with this fingerprint lies, once it is made."""
+    identity = _identity(fingerprint, settings)
+    key = hashlib.sha256(json.dumps([PACK_FORMAT, identity]).encode()).hexdigest()[:16]
+    return cache_dir() / "packs" / key
+
+
+def _identity(fingerprint: str, settings: FrontendSettings) -> dict[str, Any]:
+    return {"fingerprint": fingerprint, "frontend": _frontend(settings)}
 
 
 def open_pack(folder: Path) -> PackedData:

@@ -21,12 +21,12 @@ from optuna.trial import FixedTrial, FrozenTrial, TrialState, create_trial
 from tune_encoder.checkpoints import State, newest_valid
 from tune_encoder.config import TrainConfig, read_yaml
 from tune_encoder.errors import ConfigError, StorageError
-from tune_encoder.experiment import Experiment, Row, TrialRecord, epoch_key
+from tune_encoder.experiment import STUDY_NAME, Experiment, Row, TrialRecord, epoch_key
 from tune_encoder.files import partial_path, sync_folder
 from tune_encoder.lock import held
 from tune_encoder.manifest import verify
 from tune_encoder.search.record import Record
-from tune_encoder.search.study import STUDY_NAME, make_study, study_url
+from tune_encoder.search.study import make_study, study_url
 from tune_encoder.space import SearchSpace
 
 _NUMBER = re.compile(r"(\d{4,})(_.*)?")  # of a trial, in the names of its folders

@@ -18,9 +18,7 @@ from optuna.storages import BaseStorage, RDBStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from tune_encoder.experiment import epoch_key
-
-STUDY_NAME = "search"
+from tune_encoder.experiment import STUDY_NAME, epoch_key
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 

@@ -20,8 +20,7 @@ from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.trial import FrozenTrial, TrialState
 
 from tune_encoder.errors import ConfigError
-from tune_encoder.experiment import Experiment, objective
-from tune_encoder.search.study import STUDY_NAME
+from tune_encoder.experiment import STUDY_NAME, Experiment, objective
 
 # Fabricated searches with one setting that mattered and three that did not were rated: with half
 # of the trials as "the better" it came first more often than with a quarter or a third of them.
@@ -29,6 +28,8 @@ BETTER = 0.5
 FEWEST = 10  # it came first in three of four
 RELIABLE = 48  # it always came first
 _RATED = (TrialState.COMPLETE, TrialState.PRUNED)
+
+optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,149 @@
+"""Learning curves and the best so far."""
+
+import pytest
+
+from tests.report.conftest import (
+    BEST,
+    EPOCH_S,
+    TRAINING_S,
+    TRIALS,
+    linear,
+    made_search,
+    marks,
+    numbers,
+    tips,
+    trials_of,
+    words,
+)
+from tune_encoder.report.curves import MOST_POINTS, learning_curves, line_of, thinned
+from tune_encoder.report.facts import MOST_DRAWN, drawn, read_facts
+from tune_encoder.report.progress import best_over_epochs, best_over_time, progress
+from tune_encoder.standing import FINISHED, STOPPED
+
+WITH_ROWS = [number for number, (_, _, values, *_) in enumerate(TRIALS) if values]
+
+
+def test_every_trial_with_an_epoch_is_a_curve_and_the_best_lies_on_top(facts):
+    figure = learning_curves(facts)
+
+    assert sorted(trials_of(figure)) == WITH_ROWS
+    (best,) = [mark for mark in marks(figure) if mark.get("data-trial") == str(BEST)]
+    assert any("stroke-width: 2.4" in part.get("style", "") for part in best)
+    assert "epoch 1, 3." in figure.summary
+    assert {"best", "finished", "stopped early", "failed", "rung"} <= set(words(figure))
+
+
+def test_stopped_curves_fade(facts):
+    assert line_of(STOPPED)[2] < line_of(FINISHED)[2]
+    figure = learning_curves(facts)
+    (stopped,) = [mark for mark in marks(figure) if mark.get("data-trial") == "2"]
+    assert "stroke-opacity: 0.55" in next(each for each in stopped if each.get("style")).get(
+        "style"
+    )
+
+
+def test_a_curve_says_its_trial_its_score_its_settings_and_why_it_failed(facts):
+    said = "\n".join(tips(learning_curves(facts)))
+
+    assert "trial 3, finished\nval_loss 0.42 at epoch 9 of 9 epochs\nlearning_rate 0.01" in said
+    assert "trial 4, failed: TrainingDiverged: <script>" in said
+
+
+def test_the_numbers_of_the_curves_are_the_trials_the_best_first(facts):
+    table = numbers(learning_curves(facts))
+
+    assert table.columns[:5] == ["trial", "state", "epochs", "best epoch", "val_loss"]
+    assert table.rows[0][:5] == ["3", "finished", "9", "9", "0.42"]
+    assert len(table.rows) == len(TRIALS)
+
+
+def test_a_long_curve_is_thinned_with_its_first_best_and_last_epoch_and_says_so(tmp_path):
+    values = [1.0 - 0.001 * epoch for epoch in range(250)]
+    values[101] = 0.3
+    facts = read_facts(made_search(tmp_path, [("COMPLETE", linear(0.001, 0.1), values)]))
+
+    kept = [row["epoch"] for row in thinned(facts.trials[0].rows)]
+
+    assert {1, 102, 250} <= set(kept)
+    assert len(kept) <= MOST_POINTS
+    assert "thinned, the longest to one epoch in 3, its best and its last" in (
+        learning_curves(facts).summary
+    )
+
+
+def test_of_too_many_trials_the_best_half_and_an_even_choice_of_the_others_is_drawn(tmp_path):
+    n = MOST_DRAWN + 60
+    trials = [("COMPLETE", linear(0.001, 0.1), [0.3 + n / 1000]) for n in range(n)]
+    facts = read_facts(made_search(tmp_path, trials))
+
+    chosen, said = drawn(facts.trials)
+
+    numbers = sorted(trial.number for trial in chosen)
+    assert len(set(numbers)) == MOST_DRAWN
+    assert numbers[: MOST_DRAWN // 2] == list(range(MOST_DRAWN // 2))
+    assert numbers[-1] == n - 1
+    assert said == (
+        " Of 260 trials 200 are drawn: the 100 best, and 100 spread evenly over the ranks of all "
+        "others."
+    )
+    assert said in learning_curves(facts).summary
+    assert len(marks(learning_curves(facts))) == MOST_DRAWN
+
+
+def test_the_best_so_far_is_the_lowest_of_all_epochs_before_without_failed_trials(facts):
+    made = progress(facts)
+
+    rows = [(r["order"], r["objective"], t) for t in facts.trials for r in t.rows]
+    lowest, expected = float("inf"), []
+    for place, (_, value, trial) in enumerate(sorted(rows, key=lambda row: row[0]), start=1):
+        if value < lowest and trial.state != "FAIL":
+            lowest = value
+            expected.append((place, value))
+    assert [(step.epochs, step.value) for step in made.steps] == expected
+    assert made.steps[-1].value == pytest.approx(0.42)  # 0.1 belongs to a failed trial
+    assert made.epochs == len(rows)
+
+
+def test_a_step_of_the_best_so_far_is_a_mark(facts):
+    figure = best_over_epochs(facts)
+
+    assert len(marks(figure)) == len(progress(facts).steps) == len(numbers(figure).rows)
+    assert "fell from 0.95 to 0.42" in figure.summary
+    assert tips(figure)[-1].startswith("val_loss 0.42, skill 0.580\ntrial 3, epoch 9\nafter ")
+
+
+def test_time_runs_from_the_beginning_of_the_first_epoch(facts):
+    made = progress(facts)
+
+    assert made.is_clock
+    assert made.steps[0].seconds == pytest.approx(TRAINING_S)
+    n_even = sum(len(values) for _, _, values, *_ in TRIALS[::2])
+    assert made.seconds == pytest.approx(n_even * EPOCH_S - (EPOCH_S - TRAINING_S))
+    assert "pauses between launches included" in best_over_time(facts).summary
+
+
+def test_without_clock_times_the_training_is_added_up_and_that_is_said(tmp_path):
+    from tests.fabricate import make_search
+    from tests.report.conftest import SPACE
+
+    facts = read_facts(make_search(tmp_path, SPACE, TRIALS))
+
+    made = progress(facts)
+
+    assert not made.is_clock
+    assert made.seconds == made.epochs  # a second each
+    assert "The record has no clock times" in best_over_time(facts).summary
+
+
+def test_a_metric_that_is_to_rise_rises(tmp_path):
+    from tests.report.conftest import CONTENT
+    from tune_encoder.space import parse_space
+
+    space = parse_space({**CONTENT, "metric": {"name": "val_skill"}}, "test", tmp_path)
+    trials = [("COMPLETE", linear(0.001, 0.1), [0.1, 0.5, 0.4])]
+    facts = read_facts(made_search(tmp_path, trials, space))
+
+    figure = best_over_epochs(facts)
+
+    assert "rose from 0.1 to 0.5" in figure.summary
+    assert len(marks(figure)) == 2

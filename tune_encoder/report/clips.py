@@ -1,0 +1,111 @@
+"""Clips of the voices that the winner knows best and least: spectrogram and sound."""
+
+import base64
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+from PIL import Image
+
+from tune_encoder.audio import resample
+from tune_encoder.data.checking import fingerprint
+from tune_encoder.data.samples import find_samples, read_sample
+from tune_encoder.errors import StorageError
+from tune_encoder.report.facts import Facts
+from tune_encoder.report.winner import Winner
+
+N_EACH = 5  # voices, of the best and of the worst
+CLIP_S = 5.0  # what is shown and heard of a clip
+RATE_HZ = 24000  # of the sound; MP3 at this rate plays in every browser, Opus not on every iPhone
+_PALETTE = "magma"
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A clip of one voice."""
+
+    voice: str
+    skill: float
+    seconds: float
+    """How much of it is shown."""
+    spectrogram: str
+    """A PNG as a data address."""
+    sound: str
+    """An MP3 as a data address, nothing if there is no recording."""
+
+
+def extremes(voices: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return the best and the worst of voices in order, at most `N_EACH` of each, none twice."""
+    half = min(N_EACH, (len(voices) + 1) // 2)
+    rest = voices[half:]
+    return list(voices[:half]), list(rest[len(rest) - min(N_EACH, len(rest)) :])
+
+
+def sample_files(facts: Facts, winner: Winner) -> list[Path]:
+    """Return the sample of each clip of the winner's split.
+
+    Raises:
+        StorageError: if the data is gone or is not what the search began with.
+    """
+    data_dir = Path(facts.content["data_dir"])
+    files = find_samples(data_dir / winner.split)
+    if not files:
+        raise StorageError(f"{data_dir}: the recordings are gone, so nothing can be heard here")
+    if fingerprint(data_dir) != facts.content["fingerprint"]:
+        raise StorageError(f"{data_dir}: the recordings have changed since the search began")
+    return files
+
+
+def make_clips(winner: Winner, voices: Sequence[str], files: Sequence[Path]) -> list[Clip]:
+    """Return the first clip of each voice.
+
+    Args:
+        winner: Who predicted them.
+        voices: Their names.
+        files: The sample of each clip of the split; without them there is no sound.
+    """
+    skills = winner.voices()
+    return [_clip(winner, voice, skills[voice], files) for voice in voices]
+
+
+def _clip(winner: Winner, voice: str, skill: float, files: Sequence[Path]) -> Clip:
+    i = winner.pack.voices.index(voice)
+    rate = winner.config.sample_rate / winner.config.hop_length
+    frames = winner.pack.clip(i)[: round(CLIP_S * rate)]
+    sound = _sound(files[i]) if files else ""
+    return Clip(voice, skill, len(frames) / rate, spectrogram(np.asarray(frames)), sound)
+
+
+def spectrogram(frames: NDArray[np.float16]) -> str:
+    """Return log-mel frames (F, M) as a PNG, low bands at the bottom."""
+    levels = frames.astype(np.float32).T[::-1]
+    low, high = np.percentile(levels, (2, 100))
+    scaled = np.clip((levels - low) / max(float(high - low), 1e-6), 0, 1)
+    picture = Image.fromarray(np.round(255 * scaled).astype(np.uint8), mode="P")
+    colors = matplotlib.colormaps[_PALETTE](np.arange(256), bytes=True)[:, :3]
+    picture.putpalette(colors.tobytes())
+    return _address("image/png", _saved(picture))
+
+
+def _saved(picture: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    picture.save(buffer, format="PNG", optimize=True)
+    return buffer.getvalue()
+
+
+def _sound(path: Path) -> str:
+    sample = read_sample(path)
+    rate = sample.sample_rate or RATE_HZ
+    audio = resample(sample.audio[: round(CLIP_S * rate)], rate, RATE_HZ)
+    buffer = io.BytesIO()
+    soundfile.write(buffer, np.clip(audio, -1, 1), RATE_HZ, format="MP3")
+    return _address("audio/mpeg", buffer.getvalue())
+
+
+def _address(kind: str, content: bytes) -> str:
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"

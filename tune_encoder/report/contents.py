@@ -1,0 +1,183 @@
+"""What stands in the page, section by section; what cannot be shown says why."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeVar
+
+from tune_encoder.config import write_yaml
+from tune_encoder.confirmation import newest_confirmation
+from tune_encoder.data.pack import PackedData
+from tune_encoder.errors import TuneEncoderError
+from tune_encoder.experiment import Experiment
+from tune_encoder.findings import find
+from tune_encoder.look import RUNNING, STOPPED
+from tune_encoder.report.comparison import compared_curves, compared_settings
+from tune_encoder.report.curves import learning_curves
+from tune_encoder.report.facts import Facts, read_facts
+from tune_encoder.report.failures import failures
+from tune_encoder.report.figure import Figure, Table, counted
+from tune_encoder.report.headline import Headline, data_table, headline
+from tune_encoder.report.importances import importance_bars
+from tune_encoder.report.parallel import parallel_coordinates
+from tune_encoder.report.progress import best_over_epochs, best_over_time
+from tune_encoder.report.rungs import rung_bars
+from tune_encoder.report.scores import score_bars, scores
+from tune_encoder.report.slices import slices
+from tune_encoder.report.timeline import timeline
+from tune_encoder.report.trained_on import read_data
+
+if TYPE_CHECKING:
+    from tune_encoder.report.clips import Clip
+    from tune_encoder.report.winner import Winner
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the page with a heading."""
+
+    key: str
+    title: str
+    figures: Sequence[Figure] = ()
+    table: Table | None = None
+    text: str = ""
+    notes: Sequence[str] = ()
+    """What is missing, and why."""
+    clips: Sequence[tuple[str, "Sequence[Clip]"]] = ()
+    """Groups of clips, each with its heading."""
+
+
+@dataclass
+class Contents:
+    """Everything that stands in the page."""
+
+    facts: Facts
+    headline: Headline
+    sections: list[Section]
+    data: Table
+    config: str
+    """The winner's settings in YAML, nothing if there is none."""
+    commands: list[tuple[str, str]]
+    """What each does, and the command line."""
+
+
+@dataclass
+class _Parts:
+    """What was read to fill the page."""
+
+    facts: Facts
+    data: PackedData | None = None
+    winner: "Winner | None" = None
+    notes: list[str] = field(default_factory=list)
+    """Why a part is missing."""
+
+    def attempt(self, make: Callable[[], T]) -> T | None:
+        try:
+            return make()
+        except TuneEncoderError as error:
+            self.notes.append(str(error))
+            return None
+
+
+def read_contents(experiment: Experiment, compared: Sequence[Experiment] = ()) -> Contents:
+    """Read and draw all that is known of a search, which may be running.
+
+    Raises:
+        ConfigError, StorageError: if its own files are damaged; data that is gone only leaves
+            its part of the page empty.
+    """
+    facts = read_facts(experiment)
+    parts = _Parts(facts)
+    parts.data = data = parts.attempt(lambda: read_data(facts))
+    if data is not None and facts.best is not None:
+        from tune_encoder.report.winner import evaluate_winner  # it loads torch
+
+        parts.winner = parts.attempt(lambda: evaluate_winner(facts, data))
+    split = parts.winner.split if parts.winner else "val"
+    found = scores(facts, parts.data, parts.winner)
+    findings = find(facts.trials, facts.space, data.baselines) if data else None
+    confirmation = parts.attempt(lambda: newest_confirmation(experiment))
+    sections = [
+        Section("scores", "The result", [score_bars(found, split)]),
+        Section(
+            "learning",
+            "Learning",
+            [learning_curves(facts), best_over_epochs(facts), best_over_time(facts)],
+        ),
+        Section("settings", "The settings", [importance_bars(facts), parallel_coordinates(facts)]),
+        Section("slices", "Each setting", slices(facts)),
+        Section("budget", "The budget", [rung_bars(facts), timeline(facts)]),
+        Section("failures", "Failures", table=failures(facts), text=_failure_text(facts)),
+        *_winner_sections(parts),
+        *_compared_sections(facts, compared),
+    ]
+    return Contents(
+        facts,
+        headline(facts, found, split, findings, confirmation),
+        sections,
+        data_table(facts, parts.data),
+        write_yaml(dict(facts.best.settings)) if facts.best else "",
+        commands(facts),
+    )
+
+
+def _failure_text(facts: Facts) -> str:
+    failed = sum(trial.state == "FAIL" for trial in facts.trials)
+    return f"{failed} of {counted(len(facts.trials), 'trial')} failed." if failed else "None."
+
+
+def _winner_sections(parts: _Parts) -> list[Section]:
+    winner = parts.winner
+    if winner is None:
+        why = parts.notes or ["There is no winner yet."]
+        return [Section("winner", "The winner's errors", notes=why)]
+    from tune_encoder.report.errors import component_scatters, row_bars, voice_dots
+
+    figures = [voice_dots(winner), *component_scatters(winner), *row_bars(winner)]
+    return [Section("winner", "The winner's errors", figures), _heard(parts, winner)]
+
+
+def _heard(parts: _Parts, winner: "Winner") -> Section:
+    from tune_encoder.report.clips import extremes, make_clips, sample_files
+
+    missing = _Parts(parts.facts)
+    files = missing.attempt(lambda: sample_files(parts.facts, winner)) or []
+    best, worst = extremes(list(winner.voices()))
+    groups = [("Best", best), ("Worst", worst)]
+    clips = [(name, make_clips(winner, voices, files)) for name, voices in groups if voices]
+    title = f"The best and the worst {winner.split} voices"
+    return Section("clips", title, notes=missing.notes, clips=clips)
+
+
+def _compared_sections(facts: Facts, compared: Sequence[Experiment]) -> list[Section]:
+    if not compared:
+        return []
+    searches = [facts, *(read_facts(experiment) for experiment in compared)]
+    settings, warnings = compared_settings(searches)
+    figures = [compared_curves(searches)]
+    return [Section("comparison", "Beside other searches", figures, settings, notes=warnings)]
+
+
+def commands(facts: Facts) -> list[tuple[str, str]]:
+    """Return what a person may do next, and how."""
+    command, path = facts.experiment.command, facts.experiment.path
+    state = facts.status["state"]
+    next_steps = {
+        RUNNING: [("watch it", "tune-encoder status --watch"), ("stop it", command("stop"))],
+        STOPPED: [("go on with it", command("resume"))],
+    }.get(state, [("try more configs", f"{command('resume')} --trials {_more(facts)}")])
+    if facts.best is None:
+        return next_steps
+    return [
+        *next_steps,
+        ("train the best again with further seeds", command("confirm")),
+        ("export the best model", command("export")),
+        ("clone a voice with it", f"tune-encoder clone {path / 'best'} voice.wav -o voice.json"),
+        ("see every curve", f"tensorboard --logdir {path / 'trials'}"),
+        ("write this page again", command("report")),
+    ]
+
+
+def _more(facts: Facts) -> int:
+    return 2 * facts.space.budget.trials

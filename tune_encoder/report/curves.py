@@ -1,0 +1,140 @@
+"""Learning curves: every trial over its epochs, with the rungs that stopped some."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from tune_encoder.experiment import Row, TrialRecord, objective
+from tune_encoder.findings import rung_epochs
+from tune_encoder.report.drawing import BLACK, BLUE, GREEN, GREY, ORANGE, Canvas, Tip, whole_ticks
+from tune_encoder.report.facts import Facts, drawn, told
+from tune_encoder.report.figure import Figure, Table, table
+from tune_encoder.standing import FAILED, FINISHED, STOPPED
+
+MOST_POINTS = 100  # of a curve; a phone has no more pixels for them
+LOG_FROM = 8.0  # ratio of the largest to the least loss from which the axis is logarithmic
+
+# Of how a trial ended: colour, width, opacity and dashes; what is not here is under way.
+_LINES = {
+    FINISHED: (BLUE, 1.2, 0.9, "-"),
+    STOPPED: (GREY, 0.9, 0.55, "-"),
+    FAILED: (BLACK, 1.0, 0.8, ":"),
+}
+_UNDER_WAY = (GREEN, 1.2, 0.9, "--")
+_ENDS = {FAILED: "x", FINISHED: "o"}  # else a dot
+_BEST = (ORANGE, 2.4, 1.0, "-")
+
+
+def learning_curves(facts: Facts) -> Figure:
+    """Draw every trial's metric over its epochs."""
+    key, title = "curves", "Learning curves"
+    chosen, said = drawn([trial for trial in facts.trials if trial.rows])
+    if not chosen:
+        return Figure(key, title, "No epoch has been finished yet.")
+    canvas = Canvas(key)
+    for trial in chosen:
+        _curve(canvas, facts, trial)
+    _rungs(canvas, facts)
+    set_scale(canvas, facts, [facts.value(row) for trial in chosen for row in trial.rows])
+    canvas.name("epoch", facts.metric)
+    whole_ticks(canvas.axes.xaxis)
+    _legend(canvas, facts, chosen)
+    return Figure(key, title, _summary(facts, chosen) + said, canvas.svg(), trials_table(facts))
+
+
+def _curve(canvas: Canvas, facts: Facts, trial: TrialRecord) -> None:
+    is_best = trial is facts.best
+    color, width, opacity, dashes = _BEST if is_best else line_of(facts.how(trial))
+    rows = thinned(trial.rows)
+    epochs, values = [row["epoch"] for row in rows], [facts.value(row) for row in rows]
+    # Its end is marked: a stopped curve would else end as if the others hid it, and one epoch alone
+    # has no line at all.
+    (line,) = canvas.axes.plot(
+        epochs,
+        values,
+        color=color,
+        lw=width,
+        alpha=opacity,
+        ls=dashes,
+        zorder=3 if is_best else 2,
+        marker=_ENDS.get(facts.how(trial), "."),
+        markevery=[-1],
+        ms=3.5,
+    )
+    canvas.mark(line, Tip(told(facts, trial), trial.number))
+
+
+def line_of(state: str) -> tuple[str, float, float, str]:
+    """Return colour, width, opacity and dashes of a trial's line, by how it stands."""
+    return _LINES.get(state, _UNDER_WAY)
+
+
+def thinned(rows: Sequence[Row]) -> list[Row]:
+    """Return at most about `MOST_POINTS` rows: every n-th, the first, the last and the best."""
+    step = -(-len(rows) // MOST_POINTS)
+    best = min(rows, key=objective)
+    last = len(rows) - 1
+    return [row for i, row in enumerate(rows) if i % step == 0 or i == last or row is best]
+
+
+def _rungs(canvas: Canvas, facts: Facts) -> None:
+    for epoch in _shown_rungs(facts):
+        canvas.axes.axvline(epoch, color=BLACK, lw=0.8, ls=(0, (2, 3)), alpha=0.6, zorder=1)
+
+
+def _shown_rungs(facts: Facts) -> list[int]:
+    """The epochs at which trials are stopped."""
+    return rung_epochs(facts.space)[:-1] if facts.space.scheduler.name != "none" else []
+
+
+def set_scale(canvas: Canvas, facts: Facts, values: Sequence[float]) -> None:
+    """Make the axis of the metric logarithmic where its values lie far apart."""
+    falls = facts.terms.metric.better == "min"
+    if falls and min(values) > 0 and max(values) / min(values) > LOG_FROM:
+        canvas.axes.set_yscale("log")
+
+
+def _legend(canvas: Canvas, facts: Facts, trials: Sequence[TrialRecord]) -> None:
+    states = Counter(facts.how(trial) for trial in trials)
+    entries = [("best", _BEST), *((state, line_of(state)) for state in states)]
+    handles = [
+        canvas.axes.plot([], [], color=color, lw=width, alpha=opacity, ls=dashes, label=name)[0]
+        for name, (color, width, opacity, dashes) in entries
+    ]
+    if _shown_rungs(facts):
+        handles += canvas.axes.plot([], [], color=BLACK, lw=0.8, ls=(0, (2, 3)), label="rung")
+    canvas.legend(handles)
+
+
+def _summary(facts: Facts, chosen: Sequence[TrialRecord]) -> str:
+    counts = Counter(facts.how(trial) for trial in facts.trials)
+    parts = ", ".join(f"{count} {state}" for state, count in counts.items())
+    rungs = ", ".join(map(str, _shown_rungs(facts)))
+    compared = f" Trials were compared at epoch {rungs}." if rungs else ""
+    best = facts.best
+    found = ""
+    if best is not None and best.best is not None:
+        value = facts.value(best.best)
+        found = f" The best is trial {best.number}: {value:.4g} at epoch {best.best['epoch']}."
+    longest = max(len(trial.rows) for trial in chosen)
+    thin = ""
+    if longest > MOST_POINTS:
+        step = -(-longest // MOST_POINTS)
+        thin = (
+            f" Curves of more than {MOST_POINTS} epochs are thinned, the longest to one "
+            f"epoch in {step}, its best and its last."
+        )
+    return f"{facts.metric} over epochs of {parts}.{found}{compared}{thin}"
+
+
+def trials_table(facts: Facts) -> Table:
+    """Return every trial with its best epoch and what was searched, the best first."""
+    columns = ["trial", "state", "epochs", "best epoch", facts.metric, *facts.terms.searched]
+    order = [*facts.scored, *(t for t in facts.trials if t.state == "FAIL" or t.best is None)]
+    rows = []
+    for trial in order:
+        searched = facts.terms.of(trial.settings)
+        best = trial.best
+        scores = (best["epoch"], facts.value(best)) if best else (None, None)
+        settings = [searched.get(name) for name in facts.terms.searched]
+        rows.append([trial.number, facts.how(trial), len(trial.rows), *scores, *settings])
+    return table(columns, rows)

@@ -1,0 +1,222 @@
+"""Drawing: matplotlib's figures as SVG to stand in a page, each mark with words that say it.
+
+Every figure is about as wide as a phone, so that its letters are never scaled down; where there
+is more room it grows. Colours are those of Okabe and Ito, which the colour-blind can tell apart,
+and no difference is one of colour alone.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from io import StringIO
+from typing import Any, NamedTuple
+from xml.etree import ElementTree
+
+import matplotlib
+from matplotlib.axis import Axis
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure as Sheet
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+
+WIDTH, HEIGHT = 400, 260  # units of a figure, one a pixel on a phone
+_LEFT, _RIGHT, _TOP, _BOTTOM = 54, 14, 8, 26  # around the axes with their numbers
+_NAME = 19  # the name of an axis
+_LETTER, _MARGIN = 7.2, 14  # a letter of a label, and what else stands beside it
+_LEGEND_ROW = 19
+_MOST_TICKS = 6
+_FEW_DECADES = 10**1.8  # between the ends of an axis; with more, ticks stand at powers of ten
+POINTS_PER_INCH = 72  # matplotlib's; a unit of the SVG is a point
+BLUE, ORANGE, GREEN, GREY, BLACK = "#0072B2", "#D55E00", "#009E73", "#8a8a8a", "#222222"
+PALE = "#d4d4d4"
+CYCLE = (BLUE, ORANGE, GREEN, "#CC79A7", "#56B4E9")
+_STYLE: dict[Any, Any] = {
+    "svg.fonttype": "none",  # letters stay letters: they can be read aloud, found and copied
+    "svg.hashsalt": "report",  # the same data give the same file
+    "text.parse_math": False,
+    "font.size": 12,
+    "figure.facecolor": "none",
+    "axes.facecolor": "none",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": "#777777",
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#e6e6e6",
+    "axes.titlesize": 12,
+    "axes.titlepad": 8,
+    "hatch.color": "#8a8a8a",
+    "legend.frameon": False,
+    "legend.fontsize": 11,
+    "legend.handlelength": 1.6,
+    "legend.columnspacing": 1.2,
+}
+_SVG = "{http://www.w3.org/2000/svg}"
+_HREF = "{http://www.w3.org/1999/xlink}href"
+_DECIMALS = re.compile(r"(\.\d\d)\d+")
+_FONT = re.compile(r"font-family:[^;]*;\s*")
+ElementTree.register_namespace("", "http://www.w3.org/2000/svg")
+
+
+class Tip(NamedTuple):
+    """What a mark says when it is pointed at."""
+
+    text: str
+    trial: int | None = None
+    """Whose it is; the same trial's marks light up together."""
+
+
+@dataclass
+class Canvas:
+    """A figure while it is drawn: one pair of axes, whose vertical one is named above it.
+
+    Margins are fixed: to measure every letter first would take most of the time.
+    """
+
+    key: str
+    """Its name within the page."""
+    height: float = HEIGHT
+    labels: Sequence[str] = ()
+    """Of the vertical axis from its top, in place of numbers."""
+    _tips: list[Sequence[Tip]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        with matplotlib.rc_context(_STYLE):
+            size = (WIDTH / POINTS_PER_INCH, self.height / POINTS_PER_INCH)
+            self._sheet = Sheet(figsize=size)
+            FigureCanvasSVG(self._sheet)
+            self.axes = self._sheet.add_axes((0, 0, 1, 1))
+        self._legend_rows = 0
+        self._place()
+        if self.labels:
+            self.axes.set_yticks(range(len(self.labels)), self.labels)
+            self.axes.set_ylim(len(self.labels) - 0.4, -0.6)
+            self.axes.grid(visible=False, axis="y")
+
+    def _place(self) -> None:
+        """Leave room around the axes for what stands there."""
+        left = max((_MARGIN + _LETTER * len(label) for label in self.labels), default=_LEFT)
+        named_above, named_below = bool(self.axes.get_title("left")), bool(self.axes.get_xlabel())
+        top = _TOP + _NAME * named_above + _LEGEND_ROW * self._legend_rows
+        self._set_margins(left, _RIGHT, top, _BOTTOM + _NAME * named_below)
+
+    def _set_margins(self, left: float, right: float, top: float, bottom: float) -> None:
+        width, height = WIDTH - left - right, self.height - top - bottom
+        self.axes.set_position(
+            (left / WIDTH, bottom / self.height, width / WIDTH, height / self.height)
+        )
+
+    def bare(self) -> None:
+        """Let the axes fill the figure, without ticks and frame."""
+        self.axes.set_axis_off()
+        self._set_margins(4, 4, 0, 4)
+
+    def name(self, x: str, y: str = "") -> None:
+        """Name the axes."""
+        with matplotlib.rc_context(_STYLE):
+            self.axes.set_xlabel(x)
+            self.axes.set_title(y, loc="left")
+        self._place()
+
+    def write(self, text: str, x: float, y: float) -> None:
+        """Write beside a bar's end."""
+        with matplotlib.rc_context(_STYLE):
+            self.axes.annotate(
+                text, (x, y), (5, 0), textcoords="offset points", va="center", size=11
+            )
+
+    def mark(self, artist: Any, *tips: Tip) -> None:
+        """Let a line or bar say its tip, or each point of a scatter its own."""
+        artist.set_gid(f"mark{len(self._tips)}")
+        self._tips.append(tips)
+
+    def legend(self, handles: Sequence[Any], columns: int = 2) -> None:
+        """Put the legend above the axes, where it covers nothing."""
+        self._legend_rows = -(-len(handles) // columns)
+        self._place()
+        with matplotlib.rc_context(_STYLE):
+            self._sheet.legend(handles=handles, loc="upper left", ncols=columns, borderaxespad=0)
+
+    def svg(self) -> str:
+        """Return the figure as an SVG element, without what names it: the page does that."""
+        text = StringIO()
+        with matplotlib.rc_context(_STYLE):
+            _plain_ticks(self.axes.xaxis)
+            _plain_ticks(self.axes.yaxis)
+            self._sheet.savefig(text, format="svg", metadata={"Date": None})
+        root = ElementTree.fromstring(text.getvalue())
+        self._say_tips(root)
+        _tidy(root, self.key)
+        return ElementTree.tostring(root, encoding="unicode")
+
+    def _say_tips(self, root: ElementTree.Element) -> None:
+        groups = {element.get("id"): element for element in root.iter(f"{_SVG}g")}
+        for number, tips in enumerate(self._tips):
+            group = groups[f"mark{number}"]
+            shapes = _shapes(group) if len(tips) > 1 else [group]
+            for shape, tip in zip(shapes, tips, strict=True):
+                _say(shape, tip)
+
+
+def _plain_ticks(axis: Axis) -> None:
+    """Write the ticks of a logarithmic axis as other numbers, as close as there is room for."""
+    if axis.get_scale() == "log":
+        low, high = axis.get_view_interval()
+        close = high / low < _FEW_DECADES
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5) if close else (1,), numticks=_MOST_TICKS))
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axis.set_minor_locator(NullLocator())
+
+
+def whole_ticks(axis: Axis) -> None:
+    """Put ticks at whole numbers only."""
+    axis.set_major_locator(MaxNLocator(_MOST_TICKS, integer=True))
+
+
+def _shapes(group: ElementTree.Element) -> list[ElementTree.Element]:
+    """The shapes of a scatter in the order of its points; what they are copies of stands apart."""
+    copied = {each for defs in group.iter(f"{_SVG}defs") for each in defs.iter()}
+    wanted = (f"{_SVG}use", f"{_SVG}path")
+    return [each for each in group.iter() if each.tag in wanted and each not in copied]
+
+
+def _say(shape: ElementTree.Element, tip: Tip) -> None:
+    shape.set("class", "mark")
+    if tip.trial is not None:
+        shape.set("data-trial", str(tip.trial))
+    title = ElementTree.Element(f"{_SVG}title")
+    title.text = tip.text
+    shape.insert(0, title)
+
+
+def _tidy(root: ElementTree.Element, key: str) -> None:
+    """Remove what only a file of its own needs, and make names differ between figures."""
+    in_defs = {each for defs in root.iter(f"{_SVG}defs") for each in defs.iter()}
+    for parent in list(root.iter()):
+        for child in list(parent):
+            if child.tag in (f"{_SVG}metadata", f"{_SVG}style"):
+                parent.remove(child)
+        _rename(parent, key, keep=parent in in_defs)
+        _shorten(parent)
+    for name in ("width", "height", "version"):
+        del root.attrib[name]  # the page says how wide it is
+    root.set("aria-hidden", "true")  # the page says in words what it shows
+
+
+def _rename(element: ElementTree.Element, key: str, keep: bool) -> None:
+    """Name what others refer to after the figure, and nothing else."""
+    name = element.attrib.pop("id", "")
+    if keep and name:
+        element.set("id", f"{key}-{name}")
+    if target := element.attrib.pop(_HREF, ""):
+        element.set("href", f"#{key}-{target[1:]}")
+    for used in ("clip-path", "style"):
+        if "url(#" in (value := element.get(used, "")):
+            element.set(used, value.replace("url(#", f"url(#{key}-"))
+
+
+def _shorten(element: ElementTree.Element) -> None:
+    """Write places to a hundredth of a pixel, and leave the letters' font to the page."""
+    if path := element.get("d"):
+        element.set("d", _DECIMALS.sub(r"\1", " ".join(path.split())))
+    if "font-family" in (style := element.get("style", "")):
+        element.set("style", _FONT.sub("", style))

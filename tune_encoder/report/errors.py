@@ -1,0 +1,126 @@
+"""Where the winner errs: on which voices, in which rows of a style, along which components."""
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tune_encoder.evaluate import components, row_errors
+from tune_encoder.report.drawing import BLUE, GREY, ORANGE, PALE, Canvas, Tip, whole_ticks
+from tune_encoder.report.figure import Figure, counted, table
+from tune_encoder.report.winner import Winner
+
+MOST_VOICES = 200  # more dots than that would be one line
+_HEIGHT = 230
+_LEAST = 1e-12  # of a variance, where all voices are the same
+_ORDINALS = ("first", "second")
+
+
+def voice_dots(winner: Winner) -> Figure:
+    """Draw the skill of each voice, the best first."""
+    skills = winner.voices()
+    chosen, said = _spread(list(skills.items()))
+    canvas = Canvas("voices", _HEIGHT)
+    canvas.axes.axhline(0, color=GREY, lw=1)
+    ranks, names = [rank for rank, *_ in chosen], [name for _, name, _ in chosen]
+    values = [skill for *_, skill in chosen]
+    points = canvas.axes.scatter(ranks, values, s=20, color=BLUE, clip_on=False)
+    tips = [Tip(f"{name}: skill {skill:.3f}") for name, skill in zip(names, values, strict=True)]
+    canvas.mark(points, *tips)
+    canvas.name(f"{winner.split} voices, the best first", "skill")
+    worse = sum(skill < 0 for skill in skills.values())
+    middle = float(np.median(list(skills.values())))
+    summary = (
+        f"Skill of each of {counted(len(skills), f'{winner.split} voice')}: from {values[-1]:.3f} "
+        f"to {values[0]:.3f}, half of them above {middle:.3f}. For {worse} of them the mean "
+        f"voice would have been closer (below 0).{said}"
+    )
+    data = table(["voice", "skill"], list(skills.items()))
+    return Figure("voices", "Each voice", summary, canvas.svg(), data)
+
+
+def _spread(skills: list[tuple[str, float]]) -> tuple[list[tuple[int, str, float]], str]:
+    """Voices with their rank, thinned evenly, and what is to be said of that."""
+    ranked = [(rank, name, skill) for rank, (name, skill) in enumerate(skills, start=1)]
+    if len(ranked) <= MOST_VOICES:
+        return ranked, ""
+    places = np.linspace(0, len(ranked) - 1, MOST_VOICES).round().astype(int)
+    said = f" {MOST_VOICES} of them are drawn, evenly over the ranks."
+    return [ranked[place] for place in places], said
+
+
+def row_bars(winner: Winner) -> list[Figure]:
+    """Draw the error of each row of `style_ttl` and of `style_dp`."""
+    evaluation = winner.evaluation
+    return [
+        _row_bars(
+            f"rows-{kind}", f"Each row of style_{kind}",
+            *row_errors(getattr(evaluation.predicted, kind), getattr(evaluation.target, kind)),
+        )
+        for kind in ("ttl", "dp")
+    ]  # fmt: skip
+
+
+def _row_bars(
+    key: str, title: str, error: NDArray[np.float32], spread: NDArray[np.float32]
+) -> Figure:
+    canvas = Canvas(key, _HEIGHT)
+    rows = range(1, len(error) + 1)
+    unit = 10.0 ** math.floor(math.log10(max(float(spread.max()), _LEAST)))
+    around = canvas.axes.bar(
+        rows, spread / unit, width=0.9, color=PALE, label="variance of the voices"
+    )
+    within = canvas.axes.bar(rows, error / unit, width=0.5, color=BLUE, label="squared error")
+    for row, bars in zip(rows, zip(around, within, strict=True), strict=True):
+        words = f"row {row}: error {error[row - 1]:.2e} of variance {spread[row - 1]:.2e}"
+        for bar in bars:
+            canvas.mark(bar, Tip(words))
+    canvas.name("row", f"mean square, in units of {unit:.0e}")
+    whole_ticks(canvas.axes.xaxis)
+    canvas.axes.grid(visible=False, axis="x")
+    canvas.legend([around, within])
+    share = error.sum() / max(float(spread.sum()), _LEAST)
+    worst = int(np.argmax(error - spread)) + 1
+    above = int((error > spread).sum())
+    summary = (
+        f"The error left is {share:.0%} of the variance between voices over all {len(error)} rows. "
+        f"{counted(above, 'row')} {'has' if above == 1 else 'have'} a larger error than the mean "
+        f"voice would; row {worst} gains least."
+    )
+    data = [[row, float(e), float(s)] for row, e, s in zip(rows, error, spread, strict=True)]
+    return Figure(key, title, summary, canvas.svg(), table(["row", "error", "variance"], data))
+
+
+def component_scatters(winner: Winner) -> list[Figure]:
+    """Draw the true against the predicted coordinates along the two largest components."""
+    pairs = components(winner.evaluation.predicted, winner.evaluation.target)
+    return [
+        _component(winner, name, true, guess)
+        for name, (true, guess) in zip(_ORDINALS, pairs, strict=False)
+    ]
+
+
+def _component(
+    winner: Winner, name: str, true: NDArray[np.float32], guess: NDArray[np.float32]
+) -> Figure:
+    key, title = f"component-{name}", f"The voices' {name} component"
+    places = np.linspace(0, len(true) - 1, min(len(true), MOST_VOICES)).round().astype(int)
+    canvas = Canvas(key, height=320)
+    canvas.axes.axline((0, 0), slope=1, color=GREY, lw=1)
+    points = canvas.axes.scatter(true[places], guess[places], s=20, color=ORANGE, alpha=0.8)
+    canvas.mark(
+        points,
+        *(
+            Tip(f"{winner.pack.voices[i]}\ntrue {true[i]:.3f}, predicted {guess[i]:.3f}")
+            for i in places
+        ),
+    )
+    canvas.name("true", "predicted")
+    canvas.axes.set_aspect("equal", adjustable="datalim")
+    said = f" {len(places)} of {len(true)} clips are drawn." if len(places) < len(true) else ""
+    summary = (
+        f"Correlation {np.corrcoef(true, guess)[0, 1]:.2f} over {counted(len(true), 'clip')}; on "
+        f"the line a prediction is right.{said}"
+    )
+    rows = [[winner.pack.voices[i], float(true[i]), float(guess[i])] for i in range(len(true))]
+    return Figure(key, title, summary, canvas.svg(), table(["voice", "true", "predicted"], rows))

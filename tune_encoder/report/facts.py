@@ -1,0 +1,114 @@
+"""What the record says of a search, read once for the whole page."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from tune_encoder.experiment import Experiment, Row, TrialRecord, objective, ranked
+from tune_encoder.look import RUNNING, read_terms, recorded, status
+from tune_encoder.report.figure import counted
+from tune_encoder.space import SearchSpace
+from tune_encoder.standing import FIELDS, Terms, how, metric_value, short
+
+MOST_DRAWN = 200  # trials of a figure that draws each; more would hide each other
+_BEST_DRAWN = MOST_DRAWN // 2
+_ROW_FIELDS = (
+    *FIELDS, "val_skill_ttl", "val_skill_dp", "order", "worker", "recorded_at", "checkpoint"
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Facts:
+    """A search as its record has it."""
+
+    experiment: Experiment
+    content: Mapping[str, Any]
+    """search.yaml."""
+    space: SearchSpace
+    terms: Terms
+    trials: Sequence[TrialRecord]
+    """Those that began."""
+    status: Mapping[str, Any]
+    """As of `look.status`."""
+
+    @property
+    def runs(self) -> bool:
+        """Whether a process runs the search."""
+        return bool(self.status["state"] == RUNNING)
+
+    @property
+    def best(self) -> TrialRecord | None:
+        """The trial of the best epoch of all, if there is any."""
+        return next(iter(self.scored), None)
+
+    @property
+    def metric(self) -> str:
+        """What trials are compared by."""
+        return self.terms.metric.name
+
+    def value(self, row: Row) -> float:
+        """The metric of an epoch."""
+        return metric_value(self.terms, row)
+
+    def how(self, trial: TrialRecord) -> str:
+        """How a trial stands, in a word or two."""
+        return how(trial, self.runs)
+
+    @cached_property  # every mark asks whether it is the best
+    def scored(self) -> list[TrialRecord]:
+        """The trials that gave a result, the best first."""
+        return ranked(list(self.trials))
+
+
+def read_facts(experiment: Experiment) -> Facts:
+    """Read a search, which may be running.
+
+    Raises:
+        ConfigError, StorageError: if its files are damaged.
+    """
+    terms = read_terms(experiment)
+    trials = recorded(experiment, (*_ROW_FIELDS, terms.metric.name))
+    began = [trial for trial in trials if trial.state != "WAITING"]
+    return Facts(
+        experiment, experiment.search(), experiment.space(), terms, began, status(experiment)
+    )
+
+
+def drawn(trials: Sequence[TrialRecord]) -> tuple[list[TrialRecord], str]:
+    """Choose which trials a figure draws, and say so if it is not all.
+
+    The best half of what is drawn is the best of all; the rest lies evenly over all others by
+    rank, those without a result last.
+
+    Returns:
+        The trials, the worst first so that the best are drawn above them, and what is to be said.
+    """
+    order = sorted(trials, key=_rank)
+    if len(order) <= MOST_DRAWN:
+        return order[::-1], ""
+    best, rest = order[:_BEST_DRAWN], order[_BEST_DRAWN:]
+    n = MOST_DRAWN - _BEST_DRAWN
+    others = [rest[round(i * (len(rest) - 1) / (n - 1))] for i in range(n)]
+    said = (
+        f" Of {len(order)} trials {MOST_DRAWN} are drawn: the {_BEST_DRAWN} best, and {n} spread "
+        "evenly over the ranks of all others."
+    )
+    return [*best, *others][::-1], said
+
+
+def _rank(trial: TrialRecord) -> tuple[bool, float]:
+    failed = trial.state == "FAIL" or trial.best is None
+    return failed, objective(trial.best) if trial.best is not None else math.inf
+
+
+def told(facts: Facts, trial: TrialRecord) -> str:
+    """Say what a trial tried, how it ended and how good it was, in up to three lines."""
+    why = f": {trial.reason}" if trial.reason else ""
+    lines = [f"trial {trial.number}, {facts.how(trial)}{why}"]
+    if (best := trial.best) is not None:
+        score = f"{facts.metric} {facts.value(best):.4g}"
+        lines.append(f"{score} at epoch {best['epoch']} of {counted(len(trial.rows), 'epoch')}")
+    settings = facts.terms.of(trial.settings)
+    return "\n".join([*lines, ", ".join(f"{name} {short(v)}" for name, v in settings.items())])

@@ -1,0 +1,52 @@
+"""What a page is made of: figures and tables, each with its data in words and numbers."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+MOST_ROWS = 300  # of a table; whoever wants more has the record
+
+
+@dataclass(frozen=True)
+class Table:
+    """Columns of plain values."""
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Any]]
+    left_out: str = ""
+    """What is not in it, if anything."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A drawing with what it shows in words and the data it was drawn from."""
+
+    key: str
+    """Its name within the page; letters, digits and hyphens."""
+    title: str
+    summary: str
+    """What it shows, for whoever cannot see it and whoever is in a hurry."""
+    svg: str = ""
+    """Nothing where there is nothing to draw; the summary then says why."""
+    table: Table | None = None
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Table:
+    """Return a table of the first rows, which says how many more there are."""
+    left = len(rows) - MOST_ROWS
+    said = f"The first {MOST_ROWS} of {len(rows)} rows." if left > 0 else ""
+    return Table(columns, [[written(cell) for cell in row] for row in rows[:MOST_ROWS]], said)
+
+
+def written(value: Any) -> str:
+    """Write a cell: numbers in few digits, what is missing as nothing."""
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return str(value)
+
+
+def counted(count: int, noun: str) -> str:
+    """Write a count with its noun, such as "1 trial" or "3 trials"."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

@@ -1,0 +1,96 @@
+"""All settings at once: parallel coordinates, an axis below the other for a phone."""
+
+from collections.abc import Sequence
+
+import matplotlib
+
+from tune_encoder.experiment import TrialRecord
+from tune_encoder.findings import place
+from tune_encoder.report.drawing import ORANGE, Canvas, Tip
+from tune_encoder.report.facts import Facts, drawn, told
+from tune_encoder.report.figure import Figure, counted
+from tune_encoder.space import Parameter
+from tune_encoder.standing import short
+
+_AXIS_HEIGHT = 44
+_NOT_SEARCHED = -0.12  # where on its axis a trial lies that has no such setting
+_COLORS = "cividis"  # from dark to light, also without colours
+
+
+def parallel_coordinates(facts: Facts) -> Figure:
+    """Draw each trial as a line through the values of all its settings, down to its score."""
+    key, title = "parallel", "All settings at once"
+    scored = facts.scored
+    parameters = facts.space.parameters
+    if not scored or not parameters:
+        return Figure(key, title, "No trial has given a result yet.")
+    chosen, said = drawn(scored)
+    values = [facts.value(trial.best) for trial in chosen if trial.best]
+    canvas = Canvas(key, height=8 + _AXIS_HEIGHT * (len(parameters) + 1))
+    for rank, (trial, value) in enumerate(zip(chosen, values, strict=True)):
+        _thread(canvas, facts, trial, _places(facts, trial, value, values), rank / len(chosen))
+    for i, parameter in enumerate(parameters):
+        _axis(canvas, i, parameter.name, _labels(parameter))
+    worst, best = values[0], values[-1]
+    _axis(canvas, len(parameters), facts.metric, [(0, short(worst)), (1, short(best))])
+    left = _NOT_SEARCHED - 0.03 if _any_missing(facts, chosen) else -0.03
+    canvas.axes.set(xlim=(left, 1.03), ylim=(len(parameters) + 0.55, -0.55))
+    canvas.bare()
+    missing = (
+        " At the far left lie trials in which a setting was not searched."
+        if _any_missing(facts, chosen)
+        else ""
+    )
+    summary = (
+        f"Each of {counted(len(chosen), 'line')} is a trial, from its settings at the top to its "
+        f"{facts.metric} at the bottom, where right is better. Lighter lines are better, the thick "
+        f"one is the best.{missing}{said}"
+    )
+    return Figure(key, title, summary, canvas.svg())
+
+
+def _any_missing(facts: Facts, trials: Sequence[TrialRecord]) -> bool:
+    n = len(facts.space.parameters)
+    return any(len(facts.terms.of(trial.settings)) < n for trial in trials)
+
+
+def _places(facts: Facts, trial: TrialRecord, value: float, values: Sequence[float]) -> list[float]:
+    """Where a trial lies on each axis, from 0 to 1, or beside it."""
+    searched = facts.terms.of(trial.settings)
+    places = [
+        place(p, searched[p.name]) if p.name in searched else _NOT_SEARCHED
+        for p in facts.space.parameters
+    ]
+    worst, best = values[0], values[-1]
+    return [*places, (value - worst) / (best - worst) if best != worst else 1.0]
+
+
+def _thread(
+    canvas: Canvas, facts: Facts, trial: TrialRecord, places: list[float], rank: float
+) -> None:
+    is_best = trial is facts.best
+    color = ORANGE if is_best else matplotlib.colormaps[_COLORS](rank)
+    width, opacity, order = (2.4, 1.0, 3) if is_best else (0.9, 0.6, 2)
+    (line,) = canvas.axes.plot(
+        places, range(len(places)), color=color, lw=width, alpha=opacity, zorder=order
+    )
+    assert trial.best is not None
+    canvas.mark(line, Tip(told(facts, trial), trial.number))
+
+
+def _axis(canvas: Canvas, row: int, name: str, labels: Sequence[tuple[float, str]]) -> None:
+    canvas.axes.plot([0, 1], [row, row], color="#555555", lw=1.0, zorder=4)
+    paper = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.8}
+    canvas.axes.text(
+        0, row - 0.1, name, ha="left", va="bottom", weight="bold", size=11, bbox=paper, zorder=5
+    )
+    for at, text in labels:
+        ha = "left" if at == 0 else "right" if at == 1 else "center"
+        canvas.axes.plot([at], [row], color="#555555", marker="|", ms=6, zorder=4)
+        canvas.axes.text(
+            at, row + 0.12, text, ha=ha, va="top", bbox=paper, zorder=5, size=10.5, color="#444444"
+        )
+
+
+def _labels(parameter: Parameter) -> list[tuple[float, str]]:
+    return [(place(parameter, value), short(value)) for value in parameter.values]

@@ -1,0 +1,149 @@
+"""The best so far, over the epochs and the time that all trials took."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from tune_encoder.experiment import Row, objective
+from tune_encoder.report.drawing import BLUE, ORANGE, Canvas, Tip
+from tune_encoder.report.facts import Facts
+from tune_encoder.report.figure import Figure, Table, counted, table
+from tune_encoder.standing import clock
+
+HOUR_S, MINUTE_S = 3600.0, 60.0
+_HEIGHT = 230
+
+
+class Step(NamedTuple):
+    """An epoch that was better than all before it."""
+
+    epochs: int
+    """Finished epochs of all trials by then."""
+    seconds: float
+    """Since the search began."""
+    value: float
+    skill: float
+    trial: int
+    epoch: int
+
+
+class Progress(NamedTuple):
+    """How the best became better."""
+
+    steps: list[Step]
+    epochs: int
+    """Of all trials."""
+    seconds: float
+    """From the beginning to the last epoch."""
+    is_clock: bool
+    """Whether seconds are those of the clock; else they are those of training."""
+
+
+def progress(facts: Facts) -> Progress:
+    """Follow all epochs in the order in which they were recorded; failed trials are never best."""
+    pairs = [(trial, row) for trial in facts.trials for row in trial.rows]
+    pairs.sort(key=lambda pair: int(pair[1].get("order", 0)))
+    times, is_clock = _times([row for _, row in pairs])
+    steps: list[Step] = []
+    lowest = float("inf")
+    for count, ((trial, row), time) in enumerate(zip(pairs, times, strict=True), start=1):
+        if trial.state != "FAIL" and objective(row) < lowest:
+            lowest = objective(row)
+            scores = (facts.value(row), float(row["val_skill"]))
+            steps.append(Step(count, time, *scores, trial.number, row["epoch"]))
+    return Progress(steps, len(pairs), max(times, default=0.0), is_clock)
+
+
+def _times(rows: Sequence[Row]) -> tuple[list[float], bool]:
+    """When each epoch ended, in seconds since the first began; without a clock, by training."""
+    if rows and all("recorded_at" in row for row in rows):
+        began = min(row["recorded_at"] - row["seconds"] for row in rows)
+        return [row["recorded_at"] - began for row in rows], True
+    times, total = [], 0.0
+    for row in rows:
+        total += row["seconds"]
+        times.append(total)
+    return times, False
+
+
+def best_over_epochs(facts: Facts) -> Figure:
+    """Draw the best so far over the epochs that all trials had trained."""
+    key, title = "best-epochs", "Best so far, over epochs"
+    made = progress(facts)
+    if not made.steps:
+        return Figure(key, title, "No trial has given a result yet.")
+    canvas = Canvas(key, _HEIGHT)
+    _staircase(canvas, facts, made, [step.epochs for step in made.steps], made.epochs)
+    canvas.name("epochs of all trials", facts.metric)
+    last = made.steps[-1]
+    summary = (
+        f"{facts.metric} of the best trial so far fell"
+        if _falls(facts)
+        else f"{facts.metric} of the best trial so far rose"
+    )
+    summary += (
+        f" from {made.steps[0].value:.4g} to {last.value:.4g} in {len(made.steps)} steps, the last "
+        f"after {last.epochs} of {counted(made.epochs, 'epoch')}: {_left(made)}."
+    )
+    return Figure(key, title, summary, canvas.svg(), _steps_table(made, facts))
+
+
+def _falls(facts: Facts) -> bool:
+    return facts.terms.metric.better == "min"
+
+
+def _left(made: Progress) -> str:
+    after = made.epochs - made.steps[-1].epochs
+    return f"{counted(after, 'epoch')} since found nothing better" if after else "it was the last"
+
+
+def best_over_time(facts: Facts) -> Figure:
+    """Draw the best so far over hours, or minutes where those are enough."""
+    key, title = "best-time", "Best so far, over time"
+    made = progress(facts)
+    if not made.steps:
+        return Figure(key, title, "No trial has given a result yet.")
+    unit, name = (HOUR_S, "hours") if made.seconds > HOUR_S else (MINUTE_S, "minutes")
+    canvas = Canvas(key, _HEIGHT)
+    places = [step.seconds / unit for step in made.steps]
+    _staircase(canvas, facts, made, places, made.seconds / unit)
+    since = "since the search began" if made.is_clock else "of training"
+    canvas.name(f"{name} {since}", facts.metric)
+    last = made.steps[-1]
+    how = (
+        "Time is that of the clock, pauses between launches included."
+        if made.is_clock
+        else "The record has no clock times, so time is the sum of what the epochs took."
+    )
+    summary = (
+        f"The best, {facts.metric} {last.value:.4g}, was found {clock(last.seconds)} {since}, of "
+        f"{clock(made.seconds)} in all. {how}"
+    )
+    return Figure(key, title, summary, canvas.svg(), _steps_table(made, facts))
+
+
+def _staircase(
+    canvas: Canvas, facts: Facts, made: Progress, places: Sequence[float], end: float
+) -> None:
+    values = [step.value for step in made.steps]
+    axes = canvas.axes
+    axes.step([*places, end], [*values, values[-1]], where="post", color=BLUE, lw=1.8)
+    points = axes.scatter(places, values, s=22, color=ORANGE, zorder=3, clip_on=False)
+    canvas.mark(points, *(_tip(step, facts) for step in made.steps))
+    axes.set_xlim(left=0)
+
+
+def _tip(step: Step, facts: Facts) -> Tip:
+    return Tip(
+        f"{facts.metric} {step.value:.4g}, skill {step.skill:.3f}\ntrial {step.trial}, epoch "
+        f"{step.epoch}\nafter {counted(step.epochs, 'epoch')}, {clock(step.seconds)}",
+        step.trial,
+    )
+
+
+def _steps_table(made: Progress, facts: Facts) -> Table:
+    columns = ["after epochs", "after time", facts.metric, "skill", "trial", "epoch"]
+    rows = [
+        [step.epochs, clock(step.seconds), step.value, step.skill, step.trial, step.epoch]
+        for step in made.steps
+    ]
+    return table(columns, rows)

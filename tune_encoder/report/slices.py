@@ -1,0 +1,89 @@
+"""Each setting alone: the score of every trial over its value, and bounds that were hit."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from tune_encoder.experiment import TrialRecord
+from tune_encoder.findings import bound_hit
+from tune_encoder.report.curves import line_of, set_scale
+from tune_encoder.report.drawing import GREY, ORANGE, PALE, Canvas, Tip, whole_ticks
+from tune_encoder.report.facts import Facts, drawn, told
+from tune_encoder.report.figure import Figure, counted, table
+from tune_encoder.space import Parameter
+from tune_encoder.standing import short
+
+_HEIGHT = 200
+
+
+def slices(facts: Facts) -> list[Figure]:
+    """Draw for each setting the best metric of every trial over the setting's value."""
+    return [_slice(facts, parameter) for parameter in facts.space.parameters]
+
+
+def _slice(facts: Facts, parameter: Parameter) -> Figure:
+    key, title = f"slice-{parameter.name}", parameter.name
+    chosen, said = drawn([t for t in facts.scored if parameter.name in facts.terms.of(t.settings)])
+    if not chosen:
+        return Figure(key, title, "No trial with this setting has given a result yet.")
+    canvas = Canvas(key, height=_HEIGHT)
+    _scatter(canvas, facts, parameter, chosen)
+    end = bound_hit(parameter, facts.best.settings) if facts.best is not None else ""
+    if end:
+        _shade(canvas, parameter, end)
+    set_scale(canvas, facts, [facts.value(trial.best) for trial in chosen if trial.best])
+    canvas.name("", facts.metric)
+    rows = [[t.number, t.settings[parameter.name], facts.value(t.best)] for t in chosen if t.best]
+    data = table(["trial", parameter.name, facts.metric], rows[::-1])
+    return Figure(key, title, _said(facts, parameter, end, len(chosen)) + said, canvas.svg(), data)
+
+
+def _scatter(
+    canvas: Canvas, facts: Facts, parameter: Parameter, trials: Sequence[TrialRecord]
+) -> None:
+    axes, n = canvas.axes, len(parameter.values)
+    values = [trial.settings[parameter.name] for trial in trials]
+    if parameter.kind == "choice":
+        # Beside each other, in an order that says nothing, or equal ones would hide each other.
+        spread = [0.24 * ((7 * trial.number) % 11 - 5) / 5 for trial in trials]
+        places = [parameter.values.index(v) + s for v, s in zip(values, spread, strict=True)]
+        axes.set_xticks(range(n), [short(value) for value in parameter.values])
+        axes.set_xlim(-0.6, n - 0.4)
+    else:
+        places = values
+        axes.set_xscale("log" if parameter.log else "linear")
+        if parameter.kind == "int" and not parameter.log:
+            whole_ticks(axes.xaxis)
+        axes.set_xlim(*_padded(parameter))
+    colors = [ORANGE if t is facts.best else line_of(facts.how(t))[0] for t in trials]
+    sizes = [70 if trial is facts.best else 18 for trial in trials]
+    heights = [facts.value(trial.best) for trial in trials if trial.best]
+    points = axes.scatter(places, heights, s=sizes, c=colors, alpha=0.8, zorder=3, clip_on=False)
+    canvas.mark(points, *(Tip(told(facts, trial), trial.number) for trial in trials))
+
+
+def _padded(parameter: Parameter) -> tuple[float, float]:
+    """The range and a little on both sides, where a bound that was hit is shaded."""
+    low, high = parameter.values
+    if parameter.log:
+        more = (high / low) ** 0.06
+        return low / more, high * more
+    more = 0.06 * (high - low)
+    return low - more, high + more
+
+
+def _shade(canvas: Canvas, parameter: Parameter, end: str) -> None:
+    low, high = parameter.values
+    left, right = _padded(parameter)
+    span = (left, low) if end == "lower" else (high, right)
+    canvas.axes.axvspan(*span, facecolor=PALE, edgecolor=GREY, hatch="////", lw=0)
+
+
+def _said(facts: Facts, parameter: Parameter, end: str, count: int) -> str:
+    best = facts.best
+    value: Any = facts.terms.of(best.settings).get(parameter.name) if best is not None else None
+    words = f"The best trial has {short(value)}" if value is not None else "The best trial has none"
+    span = " or ".join(short(each) for each in parameter.values)
+    if parameter.kind != "choice":
+        span = " to ".join(short(each) for each in parameter.values)
+    hit = f" It lies at the {end} end of the range (hatched): widen it." if end else ""
+    return f"{words}; {counted(count, 'trial')} tried {span}.{hit}"

@@ -1,0 +1,174 @@
+"""What each worker trained when."""
+
+import itertools
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from matplotlib.patches import Rectangle
+
+from tune_encoder.experiment import Row, TrialRecord
+from tune_encoder.report.curves import line_of
+from tune_encoder.report.drawing import ORANGE, Canvas, Tip
+from tune_encoder.report.facts import Facts
+from tune_encoder.report.figure import Figure, counted, table
+from tune_encoder.report.progress import HOUR_S, MINUTE_S
+from tune_encoder.standing import clock
+
+_LANE_HEIGHT = 20
+MOST_LANES = 24  # more would be taller than a screen
+
+
+class Stretch(NamedTuple):
+    """Epochs of one trial that a worker trained one after another."""
+
+    worker: str
+    trial: int
+    epochs: tuple[int, int]
+    """First and last."""
+    start: float
+    """Seconds since the first epoch of the search began."""
+    end: float
+    busy: float
+    """Seconds of training."""
+
+
+def stretches(trials: Sequence[TrialRecord]) -> list[Stretch]:
+    """Return what each worker did, in order; epochs that say no worker or time are left out."""
+    rows = sorted(
+        ((str(row["worker"]), float(row["recorded_at"]), trial.number, row)
+         for trial in trials for row in trial.rows if _says_when(row)),
+        key=lambda entry: entry[:3],
+    )  # fmt: skip
+    began = min((at - row["seconds"] for _, at, _, row in rows), default=0.0)
+    groups = itertools.groupby(rows, key=lambda entry: (entry[0], entry[2]))
+    return [
+        _stretch(worker, trial, [r for *_, r in group], began) for (worker, trial), group in groups
+    ]
+
+
+def _says_when(row: Row) -> bool:
+    return bool(row.get("worker", ":").strip(":")) and "recorded_at" in row
+
+
+def _stretch(worker: str, trial: int, rows: Sequence[Row], began: float) -> Stretch:
+    return Stretch(
+        worker,
+        trial,
+        (rows[0]["epoch"], rows[-1]["epoch"]),
+        rows[0]["recorded_at"] - rows[0]["seconds"] - began,
+        rows[-1]["recorded_at"] - began,
+        sum(row["seconds"] for row in rows),
+    )
+
+
+class Worker(NamedTuple):
+    """A process that trained."""
+
+    name: str
+    trials: int
+    start: float
+    end: float
+    busy: float
+
+    @property
+    def idle(self) -> float:
+        """Seconds between its first and its last epoch in which it did not train."""
+        return max(0.0, self.end - self.start - self.busy)
+
+
+def workers(found: Sequence[Stretch]) -> list[Worker]:
+    """Return each worker, in the order in which they began."""
+    by_name: dict[str, list[Stretch]] = {}
+    for each in sorted(found, key=lambda stretch: stretch.start):
+        by_name.setdefault(each.worker, []).append(each)
+    return [
+        Worker(
+            name,
+            len({each.trial for each in own}),
+            own[0].start,
+            max(each.end for each in own),
+            sum(each.busy for each in own),
+        )
+        for name, own in by_name.items()
+    ]
+
+
+def lanes(found: Sequence[Worker]) -> dict[str, int]:
+    """Give each worker a lane; one that began after another had ended shares that one's."""
+    ends: list[float] = []
+    chosen = {}
+    for worker in found:
+        free = next((i for i, end in enumerate(ends) if end <= worker.start), len(ends))
+        ends[free : free + 1] = [worker.end]
+        chosen[worker.name] = free
+    return chosen
+
+
+def timeline(facts: Facts) -> Figure:
+    """Draw which trial each worker trained when."""
+    key, title = "timeline", "What ran when"
+    found = stretches(facts.trials)
+    everyone = workers(found)
+    missing = sum(not _says_when(row) for trial in facts.trials for row in trial.rows)
+    if not found:
+        return Figure(key, title, "The record does not say which worker trained an epoch, or when.")
+    lane = {name: i for name, i in lanes(everyone).items() if i < MOST_LANES}
+    n_lanes = 1 + max(lane.values())
+    unit, name_of_unit = _unit(everyone)
+    names = [f"worker {i + 1}" for i in range(n_lanes)]
+    canvas = Canvas(key, 58 + _LANE_HEIGHT * n_lanes, names)
+    trials = {trial.number: trial for trial in facts.trials}
+    for each in found:
+        if each.worker in lane:
+            _bar(canvas, facts, each, trials[each.trial], (lane[each.worker], unit))
+    canvas.axes.set_xlim(0, 1.02 * max(worker.end for worker in everyone) / unit)
+    canvas.name(f"{name_of_unit} since the first epoch began")
+    columns = ["lane", "worker", "trials", "trained", "idle", "from", "to"]
+    rows = [
+        [
+            lane.get(w.name, -1) + 1 or None,
+            w.name,
+            w.trials,
+            *map(clock, (w.busy, w.idle, w.start, w.end)),
+        ]
+        for w in everyone
+    ]
+    summary = _timeline_summary(everyone, n_lanes, missing, len(everyone) - len(lane))
+    return Figure(key, title, summary, canvas.svg(), table(columns, rows))
+
+
+def _unit(everyone: Sequence[Worker]) -> tuple[float, str]:
+    last = max(worker.end for worker in everyone)
+    return (HOUR_S, "hours") if last > HOUR_S else (MINUTE_S, "minutes")
+
+
+def _bar(
+    canvas: Canvas, facts: Facts, each: Stretch, trial: TrialRecord, place: tuple[int, float]
+) -> None:
+    """Draw a stretch in its lane; the place also says how many seconds a unit has."""
+    lane, unit = place
+    color = ORANGE if trial is facts.best else line_of(facts.how(trial))[0]
+    corner, width = (each.start / unit, lane - 0.35), (each.end - each.start) / unit
+    bar = Rectangle(corner, width, 0.7, facecolor=color, edgecolor="white", lw=0.2)
+    canvas.axes.add_patch(bar)
+    first, last = each.epochs
+    epochs = f"epoch {first}" if first == last else f"epochs {first} to {last}"
+    when = f"{clock(each.start)} to {clock(each.end)}, {clock(each.busy)} of it training"
+    words = f"trial {each.trial}, {facts.how(trial)}: {epochs}\n{when}\n{each.worker}"
+    canvas.mark(bar, Tip(words, each.trial))
+
+
+def _timeline_summary(everyone: Sequence[Worker], n_lanes: int, missing: int, hidden: int) -> str:
+    busy, idle = sum(w.busy for w in everyone), sum(w.idle for w in everyone)
+    share = busy / (busy + idle) if busy + idle else 1.0
+    parts = [
+        f"{counted(len(everyone), 'worker')} trained, up to {n_lanes} at once, {share:.0%} of the "
+        f"time between their first and their last epoch; {clock(idle)} went by between trials, "
+        "while saving, or waiting for the next one. Workers that followed one another share a "
+        "lane.",
+    ]
+    if missing:
+        parts.append(f"{counted(missing, 'epoch')} without a worker or a time are left out.")
+    if hidden:
+        parts.append(f"{counted(hidden, 'worker')} beyond {MOST_LANES} lanes are not drawn.")
+    return " ".join(parts)

@@ -1,0 +1,53 @@
+"""The winner on voices that it was not trained on: its checkpoint, and what it predicts."""
+
+from dataclasses import dataclass
+
+from tune_encoder.checkpoints import load_state
+from tune_encoder.config import TrainConfig, from_mapping
+from tune_encoder.data.pack import Pack, PackedData
+from tune_encoder.errors import StorageError
+from tune_encoder.evaluate import Evaluation, evaluate_model, voice_skills
+from tune_encoder.models import rebuild_encoder
+from tune_encoder.report.facts import Facts
+
+
+@dataclass(frozen=True)
+class Winner:
+    """The best epoch of all trials, evaluated."""
+
+    split: str
+    """test, or val where the data has no test voices."""
+    data: PackedData
+    config: TrainConfig
+    evaluation: Evaluation
+
+    @property
+    def pack(self) -> Pack:
+        """The clips it was evaluated on."""
+        return self.data.test if self.data.test is not None else self.data.val
+
+    def voices(self) -> dict[str, float]:
+        """Skill by voice, the best first."""
+        skills = voice_skills(self.evaluation.predicted, self.pack, self.data)
+        return dict(sorted(skills.items(), key=lambda entry: -entry[1]))
+
+
+def evaluate_winner(facts: Facts, data: PackedData) -> Winner:
+    """Load the best epoch's checkpoint and predict the test voices.
+
+    Raises:
+        StorageError: if there is no checkpoint of that epoch, or it is damaged.
+    """
+    best = facts.best
+    assert best is not None
+    assert best.best is not None
+    file = facts.experiment.checkpoint_file(best.best)
+    if file is None:
+        raise StorageError(
+            f"trial {best.number}: no checkpoint of epoch {best.best['epoch']}, its best, was kept"
+        )
+    content = {**best.settings, "data_dir": facts.content["data_dir"]}
+    config = from_mapping(TrainConfig, content, f"trial {best.number}")
+    model = rebuild_encoder(config, load_state(file)["model"])
+    split = "val" if data.test is None else "test"
+    return Winner(split, data, config, evaluate_model(model, config, data, split))
