@@ -99,10 +99,10 @@ def voice_graph(encoder: Any, config: TrainConfig) -> Any:
         encoder: What `encoder_graph` returned.
         config: The settings of the encoder.
     """
-    from onnx import compose, parser
+    from onnx import compose
 
     middle = compose.add_prefix(encoder, "encoder/")
-    mean = compose.add_prefix(parser.parse_model(_HEAD + _MEAN), "mean/", rename_outputs=False)
+    mean = compose.add_prefix(_parsed(_HEAD + _MEAN), "mean/", rename_outputs=False)
     to_encoder = [("windows", f"encoder/{INPUT}")]
     joined = compose.merge_models(_front_graph(config), middle, to_encoder)
     ends = ["n_clips", *(f"encoder/{name}" for name in OUTPUTS)]
@@ -113,15 +113,24 @@ def voice_graph(encoder: Any, config: TrainConfig) -> Any:
 
 
 def _front_graph(config: TrainConfig) -> Any:
-    from onnx import TensorProto, numpy_helper, parser
+    from onnx import TensorProto, numpy_helper
 
     numbers = {name: TensorProto.DataType.Value(name) for name in _TYPES}
     text = _HEAD + _FRONT
     for name, number in {"HOP_LENGTH": config.hop_length, **numbers}.items():
         text = text.replace(f"= {name}>", f"= {number}>").replace(f"[{name}]", f"[{number}]")
-    model = parser.parse_model(text)
+    model = _parsed(text)
     for name, value in _constants(config).items():
         model.graph.initializer.append(numpy_helper.from_array(value, name))
+    return model
+
+
+def _parsed(text: str) -> Any:
+    from onnx import parser
+
+    model = parser.parse_model(text)
+    for node in model.graph.node:
+        node.name = node.output[0]  # the text names values alone
     return model
 
 
