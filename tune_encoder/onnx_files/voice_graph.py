@@ -21,7 +21,7 @@ from tune_encoder.onnx_session import OUTPUTS
 from tune_encoder.voice_style import Array
 
 _HEAD = f'<ir_version: {IR_VERSION}, opset_import: ["": {OPSET}]>'
-FILTERS, EXACT_MEL = "mel_filters", "exact_mel"  # names in the text below
+FILTERS, MEL = "mel_filters", "mel"  # names in the text below
 
 _FRONT = """
 front (float[batch, samples] audio) => (float[windows, bands, frames] windows, int64[1] n_clips)
@@ -41,9 +41,7 @@ front (float[batch, samples] audio) => (float[windows, bands, frames] windows, i
     power = Add (real, imaginary)
     bands = MatMul (mel_filters, power)
     floored = Max (bands, power_floor)
-    exact_mel = Log (floored)
-    half_mel = Cast <to = FLOAT16> (exact_mel)
-    mel = Cast <to = FLOAT> (half_mel)
+    mel = Log (floored)
 
     n_clips = Shape <start = 0, end = 1> (mel)
     n_frames = Shape <start = 2, end = 3> (mel)
@@ -69,8 +67,8 @@ front (float[batch, samples] audio) => (float[windows, bands, frames] windows, i
     by_window = Transpose <perm = [0, 2, 1, 3]> (cut)
     windows = Reshape (by_window, window_shape)
 }"""
-"""(B, T) to (B W, M, N). Features are rounded as the pack rounds them; a clip shorter than a
-window is repeated until it fills it."""
+"""(B, T) to (B W, M, N). A clip shorter than a window is repeated until it fills it. The pack and
+torch round features to half precision, which no style shows and not every runtime can do."""
 
 _MEAN = """
 mean (int64[1] n, float[windows, 1, 50, 256] ttl, float[windows, 1, 8, 16] dp)
@@ -134,7 +132,7 @@ def _parsed(text: str) -> Any:
     return model
 
 
-_TYPES = ("FLOAT16", "FLOAT", "DOUBLE", "INT64")
+_TYPES = ("DOUBLE", "INT64")
 
 
 def _constants(config: TrainConfig) -> dict[str, NDArray[Any]]:
