@@ -1,14 +1,11 @@
 import os
 
-import numpy as np
 import pytest
 
-from tests.fabricate import SMALL_ENCODER, random_encoder, write_model
 from tune_encoder.config import TrainConfig
 from tune_encoder.data.demo import make_demo
 from tune_encoder.data.pack import open_pack, pack_data
 from tune_encoder.data.samples import find_samples, read_sample
-from tune_encoder.onnx_files import write_onnx
 from tune_encoder.voice_bank import bank_of_clips, write_bank
 
 # Before torch is imported: with one thread a tensor of a few kilobytes is no slower, and on a
@@ -40,6 +37,9 @@ def packed(data_dir, cache):
 @pytest.fixture(scope="session")
 def model_dir(packed, tmp_path_factory):
     """A model as export writes it, with ONNX files and the training voices; copy to change it."""
+    from tests.fabricate import SMALL_ENCODER, random_encoder, write_model
+    from tune_encoder.onnx_files import write_onnx
+
     folder = tmp_path_factory.mktemp("model")
     encoder = random_encoder(SMALL_ENCODER, packed.statistics)
     write_model(folder, SMALL_ENCODER, encoder.state_dict())
@@ -51,5 +51,4 @@ def model_dir(packed, tmp_path_factory):
 @pytest.fixture(scope="session")
 def voices(data_dir):
     """Two demo voices at 24 kHz."""
-    audio = [read_sample(path).audio for path in find_samples(data_dir / "val")[:2]]
-    return [np.asarray(clip, dtype=np.float32) for clip in audio]
+    return [read_sample(path).audio for path in find_samples(data_dir / "val")[:2]]

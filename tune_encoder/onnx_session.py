@@ -80,6 +80,7 @@ def load_onnx(content: bytes, name: str) -> OnnxSession:
         raise StorageError(f"{name}: needs onnxruntime; install it with `{INSTALL}`") from error
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _ERRORS_ONLY
+    options.intra_op_num_threads = 1  # more spin while they wait: on one core twice as slow
     try:
         runtime = onnxruntime.InferenceSession(content, options, ["CPUExecutionProvider"])
     except (state.Fail, state.InvalidProtobuf, state.InvalidGraph, state.NotImplemented) as error:

@@ -29,7 +29,16 @@ from tune_encoder.data.pack import Pack, PackedData, with_validation
 from tune_encoder.errors import DataError
 from tune_encoder.evaluate import CPU, difference_interval
 from tune_encoder.experiment import Experiment, TrialRecord
-from tune_encoder.export import Choice, Model, Source, choose, export_models, searched_data, single
+from tune_encoder.export import (
+    Choice,
+    Model,
+    Source,
+    choose,
+    export_models,
+    refuse_other,
+    searched_data,
+    single,
+)
 from tune_encoder.files import write_whole
 from tune_encoder.lock import held
 from tune_encoder.metrics import Styles, score
@@ -90,10 +99,12 @@ def retrain(
         What stands in the metrics.json of the export.
 
     Raises:
+        ConfigError: if the folder holds something else than an older export.
         DataError: if without val nothing would be left to score on.
         StorageError: if the data has changed, or another process trains the same.
         Interrupted: on Ctrl-C or SIGTERM, every finished epoch saved; the same call goes on.
     """
+    refuse_other(to)
     data = searched_data(experiment, plan.config)
     if plan.with_val and data.test is None:
         raise DataError(

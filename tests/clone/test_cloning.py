@@ -165,6 +165,13 @@ def test_with_neither_package_the_one_to_install_is_named(model_dir, monkeypatch
         open_engine(model_dir)
 
 
+def test_without_torch_a_device_is_refused(model_dir, monkeypatch):
+    absent(monkeypatch, "torch")
+
+    with pytest.raises(StorageError, match=r"--device cpu needs torch, which is not ins.*leave it"):
+        open_engine(model_dir, "cpu")
+
+
 def test_without_torch_a_model_without_onnx_is_refused_with_the_way_to_export_it(
     tmp_path, monkeypatch
 ):

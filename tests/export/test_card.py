@@ -1,9 +1,10 @@
+import dataclasses
 import re
 
 import numpy as np
 import pytest
 
-from tune_encoder.export.card import int8_words, retrained_words
+from tune_encoder.export.card import disjoint_words, int8_words, retrained_words
 from tune_encoder.export.provenance import describe_data
 from tune_encoder.voice_bank import read_bank
 
@@ -63,11 +64,16 @@ def test_the_python_of_the_card_is_python(card):
     compile(code, "card", "exec")
 
 
-def test_voices_that_were_trained_on_are_counted(packed):
-    shared = describe_data(packed, ("train", "val"))["known_styles"]
+def test_voices_that_were_trained_on_are_counted_and_the_card_says_so(packed, tmp_path):
+    leaky = dataclasses.replace(packed, val=packed.train)
 
-    assert shared == {"test": 0}
-    assert describe_data(packed, ("test", "val"))["known_styles"] == {"train": 0}
+    assert describe_data(packed, ("train",))["known_styles"] == {"val": 0, "test": 0}
+    assert describe_data(leaky, ("train",))["known_styles"] == {"val": 24, "test": 0}
+    assert describe_data(packed, ("train", "val"))["known_styles"] == {"test": 0}
+    assert disjoint_words({"val": 24, "test": 0}) == (
+        "The splits share voices: 24 of val were trained on too. The scores tell how well known "
+        "voices are recognised, not how well new ones are cloned."
+    )
 
 
 def test_a_retrained_model_is_told_beside_that_of_the_search():

@@ -10,7 +10,7 @@ from tests.export.conftest import TORCH, rows_by_loss
 from tune_encoder.checkpoints import load_state
 from tune_encoder.config import RetrainSettings, TrainConfig
 from tune_encoder.data.pack import open_pack, pack_data, with_validation
-from tune_encoder.errors import DataError, Interrupted, StorageError
+from tune_encoder.errors import ConfigError, DataError, Interrupted, StorageError
 from tune_encoder.export.verifying import verify
 from tune_encoder.lock import held
 from tune_encoder.model_folder import load_model
@@ -143,6 +143,14 @@ def test_training_on_val_without_a_test_split_is_refused(experiment, data_dir, t
     with pytest.raises(DataError, match=r"two: has no test split, so a model trained on val could"):
         retrain(experiment, planned, tmp_path / "model", TORCH, ignore)
     assert not planned.folder.exists()
+
+
+def test_a_folder_of_something_else_is_refused_before_anything_is_trained(experiment, tmp_path):
+    (tmp_path / "thesis.txt").write_text("years")
+
+    with pytest.raises(ConfigError, match=r"exists and is not empty; remove it or name another"):
+        retrain(experiment, plan(experiment, TWO), tmp_path, TORCH, ignore)
+    assert not (experiment.path / "retrain").exists()
 
 
 def test_two_processes_do_not_train_the_same(experiment, tmp_path):

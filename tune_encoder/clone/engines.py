@@ -55,6 +55,8 @@ def open_engine(folder: Path, device: str | None = None) -> Engine:
         from tune_encoder.clone.torch_engine import open_torch
 
         return open_torch(folder, device or "cpu")
+    if device is not None:
+        raise StorageError(f"--device {device} needs torch, which is not installed; leave it out")
     if path.is_file():
         raise StorageError(f"{path}: needs onnxruntime or torch; install one with `{INSTALL}`")
     raise StorageError(

@@ -19,6 +19,7 @@ __all__ = [
     "choose",
     "export",
     "export_models",
+    "refuse_other",
     "searched_data",
     "single",
 ]
@@ -37,7 +38,7 @@ def export(experiment: Experiment, to: Path, settings: ExportSettings) -> list[M
         ConfigError: if the folder holds something else than an older export.
         StorageError: if the data has changed, or a new process cannot reproduce a score.
     """
-    _refuse(to)
+    refuse_other(to)
     choices = choose(experiment, settings.top_k)
     data = searched_data(experiment, choices[0].config)
     models = _models(experiment, choices, settings, data)
@@ -46,7 +47,6 @@ def export(experiment: Experiment, to: Path, settings: ExportSettings) -> list[M
 
 def export_models(models: list[Model], to: Path, source: Source) -> list[Metrics]:
     """Write models to the folder `to`: a single one as it is, of several each into its own."""
-    _refuse(to)
     with whole_folder(to, replace=True) as folder:
         alone = source.settings.top_k == 1
         names = [folder] if alone else [folder / str(i + 1) for i in range(len(models))]
@@ -55,8 +55,8 @@ def export_models(models: list[Model], to: Path, source: Source) -> list[Metrics
     return metrics
 
 
-def _refuse(to: Path) -> None:
-    """Only an older export gives way."""
+def refuse_other(to: Path) -> None:
+    """Raise a `ConfigError` if the folder holds something else than an older export."""
     if not (is_model(to) or is_model(to / "1")):
         refuse_filled(to)
 

@@ -55,7 +55,7 @@ def write_card(
         **_encoder_words(model),
         "fingerprint": metrics["fingerprint"],
         "data": _data_table(origin["data"]),
-        "disjoint": _disjoint(origin["data"]["known_styles"]),
+        "disjoint": disjoint_words(origin["data"]["known_styles"]),
         "n_voices": origin["data"]["voices"]["train"],
         "search": _search_words(metrics, model.config),
         "scores": _score_table(metrics),
@@ -116,7 +116,7 @@ def _data_table(data: Mapping[str, Any]) -> str:
     return _table(["split", "voices", "clips", "hours"], rows)
 
 
-def _disjoint(known: Mapping[str, int]) -> str:
+def disjoint_words(known: Mapping[str, int]) -> str:
     """Say whether the model has met the voices it is scored on."""
     shared = {name: count for name, count in known.items() if count}
     if not shared:

@@ -21,7 +21,7 @@ from tune_encoder.onnx_session import OUTPUTS
 from tune_encoder.voice_style import Array
 
 _HEAD = f'<ir_version: {IR_VERSION}, opset_import: ["": {OPSET}]>'
-FILTERS, EXACT_MEL = "mel_filters", "exact_mel"  # names in the text below
+FILTERS, MEL = "mel_filters", "mel"  # names in the text below
 
 _FRONT = """
 front (float[batch, samples] audio) => (float[windows, bands, frames] windows, int64[1] n_clips)
@@ -41,9 +41,7 @@ front (float[batch, samples] audio) => (float[windows, bands, frames] windows, i
     power = Add (real, imaginary)
     bands = MatMul (mel_filters, power)
     floored = Max (bands, power_floor)
-    exact_mel = Log (floored)
-    half_mel = Cast <to = FLOAT16> (exact_mel)
-    mel = Cast <to = FLOAT> (half_mel)
+    mel = Log (floored)
 
     n_clips = Shape <start = 0, end = 1> (mel)
     n_frames = Shape <start = 2, end = 3> (mel)
@@ -69,8 +67,8 @@ front (float[batch, samples] audio) => (float[windows, bands, frames] windows, i
     by_window = Transpose <perm = [0, 2, 1, 3]> (cut)
     windows = Reshape (by_window, window_shape)
 }"""
-"""(B, T) to (B W, M, N). Features are rounded as the pack rounds them; a clip shorter than a
-window is repeated until it fills it."""
+"""(B, T) to (B W, M, N). A clip shorter than a window is repeated until it fills it. The pack and
+torch round features to half precision, which no style shows and not every runtime can do."""
 
 _MEAN = """
 mean (int64[1] n, float[windows, 1, 50, 256] ttl, float[windows, 1, 8, 16] dp)
@@ -99,10 +97,10 @@ def voice_graph(encoder: Any, config: TrainConfig) -> Any:
         encoder: What `encoder_graph` returned.
         config: The settings of the encoder.
     """
-    from onnx import compose, parser
+    from onnx import compose
 
     middle = compose.add_prefix(encoder, "encoder/")
-    mean = compose.add_prefix(parser.parse_model(_HEAD + _MEAN), "mean/", rename_outputs=False)
+    mean = compose.add_prefix(_parsed(_HEAD + _MEAN), "mean/", rename_outputs=False)
     to_encoder = [("windows", f"encoder/{INPUT}")]
     joined = compose.merge_models(_front_graph(config), middle, to_encoder)
     ends = ["n_clips", *(f"encoder/{name}" for name in OUTPUTS)]
@@ -113,19 +111,28 @@ def voice_graph(encoder: Any, config: TrainConfig) -> Any:
 
 
 def _front_graph(config: TrainConfig) -> Any:
-    from onnx import TensorProto, numpy_helper, parser
+    from onnx import TensorProto, numpy_helper
 
     numbers = {name: TensorProto.DataType.Value(name) for name in _TYPES}
     text = _HEAD + _FRONT
     for name, number in {"HOP_LENGTH": config.hop_length, **numbers}.items():
         text = text.replace(f"= {name}>", f"= {number}>").replace(f"[{name}]", f"[{number}]")
-    model = parser.parse_model(text)
+    model = _parsed(text)
     for name, value in _constants(config).items():
         model.graph.initializer.append(numpy_helper.from_array(value, name))
     return model
 
 
-_TYPES = ("FLOAT16", "FLOAT", "DOUBLE", "INT64")
+def _parsed(text: str) -> Any:
+    from onnx import parser
+
+    model = parser.parse_model(text)
+    for node in model.graph.node:
+        node.name = node.output[0]  # the text names values alone
+    return model
+
+
+_TYPES = ("DOUBLE", "INT64")
 
 
 def _constants(config: TrainConfig) -> dict[str, NDArray[Any]]:

@@ -53,8 +53,8 @@ def write_onnx(
         model: The encoder; it is not changed.
         config: The settings it was trained with.
         epoch: Finished epochs, for the manifest.
-        int8: Whether to write both files quantised as well. They are loaded and run, but how
-            close they come is for `predict_pack` and `metrics.score` to say.
+        int8: Whether to write both files quantised as well. They are loaded once; how close
+            they come is for `predict_pack` and `metrics.score` to say.
 
     Returns:
         The names of the files.
@@ -74,7 +74,10 @@ def write_onnx(
     check_audio_encoder(load_onnx(files[AUDIO_ENCODER], AUDIO_ENCODER), encoder, config)
     check_voice_encoder(load_onnx(files[VOICE_ENCODER], VOICE_ENCODER), encoder, config)
     if int8:
-        files |= {int8_name(name): _quantized(content) for name, content in files.items()}
+        small = {int8_name(name): _quantized(content) for name, content in files.items()}
+        for name, content in small.items():
+            load_onnx(content, name)
+        files |= small
     for name, content in files.items():
         save_listed(folder / name, content, epoch)
     return list(files)
