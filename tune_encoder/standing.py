@@ -4,8 +4,9 @@ The search itself and whoever looks at it from another shell say the same, since
 no more than the trials of the record.
 """
 
+import itertools
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +14,9 @@ from tune_encoder.config import BudgetSettings, MetricSettings
 from tune_encoder.experiment import Row, TrialRecord, best_trial, objective
 
 WIDTH = 80  # columns of every line
-FIELDS = ("val_skill", "seconds")  # what is read here of a row, beside the metric
+FIELDS = ("val_skill", "seconds", "order")  # what is read here of a row, beside the metric
+COURSE_POINTS = 40
+_BLOCKS = "\u2581\u2582\u2583\u2584\u2585\u2586\u2587\u2588"
 FINISHED, STOPPED, FAILED = "finished", "stopped early", "failed"
 ENDED = (FINISHED, STOPPED, FAILED)
 WAITING = "waiting at a rung"
@@ -99,8 +102,22 @@ def standing(terms: Terms, trials: list[TrialRecord], launch: Launch | None) -> 
         "epochs": sum(len(trial.rows) for trial in trials),
         "epochs_saved": sum(terms.budget.epochs - len(trial.rows) for trial in pruned),
         "best": best_of(terms, trials),
+        "course": _course(trials),
         "time": _time(terms, trials, ended, launch),
     }
+
+
+def _course(trials: list[TrialRecord]) -> list[float]:
+    """The skill of the best epoch so far, at up to `COURSE_POINTS` epochs as they came."""
+    rows = [row for trial in trials if trial.state != "FAIL" for row in trial.rows]
+    rows.sort(key=lambda row: int(row["order"]))
+    so_far = list(itertools.accumulate(rows, _better))
+    n_points = min(COURSE_POINTS, len(so_far))
+    return [so_far[-1 - i * len(so_far) // n_points]["val_skill"] for i in range(n_points)][::-1]
+
+
+def _better(one: Row, other: Row) -> Row:
+    return min(one, other, key=objective)
 
 
 def _time(
@@ -136,14 +153,33 @@ def metric_value(terms: Terms, row: Row) -> float:
     return terms.metric.sign * objective(row)
 
 
-def status_lines(standing: Mapping[str, Any]) -> list[str]:
-    """Say where a search stands, in four lines of at most 80 columns."""
-    return [
+def status_lines(standing: Mapping[str, Any], unicode: bool) -> list[str]:
+    """Say where a search stands, in up to five lines of at most 80 columns.
+
+    Args:
+        standing: What `standing` returns.
+        unicode: Whether the terminal shows a spark line.
+    """
+    lines = [
         f"trials  {count_words(standing)}",
         f"epochs  {standing['epochs']} done, {standing['epochs_saved']} saved by early stopping",
         f"best    {best_line(standing['best'], WIDTH - 8)}",
         f"time    {time_words(standing['time'])}",
     ]
+    course = standing["course"]
+    if unicode and len(course) > 1:
+        lines.insert(3, f"course  {spark_line(course)} skill {course[0]:.3f} to {course[-1]:.3f}")
+    return lines
+
+
+def spark_line(values: Sequence[float]) -> str:
+    """Draw values with a block each, as high as it is between the least and the greatest."""
+    low, high = min(values), max(values)
+    steps = len(_BLOCKS) - 1
+    return "".join(
+        _BLOCKS[round(steps * (value - low) / (high - low)) if high > low else 0]
+        for value in values
+    )
 
 
 def count_words(standing: Mapping[str, Any]) -> str:

@@ -20,6 +20,7 @@ mine: stopped
 trials  2 finished, 1 stopped early, 1 failed, 1 unfinished of 6
 epochs  10 done, 2 saved by early stopping
 best    skill 0.600, trial 3 epoch 1: learning_rate 0.003, head linear
+course  ▁▇▇▇▇▇████ skill 0.100 to 0.600
 time    10:00 of training
 
 resume it:  tune-encoder resume mine --root {root}
@@ -148,12 +149,46 @@ def test_a_search_that_met_its_target_is_over(root, metric, target, over):
 
 def test_a_trial_that_waits_at_a_rung_is_said_to():
     space = space_of()
-    trials = [TrialRecord(n, "RUNNING", rows=[row(n, 1, 0.5)], paused=n < 2) for n in range(3)]
+    trials = [
+        TrialRecord(n, "RUNNING", rows=[{**row(n, 1, 0.5), "order": n}], paused=n < 2)
+        for n in range(3)
+    ]
 
     view = standing(Terms(space.metric, space.budget, {}), trials, Launch(7.0, 0))
 
-    assert status_lines(view)[0] == "trials  1 running, 2 waiting at a rung of 6"
-    assert status_lines(view)[3] == "time    0:07"
+    assert status_lines(view, unicode=True)[0] == "trials  1 running, 2 waiting at a rung of 6"
+    assert status_lines(view, unicode=False)[3] == "time    0:07"
+
+
+def test_the_course_of_the_best_skill_is_drawn_as_the_epochs_came():
+    orders = [[0, 2, 3], [1, 4]]
+    losses = [[0.9, 0.6, 0.7], [0.8, 0.1]]
+    trials = [
+        TrialRecord(n, "RUNNING", rows=[{**row(n, e, loss), "order": order}
+                                        for e, (loss, order) in enumerate(zip(*each, strict=True))])
+        for n, each in enumerate(zip(losses, orders, strict=True))
+    ]  # fmt: skip
+    space = space_of()
+
+    view = standing(Terms(space.metric, space.budget, {}), trials, Launch(7.0, 0))
+
+    assert view["course"] == pytest.approx([0.1, 0.2, 0.4, 0.4, 0.9])
+    lines = status_lines(view, unicode=True)
+    assert lines[3] == "course  \u2581\u2582\u2584\u2584\u2588 skill 0.100 to 0.900"
+    assert "course" not in str(status_lines(view, unicode=False))
+
+
+def test_a_long_course_keeps_to_80_columns_and_ends_with_the_best():
+    rows = [{**row(0, e, 1 / e), "order": e} for e in range(1, 1000)]
+    space = space_of()
+
+    view = standing(
+        Terms(space.metric, space.budget, {}), [TrialRecord(0, "RUNNING", rows=rows)], None
+    )
+
+    assert len(view["course"]) == 40
+    assert view["course"][-1] == 1 - 1 / 999
+    assert max(map(len, status_lines(view, unicode=True))) <= 80
 
 
 def test_the_best_line_names_another_metric_and_leaves_out_whole_settings_that_do_not_fit():

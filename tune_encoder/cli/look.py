@@ -103,7 +103,7 @@ def _status(options: argparse.Namespace) -> None:
 def _status_lines(view: View) -> list[str]:
     from tune_encoder.standing import status_lines
 
-    lines = [f"{view['name']}: {_state(view, host=True)}", *status_lines(view)]
+    lines = [f"{view['name']}: {_state(view, host=True)}", *status_lines(view, _is_unicode())]
     return [*lines, f"\nresume it:  {view['resume']}"] if view["resume"] else lines
 
 

@@ -1,4 +1,4 @@
-"""What a person watches while a search runs: four calm lines, rewritten in place.
+"""What a person watches while a search runs: five calm lines, rewritten in place.
 
 Where the output is no terminal, one line for each trial that ends.
 """
@@ -44,12 +44,12 @@ class Progress(Callback):
     def setup(self, *args: Any, **info: Any) -> None:
         """Begin to show; called by Tune before the first trial."""
         console = Console(file=sys.stderr, width=WIDTH, highlight=False)
+        self._console = console
         if console.is_terminal:
             self._live = Live(self._text(), console=console, auto_refresh=False)
             self._live.start()
         else:
             self._told = set(self._ended_before)
-            self._console = console
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         """Show what is new."""
@@ -76,8 +76,8 @@ class Progress(Callback):
         ended = len(set(_ended(self._record)) - self._ended_before)
         elapsed = time.monotonic() - self._started
         trials = list(self._record.trials.values())
-        lines = status_lines(standing(_terms(self._record.space), trials, Launch(elapsed, ended)))
-        return Text("\n".join(lines))
+        view = standing(_terms(self._record.space), trials, Launch(elapsed, ended))
+        return Text("\n".join(status_lines(view, self._console.encoding == "utf-8")))
 
 
 def _ended(record: Record) -> list[int]:
