@@ -21,7 +21,7 @@ from tune_encoder.onnx_session import OUTPUTS
 from tune_encoder.voice_style import Array
 
 _HEAD = f'<ir_version: {IR_VERSION}, opset_import: ["": {OPSET}]>'
-FILTERS, MEL = "mel_filters", "mel"  # names in the text below
+MEL = "mel"  # the features, by their name in the text below
 
 _FRONT = """
 front (float[batch, samples] audio) => (float[windows, bands, frames] windows, int64[1] n_clips)
@@ -151,7 +151,7 @@ def _constants(config: TrainConfig) -> dict[str, NDArray[Any]]:
     }
     real = {"level": LEVEL, "quietest_rms": QUIETEST_RMS, "power_floor": POWER_FLOOR}
     return {
-        FILTERS: filters,
+        "mel_filters": filters,
         "waves": windowed_waves(config),
         **{name: np.array(value, dtype=np.int64) for name, value in whole.items()},
         **{name: np.array(value, dtype=np.float32) for name, value in real.items()},
