@@ -98,7 +98,7 @@ def test_status_of_a_running_search_names_its_process_and_guesses_the_time_left(
 
     assert lines[0].startswith(f"mine: running, pid {os.getpid()} on ")
     assert lines[1] == "trials  2 finished, 1 stopped early, 1 failed, 1 running of 6"
-    assert lines[4:] == ["time    10:00, about 5:00 left"]
+    assert lines[5:] == ["time    10:00, about 5:00 left"]
 
 
 def test_trials_that_ended_before_this_launch_do_not_tell_how_fast_it_is(root):
