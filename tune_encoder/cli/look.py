@@ -97,13 +97,13 @@ def _status(options: argparse.Namespace) -> None:
         _watch(experiment)
     else:
         view = status(experiment)
-        say(options, view, _status_lines(view))
+        say(options, view, _status_lines(view, _is_unicode()))
 
 
-def _status_lines(view: View) -> list[str]:
+def _status_lines(view: View, unicode: bool) -> list[str]:
     from tune_encoder.standing import status_lines
 
-    lines = [f"{view['name']}: {_state(view, host=True)}", *status_lines(view, _is_unicode())]
+    lines = [f"{view['name']}: {_state(view, host=True)}", *status_lines(view, unicode)]
     return [*lines, f"\nresume it:  {view['resume']}"] if view["resume"] else lines
 
 
@@ -133,9 +133,10 @@ def _show_live(experiment: "Experiment") -> None:
     from rich.live import Live
     from rich.text import Text
 
+    unicode = _is_unicode()  # the live view puts something else in place of standard output
     with Live(console=Console(width=WIDTH, highlight=False), auto_refresh=False) as live:
         for view in _views(experiment):
-            live.update(Text("\n".join(_status_lines(view))), refresh=True)
+            live.update(Text("\n".join(_status_lines(view, unicode))), refresh=True)
 
 
 def _tell_changes(experiment: "Experiment") -> None:
