@@ -43,7 +43,6 @@ def test_tensorboard_is_served_on_loopback_and_ends_with_the_block(finished):
 
 @pytest.mark.timeout(120)
 def test_the_study_is_shown_and_cannot_be_changed(finished):
-    pytest.importorskip("optuna_dashboard")
     with open_pages(finished) as pages:
         (board,) = [page for page in pages if page.name == "Optuna"]
         api = board.address.replace("dashboard/studies", "api/studies")

@@ -11,7 +11,7 @@ from tune_encoder.data.batches import crop_frames
 from tune_encoder.errors import ConfigError, StorageError
 from tune_encoder.metrics import score
 from tune_encoder.model_folder import load_model
-from tune_encoder.onnx_files import predict_pack, require_onnx, write_onnx
+from tune_encoder.onnx_files import predict_pack, write_onnx
 from tune_encoder.onnx_files.checking import (
     check_audio_encoder,
     check_front_end,
@@ -134,8 +134,11 @@ def test_another_front_end_is_refused(model_dir, changes):
 def test_without_a_package_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxscript", None)
 
-    with pytest.raises(ConfigError, match=r"ONNX needs onnxscript; install it with `pip inst"):
-        require_onnx()
+    with pytest.raises(
+        ConfigError, match=r"^formats is onnx, but onnxscript cannot be imported; install `tune-e"
+    ):
+        ExportSettings(formats="onnx")
+    assert ExportSettings().onnx is False
 
 
 # --- scores --------------------------------------------------------------------------------------

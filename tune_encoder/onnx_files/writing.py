@@ -6,13 +6,11 @@ Shapes: B batch, M mel bands, F frames, T audio samples.
 import copy
 import tempfile
 from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from tune_encoder.config import TrainConfig
 from tune_encoder.data.batches import crop_frames
-from tune_encoder.errors import ConfigError
 from tune_encoder.manifest import save_listed
 from tune_encoder.models import Encoder
 from tune_encoder.onnx_files.checking import (
@@ -24,21 +22,11 @@ from tune_encoder.onnx_files.encoder_graph import encoder_graph, quietly
 from tune_encoder.onnx_files.voice_graph import voice_graph
 from tune_encoder.onnx_session import (
     AUDIO_ENCODER,
-    INSTALL,
     ONNX_FORMAT,
     VOICE_ENCODER,
     int8_name,
     load_onnx,
 )
-
-_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
-
-
-def require_onnx() -> None:
-    """Raise a `ConfigError` if a package is missing that writing ONNX files needs."""
-    missing = [name for name in _PACKAGES if find_spec(name) is None]
-    if missing:
-        raise ConfigError(f"ONNX needs {', '.join(missing)}; install it with `{INSTALL}`")
 
 
 def write_onnx(
@@ -63,7 +51,6 @@ def write_onnx(
         ConfigError: if a package is missing.
         StorageError: if onnxruntime does not give what torch gives.
     """
-    require_onnx()
     encoder = copy.deepcopy(model).cpu().eval()
     graph = encoder_graph(encoder, config)
     files = {
