@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from tests.fabricate import SMALL_ENCODER, random_encoder
+from tune_encoder.config import ExportSettings
 from tune_encoder.data.batches import crop_frames
 from tune_encoder.errors import ConfigError, StorageError
 from tune_encoder.metrics import score
