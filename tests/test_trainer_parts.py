@@ -44,6 +44,17 @@ def test_tensorboard_gets_settings_and_scores_for_its_hparams_tab(packed, tmp_pa
     assert len(events.Scalars("val_loss")) == 3
 
 
+def test_hparams_are_those_that_were_searched(packed, tmp_path):
+    train(tiny(use_tensorboard=True), packed, tmp_path, ignore, shown=["dropout"])
+
+    events = EventAccumulator(str(tmp_path / "logs"))
+    events.Reload()
+
+    plugin = events.summary_metadata["_hparams_/session_start_info"].plugin_data.content
+    assert b"dropout" in plugin
+    assert b"learning_rate" not in plugin
+
+
 def test_out_of_memory_names_the_settings_that_help(packed, tmp_path):
     class Full:
         """A split whose first clip does not fit."""

@@ -1,10 +1,12 @@
 import json
 import signal
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from tune_encoder.experiment import Experiment, TrialRecord
+from tune_encoder.experiment import Experiment, TrialRecord, epoch_key
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(450)]
 
@@ -62,6 +64,34 @@ def test_a_search_killed_damaged_stopped_and_moved_ends_as_if_it_never_was(comma
     again = command.run("resume", "moved", "--no-export")
     assert again.returncode == 0, again.stderr
     assert command.experiment.trials() == finished
+
+
+def test_epochs_that_were_saved_but_not_recorded_are_not_trained_again(command):
+    space = {"budget": {"trials": 1, "epochs": 4}, "scheduler": {"name": "none"}}
+    assert command.run(*command.search_options(space)).returncode == 0
+    (before,) = command.experiment.trials()
+    forget_epochs_after(command.experiment, 1)
+    assert [len(trial.rows) for trial in command.experiment.trials()] == [1]
+
+    ended = command.run("resume", "tiny", "--no-export")
+
+    assert ended.returncode == 0, ended.stderr
+    (after,) = command.experiment.trials()
+    told = [(row["epoch"], row["val_loss"], row["seconds"]) for row in after.rows]
+    assert told == [(row["epoch"], row["val_loss"], row["seconds"]) for row in before.rows]
+    assert after.state == "COMPLETE"
+
+
+def forget_epochs_after(experiment: Experiment, epoch: int) -> None:
+    """Leave the record of one trial as it was after an epoch, as if the driver had died there."""
+    with closing(sqlite3.connect(experiment.study_path)) as database, database:
+        database.execute(
+            "DELETE FROM trial_user_attributes WHERE key GLOB 'epoch_*' AND key > ?",
+            (epoch_key(epoch),),
+        )
+        database.execute("DELETE FROM trial_intermediate_values WHERE step > ?", (epoch,))
+        database.execute("DELETE FROM trial_values")
+        database.execute("UPDATE trials SET state = 'RUNNING', datetime_complete = NULL")
 
 
 def damage_newest(experiment, trials) -> int:

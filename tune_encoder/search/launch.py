@@ -42,6 +42,7 @@ def launch_search(record: Record, pack: Path, dashboard: bool = False) -> None:
         "pack": str(pack),
         "cpus": resources.cpus,
         "processes": resources.processes_of_a_trial,
+        "searched": [parameter.name for parameter in record.space.parameters],
     }
     if record.has_work():
         try:

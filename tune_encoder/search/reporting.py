@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import tempfile
+from collections.abc import Collection
 from pathlib import Path
 
 from ray import tune
@@ -35,10 +36,14 @@ def report_with_checkpoint(row: Row, content: State) -> None:
 
 
 def _report_saved(row: Row, sha256: str, folder: Path) -> None:
-    row = {**row, "checkpoint_sha256": sha256}
-    # As text: of every number that Tune sees in a result it keeps three running means for good.
+    report_row({**row, "checkpoint_sha256": sha256}, folder)
+
+
+def report_row(row: Row, folder: Path | None = None) -> None:
+    """Hand Tune an epoch; as text, since of every number Tune keeps three running means."""
     result = {"val_loss": row["val_loss"], "epoch": row["epoch"], "row": json.dumps(row)}
-    tune.report(result, checkpoint=tune.Checkpoint.from_directory(folder))
+    checkpoint = None if folder is None else tune.Checkpoint.from_directory(folder)
+    tune.report(result, checkpoint=checkpoint)
 
 
 def _scratch() -> str | None:
@@ -71,7 +76,12 @@ class Relay:
 
 
 def train_together(
-    processes: int, config: TrainConfig, pack: Path, run_dir: Path, checkpoint: State | None
+    processes: int,
+    config: TrainConfig,
+    pack: Path,
+    run_dir: Path,
+    checkpoint: State | None,
+    shown: Collection[str],
 ) -> None:
     """Train a trial in several processes of this machine; see `trainer.train`.
 
@@ -79,7 +89,7 @@ def train_together(
     """
     with tempfile.TemporaryDirectory(dir=_scratch()) as folder:
         relay = Relay(Path(folder))
-        arguments = (config, pack, run_dir, checkpoint, relay)
+        arguments = (config, pack, run_dir, checkpoint, shown, relay)
         run_group(processes, pick_device(config.device), _member, arguments, relay.pass_on)
 
 
@@ -89,6 +99,7 @@ def _member(
     pack: Path,
     run_dir: Path,
     checkpoint: State | None,
+    shown: Collection[str],
     relay: Relay,
 ) -> None:
-    train(config, open_pack(pack), run_dir, relay.send, checkpoint, group)
+    train(config, open_pack(pack), run_dir, relay.send, checkpoint, group, shown)

@@ -57,9 +57,10 @@ def _train(config: dict[str, Any]) -> None:
         _report_unrecorded(checkpoint, config["recorded"])
     run_dir = experiment.trial_dir(config["number"])
     if processes > 1:
-        train_together(processes, settings, pack, run_dir, checkpoint)
+        train_together(processes, settings, pack, run_dir, checkpoint, config["searched"])
     else:
-        train(settings, open_pack(pack), run_dir, report_to_tune, checkpoint)
+        data, shown = open_pack(pack), config["searched"]
+        train(settings, data, run_dir, report_to_tune, checkpoint, shown=shown)
 
 
 def _write_settings(path: Path, settings: dict[str, Any]) -> None:
@@ -70,12 +71,10 @@ def _write_settings(path: Path, settings: dict[str, Any]) -> None:
 
 def _report_unrecorded(checkpoint: "State", recorded: int) -> None:
     """Report again what was saved but not recorded, because the driver died in between."""
-    from ray import tune
-
-    from tune_encoder.search.reporting import report_with_checkpoint
+    from tune_encoder.search.reporting import report_row, report_with_checkpoint
 
     unrecorded = checkpoint["history"][recorded:]
     for row in unrecorded[:-1]:
-        tune.report({"val_loss": row["val_loss"], "epoch": row["epoch"], "row": row})
+        report_row(row)
     if unrecorded:
         report_with_checkpoint(unrecorded[-1], checkpoint)

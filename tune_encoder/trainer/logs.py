@@ -1,7 +1,7 @@
 """What a run leaves for people: metrics.jsonl, and TensorBoard's scalars and HParams."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,9 +24,16 @@ def write_metrics(path: Path, history: list[Row]) -> None:
 
 @contextmanager
 def event_log(
-    logs: Path, state: TrainState, wanted: bool = True
+    logs: Path, state: TrainState, shown: Collection[str] = (), wanted: bool = True
 ) -> Iterator[Callable[[Row], None]]:
-    """Give a function that writes a row for TensorBoard, or does nothing if that is off."""
+    """Give a function that writes a row for TensorBoard, or does nothing if that is off.
+
+    Args:
+        logs: The folder of the event files.
+        state: The run.
+        shown: Settings for the HParams tab, which orders columns by name; all if none is named.
+        wanted: Whether this process is the one that writes.
+    """
     if not (wanted and state.config.use_tensorboard):
         yield lambda row: None
         return
@@ -34,15 +41,16 @@ def event_log(
 
     # Epochs that an interrupted run wrote after its last checkpoint are hidden.
     with SummaryWriter(str(logs), purge_step=state.epoch + 1) as writer:
-        _write_hparams(writer, state)
+        _write_hparams(writer, state, shown)
         yield lambda row: _write_row(writer, row)
 
 
-def _write_hparams(writer: "SummaryWriter", state: TrainState) -> None:
+def _write_hparams(writer: "SummaryWriter", state: TrainState, shown: Collection[str]) -> None:
     """Name the settings and the scores of the HParams tab; each epoch's row then fills them."""
     from torch.utils.tensorboard.summary import hparams
 
-    settings = {name: value for name, value in to_mapping(state.config).items()}
+    settings = to_mapping(state.config)
+    settings = {name: settings[name] for name in shown or settings}
     for summary in hparams(settings, dict.fromkeys(_HPARAM_METRICS, 0.0)):
         writer._get_file_writer().add_summary(summary)
 

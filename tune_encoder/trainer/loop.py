@@ -1,6 +1,6 @@
 """The epoch loop."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ def train(
     report: Report,
     checkpoint: dict[str, Any] | None = None,
     group: Group = ALONE,
+    shown: Collection[str] = (),
 ) -> TrainState:
     """Train one encoder to the end of its epochs or of its patience.
 
@@ -35,6 +36,7 @@ def train(
             save the state, and it may end the run by raising.
         checkpoint: The state of an earlier run to go on from.
         group: The processes that train together; only the first writes and reports.
+        shown: Settings for TensorBoard's HParams; all of them if none is named.
 
     Raises:
         TrainingDiverged: at the first epoch whose loss is NaN or infinite.
@@ -48,7 +50,7 @@ def train(
         state.load_state_dict(checkpoint)
     state.module = group.wrap(state.model, device)
     run_dir.mkdir(parents=True, exist_ok=True)
-    with event_log(run_dir / "logs", state, group.is_first) as log:
+    with event_log(run_dir / "logs", state, shown, group.is_first) as log:
         while not finished(state):
             row = _epoch(state, data, device, group)
             state.history.append(row)
