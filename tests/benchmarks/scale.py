@@ -2,11 +2,13 @@
 
     python -m tests.benchmarks.scale
 
-The record is written as a search writes it, with rows as large as those of a training. Then the
-commands are run on it as a person runs them; `resume` until its first trial has a worker.
+Rows as large as those of a training go through the scheduler into the record, which stops most
+trials early, as in a search. Then the commands are run on it as a person runs them; `resume` until
+its first trial has a worker.
 """
 
 import argparse
+import json
 import os
 import signal
 import statistics
@@ -16,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from tune_encoder.config import TrainConfig
@@ -23,6 +26,7 @@ from tune_encoder.data.demo import make_demo
 from tune_encoder.data.pack import open_pack, pack_data
 from tune_encoder.experiment import Experiment, create_experiment
 from tune_encoder.search.record import Record
+from tune_encoder.search.schedulers import RecordingScheduler
 from tune_encoder.space import find_space, load_space, override, to_content
 
 EPOCHS, REPEATS, NAME = 9, 5, "scale"
@@ -35,10 +39,11 @@ def fill(root: Path, data_dir: Path, n_trials: int) -> tuple[Experiment, dict[st
     space = load_space(find_space("quick"))
     space = override(space, {"budget": {"trials": n_trials, "epochs": EPOCHS}}, "benchmark")
     fingerprint = open_pack(pack_data(data_dir, TrainConfig(**space.base))).info["fingerprint"]
-    told = {"data_dir": str(data_dir), "fingerprint": fingerprint, "versions": {}}
-    made = create_experiment(root, NAME, {"space": to_content(space), **told})
+    content = {"data_dir": str(data_dir), "fingerprint": fingerprint, "versions": {}}
+    made = create_experiment(root, NAME, {"space": to_content(space), **content})
     record = Record.open(made, space)
-    took: dict[str, list[float]] = {"proposal": [], "report": [], "end": []}
+    scheduler = RecordingScheduler(record, "1")
+    took: dict[str, list[float]] = {"proposal": [], "report": []}
 
     def timed(step: str, call: Callable[..., Any], *arguments: Any) -> Any:
         began = time.perf_counter()
@@ -48,10 +53,12 @@ def fill(root: Path, data_dir: Path, n_trials: int) -> tuple[Experiment, dict[st
 
     for _ in range(n_trials):
         number = timed("proposal", record.ask).number
-        stopped = number % 3
-        for epoch in range(1, (1 if stopped else EPOCHS) + 1):
-            timed("report", record.add_row, number, row(number, epoch))
-        timed("end", record.prune if stopped else record.complete, number)
+        trial = SimpleNamespace(config={"number": number}, storage=None)
+        scheduler.on_trial_add(None, trial)
+        for epoch in range(1, EPOCHS + 1):
+            told = {"row": json.dumps(row(number, epoch))}
+            if timed("report", scheduler.on_trial_result, None, trial, told) == "STOP":
+                break
     return made, {step: statistics.median(times[-100:]) for step, times in took.items()}
 
 
@@ -60,9 +67,8 @@ def row(number: int, epoch: int) -> dict[str, Any]:
     loss = 0.5 + (number * 7919 % 101) / 200 + 1 / epoch
     scores = {f"val_{name}": loss for name in SCORES}
     rates = {name: loss for name in ("train_loss", "learning_rate", "gradient_norm", "seconds")}
-    texts = {"worker": "host:1", "checkpoint": f"1/{number:04d}/checkpoint_{epoch:06d}"}
     state = {"epoch": epoch, "finished": epoch == EPOCHS, "checkpoint_sha256": "0" * 64}
-    return {**scores, **rates, **texts, **state, "recorded_at": time.time()}
+    return {**scores, **rates, **state}
 
 
 def seconds_of(root: Path, command: str) -> float:
@@ -101,8 +107,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--trials", type=int, nargs="+", default=[10, 100, 1000])
     options = parser.parse_args()
-    heads = ("trials", "proposal", "report", "end", *COMMANDS, "resume")
-    units = ("", "ms", "ms", "ms", *("s" for _ in COMMANDS), "s")
+    heads = ("trials", "proposal", "report", *COMMANDS, "resume")
+    units = ("", "ms", "ms", *("s" for _ in COMMANDS), "s")
     print("  ".join(f"{head:>10}" for head in heads))
     print("  ".join(f"{unit:>10}" for unit in units))
     with tempfile.TemporaryDirectory() as folder:

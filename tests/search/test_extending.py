@@ -96,6 +96,22 @@ def test_more_trials_leave_finished_ones_as_they_are(finished):
         assert (new.state, len(new.rows)) == (old.state, len(old.rows))
 
 
+def test_more_trials_decide_anew_on_those_that_a_promoting_search_stopped(tmp_path):
+    space = parse_space(
+        {**CONTENT, "scheduler": {"name": "asha-promote", "grace_period": 1}}, "test", Path()
+    )
+    made = make(tmp_path, "old", space)
+    record = Record.open(made, space)
+    for number in range(2):
+        record.ask()
+        record.add_row(number, {"epoch": 1, "val_loss": 1.0, "finished": False})
+        record.prune(number)
+
+    extend(made, space, {"trials": 9})
+
+    assert states(made)[:2] == [("RUNNING", 1)] * 2
+
+
 def test_fewer_epochs_than_planned_are_refused(finished):
     with pytest.raises(ConfigError, match=r"epochs is 3; trials were planned for 4, give at least"):
         extend(finished, SPACE, {"epochs": 3})

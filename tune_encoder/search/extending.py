@@ -42,7 +42,9 @@ def extend(experiment: Experiment, space: SearchSpace, changes: dict[str, Any]) 
             f"{budget.trials}, fork the search with a wider one"
         )
     wider = override(space, {"budget": given}, "command line")
-    if (wider.budget.epochs, wider.budget.trials) != (budget.epochs, budget.trials):
+    # Where trials are stopped as they come, those that come later change nothing for them.
+    promotes = space.scheduler.name == "asha-promote" and wider.budget.trials > budget.trials
+    if promotes or wider.budget.epochs > budget.epochs:
         reopen(experiment, budget.epochs, wider.budget.epochs)
     experiment.write_search({**experiment.search(), "space": to_content(wider)})
     return wider
