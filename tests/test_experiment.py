@@ -1,3 +1,5 @@
+import os
+import shlex
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -5,6 +7,7 @@ from pathlib import Path
 import optuna
 import pytest
 
+from tests.fabricate import make_search
 from tune_encoder.errors import ConfigError, StorageError
 from tune_encoder.experiment import (
     CHECKPOINT_NAME,
@@ -186,7 +189,34 @@ def test_without_a_result_there_is_no_best_trial():
 
 def test_an_absent_record_is_refused_by_name(tmp_path):
     with pytest.raises(StorageError, match=r"study\.db: cannot be read \(unable to open"):
-        new_experiment(tmp_path).trials()
+        begun_experiment(tmp_path).trials()
+
+
+def begun_experiment(root):
+    made = new_experiment(root)
+    made.trial_dir(0).mkdir(parents=True)
+    return made
+
+
+def test_a_search_in_its_first_seconds_has_no_trials(tmp_path):
+    assert new_experiment(tmp_path).trials() == []
+
+
+def test_a_record_is_read_where_nothing_may_be_written(tmp_path, monkeypatch):
+    made = make_search(tmp_path, SPACE, [("COMPLETE", {"dropout": 0.2}, [0.9, 0.5])])
+    assert not made.study_path.with_name("study.db-wal").exists()
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # the tests may run as root
+
+    (trial,) = made.trials()
+
+    assert len(trial.rows) == 2
+    assert not made.study_path.with_name("study.db-wal").exists()
+
+
+def test_a_command_line_can_be_pasted_whatever_the_folder_is_called(tmp_path):
+    made = new_experiment(tmp_path / "my runs")
+
+    assert shlex.split(made.command("best"))[-2:] == ["--root", str(tmp_path / "my runs")]
 
 
 def test_a_damaged_record_is_refused_by_name(tmp_path):

@@ -33,7 +33,7 @@ def test_a_missing_file_is_refused_by_name(tmp_path):
 def test_what_is_no_onnx_is_refused_though_it_is_listed(copied):
     save_listed(copied / VOICE_ENCODER, b"no graph", epoch=1)
 
-    with pytest.raises(StorageError, match=r"onnxruntime cannot load it \(.*\); update it"):
+    with pytest.raises(StorageError, match=r"onnxruntime cannot load it \(.*\); export it again"):
         open_onnx(copied / VOICE_ENCODER)
 
 

@@ -25,6 +25,7 @@ from tune_encoder.lock import holder, noted
 from tune_encoder.standing import WIDTH
 
 LOOPBACK = "127.0.0.1"
+_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # not by any proxy
 TENSORBOARD_PORT, OPTUNA_PORT = 6006, 8080  # their own defaults; the next that is free is taken
 _NAME_WIDTH = 13
 _PORTS = 100  # to try
@@ -136,7 +137,7 @@ def free_port(first: int) -> int:
 
 def _answers(address: str) -> bool:
     try:
-        with urllib.request.urlopen(address, timeout=_START_S):
+        with _DIRECT.open(address, timeout=_START_S):
             return True
     except (urllib.error.URLError, OSError):
         return False

@@ -9,7 +9,9 @@ runs/NAME/
 """
 
 import json
+import os
 import re
+import shlex
 import shutil
 import sqlite3
 from collections.abc import Iterator, Sequence
@@ -197,6 +199,8 @@ class Experiment:
         return next(iter(self._read(None, number)), None)
 
     def _read(self, fields: Sequence[str] | None, number: int | None) -> list[TrialRecord]:
+        if not self.study_path.exists() and not self.has_trials():
+            return []  # a search in its first seconds
         try:
             return _read_trials(self.study_path, fields, number)
         except (sqlite3.Error, ValueError) as error:
@@ -221,6 +225,8 @@ class Experiment:
         problem = f"{self.study_path}: cannot be read ({' '.join(str(why).split())})"
         if "locked" in problem:
             return StorageError(f"{problem}; another program is using it, try again")
+        if "readonly" in problem:
+            return StorageError(f"{problem}; copy {self.path} to where you may write")
         return StorageError(f"{problem}; rebuild it with `{self.command('repair')}`")
 
 
@@ -274,7 +280,11 @@ def _fields(names: list[str], values: Row | list[Any]) -> Row:
 
 
 def _read_only(path: Path) -> sqlite3.Connection:
-    return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+    # SQLite makes a log beside the file even to read it; where it may not, nobody writes either.
+    log = path.with_name(f"{path.name}-wal")
+    settled = not log.exists() and not os.access(path.parent, os.W_OK)
+    how = "immutable=1" if settled else "mode=ro"
+    return sqlite3.connect(f"{path.absolute().as_uri()}?{how}", uri=True)
 
 
 def epoch_key(epoch: int) -> str:
@@ -303,7 +313,7 @@ def ranked(trials: list[TrialRecord]) -> list[TrialRecord]:
 
 def command_line(command: str, path: Path) -> str:
     """Write a command for the experiment at `path`, as a person would type it."""
-    root = "" if path.parent == DEFAULT_ROOT else f" --root {path.parent}"
+    root = "" if path.parent == DEFAULT_ROOT else f" --root {shlex.quote(str(path.parent))}"
     return f"tune-encoder {command} {path.name}{root}"
 
 

@@ -66,7 +66,7 @@ def importances(experiment: Experiment) -> Importances:
     """
     values = {trial.number: objective(trial.best) for trial in experiment.trials() if trial.best}
     # A trial that ended between the two readings may be missing in the first.
-    trials = [t for t in _ended(experiment) if t.number in values]
+    trials = [t for t in _ended(experiment) if t.number in values] if values else []
     _check_enough(experiment, [values[trial.number] for trial in trials])
     study = optuna.create_study(direction="minimize")  # in memory
     study.add_trials([_completed(trial, values[trial.number]) for trial in trials])

@@ -108,4 +108,5 @@ def _vouched_hash(path: Path, entries: Entries) -> list[str]:
 
 def _is_entry(entry: dict[str, Any]) -> bool:
     """Whether it has what is read of it; only checkpoints have an epoch."""
-    return isinstance(entry.get("epoch", -1), int) and isinstance(entry["sha256"], list)
+    hashes = entry["sha256"]
+    return isinstance(entry.get("epoch", -1), int) and isinstance(hashes, list) and bool(hashes)

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from tune_encoder.config import TrainConfig, load_config
 from tune_encoder.errors import StorageError, TuneEncoderError
-from tune_encoder.manifest import PROVENANCE, load_listed
+from tune_encoder.manifest import PROVENANCE, load_listed, read_entries
 from tune_encoder.models import Encoder, Ensemble, rebuild_encoder
 
 CONFIG, WEIGHTS, CHECKPOINT, METRICS, CARD = (
@@ -51,7 +51,7 @@ def load_model(folder: Path) -> tuple[Encoder, TrainConfig]:
         raise StorageError(f"{folder}: no model here; make one with `tune-encoder export`")
     try:
         weights = load(load_listed(folder / WEIGHTS))
-        return _rebuild(folder, weights), load_config(folder / CONFIG, {})
+        return _rebuild(folder, weights), _config(folder)
     except (OSError, SafetensorError, RuntimeError, KeyError, TuneEncoderError) as error:
         reason = " ".join(str(error).split())[:300]
         raise StorageError(f"{folder}: not a usable model ({reason}); export it again") from error
@@ -64,7 +64,15 @@ def _rebuild(folder: Path, weights: Mapping[str, Tensor]) -> Encoder:
         if found := _MEMBER.fullmatch(name):
             members.setdefault(int(found[1]), {})[found[2]] = tensor
     if not members:
-        return rebuild_encoder(load_config(folder / CONFIG, {}), weights)
-    configs = {number: load_config(folder / member_config(number), {}) for number in members}
+        return rebuild_encoder(_config(folder), weights)
+    configs = {number: _config(folder, number) for number in members}
     encoders = [rebuild_encoder(configs[number], members[number]) for number in sorted(members)]
     return Ensemble(encoders).eval()
+
+
+def _config(folder: Path, number: int = 0) -> TrainConfig:
+    """A member's settings, verified where their hash is listed."""
+    path = folder / member_config(number)
+    if path.name in read_entries(folder):
+        load_listed(path)
+    return load_config(path, {})

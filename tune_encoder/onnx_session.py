@@ -85,5 +85,7 @@ def load_onnx(content: bytes, name: str) -> OnnxSession:
         runtime = onnxruntime.InferenceSession(content, options, ["CPUExecutionProvider"])
     except (state.Fail, state.InvalidProtobuf, state.InvalidGraph, state.NotImplemented) as error:
         reason = " ".join(str(error).split())[:200]
-        raise StorageError(f"{name}: onnxruntime cannot load it ({reason}); update it") from error
+        raise StorageError(
+            f"{name}: onnxruntime cannot load it ({reason}); export it again, or update onnxruntime"
+        ) from error
     return OnnxSession(runtime, dict(runtime.get_modelmeta().custom_metadata_map))

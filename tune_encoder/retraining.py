@@ -26,7 +26,7 @@ from tune_encoder.confirmation import FOLDER as CONFIRM
 from tune_encoder.confirmation import deviation, new_seeds
 from tune_encoder.data.batches import crop_frames
 from tune_encoder.data.pack import Pack, PackedData, with_validation
-from tune_encoder.errors import DataError
+from tune_encoder.errors import DataError, StorageError
 from tune_encoder.evaluate import CPU, difference_interval
 from tune_encoder.experiment import Experiment, TrialRecord
 from tune_encoder.export import (
@@ -171,7 +171,10 @@ def _model(
 ) -> Model:
     """The best epoch of a seed; where val was trained on, nothing tells it, so the last."""
     folder = _seed_folder(plan, seed)
-    state = load_state(folder / (FINAL if plan.with_val else BEST))
+    try:
+        state = load_state(folder / (FINAL if plan.with_val else BEST))
+    except StorageError as error:
+        raise StorageError(f"{error}; remove {folder} and run the same command again") from error
     config = dataclasses.replace(plan.config, seed=seed)
     row = state["history"][-1]
     trial = TrialRecord(plan.winner.trial.number, "COMPLETE", to_mapping(config), [row])

@@ -14,7 +14,14 @@ import numpy as np
 from tune_encoder.errors import ConfigError, DataError, StorageError
 from tune_encoder.manifest import load_listed, save_listed
 from tune_encoder.metrics import Styles
-from tune_encoder.voice_style import Array, VoiceStyle, read_voice_style, unit_rows
+from tune_encoder.voice_style import (
+    DP_SHAPE,
+    TTL_SHAPE,
+    Array,
+    VoiceStyle,
+    read_voice_style,
+    unit_rows,
+)
 
 VOICES = "voices.npz"
 
@@ -95,8 +102,14 @@ def read_bank(folder: Path) -> VoiceBank | None:
     try:
         with np.load(content, allow_pickle=False) as file:
             names = file["names"].tolist()
-            parts = (unit_rows(file[part].astype(np.float32)) for part in ("ttl", "dp"))
-            return VoiceBank(names, Styles(*parts))
+            ttl, dp = (unit_rows(file[part].astype(np.float32)) for part in ("ttl", "dp"))
+        if (
+            not names
+            or ttl.shape != (len(names), *TTL_SHAPE)
+            or dp.shape != (len(names), *DP_SHAPE)
+        ):
+            raise ValueError(f"{len(names)} names, ttl {ttl.shape}, dp {dp.shape}")
+        return VoiceBank(names, Styles(ttl, dp))
     except (ValueError, KeyError, OSError, BadZipFile) as error:
         raise StorageError(f"{path}: holds no voices ({error}); remove it") from error
 

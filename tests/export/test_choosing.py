@@ -1,9 +1,14 @@
 """Which epoch is exported, and why; nothing is written."""
 
+import shutil
+import sqlite3
+from contextlib import closing
+
 import pytest
 
 from tests.export.conftest import change_row, confirmed, rows_by_loss
 from tune_encoder.confirmation import newest_confirmation
+from tune_encoder.errors import SearchFailed
 from tune_encoder.experiment import objective
 from tune_encoder.export import choose
 
@@ -73,3 +78,22 @@ def test_a_confirmation_that_has_not_ended_is_not_asked(experiment, packed):
 
     assert newest_confirmation(experiment) is None
     assert choose(experiment, 1)[0].trained_in == "made"
+
+
+def test_a_confirmation_without_a_result_does_not_count_and_is_named(experiment, packed):
+    confirming = confirmed(experiment, packed)
+    with closing(sqlite3.connect(confirming.study_path)) as database, database:
+        database.execute("UPDATE trials SET state = 'FAIL'")
+
+    (choice,) = choose(experiment, 1)
+
+    assert choice.why == (
+        "the lowest val_loss of 2 trials; none of its configs gave a result when it was confirmed"
+    )
+
+
+def test_without_checkpoints_a_finished_search_is_not_told_to_go_on(experiment):
+    shutil.rmtree(experiment.checkpoints)
+
+    with pytest.raises(SearchFailed, match=r"no trial has a usable checkpoint; restore .*/check"):
+        choose(experiment, 1)

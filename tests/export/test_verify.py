@@ -7,8 +7,10 @@ import pytest
 
 from tune_encoder.cli import main
 from tune_encoder.errors import StorageError
+from tune_encoder.export.provenance import read_provenance, write_provenance
 from tune_encoder.export.verifying import verify
 from tune_encoder.manifest import sha256_of
+from tune_encoder.model_folder import load_model
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]  # the first trains and exports
 
@@ -55,17 +57,14 @@ def test_each_mismatch_is_a_line_and_the_command_fails(model, capsys):
     code, said = run(capsys, model)
 
     assert code == 4
-    changed, missing, not_scored = sorted(said.out.splitlines(), key=lambda line: line[-8:])
     lines = said.out.splitlines()
+    assert len(lines) == 3
     assert f"{model / 'model.pt'}: missing" in lines
     assert any(line.startswith(f"{weights}: changed, its SHA-256 is ") for line in lines)
-    assert any("not scored again: " in line and "damaged, its SHA-256" in line for line in lines)
+    assert "not scored again: model.safetensors is not as it was exported" in lines
     assert said.err == (
         f"tune-encoder: {model}: 2 of 6 files and scores do not match; export it again\n"
     )
-    assert changed
-    assert missing
-    assert not_scored
 
 
 def test_scores_that_do_not_come_out_again_are_mismatches(model):
@@ -74,11 +73,45 @@ def test_scores_that_do_not_come_out_again_are_mismatches(model):
     before = metrics["scores"]["test"]["model"]["skill"]
     metrics["scores"]["test"]["model"]["skill"] = 0.9
     path.write_text(json.dumps(metrics))
+    write_provenance(model, read_provenance(model))
 
     found = verify(model)
 
-    assert found.mismatches[0].startswith(f"{path}: changed, its SHA-256 is ")
-    assert found.mismatches[1:] == [f"test, model: skill is {before:.5f}, was 0.90000"]
+    assert found.mismatches == [f"test, model: skill is {before:.5f}, was 0.90000"]
+
+
+def test_scores_of_a_file_that_was_changed_are_not_compared(model):
+    (model / "metrics.json").write_text('{"scores": [1]}')
+
+    found = verify(model)
+
+    assert [line.partition(": ")[2][:8] for line in found.mismatches] == ["changed,"]
+    assert found.not_scored == "metrics.json is not as it was exported"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"format": 1},
+        {"format": 1, "files": [1], "data": {"fingerprint": ""}},
+        {"format": 1, "files": {"metrics.json": {}}, "data": {"fingerprint": ""}},
+        {"format": 1, "files": {"metrics.json": {"sha256": []}}, "data": {"fingerprint": ""}},
+        {"format": 1, "files": {"metrics.json": {"sha256": ["0"]}}, "data": []},
+    ],
+)
+def test_a_provenance_of_another_shape_is_refused(model, content):
+    (model / "provenance.json").write_text(json.dumps(content))
+
+    with pytest.raises(StorageError, match=r"provenance\.json: damaged \(.*\); export the model a"):
+        verify(model)
+
+
+def test_settings_that_were_changed_are_not_used(model):
+    path = model / "config.yaml"
+    path.write_text(path.read_text() + "\n")
+
+    with pytest.raises(StorageError, match=r"config\.yaml: damaged, its SHA-256 is not the one in"):
+        load_model(model)
 
 
 def test_a_card_that_was_filled_in_is_no_mismatch_and_a_new_file_is_named(model, capsys):

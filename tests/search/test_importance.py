@@ -119,6 +119,7 @@ def test_trials_that_are_equally_bad_are_refused_since_nothing_tells_them_apart(
 
 
 def test_a_missing_record_is_refused_by_name(tmp_path):
+    (tmp_path / "trials" / "0000").mkdir(parents=True)
     with pytest.raises(StorageError, match=r"study\.db: cannot be read \(unable to open"):
         importances(Experiment(tmp_path))
 

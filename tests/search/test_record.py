@@ -81,6 +81,12 @@ def test_a_killed_worker_is_started_again_from_its_checkpoint(command):
     assert None not in places
     for row in (trial.best, trial.rows[-1]):
         assert load_state(command.experiment.checkpoint_file(row))["epoch"] == row["epoch"]
+    attempts = [row["attempt"] for row in trial.rows]
+    assert (attempts[0], attempts[-1]) == (1, 2)
+    assert attempts == sorted(attempts)  # epochs that are told again keep their clock
+    assert len({row["recorded_at"] for row in trial.rows}) == len(trial.rows)
+    assert len(command.experiment.checkpoint_files(0)) <= 2
+    assert not list(command.experiment.checkpoints.glob("**/*.pkl"))
 
 
 def test_a_trial_whose_worker_is_not_ready_for_it_is_handed_out_again(command):

@@ -45,6 +45,17 @@ def test_a_signal_is_noted_while_listening_and_handled_as_before_afterwards(numb
     assert signal.getsignal(number) is before
 
 
+def test_a_signal_that_was_ignored_stays_so_as_under_nohup():
+    stop, before = StopSignal(Quiet()), signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with stop.listening():
+            os.kill(os.getpid(), signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+    assert stop.number is None
+
+
 def test_in_another_thread_a_search_listens_to_nothing():
     handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     seen = []

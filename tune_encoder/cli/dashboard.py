@@ -5,6 +5,7 @@ import signal
 import sys
 import threading
 import webbrowser
+from contextlib import suppress
 from typing import Any
 
 from tune_encoder.cli.common import add_command, add_root
@@ -24,13 +25,12 @@ def _dashboard(options: argparse.Namespace) -> None:
     from tune_encoder.experiment import open_experiment
 
     experiment = open_experiment(options.root, options.name)
-    ended = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda *_: ended.set())
-    with open_pages(experiment) as pages:
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
+    with suppress(KeyboardInterrupt), open_pages(experiment) as pages:
         print("\n".join([*page_lines(pages), "Ctrl-C ends them"]))
         sys.stdout.flush()
         for page in pages:
             if options.open and page.address:
                 webbrowser.open(page.address)
-        ended.wait()
+        threading.Event().wait()

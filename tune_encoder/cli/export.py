@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import shlex
 import textwrap
 from collections.abc import Mapping
 from pathlib import Path
@@ -88,7 +89,7 @@ def _print_several(to: Path, asked: int) -> None:
     if len(found) < asked:
         print(f"{len(found)} of {asked}: no other trial has a usable checkpoint")
     print(f"\nmodels:    {to}")
-    print(f"clone:     tune-encoder clone {folders[0]} voice.wav -o voice.json")
+    print(f"clone:     tune-encoder clone {shlex.quote(str(folders[0]))} voice.wav -o voice.json")
 
 
 def _metrics(folder: Path) -> dict[str, Any]:
@@ -111,7 +112,7 @@ def print_export(folder: Path) -> None:
     for line in int8_words(metrics):
         print(line)
     print(f"\nmodel:     {folder}")
-    print(f"clone:     tune-encoder clone {folder} voice.wav -o voice.json")
+    print(f"clone:     tune-encoder clone {shlex.quote(str(folder))} voice.wav -o voice.json")
 
 
 def what_words(metrics: Mapping[str, Any]) -> str:

@@ -232,7 +232,8 @@ def _best_lines(view: View) -> Iterator[str]:
     yield "" if view["settings"] else "\nsearched nothing"
     yield from (f"  {name}: {_value(value)}" for name, value in view["settings"].items())
     yield f"\ncheckpoint: {view['checkpoint'] or 'not there any more'}"
-    yield f"export it:  {view['export']}"
+    if view["checkpoint"]:
+        yield f"export it:  {view['export']}"
 
 
 # --- compare -------------------------------------------------------------------------------------

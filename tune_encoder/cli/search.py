@@ -1,6 +1,7 @@
 """search, resume, fork."""
 
 import argparse
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -133,7 +134,7 @@ def _finish(experiment: "Experiment", export: bool) -> None:
         print(f"\nexport it: {command_line('export', experiment.path)}")
     if report is not None:
         print(f"report:    {report}")
-    print(f"curves:    tensorboard --logdir {experiment.path / 'trials'}")
+    print(f"curves:    tensorboard --logdir {shlex.quote(str(experiment.path / 'trials'))}")
 
 
 def _print_baselines(prepared: "PreparedSearch") -> None:

@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+import textwrap
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
@@ -52,7 +53,7 @@ def print_findings(experiment: "Experiment") -> None:
     for agreement in findings.agreements:
         print(agreement)
     for warning in findings.warnings:
-        print(f"warning: {warning}")
+        print(textwrap.fill(f"warning: {warning}", WIDTH, break_long_words=False))
 
 
 def confirm_if_asked(experiment: "Experiment") -> None:

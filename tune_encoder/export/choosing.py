@@ -11,6 +11,7 @@ from tune_encoder.config import TrainConfig, from_mapping
 from tune_encoder.confirmation import FOLDER, Confirmation, newest_confirmation
 from tune_encoder.errors import SearchFailed, StorageError
 from tune_encoder.experiment import Experiment, Row, TrialRecord, objective, ranked
+from tune_encoder.standing import has_ended
 
 
 @dataclass(frozen=True)
@@ -65,8 +66,7 @@ def choose(experiment: Experiment, count: int) -> list[Choice]:
         SearchFailed: if no trial has one.
     """
     trials = ranked(experiment.trials())
-    confirmation = newest_confirmation(experiment) if trials else None
-    doubt = _doubt(confirmation, trials)
+    confirmation, doubt = _confirmation(experiment, trials)
     found = [] if confirmation is None or doubt else _confirmed(confirmation)
     seen = {confirmation.configs[0].trial} if confirmation is not None and found else set()
     for choice in best_epochs(experiment, trials):
@@ -77,11 +77,15 @@ def choose(experiment: Experiment, count: int) -> list[Choice]:
             why = _why(experiment, len(found) + 1, len(trials)) + doubt
             found.append(dataclasses.replace(choice, why=why))
     if not found:
-        raise SearchFailed(
-            f"{experiment.path}: no trial has a usable checkpoint; go on with "
-            f"`{experiment.command('resume')}`"
-        )
+        raise SearchFailed(_nothing_usable(experiment, trials))
     return found
+
+
+def _nothing_usable(experiment: Experiment, trials: list[TrialRecord]) -> str:
+    remedy = f"go on with `{experiment.command('resume')}`"
+    if trials and all(has_ended(trial) for trial in trials):
+        remedy = f"restore {experiment.checkpoints}, or search anew"
+    return f"{experiment.path}: no trial has a usable checkpoint; {remedy}"
 
 
 def best_epochs(
@@ -108,10 +112,19 @@ def _why(experiment: Experiment, rank: int, n_trials: int) -> str:
 # --- a confirmed config --------------------------------------------------------------------------
 
 
-def _doubt(confirmation: Confirmation | None, trials: list[TrialRecord]) -> str:
+def _confirmation(
+    experiment: Experiment, trials: list[TrialRecord]
+) -> tuple[Confirmation | None, str]:
+    """The newest confirmation, and why it does not count if it does not."""
+    try:
+        confirmation = newest_confirmation(experiment) if trials else None
+    except SearchFailed:
+        return None, "; none of its configs gave a result when it was confirmed"
+    return confirmation, _doubt(confirmation, trials) if confirmation is not None else ""
+
+
+def _doubt(confirmation: Confirmation, trials: list[TrialRecord]) -> str:
     """Say why a confirmation does not count: the search went on and found something better."""
-    if confirmation is None:
-        return ""
     best = trials[0]
     known = [each.settings for each in confirmation.configs]
     if best.number in confirmation.failed or any(

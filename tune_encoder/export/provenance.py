@@ -14,7 +14,7 @@ from tune_encoder.errors import StorageError
 from tune_encoder.experiment import Experiment
 from tune_encoder.export.combining import Model
 from tune_encoder.files import write_whole
-from tune_encoder.manifest import MANIFEST, PROVENANCE, sha256_of
+from tune_encoder.manifest import MANIFEST, PROVENANCE, read_entries, sha256_of
 
 PROVENANCE_FORMAT = 1
 _PACKAGES = ("tune-encoder", "torch", "numpy", "safetensors", "onnx", "onnxruntime")
@@ -87,6 +87,9 @@ def read_provenance(folder: Path) -> Provenance:
     try:
         content: Provenance = json.loads(path.read_text(encoding="utf-8"))
         written = int(content["format"])
+        if not read_entries(folder):
+            raise ValueError("it lists no files with their SHA-256")
+        content["data"]["fingerprint"]
     except OSError as error:
         raise StorageError(
             f"{path}: cannot be read ({error.strerror}); name a folder made by `export`"

@@ -10,7 +10,7 @@ from tune_encoder.export.provenance import Provenance, read_provenance
 from tune_encoder.export.scoring import Scored, rescored
 from tune_encoder.export.writing import TOLERANCE
 from tune_encoder.manifest import PROVENANCE, sha256_of
-from tune_encoder.model_folder import CARD, METRICS, WEIGHTS
+from tune_encoder.model_folder import CARD, CONFIG, METRICS, WEIGHTS
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,8 @@ def verify(folder: Path, data_dir: Path | None = None) -> Verification:
     problems = {name: _file_problem(folder, name, entry) for name, entry in listed.items()}
     card_edited = (folder / CARD).is_file() and bool(problems.pop(CARD, ""))
     present = {path.name for path in folder.iterdir() if path.name != PROVENANCE}
-    scored, why = _rescored(folder, data_dir, content)
+    changed = [name for name, problem in problems.items() if problem]
+    scored, why = _rescored(folder, data_dir, content, changed)
     pairs = [] if scored is None else list(_score_pairs(_exported_scores(folder), scored))
     return Verification(
         files=len(listed),
@@ -72,12 +73,12 @@ def _file_problem(folder: Path, name: str, entry: dict[str, list[str]]) -> str:
 
 
 def _rescored(
-    folder: Path, data_dir: Path | None, content: Provenance
+    folder: Path, data_dir: Path | None, content: Provenance, changed: list[str]
 ) -> tuple[Scored | None, str]:
     """The scores now, or why there are none."""
-    for name in (METRICS, WEIGHTS):
-        if not (folder / name).is_file():
-            return None, f"{name} is not there"
+    for name in (METRICS, WEIGHTS, CONFIG):
+        if name in changed or not (folder / name).is_file():
+            return None, f"{name} is not as it was exported"
     try:
         scored = rescored(folder, data_dir)
     except DataError as error:
@@ -90,10 +91,7 @@ def _rescored(
 
 
 def _exported_scores(folder: Path) -> Scored:
-    try:
-        scored: Scored = json.loads((folder / METRICS).read_text(encoding="utf-8"))["scores"]
-    except (ValueError, KeyError):
-        return {}  # its hash tells that it was changed
+    scored: Scored = json.loads((folder / METRICS).read_text(encoding="utf-8"))["scores"]
     return scored
 
 

@@ -1,11 +1,12 @@
 """What stands in the page, section by section; what cannot be shown says why."""
 
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
 from tune_encoder.config import write_yaml
-from tune_encoder.confirmation import newest_confirmation
+from tune_encoder.confirmation import Confirmation, newest_confirmation
 from tune_encoder.data.pack import PackedData
 from tune_encoder.errors import TuneEncoderError
 from tune_encoder.experiment import Experiment
@@ -97,9 +98,9 @@ def read_contents(experiment: Experiment, compared: Sequence[Experiment] = ()) -
     split = parts.winner.split if parts.winner else "val"
     found = scores(facts, parts.data, parts.winner)
     findings = find(facts.trials, facts.space, data.baselines) if data else None
-    confirmation = parts.attempt(lambda: newest_confirmation(experiment))
+    confirmation, doubts = _confirmation(experiment)
     sections = [
-        Section("scores", "The result", [score_bars(found, split)]),
+        Section("scores", "The result", [score_bars(found, split)], notes=doubts),
         Section(
             "learning",
             "Learning",
@@ -120,6 +121,14 @@ def read_contents(experiment: Experiment, compared: Sequence[Experiment] = ()) -
         write_yaml(dict(facts.best.settings)) if facts.best else "",
         commands(facts),
     )
+
+
+def _confirmation(experiment: Experiment) -> tuple[Confirmation | None, list[str]]:
+    """What further seeds say, or why they say nothing."""
+    try:
+        return newest_confirmation(experiment), []
+    except TuneEncoderError as error:
+        return None, [str(error)]
 
 
 def _failure_text(facts: Facts) -> str:
@@ -173,8 +182,11 @@ def commands(facts: Facts) -> list[tuple[str, str]]:
         *next_steps,
         ("train the best again with further seeds", command("confirm")),
         ("export the best model", command("export")),
-        ("clone a voice with it", f"tune-encoder clone {path / 'best'} voice.wav -o voice.json"),
-        ("see every curve", f"tensorboard --logdir {path / 'trials'}"),
+        (
+            "clone a voice with it",
+            f"tune-encoder clone {shlex.quote(str(path / 'best'))} voice.wav -o voice.json",
+        ),
+        ("see every curve", f"tensorboard --logdir {shlex.quote(str(path / 'trials'))}"),
         ("write this page again", command("report")),
     ]
 

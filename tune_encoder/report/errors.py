@@ -10,6 +10,7 @@ from tune_encoder.report.drawing import BLUE, GREY, ORANGE, PALE, Canvas, Tip, w
 from tune_encoder.report.figure import Figure, counted, table
 from tune_encoder.report.winner import Winner
 
+FEWEST = 3  # clips of which a correlation is told
 MOST_VOICES = 200  # more dots than that would be one line
 _HEIGHT = 230
 _LEAST = 1e-12  # of a variance, where all voices are the same
@@ -100,6 +101,14 @@ def component_scatters(winner: Winner) -> list[Figure]:
     ]
 
 
+def _correlation(true: NDArray[np.float32], guess: NDArray[np.float32]) -> str:
+    """Say how closely (N,) values follow each other; of a few, or of equal ones, nothing."""
+    if len(true) < FEWEST or not (true.std() and guess.std()):
+        return ""
+    correlation = np.corrcoef(true, guess)[0, 1]
+    return f"Correlation {correlation:.2f} over {counted(len(true), 'clip')}. "
+
+
 def _component(
     winner: Winner, name: str, true: NDArray[np.float32], guess: NDArray[np.float32]
 ) -> Figure:
@@ -118,9 +127,6 @@ def _component(
     canvas.name("true", "predicted")
     canvas.axes.set_aspect("equal", adjustable="datalim")
     said = f" {len(places)} of {len(true)} clips are drawn." if len(places) < len(true) else ""
-    summary = (
-        f"Correlation {np.corrcoef(true, guess)[0, 1]:.2f} over {counted(len(true), 'clip')}; on "
-        f"the line a prediction is right.{said}"
-    )
+    summary = f"{_correlation(true, guess)}On the line a prediction is right.{said}"
     rows = [[winner.pack.voices[i], float(true[i]), float(guess[i])] for i in range(len(true))]
     return Figure(key, title, summary, canvas.svg(), table(["voice", "true", "predicted"], rows))

@@ -166,7 +166,7 @@ def _trial_dirname(trial: Any) -> str:
 def _remove_tune_state(folder: Path) -> None:
     """Remove Tune's pickles: the record replaces them, and nobody should open them."""
     if folder.is_dir():
-        for path in folder.iterdir():
+        for path in (*folder.iterdir(), *folder.glob("*/*.pkl")):
             if path.is_file():
                 path.unlink()
 

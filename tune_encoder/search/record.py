@@ -5,6 +5,7 @@ stands here.
 """
 
 import dataclasses
+import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +22,7 @@ from tune_encoder.space import SearchSpace, to_content
 
 METRIC = "objective"  # what the scheduler compares, in a row
 _DIRECTIONS = {"min": StudyDirection.MINIMIZE, "max": StudyDirection.MAXIMIZE}
+_ONCE = ("worker", "attempt", "recorded_at")  # of the report that came first
 REPORTED = "val_loss"  # what Tune is told; it decides nothing by it
 
 
@@ -96,8 +98,7 @@ class Record:
         """
         rows = self.trials[number].rows
         old = next((each for each in rows if each["epoch"] == row["epoch"]), None)
-        # What only the first report knew, such as where the checkpoint lies, is kept.
-        row = {**(old or {"order": self._n_rows}), **row}
+        row = {"order": self._n_rows, **row} if old is None else self._repeated(old, row)
         row["objective"] = self.space.metric.sign * row[self.space.metric.name]
         self._study.add_row(number, row, row[self.space.metric.name])
         if old is not None:
@@ -108,6 +109,18 @@ class Record:
         if (file := self.experiment.checkpoint_file(row)) is not None and file.exists():
             self.checkpoint_bytes = file.stat().st_size
         return row
+
+    def _repeated(self, old: Row, row: Row) -> Row:
+        """An epoch that stood already: trained again, or only told again by another worker.
+
+        What only the first report knew, such as where the checkpoint lies, is kept.
+        """
+        was_trained = old.get("seconds") != row.get("seconds")
+        clock = {} if was_trained else {name: old[name] for name in _ONCE if name in old}
+        file = self.experiment.checkpoint_file(old)
+        if file is not None and row.get("checkpoint", old["checkpoint"]) != old["checkpoint"]:
+            shutil.rmtree(file.parent, ignore_errors=True)
+        return {**old, **row, **clock}
 
     def complete(self, number: int) -> None:
         """End a trial that used its epochs or its patience; its value is its best epoch's."""

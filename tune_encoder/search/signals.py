@@ -35,7 +35,8 @@ class StopSignal(Callback):
         before = {number: signal.getsignal(number) for number in (*_STOPPING, signal.SIGUSR1)}
         signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # until Tune has its handler
         for number in _STOPPING:
-            signal.signal(number, self._note)
+            if before[number] is not signal.SIG_IGN:  # as nohup asks for
+                signal.signal(number, self._note)
         try:
             yield
         finally:
