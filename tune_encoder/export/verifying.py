@@ -77,7 +77,9 @@ def _rescored(
 ) -> tuple[Scored | None, str]:
     """The scores now, or why there are none."""
     for name in (METRICS, WEIGHTS, CONFIG):
-        if name in changed or not (folder / name).is_file():
+        if not (folder / name).is_file():
+            return None, f"{name} is not there"
+        if name in changed:
             return None, f"{name} is not as it was exported"
     try:
         scored = rescored(folder, data_dir)
