@@ -35,7 +35,7 @@ def held(folder: Path) -> Iterator[None]:
 
 def _lock(file: TextIO) -> bool:
     """Take the lock; who only asks for the holder has it for a moment, which is waited out."""
-    for wait_s in (0.05, 0.1, 0.2, None):
+    for wait_s in (0.01, 0.04, 0.1, None):
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
