@@ -25,7 +25,7 @@ def _dashboard(options: argparse.Namespace) -> None:
     from tune_encoder.experiment import open_experiment
 
     experiment = open_experiment(options.root, options.name)
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
     with suppress(KeyboardInterrupt), open_pages(experiment) as pages:
         print("\n".join([*page_lines(pages), "Ctrl-C ends them"]))

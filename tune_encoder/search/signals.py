@@ -35,7 +35,7 @@ class StopSignal(Callback):
         before = {number: signal.getsignal(number) for number in (*_STOPPING, signal.SIGUSR1)}
         signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # until Tune has its handler
         for number in _STOPPING:
-            if before[number] is not signal.SIG_IGN:  # as nohup asks for
+            if number != signal.SIGHUP or before[number] is not signal.SIG_IGN:  # as under nohup
                 signal.signal(number, self._note)
         try:
             yield
