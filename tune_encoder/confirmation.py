@@ -14,9 +14,9 @@ from tune_encoder.config import MetricSettings
 from tune_encoder.errors import SearchFailed
 from tune_encoder.experiment import Experiment, TrialRecord, objective, ranked
 from tune_encoder.space import Parameter
+from tune_encoder.standing import has_ended
 
 FOLDER = "confirm"  # within the experiment
-_ENDED = ("COMPLETE", "PRUNED", "FAIL")
 # Student's t at 0.975 by degrees of freedom; between two, the lower is the cautious one.
 # Source: Abramowitz and Stegun, Handbook of Mathematical Functions, table 26.10.
 _T = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 8: 2.306, 10: 2.228,
@@ -125,8 +125,8 @@ def newest_confirmation(experiment: Experiment) -> Confirmation | None:
 
 def _ended_at(confirming: Experiment) -> float | None:
     """When the last of its trials ended, or None while any is left."""
-    trials = confirming.trials(fields=()) if confirming.study_path.exists() else []
-    ended = [trial.ended_at or 0.0 for trial in trials if trial.state in _ENDED]
+    trials = confirming.trials(fields=())
+    ended = [trial.ended_at or 0.0 for trial in trials if has_ended(trial)]
     return max(ended) if 0 < len(ended) >= confirming.space().budget.trials else None
 
 

@@ -214,7 +214,7 @@ class Experiment:
         """
         self.trials()
         try:
-            with closing(_read_only(self.study_path)) as database:
+            with closing(read_only(self.study_path)) as database:
                 ((found, *_), *_) = database.execute("PRAGMA integrity_check(1)")
         except sqlite3.Error as error:
             raise self._unreadable(error) from error
@@ -232,7 +232,7 @@ class Experiment:
 
 def _read_trials(path: Path, fields: Sequence[str] | None, number: int | None) -> list[TrialRecord]:
     """Read the two tables that hold what we wrote; Optuna need not be loaded for it."""
-    with closing(_read_only(path)) as database:
+    with closing(read_only(path)) as database:
         database.execute("BEGIN")  # both tables at one moment, while a search writes them
         trials = database.execute(_TRIALS, (number,)).fetchall()
         attributes: dict[int, dict[str, Any]] = {key: {} for key, *_ in trials}
@@ -279,7 +279,8 @@ def _fields(names: list[str], values: Row | list[Any]) -> Row:
     return {name: value for name, value in zip(names, values, strict=True) if value is not None}
 
 
-def _read_only(path: Path) -> sqlite3.Connection:
+def read_only(path: Path) -> sqlite3.Connection:
+    """Open a study's file for reading."""
     # SQLite makes a log beside the file even to read it; where it may not, nobody writes either.
     log = path.with_name(f"{path.name}-wal")
     settled = not log.exists() and not os.access(path.parent, os.W_OK)

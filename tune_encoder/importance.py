@@ -12,7 +12,6 @@ conditions, Conditional PED-ANOVA, arXiv 2601.20800.
 """
 
 import math
-import sqlite3
 from dataclasses import dataclass
 
 import optuna
@@ -20,7 +19,7 @@ from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.trial import FrozenTrial, TrialState
 
 from tune_encoder.errors import ConfigError
-from tune_encoder.experiment import STUDY_NAME, Experiment, objective
+from tune_encoder.experiment import STUDY_NAME, Experiment, objective, read_only
 
 # Fabricated searches with one setting that mattered and three that did not were rated: with half
 # of the trials as "the better" it came first more often than with a quarter or a third of them.
@@ -80,9 +79,8 @@ def importances(experiment: Experiment) -> Importances:
 
 def _ended(experiment: Experiment) -> list[FrozenTrial]:
     """The study's trials that count, over a connection that cannot write."""
-    address = f"{experiment.study_path.absolute().as_uri()}?mode=ro"
     storage = optuna.storages.RDBStorage(
-        "sqlite://", engine_kwargs={"creator": lambda: sqlite3.connect(address, uri=True)}
+        "sqlite://", engine_kwargs={"creator": lambda: read_only(experiment.study_path)}
     )
     try:
         study = optuna.load_study(study_name=STUDY_NAME, storage=storage)

@@ -5,7 +5,7 @@ Nothing is loaded that could start, change or unpickle anything.
 
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -136,18 +136,7 @@ def _section(content: Any, name: str, where: str) -> Mapping[str, Any]:
 
 def _recorded(experiment: Experiment, terms: Terms) -> list[TrialRecord]:
     """The trials, as far as their standing needs them."""
-    return recorded(experiment, (*FIELDS, terms.metric.name))
-
-
-def recorded(experiment: Experiment, fields: Sequence[str]) -> list[TrialRecord]:
-    """Return the trials with these fields of each row; none before the first launch began one.
-
-    Raises:
-        StorageError: if the record cannot be read.
-    """
-    if not experiment.study_path.exists() and not any(experiment.checkpoints.glob("*")):
-        return []
-    return experiment.trials(fields)
+    return experiment.trials((*FIELDS, terms.metric.name))
 
 
 # --- one trial -----------------------------------------------------------------------------------

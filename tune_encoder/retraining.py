@@ -24,10 +24,9 @@ from tune_encoder.config import (
 )
 from tune_encoder.confirmation import FOLDER as CONFIRM
 from tune_encoder.confirmation import deviation, new_seeds
-from tune_encoder.data.batches import crop_frames
-from tune_encoder.data.pack import Pack, PackedData, with_validation
+from tune_encoder.data.pack import Pack, PackedData, open_pack, with_validation
 from tune_encoder.errors import DataError, StorageError
-from tune_encoder.evaluate import CPU, difference_interval
+from tune_encoder.evaluate import difference_interval
 from tune_encoder.experiment import Experiment, TrialRecord
 from tune_encoder.export import (
     Choice,
@@ -36,14 +35,14 @@ from tune_encoder.export import (
     choose,
     export_models,
     refuse_other,
-    searched_data,
     single,
 )
 from tune_encoder.files import write_whole
 from tune_encoder.lock import held
 from tune_encoder.metrics import Styles, score
 from tune_encoder.run_folder import BEST, CONFIG, FINAL, interruptible
-from tune_encoder.trainer import Row, TrainState, predict, train
+from tune_encoder.searched_data import searched_pack
+from tune_encoder.trainer import Row, TrainState, train
 
 FOLDER = "retrain"  # within the experiment
 
@@ -78,7 +77,7 @@ def plan(experiment: Experiment, settings: RetrainSettings) -> Plan:
         early_stopping_patience=0,  # the whole budget; the best epoch is taken in any case
     )
     searches = [experiment, *map(Experiment, sorted(experiment.path.glob(f"{CONFIRM}/*")))]
-    trials = [trial for each in searches if each.study_path.exists() for trial in each.trials()]
+    trials = [trial for each in searches for trial in each.trials()]
     folder = experiment.path / FOLDER / _key(config, settings.with_val)
     seeds = new_seeds(trials, settings.seeds)
     return Plan(winner, config, seeds, settings.with_val, folder)
@@ -105,7 +104,7 @@ def retrain(
         Interrupted: on Ctrl-C or SIGTERM, every finished epoch saved; the same call goes on.
     """
     refuse_other(to)
-    data = searched_data(experiment, plan.config)
+    data = open_pack(searched_pack(experiment, plan.config))
     if plan.with_val and data.test is None:
         raise DataError(
             f"{plan.config.data_dir}: has no test split, so a model trained on val could not be "
@@ -184,7 +183,7 @@ def _model(
     if not plan.with_val:
         return model
     assert data.test is not None  # or `retrain` would have refused
-    skill = _skill(_predicted(model, data.test), data.test, data)
+    skill = _skill(model.predict(data.test), data.test, data)
     return dataclasses.replace(model, skill=skill, trained_on=("train", "val"))
 
 
@@ -203,8 +202,8 @@ def _objective(model: Model, metric: MetricSettings) -> float:
 def _compared(plan: Plan, models: list[Model], best: Model, data: PackedData) -> dict[str, Any]:
     """How the retrained models and the search's own do on clips that chose none of them."""
     name, pack = ("val", data.val) if data.test is None else ("test", data.test)
-    search = _predicted(single(plan.winner), pack)
-    styles = [_predicted(model, pack) for model in models]
+    search = single(plan.winner).predict(pack)
+    styles = [model.predict(pack) for model in models]
     skills = [_skill(each, pack, data) for each in styles]
     exported = styles[next(i for i, model in enumerate(models) if model is best)]
     return {
@@ -219,10 +218,6 @@ def _compared(plan: Plan, models: list[Model], best: Model, data: PackedData) ->
         "exported_skill": _skill(exported, pack, data),
         "difference_95": difference_interval(exported, search, pack, data),
     }
-
-
-def _predicted(model: Model, pack: Pack) -> Styles:
-    return predict(model.encoder, pack, crop_frames(model.config), CPU)
 
 
 def _skill(predicted: Styles, pack: Pack, data: PackedData) -> float:

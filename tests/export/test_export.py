@@ -134,7 +134,7 @@ def test_data_that_has_changed_are_refused(experiment, tmp_path):
     other = text.replace(experiment.search()["fingerprint"], "of-other-data")
     (experiment.path / "search.yaml").write_text(other)
 
-    with pytest.raises(StorageError, match=r"demo: not the data made was searched on; restore it"):
+    with pytest.raises(StorageError, match=r"demo: not the data made began with; restore it"):
         export(experiment, tmp_path / "target", TORCH)
 
     assert not (tmp_path / "target").exists()

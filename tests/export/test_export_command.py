@@ -1,6 +1,7 @@
 """export, verify and retrain as commands, and the same from Python."""
 
 import json
+import sys
 
 import pytest
 
@@ -88,10 +89,10 @@ def test_an_option_that_cannot_be_is_refused_before_anything_is_written(
 
 
 def test_onnx_without_its_extra_is_refused_with_what_to_install(monkeypatch):
-    monkeypatch.setattr("tune_encoder.config.exporting.ONNX_PACKAGES", ("no_such_package",))
+    monkeypatch.setitem(sys.modules, "onnxscript", None)
 
     with pytest.raises(
-        ConfigError, match=r"formats is onnx, but no_such_package cannot be .*tune-encoder\[onnx\]`"
+        ConfigError, match=r"formats is onnx, but onnxscript cannot be .*tune-encoder\[onnx\]`"
     ):
         from_mapping(ExportSettings, {"formats": "onnx"}, "export()")
     assert not ExportSettings().onnx

@@ -1,4 +1,3 @@
-import sys
 from dataclasses import replace
 
 import numpy as np
@@ -7,9 +6,8 @@ import pytest
 import torch
 
 from tests.fabricate import SMALL_ENCODER, random_encoder
-from tune_encoder.config import ExportSettings
 from tune_encoder.data.batches import crop_frames
-from tune_encoder.errors import ConfigError, StorageError
+from tune_encoder.errors import StorageError
 from tune_encoder.metrics import score
 from tune_encoder.model_folder import load_model
 from tune_encoder.onnx_files import predict_pack, write_onnx
@@ -130,16 +128,6 @@ def test_another_front_end_is_refused(model_dir, changes):
 
     with pytest.raises(StorageError, match=r"front end of 1 x \d+ samples differs .*than 0\.001;"):
         check_front_end((model_dir / VOICE_ENCODER).read_bytes(), config)
-
-
-def test_without_a_package_the_extra_is_named(monkeypatch):
-    monkeypatch.setitem(sys.modules, "onnxscript", None)
-
-    with pytest.raises(
-        ConfigError, match=r"^formats is onnx, but onnxscript cannot be imported; install `tune-e"
-    ):
-        ExportSettings(formats="onnx")
-    assert ExportSettings().onnx is False
 
 
 # --- scores --------------------------------------------------------------------------------------

@@ -171,7 +171,7 @@ def test_data_that_changed_is_not_taken_for_what_was_trained_on(tmp_path, data_d
     assert not pack_folder("1" * 64, winner_settings()).exists()
 
     with pytest.raises(
-        StorageError, match=r"not the data the search began with; restore it .*tune-encoder report"
+        StorageError, match=r"not the data [\w.-]+ began with; restore it, search anew, or go on "
     ):
         read_data(read_facts(found))
 

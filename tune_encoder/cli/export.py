@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 from tune_encoder.cli.common import SCORES, add_command, add_root
 from tune_encoder.config import ExportSettings
 from tune_encoder.errors import StorageError
+from tune_encoder.standing import WIDTH
 
 if TYPE_CHECKING:
     from tune_encoder.results import Experiment
 
-WIDTH = 80  # columns
 _DEFAULTS = ExportSettings()
 _OPTIONS = ("top_k", "formats", "int8", "average", "ensemble")
 

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 from tune_encoder.cli.common import SCORES, add_command, add_json, add_root, say
 from tune_encoder.cli.curve import draw_curve
 from tune_encoder.errors import ConfigError
+from tune_encoder.standing import WIDTH
 
 if TYPE_CHECKING:
     from tune_encoder.experiment import Experiment
 
 View = dict[str, Any]
 
-WIDTH = 80
 REFRESH_S = 2.0
 MOST_COMPARED = 5  # columns of a readable width
 ROWS_SHOWN = 10  # newest epochs in the table of a trial

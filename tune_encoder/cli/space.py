@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 from tune_encoder.cli.common import add_command, add_json, demo_voices, say
 from tune_encoder.config import SchedulerSettings, TrainConfig
 from tune_encoder.errors import ConfigError
+from tune_encoder.standing import WIDTH
 
 if TYPE_CHECKING:
     from tune_encoder.plan import Plan
     from tune_encoder.probe import Timing
     from tune_encoder.space import Parameter, SearchSpace
 
-WIDTH = 80
 _NO_BREAK = "\N{NO-BREAK SPACE}"  # while lines are filled, between a setting and its value
 _FILE_HELP = "YAML file, or the name of a space that comes with the program"
 

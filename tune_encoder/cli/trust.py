@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 from tune_encoder.cli.common import add_command, add_root, say
 from tune_encoder.config import TrainConfig
 from tune_encoder.errors import Interrupted, SearchFailed
+from tune_encoder.standing import WIDTH
 
 if TYPE_CHECKING:
     from tune_encoder.confirmation import Confirmation, Confirmed
     from tune_encoder.experiment import Experiment
     from tune_encoder.importance import Importances
 
-WIDTH = 80  # columns of a terminal
 TOP = 3  # configs that are confirmed
 SEEDS = 3  # of each, where the space has none
 

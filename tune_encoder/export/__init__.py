@@ -2,15 +2,15 @@
 
 from pathlib import Path
 
-from tune_encoder.config import ExportSettings, TrainConfig
-from tune_encoder.data.pack import PackedData, open_pack, pack_data
-from tune_encoder.errors import StorageError
+from tune_encoder.config import ExportSettings
+from tune_encoder.data.pack import PackedData, open_pack
 from tune_encoder.experiment import Experiment
 from tune_encoder.export.choosing import Choice, choose
 from tune_encoder.export.combining import Model, best_model, single
 from tune_encoder.export.writing import Metrics, Source, write_models
 from tune_encoder.files import refuse_filled, remove_leftovers, whole_folder
 from tune_encoder.model_folder import is_model
+from tune_encoder.searched_data import searched_pack
 
 __all__ = [
     "Choice",
@@ -20,7 +20,6 @@ __all__ = [
     "export",
     "export_models",
     "refuse_other",
-    "searched_data",
     "single",
 ]
 
@@ -40,7 +39,7 @@ def export(experiment: Experiment, to: Path, settings: ExportSettings) -> list[M
     """
     refuse_other(to)
     choices = choose(experiment, settings.top_k)
-    data = searched_data(experiment, choices[0].config)
+    data = open_pack(searched_pack(experiment, choices[0].config))
     models = _models(experiment, choices, settings, data)
     return export_models(models, to, Source(experiment, data, settings))
 
@@ -67,20 +66,3 @@ def _models(
     if max(settings.average, settings.ensemble) > 1:
         return [best_model(experiment, choices[0], settings, data)]
     return [single(choice) for choice in choices]
-
-
-def searched_data(experiment: Experiment, config: TrainConfig) -> PackedData:
-    """Open the data of a search.
-
-    Raises:
-        DataError: if it is gone.
-        StorageError: if it has changed.
-    """
-    search = experiment.search()
-    data = open_pack(pack_data(Path(search["data_dir"]), config))
-    if data.info["fingerprint"] != search["fingerprint"]:
-        raise StorageError(
-            f"{search['data_dir']}: not the data {experiment.name} was searched on; restore it to "
-            "export"
-        )
-    return data

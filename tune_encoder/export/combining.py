@@ -50,6 +50,10 @@ class Model:
         """The settings of the first member."""
         return self.members[0].config
 
+    def predict(self, pack: Pack) -> Styles:
+        """Predict the style of every clip of a split."""
+        return predict(self.encoder, pack, crop_frames(self.config), CPU)
+
 
 def single(choice: Choice) -> Model:
     """Return the model of one epoch."""
@@ -132,13 +136,9 @@ class _Rated:
 
 
 def _rated(model: Model, metric: MetricSettings, data: PackedData) -> _Rated:
-    val = score(_predicted(model, data.val), data.val.styles, data.statistics)
-    test = None if data.test is None else _predicted(model, data.test)
+    val = score(model.predict(data.val), data.val.styles, data.statistics)
+    test = None if data.test is None else model.predict(data.test)
     return _Rated(model, metric.sign * val[metric.name.removeprefix("val_")], val, test)
-
-
-def _predicted(model: Model, pack: Pack) -> Styles:
-    return predict(model.encoder, pack, crop_frames(model.config), CPU)
 
 
 def _compared(rival: _Rated, one: _Rated, sign: float, data: PackedData) -> dict[str, Any]:

@@ -48,7 +48,6 @@ def write_onnx(
         The names of the files.
 
     Raises:
-        ConfigError: if a package is missing.
         StorageError: if onnxruntime does not give what torch gives.
     """
     encoder = copy.deepcopy(model).cpu().eval()

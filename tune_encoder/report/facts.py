@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Any
 
 from tune_encoder.experiment import Experiment, Row, TrialRecord, objective, ranked
-from tune_encoder.look import RUNNING, read_terms, recorded, status
+from tune_encoder.look import RUNNING, read_terms, status
 from tune_encoder.report.figure import counted
 from tune_encoder.space import SearchSpace
 from tune_encoder.standing import FIELDS, Terms, how, metric_value, short
@@ -69,7 +69,7 @@ def read_facts(experiment: Experiment) -> Facts:
         ConfigError, StorageError: if its files are damaged.
     """
     terms = read_terms(experiment)
-    trials = recorded(experiment, (*_ROW_FIELDS, terms.metric.name))
+    trials = experiment.trials((*_ROW_FIELDS, terms.metric.name))
     began = [trial for trial in trials if trial.state != "WAITING"]
     return Facts(
         experiment, experiment.search(), experiment.space(), terms, began, status(experiment)

@@ -12,8 +12,6 @@ from tune_encoder.report.figure import Table, counted, table
 from tune_encoder.report.scores import Score, span
 from tune_encoder.standing import clock, count_words
 
-_GOOD = {"min": "low", "max": "high"}
-
 
 @dataclass(frozen=True)
 class Headline:

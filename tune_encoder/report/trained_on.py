@@ -4,8 +4,8 @@ from pathlib import Path
 
 from tune_encoder.config import TrainConfig
 from tune_encoder.data.pack import PackedData, open_pack, pack_data, pack_folder
-from tune_encoder.errors import StorageError
 from tune_encoder.report.facts import Facts
+from tune_encoder.searched_data import refuse_other_data
 
 
 def read_data(facts: Facts) -> PackedData:
@@ -19,9 +19,5 @@ def read_data(facts: Facts) -> PackedData:
     if not folder.exists():
         folder = pack_data(Path(facts.content["data_dir"]), settings)
     data = open_pack(folder)
-    if data.info["fingerprint"] != facts.content["fingerprint"]:
-        raise StorageError(
-            f"{facts.content['data_dir']}: not the data the search began with; restore it and "
-            f"write the report again with `{facts.experiment.command('report')}`"
-        )
+    refuse_other_data(facts.experiment, data.info["fingerprint"])
     return data

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from tune_encoder.config import SchedulerSettings, SearcherSettings
+from tune_encoder.config import SchedulerSettings, SearcherSettings, TrainConfig
 from tune_encoder.confirmation import (
     FOLDER,
     Configs,
@@ -22,7 +22,8 @@ from tune_encoder.confirmation import (
 )
 from tune_encoder.errors import ConfigError
 from tune_encoder.experiment import Experiment
-from tune_encoder.search.run import resume_search, same_pack, start_search
+from tune_encoder.search.run import resume_search, start_search
+from tune_encoder.searched_data import searched_pack
 from tune_encoder.space import Parameter, SearchSpace, parse_space, to_content
 
 MOST_SEEDS, MOST_CONFIGS = 32, 100  # seeds as in budget.seeds
@@ -48,7 +49,7 @@ def confirm(
     _check_numbers(n_configs, n_seeds)
     best = best_configs(experiment, n_configs)
     space = confirming_space(experiment, best, n_seeds)
-    same_pack(experiment, space)
+    searched_pack(experiment, TrainConfig(**space.base))
     root = experiment.path / FOLDER
     name = folder_name(root, f"top{len(best)}x{n_seeds}", space)
     announce(

@@ -22,6 +22,7 @@ from tune_encoder.experiment import (
 )
 from tune_encoder.lock import held
 from tune_encoder.search.extending import extend
+from tune_encoder.searched_data import accept_data, refuse_other_data, searched_pack
 from tune_encoder.space import SearchSpace, parse_space, to_content
 
 
@@ -88,7 +89,7 @@ def _start(
         **heritage,
     }
     if forked := heritage.get("forked_from"):
-        _refuse_other_data(Experiment(root / forked), data_dir, fingerprint)
+        refuse_other_data(Experiment(root / forked), fingerprint)
     experiment = create_experiment(root, name, content)
     with held(experiment.path):
         _launch(experiment, space, pack, dashboard)
@@ -124,31 +125,11 @@ def resume_search(
         space = parse_space(content["space"], where, experiment.path)
         space = extend(experiment, space, budget)
         check_resources(space)
-        _launch(experiment, space, same_pack(experiment, space, accept_data_change), dashboard)
+        settings = TrainConfig(**space.base)
+        if accept_data_change:
+            accept_data(experiment, settings)
+        _launch(experiment, space, searched_pack(experiment, settings), dashboard)
     return experiment
-
-
-def same_pack(experiment: Experiment, space: SearchSpace, accept_data_change: bool = False) -> Path:
-    """Return the pack of an experiment's data.
-
-    Raises:
-        StorageError: if the data has changed since it began, and that is not accepted.
-    """
-    data_dir = Path(experiment.search()["data_dir"])
-    pack = pack_data(data_dir, TrainConfig(**space.base))
-    fingerprint = open_pack(pack).info["fingerprint"]
-    if accept_data_change:
-        experiment.write_search({**experiment.search(), "fingerprint": fingerprint})
-    _refuse_other_data(experiment, data_dir, fingerprint)
-    return pack
-
-
-def _refuse_other_data(experiment: Experiment, data_dir: Path, fingerprint: str) -> None:
-    if experiment.search()["fingerprint"] != fingerprint:
-        raise StorageError(
-            f"{data_dir}: not the data {experiment.name} began with; restore it, search anew, or "
-            "go on with other data by `resume --accept-data-change`"
-        )
 
 
 def versions() -> dict[str, str]:
