@@ -8,7 +8,6 @@ import json
 import os
 import shutil
 import socket
-import subprocess
 import sys
 import tempfile
 import time
@@ -84,23 +83,35 @@ def start_cluster(cpus: int | None = None) -> tuple[Cluster, bool]:
     with held(_home()):
         if (cluster := find_cluster()) is not None:
             return cluster, False
+        _remove_remains()
         protect_token()
         return _start(cpus), True
 
 
 def find_cluster() -> Cluster | None:
     """Return the cluster that was started here and runs."""
+    cluster = _remembered()
+    return cluster if cluster is not None and cluster.running() else None
+
+
+def _remembered() -> Cluster | None:
     try:
         content = json.loads(_state().read_text(encoding="utf-8"))
         processes = [Process(**each) for each in content.pop("processes")]
-        cluster = Cluster(**content, processes=processes)
+        return Cluster(**content, processes=processes)
     except FileNotFoundError:
         return None
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise StorageError(
             f"{_state()}: cannot be read ({error}); end Ray's processes by hand, then remove it"
         ) from error
-    return cluster if cluster.running() else None
+
+
+def _remove_remains() -> None:
+    """Remove what a cluster left that ended by itself, as with the machine."""
+    if (cluster := _remembered()) is not None:
+        shutil.rmtree(cluster.folder, ignore_errors=True)
+        _state().unlink()
 
 
 def local_address() -> str:
@@ -126,8 +137,7 @@ def stop_cluster() -> Cluster | None:
     _wait(ours, END_S)
     if left := _alive(ours):
         raise StorageError(f"processes {', '.join(str(p.pid) for p in left)} do not end")
-    shutil.rmtree(cluster.folder, ignore_errors=True)
-    _state().unlink(missing_ok=True)
+    _remove_remains()
     return cluster
 
 
@@ -167,28 +177,33 @@ def _start(cpus: int | None) -> Cluster:
     folder = tempfile.mkdtemp(prefix="tune_encoder_")
     port, page_port = free_port(PORT), free_port(PAGE_PORT)
     log = _home() / "head.log"
-    with log.open("wb") as file:
-        process = subprocess.Popen(
-            _command(port, page_port, folder, cpus),
-            stdout=file,
-            stderr=file,
-            stdin=subprocess.DEVNULL,
-            env=_environment(),
-            start_new_session=True,  # Ctrl-C in this terminal is not meant for it
-        )
-    keeper = psutil.Process(process.pid)
+    keeper = psutil.Process(_spawn(_command(port, page_port, folder, cpus), log))
     page = f"http://{LOOPBACK}:{page_port}"
     first = Cluster(_address(port), page, folder, [_of(keeper)])
     _remember(first)  # so that whatever happens now, `stop` finds it
     try:
-        _await_answer(process, first, log)
+        _await_answer(first, log)
     except BaseException:
         stop_cluster()
+        _remove_remains()
         raise
     processes = [first.processes[0], *map(_of, keeper.children(recursive=True))]
     cluster = Cluster(first.address, page, folder, processes)
     _remember(cluster)
     return cluster
+
+
+def _spawn(command: list[str], log: Path) -> int:
+    """Start a process that goes on when this one ends, whatever the terminal is told."""
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:
+        to_log = [(os.POSIX_SPAWN_DUP2, descriptor, number) for number in (1, 2)]
+        from_nothing = (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)
+        return os.posix_spawn(
+            command[0], command, _environment(), file_actions=[from_nothing, *to_log], setsid=True
+        )
+    finally:
+        os.close(descriptor)
 
 
 def _command(port: int, page_port: int, folder: str, cpus: int | None) -> list[str]:
@@ -213,17 +228,18 @@ def _address(port: int) -> str:
 
 
 def _of(process: psutil.Process) -> Process:
-    return Process(process.pid, process.create_time(), process.name())
+    scripts = [Path(word).stem for word in process.cmdline() if word.endswith(".py")]
+    return Process(process.pid, process.create_time(), (scripts or [process.name()])[0])
 
 
 def _remember(cluster: Cluster) -> None:
     write_whole(_state(), json.dumps(asdict(cluster), indent=2).encode())
 
 
-def _await_answer(process: "subprocess.Popen[bytes]", cluster: Cluster, log: Path) -> None:
+def _await_answer(cluster: Cluster, log: Path) -> None:
     deadline = time.monotonic() + START_S
     while not _answers(cluster):
-        if process.poll() is not None or time.monotonic() > deadline:
+        if not cluster.running() or time.monotonic() > deadline:
             said = log.read_text(encoding="utf-8", errors="replace").splitlines()
             reason = next((line for line in reversed(said) if line.strip()), "no reason given")
             raise StorageError(f"the cluster did not start: {reason.strip()[:200]}; see {log}")

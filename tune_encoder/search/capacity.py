@@ -28,39 +28,44 @@ class Capacity:
         """Return how many trials fit now, at most as many as the space allows at once."""
         if time.monotonic() - self._asked >= ASK_S:
             self._asked = time.monotonic()
-            self._counted = count(self._resources, _nodes())
+            self._counted = count(self._resources, nodes())
         return self._counted
 
-    def check(self) -> None:
-        """Refuse what no node can ever run; Ray would wait for ever.
 
-        Raises:
-            StorageError: naming the resource.
-        """
-        nodes, resources = _nodes(), self._resources
-        for name, amount in {"CPU": float(resources.cpus), "GPU": resources.gpus}.items():
-            largest = max((node.get(name, 0) for node in nodes), default=0)
-            if amount > largest:
-                raise StorageError(
-                    f"resources.{name.lower()}s is {amount:g}, Ray finds {largest:g} on "
-                    f"{'this machine' if len(nodes) == 1 else f'the largest of {len(nodes)} nodes'}"
-                    "; lower it in the search space"
-                )
-        if not count(resources, nodes):
+def refuse_too_large(resources: ResourceSettings, present: list[dict[str, Any]]) -> None:
+    """Refuse a trial that no node can ever run; Ray would wait for ever.
+
+    Args:
+        resources: What a trial needs.
+        present: What each node has.
+
+    Raises:
+        StorageError: naming the resource.
+    """
+    where = "this machine" if len(present) == 1 else f"the largest of {len(present)} nodes"
+    for name, amount in {"CPU": float(resources.cpus), "GPU": resources.gpus}.items():
+        largest = max((node.get(name, 0) for node in present), default=0)
+        if amount > largest:
             raise StorageError(
-                f"no node has {resources.cpus} CPUs and {resources.gpus:g} GPUs together, which "
-                "resources of the search space asks for; lower one of them"
+                f"resources.{name.lower()}s is {amount:g}, Ray finds {largest:g} on {where}; "
+                "lower it in the search space"
             )
+    if not count(resources, present):
+        raise StorageError(
+            f"no node has both {resources.cpus} CPUs and {resources.gpus:g} GPUs, as resources of "
+            "the search space asks for; lower one of them"
+        )
 
 
-def count(resources: ResourceSettings, nodes: list[dict[str, float]]) -> int:
+def count(resources: ResourceSettings, present: list[dict[str, Any]]) -> int:
     """Return how many trials fit on nodes of these resources; none is split between two."""
     unlimited = dataclasses.replace(resources, concurrent=0)
     fits = sum(
-        n_workers(unlimited, int(node.get("CPU", 0)), int(node.get("GPU", 0))) for node in nodes
+        n_workers(unlimited, int(node.get("CPU", 0)), int(node.get("GPU", 0))) for node in present
     )
     return min(fits, resources.concurrent or fits)
 
 
-def _nodes() -> list[dict[str, Any]]:
+def nodes() -> list[dict[str, Any]]:
+    """Return what each node that lives has, such as {"CPU": 2.0}."""
     return [node["Resources"] for node in ray.nodes() if node["Alive"]]

@@ -1,5 +1,6 @@
 """The Ray that a search runs on: one of its own, or a cluster that runs already."""
 
+import json
 import logging
 import os
 import re
@@ -9,21 +10,32 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import ray
 
 from tune_encoder.cluster import local_address
+from tune_encoder.config import ResourceSettings
 from tune_encoder.dashboards import LOOPBACK
 from tune_encoder.errors import ConfigError, StorageError
 from tune_encoder.experiment import Experiment
 from tune_encoder.lock import note
 from tune_encoder.ray_settings import protect_token, worker_environment
+from tune_encoder.search.capacity import refuse_too_large
 
 ANSWER_S = 3.0  # for a cluster's port
 JOIN_S = 30.0  # for the rest; a loaded machine takes seconds to import Ray
+_ASK = """
+import json, sys, ray
+from tune_encoder.search.capacity import nodes
+ray.init(sys.argv[1], log_to_driver=False)
+print("=" + json.dumps(nodes()))
+"""
+_ANSWER = "="  # before the line that is no log of Ray
+_IMPATIENT = {"RAY_gcs_server_request_timeout_seconds": "5"}  # a minute without
 _MISFIT_TOKEN = re.compile(r"InvalidAuthToken|AuthenticationError|Unauthenticated")
 _MISFIT_VERSION = re.compile(r"Version mismatch")
-_NO_NODE = re.compile(r"Raylet addresses|No node info|node_ip_address\.json|not match any|no node")
+_NO_NODE = re.compile(r"No node info found")
 
 
 @contextmanager
@@ -36,7 +48,7 @@ def connected(experiment: Experiment, address: str, dashboard: bool) -> Iterator
         dashboard: Whether a Ray of our own serves its page.
 
     Raises:
-        StorageError: if nothing answers there, or it does not let us in.
+        ConnectionError: if the cluster is gone since `resolve`.
     """
     protect_token()
     try:
@@ -56,11 +68,10 @@ def _start(dashboard: bool) -> str:
         log_to_driver=False,
         logging_level=logging.CRITICAL,
     )
-    return context.dashboard_url if dashboard else ""
+    return str(context.dashboard_url) if dashboard else ""
 
 
 def _join(address: str) -> str:
-    _rehearse(address)
     context = ray.init(
         address,
         log_to_driver=False,
@@ -73,15 +84,17 @@ def _join(address: str) -> str:
 # --- before anything is trained ------------------------------------------------------------------
 
 
-def resolve(address: str) -> str:
-    """Return HOST:PORT of the cluster that is meant, which answers there.
+def resolve(address: str, resources: ResourceSettings) -> str:
+    """Return HOST:PORT of the cluster that is meant, which lets us in and has room for a trial.
 
     Args:
         address: HOST:PORT, or `auto`: that of RAY_ADDRESS, else of `tune-encoder cluster start`.
+        resources: What a trial needs.
 
     Raises:
         ConfigError: if it is no address, or one a search cannot use.
-        StorageError: if nothing answers.
+        StorageError: if nothing answers, our token or versions do not fit, or no node is large
+            enough.
     """
     found = address
     if address == "auto":
@@ -99,6 +112,8 @@ def resolve(address: str) -> str:
             f"nothing answers at {host}:{port} ({error}); give the address that the cluster's "
             "head node named when it was started"
         ) from error
+    protect_token()
+    refuse_too_large(resources, _nodes_of(f"{host}:{port}"))
     return f"{host}:{port}"
 
 
@@ -115,19 +130,19 @@ def _parts(address: str) -> tuple[str, int]:
     return host, int(port)
 
 
-def _rehearse(address: str) -> None:
-    """Connect in a process of its own first.
+def _nodes_of(address: str) -> list[dict[str, Any]]:
+    """Return what each node of the cluster has, asked by a process of its own.
 
     Ray tries a token that does not fit for 20 s, and writes why to the terminal instead of saying
     it in its error.
     """
-    code = f"import ray; ray.init({address!r}, log_to_driver=False)"
     process = subprocess.Popen(
-        [sys.executable, "-c", code],
+        [sys.executable, "-c", _ASK, address],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         errors="replace",
+        env={**os.environ, **_IMPATIENT},
     )
     limit = threading.Timer(JOIN_S, process.kill)
     limit.start()
@@ -141,12 +156,14 @@ def _rehearse(address: str) -> None:
                     process.kill()
     finally:
         limit.cancel()
-        code_of_end = process.wait()
-    if code_of_end:
-        raise StorageError(f"{address}: {_reason(said)}")
+        ended = process.wait()
+    if ended:
+        raise StorageError(f"{address}: {why_not(said)}")
+    nodes: list[dict[str, Any]] = json.loads(next(x for x in said if x.startswith(_ANSWER))[1:])
+    return nodes
 
 
-def _reason(said: list[str]) -> str:
+def why_not(said: list[str]) -> str:
     """Say in our words what Ray wrote before it gave up."""
     text = " ".join(said)
     if _MISFIT_TOKEN.search(text):

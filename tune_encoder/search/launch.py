@@ -12,7 +12,7 @@ from ray import tune
 from tune_encoder.dashboards import open_pages, page_lines
 from tune_encoder.errors import Interrupted, SearchFailed, StorageError
 from tune_encoder.experiment import Experiment
-from tune_encoder.search.capacity import Capacity
+from tune_encoder.search.capacity import Capacity, nodes, refuse_too_large
 from tune_encoder.search.connection import connected
 from tune_encoder.search.failures import Failures
 from tune_encoder.search.progress import Progress
@@ -32,7 +32,7 @@ def launch_search(record: Record, pack: Path, dashboard: bool = False, address: 
     if record.has_work():
         with connected(record.experiment, address, dashboard):
             capacity = Capacity(record.space.resources)
-            capacity.check()
+            refuse_too_large(record.space.resources, nodes())
             steering = Steering(record, scheduler, capacity)
             shared = _shared(record, pack)
             searcher = StudySearcher(record, scheduler, steering, shared, capacity)

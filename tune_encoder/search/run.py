@@ -177,7 +177,7 @@ def check_place(space: SearchSpace, address: str) -> str:
     if address:
         from tune_encoder.search.connection import resolve
 
-        return resolve(address)
+        return resolve(address, space.resources)
     wanted, present = space.resources.cpus, os.cpu_count() or 1
     if wanted > present:
         raise StorageError(
