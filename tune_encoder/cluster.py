@@ -131,7 +131,8 @@ def stop_cluster() -> Cluster | None:
     ours = _with_descendants(cluster)
     if (head := cluster.processes[0].running()) is not None:
         head.terminate()
-        _wait(ours, DRAIN_S)
+        _wait([head], DRAIN_S)
+        _wait(ours, END_S)
     for process in _alive(ours):
         process.kill()
     _wait(ours, END_S)
@@ -147,6 +148,11 @@ def load(cluster: Cluster) -> dict[str, Any]:
     Raises:
         StorageError: if its page does not answer.
     """
+    usage = _usage(cluster)
+    return {name: usage[name] for name in ("CPU", "GPU") if name in usage}
+
+
+def _usage(cluster: Cluster) -> dict[str, Any]:
     address = f"{cluster.page}/api/cluster_status"
     request = urllib.request.Request(address, headers={"Authorization": f"Bearer {token()}"})
     try:
@@ -158,7 +164,7 @@ def load(cluster: Cluster) -> dict[str, Any]:
             "`tune-encoder cluster stop` and start it anew"
         ) from error
     usage: dict[str, Any] = report["usage"]
-    return {name: usage[name] for name in ("CPU", "GPU") if name in usage}
+    return usage
 
 
 # --- starting ------------------------------------------------------------------------------------
@@ -250,7 +256,7 @@ def _answers(cluster: Cluster) -> bool:
     host, _, port = cluster.address.rpartition(":")
     try:
         socket.create_connection((host, int(port)), END_S).close()
-        return bool(load(cluster))
+        return "object_store_memory" in _usage(cluster)  # then its node has joined
     except (OSError, StorageError):
         return False
 
