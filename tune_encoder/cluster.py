@@ -256,7 +256,7 @@ def _answers(cluster: Cluster) -> bool:
     host, _, port = cluster.address.rpartition(":")
     try:
         socket.create_connection((host, int(port)), END_S).close()
-        return "object_store_memory" in _usage(cluster)  # then its node has joined
+        return "memory" in _usage(cluster)  # then its node has joined
     except (OSError, StorageError):
         return False
 

@@ -22,7 +22,7 @@ from tune_encoder.ray_settings import ENVIRONMENT
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
-EPOCHS = 40
+EPOCHS = 120
 LONG = {
     "budget": {"trials": 4, "epochs": EPOCHS},
     "scheduler": {"name": "none"},
@@ -97,7 +97,7 @@ def test_a_search_survives_the_death_of_a_node_and_uses_one_that_joins(command, 
         seconds = [row["seconds"] for row in trial.rows]
         assert [row["seconds"] for row in ended[trial.number].rows[: len(seconds)]] == seconds
     assert {row["attempt"] for trial in ended.values() for row in trial.rows} == {1, 2}
-    assert at_once(ended.values(), joined)
+    assert at_once(list(ended.values()), joined), "no trial ran beside another again"
 
 
 def wait_for(process, comes) -> None:
