@@ -85,6 +85,8 @@ def test_a_search_survives_the_death_of_a_node_and_uses_one_that_joins(command, 
         logging.info("back at work after %.1f s", second_attempts(command)[0] - died)
         joined = command.n_rows()
         with node(head, 1):
+            wait_for_cpus(head, 2)
+            logging.info("joined after %d rows", command.n_rows())
             _, error = finish(process, ENDED_S)
 
     assert process.returncode == 0, error
