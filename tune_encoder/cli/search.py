@@ -46,6 +46,11 @@ def _add_launch(parser: argparse.ArgumentParser) -> None:
     """Add what every launch of a search can be told."""
     parser.add_argument("--no-export", action="store_true", help="make no model at the end")
     parser.add_argument("--dashboard", action="store_true", help="serve pages to look at it with")
+    parser.add_argument(
+        "--address",
+        default="",
+        help="run on the Ray cluster at HOST:PORT, or auto (see `cluster start`)",
+    )
     add_root(parser)
 
 
@@ -60,7 +65,8 @@ def _search(options: argparse.Namespace) -> None:
     if prepared.is_demo:
         tell_demo(prepared.data_dir)
     _print_baselines(prepared)
-    _finish(prepared.start(options.warm_start, options.dashboard), export=not options.no_export)
+    experiment = prepared.start(options.warm_start, options.dashboard, options.address)
+    _finish(experiment, export=not options.no_export)
 
 
 def add_resume(commands: Any) -> None:
@@ -90,6 +96,7 @@ def _resume(options: argparse.Namespace) -> None:
         options.root,
         accept_data_change=options.accept_data_change,
         dashboard=options.dashboard,
+        address=options.address,
         **budget,
     )
     _finish(experiment, export=not options.no_export)
@@ -109,7 +116,12 @@ def _fork(options: argparse.Namespace) -> None:
     from tune_encoder import api
 
     experiment = api.fork(
-        options.name, options.new, options.space, options.root, dashboard=options.dashboard
+        options.name,
+        options.new,
+        options.space,
+        options.root,
+        dashboard=options.dashboard,
+        address=options.address,
     )
     _finish(experiment, export=not options.no_export)
 
