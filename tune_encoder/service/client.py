@@ -1,5 +1,6 @@
 """Searches on a cluster from Python: what the command line calls, and what a script in CI calls."""
 
+import logging
 import shlex
 import sys
 import tempfile
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 _POLL_S = 1.0
 _STOP_S = 60  # a search saves and ends within seconds; Ray would kill it after three
+_TALKATIVE = ("ray.dashboard.modules.dashboard_sdk", "ray._private.runtime_env.packaging")
 _TAKEN = "already exists"  # what Ray says of a submission id
 
 
@@ -83,6 +85,8 @@ class Client:
         """
         self.address = chosen_address(address)
         self._ray = connect(self.address)
+        for name in _TALKATIVE:  # each upload would be told in two lines
+            logging.getLogger(name).setLevel(logging.WARNING)
 
     def submit(
         self,

@@ -1,0 +1,53 @@
+"""A search as a manifest for Kubernetes, where KubeRay runs it."""
+
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tune_encoder.service.submission import prepare_submission
+from tune_encoder.service.template import filled
+
+SHARED = Path("/mnt/shared")  # where every pod sees the volume
+_FOLDER = "/etc/tune-encoder"  # where every pod sees the space and the script
+_NODES = 2  # workers where the space does not say how many trials run at once
+_NAME_LENGTH = 40  # KubeRay takes up to 47 letters, and the names of what belongs to it are longer
+
+
+def kuberay_manifest(
+    space: str | Path | Mapping[str, Any],
+    data_dir: str | Path | None,
+    name: str,
+    root: str | Path,
+    options: Mapping[str, Any],
+) -> str:
+    """Write a RayJob with its storage and its search space, to be filled in at a few places.
+
+    Args:
+        space: As in `Client.submit`.
+        data_dir: As in `Client.submit`; a relative one lies on the volume.
+        name: As in `Client.submit`.
+        root: As in `Client.submit`; a relative one lies on the volume.
+        options: As in `Client.submit`.
+
+    Raises:
+        ConfigError: as `Client.submit` does.
+    """
+    submission = prepare_submission(space, data_dir, name, root, options, shared=SHARED)
+    resources = submission.space.resources
+    return filled(
+        "kuberay.yaml",
+        submission,
+        title=_title(name),
+        shared=SHARED,
+        folder=_FOLDER,
+        workers=resources.concurrent or _NODES,
+        cpus=resources.cpus,
+        gpus=math.ceil(resources.gpus),
+    )
+
+
+def _title(name: str) -> str:
+    """The nearest name Kubernetes allows: lower case, with hyphens only, beginning with a letter."""
+    return re.sub("[^a-z0-9]+", "-", f"search-{name}".lower())[:_NAME_LENGTH].strip("-")
