@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 SMALL = {
     "budget": {"trials": 2, "epochs": 2},
     "scheduler": {"name": "none"},
-    "base": {"encoder_type": "cnn", "hidden_dim": 16, "num_layers": 2},
+    "base": {"early_stopping_patience": 0, "encoder_type": "cnn", "hidden_dim": 16, "num_layers": 2},
     "space": {"learning_rate": {"float": [1e-3, 1e-2]}},
 }
 
@@ -118,7 +118,7 @@ def test_a_stopped_search_goes_on_where_it_was(ours, data_dir, tmp_path):
 
     assert client.wait("long", timeout=90).launch == 2
     assert epochs(experiment) == list(range(1, epochs(experiment)[-1] + 1))
-    with pytest.raises(ConfigError, match="long is STOPPED on .* go on with `tune-encoder resume"):
+    with pytest.raises(ConfigError, match=r"long is STOPPED on .* go on with `tune-encoder resume"):
         client.stop("long")
 
 
@@ -148,8 +148,8 @@ def epochs(experiment):
 def wait_for_epochs(experiment, count):
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
-        if experiment.study_path.exists() and experiment.trials():
-            if len(epochs(experiment)) >= count:
-                return
+        begun = experiment.study_path.exists() and experiment.trials()
+        if begun and len(epochs(experiment)) >= count:
+            return
         time.sleep(0.2)
     raise AssertionError(f"{experiment.name} has not {count} epochs")

@@ -49,5 +49,5 @@ def kuberay_manifest(
 
 
 def _title(name: str) -> str:
-    """The nearest name Kubernetes allows: lower case, with hyphens only, beginning with a letter."""
+    """The nearest name Kubernetes allows: lower case with hyphens, a letter first."""
     return re.sub("[^a-z0-9]+", "-", f"search-{name}".lower())[:_NAME_LENGTH].strip("-")
