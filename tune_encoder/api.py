@@ -55,6 +55,8 @@ class Options(Overrides, total=False):
     """Experiments in the root whose best configs are tried first."""
     dashboard: bool
     """Whether pages to look at the search with are served while it runs."""
+    address: str
+    """Of a Ray cluster to run on, HOST:PORT or "auto"; without one a Ray of its own is started."""
 
 
 class Extension(TypedDict, total=False):
@@ -71,6 +73,8 @@ class Extension(TypedDict, total=False):
     accept_data_change: bool
     """Whether to go on although the data is not what it was."""
     dashboard: bool
+    """As in `search`."""
+    address: str
     """As in `search`."""
 
 
@@ -95,8 +99,8 @@ def search(
         data_dir: A data set; without one that of the space, else the built-in demo voices.
         name: The new experiment.
         root: Folder of experiments.
-        options: `trials`, `epochs`, `time`, `concurrent`, `seed`, `warm_start` and `dashboard`,
-            as on the command line.
+        options: `trials`, `epochs`, `time`, `concurrent`, `seed`, `warm_start`, `dashboard`
+            and `address`, as on the command line.
 
     Raises:
         ConfigError, DataError, StorageError: before anything is trained.
@@ -104,10 +108,11 @@ def search(
         Interrupted: on Ctrl-C or SIGTERM, with everything saved; `resume` goes on.
     """
     warm_start, dashboard = options.pop("warm_start", ()), options.pop("dashboard", False)
+    address = options.pop("address", "")
     prepared = prepare(space, data_dir, name, root, options)
     for warning in prepared.data().info["warnings"]:
         warnings.warn(warning, stacklevel=2)
-    return prepared.start(warm_start, dashboard)
+    return prepared.start(warm_start, dashboard, address)
 
 
 def resume(
@@ -122,8 +127,8 @@ def resume(
     Args:
         name: The experiment.
         root: Folder of experiments.
-        extension: `trials`, `epochs`, `time`, `target`, `accept_data_change` and `dashboard`, as
-            on the command line.
+        extension: `trials`, `epochs`, `time`, `target`, `accept_data_change`, `dashboard`
+            and `address`, as on the command line.
 
     Raises:
         ConfigError: if there is no such experiment.
@@ -147,6 +152,7 @@ def fork(
     root: str | Path = DEFAULT_ROOT,
     *,
     dashboard: bool = False,
+    address: str = "",
 ) -> Experiment:
     """Search another space on an earlier search's data, knowing its trials.
 
@@ -156,6 +162,7 @@ def fork(
         space: As in `search`.
         root: Folder of both.
         dashboard: As in `search`.
+        address: As in `search`.
 
     Raises:
         ConfigError, StorageError, SearchFailed, Interrupted: as in `search`.
@@ -163,7 +170,9 @@ def fork(
     from tune_encoder.search.run import fork_search
 
     _refuse_running_ray()
-    folder = fork_search(expanded(root), name, new, _find(space), dashboard=dashboard)
+    folder = fork_search(
+        expanded(root), name, new, _find(space), dashboard=dashboard, address=address
+    )
     return Experiment(folder.path)
 
 
@@ -184,7 +193,9 @@ class PreparedSearch:
 
         return open_pack(pack_data(self.data_dir, TrainConfig(**self.space.base)))
 
-    def start(self, warm_start: Sequence[str] = (), dashboard: bool = False) -> Experiment:
+    def start(
+        self, warm_start: Sequence[str] = (), dashboard: bool = False, address: str = ""
+    ) -> Experiment:
         """Run the search to its end; see `search`."""
         from tune_encoder.search.run import start_search
 
@@ -196,6 +207,7 @@ class PreparedSearch:
             self.name,
             warm_start=list(warm_start),
             dashboard=dashboard,
+            address=address,
         )
         return Experiment(folder.path)
 

@@ -130,7 +130,7 @@ def simulate(table: Table, space: SearchSpace, rule: Rule, workers: int, timed: 
     record = TableRecord(space, table)
     scheduler = RecordingScheduler(record, launch="1")
     scheduler.rule = rule
-    searcher: Any = StudySearcher(record, scheduler, NOBODY_STEERS, {}, workers)  # type: ignore[arg-type]
+    searcher: Any = StudySearcher(record, scheduler, NOBODY_STEERS, {}, lambda: workers)  # type: ignore[arg-type]
     clock, n_started = 0.0, 0
     running: list[tuple[float, int, Any]] = []  # end of the epoch under way, order, trial
 

@@ -45,8 +45,8 @@ class Search:
         self.record = Record.open(self.experiment, self.space)
         self.scheduler = RecordingScheduler(self.record, "1")
         self.scheduler.replay()
-        steering = Steering(self.record, self.scheduler, WORKERS)
-        self.searcher = StudySearcher(self.record, self.scheduler, steering, {}, WORKERS)
+        steering = Steering(self.record, self.scheduler, lambda: WORKERS)
+        self.searcher = StudySearcher(self.record, self.scheduler, steering, {}, lambda: WORKERS)
         self.running, self.leaving = [], []
 
     def step(self):

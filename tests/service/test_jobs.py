@@ -17,7 +17,12 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 SMALL = {
     "budget": {"trials": 2, "epochs": 2},
     "scheduler": {"name": "none"},
-    "base": {"early_stopping_patience": 0, "encoder_type": "cnn", "hidden_dim": 16, "num_layers": 2},
+    "base": {
+        "early_stopping_patience": 0,
+        "encoder_type": "cnn",
+        "hidden_dim": 16,
+        "num_layers": 2,
+    },
     "space": {"learning_rate": {"float": [1e-3, 1e-2]}},
 }
 

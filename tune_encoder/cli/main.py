@@ -11,6 +11,7 @@ from typing import NoReturn
 
 import tune_encoder
 from tune_encoder.cli.clone import add_clone
+from tune_encoder.cli.cluster import add_cluster
 from tune_encoder.cli.dashboard import add_dashboard
 from tune_encoder.cli.data import add_data
 from tune_encoder.cli.export import add_export
@@ -64,6 +65,7 @@ def make_parser() -> argparse.ArgumentParser:
     add_jobs(commands)
     add_look(commands)
     add_dashboard(commands)
+    add_cluster(commands)
     add_steer(commands)
     add_repair(commands)
     add_export(commands)

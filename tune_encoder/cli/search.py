@@ -12,7 +12,7 @@ from tune_encoder.cli.common import (
     tell_demo,
 )
 from tune_encoder.cli.export import export_to
-from tune_encoder.cli.jobs import add_jobs_address, resume_job
+from tune_encoder.cli.jobs import JOBS_SCHEMES, resume_job
 from tune_encoder.cli.report import report_written
 from tune_encoder.cli.trust import confirm_if_asked, print_findings
 
@@ -50,8 +50,14 @@ def add_what_to_search(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_launch(parser: argparse.ArgumentParser) -> None:
-    """Add what every launch on this machine can be told."""
+    """Add what every launch of a search from here can be told."""
     parser.add_argument("--dashboard", action="store_true", help="serve pages to look at it with")
+    parser.add_argument(
+        "--address",
+        default="",
+        help="run on the Ray cluster at HOST:PORT, or auto (see `cluster start`); of a submitted "
+        "search that of its jobs, http://HOST:8265",
+    )
 
 
 def _search(options: argparse.Namespace) -> None:
@@ -65,7 +71,8 @@ def _search(options: argparse.Namespace) -> None:
     if prepared.is_demo:
         tell_demo(prepared.data_dir)
     _print_baselines(prepared)
-    _finish(prepared.start(options.warm_start, options.dashboard), export=not options.no_export)
+    experiment = prepared.start(options.warm_start, options.dashboard, options.address)
+    _finish(experiment, export=not options.no_export)
 
 
 def add_resume(commands: Any) -> None:
@@ -82,14 +89,13 @@ def add_resume(commands: Any) -> None:
     parser.add_argument("--no-export", action="store_true", help="make no model at the end")
     _add_launch(parser)
     add_root(parser)
-    add_jobs_address(parser, "go on with a submitted search on this cluster")
 
 
 def _resume(options: argparse.Namespace) -> None:
     """Go on with a search that was stopped or killed, or give it a larger budget."""
     from tune_encoder import api
 
-    if options.address is not None:
+    if options.address.startswith(JOBS_SCHEMES):
         resume_job(options)
         return
     budget = {name: getattr(options, name) for name in ("trials", "epochs", "time", "target")}
@@ -101,6 +107,7 @@ def _resume(options: argparse.Namespace) -> None:
         options.root,
         accept_data_change=options.accept_data_change,
         dashboard=options.dashboard,
+        address=options.address,
         **budget,
     )
     _finish(experiment, export=not options.no_export)
@@ -122,7 +129,12 @@ def _fork(options: argparse.Namespace) -> None:
     from tune_encoder import api
 
     experiment = api.fork(
-        options.name, options.new, options.space, options.root, dashboard=options.dashboard
+        options.name,
+        options.new,
+        options.space,
+        options.root,
+        dashboard=options.dashboard,
+        address=options.address,
     )
     _finish(experiment, export=not options.no_export)
 

@@ -35,7 +35,7 @@ def _submit(options: argparse.Namespace) -> None:
     tell_submitted(client.address, options.name)
 
 
-def _script(kind: str, what: tuple[Any, ...], given: dict[str, Any]) -> str:
+def _script(kind: str, what: tuple[Any, Any, Any, Any], given: dict[str, Any]) -> str:
     if kind == "kuberay":
         from tune_encoder.service.kuberay import kuberay_manifest
 

@@ -1,8 +1,5 @@
 """One launch of a search: Ray Tune around the record, until nothing is left or it is stopped."""
 
-import logging
-import os
-import secrets
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,11 +9,11 @@ from typing import Any
 import ray
 from ray import tune
 
-from tune_encoder.dashboards import LOOPBACK, open_pages, page_lines
+from tune_encoder.dashboards import open_pages, page_lines
 from tune_encoder.errors import Interrupted, SearchFailed, StorageError
 from tune_encoder.experiment import Experiment
-from tune_encoder.lock import note
-from tune_encoder.plan import n_workers
+from tune_encoder.search.capacity import Capacity, nodes, refuse_too_large
+from tune_encoder.search.connection import connected
 from tune_encoder.search.failures import Failures
 from tune_encoder.search.progress import Progress
 from tune_encoder.search.record import REPORTED, Record
@@ -25,48 +22,37 @@ from tune_encoder.search.searcher import StudySearcher
 from tune_encoder.search.signals import StopSignal
 from tune_encoder.search.steering import Steering
 from tune_encoder.search.trial import run_trial
-from tune_encoder.space import SearchSpace
-
-_TOKEN_PATH = Path("~/.ray/auth_token")
 
 
-def launch_search(record: Record, pack: Path, dashboard: bool = False) -> None:
-    """Run what is left of the record's budget."""
-    _protect_token()
+def launch_search(record: Record, pack: Path, dashboard: bool = False, address: str = "") -> None:
+    """Run what is left of the record's budget, on a Ray of its own or on the cluster there."""
     launch = _next_launch(record.experiment)
     scheduler = RecordingScheduler(record, launch)
     scheduler.replay()
-    resources = record.space.resources
-    shared = {
-        "experiment": str(record.experiment.path.absolute()),
-        "pack": str(pack),
-        "cpus": resources.cpus,
-        "processes": resources.processes_of_a_trial,
-        "searched": [parameter.name for parameter in record.space.parameters],
-    }
     if record.has_work():
-        try:
-            _start_ray(record.experiment, dashboard)
-            workers = _workers(record.space, ray.cluster_resources())
-            steering = Steering(record, scheduler, workers)
-            searcher = StudySearcher(record, scheduler, steering, shared, workers)
+        with connected(record.experiment, address, dashboard):
+            capacity = Capacity(record.space.resources)
+            refuse_too_large(record.space.resources, nodes())
+            steering = Steering(record, scheduler, capacity)
+            shared = _shared(record, pack)
+            searcher = StudySearcher(record, scheduler, steering, shared, capacity)
             with _pages(record.experiment, dashboard):
                 _fit(record, launch, searcher, scheduler, steering)
-        finally:
-            ray.shutdown()
     if record.best() is None:
         raise SearchFailed(_all_failed(record))
 
 
-def _start_ray(experiment: Experiment, dashboard: bool) -> None:
-    context = ray.init(
-        include_dashboard=dashboard,
-        dashboard_host=LOOPBACK,
-        log_to_driver=False,
-        logging_level=logging.CRITICAL,
-    )
-    if dashboard:
-        note(experiment.path, f"http://{context.dashboard_url}")
+def _shared(record: Record, pack: Path) -> dict[str, Any]:
+    """What every trial's worker is told."""
+    resources = record.space.resources
+    return {
+        "experiment": str(record.experiment.path.absolute()),
+        "pack": str(pack.absolute()),
+        "home": ray.get_runtime_context().get_node_id(),
+        "cpus": resources.cpus,
+        "processes": resources.processes_of_a_trial,
+        "searched": [parameter.name for parameter in record.space.parameters],
+    }
 
 
 @contextmanager
@@ -137,22 +123,6 @@ def _say_why_it_ended(
         print(f"{asked}; {resume}")  # noqa: T201
 
 
-def _workers(space: SearchSpace, present: dict[str, float]) -> int:
-    """How many trials Ray can place at once; it counts GPUs and a container's CPUs.
-
-    Raises:
-        StorageError: if not one.
-    """
-    wanted = {"CPU": float(space.resources.cpus), "GPU": space.resources.gpus}
-    for name, amount in wanted.items():
-        if amount > present.get(name, 0):
-            raise StorageError(
-                f"resources.{name.lower()}s is {amount:g}, Ray finds {present.get(name, 0):g} "
-                "here; lower it in the search space"
-            )
-    return n_workers(space.resources, int(present["CPU"]), int(present.get("GPU", 0)))
-
-
 def _next_launch(experiment: Experiment) -> str:
     """Number this launch: each has its own folder, so that no checkpoint is ever overwritten."""
     earlier = (int(path.name) for path in experiment.checkpoints.glob("[0-9]*"))
@@ -175,15 +145,3 @@ def _all_failed(record: Record) -> str:
     reasons = Counter(trial.reason for trial in record.trials.values() if trial.reason)
     told = [f"{reason} ({count} of them)" for reason, count in reasons.most_common()]
     return f"no trial of {record.experiment.name} gave a result: {'; '.join(told) or 'none ran'}"
-
-
-def _protect_token() -> None:
-    """Make Ray's token before Ray does, which would let every local user read it."""
-    path = _TOKEN_PATH.expanduser()
-    path.parent.mkdir(mode=0o700, exist_ok=True)
-    if path.exists():
-        path.chmod(0o600)
-        return
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(secrets.token_hex(32))

@@ -33,6 +33,7 @@ def start_search(
     *,
     warm_start: Sequence[str] = (),
     dashboard: bool = False,
+    address: str = "",
 ) -> Experiment:
     """Run a new search to its end.
 
@@ -43,6 +44,7 @@ def start_search(
         name: The new experiment.
         warm_start: Experiments in the root whose best configs are tried first.
         dashboard: Whether pages to look at it with are served while it runs.
+        address: Of a Ray cluster to run on, HOST:PORT or `auto`; empty for this machine.
 
     Raises:
         ConfigError, DataError, StorageError: before Ray starts.
@@ -51,11 +53,17 @@ def start_search(
     """
     for other in warm_start:
         open_experiment(root, other)
-    return _start(space, data_dir, root, name, dashboard, {"warm_start": list(warm_start)})
+    return _start(space, data_dir, root, name, dashboard, address, {"warm_start": list(warm_start)})
 
 
 def fork_search(
-    root: Path, name: str, new: str, space: SearchSpace, *, dashboard: bool = False
+    root: Path,
+    name: str,
+    new: str,
+    space: SearchSpace,
+    *,
+    dashboard: bool = False,
+    address: str = "",
 ) -> Experiment:
     """Run a new search on an old one's data that knows its trials.
 
@@ -64,7 +72,7 @@ def fork_search(
     """
     old = open_experiment(root, name)
     data_dir = Path(old.search()["data_dir"])
-    return _start(space, data_dir, root, new, dashboard, {"forked_from": name})
+    return _start(space, data_dir, root, new, dashboard, address, {"forked_from": name})
 
 
 def _start(
@@ -73,10 +81,11 @@ def _start(
     root: Path,
     name: str,
     dashboard: bool,
+    address: str,
     heritage: dict[str, Any],
 ) -> Experiment:
     refuse_taken(root, name)
-    check_resources(space)
+    address = check_place(space, address)
     space = replace(space, budget=replace(space.budget, trials=space.n_trials))
     pack = pack_data(data_dir, TrainConfig(**space.base))
     fingerprint = open_pack(pack).info["fingerprint"]
@@ -91,7 +100,7 @@ def _start(
         _refuse_other_data(Experiment(root / forked), data_dir, fingerprint)
     experiment = create_experiment(root, name, content)
     with held(experiment.path):
-        _launch(experiment, space, pack, dashboard)
+        _launch(experiment, space, pack, dashboard, address)
     return experiment
 
 
@@ -101,6 +110,7 @@ def resume_search(
     *,
     accept_data_change: bool = False,
     dashboard: bool = False,
+    address: str = "",
     **budget: Any,
 ) -> Experiment:
     """Go on with a search that was stopped or killed, or extend one that has ended.
@@ -110,6 +120,7 @@ def resume_search(
         name: The experiment.
         accept_data_change: Whether data other than the search began with is used.
         dashboard: As in `start_search`.
+        address: As in `start_search`.
         **budget: trials, epochs, time or target that replace those of the space.
 
     Raises:
@@ -123,8 +134,9 @@ def resume_search(
         where = f"{experiment.path / 'search.yaml'}, space"
         space = parse_space(content["space"], where, experiment.path)
         space = extend(experiment, space, budget)
-        check_resources(space)
-        _launch(experiment, space, same_pack(experiment, space, accept_data_change), dashboard)
+        address = check_place(space, address)
+        pack = same_pack(experiment, space, accept_data_change)
+        _launch(experiment, space, pack, dashboard, address)
     return experiment
 
 
@@ -156,17 +168,28 @@ def versions() -> dict[str, str]:
     return {name: version(name) for name in ("tune-encoder", "torch", "ray", "optuna", "numpy")}
 
 
-def check_resources(space: SearchSpace) -> None:
-    """Refuse a trial the machine can never run; Ray would wait for ever."""
+def check_place(space: SearchSpace, address: str) -> str:
+    """Return HOST:PORT of the cluster that is meant; empty if it is this machine.
+
+    Raises:
+        ConfigError, StorageError: if a trial can never run there, where that is known before Ray.
+    """
+    if address:
+        from tune_encoder.search.connection import resolve
+
+        return resolve(address, space.resources)
     wanted, present = space.resources.cpus, os.cpu_count() or 1
     if wanted > present:
         raise StorageError(
             f"resources.cpus is {wanted}, this machine has {present}; lower it in the search space"
         )
+    return ""
 
 
-def _launch(experiment: Experiment, space: SearchSpace, pack: Path, dashboard: bool) -> None:
+def _launch(
+    experiment: Experiment, space: SearchSpace, pack: Path, dashboard: bool, address: str
+) -> None:
     from tune_encoder.search.launch import launch_search
     from tune_encoder.search.record import Record
 
-    launch_search(Record.open(experiment, space), pack, dashboard)
+    launch_search(Record.open(experiment, space), pack, dashboard, address)

@@ -1,5 +1,6 @@
 """The searcher Tune asks for configs: unfinished trials first, then what the study proposes."""
 
+from collections.abc import Callable
 from typing import Any
 
 from ray.tune.search import Searcher
@@ -23,14 +24,14 @@ class StudySearcher(Searcher):
         scheduler: RecordingScheduler,
         steering: Steering,
         shared: dict[str, Any],
-        concurrent: int,
+        capacity: Callable[[], int],
     ) -> None:
         super().__init__(metric=REPORTED, mode="min")
         self._record = record
         self._scheduler = scheduler
         self._steering = steering
         self._shared = shared
-        self._concurrent = concurrent
+        self._capacity = capacity
         self._waiting = record.unfinished()
         self._handed_out: dict[str, TrialRecord] = {}
 
@@ -39,7 +40,7 @@ class StudySearcher(Searcher):
         self._steering.poll()
         if self._steering.stops:
             return Searcher.FINISHED
-        if self._steering.pauses or len(self._handed_out) >= self._concurrent:
+        if self._steering.pauses or len(self._handed_out) >= self._capacity():
             return None
         trial = self._next()
         if trial is None:

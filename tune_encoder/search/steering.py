@@ -2,6 +2,7 @@
 
 import shutil
 import time
+from collections.abc import Callable
 
 from tune_encoder.controls import Controls
 from tune_encoder.experiment import objective
@@ -17,10 +18,12 @@ BY_HAND = "ended by hand"
 class Steering:
     """Looks twice a second at what might end the search."""
 
-    def __init__(self, record: Record, scheduler: RecordingScheduler, concurrent: int) -> None:
+    def __init__(
+        self, record: Record, scheduler: RecordingScheduler, capacity: Callable[[], int]
+    ) -> None:
         self._record = record
         self._scheduler = scheduler
-        self._concurrent = concurrent
+        self._capacity = capacity
         self._controls = Controls(record.experiment)
         self._began = time.monotonic()
         self._polled = -POLL_S
@@ -30,7 +33,7 @@ class Steering:
 
     def __reduce__(self) -> "tuple[type[Steering], tuple[object, ...]]":
         """Pickle without the clock: Tune pickles its searcher, nobody reads it back."""
-        return Steering, (self._record, self._scheduler, self._concurrent)
+        return Steering, (self._record, self._scheduler, self._capacity)
 
     def poll(self) -> None:
         """Look, if it is time to."""
@@ -74,7 +77,7 @@ class Steering:
     def _check_disk(self) -> None:
         folder = self._record.experiment.path
         free = shutil.disk_usage(folder).free
-        ahead = self._concurrent * CHECKPOINTS_AHEAD
+        ahead = self._capacity() * CHECKPOINTS_AHEAD
         needed = LOW_DISK_BYTES + ahead * self._record.checkpoint_bytes
         if free < needed and self._scheduler.storage_problem is None:
             self._scheduler.storage_problem = (

@@ -41,10 +41,13 @@ def run_trial(config: dict[str, Any]) -> None:
 def _train(config: dict[str, Any]) -> None:
     from tune_encoder.checkpoints import newest_valid
     from tune_encoder.data.pack import open_pack
+    from tune_encoder.search.delivery import pack_here, refuse_unseen
     from tune_encoder.search.reporting import report_to_tune, train_together
     from tune_encoder.trainer import train
 
-    experiment, pack = Experiment(Path(config["experiment"])), Path(config["pack"])
+    experiment = Experiment(Path(config["experiment"]))
+    refuse_unseen(experiment.path)
+    pack = pack_here(Path(config["pack"]), config["home"])
     processes = config["processes"]
     _write_settings(experiment.trial_config(config["number"]), config["settings"])
     settings = from_mapping(TrainConfig, config["settings"], f"trial {config['number']}")

@@ -8,10 +8,10 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import tune_encoder
-from tune_encoder.api import Extension, Overrides
+from tune_encoder.api import Overrides
 from tune_encoder.config import DEFAULT_ROOT, unknown_name
 from tune_encoder.errors import ConfigError, StorageError
 from tune_encoder.experiment import experiment_path
@@ -25,6 +25,7 @@ from tune_encoder.service.jobs import (
     submission_id,
 )
 from tune_encoder.service.submission import (
+    ON_ITS_CLUSTER,
     PROGRAM,
     SPACE_FILE,
     prepare_submission,
@@ -49,9 +50,19 @@ class SubmitOptions(Overrides, total=False):
     """Whether the search exports the best model when it ends."""
 
 
-class ResumeOptions(Extension, total=False):
-    """All that `Client.resume` takes by name."""
+class ResumeOptions(TypedDict, total=False):
+    """All that `Client.resume` takes by name; what is left out stays as it was."""
 
+    trials: int | None
+    """Configs to try in all."""
+    epochs: int | None
+    """Epochs of a trial that is not stopped."""
+    time: str | None
+    """Time for this launch, such as "90m"."""
+    target: float | None
+    """Value of the metric that is good enough."""
+    accept_data_change: bool
+    """Whether to go on although the data is not what it was."""
     export: bool
     """Whether the search exports the best model when it ends."""
 
@@ -77,7 +88,8 @@ class Client:
 
         Args:
             address: Of its Jobs API, which is that of its dashboard; without one
-                RAY_API_SERVER_ADDRESS, else http://127.0.0.1:8265.
+                RAY_API_SERVER_ADDRESS, else the cluster of this machine, else
+                http://127.0.0.1:8265.
 
         Raises:
             ConfigError: if the address is not one of HTTP.
@@ -186,7 +198,8 @@ class Client:
             name: The search.
             root: Its folder of experiments; only needed where the cluster has forgotten it, as
                 after its head was started anew.
-            options: `trials`, `epochs`, `time`, `target`, `accept_data_change` and `export`.
+            options: `trials`, `epochs`, `time`, `target`, `accept_data_change` and `export`, as in
+                `tune_encoder.resume`.
 
         Raises:
             ConfigError: if it runs, or nothing is known of it and no root is given.
@@ -196,7 +209,8 @@ class Client:
             raise self._taken(name, launches[-1].state)
         place = self.status(name).root if root is None else shared_or_here(root)
         experiment_path(place, name)
-        command = [*PROGRAM, "resume", name, "--root", str(place), *_resume_words(options)]
+        command = [*PROGRAM, "resume", name, "--root", str(place), *ON_ITS_CLUSTER]
+        command += _resume_words(options)
         self._hand_over(name, place, SEARCH, len(launches) + 1, command)
         return name
 
@@ -302,8 +316,9 @@ def _resume_words(options: Mapping[str, Any]) -> list[str]:
     """Write the options of a resume as the command line has them."""
     words = []
     for name, value in options.items():
-        if name not in ResumeOptions.__annotations__ and name not in Extension.__annotations__:
-            raise ConfigError(f"resume: {unknown_name(name, Extension.__annotations__, 'option')}")
+        if name not in ResumeOptions.__annotations__:
+            known = ResumeOptions.__annotations__
+            raise ConfigError(f"resume: {unknown_name(name, known, 'option')}")
         option = f"--{name.replace('_', '-')}"
         if name == "export":
             words += [] if value else ["--no-export"]

@@ -6,33 +6,39 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 
 import ray.exceptions
 import requests
 from ray.job_submission import JobSubmissionClient
 
+from tune_encoder.cluster import find_cluster
 from tune_encoder.errors import ConfigError, StorageError
+from tune_encoder.ray_settings import token
 
 DEFAULT_ADDRESS = "http://127.0.0.1:8265"
 _SCHEMES = ("http://", "https://")
 _ADDRESS_VARIABLES = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")
-_TOKEN_PATH = "~/.ray/auth_token"
+_TOKEN_PLACES = "RAY_AUTH_TOKEN, the file RAY_AUTH_TOKEN_PATH names, or ~/.ray/auth_token"
 _TIMEOUT_S = 30.0
 
 
 def chosen_address(address: str | None) -> str:
-    """Return the address given, or the one Ray's own commands take, without a final slash.
+    """Return the address given, or that of Ray's environment, or of the cluster of this machine.
 
     Raises:
         ConfigError: if it is not one of HTTP, which is what Jobs speak.
     """
-    chosen = address or os.environ.get(_ADDRESS_VARIABLES[0]) or DEFAULT_ADDRESS
+    chosen = address or os.environ.get(_ADDRESS_VARIABLES[0]) or _local_page() or DEFAULT_ADDRESS
     if not chosen.startswith(_SCHEMES):
         raise ConfigError(
             f"--address {chosen}: jobs are submitted over HTTP; write http://HOST:8265 or https://"
         )
     return chosen.rstrip("/")
+
+
+def _local_page() -> str:
+    cluster = find_cluster()
+    return "" if cluster is None else cluster.page
 
 
 def connect(address: str) -> JobSubmissionClient:
@@ -53,8 +59,7 @@ def one_line(address: str) -> Iterator[None]:
         yield
     except ray.exceptions.AuthenticationError as error:
         raise StorageError(
-            f"{address}: does not accept this token; put that of the cluster into RAY_AUTH_TOKEN, "
-            f"the file RAY_AUTH_TOKEN_PATH names, or {_TOKEN_PATH}"
+            f"{address}: does not accept this token; put that of the cluster into {_TOKEN_PLACES}"
         ) from error
     except (ConnectionError, requests.exceptions.RequestException) as error:
         raise _silent(address, "the connection failed") from error
@@ -91,16 +96,12 @@ def _silent(address: str, why: str) -> StorageError:
 
 
 def _token() -> str:
-    """The token, from where Ray itself looks for it and in that order."""
-    if token := os.environ.get("RAY_AUTH_TOKEN", "").strip():
-        return token
-    path = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or _TOKEN_PATH).expanduser()
     try:
-        return path.read_text(encoding="utf-8").strip()
+        return token()
     except OSError as error:
         raise StorageError(
-            f"{path}: no token there ({error.strerror}); write that of the cluster into it, or "
-            "into RAY_AUTH_TOKEN"
+            f"{error.filename}: no token there ({error.strerror}); put that of the cluster into "
+            f"{_TOKEN_PLACES}"
         ) from error
 
 

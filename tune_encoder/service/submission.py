@@ -13,6 +13,7 @@ from tune_encoder.results import expanded
 from tune_encoder.space import SearchSpace, to_content
 
 SPACE_FILE = "space.yaml"
+ON_ITS_CLUSTER = ("--address", "auto")  # that of RAY_ADDRESS, which Jobs set
 PROGRAM = ("python", "-m", "tune_encoder")
 
 
@@ -35,7 +36,8 @@ class Submission:
 
     def search_command(self, space_file: str) -> list[str]:
         """Write the command that runs the search there."""
-        words = [*PROGRAM, "search", "--space", space_file, *self._place("--name")]
+        place = ["--name", self.name, "--root", str(self.root), *ON_ITS_CLUSTER]
+        words = [*PROGRAM, "search", "--space", space_file, *place]
         if self.data_dir is not None:
             words += ["--data-dir", str(self.data_dir)]
         if self.warm_start:
@@ -44,10 +46,8 @@ class Submission:
 
     def resume_command(self) -> list[str]:
         """Write the command that goes on with it."""
-        return [*PROGRAM, "resume", *self._place(), *self._no_export()]
-
-    def _place(self, *before: str) -> list[str]:
-        return [*before, self.name, "--root", str(self.root)]
+        place = [self.name, "--root", str(self.root), *ON_ITS_CLUSTER]
+        return [*PROGRAM, "resume", *place, *self._no_export()]
 
     def _no_export(self) -> list[str]:
         return [] if self.export else ["--no-export"]

@@ -1,0 +1,63 @@
+"""cluster start, cluster status, cluster stop."""
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from tune_encoder.cli.common import add_command, add_json, say
+
+if TYPE_CHECKING:
+    from tune_encoder.cluster import Cluster
+
+
+def add_cluster(commands: Any) -> None:
+    """Add the command `cluster`."""
+    doc = "Run a Ray cluster of this machine that searches share."
+    parser = commands.add_parser("cluster", help=doc, description=doc)
+    actions = parser.add_subparsers(required=True, metavar="ACTION")
+    start = add_command(actions, "start", _start)
+    start.add_argument("--cpus", type=int, help="CPUs it may give away (default: all)")
+    add_json(add_command(actions, "status", _status))
+    add_command(actions, "stop", _stop)
+
+
+def _start(options: argparse.Namespace) -> None:
+    """Start the cluster; it runs until `cluster stop`."""
+    from tune_encoder.cluster import start_cluster
+
+    cluster, is_new = start_cluster(options.cpus)
+    print(f"started at {cluster.address}" if is_new else f"runs already, at {cluster.address}")
+    print("\n".join(_addresses(cluster)))
+    print("search on it:  tune-encoder search --address auto")
+
+
+def _status(options: argparse.Namespace) -> None:
+    """Say where the cluster is, what it has, and which processes it is."""
+    from tune_encoder.cluster import find_cluster, load
+
+    if (cluster := find_cluster()) is None:
+        say(options, None, ["no cluster runs; `tune-encoder cluster start` starts one"])
+        return
+    used, running = load(cluster), cluster.running()
+    content = {
+        "address": cluster.address,
+        "page": cluster.page,
+        "used": {name: amount for name, (amount, _) in used.items()},
+        "total": {name: amount for name, (_, amount) in used.items()},
+        "pids": [process.pid for process in running],
+    }
+    lines = [f"{name}s in use:   {a:g} of {b:g}" for name, (a, b) in used.items()]
+    processes = [f"  {process.pid:7}  {process.name}" for process in running]
+    head = f"runs at {cluster.address}"
+    say(options, content, [head, *_addresses(cluster), *lines, "processes:", *processes])
+
+
+def _stop(options: argparse.Namespace) -> None:
+    """End the cluster, and whatever runs on it."""
+    from tune_encoder.cluster import stop_cluster
+
+    cluster = stop_cluster()
+    print("no cluster runs" if cluster is None else f"ended the cluster at {cluster.address}")
+
+
+def _addresses(cluster: "Cluster") -> list[str]:
+    return [f"Ray's page:     {cluster.page}, with the token of `ray get-auth-token`"]

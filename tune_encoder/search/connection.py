@@ -1,0 +1,183 @@
+"""The Ray that a search runs on: one of its own, or a cluster that runs already."""
+
+import json
+import logging
+import os
+import re
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import ray
+
+from tune_encoder.cluster import local_address
+from tune_encoder.config import ResourceSettings
+from tune_encoder.dashboards import LOOPBACK
+from tune_encoder.errors import ConfigError, StorageError
+from tune_encoder.experiment import Experiment
+from tune_encoder.lock import note
+from tune_encoder.ray_settings import protect_token, worker_environment
+from tune_encoder.search.capacity import refuse_too_large
+
+ANSWER_S = 3.0  # for a cluster's port
+JOIN_S = 30.0  # for the rest; a loaded machine takes seconds to import Ray
+_ASK = """
+import json, sys, ray
+from tune_encoder.search.capacity import nodes
+ray.init(sys.argv[1], log_to_driver=False)
+print("=" + json.dumps(nodes()))
+"""
+_ANSWER = "="  # before the line that is no log of Ray
+_IMPATIENT = {"RAY_gcs_server_request_timeout_seconds": "5"}  # a minute without
+_MISFIT_TOKEN = re.compile(r"InvalidAuthToken|AuthenticationError|Unauthenticated")
+_MISFIT_VERSION = re.compile(r"Version mismatch")
+_NO_NODE = re.compile(r"No node info found")
+
+
+@contextmanager
+def connected(experiment: Experiment, address: str, dashboard: bool) -> Iterator[None]:
+    """Have Ray while the block runs.
+
+    Args:
+        experiment: Whose lock tells others where Ray's page is.
+        address: HOST:PORT of a cluster, as `resolve` gives it, or empty for a Ray of our own.
+        dashboard: Whether a Ray of our own serves its page.
+
+    Raises:
+        ConnectionError: if the cluster is gone since `resolve`.
+    """
+    protect_token()
+    try:
+        page = _join(address) if address else _start(dashboard)
+        if page:
+            note(experiment.path, f"http://{page}")
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _start(dashboard: bool) -> str:
+    context = ray.init(
+        "local",  # without it Ray would join any cluster that runs on this machine
+        include_dashboard=dashboard,
+        dashboard_host=LOOPBACK,
+        log_to_driver=False,
+        logging_level=logging.CRITICAL,
+    )
+    return str(context.dashboard_url) if dashboard else ""
+
+
+def _join(address: str) -> str:
+    context = ray.init(
+        address,
+        log_to_driver=False,
+        logging_level=logging.CRITICAL,
+        runtime_env={"env_vars": worker_environment()},
+    )
+    return context.dashboard_url or ""
+
+
+# --- before anything is trained ------------------------------------------------------------------
+
+
+def resolve(address: str, resources: ResourceSettings) -> str:
+    """Return HOST:PORT of the cluster that is meant, which lets us in and has room for a trial.
+
+    Args:
+        address: HOST:PORT, or `auto`: that of RAY_ADDRESS, else of `tune-encoder cluster start`.
+        resources: What a trial needs.
+
+    Raises:
+        ConfigError: if it is no address, or one a search cannot use.
+        StorageError: if nothing answers, our token or versions do not fit, or no node is large
+            enough.
+    """
+    found = address
+    if address == "auto":
+        found = os.environ.get("RAY_ADDRESS") or local_address()
+    if not found:
+        raise StorageError(
+            "no cluster runs here; start one with `tune-encoder cluster start`, or name it by "
+            "--address HOST:PORT"
+        )
+    host, port = _parts(found)
+    try:
+        socket.create_connection((host, port), ANSWER_S).close()
+    except OSError as error:
+        raise StorageError(
+            f"nothing answers at {host}:{port} ({error}); give the address that the cluster's "
+            "head node named when it was started"
+        ) from error
+    protect_token()
+    refuse_too_large(resources, _nodes_of(f"{host}:{port}"))
+    return f"{host}:{port}"
+
+
+def _parts(address: str) -> tuple[str, int]:
+    if "://" in address:
+        raise ConfigError(
+            f"address is {address}; a search keeps its record where it runs, so it needs a node of "
+            "the cluster: run `ray start --address HOST:PORT --num-cpus 0` here, then give "
+            "--address HOST:PORT"
+        )
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit() or not 0 < int(port) < 2**16:
+        raise ConfigError(f"address is {address}; it must be HOST:PORT, as head:6379, or auto")
+    return host, int(port)
+
+
+def _nodes_of(address: str) -> list[dict[str, Any]]:
+    """Return what each node of the cluster has, asked by a process of its own.
+
+    Ray tries a token that does not fit for 20 s, and writes why to the terminal instead of saying
+    it in its error.
+    """
+    process = subprocess.Popen(
+        [sys.executable, "-c", _ASK, address],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        env={**os.environ, **_IMPATIENT},
+    )
+    limit = threading.Timer(JOIN_S, process.kill)
+    limit.start()
+    said = []
+    try:
+        assert process.stdout is not None
+        with process.stdout as lines:
+            for line in lines:
+                said.append(line.strip())
+                if _MISFIT_TOKEN.search(line):
+                    process.kill()
+    finally:
+        limit.cancel()
+        ended = process.wait()
+    if ended:
+        raise StorageError(f"{address}: {why_not(said)}")
+    nodes: list[dict[str, Any]] = json.loads(next(x for x in said if x.startswith(_ANSWER))[1:])
+    return nodes
+
+
+def why_not(said: list[str]) -> str:
+    """Say in our words what Ray wrote before it gave up."""
+    text = " ".join(said)
+    if _MISFIT_TOKEN.search(text):
+        return (
+            "the cluster does not take our token; put its own into ~/.ray/auth_token, or name its "
+            "file in RAY_AUTH_TOKEN_PATH"
+        )
+    if _MISFIT_VERSION.search(text):
+        _, _, versions = text.partition("Version mismatch:")
+        return f"Ray or Python differ: {versions.strip()[:300]} Install the cluster's versions here"
+    if _NO_NODE.search(text):
+        return (
+            "this machine is no node of the cluster; run `ray start --address HOST:PORT "
+            "--num-cpus 0` here first"
+        )
+    last = next((line for line in reversed(said) if line), f"no answer in {JOIN_S:g} s")
+    return f"Ray does not connect ({last[:200]}); see that a Ray cluster runs there"
