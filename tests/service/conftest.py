@@ -37,6 +37,7 @@ def head(cache):
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(folder / "token"),
         "RAY_USAGE_STATS_ENABLED": "0",
+        "AWS_SECRET_ACCESS_KEY": CANARY,
     }
     ray = str(Path(sys.executable).parent / "ray")
     options = {

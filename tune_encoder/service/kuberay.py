@@ -11,7 +11,7 @@ from tune_encoder.service.template import filled
 
 SHARED = Path("/mnt/shared")  # where every pod sees the volume
 _FOLDER = "/etc/tune-encoder"  # where every pod sees the space and the script
-_NODES = 2  # workers where the space does not say how many trials run at once
+_WORKERS = 2  # trials at once where the space does not say how many
 _NAME_LENGTH = 40  # KubeRay takes up to 47 letters, and the names of what belongs to it are longer
 
 
@@ -36,14 +36,15 @@ def kuberay_manifest(
     """
     submission = prepare_submission(space, data_dir, name, root, options, shared=SHARED)
     resources = submission.space.resources
+    each = int(1 / resources.gpus) if 0 < resources.gpus < 1 else 1  # trials that share a GPU
     return filled(
         "kuberay.yaml",
         submission,
         title=_title(name),
         shared=SHARED,
         folder=_FOLDER,
-        workers=resources.concurrent or _NODES,
-        cpus=resources.cpus,
+        workers=math.ceil((resources.concurrent or _WORKERS) / each),
+        cpus=each * resources.cpus,
         gpus=math.ceil(resources.gpus),
     )
 
