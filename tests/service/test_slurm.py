@@ -17,7 +17,7 @@ PROGRAMS = {
     # A head answers once it is there, and a search looks for its workers.
     "ray": 'if [ "$1" = start ]; then exec sleep 60; fi\ngrep -q "start --head" "$NOTES"\n',
     "python": """if [ "$1" = -c ]; then echo new-token; exit; fi
-until [ "$(grep -c "^ray start" "$NOTES")" = 3 ]; do sleep 0.1; done
+for _ in {1..99}; do [ "$(grep -c "^ray start" "$NOTES")" = 3 ] && break; sleep 0.1; done
 exit "${SEARCH_CODE:-0}"
 """,
 }

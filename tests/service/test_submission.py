@@ -78,7 +78,12 @@ class Listed:
 
 def test_only_our_jobs_are_read_the_earliest_first():
     ours = [metadata("0.1", "a-b", Path("/r"), "search", launch) for launch in (2, 1)]
-    listed = [Listed(5000, ours[0]), Listed(1000, None), Listed(2000, {}), Listed(3000, ours[1])]
+    listed = [
+        Listed(5000, ours[0]),
+        Listed(1000, None),
+        Listed(2000, {"owner": "x"}),
+        Listed(3000, ours[1]),
+    ]
 
     jobs = read_jobs(listed)
 
