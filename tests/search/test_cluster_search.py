@@ -1,26 +1,28 @@
 """Searches on a cluster of two nodes, both on this machine: one dies, one joins, one sees less."""
 
+import logging
 import os
+import shlex
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
-from ray.cluster_utils import Cluster
 
 from tests.search.conftest import ENDED_S, STARTED_S, finish
+from tune_encoder.cluster import load, start_cluster, stop_cluster
 from tune_encoder.config import cache_dir
-from tune_encoder.ray_settings import ENVIRONMENT, protect_token
+from tune_encoder.ray_settings import ENVIRONMENT
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
-EPOCHS = 40
+EPOCHS = 120
 LONG = {
     "budget": {"trials": 4, "epochs": EPOCHS},
     "scheduler": {"name": "none"},
@@ -30,39 +32,64 @@ SHORT = {"budget": {"trials": 2, "epochs": 2}, "scheduler": {"name": "none"}}
 
 
 @pytest.fixture(params=[1])
-def cluster(monkeypatch, request):
-    """A head with so many CPUs, which other programs' `ray.init()` does not find."""
+def head(request):
+    """The cluster of `cluster start`, with so many CPUs."""
+    yield start_cluster(cpus=request.param)[0]
+    stop_cluster()
+
+
+@contextmanager
+def node(head, cpus, *hidden: Path):
+    """One more node on this machine, with these folders empty; gives its process."""
     folder = tempfile.mkdtemp(prefix="te_")  # the path of a socket has at most 107 letters
-    for name, value in {**ENVIRONMENT, "RAY_TMPDIR": folder}.items():
-        monkeypatch.setenv(name, value)
-    protect_token()
-    alone = {"num_cpus": request.param, "include_dashboard": False}
-    nodes = Cluster(initialize_head=True, head_node_args=alone)
-    yield nodes
-    nodes.shutdown()
-    shutil.rmtree(folder, ignore_errors=True)
+    ray = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block"]
+    ray += [f"--address={head.address}", f"--num-cpus={cpus}", f"--temp-dir={folder}"]
+    if hidden:
+        mounts = [f"mount -t tmpfs none {shlex.quote(str(each))}" for each in hidden]
+        ray = ["unshare", "-m", "sh", "-c", " && ".join([*mounts, f"exec {shlex.join(ray)}"])]
+    quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    process = subprocess.Popen(ray, env={**os.environ, **ENVIRONMENT}, **quiet)
+    try:
+        yield process
+    finally:
+        kill(process)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
-def on(cluster):
-    return "--address", cluster.address
+def wait_for_cpus(head, cpus):
+    deadline = time.monotonic() + STARTED_S
+    while load(head).get("CPU", [0, 0])[1] != cpus:
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
 
 
-def test_a_search_survives_the_death_of_a_node_and_uses_one_that_joins(command, cluster):
-    doomed = cluster.add_node(num_cpus=1)
-    process = command.start(*command.search_options(LONG), *on(cluster))
-    command.wait_for_rows(process, 10)
-    both = [trial.number for trial in command.experiment.trials() if trial.rows]
-    died = time.time()
-    cluster.remove_node(doomed, allow_graceful=False)
-    stood = command.experiment.trials()
-    moved = wait_for_second_attempt(command, process)
-    print(f"back at work after {moved - died:.1f} s")
-    joined = command.n_rows()
-    cluster.add_node(num_cpus=1)
-    _, error = finish(process, ENDED_S)
+def kill(process):
+    """End a node as a power cut does."""
+    with suppress(psutil.NoSuchProcess):
+        first = psutil.Process(process.pid)
+        for each in [first, *first.children(recursive=True)]:
+            each.kill()
+    process.wait()
+
+
+def test_a_search_survives_the_death_of_a_node_and_uses_one_that_joins(command, head):
+    with node(head, 1) as doomed:
+        wait_for_cpus(head, 2)
+        process = command.start(*command.search_options(LONG), "--address", "auto")
+        command.wait_for_rows(process, 1)
+        wait_for(process, lambda: sum(len(t.rows) > 2 for t in command.experiment.trials()) == 2)
+        kill(doomed)
+        died = time.time()
+        stood = command.experiment.trials()
+        wait_for(process, lambda: second_attempts(command))
+        logging.info("back at work after %.1f s", second_attempts(command)[0] - died)
+        joined = command.n_rows()
+        with node(head, 1):
+            wait_for_cpus(head, 2)
+            logging.info("joined after %d rows", command.n_rows())
+            _, error = finish(process, ENDED_S)
 
     assert process.returncode == 0, error
-    assert len(both) == 2  # one on each node
     ended = {trial.number: trial for trial in command.experiment.trials()}
     assert len(ended) == 4
     for trial in ended.values():
@@ -72,50 +99,33 @@ def test_a_search_survives_the_death_of_a_node_and_uses_one_that_joins(command, 
         seconds = [row["seconds"] for row in trial.rows]
         assert [row["seconds"] for row in ended[trial.number].rows[: len(seconds)]] == seconds
     assert {row["attempt"] for trial in ended.values() for row in trial.rows} == {1, 2}
-    assert at_once(ended.values(), joined)
+    assert at_once(list(ended.values()), joined), "no trial ran beside another again"
 
 
-def wait_for_second_attempt(command, process) -> float:
-    """Wait until a trial that lost its node has trained again; returns when it had."""
+def wait_for(process, comes) -> None:
+    """Wait for something while the process runs."""
     deadline = time.monotonic() + STARTED_S
-    while time.monotonic() < deadline:
-        for trial in command.experiment.trials():
-            for row in trial.rows:
-                if row["attempt"] > 1:
-                    return row["recorded_at"]
+    while not comes():
         assert process.poll() is None, process.communicate()[1]
+        if time.monotonic() > deadline:
+            finish(process, 0)
         time.sleep(0.1)
-    finish(process, 0)
-    raise AssertionError
+
+
+def second_attempts(command) -> list[float]:
+    """When trials that lost their node trained an epoch again, in order."""
+    rows = [row for trial in command.experiment.trials() for row in trial.rows]
+    return sorted(row["recorded_at"] for row in rows if row["attempt"] > 1)
 
 
 def at_once(trials, since: int) -> bool:
     """Whether two trials were under way at once after so many rows: their rows alternate."""
     spans = [[row["order"] for row in trial.rows if row["order"] >= since] for trial in trials]
-    spans = [(orders[0], orders[-1]) for orders in spans if orders]
-    return any(a[0] < b[0] < a[1] for a in spans for b in spans)
+    begun = [orders for orders in spans if orders]
+    return any(a[0] < b[0] < a[-1] for a in begun for b in begun)
 
 
 # --- a node that sees less -----------------------------------------------------------------------
-
-
-@contextmanager
-def blind_node(cluster, *hidden: Path):
-    """A node with two CPUs on whose disk these folders are empty."""
-    mounts = " && ".join(f"mount -t tmpfs none '{folder}'" for folder in hidden)
-    ray = f"{sys.executable} -m ray.scripts.scripts start --block --num-cpus=2"
-    shell = f"{mounts} && exec {ray} --address={cluster.address} --dashboard-agent-listen-port=0"
-    process = subprocess.Popen(
-        ["unshare", "-m", "sh", "-c", shell], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    try:
-        cluster.wait_for_nodes(STARTED_S)
-        yield Path(f"/proc/{process.pid}/root")
-    finally:
-        family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(True)]
-        for each in family:
-            each.send_signal(signal.SIGKILL)
-        process.wait()
 
 
 needs_unshare = pytest.mark.skipif(
@@ -125,12 +135,13 @@ needs_unshare = pytest.mark.skipif(
 
 
 @needs_unshare
-@pytest.mark.parametrize("cluster", [0], indirect=True)
-def test_a_node_without_the_pack_fetches_it_once_for_its_trials(command, cluster):
-    with blind_node(cluster, cache_dir()) as root:
-        done = command.run(*command.search_options(SHORT), *on(cluster))
+@pytest.mark.parametrize("head", [0], indirect=True)
+def test_a_node_without_the_pack_fetches_it_once_for_its_trials(command, head):
+    with node(head, 2, cache_dir()) as process:
+        wait_for_cpus(head, 2)
+        done = command.run(*command.search_options(SHORT), "--address", head.address)
 
-        packs = Path(f"{root}{cache_dir()}") / "packs"
+        packs = Path(f"/proc/{process.pid}/root{cache_dir()}/packs")
         fetched = [path.name for path in packs.iterdir() if not path.name.startswith(".")]
         assert done.returncode == 0, done.stderr
         assert [trial.state for trial in command.experiment.trials()] == ["COMPLETE"] * 2
@@ -140,11 +151,12 @@ def test_a_node_without_the_pack_fetches_it_once_for_its_trials(command, cluster
 
 
 @needs_unshare
-@pytest.mark.parametrize("cluster", [0], indirect=True)
-def test_a_node_that_does_not_see_the_experiment_ends_the_search_with_a_line(command, cluster):
+@pytest.mark.parametrize("head", [0], indirect=True)
+def test_a_node_that_does_not_see_the_experiment_ends_the_search_with_a_line(command, head):
     (command.folder / "runs").mkdir()
-    with blind_node(cluster, command.folder / "runs"):
-        done = command.run(*command.search_options(SHORT), *on(cluster))
+    with node(head, 2, command.folder / "runs"):
+        wait_for_cpus(head, 2)
+        done = command.run(*command.search_options(SHORT), "--address", head.address)
 
     assert done.returncode == 4
     assert "does not see it; put --root on a disk that all nodes of the cluster sh" in done.stderr
