@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 _POLL_S = 1.0
+_AGENT_S = 60.0  # from a head's first answer until it takes jobs
+_NOT_YET = "No available agent"  # what Ray says until then
 _STOP_S = 60  # a search saves and ends within seconds; Ray would kill it after three
 _TALKATIVE = ("ray.dashboard.modules.dashboard_sdk", "ray._private.runtime_env.packaging")
 _TAKEN = "already exists"  # what Ray says of a submission id
@@ -279,18 +281,32 @@ class Client:
         with tempfile.TemporaryDirectory() as folder, one_line(self.address):
             for file, text in (files or {}).items():
                 (Path(folder) / file).write_text(text, encoding="utf-8")
+            job = {
+                # Without a shell between, a signal meets the search alone, and once.
+                "entrypoint": f"exec {shlex.join(command)}",
+                "runtime_env": _runtime_env(folder),
+                "submission_id": submission_id(name, kind, launch),
+                "metadata": known,
+            }
             try:
-                self._ray.submit_job(
-                    # Without a shell between, a signal meets the search alone, and once.
-                    entrypoint=f"exec {shlex.join(command)}",
-                    runtime_env=_runtime_env(folder),
-                    submission_id=submission_id(name, kind, launch),
-                    metadata=known,
-                )
+                self._submitted(job)
             except RuntimeError as error:
                 if _TAKEN in str(error):  # another client was faster
                     raise self._taken(name, "PENDING") from error
                 raise
+
+    def _submitted(self, job: dict[str, Any]) -> None:
+        """Submit, and wait where a head has just been started and its agent has not."""
+        deadline = time.monotonic() + _AGENT_S
+        while True:
+            try:
+                self._ray.submit_job(**job)
+            except RuntimeError as error:
+                if _NOT_YET not in str(error) or time.monotonic() > deadline:
+                    raise
+                time.sleep(_POLL_S)
+            else:
+                return
 
     def _taken(self, name: str, state: str) -> ConfigError:
         return ConfigError(
