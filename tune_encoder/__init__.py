@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tune_encoder.api import fork, resume, search
     from tune_encoder.results import Experiment
+    from tune_encoder.service.client import Client
 
 __version__ = "0.1.0"
-__all__ = ["Experiment", "__version__", "fork", "resume", "search"]
+__all__ = ["Client", "Experiment", "__version__", "fork", "resume", "search"]
 
 _MODULES = {  # loaded when what they hold is used, so that importing this package is light
+    "Client": "tune_encoder.service.client",
     "Experiment": "tune_encoder.results",
     "fork": "tune_encoder.api",
     "resume": "tune_encoder.api",

@@ -230,12 +230,23 @@ def prepare(
         overrides: As in `search`; None overrides nothing.
         where: Where the overrides come from, for the message.
     """
-    chosen = override(_find(space), _sections(_known(overrides, _OVERRIDES, where)), where)
+    chosen = choose_space(space, overrides, where)
     refuse_taken(expanded(root), name)
     folder = data_dir or chosen.base.get("data_dir")
     return PreparedSearch(
         chosen, expanded(folder) if folder else _demo(), not folder, name, expanded(root)
     )
+
+
+def choose_space(
+    space: str | Path | Mapping[str, Any], overrides: Mapping[str, Any], where: str
+) -> SearchSpace:
+    """Read a space and put the overrides into it; see `prepare`.
+
+    Raises:
+        ConfigError: naming the file or the override, the key, and what is allowed.
+    """
+    return override(_find(space), _sections(_known(overrides, _OVERRIDES, where)), where)
 
 
 def _find(space: str | Path | Mapping[str, Any]) -> SearchSpace:

@@ -15,6 +15,7 @@ from tune_encoder.cli.cluster import add_cluster
 from tune_encoder.cli.dashboard import add_dashboard
 from tune_encoder.cli.data import add_data
 from tune_encoder.cli.export import add_export
+from tune_encoder.cli.jobs import add_jobs
 from tune_encoder.cli.look import add_look
 from tune_encoder.cli.repair import add_repair
 from tune_encoder.cli.report import add_report
@@ -22,6 +23,7 @@ from tune_encoder.cli.retrain import add_retrain
 from tune_encoder.cli.search import add_fork, add_resume, add_search
 from tune_encoder.cli.space import add_space
 from tune_encoder.cli.steer import add_steer
+from tune_encoder.cli.submit import add_submit
 from tune_encoder.cli.train import add_evaluate, add_train
 from tune_encoder.cli.trust import add_trust
 from tune_encoder.errors import StorageError, TuneEncoderError
@@ -59,6 +61,8 @@ def make_parser() -> argparse.ArgumentParser:
     add_search(commands)
     add_resume(commands)
     add_fork(commands)
+    add_submit(commands)
+    add_jobs(commands)
     add_look(commands)
     add_dashboard(commands)
     add_cluster(commands)

@@ -13,6 +13,7 @@ from tune_encoder.cli.common import (
     tell_demo,
 )
 from tune_encoder.cli.export import export_to
+from tune_encoder.cli.jobs import JOBS_SCHEMES, resume_job
 from tune_encoder.cli.report import report_written
 from tune_encoder.cli.trust import confirm_if_asked, print_findings
 
@@ -24,6 +25,12 @@ if TYPE_CHECKING:
 def add_search(commands: Any) -> None:
     """Add the command `search`."""
     parser = add_command(commands, "search", _search)
+    add_what_to_search(parser)
+    _add_launch(parser)
+
+
+def add_what_to_search(parser: argparse.ArgumentParser) -> None:
+    """Add what says which search it is, wherever it runs."""
     parser.add_argument(
         "--space",
         default="quick",
@@ -39,19 +46,19 @@ def add_search(commands: Any) -> None:
     )
     parser.add_argument("--concurrent", type=int, help="trials at once")
     parser.add_argument("--seed", type=int, help="seed of proposals and trials")
-    _add_launch(parser)
+    parser.add_argument("--no-export", action="store_true", help="make no model at the end")
+    add_root(parser)
 
 
 def _add_launch(parser: argparse.ArgumentParser) -> None:
-    """Add what every launch of a search can be told."""
-    parser.add_argument("--no-export", action="store_true", help="make no model at the end")
+    """Add what every launch of a search from here can be told."""
     parser.add_argument("--dashboard", action="store_true", help="serve pages to look at it with")
     parser.add_argument(
         "--address",
         default="",
-        help="run on the Ray cluster at HOST:PORT, or auto (see `cluster start`)",
+        help="run on the Ray cluster at HOST:PORT, or auto (see `cluster start`); of a submitted "
+        "search that of its jobs, http://HOST:8265",
     )
-    add_root(parser)
 
 
 def _search(options: argparse.Namespace) -> None:
@@ -80,13 +87,18 @@ def add_resume(commands: Any) -> None:
     parser.add_argument(
         "--accept-data-change", action="store_true", help="go on although the data has changed"
     )
+    parser.add_argument("--no-export", action="store_true", help="make no model at the end")
     _add_launch(parser)
+    add_root(parser)
 
 
 def _resume(options: argparse.Namespace) -> None:
     """Go on with a search that was stopped or killed, or give it a larger budget."""
     from tune_encoder import api
 
+    if options.address.startswith(JOBS_SCHEMES):
+        resume_job(options)
+        return
     budget = {name: getattr(options, name) for name in ("trials", "epochs", "time", "target")}
     if options.epochs is not None:
         print(f"trials that go on to {options.epochs} epochs follow the learning rate of that run:")
@@ -108,7 +120,9 @@ def add_fork(commands: Any) -> None:
     parser.add_argument("name", help="experiment whose trials are known from the start")
     parser.add_argument("new", help="name of the new experiment")
     parser.add_argument("--space", required=True, help="YAML file, or a space of the program")
+    parser.add_argument("--no-export", action="store_true", help="make no model at the end")
     _add_launch(parser)
+    add_root(parser)
 
 
 def _fork(options: argparse.Namespace) -> None:

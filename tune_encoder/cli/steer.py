@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from tune_encoder.cli.common import add_command, add_json, add_root, say
+from tune_encoder.cli.jobs import add_jobs_address, stop_job
 from tune_encoder.config import parse_assignment
 from tune_encoder.controls import Controls
 from tune_encoder.errors import ConfigError
@@ -14,8 +15,9 @@ from tune_encoder.lock import holder
 
 def add_steer(commands: Any) -> None:
     """Add the commands."""
-    for name, run in (("stop", _stop), ("pause", _pause)):
-        _of_experiment(add_command(commands, name, run))
+    parser = _of_experiment(add_command(commands, "stop", _stop))
+    add_jobs_address(parser, "stop a submitted search on this cluster")
+    _of_experiment(add_command(commands, "pause", _pause))
     parser = _of_experiment(add_command(commands, "kill-trial", _kill_trial))
     parser.add_argument("trial", type=int, help="number of the trial")
     parser = _of_experiment(add_command(commands, "add", _add))
@@ -31,6 +33,9 @@ def _of_experiment(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
 
 def _stop(options: argparse.Namespace) -> None:
     """Let a running search finish its epochs, save and end."""
+    if options.address is not None:
+        stop_job(options)
+        return
     experiment = _running(options.root, options.name)
     Controls(experiment).ask_stop()
     _tell(options, experiment, f"{experiment.name} ends after the running epochs")

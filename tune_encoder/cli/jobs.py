@@ -1,0 +1,97 @@
+"""jobs, logs, and what stop and resume do with a submitted search."""
+
+import argparse
+import dataclasses
+import sys
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from tune_encoder.cli.common import add_command, add_json, say
+from tune_encoder.config import DEFAULT_ROOT
+
+if TYPE_CHECKING:
+    from tune_encoder.service.client import Client
+    from tune_encoder.service.jobs import Job
+
+JOBS_SCHEMES = ("http://", "https://")  # other addresses are Ray's own
+_EXTENSION = ("trials", "epochs", "time", "target", "accept_data_change")
+
+
+def add_jobs(commands: Any) -> None:
+    """Add the commands `jobs` and `logs`."""
+    parser = add_command(commands, "jobs", _jobs)
+    add_jobs_address(parser, "the cluster's address")
+    add_json(parser)
+    parser = add_command(commands, "logs", _logs)
+    parser.add_argument("name", help="submitted search")
+    parser.add_argument("-f", "--follow", action="store_true", help="go on until it has ended")
+    add_jobs_address(parser, "the cluster's address")
+
+
+def add_jobs_address(parser: argparse.ArgumentParser, what: str) -> None:
+    """Add `--address`."""
+    parser.add_argument("--address", metavar="URL", help=f"{what}, such as http://127.0.0.1:8265")
+
+
+def _jobs(options: argparse.Namespace) -> None:
+    """List the searches that were submitted to a cluster."""
+    client = _client(options)
+    jobs = client.jobs()
+    content = [{**dataclasses.asdict(job), "root": str(job.root)} for job in jobs]
+    say(options, content, _job_lines(client, jobs))
+
+
+def _job_lines(client: "Client", jobs: list["Job"]) -> Iterator[str]:
+    if not jobs:
+        yield f"{client.address}: no search; hand one over with `tune-encoder submit`"
+        return
+    width = max(4, *(len(job.name) for job in jobs))
+    yield f"{'name':{width}}  {'launch':>6}  {'state':9}  {'submitted':16}  took"
+    for job in jobs:
+        submitted = time.strftime("%Y-%m-%d %H:%M", time.localtime(job.started_at))
+        state = f"{job.launch:>6}  {job.state:9}  {submitted}"
+        yield f"{job.name:{width}}  {state}  {_took(job)}"
+
+
+def _took(job: "Job") -> str:
+    seconds = int((job.ended_at or time.time()) - (job.started_at or time.time()))
+    return f"{seconds // 3600}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"
+
+
+def _logs(options: argparse.Namespace) -> None:
+    """Print what a submitted search has printed."""
+    for text in _client(options).logs(options.name, follow=options.follow):
+        sys.stdout.write(text)
+        sys.stdout.flush()
+
+
+def stop_job(options: argparse.Namespace) -> None:
+    """Let a submitted search save and end."""
+    job = _client(options).stop(options.name)
+    words = f"{job.name} saves and ends"
+    say(options, {"experiment": job.name, "told": words}, [words])
+
+
+def resume_job(options: argparse.Namespace) -> None:
+    """Go on with a submitted search, on the cluster."""
+    client = _client(options)
+    given = {name: getattr(options, name) for name in _EXTENSION}
+    root = None if options.root == DEFAULT_ROOT else options.root
+    client.resume(options.name, root, export=not options.no_export, **given)
+    tell_submitted(client.address, options.name)
+
+
+def tell_submitted(address: str, name: str) -> None:
+    """Say where a search went, and how to see what it does there."""
+    from tune_encoder.service.connection import DEFAULT_ADDRESS
+
+    where = "" if address == DEFAULT_ADDRESS else f" --address {address}"
+    print(f"{name} is submitted to {address}")
+    print(f"follow it: tune-encoder logs {name} -f{where}")
+
+
+def _client(options: argparse.Namespace) -> "Client":
+    from tune_encoder.service.client import Client
+
+    return Client(options.address)

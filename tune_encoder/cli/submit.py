@@ -1,0 +1,45 @@
+"""submit."""
+
+import argparse
+from typing import Any
+
+from tune_encoder.cli.common import add_command
+from tune_encoder.cli.jobs import add_jobs_address, tell_submitted
+from tune_encoder.cli.search import add_what_to_search
+
+
+def add_submit(commands: Any) -> None:
+    """Add the command `submit`."""
+    parser = add_command(commands, "submit", _submit)
+    add_what_to_search(parser)
+    add_jobs_address(parser, "the cluster's address")
+    parser.add_argument(
+        "--print", choices=("kuberay", "slurm"), help="print what starts it there, submit nothing"
+    )
+
+
+def _submit(options: argparse.Namespace) -> None:
+    """Hand a search to a cluster, where it goes on when this machine is off."""
+    from tune_encoder import api
+
+    given = {name: getattr(options, name) for name in (*api.OVERRIDES, "warm_start")}
+    given["export"] = not options.no_export
+    what = (options.space, options.data_dir, options.name, options.root)
+    if options.print is not None:
+        print(_script(options.print, what, given), end="")
+        return
+    from tune_encoder.service.client import Client
+
+    client = Client(options.address)
+    client.submit(*what, **given)
+    tell_submitted(client.address, options.name)
+
+
+def _script(kind: str, what: tuple[Any, Any, Any, Any], given: dict[str, Any]) -> str:
+    if kind == "kuberay":
+        from tune_encoder.service.kuberay import kuberay_manifest
+
+        return kuberay_manifest(*what, given)
+    from tune_encoder.service.slurm import slurm_script
+
+    return slurm_script(*what, given)

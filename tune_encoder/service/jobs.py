@@ -1,0 +1,83 @@
+"""One launch of a search as a job, and what Ray knows of it."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ENDED = ("SUCCEEDED", "STOPPED", "FAILED")
+_VERSION, _NAME, _ROOT, _KIND, _LAUNCH = "tune_encoder", "experiment", "root", "kind", "launch"
+SEARCH, EXPORT = "search", "export"
+_NEVER_BEGAN = (2, 3)  # exit codes: the command or the data was refused before anything was made
+
+
+@dataclass(frozen=True)
+class Job:
+    """One launch of a search on a cluster: its first, or a `resume`."""
+
+    name: str
+    """The experiment."""
+    state: str
+    """PENDING, RUNNING, SUCCEEDED, STOPPED or FAILED."""
+    root: Path
+    """Folder of experiments, as the cluster sees it."""
+    launch: int
+    """1 for `submit`, one more for each `resume`."""
+    kind: str
+    """search, or export."""
+    started_at: float | None
+    """When it was submitted, in seconds since 1970."""
+    ended_at: float | None
+    exit_code: int | None
+    """What the command ended with; None while it runs, or where it was killed."""
+    message: str
+    """What Ray says about its state."""
+
+    @property
+    def submission_id(self) -> str:
+        """What Ray calls it."""
+        return submission_id(self.name, self.kind, self.launch)
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing of it runs any more."""
+        return self.state in ENDED
+
+    @property
+    def never_began(self) -> bool:
+        """Whether it was refused before it made an experiment."""
+        return self.state == "FAILED" and self.exit_code in _NEVER_BEGAN
+
+
+def submission_id(name: str, kind: str, launch: int) -> str:
+    """Name a job for Ray; no experiment's name has a tilde, so no two jobs share one."""
+    return f"{name}~{kind}~{launch}"
+
+
+def metadata(version: str, name: str, root: Path, kind: str, launch: int) -> dict[str, str]:
+    """Write what `read_jobs` needs; everybody with the token can see it."""
+    return {_VERSION: version, _NAME: name, _ROOT: str(root), _KIND: kind, _LAUNCH: str(launch)}
+
+
+def read_jobs(listed: Iterable[Any]) -> list[Job]:
+    """Return our jobs among all of the cluster, the earliest first."""
+    ours = (_read(each, each.metadata) for each in listed if _VERSION in (each.metadata or {}))
+    return sorted(ours, key=lambda job: (job.started_at or 0.0, job.submission_id))
+
+
+def _read(listed: Any, known: Mapping[str, str]) -> Job:
+    return Job(
+        name=known[_NAME],
+        state=str(listed.status.value),
+        root=Path(known[_ROOT]),
+        launch=int(known[_LAUNCH]),
+        kind=known[_KIND],
+        started_at=_seconds(listed.start_time),
+        ended_at=_seconds(listed.end_time),
+        exit_code=listed.driver_exit_code,
+        message=" ".join((listed.message or "").split()),
+    )
+
+
+def _seconds(milliseconds: int | None) -> float | None:
+    return milliseconds / 1000 if milliseconds else None

@@ -1,0 +1,54 @@
+"""A search as a manifest for Kubernetes, where KubeRay runs it."""
+
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tune_encoder.service.submission import prepare_submission
+from tune_encoder.service.template import filled
+
+SHARED = Path("/mnt/shared")  # where every pod sees the volume
+_FOLDER = "/etc/tune-encoder"  # where every pod sees the space and the script
+_WORKERS = 2  # trials at once where the space does not say how many
+_NAME_LENGTH = 40  # KubeRay takes up to 47 letters, and the names of what belongs to it are longer
+
+
+def kuberay_manifest(
+    space: str | Path | Mapping[str, Any],
+    data_dir: str | Path | None,
+    name: str,
+    root: str | Path,
+    options: Mapping[str, Any],
+) -> str:
+    """Write a RayJob with its storage and its search space, to be filled in at a few places.
+
+    Args:
+        space: As in `Client.submit`.
+        data_dir: As in `Client.submit`; a relative one lies on the volume.
+        name: As in `Client.submit`.
+        root: As in `Client.submit`; a relative one lies on the volume.
+        options: As in `Client.submit`.
+
+    Raises:
+        ConfigError: as `Client.submit` does.
+    """
+    submission = prepare_submission(space, data_dir, name, root, options, shared=SHARED)
+    resources = submission.space.resources
+    each = int(1 / resources.gpus) if 0 < resources.gpus < 1 else 1  # trials that share a GPU
+    return filled(
+        "kuberay.yaml",
+        submission,
+        title=_title(name),
+        shared=SHARED,
+        folder=_FOLDER,
+        workers=math.ceil((resources.concurrent or _WORKERS) / each),
+        cpus=each * resources.cpus,
+        gpus=math.ceil(resources.gpus),
+    )
+
+
+def _title(name: str) -> str:
+    """The nearest name Kubernetes allows: lower case with hyphens, a letter first."""
+    return re.sub("[^a-z0-9]+", "-", f"search-{name}".lower())[:_NAME_LENGTH].strip("-")
