@@ -7,11 +7,19 @@ import os
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 
-from tune_encoder.config import DEFAULT_ROOT, TrainConfig, unknown_name
+from tune_encoder.config import (
+    DEFAULT_ROOT,
+    HERE,
+    IN_ITS_FOLDER,
+    KeepingSettings,
+    LaunchSettings,
+    TrainConfig,
+    unknown_name,
+)
 from tune_encoder.errors import ConfigError, StorageError
 from tune_encoder.experiment import open_experiment, refuse_taken
 from tune_encoder.results import Experiment, expanded
@@ -31,6 +39,7 @@ _OVERRIDES = {
     "seed": [("searcher", "seed"), ("base", "seed")],
 }
 OVERRIDES = tuple(_OVERRIDES)
+Settings = TypeVar("Settings", LaunchSettings, KeepingSettings)
 
 
 class Overrides(TypedDict, total=False):
@@ -48,15 +57,24 @@ class Overrides(TypedDict, total=False):
     """Seed of proposals and trials."""
 
 
-class Options(Overrides, total=False):
-    """All that `search` takes by name."""
+class LaunchOptions(TypedDict, total=False):
+    """Where one launch of a search runs."""
 
-    warm_start: Sequence[str]
-    """Experiments in the root whose best configs are tried first."""
     dashboard: bool
     """Whether pages to look at the search with are served while it runs."""
     address: str
     """Of a Ray cluster to run on, HOST:PORT or "auto"; without one a Ray of its own is started."""
+
+
+class Options(Overrides, LaunchOptions, total=False):
+    """All that `search` takes by name."""
+
+    warm_start: Sequence[str]
+    """Experiments in the root whose best configs are tried first."""
+    storage: str
+    """Where checkpoints are kept; without one in the experiment's folder."""
+    record: str
+    """Database of the record; without one the experiment's folder alone has it."""
 
 
 class Extension(TypedDict, total=False):
@@ -72,10 +90,10 @@ class Extension(TypedDict, total=False):
     """Value of the metric that is good enough."""
     accept_data_change: bool
     """Whether to go on although the data is not what it was."""
-    dashboard: bool
-    """As in `search`."""
-    address: str
-    """As in `search`."""
+
+
+class ResumeOptions(Extension, LaunchOptions, total=False):
+    """All that `resume` takes by name."""
 
 
 def search(
@@ -99,24 +117,25 @@ def search(
         data_dir: A data set; without one that of the space, else the built-in demo voices.
         name: The new experiment.
         root: Folder of experiments.
-        options: `trials`, `epochs`, `time`, `concurrent`, `seed`, `warm_start`, `dashboard`
-            and `address`, as on the command line.
+        options: `trials`, `epochs`, `time`, `concurrent`, `seed`, `warm_start`, `dashboard`,
+            `address`, `storage` and `record`, as on the command line.
 
     Raises:
         ConfigError, DataError, StorageError: before anything is trained.
         SearchFailed: if no trial gave a result.
         Interrupted: on Ctrl-C or SIGTERM, with everything saved; `resume` goes on.
     """
-    warm_start, dashboard = options.pop("warm_start", ()), options.pop("dashboard", False)
-    address = options.pop("address", "")
-    prepared = prepare(space, data_dir, name, root, options)
+    overrides: dict[str, Any] = {**options}
+    warm_start = overrides.pop("warm_start", ())
+    launch, keeping = _taken(LaunchSettings, overrides), _taken(KeepingSettings, overrides)
+    prepared = prepare(space, data_dir, name, root, overrides)
     for warning in prepared.data().info["warnings"]:
         warnings.warn(warning, stacklevel=2)
-    return prepared.start(warm_start, dashboard, address)
+    return prepared.start(warm_start, launch, keeping)
 
 
 def resume(
-    name: str, root: str | Path = DEFAULT_ROOT, **extension: "Unpack[Extension]"
+    name: str, root: str | Path = DEFAULT_ROOT, **options: "Unpack[ResumeOptions]"
 ) -> Experiment:
     """Go on with a search that was stopped or killed, or extend one that has ended.
 
@@ -127,7 +146,7 @@ def resume(
     Args:
         name: The experiment.
         root: Folder of experiments.
-        extension: `trials`, `epochs`, `time`, `target`, `accept_data_change`, `dashboard`
+        options: `trials`, `epochs`, `time`, `target`, `accept_data_change`, `dashboard`
             and `address`, as on the command line.
 
     Raises:
@@ -137,12 +156,13 @@ def resume(
     """
     from tune_encoder.search.run import resume_search
 
-    changes: dict[str, Any] = _known(extension, Extension.__annotations__, "resume()")
+    changes: dict[str, Any] = _known(options, ResumeOptions.__annotations__, "resume()")
+    launch = _taken(LaunchSettings, changes)
     folder = open_experiment(expanded(root), name)
     if folder.study_path.exists() or folder.has_trials():
         folder.check_record()
     _refuse_running_ray()
-    return Experiment(resume_search(expanded(root), name, **changes).path)
+    return Experiment(resume_search(expanded(root), name, launch=launch, **changes).path)
 
 
 def fork(
@@ -150,9 +170,7 @@ def fork(
     new: str,
     space: str | Path | Mapping[str, Any],
     root: str | Path = DEFAULT_ROOT,
-    *,
-    dashboard: bool = False,
-    address: str = "",
+    **launch: "Unpack[LaunchOptions]",
 ) -> Experiment:
     """Search another space on an earlier search's data, knowing its trials.
 
@@ -161,8 +179,7 @@ def fork(
         new: The new one.
         space: As in `search`.
         root: Folder of both.
-        dashboard: As in `search`.
-        address: As in `search`.
+        launch: `dashboard` and `address`, as in `search`.
 
     Raises:
         ConfigError, StorageError, SearchFailed, Interrupted: as in `search`.
@@ -170,9 +187,8 @@ def fork(
     from tune_encoder.search.run import fork_search
 
     _refuse_running_ray()
-    folder = fork_search(
-        expanded(root), name, new, _find(space), dashboard=dashboard, address=address
-    )
+    settings = LaunchSettings(**_known(launch, LaunchOptions.__annotations__, "fork()"))
+    folder = fork_search(expanded(root), name, new, _find(space), launch=settings)
     return Experiment(folder.path)
 
 
@@ -194,7 +210,10 @@ class PreparedSearch:
         return open_pack(pack_data(self.data_dir, TrainConfig(**self.space.base)))
 
     def start(
-        self, warm_start: Sequence[str] = (), dashboard: bool = False, address: str = ""
+        self,
+        warm_start: Sequence[str] = (),
+        launch: LaunchSettings = HERE,
+        keeping: KeepingSettings = IN_ITS_FOLDER,
     ) -> Experiment:
         """Run the search to its end; see `search`."""
         from tune_encoder.search.run import start_search
@@ -206,8 +225,8 @@ class PreparedSearch:
             self.root,
             self.name,
             warm_start=list(warm_start),
-            dashboard=dashboard,
-            address=address,
+            launch=launch,
+            keeping=keeping,
         )
         return Experiment(folder.path)
 
@@ -276,6 +295,12 @@ def _known(given: Mapping[str, Any], known: Mapping[str, Any], where: str) -> di
         if name not in known:
             raise ConfigError(f"{where}: {unknown_name(name, known, 'option')}")
     return {name: value for name, value in given.items() if value is not None}
+
+
+def _taken(kind: type[Settings], options: dict[str, Any]) -> Settings:
+    """Take the options that are settings of this kind away from the others."""
+    names = [field.name for field in fields(kind) if field.name in options]
+    return kind(**{name: options.pop(name) for name in names})
 
 
 def _sections(overrides: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

@@ -16,12 +16,12 @@ import shutil
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from tune_encoder.config import DEFAULT_ROOT, read_yaml, write_yaml
+from tune_encoder.config import DEFAULT_ROOT, KeepingSettings, read_yaml, write_yaml
 from tune_encoder.errors import ConfigError, StorageError
 from tune_encoder.files import whole_folder, write_whole
 from tune_encoder.space import SearchSpace, parse_space
@@ -177,6 +177,12 @@ class Experiment:
             ConfigError, StorageError: if it is damaged.
         """
         return parse_space(self.search()["space"], f"{self.path / 'search.yaml'}, space", self.path)
+
+    def keeping(self) -> KeepingSettings:
+        """Read from search.yaml where it is kept beside its folder."""
+        content = self.search()
+        names = (field.name for field in fields(KeepingSettings))
+        return KeepingSettings(**{name: content.get(name, "") for name in names})
 
     def has_trials(self) -> bool:
         """Whether any trial has left files."""

@@ -16,6 +16,7 @@ from tune_encoder.cli.export import export_to
 from tune_encoder.cli.jobs import JOBS_SCHEMES, resume_job
 from tune_encoder.cli.report import report_written
 from tune_encoder.cli.trust import confirm_if_asked, print_findings
+from tune_encoder.config import KeepingSettings, LaunchSettings
 
 if TYPE_CHECKING:
     from tune_encoder.api import PreparedSearch
@@ -47,6 +48,12 @@ def add_what_to_search(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--concurrent", type=int, help="trials at once")
     parser.add_argument("--seed", type=int, help="seed of proposals and trials")
     parser.add_argument("--no-export", action="store_true", help="make no model at the end")
+    parser.add_argument(
+        "--storage", default="", metavar="PLACE", help="keep checkpoints at s3://BUCKET/PATH"
+    )
+    parser.add_argument(
+        "--record", default="", metavar="URL", help="also keep the record in this database"
+    )
     add_root(parser)
 
 
@@ -61,6 +68,11 @@ def _add_launch(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _launch(options: argparse.Namespace) -> Any:
+    """The options of `_add_launch`."""
+    return {name: getattr(options, name) for name in ("dashboard", "address")}
+
+
 def _search(options: argparse.Namespace) -> None:
     """Search for the best encoder and export it."""
     from tune_encoder import api
@@ -72,7 +84,8 @@ def _search(options: argparse.Namespace) -> None:
     if prepared.is_demo:
         tell_demo(prepared.data_dir)
     _print_baselines(prepared)
-    experiment = prepared.start(options.warm_start, options.dashboard, options.address)
+    keeping = KeepingSettings(storage=options.storage, record=options.record)
+    experiment = prepared.start(options.warm_start, LaunchSettings(**_launch(options)), keeping)
     _finish(experiment, export=not options.no_export)
 
 
@@ -107,8 +120,7 @@ def _resume(options: argparse.Namespace) -> None:
         options.name,
         options.root,
         accept_data_change=options.accept_data_change,
-        dashboard=options.dashboard,
-        address=options.address,
+        **_launch(options),
         **budget,
     )
     _finish(experiment, export=not options.no_export)
@@ -129,14 +141,8 @@ def _fork(options: argparse.Namespace) -> None:
     """Search another space on the same data, knowing the trials of an earlier search."""
     from tune_encoder import api
 
-    experiment = api.fork(
-        options.name,
-        options.new,
-        options.space,
-        options.root,
-        dashboard=options.dashboard,
-        address=options.address,
-    )
+    launch = _launch(options)
+    experiment = api.fork(options.name, options.new, options.space, options.root, **launch)
     _finish(experiment, export=not options.no_export)
 
 

@@ -22,7 +22,9 @@ def _submit(options: argparse.Namespace) -> None:
     """Hand a search to a cluster, where it goes on when this machine is off."""
     from tune_encoder import api
 
-    given = {name: getattr(options, name) for name in (*api.OVERRIDES, "warm_start")}
+    given = {
+        name: getattr(options, name) for name in (*api.OVERRIDES, "warm_start", "storage", "record")
+    }
     given["export"] = not options.no_export
     what = (options.space, options.data_dir, options.name, options.root)
     if options.print is not None:

@@ -10,6 +10,12 @@ from tune_encoder.config.files import (
     read_yaml,
     write_yaml,
 )
+from tune_encoder.config.launching import (
+    HERE,
+    IN_ITS_FOLDER,
+    KeepingSettings,
+    LaunchSettings,
+)
 from tune_encoder.config.mapping import (
     MAX_EXACT_INT,
     allowed,
@@ -41,6 +47,8 @@ from tune_encoder.config.settings import (
 __all__ = [
     "DEFAULT_ROOT",
     "DEMO_COUNTS",
+    "HERE",
+    "IN_ITS_FOLDER",
     "MAX_EXACT_INT",
     "MAX_YAML_BYTES",
     "MAX_YAML_DEPTH",
@@ -49,6 +57,8 @@ __all__ = [
     "EncoderSettings",
     "ExportSettings",
     "FrontendSettings",
+    "KeepingSettings",
+    "LaunchSettings",
     "LossSettings",
     "MetricSettings",
     "OptimSettings",

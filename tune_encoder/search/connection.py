@@ -15,7 +15,7 @@ from typing import Any
 import ray
 
 from tune_encoder.cluster import local_address
-from tune_encoder.config import ResourceSettings
+from tune_encoder.config import LaunchSettings, ResourceSettings
 from tune_encoder.dashboards import LOOPBACK
 from tune_encoder.errors import ConfigError, StorageError
 from tune_encoder.experiment import Experiment
@@ -39,20 +39,19 @@ _NO_NODE = re.compile(r"No node info found")
 
 
 @contextmanager
-def connected(experiment: Experiment, address: str, dashboard: bool) -> Iterator[None]:
+def connected(experiment: Experiment, launch: LaunchSettings) -> Iterator[None]:
     """Have Ray while the block runs.
 
     Args:
         experiment: Whose lock tells others where Ray's page is.
-        address: HOST:PORT of a cluster, as `resolve` gives it, or empty for a Ray of our own.
-        dashboard: Whether a Ray of our own serves its page.
+        launch: With HOST:PORT of a cluster, as `resolve` gives it, or empty for a Ray of our own.
 
     Raises:
         ConnectionError: if the cluster is gone since `resolve`.
     """
     protect_token()
     try:
-        page = _join(address) if address else _start(dashboard)
+        page = _join(launch.address) if launch.address else _start(launch.dashboard)
         if page:
             note(experiment.path, f"http://{page}")
         yield

@@ -9,6 +9,7 @@ from typing import Any
 import ray
 from ray import tune
 
+from tune_encoder.config import HERE, LaunchSettings
 from tune_encoder.dashboards import open_pages, page_lines
 from tune_encoder.errors import Interrupted, SearchFailed, StorageError
 from tune_encoder.experiment import Experiment
@@ -24,19 +25,19 @@ from tune_encoder.search.steering import Steering
 from tune_encoder.search.trial import run_trial
 
 
-def launch_search(record: Record, pack: Path, dashboard: bool = False, address: str = "") -> None:
-    """Run what is left of the record's budget, on a Ray of its own or on the cluster there."""
+def launch_search(record: Record, pack: Path, settings: LaunchSettings = HERE) -> None:
+    """Run what is left of the record's budget, on a Ray of its own or on a cluster."""
     launch = _next_launch(record.experiment)
     scheduler = RecordingScheduler(record, launch)
     scheduler.replay()
     if record.has_work():
-        with connected(record.experiment, address, dashboard):
+        with connected(record.experiment, settings):
             capacity = Capacity(record.space.resources)
             refuse_too_large(record.space.resources, nodes())
             steering = Steering(record, scheduler, capacity)
             shared = _shared(record, pack)
             searcher = StudySearcher(record, scheduler, steering, shared, capacity)
-            with _pages(record.experiment, dashboard):
+            with _pages(record.experiment, settings.dashboard):
                 _fit(record, launch, searcher, scheduler, steering)
     if record.best() is None:
         raise SearchFailed(_all_failed(record))

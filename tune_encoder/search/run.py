@@ -5,12 +5,12 @@ Ray and Optuna are loaded once nothing is left to refuse.
 
 import os
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from tune_encoder.config import TrainConfig
+from tune_encoder.config import HERE, IN_ITS_FOLDER, KeepingSettings, LaunchSettings, TrainConfig
 from tune_encoder.controls import Controls
 from tune_encoder.data.pack import open_pack, pack_data
 from tune_encoder.errors import StorageError
@@ -33,8 +33,8 @@ def start_search(
     name: str,
     *,
     warm_start: Sequence[str] = (),
-    dashboard: bool = False,
-    address: str = "",
+    launch: LaunchSettings = HERE,
+    keeping: KeepingSettings = IN_ITS_FOLDER,
 ) -> Experiment:
     """Run a new search to its end.
 
@@ -44,8 +44,8 @@ def start_search(
         root: Folder of experiments.
         name: The new experiment.
         warm_start: Experiments in the root whose best configs are tried first.
-        dashboard: Whether pages to look at it with are served while it runs.
-        address: Of a Ray cluster to run on, HOST:PORT or `auto`; empty for this machine.
+        launch: Where it runs.
+        keeping: Where it is kept.
 
     Raises:
         ConfigError, DataError, StorageError: before Ray starts.
@@ -54,7 +54,8 @@ def start_search(
     """
     for other in warm_start:
         open_experiment(root, other)
-    return _start(space, data_dir, root, name, dashboard, address, {"warm_start": list(warm_start)})
+    heritage = {"warm_start": list(warm_start), **asdict(keeping)}
+    return _start(space, data_dir, root, name, launch, heritage)
 
 
 def fork_search(
@@ -62,18 +63,17 @@ def fork_search(
     name: str,
     new: str,
     space: SearchSpace,
-    *,
-    dashboard: bool = False,
-    address: str = "",
+    launch: LaunchSettings = HERE,
 ) -> Experiment:
-    """Run a new search on an old one's data that knows its trials.
+    """Run a new search on an old one's data that knows its trials, kept where that is.
 
     Raises:
         ConfigError: if there is no such experiment, or the new name is taken.
     """
     old = open_experiment(root, name)
     data_dir = Path(old.search()["data_dir"])
-    return _start(space, data_dir, root, new, dashboard, address, {"forked_from": name})
+    heritage = {"forked_from": name, **asdict(old.keeping())}
+    return _start(space, data_dir, root, new, launch, heritage)
 
 
 def _start(
@@ -81,12 +81,11 @@ def _start(
     data_dir: Path,
     root: Path,
     name: str,
-    dashboard: bool,
-    address: str,
+    launch: LaunchSettings,
     heritage: dict[str, Any],
 ) -> Experiment:
     refuse_taken(root, name)
-    address = check_place(space, address)
+    launch = check_place(space, launch)
     space = replace(space, budget=replace(space.budget, trials=space.n_trials))
     pack = pack_data(data_dir, TrainConfig(**space.base))
     fingerprint = open_pack(pack).info["fingerprint"]
@@ -101,7 +100,7 @@ def _start(
         refuse_other_data(Experiment(root / forked), fingerprint)
     experiment = create_experiment(root, name, content)
     with held(experiment.path):
-        _launch(experiment, space, pack, dashboard, address)
+        _launch(experiment, space, pack, launch)
     return experiment
 
 
@@ -110,8 +109,7 @@ def resume_search(
     name: str,
     *,
     accept_data_change: bool = False,
-    dashboard: bool = False,
-    address: str = "",
+    launch: LaunchSettings = HERE,
     **budget: Any,
 ) -> Experiment:
     """Go on with a search that was stopped or killed, or extend one that has ended.
@@ -120,8 +118,7 @@ def resume_search(
         root: Folder of experiments.
         name: The experiment.
         accept_data_change: Whether data other than the search began with is used.
-        dashboard: As in `start_search`.
-        address: As in `start_search`.
+        launch: As in `start_search`.
         **budget: trials, epochs, time or target that replace those of the space.
 
     Raises:
@@ -135,12 +132,12 @@ def resume_search(
         where = f"{experiment.path / 'search.yaml'}, space"
         space = parse_space(content["space"], where, experiment.path)
         space = extend(experiment, space, budget)
-        address = check_place(space, address)
+        launch = check_place(space, launch)
         settings = TrainConfig(**space.base)
         if accept_data_change:
             accept_data(experiment, settings)
         pack = searched_pack(experiment, settings)
-        _launch(experiment, space, pack, dashboard, address)
+        _launch(experiment, space, pack, launch)
     return experiment
 
 
@@ -149,28 +146,26 @@ def versions() -> dict[str, str]:
     return {name: version(name) for name in ("tune-encoder", "torch", "ray", "optuna", "numpy")}
 
 
-def check_place(space: SearchSpace, address: str) -> str:
-    """Return HOST:PORT of the cluster that is meant; empty if it is this machine.
+def check_place(space: SearchSpace, launch: LaunchSettings) -> LaunchSettings:
+    """Return the settings with HOST:PORT of the cluster that is meant, if any is.
 
     Raises:
         ConfigError, StorageError: if a trial can never run there, where that is known before Ray.
     """
-    if address:
+    if launch.address:
         from tune_encoder.search.connection import resolve
 
-        return resolve(address, space.resources)
+        return replace(launch, address=resolve(launch.address, space.resources))
     wanted, present = space.resources.cpus, os.cpu_count() or 1
     if wanted > present:
         raise StorageError(
             f"resources.cpus is {wanted}, this machine has {present}; lower it in the search space"
         )
-    return ""
+    return launch
 
 
-def _launch(
-    experiment: Experiment, space: SearchSpace, pack: Path, dashboard: bool, address: str
-) -> None:
+def _launch(experiment: Experiment, space: SearchSpace, pack: Path, launch: LaunchSettings) -> None:
     from tune_encoder.search.launch import launch_search
     from tune_encoder.search.record import Record
 
-    launch_search(Record.open(experiment, space), pack, dashboard, address)
+    launch_search(Record.open(experiment, space), pack, launch)

@@ -8,10 +8,10 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any
 
 import tune_encoder
-from tune_encoder.api import Overrides
+from tune_encoder.api import Extension, Overrides
 from tune_encoder.config import DEFAULT_ROOT, unknown_name
 from tune_encoder.errors import ConfigError, StorageError
 from tune_encoder.experiment import experiment_path
@@ -50,21 +50,15 @@ class SubmitOptions(Overrides, total=False):
     """Experiments in the root whose best configs are tried first."""
     export: bool
     """Whether the search exports the best model when it ends."""
+    storage: str
+    """Where checkpoints are kept; without one in the experiment's folder."""
+    record: str
+    """Database of the record; without one the experiment's folder alone has it."""
 
 
-class ResumeOptions(TypedDict, total=False):
+class ResumeOptions(Extension, total=False):
     """All that `Client.resume` takes by name; what is left out stays as it was."""
 
-    trials: int | None
-    """Configs to try in all."""
-    epochs: int | None
-    """Epochs of a trial that is not stopped."""
-    time: str | None
-    """Time for this launch, such as "90m"."""
-    target: float | None
-    """Value of the metric that is good enough."""
-    accept_data_change: bool
-    """Whether to go on although the data is not what it was."""
     export: bool
     """Whether the search exports the best model when it ends."""
 
@@ -117,8 +111,8 @@ class Client:
             data_dir: A data set, as the cluster sees it; else that of the space or the demo voices.
             name: The new experiment.
             root: Folder of experiments, as the cluster sees it.
-            options: `trials`, `epochs`, `time`, `concurrent`, `seed`, `warm_start`, and `export`,
-                whether the best model is exported at the end.
+            options: `trials`, `epochs`, `time`, `concurrent`, `seed`, `warm_start`, `storage`,
+                `record`, and `export`, whether the best model is exported at the end.
 
         Raises:
             ConfigError: if the space cannot be used, or a search of that name is there already.

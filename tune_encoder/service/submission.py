@@ -1,12 +1,12 @@
 """A search as it is handed to a cluster: checked here, written as a command to be run there."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from tune_encoder.api import choose_space
-from tune_encoder.config import write_yaml
+from tune_encoder.config import IN_ITS_FOLDER, KeepingSettings, write_yaml
 from tune_encoder.errors import DataError
 from tune_encoder.experiment import experiment_path
 from tune_encoder.results import expanded
@@ -28,6 +28,7 @@ class Submission:
     root: Path
     warm_start: tuple[str, ...] = ()
     export: bool = True
+    keeping: KeepingSettings = IN_ITS_FOLDER
 
     @property
     def space_text(self) -> str:
@@ -42,6 +43,8 @@ class Submission:
             words += ["--data-dir", str(self.data_dir)]
         if self.warm_start:
             words += ["--warm-start", *self.warm_start]
+        for name, value in asdict(self.keeping).items():
+            words += [f"--{name}", value] if value else []
         return words + self._no_export()
 
     def resume_command(self) -> list[str]:
@@ -78,13 +81,16 @@ def prepare_submission(
     overrides = dict(options)
     warm_start = tuple(overrides.pop("warm_start", ()))
     export = overrides.pop("export", True)
+    keeping = KeepingSettings(
+        storage=overrides.pop("storage", ""), record=overrides.pop("record", "")
+    )
     chosen = choose_space(space, overrides, "submit")
     folder = data_dir or chosen.base.get("data_dir")
     place = shared_or_here(root, shared)
     for each in (name, *warm_start):
         experiment_path(place, each)
     data = None if folder is None else _data_path(expanded(folder), shared)
-    return Submission(name, chosen, data, place, warm_start, export)
+    return Submission(name, chosen, data, place, warm_start, export, keeping)
 
 
 def shared_or_here(path: str | Path, shared: Path | None = None) -> Path:
