@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import ray
+from ray.tune.execution import class_cache
 
 from tune_encoder.cluster import local_address
 from tune_encoder.config import LaunchSettings, ResourceSettings
@@ -31,6 +32,8 @@ from tune_encoder.search.capacity import nodes
 ray.init(sys.argv[1], log_to_driver=False)
 print("=" + json.dumps(nodes()))
 """
+# Tune would hand them to workers in a form that Ray logs; each node has its own, or its role.
+_SECRETS = {name for name in class_cache.ENV_VARS_TO_PROPAGATE if name.startswith("AWS_")}
 _ANSWER = "="  # before the line that is no log of Ray
 _IMPATIENT = {"RAY_gcs_server_request_timeout_seconds": "5"}  # a minute without
 _MISFIT_TOKEN = re.compile(r"InvalidAuthToken|AuthenticationError|Unauthenticated")
@@ -50,6 +53,7 @@ def connected(experiment: Experiment, launch: LaunchSettings) -> Iterator[None]:
         ConnectionError: if the cluster is gone since `resolve`.
     """
     protect_token()
+    class_cache.ENV_VARS_TO_PROPAGATE -= _SECRETS
     try:
         page = _join(launch.address) if launch.address else _start(launch.dashboard)
         if page:

@@ -16,6 +16,7 @@ from tune_encoder.experiment import Experiment
 from tune_encoder.search.capacity import Capacity, nodes, refuse_too_large
 from tune_encoder.search.connection import connected
 from tune_encoder.search.failures import Failures
+from tune_encoder.search.gpu_memory import refuse_crowded
 from tune_encoder.search.progress import Progress
 from tune_encoder.search.record import REPORTED, Record
 from tune_encoder.search.schedulers import RecordingScheduler
@@ -34,8 +35,10 @@ def launch_search(record: Record, pack: Path, settings: LaunchSettings = HERE) -
         with connected(record.experiment, settings):
             capacity = Capacity(record.space.resources)
             refuse_too_large(record.space.resources, nodes())
-            steering = Steering(record, scheduler, capacity)
             shared = _shared(record, pack)
+            if not record.trials:
+                refuse_crowded(record.space, shared)
+            steering = Steering(record, scheduler, capacity)
             searcher = StudySearcher(record, scheduler, steering, shared, capacity)
             with _pages(record.experiment, settings.dashboard):
                 _fit(record, launch, searcher, scheduler, steering)

@@ -4,7 +4,7 @@ A space is checked whole when it is read, against the settings' own types and ra
 trial fails for a typo. It knows neither Ray nor Optuna: `SearchSpace.sample` asks whoever suggests.
 """
 
-from tune_encoder.space.proposals import RandomSuggest, sampled
+from tune_encoder.space.proposals import RandomSuggest, largest, sampled
 from tune_encoder.space.reading import load_space, override, parse_space, to_content
 from tune_encoder.space.shipped import about, find_space, shipped_spaces
 from tune_encoder.space.types import MAX_GRID_POINTS, Parameter, SearchSpace, Suggest
@@ -17,6 +17,7 @@ __all__ = [
     "Suggest",
     "about",
     "find_space",
+    "largest",
     "load_space",
     "override",
     "parse_space",

@@ -1,4 +1,4 @@
-"""Random proposals, to check a space and to show what it proposes."""
+"""Random proposals, to check a space, to show what it proposes, and to find its largest configs."""
 
 import random
 from collections.abc import Iterator
@@ -37,8 +37,40 @@ class RandomSuggest:
         return self._random.choice(list(choices))
 
 
+class LargestSuggest(RandomSuggest):
+    """The highest value of every number, any of the choices."""
+
+    def suggest_float(
+        self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
+    ) -> float:
+        """The highest."""
+        return high
+
+    def suggest_int(
+        self, name: str, low: int, high: int, *, step: int = 1, log: bool = False
+    ) -> int:
+        """The highest."""
+        return high
+
+
 def sampled(space: SearchSpace, count: int, seed: int = 0) -> Iterator[dict[str, Any]]:
     """Yield random settings of the space."""
     suggest = RandomSuggest(seed)
     for _ in range(count):
         yield space.sample(suggest)
+
+
+def largest(space: SearchSpace, count: int) -> Iterator[dict[str, Any]]:
+    """Yield settings that need the most memory, one of each combination of choices drawn.
+
+    Args:
+        space: Where numbers take their highest value.
+        count: How often choices are drawn.
+    """
+    suggest = LargestSuggest(0)
+    found: list[dict[str, Any]] = []
+    for _ in range(count):
+        settings = space.sample(suggest)
+        if settings not in found:
+            found.append(settings)
+            yield settings

@@ -74,6 +74,14 @@ def train_epoch(
     }
 
 
+def step_and_validate(state: TrainState, data: PackedData, device: torch.device) -> None:
+    """Do all that an epoch does, but with a single batch; it takes as much memory."""
+    state.model.train()
+    batch = next(_batches(state, data.train, device, ALONE))
+    train_step(state, batch, data.statistics)
+    predict(state.model, data.val, crop_frames(state.config), device)
+
+
 def _training_scores(losses: NDArray[np.float32]) -> Row:
     total, ttl, dp, cosine = (float(x) for x in losses[:, :4].mean(axis=0))
     norms = losses[np.isfinite(losses[:, 4]), 4]  # where fp16 overflowed, no step was taken

@@ -1,6 +1,7 @@
 """The epoch loop."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import torch
 from tune_encoder.config import TrainConfig
 from tune_encoder.data.pack import PackedData
 from tune_encoder.errors import OutOfMemory
-from tune_encoder.trainer.epoch import train_epoch
+from tune_encoder.trainer.epoch import step_and_validate, train_epoch
 from tune_encoder.trainer.logs import event_log, write_metrics
 from tune_encoder.trainer.parallel import ALONE, Group
 from tune_encoder.trainer.state import Row, TrainState, finished, pick_device, start
@@ -62,12 +63,28 @@ def train(
     return state
 
 
+def train_a_step(config: TrainConfig, data: PackedData) -> None:
+    """Train one batch and validate, as `train` does, and keep nothing.
+
+    Raises:
+        OutOfMemory: if the device is too small for the settings.
+    """
+    device = pick_device(config.device)
+    with _enough_memory(config, device):
+        step_and_validate(start(config, data, device), data, device)
+
+
 def _epoch(state: TrainState, data: PackedData, device: torch.device, group: Group) -> Row:
-    """One epoch; running out of memory becomes a line that names what helps."""
-    try:
+    with _enough_memory(state.config, device):
         return train_epoch(state, data, device, group)
+
+
+@contextmanager
+def _enough_memory(config: TrainConfig, device: torch.device) -> Iterator[None]:
+    """Turn running out of memory into a line that names what helps."""
+    try:
+        yield
     except torch.OutOfMemoryError as error:
-        config = state.config
         raise OutOfMemory(
             f"{device} is out of memory; lower batch_size (now {config.batch_size}) or "
             f"crop_seconds (now {config.crop_seconds:g}), raise gradient_accumulation (now "
