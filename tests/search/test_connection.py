@@ -17,8 +17,11 @@ ONE = ResourceSettings()
 @pytest.mark.parametrize(
     ("address", "message"),
     [
-        ("ray://head:10001", r"ray://head:10001; a search keeps its record.*--address HOST:PORT"),
-        ("http://head:8265", r"needs a node of the cluster: run `ray start --address"),
+        (
+            "ray://head:10001",
+            r"ray://head:10001; a search keeps its record.*HOST:PORT --num-cpus 0",
+        ),
+        ("http://head:8265", r"let it run there with `tune-encoder submit --address"),
         ("head", r"address is head; it must be HOST:PORT, as head:6379, or auto"),
         ("head:port", r"address is head:port; it must be HOST:PORT"),
         ("head:70000", r"address is head:70000; it must be HOST:PORT"),

@@ -123,9 +123,9 @@ def resolve(address: str, resources: ResourceSettings) -> str:
 def _parts(address: str) -> tuple[str, int]:
     if "://" in address:
         raise ConfigError(
-            f"address is {address}; a search keeps its record where it runs, so it needs a node of "
-            "the cluster: run `ray start --address HOST:PORT --num-cpus 0` here, then give "
-            "--address HOST:PORT"
+            f"address is {address}; a search keeps its record where it runs, on a node of the "
+            "cluster: give it HOST:PORT after `ray start --address HOST:PORT --num-cpus 0` here, "
+            "or let it run there with `tune-encoder submit --address http://HOST:8265`"
         )
     host, _, port = address.rpartition(":")
     if not host or not port.isdigit() or not 0 < int(port) < 2**16:
