@@ -10,6 +10,7 @@ ENVIRONMENT = {
     "RAY_AIR_NEW_OUTPUT": "0",  # with verbose=0 the only way to silence Tune
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths keep their meaning in a worker
     "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_enable_metrics_collection": "false",  # for Prometheus, at a port that takes no token
     "RAY_memory_monitor_refresh_ms": "0",  # its kill ends the whole search, not one trial
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # our record and TensorBoard logs replace them

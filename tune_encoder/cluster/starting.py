@@ -79,6 +79,7 @@ def _spawn(command: list[str], log: Path) -> int:
 def _command(port: int, page_port: int, folder: str, cpus: int | None) -> list[str]:
     options = {
         "port": port,
+        "node-ip-address": LOOPBACK,
         "dashboard-host": LOOPBACK,
         "dashboard-port": page_port,
         "include-dashboard": "true",

@@ -67,6 +67,7 @@ def _start(dashboard: bool) -> str:
     context = ray.init(
         "local",  # without it Ray would join any cluster that runs on this machine
         include_dashboard=dashboard,
+        _node_ip_address=LOOPBACK,  # else its agents listen on the network
         dashboard_host=LOOPBACK,
         log_to_driver=False,
         logging_level=logging.CRITICAL,

@@ -1,0 +1,135 @@
+"""Every address at which a search or a cluster listens, asked with Ray's token and without."""
+
+import functools
+import http.client
+import http.server
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
+
+import grpc
+import psutil
+import pytest
+
+from tests.search.conftest import finish
+from tune_encoder.cluster import find_cluster, start_cluster, stop_cluster
+from tune_encoder.dashboards import LOOPBACK
+from tune_encoder.ray_settings import token
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+
+LONG = {"budget": {"trials": 2, "epochs": 400}, "scheduler": {"name": "none"}}
+ANSWER_S = 5
+CALLS = (  # one of each service of Ray
+    "/ray.rpc.NodeInfoGcsService/GetAllNodeInfo",
+    "/ray.rpc.NodeManagerService/GetNodeStats",
+    "/ray.rpc.ObjectManagerService/Pull",
+    "/ray.rpc.CoreWorkerService/GetCoreWorkerStats",
+    "/ray.rpc.LogService/ListLogs",
+    "/ray.rpc.RayletDriver/ClusterInfo",
+)
+REFUSED, NO_SUCH_CALL = grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.UNIMPLEMENTED
+
+
+def test_a_search_with_its_pages_listens_to_nobody_else(command):
+    process = command.start(*command.search_options(LONG), "--dashboard")
+    try:
+        command.wait_for_rows(process, 1)
+        found = list(addresses(psutil.Process(process.pid)))
+        kinds = [check(host, port) for host, port in found]
+    finally:
+        process.terminate()
+        finish(process, 60)
+
+    assert {"open page", "page", "calls"} == set(kinds)
+    assert kinds.count("calls") > 5
+
+
+def test_a_cluster_and_a_search_on_it_answer_holders_of_the_token_alone(command):
+    start_cluster()
+    try:
+        process = command.start(*command.search_options(LONG), "--address", "auto")
+        command.wait_for_rows(process, 1)
+        cluster = find_cluster()
+        assert cluster is not None
+        keepers = [psutil.Process(each.pid) for each in cluster.processes]
+        found = {each for keeper in keepers for each in addresses(keeper)}
+        found.update(addresses(psutil.Process(process.pid)))
+        kinds = [check(host, port) for host, port in found]
+        process.terminate()
+        finish(process, 60)
+    finally:
+        stop_cluster()
+
+    assert {"page", "calls"} == set(kinds)
+    assert kinds.count("calls") > 5
+
+
+def addresses(process: psutil.Process) -> Iterator[tuple[str, int]]:
+    """Where a process and all it started listen."""
+    for each in (process, *process.children(recursive=True)):
+        with suppress(psutil.NoSuchProcess):
+            for listening in each.net_connections("tcp"):
+                if listening.status == psutil.CONN_LISTEN:
+                    yield listening.laddr.ip.removeprefix("::ffff:"), listening.laddr.port
+
+
+def check(host: str, port: int) -> str:
+    """Say what listens there: only a page of this machine may ask for no token."""
+    reached = LOOPBACK if host in ("::", "0.0.0.0") else host
+    statuses = [page_status(reached, port, each) for each in (None, "wrong", token())]
+    if statuses[0] == 200:
+        assert host == LOOPBACK, (host, port)
+        return "open page"
+    if statuses[0] is not None:
+        assert statuses[:2] == [401, 403], (host, port, statuses)
+        assert statuses[2] in (200, 404), (host, port, statuses)
+        return "page"
+    codes = [[call(reached, port, name, each) for name in CALLS] for each in (None, "w", token())]
+    known = [code for code in zip(*codes, strict=True) if code[2] is not NO_SUCH_CALL]
+    assert len(known) >= 1, (host, port, codes)
+    for without, wrong, ours in known:
+        assert without is wrong is REFUSED, (host, port, codes)
+        assert ours is not REFUSED, (host, port, codes)
+    return "calls"
+
+
+def page_status(host: str, port: int, token: str | None) -> int | None:
+    """What a server of pages answers to a question about jobs; None if it is none."""
+    connection = http.client.HTTPConnection(host, port, timeout=ANSWER_S)
+    try:
+        headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+        # Ray's pages themselves are open; what they show is not. Ours have nothing of that name.
+        connection.request("GET", "/api/jobs/", headers=headers)
+        status = connection.getresponse().status
+        if status == 404 and token is None:
+            connection.close()
+            connection.request("GET", "/", headers={})
+            status = 200 if connection.getresponse().status < 400 else 404
+        return status
+    except (http.client.HTTPException, OSError):
+        return None
+    finally:
+        connection.close()
+
+
+def call(host: str, port: int, name: str, token: str | None) -> grpc.StatusCode:
+    """What a server of remote calls answers."""
+    place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    metadata = [] if token is None else [("authorization", f"Bearer {token}")]
+    with grpc.insecure_channel(place) as channel:
+        try:
+            channel.unary_unary(name)(b"", timeout=ANSWER_S, metadata=metadata)
+        except grpc.RpcError as error:
+            code: grpc.StatusCode = error.code()
+            return code
+        return grpc.StatusCode.OK
+
+
+def test_a_page_for_everybody_would_be_found(tmp_path):
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=tmp_path)
+    with http.server.ThreadingHTTPServer(("", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with pytest.raises(AssertionError, match=r"0\.0\.0\.0"):
+            check("0.0.0.0", server.server_port)
+        server.shutdown()
