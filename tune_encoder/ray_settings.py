@@ -18,6 +18,8 @@ ENVIRONMENT = {
     "TUNE_GLOBAL_CHECKPOINT_S": "86400",  # Tune's own state is never read back
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
 }
+# Ray's own way to keep every port on loopback; its name tells where it is the default.
+LOOPBACK_ONLY = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 # Seconds a worker may take to leave a trial; one that takes longer is replaced by a new one.
 LEAVE_S = ("TUNE_FUNCTION_THREAD_TIMEOUT_S", "60")
 _READ_BY_WORKERS = ("RAY_CHDIR_TO_TRIAL_DIR", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", LEAVE_S[0])

@@ -14,11 +14,16 @@ from typing import Any
 
 import psutil
 import pytest
+import ray
 
 from tests.search.conftest import ENDED_S, STARTED_S, finish
-from tune_encoder.cluster import load, start_cluster, stop_cluster
+from tune_encoder.cluster import Cluster
+from tune_encoder.cluster.starting import PAGE_PORT, PORT
+from tune_encoder.cluster.usage import usage
 from tune_encoder.config import cache_dir
-from tune_encoder.ray_settings import ENVIRONMENT
+from tune_encoder.dashboards import LOOPBACK, free_port
+from tune_encoder.errors import StorageError
+from tune_encoder.ray_settings import ENVIRONMENT, protect_token
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
@@ -33,22 +38,42 @@ SHORT = {"budget": {"trials": 2, "epochs": 2}, "scheduler": {"name": "none"}}
 
 @pytest.fixture(params=[1])
 def head(request):
-    """The cluster of `cluster start`, with so many CPUs."""
-    yield start_cluster(cpus=request.param)[0]
-    stop_cluster()
+    """A cluster that nodes can join, with a head of so many CPUs."""
+    address = f"{ray.util.get_node_ip_address()}:{free_port(PORT)}"
+    page_port = free_port(PAGE_PORT)
+    port = address.rpartition(":")[2]
+    protect_token()
+    options = ["--head", f"--port={port}", f"--dashboard-port={page_port}"]
+    options += [f"--dashboard-host={LOOPBACK}", f"--num-cpus={request.param}"]
+    with started(options):
+        cluster = Cluster(address, f"http://{LOOPBACK}:{page_port}", "", [])
+        wait_for_cpus(cluster, request.param)
+        yield cluster
 
 
 @contextmanager
 def node(head, cpus, *hidden: Path):
     """One more node on this machine, with these folders empty; gives its process."""
+    with started([f"--address={head.address}", f"--num-cpus={cpus}"], *hidden) as process:
+        yield process
+
+
+@contextmanager
+def started(options, *hidden: Path):
     folder = tempfile.mkdtemp(prefix="te_")  # the path of a socket has at most 107 letters
-    ray = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block"]
-    ray += [f"--address={head.address}", f"--num-cpus={cpus}", f"--temp-dir={folder}"]
+    command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", *options]
+    command += [f"--temp-dir={folder}"]
     if hidden:
         mounts = [f"mount -t tmpfs none {shlex.quote(str(each))}" for each in hidden]
-        ray = ["unshare", "-m", "sh", "-c", " && ".join([*mounts, f"exec {shlex.join(ray)}"])]
+        command = [
+            "unshare",
+            "-m",
+            "sh",
+            "-c",
+            " && ".join([*mounts, f"exec {shlex.join(command)}"]),
+        ]
     quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    process = subprocess.Popen(ray, env={**os.environ, **ENVIRONMENT}, **quiet)
+    process = subprocess.Popen(command, env={**os.environ, **ENVIRONMENT}, **quiet)
     try:
         yield process
     finally:
@@ -58,9 +83,17 @@ def node(head, cpus, *hidden: Path):
 
 def wait_for_cpus(head, cpus):
     deadline = time.monotonic() + STARTED_S
-    while load(head).get("CPU", [0, 0])[1] != cpus:
-        assert time.monotonic() < deadline
+    while (there := cpus_of(head)) != cpus:
+        assert time.monotonic() < deadline, there
         time.sleep(0.2)
+
+
+def cpus_of(head) -> float:
+    """How many CPUs its nodes have; a head without any says nothing of CPUs."""
+    with suppress(StorageError):
+        used = usage(head)
+        return used.get("CPU", [0, 0])[1] if "memory" in used else -1
+    return -1
 
 
 def kill(process):
@@ -75,7 +108,7 @@ def kill(process):
 def test_a_search_survives_the_death_of_a_node_and_uses_one_that_joins(command, head):
     with node(head, 1) as doomed:
         wait_for_cpus(head, 2)
-        process = command.start(*command.search_options(LONG), "--address", "auto")
+        process = command.start(*command.search_options(LONG), "--address", head.address)
         command.wait_for_rows(process, 1)
         wait_for(process, lambda: sum(len(t.rows) > 2 for t in command.experiment.trials()) == 2)
         kill(doomed)

@@ -15,7 +15,7 @@ from tune_encoder.cluster.usage import usage
 from tune_encoder.dashboards import LOOPBACK, free_port
 from tune_encoder.errors import StorageError
 from tune_encoder.lock import held
-from tune_encoder.ray_settings import ENVIRONMENT, LEAVE_S, protect_token
+from tune_encoder.ray_settings import ENVIRONMENT, LEAVE_S, LOOPBACK_ONLY, protect_token
 
 PORT, PAGE_PORT = 6379, 8265  # Ray's own defaults; the next that is free is taken
 START_S, ANSWER_S, POLL_S = 90.0, 5.0, 0.2
@@ -79,7 +79,6 @@ def _spawn(command: list[str], log: Path) -> int:
 def _command(port: int, page_port: int, folder: str, cpus: int | None) -> list[str]:
     options = {
         "port": port,
-        "node-ip-address": LOOPBACK,
         "dashboard-host": LOOPBACK,
         "dashboard-port": page_port,
         "include-dashboard": "true",
@@ -91,7 +90,8 @@ def _command(port: int, page_port: int, folder: str, cpus: int | None) -> list[s
 
 
 def _environment() -> dict[str, str]:
-    return {**os.environ, **ENVIRONMENT, LEAVE_S[0]: os.environ.get(*LEAVE_S)}
+    leave = {LEAVE_S[0]: os.environ.get(*LEAVE_S)}
+    return {**os.environ, **ENVIRONMENT, **LOOPBACK_ONLY, **leave}
 
 
 def _address(port: int) -> str:

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import ray
+from ray._private import ray_constants
 from ray.tune.execution import class_cache
 
 from tune_encoder.cluster import local_address
@@ -21,7 +22,7 @@ from tune_encoder.dashboards import LOOPBACK
 from tune_encoder.errors import ConfigError, StorageError
 from tune_encoder.experiment import Experiment
 from tune_encoder.lock import note
-from tune_encoder.ray_settings import protect_token, worker_environment
+from tune_encoder.ray_settings import LOOPBACK_ONLY, protect_token, worker_environment
 from tune_encoder.search.capacity import refuse_too_large
 
 ANSWER_S = 3.0  # for a cluster's port
@@ -64,10 +65,10 @@ def connected(experiment: Experiment, launch: LaunchSettings) -> Iterator[None]:
 
 
 def _start(dashboard: bool) -> str:
+    _keep_to_loopback(True)
     context = ray.init(
         "local",  # without it Ray would join any cluster that runs on this machine
         include_dashboard=dashboard,
-        _node_ip_address=LOOPBACK,  # else its agents listen on the network
         dashboard_host=LOOPBACK,
         log_to_driver=False,
         logging_level=logging.CRITICAL,
@@ -76,6 +77,7 @@ def _start(dashboard: bool) -> str:
 
 
 def _join(address: str) -> str:
+    _keep_to_loopback(address == local_address())
     context = ray.init(
         address,
         log_to_driver=False,
@@ -83,6 +85,11 @@ def _join(address: str) -> str:
         runtime_env={"env_vars": worker_environment()},
     )
     return context.dashboard_url or ""
+
+
+def _keep_to_loopback(yes: bool) -> None:
+    """Do as Ray does with `LOOPBACK_ONLY`, which it has read already."""
+    ray_constants.ENABLE_RAY_CLUSTER = not yes
 
 
 # --- before anything is trained ------------------------------------------------------------------
@@ -140,13 +147,14 @@ def _nodes_of(address: str) -> list[dict[str, Any]]:
     Ray tries a token that does not fit for 20 s, and writes why to the terminal instead of saying
     it in its error.
     """
+    place = LOOPBACK_ONLY if address == local_address() else {}
     process = subprocess.Popen(
         [sys.executable, "-c", _ASK, address],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         errors="replace",
-        env={**os.environ, **_IMPATIENT},
+        env={**os.environ, **_IMPATIENT, **place},
     )
     limit = threading.Timer(JOIN_S, process.kill)
     limit.start()
