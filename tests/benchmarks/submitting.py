@@ -9,10 +9,12 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 from tune_encoder.experiment import Experiment
 
 ROUNDS = 3
+QUIET: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
 SEARCH = ("--trials", "4", "--epochs", "2", "--no-export")
 
 
@@ -21,7 +23,7 @@ def first_trial_s(command: tuple[str, ...], name: str, root: Path) -> float:
     began = time.monotonic()
     where = ("--name", name, "--root", str(root))
     program = (sys.executable, "-m", "tune_encoder")
-    process = subprocess.Popen([*program, *command, *SEARCH, *where], stdout=subprocess.DEVNULL)
+    process = subprocess.Popen([*program, *command, *SEARCH, *where], **QUIET)
     while not Experiment(root / name).trial_config(0).exists():
         time.sleep(0.02)
     took = time.monotonic() - began
@@ -40,7 +42,7 @@ def main() -> None:
             print(f"round {number} {direct:8.1f}{sent:8.1f}")
             waiting = ("logs", f"sent{number}", "-f", *address)
             program = (sys.executable, "-m", "tune_encoder")
-            subprocess.run([*program, *waiting], stdout=subprocess.DEVNULL, check=True)
+            subprocess.run([*program, *waiting], **QUIET, check=True)
 
 
 if __name__ == "__main__":

@@ -38,16 +38,22 @@ SHORT = {"budget": {"trials": 2, "epochs": 2}, "scheduler": {"name": "none"}}
 
 @pytest.fixture(params=[1])
 def head(request):
+    with a_head(request.param) as cluster:
+        yield cluster
+
+
+@contextmanager
+def a_head(cpus):
     """A cluster that nodes can join, with a head of so many CPUs."""
     address = f"{ray.util.get_node_ip_address()}:{free_port(PORT)}"
     page_port = free_port(PAGE_PORT)
     port = address.rpartition(":")[2]
     protect_token()
     options = ["--head", f"--port={port}", f"--dashboard-port={page_port}"]
-    options += [f"--dashboard-host={LOOPBACK}", f"--num-cpus={request.param}"]
+    options += [f"--dashboard-host={LOOPBACK}", f"--num-cpus={cpus}"]
     with started(options):
         cluster = Cluster(address, f"http://{LOOPBACK}:{page_port}", "", [])
-        wait_for_cpus(cluster, request.param)
+        wait_for_cpus(cluster, cpus)
         yield cluster
 
 
