@@ -264,19 +264,16 @@ class Experiment:
         return StorageError(f"{problem}; rebuild it with `{self.command('repair')}`")
 
 
-def old_checkpoints(trial: TrialRecord, keep: int = 2) -> list[str]:
-    """Return the checkpoints that a trial can do without.
-
-    It keeps its best and its last ones; while it runs, also one before.
+def needed_checkpoints(trial: TrialRecord, keep: int = 2) -> set[str]:
+    """Return a trial's best checkpoint and its last ones; while it runs, also one before.
 
     Args:
         trial: Whose checkpoints.
         keep: How many at most, once it has ended.
     """
     n_last = keep if trial.state == "RUNNING" else keep - 1
-    kept = {row.get("checkpoint") for row in (*trial.rows[-n_last:], trial.best or {})}
-    made = (row.get("checkpoint") for row in trial.rows[:-n_last])
-    return [name for name in made if name and name not in kept]
+    rows = (*trial.rows[-n_last:], trial.best or {})
+    return {row["checkpoint"] for row in rows if "checkpoint" in row}
 
 
 def _read_trials(path: Path, fields: Sequence[str] | None, number: int | None) -> list[TrialRecord]:

@@ -27,7 +27,7 @@ _S3 = "s3://"
 _PROBE = ".probe"
 _ENDPOINT = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
 _REGION = ("AWS_REGION", "AWS_DEFAULT_REGION")
-_CONNECT_S, _REQUEST_S, _ATTEMPTS = 3.0, 10.0, 3  # pyarrow's own last up to 100 s
+_CONNECT_S, _SILENCE_S, _ATTEMPTS = 3.0, 5.0, 3  # with pyarrow's own it takes up to 100 s
 # What S3 servers answer, as pyarrow tells it, and what to do.
 _REMEDIES = {
     r"NO_SUCH_BUCKET|Bucket .* not found": "there is no such bucket; create it, or name another",
@@ -86,6 +86,9 @@ class Storage:
 
     @cached_property
     def _files(self) -> "FileSystem":
+        return self._reached(_ATTEMPTS)
+
+    def _reached(self, attempts: int) -> "FileSystem":
         from pyarrow import fs
 
         if not self.place.startswith(_S3):
@@ -94,8 +97,8 @@ class Storage:
             endpoint_override=self.endpoint or None,
             region=self.region or None,
             connect_timeout=_CONNECT_S,
-            request_timeout=_REQUEST_S,
-            retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=_ATTEMPTS),
+            request_timeout=_SILENCE_S,
+            retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=attempts),
             allow_delayed_open=True,  # one request for a small file instead of three
         )
 
@@ -111,10 +114,10 @@ class Storage:
         """
         probe = f"{self._root}/{_PROBE}"
         with self._told("used"):
-            self._write(probe, b"")
-            with self._files.open_input_stream(probe) as file:
-                file.read()
-            self._files.delete_file(probe)
+            files = self._reached(attempts=1)
+            self._write(files, probe, b"")
+            _read(files, probe)
+            files.delete_file(probe)
 
     def refuse_filled(self) -> None:
         """Raise a `ConfigError` if another experiment of the name has checkpoints there."""
@@ -136,12 +139,12 @@ class Storage:
         """
         with self._told("written"):
             for path in sorted(folder.iterdir(), key=lambda path: path.name == MANIFEST):
-                self._write(f"{self._root}/{name}/{path.name}", path.read_bytes())
+                self._write(self._files, f"{self._root}/{name}/{path.name}", path.read_bytes())
 
-    def _write(self, path: str, content: bytes) -> None:
+    def _write(self, files: "FileSystem", path: str, content: bytes) -> None:
         if not self.place.startswith(_S3):
-            self._files.create_dir(path.rpartition("/")[0])
-        with self._files.open_output_stream(path) as file:
+            files.create_dir(path.rpartition("/")[0])
+        with files.open_output_stream(path) as file:
             file.write(content)
 
     def names(self) -> list[str]:
@@ -172,17 +175,12 @@ class Storage:
         there = FileSelector(f"{self._root}/{name}", allow_not_found=True)
         with self._told("read"):
             infos = self._files.get_file_info(there)
-            contents = [(info, self._read(info.path)) for info in infos if info.is_file]
+            contents = [(info, _read(self._files, info.path)) for info in infos if info.is_file]
         if contents:
             with whole_folder(here, replace=True) as partial:
                 for info, content in contents:
                     write_whole(partial / info.base_name, content)
                     os.utime(partial / info.base_name, ns=(info.mtime_ns, info.mtime_ns))
-
-    def _read(self, path: str) -> bytes:
-        with self._files.open_input_stream(path) as file:
-            content: bytes = file.read()
-            return content
 
     def remove(self, name: str) -> None:
         """Remove a checkpoint; one that cannot be removed only takes room, and is left."""
@@ -203,6 +201,12 @@ class Storage:
             if self.place.startswith(_S3) and (found := re.search(pattern, said)):
                 return found.expand(remedy).format(server=self.endpoint or "Amazon S3")
         return f"{error.strerror or said[:300]}; let --storage name a place you may write to"
+
+
+def _read(files: "FileSystem", path: str) -> bytes:
+    with files.open_input_stream(path) as file:
+        content: bytes = file.read()
+        return content
 
 
 def _environment(names: tuple[str, ...]) -> str:

@@ -14,12 +14,13 @@ from optuna.trial import Trial, TrialState
 
 from tune_encoder.config import write_yaml
 from tune_encoder.errors import ConfigError, StorageError
-from tune_encoder.experiment import Experiment, Row, TrialRecord, best_trial, old_checkpoints
+from tune_encoder.experiment import Experiment, Row, TrialRecord, best_trial, needed_checkpoints
 from tune_encoder.files import partial_path, write_whole
 from tune_encoder.search.heritage import best_configs, known_trials
 from tune_encoder.search.samplers import make_sampler
 from tune_encoder.search.study import make_study, open_study
 from tune_encoder.space import SearchSpace, to_content
+from tune_encoder.storage import names_of_trial
 
 METRIC = "objective"  # what the scheduler compares, in a row
 _DIRECTIONS = {"min": StudyDirection.MINIMIZE, "max": StudyDirection.MAXIMIZE}
@@ -201,11 +202,18 @@ class Record:
         self.experiment.write_search({**self.experiment.search(), "space": to_content(self.space)})
 
     def drop_old_checkpoints(self, number: int) -> None:
-        """Keep as many checkpoints of a trial as the space says."""
-        for name in old_checkpoints(self.trials[number], self.space.resources.keep):
-            if name in self.kept:
-                self.experiment.remove_checkpoint(name)
-                self.kept.remove(name)
+        """Keep as many checkpoints of a trial as the space says.
+
+        Some may be of epochs that were not recorded when the program was killed; they are needed
+        until a newer one is.
+        """
+        trial = self.trials[number]
+        if "checkpoint" not in trial.rows[-1]:
+            return
+        needed = needed_checkpoints(trial, self.space.resources.keep)
+        for name in set(names_of_trial(self.kept, number)) - needed:
+            self.experiment.remove_checkpoint(name)
+            self.kept.remove(name)
 
     def _change(self, number: int, **changes: Any) -> None:
         self.trials[number] = dataclasses.replace(self.trials[number], **changes)
