@@ -115,7 +115,8 @@ class Storage:
         probe = f"{self._root}/{_PROBE}"
         with self._told("used"):
             files = self._reached(attempts=1)
-            self._write(files, probe, b"")
+            self._make_folder(self._root)
+            files.open_output_stream(probe).close()
             _read(files, probe)
             files.delete_file(probe)
 
@@ -137,15 +138,15 @@ class Storage:
         Raises:
             StorageError: if it cannot be written.
         """
+        there = f"{self._root}/{name}"
         with self._told("written"):
+            self._make_folder(there)
             for path in sorted(folder.iterdir(), key=lambda path: path.name == MANIFEST):
-                self._write(self._files, f"{self._root}/{name}/{path.name}", path.read_bytes())
+                _copy(path, self._files, f"{there}/{path.name}")
 
-    def _write(self, files: "FileSystem", path: str, content: bytes) -> None:
-        if not self.place.startswith(_S3):
-            files.create_dir(path.rpartition("/")[0])
-        with files.open_output_stream(path) as file:
-            file.write(content)
+    def _make_folder(self, folder: str) -> None:
+        if not self.place.startswith(_S3):  # a bucket has none
+            self._files.create_dir(folder)
 
     def names(self) -> list[str]:
         """Return every checkpoint that is there, as LAUNCH/RUN/CHECKPOINT, in order.
@@ -201,6 +202,13 @@ class Storage:
             if self.place.startswith(_S3) and (found := re.search(pattern, said)):
                 return found.expand(remedy).format(server=self.endpoint or "Amazon S3")
         return f"{error.strerror or said[:300]}; let --storage name a place you may write to"
+
+
+def _copy(path: Path, files: "FileSystem", to: str) -> None:
+    """Copy a file of this disk; with threads uploads can stall, see apache/arrow#32372."""
+    from pyarrow.fs import LocalFileSystem, copy_files
+
+    copy_files(str(path), to, LocalFileSystem(), files, use_threads=False)
 
 
 def _read(files: "FileSystem", path: str) -> bytes:
