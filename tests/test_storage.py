@@ -137,10 +137,12 @@ def test_a_bucket_that_is_not_there_is_told(s3):
         Storage.at("s3://none/mine").check()
 
 
-def test_a_key_that_may_not_is_told_and_never_shown(s3):
+def test_a_key_that_may_not_is_told_and_never_shown(s3, checkpoint):
     storage = Storage.at(f"s3://{s3.make_bucket()}/mine")
     s3.ask_for_keys()
     try:
+        with pytest.raises(StorageError, match=r"cannot be written, access is refused"):
+            storage.put(checkpoint, NAME)
         with pytest.raises(StorageError, match="access is refused; give a key that may") as refused:
             storage.check()
         with pytest.raises(StorageError, match=r"cannot be listed, access is refused"):

@@ -8,6 +8,7 @@ a folder of his own first, and verifies it there as any other.
 
 import os
 import re
+import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ _PROBE = ".probe"
 _ENDPOINT = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
 _REGION = ("AWS_REGION", "AWS_DEFAULT_REGION")
 _CONNECT_S, _SILENCE_S, _ATTEMPTS = 3.0, 5.0, 3  # with pyarrow's own it takes up to 100 s
+_CHUNK_BYTES = 2**20
 # What S3 servers answer, as pyarrow tells it, and what to do.
 _REMEDIES = {
     r"NO_SUCH_BUCKET|Bucket .* not found": "there is no such bucket; create it, or name another",
@@ -205,10 +207,9 @@ class Storage:
 
 
 def _copy(path: Path, files: "FileSystem", to: str) -> None:
-    """Copy a file of this disk; with threads uploads can stall, see apache/arrow#32372."""
-    from pyarrow.fs import LocalFileSystem, copy_files
-
-    copy_files(str(path), to, LocalFileSystem(), files, use_threads=False)
+    """Copy a file of this disk; pyarrow's own copying says nothing of an upload that failed."""
+    with path.open("rb") as source, files.open_output_stream(to) as target:
+        shutil.copyfileobj(source, target, _CHUNK_BYTES)
 
 
 def _read(files: "FileSystem", path: str) -> bytes:

@@ -63,8 +63,8 @@ class InExperiment:
 class InStorage:
     """Checkpoints in the storage, the rest in a folder of this node until it is carried away.
 
-    Tune could copy checkpoints there as well, but with nine requests each instead of two, and its
-    own state beside them.
+    Tune could copy checkpoints there as well, but it would take an upload that failed for done, and
+    need nine requests for one instead of two.
     """
 
     def __init__(self, storage: Storage, launch: str, number: int, folder: Path) -> None:
