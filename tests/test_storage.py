@@ -44,7 +44,8 @@ def test_a_checkpoint_is_put_listed_fetched_and_removed(storage, checkpoint, tmp
 def test_what_was_fetched_once_is_not_asked_for_again(storage, checkpoint, tmp_path):
     storage.put(checkpoint, NAME)
     storage.fetch(NAME, tmp_path / "cache")
-    storage.remove(NAME)
+    save_state(checkpoint / "checkpoint.pt", {"epoch": 4})
+    storage.put(checkpoint, NAME)
 
     storage.fetch(NAME, tmp_path / "cache")
 
