@@ -40,7 +40,7 @@ class Trial:
         content = {"space": to_content(SPACE), "data_dir": "", "fingerprint": "", "versions": {}}
         content["storage"] = str(folder / "kept" / "mine")
         self.experiment = create_experiment(folder / "runs", "mine", content)
-        self.storage = Storage.at(content["storage"])
+        self.storage = Storage.at(str(content["storage"]))
         self.launch("1")
         self.record.write_settings(self.record.ask())
 
