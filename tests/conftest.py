@@ -1,4 +1,12 @@
 import os
+import socket
+import subprocess
+import sys
+import time
+import uuid
+from typing import Any
+from urllib.error import URLError
+from urllib.request import Request, urlopen
 
 import pytest
 
@@ -52,3 +60,67 @@ def model_dir(packed, tmp_path_factory):
 def voices(data_dir):
     """Two demo voices at 24 kHz."""
     return [read_sample(path).audio for path in find_samples(data_dir / "val")[:2]]
+
+
+# --- an S3 server of this machine ----------------------------------------------------------------
+
+KEY, SECRET = "canary-key", "canary-secret"
+
+
+class S3Server:
+    """A process of its own, so that it can die."""
+
+    def __init__(self):
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        quiet: Any = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        place = ["-H", "127.0.0.1", "-p", str(port)]
+        self.process = subprocess.Popen([sys.executable, "-m", "moto.server", *place], **quiet)
+        self.url = f"http://127.0.0.1:{port}"
+        while not self._answers():
+            assert self.process.poll() is None
+            time.sleep(0.1)
+
+    def _answers(self):
+        try:
+            self._ask("GET", "/moto-api/data.json")
+        except URLError:
+            return False
+        return True
+
+    def make_bucket(self):
+        """Make an empty bucket; returns its name."""
+        name = f"voices-{uuid.uuid4().hex[:8]}"
+        self._ask("PUT", f"/{name}")
+        return name
+
+    def ask_for_keys(self, wanted=True):
+        """Deny everybody, as it knows no key, or nobody."""
+        self._ask("POST", "/moto-api/reset-auth", b"0" if wanted else b"inf")
+
+    def _ask(self, method, path, body=None):
+        headers = {"Content-Type": "text/plain"}
+        urlopen(Request(self.url + path, body, headers, method=method)).close()
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+
+
+@pytest.fixture(scope="session")
+def s3_server():
+    server = S3Server()
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def s3(s3_server, monkeypatch):
+    """An S3 server that the environment names."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3_server.url)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEY)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    return s3_server

@@ -16,6 +16,7 @@ from tune_encoder.experiment import (
     best_trial,
     create_experiment,
     experiment_path,
+    needed_checkpoints,
     open_experiment,
 )
 from tune_encoder.search.record import Record
@@ -254,7 +255,9 @@ def test_the_best_and_last_checkpoint_stay_and_of_a_running_trial_the_one_before
         file.parent.mkdir(parents=True)
         file.write_bytes(b"weights")
 
-    made.drop_old_checkpoints(TrialRecord(3, state, {}, rows))
+    needed = needed_checkpoints(TrialRecord(3, state, {}, rows))
+    for name in {*made.checkpoint_names()} - needed:
+        made.remove_checkpoint(name)
 
     kept = [file.parent.name for file in made.checkpoint_files(3)]
     assert kept == [f"checkpoint_{epoch:06d}" for epoch in epochs_kept]
@@ -264,7 +267,8 @@ def test_the_best_and_last_checkpoint_stay_and_of_a_running_trial_the_one_before
 def test_rows_without_a_checkpoint_are_passed_over(tmp_path):
     made = new_experiment(tmp_path)
 
-    made.drop_old_checkpoints(TrialRecord(0, "RUNNING", {}, [row(n, 0.5) for n in range(4)]))
+    trial = TrialRecord(0, "RUNNING", {}, [row(n, 0.5) for n in range(4)])
 
+    assert needed_checkpoints(trial) == set()
     assert made.checkpoint_file(row(1, 0.5)) is None
     assert made.checkpoint_files(0) == []

@@ -4,7 +4,8 @@ runs/NAME/
   search.yaml     what was searched: space, seed, data, versions
   study.db        the record: an Optuna study in SQLite
   trials/0007/    config.yaml, metrics.jsonl and TensorBoard logs of a trial
-  checkpoints/    written by Ray Tune, one folder a launch: 1/0007/checkpoint_000003/
+  checkpoints/    written by Ray Tune, one folder a launch: 1/0007/checkpoint_000003/; of a search
+                  with a storage, what was fetched from there
   best/           made by `export`
 """
 
@@ -18,6 +19,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, fields
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,7 @@ from tune_encoder.config import DEFAULT_ROOT, KeepingSettings, read_yaml, write_
 from tune_encoder.errors import ConfigError, StorageError
 from tune_encoder.files import whole_folder, write_whole
 from tune_encoder.space import SearchSpace, parse_space
+from tune_encoder.storage import Storage, names_of_trial
 
 EXPERIMENT_FORMAT = 1
 CHECKPOINT_NAME = "checkpoint.pt"
@@ -108,34 +111,59 @@ class Experiment:
         """Each finished epoch's metrics, as the trial itself writes them."""
         return self.trial_dir(number) / "metrics.jsonl"
 
-    def checkpoint_files(self, number: int) -> list[Path]:
-        """Every checkpoint a trial has on disk, of all launches.
+    @cached_property
+    def storage(self) -> Storage | None:
+        """Where its checkpoints are kept, if that is not its folder."""
+        place = self.keeping().storage
+        return Storage.at(place) if place else None
 
-        Tune adds an underscore and letters to the folder of a trial that a launch began again.
+    def checkpoint_names(self) -> list[str]:
+        """Every checkpoint that is kept, of all launches, as LAUNCH/RUN/CHECKPOINT.
+
+        Raises:
+            StorageError: if its storage cannot be listed.
         """
-        folders = (f"{number:04d}", f"{number:04d}_*")
-        patterns = (f"*/{folder}/checkpoint_*/{CHECKPOINT_NAME}" for folder in folders)
-        return sorted(path for pattern in patterns for path in self.checkpoints.glob(pattern))
+        if self.storage is not None:
+            return self.storage.names()
+        files = self.checkpoints.glob(f"*/*/checkpoint_*/{CHECKPOINT_NAME}")
+        return sorted(file.parent.relative_to(self.checkpoints).as_posix() for file in files)
+
+    def checkpoint_files(self, number: int) -> list[Path]:
+        """Every checkpoint of a trial, of all launches, fetched if need be.
+
+        Raises:
+            StorageError: if its storage cannot be read.
+        """
+        names = names_of_trial(self.checkpoint_names(), number)
+        return [self._fetched(name) for name in names]
 
     def checkpoint_file(self, row: Row) -> Path | None:
-        """The checkpoint of a recorded epoch, or None if none was kept."""
-        folder = row.get("checkpoint")
-        return self.checkpoints / folder / CHECKPOINT_NAME if folder else None
+        """The checkpoint of a recorded epoch, fetched if need be; None if none was made.
 
-    def drop_old_checkpoints(self, trial: "TrialRecord", keep: int = 2) -> None:
-        """Keep a trial's best checkpoint and its last ones; while it runs, also one before.
+        It is not there if it was not kept.
 
-        Args:
-            trial: Whose checkpoints.
-            keep: How many at most, once it has ended.
+        Raises:
+            StorageError: if its storage cannot be read.
         """
-        n_last = keep if trial.state == "RUNNING" else keep - 1
-        kept = {row.get("checkpoint") for row in trial.rows[-n_last:]}
-        kept.add((trial.best or {}).get("checkpoint"))
-        for row in trial.rows[:-n_last]:
-            file = self.checkpoint_file(row)
-            if file is not None and row["checkpoint"] not in kept:
-                shutil.rmtree(file.parent, ignore_errors=True)
+        name = row.get("checkpoint")
+        return self._fetched(name) if name else None
+
+    def _fetched(self, name: str) -> Path:
+        if self.storage is not None:
+            self.storage.fetch(name, self.checkpoints)
+        return self.checkpoints / name / CHECKPOINT_NAME
+
+    def checkpoint_place(self, row: Row) -> str | None:
+        """Where the checkpoint of a recorded epoch lies, if it was made; nothing is fetched."""
+        name = row.get("checkpoint")
+        folder = self.checkpoints if self.storage is None else self.storage.place
+        return f"{folder}/{name}/{CHECKPOINT_NAME}" if name else None
+
+    def remove_checkpoint(self, name: str) -> None:
+        """Remove a checkpoint, and what was fetched of it."""
+        shutil.rmtree(self.checkpoints / name, ignore_errors=True)
+        if self.storage is not None:
+            self.storage.remove(name)
 
     def command(self, name: str) -> str:
         """Write the command line that does something with this experiment."""
@@ -234,6 +262,18 @@ class Experiment:
         if "readonly" in problem:
             return StorageError(f"{problem}; copy {self.path} to where you may write")
         return StorageError(f"{problem}; rebuild it with `{self.command('repair')}`")
+
+
+def needed_checkpoints(trial: TrialRecord, keep: int = 2) -> set[str]:
+    """Return a trial's best checkpoint and its last ones; while it runs, also one before.
+
+    Args:
+        trial: Whose checkpoints.
+        keep: How many at most, once it has ended.
+    """
+    n_last = keep if trial.state == "RUNNING" else keep - 1
+    rows = (*trial.rows[-n_last:], trial.best or {})
+    return {row["checkpoint"] for row in rows if "checkpoint" in row}
 
 
 def _read_trials(path: Path, fields: Sequence[str] | None, number: int | None) -> list[TrialRecord]:

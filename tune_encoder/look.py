@@ -19,6 +19,7 @@ from tune_encoder.config import (
 from tune_encoder.errors import ConfigError, SearchFailed, StorageError, TuneEncoderError
 from tune_encoder.experiment import (
     Experiment,
+    Row,
     TrialRecord,
     experiments,
     open_experiment,
@@ -202,8 +203,15 @@ def changed(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def _newest_checkpoint(experiment: Experiment, trial: TrialRecord) -> str | None:
-    files = (experiment.checkpoint_file(row) for row in reversed(trial.rows))
-    return next((str(file) for file in files if file is not None and file.is_file()), None)
+    places = (_checkpoint(experiment, row) for row in reversed(trial.rows))
+    return next((place for place in places if place is not None), None)
+
+
+def _checkpoint(experiment: Experiment, row: Row) -> str | None:
+    """Where a row's checkpoint lies, if it does; a storage is not asked."""
+    place = experiment.checkpoint_place(row)
+    known = place is not None and (experiment.storage is not None or Path(place).is_file())
+    return place if known else None
 
 
 # --- the best, and several -----------------------------------------------------------------------
@@ -221,12 +229,11 @@ def best_view(experiment: Experiment) -> View:
     if best is None or trial is None:
         raise SearchFailed(f"{experiment.path}: no trial has a result yet")
     row = next(row for row in trial.rows if row["epoch"] == best["epoch"])
-    file = experiment.checkpoint_file(row)
     return {
         "experiment": experiment.name,
         **best,
         "scores": {name: value for name, value in row.items() if name.startswith("val_")},
-        "checkpoint": str(file) if file is not None and file.is_file() else None,
+        "checkpoint": _checkpoint(experiment, row),
         "export": experiment.command("export"),
     }
 

@@ -201,3 +201,22 @@ def test_a_node_that_does_not_see_the_experiment_ends_the_search_with_a_line(com
     assert done.returncode == 4
     assert "does not see it; put --root on a disk that all nodes of the cluster sh" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@needs_unshare
+@pytest.mark.parametrize("head", [0], indirect=True)
+def test_a_node_that_does_not_see_the_experiment_works_with_a_storage(command, s3, head):
+    (command.folder / "runs").mkdir()
+    options = [*command.search_options(SHORT), "--storage", f"s3://{s3.make_bucket()}"]
+    with node(head, 2, command.folder / "runs") as process:
+        wait_for_cpus(head, 2)
+        done = command.run(*options, "--address", head.address)
+        hidden = Path(f"/proc/{process.pid}/root{command.folder}/runs")
+        assert list(hidden.iterdir()) == []
+
+    assert done.returncode == 0, done.stderr
+    for trial in command.experiment.trials():
+        assert trial.state == "COMPLETE"
+        assert len(command.experiment.trial_metrics(trial.number).read_text().splitlines()) == 2
+        assert list(command.experiment.trial_dir(trial.number).glob("logs/events.*"))
+        assert len(command.experiment.checkpoint_files(trial.number)) == 2

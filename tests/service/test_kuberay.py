@@ -40,6 +40,19 @@ def test_it_is_a_rayjob_with_every_required_field_and_no_unknown_one(manifest):
     assert max(map(len, text.splitlines())) <= 200
 
 
+def test_the_keys_of_a_bucket_come_from_a_secret_and_stand_nowhere(manifest):
+    documents, text = manifest("--name", "mine", "--storage", "s3://bucket/runs")
+
+    jsonschema.validate(documents["RayJob"], SCHEMA)
+    cluster = documents["RayJob"]["spec"]["rayClusterSpec"]
+    for group in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"]):
+        (container,) = group["template"]["spec"]["containers"]
+        assert container["envFrom"] == [{"secretRef": {"name": "search-mine-s3"}}]
+    assert "kubectl create secret generic search-mine-s3 --from-env-file=FILE" in text
+    assert "canary" not in text
+    assert "search-mine-s3" not in manifest("--name", "mine")[1]
+
+
 def test_a_typing_error_in_a_field_would_be_found(manifest):
     documents, _ = manifest()
     cluster = documents["RayJob"]["spec"]["rayClusterSpec"]

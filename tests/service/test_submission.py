@@ -38,8 +38,20 @@ def test_the_space_that_is_handed_over_is_the_one_chosen_with_its_overrides(tmp_
 
 
 @pytest.mark.parametrize(
+    ("storage", "there"), [("s3://bucket/runs", "s3://bucket/runs"), ("kept", "/mnt/kept")]
+)
+def test_a_storage_is_named_as_the_cluster_sees_it(storage, there):
+    options = {"storage": storage}
+    submission = prepare_submission("quick", None, "mine", "runs", options, shared=Path("/mnt"))
+
+    words = submission.search_command("space.yaml")
+    assert words[words.index("--storage") + 1] == there
+
+
+@pytest.mark.parametrize(
     ("given", "message"),
     [
+        ({"options": {"storage": "s3://a:b@bucket"}}, "storage has a key in its address"),
         ({"space": "quik"}, "quik: no such file, nor a space of the program"),
         ({"name": "../x"}, r"the experiment name '\.\./x' cannot be used; write up to 64"),
         ({"options": {"warm_start": ["a b"]}}, "the experiment name 'a b' cannot be used"),

@@ -49,7 +49,10 @@ def add_what_to_search(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, help="seed of proposals and trials")
     parser.add_argument("--no-export", action="store_true", help="make no model at the end")
     parser.add_argument(
-        "--storage", default="", metavar="PLACE", help="keep checkpoints at s3://BUCKET/PATH"
+        "--storage",
+        default="",
+        metavar="PLACE",
+        help="keep checkpoints at s3://BUCKET/PATH, or in a folder that all nodes see",
     )
     parser.add_argument(
         "--record", default="", metavar="URL", help="also keep the record in this database"
@@ -77,6 +80,7 @@ def _search(options: argparse.Namespace) -> None:
     """Search for the best encoder and export it."""
     from tune_encoder import api
 
+    keeping = KeepingSettings(storage=options.storage, record=options.record)
     overrides = {name: getattr(options, name) for name in api.OVERRIDES}
     prepared = api.prepare(
         options.space, options.data_dir, options.name, options.root, overrides, "command line"
@@ -84,7 +88,6 @@ def _search(options: argparse.Namespace) -> None:
     if prepared.is_demo:
         tell_demo(prepared.data_dir)
     _print_baselines(prepared)
-    keeping = KeepingSettings(storage=options.storage, record=options.record)
     experiment = prepared.start(options.warm_start, LaunchSettings(**_launch(options)), keeping)
     _finish(experiment, export=not options.no_export)
 

@@ -1,8 +1,13 @@
 """Where a search runs, and where what it makes is kept."""
 
+import re
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from tune_encoder.config.settings import setting
+from tune_encoder.errors import ConfigError
+
+_BUCKET_PATH = re.compile(r"s3://[A-Za-z0-9][A-Za-z0-9._-]+(/[^/]+)*/?")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,6 +24,39 @@ class KeepingSettings:
 
     storage: str = setting("", "where checkpoints are kept; empty is the experiment's folder")
     record: str = setting("", "database of the record; empty is the experiment's study.db alone")
+
+    def __post_init__(self) -> None:
+        if "://" in self.storage:
+            _check_storage(self.storage)
+
+
+def _check_storage(storage: str) -> None:
+    """Raise a `ConfigError` if the address is none of a bucket or folder, or has a key in it.
+
+    What may be a key is never repeated: errors end up in logs.
+    """
+    scheme, host = urlsplit(storage)[:2]
+    if "@" in host:
+        raise ConfigError(
+            "storage has a key in its address, which would be kept and shown; give it in "
+            "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, and s3://BUCKET/PATH alone"
+        )
+    shown = re.split("[?#]", storage)[0]
+    if shown != storage:
+        raise ConfigError(
+            f"storage is {shown} and more behind it; give s3://BUCKET/PATH alone, and server and "
+            "region in AWS_ENDPOINT_URL and AWS_REGION"
+        )
+    if scheme == "file" and not host:
+        return
+    if scheme == "s3" and ":" in host:
+        raise ConfigError(
+            f"storage is {storage}; name the server in AWS_ENDPOINT_URL, and give s3://BUCKET/PATH"
+        )
+    if not _BUCKET_PATH.fullmatch(storage):
+        raise ConfigError(
+            f"storage is {storage}; it must be s3://BUCKET/PATH or a folder that all nodes see"
+        )
 
 
 HERE = LaunchSettings()

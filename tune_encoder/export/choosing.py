@@ -84,7 +84,8 @@ def choose(experiment: Experiment, count: int) -> list[Choice]:
 def _nothing_usable(experiment: Experiment, trials: list[TrialRecord]) -> str:
     remedy = f"go on with `{experiment.command('resume')}`"
     if trials and all(has_ended(trial) for trial in trials):
-        remedy = f"restore {experiment.checkpoints}, or search anew"
+        place = experiment.checkpoints if experiment.storage is None else experiment.storage.place
+        remedy = f"restore {place}, or search anew"
     return f"{experiment.path}: no trial has a usable checkpoint; {remedy}"
 
 
@@ -92,10 +93,11 @@ def best_epochs(
     search: Experiment, trials: Iterable[TrialRecord], why: str = ""
 ) -> Iterator[Choice]:
     """Yield the epochs that can be read, best first; a damaged one gives way to the next."""
+    kept = set(search.checkpoint_names())
     scored = [(trial, row) for trial in trials for row in trial.rows]
     for trial, row in sorted(scored, key=lambda pair: objective(pair[1])):
-        path = search.checkpoint_file(row)
-        if path is not None and path.exists():
+        path = search.checkpoint_file(row) if row.get("checkpoint") in kept else None
+        if path is not None:
             try:
                 yield Choice(search, trial, row, load_state(path), why)
             except StorageError:

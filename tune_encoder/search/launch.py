@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -28,14 +29,14 @@ from tune_encoder.search.trial import run_trial
 
 def launch_search(record: Record, pack: Path, settings: LaunchSettings = HERE) -> None:
     """Run what is left of the record's budget, on a Ray of its own or on a cluster."""
-    launch = _next_launch(record.experiment)
+    launch = _next_launch(record)
     scheduler = RecordingScheduler(record, launch)
     scheduler.replay()
     if record.has_work():
         with connected(record.experiment, settings):
             capacity = Capacity(record.space.resources)
             refuse_too_large(record.space.resources, nodes())
-            shared = _shared(record, pack)
+            shared = _shared(record, pack, launch)
             if not record.trials:
                 refuse_crowded(record.space, shared)
             steering = Steering(record, scheduler, capacity)
@@ -46,11 +47,13 @@ def launch_search(record: Record, pack: Path, settings: LaunchSettings = HERE) -
         raise SearchFailed(_all_failed(record))
 
 
-def _shared(record: Record, pack: Path) -> dict[str, Any]:
+def _shared(record: Record, pack: Path, launch: str) -> dict[str, Any]:
     """What every trial's worker is told."""
-    resources = record.space.resources
+    resources, storage = record.space.resources, record.experiment.storage
     return {
         "experiment": str(record.experiment.path.absolute()),
+        "storage": None if storage is None else asdict(storage),
+        "launch": launch,
         "pack": str(pack.absolute()),
         "home": ray.get_runtime_context().get_node_id(),
         "cpus": resources.cpus,
@@ -127,10 +130,11 @@ def _say_why_it_ended(
         print(f"{asked}; {resume}")  # noqa: T201
 
 
-def _next_launch(experiment: Experiment) -> str:
+def _next_launch(record: Record) -> str:
     """Number this launch: each has its own folder, so that no checkpoint is ever overwritten."""
-    earlier = (int(path.name) for path in experiment.checkpoints.glob("[0-9]*"))
-    return str(1 + max(earlier, default=0))
+    begun = [path.name for path in record.experiment.checkpoints.glob("[0-9]*")]
+    begun += [name.split("/")[0] for name in record.kept]
+    return str(1 + max(map(int, begun), default=0))
 
 
 def _trial_dirname(trial: Any) -> str:

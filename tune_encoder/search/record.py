@@ -5,20 +5,22 @@ stands here.
 """
 
 import dataclasses
-import shutil
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from optuna.study import StudyDirection
 from optuna.trial import Trial, TrialState
 
+from tune_encoder.config import write_yaml
 from tune_encoder.errors import ConfigError, StorageError
-from tune_encoder.experiment import Experiment, Row, TrialRecord, best_trial
-from tune_encoder.files import partial_path
+from tune_encoder.experiment import Experiment, Row, TrialRecord, best_trial, needed_checkpoints
+from tune_encoder.files import partial_path, write_whole
 from tune_encoder.search.heritage import best_configs, known_trials
 from tune_encoder.search.samplers import make_sampler
 from tune_encoder.search.study import make_study, open_study
 from tune_encoder.space import SearchSpace, to_content
+from tune_encoder.storage import names_of_trial
 
 METRIC = "objective"  # what the scheduler compares, in a row
 _DIRECTIONS = {"min": StudyDirection.MINIMIZE, "max": StudyDirection.MAXIMIZE}
@@ -89,6 +91,12 @@ class Record:
             self.fail(trial.number, str(error))
         return self.trials[trial.number]
 
+    def write_settings(self, trial: TrialRecord) -> None:
+        """Leave a trial's settings beside its metrics: `repair` finds them there if need be."""
+        path = self.experiment.trial_config(trial.number)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, write_yaml(trial.settings).encode())
+
     def add_row(self, number: int, row: Row) -> Row | None:
         """Record one epoch.
 
@@ -101,14 +109,27 @@ class Record:
         row = {"order": self._n_rows, **row} if old is None else self._repeated(old, row)
         row["objective"] = self.space.metric.sign * row[self.space.metric.name]
         self._study.add_row(number, row, row[self.space.metric.name])
+        if "checkpoint" in row:
+            self.kept.add(row["checkpoint"])
         if old is not None:
             rows[rows.index(old)] = row
             return None
         rows.append(row)
         self._n_rows += 1
-        if (file := self.experiment.checkpoint_file(row)) is not None and file.exists():
-            self.checkpoint_bytes = file.stat().st_size
+        self._measure(row)
         return row
+
+    def _measure(self, row: Row) -> None:
+        """Note the size of a checkpoint on this disk."""
+        if self.experiment.storage is None:
+            file = self.experiment.checkpoint_file(row)
+            if file is not None and file.exists():
+                self.checkpoint_bytes = file.stat().st_size
+
+    @cached_property
+    def kept(self) -> set[str]:
+        """The checkpoints that are there: each is removed but once, which may take a request."""
+        return set(self.experiment.checkpoint_names())
 
     def _repeated(self, old: Row, row: Row) -> Row:
         """An epoch that stood already: trained again, or only told again by another worker.
@@ -117,9 +138,9 @@ class Record:
         """
         was_trained = old.get("seconds") != row.get("seconds")
         clock = {} if was_trained else {name: old[name] for name in _ONCE if name in old}
-        file = self.experiment.checkpoint_file(old)
-        if file is not None and row.get("checkpoint", old["checkpoint"]) != old["checkpoint"]:
-            shutil.rmtree(file.parent, ignore_errors=True)
+        made = old.get("checkpoint")
+        if made is not None and row.get("checkpoint", made) != made:
+            self.experiment.remove_checkpoint(made)
         return {**old, **row, **clock}
 
     def complete(self, number: int) -> None:
@@ -181,9 +202,18 @@ class Record:
         self.experiment.write_search({**self.experiment.search(), "space": to_content(self.space)})
 
     def drop_old_checkpoints(self, number: int) -> None:
-        """Keep as many checkpoints of a trial as the space says."""
-        keep = self.space.resources.keep
-        self.experiment.drop_old_checkpoints(self.trials[number], keep)
+        """Keep as many checkpoints of a trial as the space says.
+
+        Some may be of epochs that were not recorded when the program was killed; they are needed
+        until a newer one is.
+        """
+        trial = self.trials[number]
+        if "checkpoint" not in trial.rows[-1]:
+            return
+        needed = needed_checkpoints(trial, self.space.resources.keep)
+        for name in set(names_of_trial(self.kept, number)) - needed:
+            self.experiment.remove_checkpoint(name)
+            self.kept.remove(name)
 
     def _change(self, number: int, **changes: Any) -> None:
         self.trials[number] = dataclasses.replace(self.trials[number], **changes)

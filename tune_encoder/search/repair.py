@@ -112,8 +112,9 @@ class _Salvage:
 
 def _numbers(experiment: Experiment) -> list[int]:
     """Every trial that left a file."""
-    folders = [*experiment.path.glob("trials/*"), *experiment.checkpoints.glob("*/*")]
-    matches = (_NUMBER.fullmatch(path.name) for path in folders if path.is_dir())
+    runs = [path.name for path in experiment.path.glob("trials/*") if path.is_dir()]
+    runs += [name.split("/")[1] for name in experiment.checkpoint_names()]
+    matches = map(_NUMBER.fullmatch, runs)
     return sorted({int(match[1]) for match in matches if match})
 
 

@@ -17,33 +17,48 @@ from tune_encoder.checkpoints import State, save_state
 from tune_encoder.config import TrainConfig
 from tune_encoder.data.pack import open_pack
 from tune_encoder.experiment import CHECKPOINT_NAME
+from tune_encoder.search.keeping import Keeping
+from tune_encoder.search.parcels import FILES
 from tune_encoder.trainer import Group, Row, TrainState, pick_device, run_group, train
 
 ROOMY_BYTES = 2**30  # several checkpoints of the largest encoder
 _MEMORY_DISK = Path("/dev/shm")  # Tune copies a checkpoint from where it was written
 
 
-def report_to_tune(row: Row, state: TrainState) -> None:
-    """Hand an epoch and its checkpoint to Tune; returns only if the trial goes on."""
-    report_with_checkpoint(row, state.state_dict())
+class Reporter:
+    """Hands the epochs of one trial to Tune; each call returns only if the trial goes on."""
 
+    def __init__(self, keeping: Keeping) -> None:
+        self._keeping = keeping
 
-def report_with_checkpoint(row: Row, content: State) -> None:
-    """Hand Tune an epoch whose state is at hand; returns only if the trial goes on."""
-    with tempfile.TemporaryDirectory(dir=_scratch()) as folder:
-        sha256 = save_state(Path(folder) / CHECKPOINT_NAME, content)
-        _report_saved(row, sha256, Path(folder))
+    def epoch(self, row: Row, state: TrainState) -> None:
+        """Report an epoch and its checkpoint."""
+        self.state(row, state.state_dict())
 
+    def state(self, row: Row, content: State) -> None:
+        """Report an epoch whose state is at hand."""
+        with tempfile.TemporaryDirectory(dir=_scratch()) as folder:
+            sha256 = save_state(Path(folder) / CHECKPOINT_NAME, content)
+            self.saved(row, sha256, Path(folder))
 
-def _report_saved(row: Row, sha256: str, folder: Path) -> None:
-    report_row({**row, "checkpoint_sha256": sha256}, folder)
+    def saved(self, row: Row, sha256: str, folder: Path) -> None:
+        """Report an epoch whose checkpoint lies in a folder.
 
+        Raises:
+            StorageError: if it cannot be kept.
+        """
+        self.row(*self._keeping.keep({**row, "checkpoint_sha256": sha256}, folder))
 
-def report_row(row: Row, folder: Path | None = None) -> None:
-    """Hand Tune an epoch; as text, since of every number Tune keeps three running means."""
-    result = {"val_loss": row["val_loss"], "epoch": row["epoch"], "row": json.dumps(row)}
-    checkpoint = None if folder is None else tune.Checkpoint.from_directory(folder)
-    tune.report(result, checkpoint=checkpoint)
+    def row(self, row: Row, folder: Path | None = None) -> None:
+        """Report a row; as text, since of every number Tune keeps three running means."""
+        result = {
+            "val_loss": row["val_loss"],
+            "epoch": row["epoch"],
+            "row": json.dumps(row),
+            FILES: self._keeping.parcel(),
+        }
+        checkpoint = None if folder is None else tune.Checkpoint.from_directory(folder)
+        tune.report(result, checkpoint=checkpoint)
 
 
 def _scratch() -> str | None:
@@ -67,11 +82,11 @@ class Relay:
         self._process.send((row, sha256))
         self._process.recv()
 
-    def pass_on(self) -> None:
+    def pass_on(self, reporter: Reporter) -> None:
         """In the worker: report the epoch that has come, if any; Tune may end the trial here."""
         if self._worker.poll():
             row, sha256 = self._worker.recv()
-            _report_saved(row, sha256, self._folder)
+            reporter.saved(row, sha256, self._folder)
             self._worker.send(None)
 
 
@@ -82,6 +97,7 @@ def train_together(
     run_dir: Path,
     checkpoint: State | None,
     shown: Collection[str],
+    reporter: Reporter,
 ) -> None:
     """Train a trial in several processes of this machine; see `trainer.train`.
 
@@ -90,7 +106,8 @@ def train_together(
     with tempfile.TemporaryDirectory(dir=_scratch()) as folder:
         relay = Relay(Path(folder))
         arguments = (config, pack, run_dir, checkpoint, shown, relay)
-        run_group(processes, pick_device(config.device), _member, arguments, relay.pass_on)
+        device = pick_device(config.device)
+        run_group(processes, device, _member, arguments, lambda: relay.pass_on(reporter))
 
 
 def _member(

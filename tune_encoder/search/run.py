@@ -24,6 +24,7 @@ from tune_encoder.lock import held
 from tune_encoder.search.extending import extend
 from tune_encoder.searched_data import accept_data, refuse_other_data, searched_pack
 from tune_encoder.space import SearchSpace, parse_space, to_content
+from tune_encoder.storage import Storage, place_of, storage_around
 
 
 def start_search(
@@ -54,7 +55,7 @@ def start_search(
     """
     for other in warm_start:
         open_experiment(root, other)
-    heritage = {"warm_start": list(warm_start), **asdict(keeping)}
+    heritage = {"warm_start": list(warm_start), **_kept_as(keeping, name)}
     return _start(space, data_dir, root, name, launch, heritage)
 
 
@@ -72,7 +73,7 @@ def fork_search(
     """
     old = open_experiment(root, name)
     data_dir = Path(old.search()["data_dir"])
-    heritage = {"forked_from": name, **asdict(old.keeping())}
+    heritage = {"forked_from": name, **_kept_as(_keeping_around(old), new)}
     return _start(space, data_dir, root, new, launch, heritage)
 
 
@@ -86,6 +87,10 @@ def _start(
 ) -> Experiment:
     refuse_taken(root, name)
     launch = check_place(space, launch)
+    if heritage["storage"]:
+        storage = Storage.at(heritage["storage"])
+        storage.check()
+        storage.refuse_filled()
     space = replace(space, budget=replace(space.budget, trials=space.n_trials))
     pack = pack_data(data_dir, TrainConfig(**space.base))
     fingerprint = open_pack(pack).info["fingerprint"]
@@ -133,12 +138,26 @@ def resume_search(
         space = parse_space(content["space"], where, experiment.path)
         space = extend(experiment, space, budget)
         launch = check_place(space, launch)
+        if experiment.storage is not None:
+            experiment.storage.check()
         settings = TrainConfig(**space.base)
         if accept_data_change:
             accept_data(experiment, settings)
         pack = searched_pack(experiment, settings)
         _launch(experiment, space, pack, launch)
     return experiment
+
+
+def _kept_as(keeping: KeepingSettings, name: str) -> dict[str, Any]:
+    """What search.yaml says of where an experiment is kept; its place outlives its name."""
+    storage = place_of(keeping.storage, name) if keeping.storage else ""
+    return {**asdict(keeping), "storage": storage}
+
+
+def _keeping_around(experiment: Experiment) -> KeepingSettings:
+    """Where an experiment and others are kept."""
+    keeping = experiment.keeping()
+    return replace(keeping, storage=storage_around(keeping.storage))
 
 
 def versions() -> dict[str, str]:

@@ -11,6 +11,7 @@ from typing import Any
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from tune_encoder.experiment import Row
+from tune_encoder.search.parcels import FILES, unpack
 from tune_encoder.search.record import Record
 from tune_encoder.search.rules import Decision, Rule, make_rule
 
@@ -65,6 +66,7 @@ class RecordingScheduler(FIFOScheduler):
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """Record a row and decide whether its trial goes on."""
         number = trial.config["number"]
+        unpack(result.get(FILES, []), self._record.experiment.trial_dir(number))
         if self._record.trials[number].state != "RUNNING":
             return _STOP
         if result.get("storage"):

@@ -46,6 +46,7 @@ class StudySearcher(Searcher):
         if trial is None:
             return None if self._handed_out else self._finish()
         self._handed_out[trial_id] = trial
+        self._record.write_settings(trial)
         return {
             **self._shared,
             "number": trial.number,

@@ -7,13 +7,12 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tune_encoder.config import TrainConfig, from_mapping, write_yaml
+from tune_encoder.config import TrainConfig, from_mapping
 from tune_encoder.errors import OutOfMemory, StorageError, TuneEncoderError
-from tune_encoder.experiment import Experiment
-from tune_encoder.files import write_whole
 
 if TYPE_CHECKING:
     from tune_encoder.checkpoints import State
+    from tune_encoder.search.reporting import Reporter
 
 WORST_LOSS = 1e9  # reported for a failure: finite, or Ray's percentiles would break
 
@@ -39,45 +38,35 @@ def run_trial(config: dict[str, Any]) -> None:
 
 
 def _train(config: dict[str, Any]) -> None:
-    from tune_encoder.checkpoints import newest_valid
     from tune_encoder.data.pack import open_pack
-    from tune_encoder.search.delivery import pack_here, refuse_unseen
-    from tune_encoder.search.reporting import report_to_tune, train_together
+    from tune_encoder.search.delivery import pack_here
+    from tune_encoder.search.keeping import keeping_of
+    from tune_encoder.search.reporting import Reporter, train_together
     from tune_encoder.trainer import train
 
-    experiment = Experiment(Path(config["experiment"]))
-    refuse_unseen(experiment.path)
-    pack = pack_here(Path(config["pack"]), config["home"])
     processes = config["processes"]
-    _write_settings(experiment.trial_config(config["number"]), config["settings"])
-    settings = from_mapping(TrainConfig, config["settings"], f"trial {config['number']}")
-    threads = settings.num_threads or max(1, config["cpus"] // processes)
-    settings = dataclasses.replace(settings, num_threads=threads)
-    _, checkpoint, problems = newest_valid(experiment.checkpoint_files(config["number"]))
-    for problem in problems:
-        print(problem)  # noqa: T201  (goes to the worker's log)
-    if checkpoint is not None:
-        _report_unrecorded(checkpoint, config["recorded"])
-    run_dir = experiment.trial_dir(config["number"])
-    if processes > 1:
-        train_together(processes, settings, pack, run_dir, checkpoint, config["searched"])
-    else:
-        data, shown = open_pack(pack), config["searched"]
-        train(settings, data, run_dir, report_to_tune, checkpoint, shown=shown)
+    with keeping_of(config) as keeping:
+        pack = pack_here(Path(config["pack"]), config["home"])
+        settings = from_mapping(TrainConfig, config["settings"], f"trial {config['number']}")
+        threads = settings.num_threads or max(1, config["cpus"] // processes)
+        settings = dataclasses.replace(settings, num_threads=threads)
+        checkpoint, problems = keeping.newest()
+        for problem in problems:
+            print(problem)  # noqa: T201  (goes to the worker's log)
+        reporter = Reporter(keeping)
+        if checkpoint is not None:
+            _report_unrecorded(reporter, checkpoint, config["recorded"])
+        run_dir, shown = keeping.run_dir, config["searched"]
+        if processes > 1:
+            train_together(processes, settings, pack, run_dir, checkpoint, shown, reporter)
+        else:
+            train(settings, open_pack(pack), run_dir, reporter.epoch, checkpoint, shown=shown)
 
 
-def _write_settings(path: Path, settings: dict[str, Any]) -> None:
-    """Leave the settings beside the metrics: `repair` finds them there if the record is lost."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, write_yaml(settings).encode())
-
-
-def _report_unrecorded(checkpoint: "State", recorded: int) -> None:
+def _report_unrecorded(reporter: "Reporter", checkpoint: "State", recorded: int) -> None:
     """Report again what was saved but not recorded, because the driver died in between."""
-    from tune_encoder.search.reporting import report_row, report_with_checkpoint
-
     unrecorded = checkpoint["history"][recorded:]
     for row in unrecorded[:-1]:
-        report_row(row)
+        reporter.row(row)
     if unrecorded:
-        report_with_checkpoint(unrecorded[-1], checkpoint)
+        reporter.state(unrecorded[-1], checkpoint)

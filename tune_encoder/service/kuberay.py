@@ -46,6 +46,7 @@ def kuberay_manifest(
         workers=math.ceil((resources.concurrent or _WORKERS) / each),
         cpus=each * resources.cpus,
         gpus=math.ceil(resources.gpus),
+        s3=submission.keeping.storage.startswith("s3://"),
     )
 
 

@@ -82,7 +82,8 @@ def prepare_submission(
     warm_start = tuple(overrides.pop("warm_start", ()))
     export = overrides.pop("export", True)
     keeping = KeepingSettings(
-        storage=overrides.pop("storage", ""), record=overrides.pop("record", "")
+        storage=_shared_storage(overrides.pop("storage", ""), shared),
+        record=overrides.pop("record", ""),
     )
     chosen = choose_space(space, overrides, "submit")
     folder = data_dir or chosen.base.get("data_dir")
@@ -96,6 +97,11 @@ def prepare_submission(
 def shared_or_here(path: str | Path, shared: Path | None = None) -> Path:
     """Return the absolute path on the cluster of one that may be relative."""
     return (shared or Path.cwd()) / expanded(path)
+
+
+def _shared_storage(storage: str, shared: Path | None) -> str:
+    """A storage as the cluster knows it: a job begins in a folder of its own."""
+    return storage if not storage or "://" in storage else str(shared_or_here(storage, shared))
 
 
 def _data_path(folder: Path, shared: Path | None) -> Path:

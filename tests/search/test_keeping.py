@@ -1,0 +1,57 @@
+import pytest
+
+from tune_encoder.checkpoints import save_state
+from tune_encoder.search.keeping import InStorage
+from tune_encoder.storage import Storage, names_of_trial
+
+
+@pytest.fixture
+def storage(tmp_path):
+    return Storage.at(str(tmp_path / "shared" / "mine"))
+
+
+def run_to(storage, folder, epochs, launch="1", number=7):
+    """A run that keeps a checkpoint of each of these epochs; returns their names."""
+    keeping = InStorage(storage, launch, number, folder / launch)
+    names = []
+    for epoch in epochs:
+        save_state(folder / "made" / "checkpoint.pt", {"epoch": epoch})
+        row, left_to_tune = keeping.keep({"epoch": epoch}, folder / "made")
+        assert left_to_tune is None
+        names.append(row["checkpoint"])
+    return names
+
+
+def test_a_run_goes_on_from_the_newest_checkpoint_of_its_trial(storage, tmp_path):
+    run_to(storage, tmp_path, [1, 2, 3])
+    run_to(storage, tmp_path, [4], launch="2")
+    run_to(storage, tmp_path, [9], number=8)
+
+    state, problems = InStorage(storage, "3", 7, tmp_path / "now").newest()
+
+    assert state is not None
+    assert (state["epoch"], problems) == (4, [])
+
+
+def test_a_damaged_one_gives_way_to_the_next_older_and_is_told(storage, tmp_path):
+    *_, newest = run_to(storage, tmp_path, [1, 2])
+    file = tmp_path / "shared" / "mine" / newest / "checkpoint.pt"
+    file.write_bytes(file.read_bytes()[:-100])
+
+    state, problems = InStorage(storage, "2", 7, tmp_path / "now").newest()
+
+    assert state is not None
+    assert state["epoch"] == 1
+    assert len(problems) == 1
+    assert "checkpoint_000002/checkpoint.pt: damaged, its SHA-256" in problems[0]
+
+
+def test_a_trial_without_any_begins_anew(storage, tmp_path):
+    assert InStorage(storage, "1", 7, tmp_path).newest() == (None, [])
+
+
+def test_two_runs_of_a_launch_never_write_the_same_checkpoint(storage, tmp_path):
+    first, second = (run_to(storage, tmp_path, [1]) for _ in range(2))
+
+    assert first != second
+    assert names_of_trial(storage.names(), 7) == sorted([*first, *second])
