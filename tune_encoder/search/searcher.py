@@ -37,6 +37,11 @@ class StudySearcher(Searcher):
 
     def suggest(self, trial_id: str) -> Any:
         """Return the next trial's config, None for not now, or that there will be none."""
+        with self._scheduler.recording():
+            return self._suggest(trial_id)
+        return Searcher.FINISHED
+
+    def _suggest(self, trial_id: str) -> Any:
         self._steering.poll()
         if self._steering.stops:
             return Searcher.FINISHED
