@@ -77,6 +77,7 @@ def _search(options: argparse.Namespace) -> None:
     """Search for the best encoder and export it."""
     from tune_encoder import api
 
+    keeping = KeepingSettings(storage=options.storage, record=options.record)
     overrides = {name: getattr(options, name) for name in api.OVERRIDES}
     prepared = api.prepare(
         options.space, options.data_dir, options.name, options.root, overrides, "command line"
@@ -84,7 +85,6 @@ def _search(options: argparse.Namespace) -> None:
     if prepared.is_demo:
         tell_demo(prepared.data_dir)
     _print_baselines(prepared)
-    keeping = KeepingSettings(storage=options.storage, record=options.record)
     experiment = prepared.start(options.warm_start, LaunchSettings(**_launch(options)), keeping)
     _finish(experiment, export=not options.no_export)
 

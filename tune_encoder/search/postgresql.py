@@ -45,7 +45,8 @@ def with_driver(address: URL) -> URL:
 def locking_pool(address: URL, url: str, name: str) -> Pool:
     """Return a pool of one connection, which holds the lock of a search.
 
-    Optuna uses two at once while it looks at its tables; here they are the same. The server gives the lock to the connection as it is made, and frees it when that is gone.
+    Optuna uses two at once while it looks at its tables; here they are the same. The server gives
+    the lock to the connection as it is made, and frees it when that is gone.
 
     Args:
         address: With its driver.
