@@ -75,9 +75,10 @@ class RecordingScheduler(FIFOScheduler):
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """Record a row and decide whether its trial goes on."""
+        decision = _STOP
         with self.recording():
-            return self._record_result(trial, result)
-        return _STOP
+            decision = self._record_result(trial, result)
+        return decision
 
     def _record_result(self, trial: Any, result: dict[str, Any]) -> str:
         number = trial.config["number"]

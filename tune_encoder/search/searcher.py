@@ -37,9 +37,10 @@ class StudySearcher(Searcher):
 
     def suggest(self, trial_id: str) -> Any:
         """Return the next trial's config, None for not now, or that there will be none."""
+        suggested: Any = Searcher.FINISHED
         with self._scheduler.recording():
-            return self._suggest(trial_id)
-        return Searcher.FINISHED
+            suggested = self._suggest(trial_id)
+        return suggested
 
     def _suggest(self, trial_id: str) -> Any:
         self._steering.poll()
