@@ -30,15 +30,15 @@ class Server:
         self.folder = Path(tempfile.mkdtemp(prefix="postgresql-"))
         self.port = _free_port()
         self._durable = durable
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[Any] | None = None
         installed = _installed()
         self._bin = _readable(installed, self.folder) if _IS_ROOT else installed
         (self.folder / "password").write_text(PASSWORD)
         if _IS_ROOT:
             shutil.chown(self.folder, _AS["user"], _AS["group"])
             shutil.chown(self.folder / "password", _AS["user"])
-        words = ["-D", self.folder / "data", "-U", "postgres", "-E", "UTF8", "--no-sync"]
-        words += ["--auth=scram-sha-256", "--pwfile", self.folder / "password"]
+        words = ["-D", str(self.folder / "data"), "-U", "postgres", "-E", "UTF8", "--no-sync"]
+        words += ["--auth=scram-sha-256", f"--pwfile={self.folder}/password"]
         subprocess.run([self._bin / "initdb", *words], check=True, capture_output=True, **_AS)
 
     def url(self, database: str = "postgres") -> str:
@@ -46,7 +46,7 @@ class Server:
 
     def start(self) -> None:
         options = [] if self._durable else ["-c", "fsync=off"]
-        words = ["-D", self.folder / "data", "-h", "127.0.0.1", "-p", str(self.port)]
+        words = ["-D", str(self.folder / "data"), "-h", "127.0.0.1", "-p", str(self.port)]
         words += ["-c", "unix_socket_directories=", *options]
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(

@@ -109,8 +109,8 @@ class Search:
             return wrapper
 
         for name in WRITES:
-            write = getattr(self.record._study._file, name)
-            monkeypatch.setattr(self.record._study._file, name, counted(write))
+            write = getattr(self.record._study._file.storage, name)
+            monkeypatch.setattr(self.record._study._file.storage, name, counted(write))
 
 
 STORAGE = SimpleNamespace(trial_dir_name="any")

@@ -39,11 +39,15 @@ class RecordingScheduler(FIFOScheduler):
 
     @contextmanager
     def recording(self) -> Iterator[None]:
-        """Let a record that cannot be written end the search, instead of Tune's trial."""
+        """Let a record that cannot be written end the search, instead of what Tune is doing."""
         try:
             yield
         except StorageError as error:
-            self.storage_problem = self.storage_problem or str(error)
+            self.lose_record(error)
+
+    def lose_record(self, error: StorageError) -> None:
+        """End the search, since its record cannot be written; the first reason counts."""
+        self.storage_problem = self.storage_problem or str(error)
 
     def has_storage_problem(self) -> bool:
         """Whether a worker met a storage problem."""
@@ -75,10 +79,11 @@ class RecordingScheduler(FIFOScheduler):
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """Record a row and decide whether its trial goes on."""
-        decision = _STOP
-        with self.recording():
-            decision = self._record_result(trial, result)
-        return decision
+        try:
+            return self._record_result(trial, result)
+        except StorageError as error:
+            self.lose_record(error)
+            return _STOP
 
     def _record_result(self, trial: Any, result: dict[str, Any]) -> str:
         number = trial.config["number"]
