@@ -1,20 +1,28 @@
 """Records in a database as well: no search is run."""
 
 import itertools
+import json
 import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import asdict, replace
+from types import SimpleNamespace
 
 import optuna
 import pytest
-from sqlalchemy import text
+from optuna.exceptions import StorageInternalError
+from optuna.storages._rdb.models import BaseModel
+from optuna.trial import TrialState
+from sqlalchemy import create_engine, text
 
 from tests.search.lost import CONTENT, EPOCHS, SPACE, delete, overwrite, run
 from tune_encoder.config import KeepingSettings
+from tune_encoder.controls import Controls
 from tune_encoder.errors import ConfigError, StorageError
 from tune_encoder.experiment import STUDY_NAME, Experiment, create_experiment
 from tune_encoder.search import database as database_module
@@ -24,6 +32,9 @@ from tune_encoder.search.record import Record
 from tune_encoder.search.repair import repair
 from tune_encoder.search.restoring import open_database, restore
 from tune_encoder.search.run import find_search
+from tune_encoder.search.schedulers import RecordingScheduler
+from tune_encoder.search.searcher import StudySearcher
+from tune_encoder.search.steering import Steering
 from tune_encoder.space import override, to_content
 
 NAMES = (f"search-{number}" for number in itertools.count())
@@ -113,6 +124,8 @@ def test_every_change_stands_in_the_database_and_in_study_db(tmp_path, url):
     there = stored(experiment, url)
 
     assert there == stored(experiment, "study.db")
+    with closing(Database(url, experiment.name)) as database:
+        assert database.search() == experiment.search()  # its budget grew by the added config
     states = [state.name for _, state, *_ in there]
     assert states == ["COMPLETE", "PRUNED", "FAIL", "RUNNING", "RUNNING", "WAITING"]
     assert [len(trial.rows) for trial in experiment.trials()] == [EPOCHS, 2, 2, 2, 1, 0]
@@ -139,13 +152,13 @@ def test_what_a_killed_driver_had_not_copied_is_copied_by_the_next_launch(tmp_pa
     assert stored(experiment, "study.db") == stored(experiment, url)
 
 
-def test_a_larger_budget_lets_trials_go_on_in_both(tmp_path, url):
-    experiment = filled(make(tmp_path, url))
+def test_a_larger_budget_lets_trials_go_on_in_both(tmp_path, pg):
+    experiment = filled(make(tmp_path, pg))
 
     with open_database(experiment) as database:
         extend(experiment, SPACE, {"epochs": 8}, database)
 
-    there = stored(experiment, url)
+    there = stored(experiment, pg)
     assert there == stored(experiment, "study.db")
     assert [(state.name, values) for _, state, values, *_ in there][:3] == [
         ("RUNNING", None), ("RUNNING", None), ("FAIL", None)
@@ -153,8 +166,8 @@ def test_a_larger_budget_lets_trials_go_on_in_both(tmp_path, url):
     assert there[1][5]["settings"]["epochs"] == 8
 
 
-def test_two_searches_share_a_database(tmp_path, url):
-    first, second = filled(make(tmp_path, url)), make(tmp_path, url)
+def test_two_searches_share_a_database(tmp_path, pg):
+    first, second = filled(make(tmp_path, pg)), make(tmp_path, pg)
 
     with opened(second) as record:
         assert train(record) == 0
@@ -164,8 +177,8 @@ def test_two_searches_share_a_database(tmp_path, url):
         assert [len(trial.rows) for trial in first.trials()] == [EPOCHS, 2, 2, 2, 1, 0]
 
 
-def test_a_renamed_folder_keeps_its_record(tmp_path, url):
-    experiment = filled(make(tmp_path, url))
+def test_a_renamed_folder_keeps_its_record(tmp_path, pg):
+    experiment = filled(make(tmp_path, pg))
     before = seen(experiment)
     moved = Experiment(experiment.path.rename(tmp_path / "moved"))
     delete(moved.study_path)
@@ -196,16 +209,16 @@ def test_a_lost_folder_is_made_again_with_all_that_was_recorded(tmp_path, url, c
         assert train(record) == 5
 
 
-def test_a_folder_that_is_there_is_not_made_again(tmp_path, url, capsys):
-    experiment = filled(make(tmp_path, url))
+def test_a_folder_that_is_there_is_not_made_again(tmp_path, pg, capsys):
+    experiment = filled(make(tmp_path, pg))
 
-    assert find_search(tmp_path, experiment.name, url) == experiment
+    assert find_search(tmp_path, experiment.name, pg) == experiment
 
     assert capsys.readouterr().out == ""
 
 
-def test_another_record_than_that_of_the_folder_is_refused(tmp_path, url):
-    experiment = make(tmp_path, url)
+def test_another_record_than_that_of_the_folder_is_refused(tmp_path, pg):
+    experiment = make(tmp_path, pg)
 
     with pytest.raises(
         ConfigError, match=r"^record: .*search\.yaml has .*; leave it out, or change it there if"
@@ -213,17 +226,17 @@ def test_another_record_than_that_of_the_folder_is_refused(tmp_path, url):
         find_search(tmp_path, experiment.name, "postgresql://elsewhere/x")
 
 
-def test_a_search_that_the_database_has_not_is_named_with_those_it_has(tmp_path, url):
-    experiment = filled(make(tmp_path, url))
+def test_a_search_that_the_database_has_not_is_named_with_those_it_has(tmp_path, pg):
+    experiment = filled(make(tmp_path, pg))
 
     with pytest.raises(ConfigError, match=rf"has no search nowhere; there are .*{experiment.name}"):
-        restore(tmp_path / "nowhere", url)
+        restore(tmp_path / "nowhere", pg)
     assert not (tmp_path / "nowhere").exists()
 
 
-def test_a_database_that_has_lost_the_search_is_not_filled_from_nothing(tmp_path, url):
-    experiment = filled(make(tmp_path, url))
-    with closing(Database(url, experiment.name)) as database:
+def test_a_database_that_has_lost_the_search_is_not_filled_from_nothing(tmp_path, pg):
+    experiment = filled(make(tmp_path, pg))
+    with closing(Database(pg, experiment.name)) as database:
         database.study.storage.delete_study(database.study.id)
     problem = r"has no search search-\d+; restore the database, or take `record` out of .*yaml$"
 
@@ -234,11 +247,11 @@ def test_a_database_that_has_lost_the_search_is_not_filled_from_nothing(tmp_path
         repair(experiment)
 
 
-def test_a_study_that_was_left_half_made_is_made_anew(tmp_path, url):
-    experiment = make(tmp_path, url)
+def test_a_study_that_was_left_half_made_is_made_anew(tmp_path, pg):
+    experiment = make(tmp_path, pg)
     with opened(experiment):
         first = stored_waiting(experiment)
-    with closing(Database(url, experiment.name)) as database:
+    with closing(Database(pg, experiment.name)) as database:
         database.study.storage.delete_study(database.study.id)
         optuna.create_study(
             study_name=f"tune-encoder/{experiment.name}", storage=database.study.storage
@@ -268,8 +281,8 @@ def test_repair_makes_study_db_from_the_database_and_says_so(tmp_path, pg, capsy
     assert seen(experiment) == before
 
 
-def test_a_damaged_study_db_gives_way_to_a_new_one_at_a_launch(tmp_path, url):
-    experiment = filled(make(tmp_path, url))
+def test_a_damaged_study_db_gives_way_to_a_new_one_at_a_launch(tmp_path, pg):
+    experiment = filled(make(tmp_path, pg))
     before = seen(experiment)
     overwrite(experiment.study_path)
 
@@ -309,16 +322,16 @@ def test_a_second_driver_is_refused_and_a_killed_one_holds_nothing(tmp_path, pg)
         assert train(record) == 5
 
 
-def test_a_name_that_the_database_has_is_refused_for_a_new_search(tmp_path, url):
-    experiment = filled(make(tmp_path, url))
-    refuse_taken_name(url, "free")
+def test_a_name_that_the_database_has_is_refused_for_a_new_search(tmp_path, pg):
+    experiment = filled(make(tmp_path, pg))
+    refuse_taken_name(pg, "free")
 
     with pytest.raises(
         ConfigError,
         match=rf"has a search {experiment.name} already; continue it with `tune-encoder resume "
-        rf"{experiment.name} --record {url}` or choose another --name",
+        rf"{experiment.name} --record {pg}` or choose another --name",
     ):
-        refuse_taken_name(url, experiment.name)
+        refuse_taken_name(pg, experiment.name)
 
 
 def test_a_trial_that_another_program_wrote_ends_the_search(tmp_path):
@@ -371,6 +384,78 @@ def test_a_database_that_stays_away_ends_the_search_and_nothing_is_lost(
     with opened(experiment) as record:
         add(record, 0, 3)
     assert [len(trial.rows) for trial in experiment.trials()] == [3, 0]
+
+
+def test_tune_is_told_to_stop_when_the_record_cannot_be_written(tmp_path, postgresql, monkeypatch):
+    monkeypatch.setattr(database_module, "PATIENCE_S", 0.1)
+    with opened(make(tmp_path, postgresql.url())) as record:
+        train(record)
+        scheduler = RecordingScheduler(record, "1")
+        steering = Steering(record, scheduler, lambda: 2)
+        searcher = StudySearcher(record, scheduler, steering, {}, lambda: 2)
+        tune_trial = SimpleNamespace(config={"number": 0}, trial_id="a")
+        row = {"epoch": 3, "val_loss": 0.5, "val_skill": 0.5, "finished": False}
+        postgresql.stop()
+        try:
+            decision = scheduler.on_trial_result(None, tune_trial, {"row": json.dumps(row)})
+            first = scheduler.storage_problem
+            scheduler.fail(0, "its worker died")
+            Controls(record.experiment).ask_add({"head": "lowrank"})
+            steering.poll()
+            suggested = searcher.suggest("b")
+        finally:
+            postgresql.start()
+
+    assert decision == "STOP"
+    assert suggested == "FINISHED"
+    assert first is not None
+    assert "gone" in first
+    assert steering.stops == scheduler.storage_problem == first
+
+
+@pytest.mark.parametrize("what", ["create", "end"])
+def test_a_change_whose_answer_was_lost_is_made_once(tmp_path, pg, what):
+    """The connection breaks after the commit, before the answer is there."""
+    experiment = make(tmp_path, pg)
+    with opened(experiment) as record:
+        train(record)
+        database = record._study._database
+        new = optuna.trial.create_trial(state=TrialState.RUNNING)
+        new.number = 2
+        changes = {
+            "create": lambda study: study.create(new),
+            "end": lambda study: study.end(0, TrialState.FAIL, None),
+        }
+        answers = iter([False])
+
+        def cut(study):
+            changes[what](study)
+            if not next(answers, True):
+                raise StorageInternalError("the connection broke")
+
+        database.write(cut)
+        trials = database.study.trials()
+
+    assert next(answers, None) is None
+    assert len(trials) == (3 if what == "create" else 2)
+    assert trials[0].state is (TrialState.RUNNING if what == "create" else TrialState.FAIL)
+
+
+def test_tables_that_another_program_makes_at_the_same_time_are_used(postgresql):
+    """Until it commits nobody sees them, and who makes them too is refused by the server."""
+    postgresql.execute("CREATE DATABASE empty")
+    url = postgresql.url("empty")
+    engine = create_engine(url.replace("://", "+psycopg://"))
+    with engine.connect() as other, ThreadPoolExecutor(1) as thread:
+        BaseModel.metadata.create_all(other)
+        opening = thread.submit(Database, url, "mine")
+        waits = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+        while not postgresql.execute(waits):
+            assert not opening.done()
+            time.sleep(0.01)
+        other.commit()
+        opening.result().close()
+    engine.dispose()
 
 
 # --- addresses -----------------------------------------------------------------------------------

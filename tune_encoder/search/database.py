@@ -14,8 +14,8 @@ from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.storages import RDBStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
-from sqlalchemy import URL, make_url, text
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy import URL, Pool, make_url, text
+from sqlalchemy.exc import ArgumentError, IntegrityError, ProgrammingError, SQLAlchemyError
 
 from tune_encoder.errors import ConfigError, StorageError
 from tune_encoder.search.postgresql import InUse, is_postgresql, locking_pool, with_driver
@@ -49,9 +49,16 @@ class Database:
         self._lost = ""
         with self._told("cannot be opened", "check the address, PGPASSWORD and ~/.pgpass"):
             self._storage = _connected(url, name)
+            self._study = self._find()
+
+    def _find(self) -> StoredStudy | None:
+        try:
             self._refuse_other_tables()
             found = self._study_name in self._names()
-            self._study = StoredStudy(self._storage, self._study_name) if found else None
+            return StoredStudy(self._storage, self._study_name) if found else None
+        except (*_PROBLEMS, StorageError):
+            self.close()
+            raise
 
     @property
     def study(self) -> StoredStudy:
@@ -160,10 +167,10 @@ def refuse_taken_name(url: str, name: str) -> None:
 
 def _connected(url: str, name: str) -> RDBStorage:
     parsed = _parsed(url)
+    pool: Pool | None = None
     try:
-        options = {"pool": locking_pool(parsed, url, name)} if is_postgresql(parsed) else {}
-        address = parsed.render_as_string(hide_password=False)
-        return RDBStorage(address, options, skip_compatibility_check=True)
+        pool = locking_pool(parsed, url, name) if is_postgresql(parsed) else None
+        return _with_tables(parsed.render_as_string(hide_password=False), pool)
     except ArgumentError as error:  # such as a kind of database that SQLAlchemy does not know
         raise ConfigError(f"record: {_reason(error)}; {_EXAMPLE}") from error
     except ImportError as error:
@@ -171,6 +178,21 @@ def _connected(url: str, name: str) -> RDBStorage:
         raise ConfigError(
             f"record: no driver of {parsed.get_backend_name()} is installed; pip install {needed}"
         ) from error
+    except _PROBLEMS:
+        if pool is not None:
+            pool.dispose()
+        raise
+
+
+def _with_tables(address: str, pool: Pool | None) -> RDBStorage:
+    """Make Optuna's tables, which several searches may be about to, and see them first."""
+    options = {} if pool is None else {"pool": pool}
+    for wait_s in (0.5, 1.0):
+        try:
+            return RDBStorage(address, options, skip_compatibility_check=True)
+        except (IntegrityError, ProgrammingError):
+            time.sleep(wait_s)
+    return RDBStorage(address, options, skip_compatibility_check=True)
 
 
 def _parsed(url: str) -> URL:
