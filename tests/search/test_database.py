@@ -150,6 +150,7 @@ def test_what_a_killed_driver_had_not_copied_is_copied_by_the_next_launch(tmp_pa
 
     assert seen(experiment)[:-1] == before
     assert stored(experiment, "study.db") == stored(experiment, url)
+    assert not list(experiment.path.glob("*.damaged*"))
 
 
 def test_a_larger_budget_lets_trials_go_on_in_both(tmp_path, pg):
@@ -389,20 +390,21 @@ def test_a_database_that_stays_away_ends_the_search_and_nothing_is_lost(
 def test_tune_is_told_to_stop_when_the_record_cannot_be_written(tmp_path, postgresql, monkeypatch):
     monkeypatch.setattr(database_module, "PATIENCE_S", 0.1)
     with opened(make(tmp_path, postgresql.url())) as record:
-        train(record)
         scheduler = RecordingScheduler(record, "1")
         steering = Steering(record, scheduler, lambda: 2)
         searcher = StudySearcher(record, scheduler, steering, {}, lambda: 2)
+        train(record)
         tune_trial = SimpleNamespace(config={"number": 0}, trial_id="a")
         row = {"epoch": 3, "val_loss": 0.5, "val_skill": 0.5, "finished": False}
         postgresql.stop()
         try:
-            decision = scheduler.on_trial_result(None, tune_trial, {"row": json.dumps(row)})
+            suggested = searcher.suggest("b")
             first = scheduler.storage_problem
+            decision = scheduler.on_trial_result(None, tune_trial, {"row": json.dumps(row)})
             scheduler.fail(0, "its worker died")
             Controls(record.experiment).ask_add({"head": "lowrank"})
+            steering._polled = 0.0
             steering.poll()
-            suggested = searcher.suggest("b")
         finally:
             postgresql.start()
 
