@@ -204,8 +204,12 @@ def test_a_lost_folder_is_made_again_with_all_that_was_recorded(tmp_path, url, c
 
     assert seen(found) == before
     assert found.search() == content
-    said = capsys.readouterr().out
-    assert said == f"{experiment.path}: made again from {url}, 5 trials with 11 epochs\n"
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == f"{experiment.path}: made again, 5 trials with 11 epochs, from {url}"
+    assert said[1:] == [
+        "its checkpoints are lost: what was best of trials that ended cannot be exported,",
+        "and trials that had not ended begin anew",
+    ]
     with opened(found) as record:
         assert train(record) == 5
 

@@ -65,9 +65,16 @@ def restore(path: Path, url: str) -> str:
         except OSError as error:
             raise StorageError(f"{path}: cannot be written ({error}); name another root") from error
         bring_up(experiment.study_path, database.study)
+    return "\n".join(_found(experiment, url))
+
+
+def _found(experiment: Experiment, url: str) -> Iterator[str]:
     trials = [trial for trial in experiment.trials() if trial.rows]
     epochs = sum(len(trial.rows) for trial in trials)
-    return f"{path}: made again from {url}, {len(trials)} trials with {epochs} epochs"
+    yield f"{experiment.path}: made again, {len(trials)} trials with {epochs} epochs, from {url}"
+    if not experiment.keeping().storage and not any(experiment.checkpoints.glob("*")):
+        yield "its checkpoints are lost: what was best of trials that ended cannot be exported,"
+        yield "and trials that had not ended begin anew"
 
 
 def bring_up(path: Path, study: StoredStudy) -> None:
