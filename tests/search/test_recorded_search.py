@@ -29,12 +29,12 @@ def test_a_search_killed_twice_whose_head_node_is_lost_ends_with_nothing_lost(
 ):
     url = postgresql.url(database)
     search = command.start(*command.search_options(LONG), "--record", url)
-    error = command.stop_after(search, 8, signal.SIGKILL)
+    error = command.stop_after(search, 5, signal.SIGKILL)
     killed = command.experiment.trials()
     assert "Traceback" not in error
 
     resumed = command.start("resume", "tiny", "--no-export")
-    command.stop_after(resumed, command.n_rows() + 5, signal.SIGKILL)
+    command.stop_after(resumed, command.n_rows() + 4, signal.SIGKILL)
     killed_again = command.experiment.trials()
     kept(killed, killed_again)
 
