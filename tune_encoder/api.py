@@ -21,7 +21,7 @@ from tune_encoder.config import (
     unknown_name,
 )
 from tune_encoder.errors import ConfigError, StorageError
-from tune_encoder.experiment import open_experiment, refuse_taken
+from tune_encoder.experiment import refuse_taken
 from tune_encoder.results import Experiment, expanded
 from tune_encoder.space import SearchSpace, find_space, load_space, override, parse_space
 
@@ -90,6 +90,8 @@ class Extension(TypedDict, total=False):
     """Value of the metric that is good enough."""
     accept_data_change: bool
     """Whether to go on although the data is not what it was."""
+    record: str
+    """Database from which the experiment's folder is made again where that is lost."""
 
 
 class ResumeOptions(Extension, LaunchOptions, total=False):
@@ -146,20 +148,21 @@ def resume(
     Args:
         name: The experiment.
         root: Folder of experiments.
-        options: `trials`, `epochs`, `time`, `target`, `accept_data_change`, `dashboard`
-            and `address`, as on the command line.
+        options: `trials`, `epochs`, `time`, `target`, `accept_data_change`, `record`,
+            `dashboard` and `address`, as on the command line.
 
     Raises:
         ConfigError: if there is no such experiment.
         StorageError: if its record or its data is not what it was, or another process holds it.
         SearchFailed, Interrupted: as in `search`.
     """
-    from tune_encoder.search.run import resume_search
+    from tune_encoder.search.run import find_search, resume_search
 
     changes: dict[str, Any] = _known(options, ResumeOptions.__annotations__, "resume()")
     launch = _taken(LaunchSettings, changes)
-    folder = open_experiment(expanded(root), name)
-    if folder.study_path.exists() or folder.has_trials():
+    folder = find_search(expanded(root), name, changes.pop("record", ""))
+    written = folder.study_path.exists() or folder.has_trials()
+    if written and not folder.keeping().record:  # else study.db is a copy
         folder.check_record()
     _refuse_running_ray()
     return Experiment(resume_search(expanded(root), name, launch=launch, **changes).path)

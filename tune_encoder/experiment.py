@@ -212,6 +212,10 @@ class Experiment:
         names = (field.name for field in fields(KeepingSettings))
         return KeepingSettings(**{name: content.get(name, "") for name in names})
 
+    def record_name(self) -> str:
+        """Read the name it has in the database of its record; a renamed folder keeps that."""
+        return str(self.search().get("record_name", self.name))
+
     def has_trials(self) -> bool:
         """Whether any trial has left files."""
         return any(self.checkpoints.glob("*")) or any(self.path.glob("trials/*"))

@@ -17,15 +17,17 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from tune_encoder.config import TrainConfig
+from tune_encoder.config import KeepingSettings, TrainConfig
 from tune_encoder.data.demo import make_demo
 from tune_encoder.data.pack import open_pack, pack_data
 from tune_encoder.experiment import Experiment, create_experiment
 from tune_encoder.search.record import Record
+from tune_encoder.search.restoring import open_database
 from tune_encoder.search.schedulers import RecordingScheduler
 from tune_encoder.space import find_space, load_space, override, to_content
 
@@ -34,14 +36,29 @@ SCORES = ("skill", "skill_ttl", "skill_dp", "cosine", "centered_cosine", "retrie
 COMMANDS = ("status", "best", "importance")
 
 
-def fill(root: Path, data_dir: Path, n_trials: int) -> tuple[Experiment, dict[str, float]]:
-    """Record ended trials; returns the median milliseconds of the last hundred of each step."""
+def fill(
+    root: Path, data_dir: Path, n_trials: int, url: str = ""
+) -> tuple[Experiment, dict[str, float]]:
+    """Record ended trials; returns the median milliseconds of the last hundred of each step.
+
+    Args:
+        root: Folder of the experiment.
+        data_dir: A data set.
+        n_trials: How many trials.
+        url: Database that has the record too.
+    """
     space = load_space(find_space("quick"))
     space = override(space, {"budget": {"trials": n_trials, "epochs": EPOCHS}}, "benchmark")
     fingerprint = open_pack(pack_data(data_dir, TrainConfig(**space.base))).info["fingerprint"]
     content = {"data_dir": str(data_dir), "fingerprint": fingerprint, "versions": {}}
+    content |= asdict(KeepingSettings(record=url))
     made = create_experiment(root, NAME, {"space": to_content(space), **content})
-    record = Record.open(made, space)
+    with open_database(made) as database:
+        return made, record_trials(Record.open(made, space, database), n_trials)
+
+
+def record_trials(record: Record, n_trials: int) -> dict[str, float]:
+    """Let trials run through the scheduler into the record; see `fill`."""
     scheduler = RecordingScheduler(record, "1")
     took: dict[str, list[float]] = {"proposal": [], "report": []}
 
@@ -59,7 +76,7 @@ def fill(root: Path, data_dir: Path, n_trials: int) -> tuple[Experiment, dict[st
             told = {"row": json.dumps(row(number, epoch))}
             if timed("report", scheduler.on_trial_result, None, trial, told) == "STOP":
                 break
-    return made, {step: statistics.median(times[-100:]) for step, times in took.items()}
+    return {step: statistics.median(times[-100:]) for step, times in took.items()}
 
 
 def row(number: int, epoch: int) -> dict[str, Any]:

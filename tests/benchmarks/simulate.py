@@ -29,6 +29,7 @@ from tune_encoder.search.record import Record
 from tune_encoder.search.rules import Promote, Rule, make_rule
 from tune_encoder.search.schedulers import RecordingScheduler
 from tune_encoder.search.searcher import StudySearcher
+from tune_encoder.search.stored import StoredStudy
 from tune_encoder.search.study import Study
 from tune_encoder.space import Parameter, SearchSpace, override, parse_space
 
@@ -86,7 +87,7 @@ class TableRecord(Record):
         self._n_rows = 0
         storage = optuna.storages.InMemoryStorage()
         optuna.create_study(study_name=STUDY_NAME, storage=storage)
-        self._study = Study(storage)
+        self._study = Study(StoredStudy(storage, STUDY_NAME))
 
     def _configure(self, trial: Trial) -> TrialRecord:
         """Take the next config of the shuffled table, or the nearest to what is proposed."""

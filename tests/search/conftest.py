@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.postgresql import PASSWORD, Server
 from tune_encoder.experiment import Experiment
 
 TINY_SPACE: dict[str, Any] = {
@@ -98,3 +99,16 @@ def finish(process: subprocess.Popen[str], timeout_s: float) -> tuple[str, str]:
 @pytest.fixture
 def command(tmp_path: Path, data_dir: Path) -> Command:
     return Command(tmp_path, data_dir)
+
+
+@pytest.fixture(scope="session")
+def postgresql():
+    """A PostgreSQL server whose password the environment has; who stops it starts it again."""
+    server = Server()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PGPASSWORD", PASSWORD)
+        try:
+            server.start()
+            yield server
+        finally:
+            server.close()

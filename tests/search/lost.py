@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
@@ -17,7 +18,7 @@ from tune_encoder.search.repair import repair
 from tune_encoder.space import parse_space, to_content
 
 EPOCHS = 4
-CONTENT = {
+CONTENT: dict[str, Any] = {
     "budget": {"trials": 6, "epochs": EPOCHS},
     "base": {"num_threads": 3},
     "space": {

@@ -2,6 +2,8 @@
 
 import itertools
 import json
+import shutil
+from contextlib import ExitStack
 from types import SimpleNamespace
 
 import pytest
@@ -9,6 +11,7 @@ import pytest
 from tests.benchmarks.simulate import CURVES, Table, changed
 from tune_encoder.experiment import create_experiment
 from tune_encoder.search.record import Record
+from tune_encoder.search.restoring import open_database, restore
 from tune_encoder.search.schedulers import RecordingScheduler
 from tune_encoder.search.searcher import StudySearcher
 from tune_encoder.search.steering import Steering
@@ -34,15 +37,19 @@ class Killed(BaseException):
 class Search:
     """Two workers on recorded curves; begun again, it knows only what stands in the record."""
 
-    def __init__(self, folder, space=SPACE, losses=TABLE.losses):
+    def __init__(self, folder, space=SPACE, losses=TABLE.losses, url=""):
         self.space, self.losses = space, losses
         content = {"space": to_content(space), "data_dir": "", "fingerprint": "", "versions": {}}
+        content["record"] = url
+        self.opened = ExitStack()
         self.experiment = create_experiment(folder, "curves", content)
         self.names = itertools.count()
 
     def start(self):
         """What a launch or a resume does."""
-        self.record = Record.open(self.experiment, self.space)
+        self.opened.close()
+        database = self.opened.enter_context(open_database(self.experiment))
+        self.record = Record.open(self.experiment, self.space, database)
         self.scheduler = RecordingScheduler(self.record, "1")
         self.scheduler.replay()
         steering = Steering(self.record, self.scheduler, lambda: WORKERS)
@@ -108,9 +115,10 @@ class Search:
 
             return wrapper
 
-        for name in WRITES:
-            write = getattr(self.record._study._file, name)
-            monkeypatch.setattr(self.record._study._file, name, counted(write))
+        study = self.record._study
+        stored = [study._file, *([study._database.study] if study._database else [])]
+        for storage, name in itertools.product([each.storage for each in stored], WRITES):
+            monkeypatch.setattr(storage, name, counted(getattr(storage, name)))
 
 
 STORAGE = SimpleNamespace(trial_dir_name="any")
@@ -160,6 +168,29 @@ def test_a_search_killed_at_a_write_goes_on_as_if_it_never_was(uninterrupted, tm
     search.run()
 
     assert search.outcome() == uninterrupted.outcome()
+
+
+@pytest.mark.parametrize("is_lost", [False, True])
+@pytest.mark.parametrize("third", range(3))
+def test_a_search_killed_at_a_write_to_either_database_goes_on_as_if_it_never_was(
+    uninterrupted, tmp_path, third, is_lost
+):
+    url = f"sqlite:///{tmp_path}/record.db"
+    search = Search(tmp_path, url=url)
+    search.start()
+    with pytest.MonkeyPatch.context() as patch:
+        kill_at = 20 + third + third * 2 * uninterrupted.n_writes // 4
+        search.count_writes(patch, kill_at)
+        with pytest.raises(Killed):
+            search.run()
+    if is_lost:
+        shutil.rmtree(search.experiment.path)
+        restore(search.experiment.path, url)
+    search.start()
+    search.run()
+
+    assert search.outcome() == uninterrupted.outcome()
+    search.opened.close()
 
 
 def test_a_trial_is_not_promoted_before_its_worker_has_let_go_of_it(tmp_path):

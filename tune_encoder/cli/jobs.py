@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tune_encoder.service.jobs import Job
 
 JOBS_SCHEMES = ("http://", "https://")  # other addresses are Ray's own
-_EXTENSION = ("trials", "epochs", "time", "target", "accept_data_change")
+_EXTENSION = ("trials", "epochs", "time", "target", "accept_data_change", "record")
 
 
 def add_jobs(commands: Any) -> None:

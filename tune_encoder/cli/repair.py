@@ -15,7 +15,7 @@ def add_repair(commands: Any) -> None:
 
 
 def _repair(options: argparse.Namespace) -> None:
-    """Rebuild a damaged or missing study.db from the trials' own files."""
+    """Rebuild a damaged or missing study.db from the trials' own files, or its database."""
     from tune_encoder.experiment import open_experiment
     from tune_encoder.search.repair import repair
 
@@ -29,5 +29,8 @@ def _repair(options: argparse.Namespace) -> None:
         print(f"kept     {done.kept}, the old record")
     for line in done.lost:
         print(f"lost     {line}")
-    print("lost     which trials were stopped early or failed, and why; `resume` decides again")
+    if done.database:
+        print(f"from     {done.database}, which is the truth: nothing is lost")
+    else:
+        print("lost     which trials were stopped early or failed, and why; `resume` decides again")
     print(f"\ngo on:   {experiment.command('resume')}")

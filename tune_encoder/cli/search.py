@@ -104,6 +104,9 @@ def add_resume(commands: Any) -> None:
         "--accept-data-change", action="store_true", help="go on although the data has changed"
     )
     parser.add_argument("--no-export", action="store_true", help="make no model at the end")
+    parser.add_argument(
+        "--record", metavar="URL", help="make the folder again from this database if it is lost"
+    )
     _add_launch(parser)
     add_root(parser)
 
@@ -123,6 +126,7 @@ def _resume(options: argparse.Namespace) -> None:
         options.name,
         options.root,
         accept_data_change=options.accept_data_change,
+        record=options.record,
         **_launch(options),
         **budget,
     )

@@ -8,6 +8,8 @@ from tune_encoder.config.settings import setting
 from tune_encoder.errors import ConfigError
 
 _BUCKET_PATH = re.compile(r"s3://[A-Za-z0-9][A-Za-z0-9._-]+(/[^/]+)*/?")
+# As SQLAlchemy finds a password, which may hold any letter; or one among the parameters.
+_PASSWORD = re.compile(r"^[^:]*://[^:/@]*:[^@]*@|[?&][^=&]*(password|passwd|pwd)=")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,8 +28,14 @@ class KeepingSettings:
     record: str = setting("", "database of the record; empty is the experiment's study.db alone")
 
     def __post_init__(self) -> None:
+        """Raise a `ConfigError` for an address that cannot be used, or has a secret in it."""
         if "://" in self.storage:
             _check_storage(self.storage)
+        if _PASSWORD.search(self.record):
+            raise ConfigError(
+                "record: the address has a password, which others would see; leave it out, and "
+                "put it into PGPASSWORD or ~/.pgpass, which are read"
+            )
 
 
 def _check_storage(storage: str) -> None:

@@ -1,18 +1,24 @@
 """A larger budget for a search that has run: more trials, more epochs, another time."""
 
-import json
-import sqlite3
 from contextlib import closing
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tune_encoder.errors import ConfigError
 from tune_encoder.experiment import Experiment, TrialRecord, epoch_key
 from tune_encoder.space import SearchSpace, override, to_content
 
+if TYPE_CHECKING:
+    from tune_encoder.search.database import Database
+
 _ENDED = ("COMPLETE", "PRUNED")
 
 
-def extend(experiment: Experiment, space: SearchSpace, changes: dict[str, Any]) -> SearchSpace:
+def extend(
+    experiment: Experiment,
+    space: SearchSpace,
+    changes: dict[str, Any],
+    database: "Database | None" = None,
+) -> SearchSpace:
     """Return the space with a larger budget, and let the trials it concerns go on.
 
     Stopped and finished trials run again in the record; the rule then decides anew on their last
@@ -23,6 +29,7 @@ def extend(experiment: Experiment, space: SearchSpace, changes: dict[str, Any]) 
         experiment: One that is held.
         space: Its space.
         changes: trials, epochs, time, target; None changes nothing.
+        database: That of its record, if there is one.
 
     Raises:
         ConfigError: if a number is smaller than what was run already.
@@ -45,36 +52,28 @@ def extend(experiment: Experiment, space: SearchSpace, changes: dict[str, Any]) 
     # Where trials are stopped as they come, those that come later change nothing for them.
     promotes = space.scheduler.name == "asha-promote" and wider.budget.trials > budget.trials
     if promotes or wider.budget.epochs > budget.epochs:
-        reopen(experiment, budget.epochs, wider.budget.epochs)
+        reopen(experiment, budget.epochs, wider.budget.epochs, database)
     experiment.write_search({**experiment.search(), "space": to_content(wider)})
     return wider
 
 
-def reopen(experiment: Experiment, epochs: int, more: int) -> None:
-    """Set ended trials back to running, where more epochs or trials may concern them.
+def reopen(
+    experiment: Experiment, epochs: int, more: int, database: "Database | None" = None
+) -> None:
+    """Set ended trials back to running, where more epochs or trials may concern them."""
+    from tune_encoder.search.stored import open_file
 
-    Optuna lets nobody change a trial that has ended, so this writes its tables itself, in one
-    transaction.
-    """
     if not experiment.study_path.exists():
         return
-    trials = [trial for trial in experiment.trials() if _may_go_on(trial, epochs, more)]
-    with closing(sqlite3.connect(experiment.study_path)) as database, database:
-        for trial in trials:
-            (key,) = database.execute(
-                "SELECT trial_id FROM trials WHERE number = ?", (trial.number,)
-            ).fetchone()
-            database.execute("DELETE FROM trial_values WHERE trial_id = ?", (key,))
-            database.execute(
-                "UPDATE trials SET state = 'RUNNING', datetime_complete = NULL WHERE trial_id = ?",
-                (key,),
-            )
-            for name, value in _changes(trial, more).items():
-                database.execute(
-                    "UPDATE trial_user_attributes SET value_json = ? "
-                    "WHERE trial_id = ? AND key = ?",
-                    (json.dumps(value), key, name),
-                )
+    notes = {
+        trial.number: _changes(trial, more)
+        for trial in experiment.trials()
+        if _may_go_on(trial, epochs, more)
+    }
+    if database is not None:
+        database.write(lambda study: study.reopen(notes))
+    with closing(open_file(experiment.study_path)) as file:
+        file.reopen(notes)
 
 
 def _may_go_on(trial: TrialRecord, epochs: int, more: int) -> bool:

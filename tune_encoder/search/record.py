@@ -1,4 +1,4 @@
-"""The record of an experiment: an Optuna study in SQLite, written as things happen.
+"""The record of an experiment: an Optuna study, written to databases as things happen.
 
 The study is the truth and Ray Tune only the engine: a search that was killed goes on from what
 stands here.
@@ -6,19 +6,21 @@ stands here.
 
 import dataclasses
 from functools import cached_property
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from optuna.study import StudyDirection
-from optuna.trial import Trial, TrialState
+from optuna.trial import FrozenTrial, Trial, TrialState
 
 from tune_encoder.config import write_yaml
 from tune_encoder.errors import ConfigError, StorageError
 from tune_encoder.experiment import Experiment, Row, TrialRecord, best_trial, needed_checkpoints
 from tune_encoder.files import partial_path, write_whole
+from tune_encoder.search.database import Database
 from tune_encoder.search.heritage import best_configs, known_trials
+from tune_encoder.search.restoring import make_anew
 from tune_encoder.search.samplers import make_sampler
-from tune_encoder.search.study import make_study, open_study
+from tune_encoder.search.stored import make_file, open_file
+from tune_encoder.search.study import Study
 from tune_encoder.space import SearchSpace, to_content
 from tune_encoder.storage import names_of_trial
 
@@ -31,26 +33,34 @@ REPORTED = "val_loss"  # what Tune is told; it decides nothing by it
 class Record:
     """Every trial, its settings, every epoch's metrics, its state and why it ended."""
 
-    def __init__(self, experiment: Experiment, space: SearchSpace) -> None:
+    def __init__(
+        self, experiment: Experiment, space: SearchSpace, database: Database | None = None
+    ) -> None:
         self.experiment = experiment
         self.space = space
         self.trials = {trial.number: trial for trial in experiment.trials()}
         self.checkpoint_bytes = 0
         """Size of the newest checkpoint."""
         self._n_rows = sum(len(trial.rows) for trial in self.trials.values())
-        self._study = open_study(experiment.study_path)
+        self._study = Study(open_file(experiment.study_path), database)
+        self._study.keep(experiment.search())
 
     @classmethod
-    def open(cls, experiment: Experiment, space: SearchSpace) -> "Record":
-        """Return the experiment's record, made now if the first launch did not come so far."""
+    def open(
+        cls, experiment: Experiment, space: SearchSpace, database: Database | None = None
+    ) -> "Record":
+        """Return the experiment's record, made now if the first launch did not come so far.
+
+        Args:
+            experiment: Whose record.
+            space: What is searched.
+            database: Where it is kept beside study.db, which then equals it or is not there.
+        """
         if not experiment.study_path.exists():
             if any(experiment.checkpoints.glob("*")):
                 raise StorageError(f"{experiment.study_path}: missing; restore it to go on")
-            partial = partial_path(experiment.study_path)
-            partial.unlink(missing_ok=True)
-            _make_study(partial, space, _relatives(experiment))
-            partial.rename(experiment.study_path)
-        return cls(experiment, space)
+            _begin(experiment, space, database)
+        return cls(experiment, space, database)
 
     def __reduce__(self) -> Any:
         """Pickle as a path: Tune pickles whatever it is handed, and a record is its file."""
@@ -199,7 +209,9 @@ class Record:
         self._study.enqueue(params)
         budget = dataclasses.replace(self.space.budget, trials=self.space.budget.trials + 1)
         self.space = dataclasses.replace(self.space, budget=budget)
-        self.experiment.write_search({**self.experiment.search(), "space": to_content(self.space)})
+        content = {**self.experiment.search(), "space": to_content(self.space)}
+        self.experiment.write_search(content)
+        self._study.keep(content)
 
     def drop_old_checkpoints(self, number: int) -> None:
         """Keep as many checkpoints of a trial as the space says.
@@ -235,11 +247,27 @@ def _relatives(experiment: Experiment) -> Relatives:
     return Relatives(Experiment(experiment.path.parent / forked) if forked else None, warm)
 
 
-def _make_study(path: Path, space: SearchSpace, relatives: Relatives) -> None:
+def _begin(experiment: Experiment, space: SearchSpace, database: Database | None) -> None:
     """Make a study of what is known already, whose first trials are the space's first configs."""
+    known, first = _beginning(space, _relatives(experiment))
+    direction = _DIRECTIONS[space.metric.better]
+    if database is not None:
+        database.begin(direction, known, first, experiment.search())
+        make_anew(experiment.study_path, database.study)
+        return
+    partial = partial_path(experiment.study_path)
+    partial.unlink(missing_ok=True)
+    make_file(partial, direction, known, first)
+    partial.rename(experiment.study_path)
+
+
+def _beginning(
+    space: SearchSpace, relatives: Relatives
+) -> tuple[list[FrozenTrial], list[dict[str, Any]]]:
+    """The trials that are known, and the configs to try first."""
     known = known_trials(relatives.forked, space) if relatives.forked is not None else ()
     own = space.grid() if space.searcher.name == "grid" else space.first_configs()
     warm: list[dict[str, Any]] = []
     for old in relatives.warm:
         warm += [each for each in best_configs(old, space) if each not in (*warm, *own)]
-    make_study(path, _DIRECTIONS[space.metric.better], known, (*warm, *own))
+    return list(known), [*warm, *own]

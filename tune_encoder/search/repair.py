@@ -10,8 +10,8 @@ import re
 import shutil
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +25,13 @@ from tune_encoder.experiment import STUDY_NAME, Experiment, Row, TrialRecord, ep
 from tune_encoder.files import partial_path, sync_folder
 from tune_encoder.lock import held
 from tune_encoder.manifest import verify
+from tune_encoder.search.database import Database
 from tune_encoder.search.record import Record
-from tune_encoder.search.study import make_study, study_url
+from tune_encoder.search.restoring import make_anew, not_there, put_aside
+from tune_encoder.search.stored import make_file, study_url
 from tune_encoder.space import SearchSpace
 
 _NUMBER = re.compile(r"(\d{4,})(_.*)?")  # of a trial, in the names of its folders
-_BESIDE = ("-wal", "-shm", "-journal")  # what SQLite keeps beside a database
 _NO_SETTINGS = "its settings were lost with the record"
 
 
@@ -47,31 +48,47 @@ class Repaired:
     """What could not be rebuilt, a line each."""
     kept: Path | None
     """Where the damaged record lies, if there was one."""
+    database: str = ""
+    """What it was made from, if not from the trials' own files."""
 
 
 def repair(experiment: Experiment, *, force: bool = False) -> Repaired:
-    """Replace a record that is damaged or missing by one made from the trials' own files.
+    """Replace a study.db that is damaged or missing by one made from the trials' own files.
+
+    If the record is in a database too, that is what it is made from.
 
     Args:
         experiment: One that nobody else holds.
-        force: Whether to replace a record that is sound, too.
+        force: Whether to replace one that is sound, too.
 
     Raises:
-        ConfigError: if the record is sound.
-        StorageError: if another process holds the experiment, or search.yaml is damaged.
+        ConfigError: if it is sound.
+        StorageError: if another process holds the experiment, or search.yaml is damaged, or as
+            `Database`.
     """
     with held(experiment.path):
         space = experiment.space()
         if not force:
             _refuse_sound(experiment)
+        if url := experiment.keeping().record:
+            return _from_database(experiment, url)
         salvaged = [_salvage(experiment, space, number) for number in _numbers(experiment)]
         lost = [f"trial {each.number}: {line}" for each in salvaged for line in each.lost]
         with _new_study(experiment, space) as (begun, partial):
             lost += _write_study(partial, begun, space, _in_order(salvaged))
-            kept = _put_aside(experiment.study_path)
+            kept = put_aside(experiment.study_path)
             partial.replace(experiment.study_path)
             sync_folder(experiment.path)
     return _summary(experiment, lost, kept)
+
+
+def _from_database(experiment: Experiment, url: str) -> Repaired:
+    with closing(Database(url, experiment.record_name())) as database:
+        if database.search() is None:
+            raise not_there(experiment, database)
+        kept = put_aside(experiment.study_path)
+        make_anew(experiment.study_path, database.study)
+    return replace(_summary(experiment, [], kept), database=url)
 
 
 def _refuse_sound(experiment: Experiment) -> None:
@@ -272,7 +289,7 @@ def _write_study(
         else:  # a launch draws settings for it
             rebuilt.append(create_trial(state=TrialState.WAITING))
             lost.append(f"trial {number}: nothing can be read; it begins anew with other settings")
-    make_study(path, begun.direction, rebuilt, ())
+    make_file(path, begun.direction, rebuilt, ())
     return lost
 
 
@@ -294,16 +311,3 @@ def _frozen(trial: TrialRecord, space: SearchSpace) -> FrozenTrial:
         user_attrs={**{name: note for name, note in notes.items() if note}, **rows},
         intermediate_values={row["epoch"]: row[metric] for row in trial.rows},
     )
-
-
-def _put_aside(path: Path) -> Path | None:
-    """Rename the old record and what SQLite keeps beside it, so that nothing of it is replayed."""
-    number = 1
-    while any(path.parent.glob(f"{path.name}.damaged-{number}*")):
-        number += 1
-    kept = path.with_name(f"{path.name}.damaged-{number}")
-    for suffix in ("", *_BESIDE):
-        file = path.with_name(path.name + suffix)
-        if file.exists():
-            file.rename(kept.with_name(kept.name + suffix))
-    return kept if kept.exists() else None

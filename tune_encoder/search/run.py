@@ -5,18 +5,20 @@ Ray and Optuna are loaded once nothing is left to refuse.
 
 import os
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tune_encoder.config import HERE, IN_ITS_FOLDER, KeepingSettings, LaunchSettings, TrainConfig
 from tune_encoder.controls import Controls
 from tune_encoder.data.pack import open_pack, pack_data
-from tune_encoder.errors import StorageError
+from tune_encoder.errors import ConfigError, StorageError
 from tune_encoder.experiment import (
     Experiment,
     create_experiment,
+    experiment_path,
     open_experiment,
     refuse_taken,
 )
@@ -25,6 +27,11 @@ from tune_encoder.search.extending import extend
 from tune_encoder.searched_data import accept_data, refuse_other_data, searched_pack
 from tune_encoder.space import SearchSpace, parse_space, to_content
 from tune_encoder.storage import Storage, place_of, storage_around
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from tune_encoder.search.database import Database
 
 
 def start_search(
@@ -91,6 +98,9 @@ def _start(
         storage = Storage.at(heritage["storage"])
         storage.check()
         storage.refuse_filled()
+    if record := heritage["record"]:
+        _refuse_recorded(record, name)
+        heritage = {**heritage, "record_name": name}
     space = replace(space, budget=replace(space.budget, trials=space.n_trials))
     pack = pack_data(data_dir, TrainConfig(**space.base))
     fingerprint = open_pack(pack).info["fingerprint"]
@@ -104,8 +114,51 @@ def _start(
     if forked := heritage.get("forked_from"):
         refuse_other_data(Experiment(root / forked), fingerprint)
     experiment = create_experiment(root, name, content)
-    with held(experiment.path):
-        _launch(experiment, space, pack, launch)
+    with held(experiment.path), _database(experiment) as database:
+        _launch(experiment, space, pack, launch, database)
+    return experiment
+
+
+def _refuse_recorded(record: str, name: str) -> None:
+    """Raise a `ConfigError` if the database has a search of that name."""
+    from tune_encoder.search.database import refuse_taken_name
+
+    refuse_taken_name(record, name)
+
+
+def _database(experiment: Experiment) -> "AbstractContextManager[Database | None]":
+    """Connect to the database of the record, if it has one; Optuna is loaded only then."""
+    if not experiment.keeping().record:
+        return nullcontext()
+    from tune_encoder.search.restoring import open_database
+
+    return open_database(experiment)
+
+
+def find_search(root: Path, name: str, record: str = "") -> Experiment:
+    """Return an experiment, whose folder is made again if it is lost.
+
+    Args:
+        root: Folder of experiments.
+        name: The experiment.
+        record: Database that has its record; without one a lost folder stays lost.
+
+    Raises:
+        ConfigError: if there is no such experiment, or its record is not there.
+        StorageError: if the database does not answer.
+    """
+    path = experiment_path(root, name)
+    if record and not (path / "search.yaml").is_file():
+        from tune_encoder.search.restoring import restore
+
+        print(restore(path, KeepingSettings(record=record).record))  # noqa: T201
+    experiment = open_experiment(root, name)
+    known = experiment.keeping().record
+    if record not in ("", known):
+        raise ConfigError(
+            f"record: {path / 'search.yaml'} has {known or 'none'}; leave it out, or change it "
+            "there if the database has moved"
+        )
     return experiment
 
 
@@ -115,6 +168,7 @@ def resume_search(
     *,
     accept_data_change: bool = False,
     launch: LaunchSettings = HERE,
+    record: str = "",
     **budget: Any,
 ) -> Experiment:
     """Go on with a search that was stopped or killed, or extend one that has ended.
@@ -124,19 +178,20 @@ def resume_search(
         name: The experiment.
         accept_data_change: Whether data other than the search began with is used.
         launch: As in `start_search`.
+        record: As in `find_search`.
         **budget: trials, epochs, time or target that replace those of the space.
 
     Raises:
         StorageError: if the data has changed, or another process holds the experiment.
         ConfigError: if the budget is below what was planned already.
     """
-    experiment = open_experiment(root, name)
-    with held(experiment.path):
+    experiment = find_search(root, name, record)
+    with held(experiment.path), _database(experiment) as database:
         Controls(experiment).withdraw()
         content = experiment.search()
         where = f"{experiment.path / 'search.yaml'}, space"
         space = parse_space(content["space"], where, experiment.path)
-        space = extend(experiment, space, budget)
+        space = extend(experiment, space, budget, database)
         launch = check_place(space, launch)
         if experiment.storage is not None:
             experiment.storage.check()
@@ -144,7 +199,7 @@ def resume_search(
         if accept_data_change:
             accept_data(experiment, settings)
         pack = searched_pack(experiment, settings)
-        _launch(experiment, space, pack, launch)
+        _launch(experiment, space, pack, launch, database)
     return experiment
 
 
@@ -183,8 +238,14 @@ def check_place(space: SearchSpace, launch: LaunchSettings) -> LaunchSettings:
     return launch
 
 
-def _launch(experiment: Experiment, space: SearchSpace, pack: Path, launch: LaunchSettings) -> None:
+def _launch(
+    experiment: Experiment,
+    space: SearchSpace,
+    pack: Path,
+    launch: LaunchSettings,
+    database: "Database | None",
+) -> None:
     from tune_encoder.search.launch import launch_search
     from tune_encoder.search.record import Record
 
-    launch_search(Record.open(experiment, space), pack, launch)
+    launch_search(Record.open(experiment, space, database), pack, launch)

@@ -6,10 +6,13 @@ row, asks the rule for its decision, and records that too: nothing can fall betw
 
 import json
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
+from tune_encoder.errors import StorageError
 from tune_encoder.experiment import Row
 from tune_encoder.search.parcels import FILES, unpack
 from tune_encoder.search.record import Record
@@ -27,13 +30,25 @@ class RecordingScheduler(FIFOScheduler):
         self._launch = launch
         self.rule: Rule = make_rule(record.space)
         self.storage_problem: str | None = None
-        """What a worker could not read or write; the search then ends."""
+        """What a worker, or the record, could not read or write; the search then ends."""
         self.lets_go = False
         """Whether trials leave their workers after their epoch, to go on later."""
         self.let_go: set[str] = set()
         """Tune's ids of those that did."""
         self.to_end: dict[int, str] = {}
         """Trials that somebody wants ended, and why."""
+
+    @contextmanager
+    def recording(self) -> Iterator[None]:
+        """Let a record that cannot be written end the search, instead of what Tune is doing."""
+        try:
+            yield
+        except StorageError as error:
+            self.lose_record(error)
+
+    def lose_record(self, error: StorageError) -> None:
+        """End the search, since its record cannot be written; the first reason counts."""
+        self.storage_problem = self.storage_problem or str(error)
 
     def has_storage_problem(self) -> bool:
         """Whether a worker met a storage problem."""
@@ -65,6 +80,13 @@ class RecordingScheduler(FIFOScheduler):
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """Record a row and decide whether its trial goes on."""
+        try:
+            return self._record_result(trial, result)
+        except StorageError as error:
+            self.lose_record(error)
+            return _STOP
+
+    def _record_result(self, trial: Any, result: dict[str, Any]) -> str:
         number = trial.config["number"]
         unpack(result.get(FILES, []), self._record.experiment.trial_dir(number))
         if self._record.trials[number].state != "RUNNING":
@@ -73,7 +95,7 @@ class RecordingScheduler(FIFOScheduler):
             self.storage_problem = result["storage"]
             return _STOP
         if result.get("failure"):
-            self.fail(number, result["failure"])
+            self._record.fail(number, result["failure"])
             return _STOP
         row = self._record.add_row(number, self._row(trial, result))
         if row is None:
@@ -96,7 +118,8 @@ class RecordingScheduler(FIFOScheduler):
 
     def fail(self, number: int, reason: str) -> None:
         """Record a failure."""
-        self._record.fail(number, reason)
+        with self.recording():
+            self._record.fail(number, reason)
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
         """Do nothing: Tune may start the trial again; `Failures` is told when it does not."""

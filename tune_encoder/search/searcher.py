@@ -5,6 +5,7 @@ from typing import Any
 
 from ray.tune.search import Searcher
 
+from tune_encoder.errors import StorageError
 from tune_encoder.experiment import TrialRecord
 from tune_encoder.search.record import REPORTED, Record
 from tune_encoder.search.schedulers import RecordingScheduler
@@ -37,6 +38,13 @@ class StudySearcher(Searcher):
 
     def suggest(self, trial_id: str) -> Any:
         """Return the next trial's config, None for not now, or that there will be none."""
+        try:
+            return self._suggest(trial_id)
+        except StorageError as error:
+            self._scheduler.lose_record(error)
+            return Searcher.FINISHED
+
+    def _suggest(self, trial_id: str) -> Any:
         self._steering.poll()
         if self._steering.stops:
             return Searcher.FINISHED

@@ -41,9 +41,10 @@ class Steering:
             return
         self._polled = time.monotonic()
         self.pauses = self._controls.pauses()
-        self._end_trials()
-        for params in self._controls.take_added():
-            self._record.add(params)
+        with self._scheduler.recording():
+            self._end_trials()
+            for params in self._controls.take_added():
+                self._record.add(params)
         self._check_disk()
         self.stops = self.stops or self._reason()
         self._scheduler.lets_go = self.pauses or bool(self.stops)

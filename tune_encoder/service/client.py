@@ -194,8 +194,8 @@ class Client:
             name: The search.
             root: Its folder of experiments; only needed where the cluster has forgotten it, as
                 after its head was started anew.
-            options: `trials`, `epochs`, `time`, `target`, `accept_data_change` and `export`, as in
-                `tune_encoder.resume`.
+            options: `trials`, `epochs`, `time`, `target`, `accept_data_change`, `record` and
+                `export`, as in `tune_encoder.resume`.
 
         Raises:
             ConfigError: if it runs, or nothing is known of it and no root is given.

@@ -1,0 +1,82 @@
+"""Connections to PostgreSQL that keep other drivers away from a search."""
+
+import os
+import socket
+import zlib
+from typing import Any
+
+from sqlalchemy import URL, Pool, StaticPool, create_pool_from_url, event
+
+from tune_encoder.errors import StorageError
+
+_LIBPQ = ("psycopg", "psycopg2")
+# Both sides find out within some 11 seconds that the machine of the other is gone.
+_CLIENT = {
+    "connect_timeout": 5,
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 11_000,
+}
+_SERVER = {"tcp_keepalives_idle": "5", "tcp_keepalives_interval": "2", "tcp_keepalives_count": "3"}
+_OURS = zlib.crc32(b"tune-encoder") >> 1  # sets our locks apart from those of other programs
+_HOLDER = (
+    "SELECT application_name FROM pg_stat_activity JOIN pg_locks USING (pid) "
+    "WHERE locktype = 'advisory' AND granted AND datname = current_database() "
+    "AND classid = %s AND objid = %s"
+)
+
+
+class InUse(StorageError):
+    """A search to which another process writes."""
+
+
+def is_postgresql(address: URL) -> bool:
+    """Whether it is PostgreSQL, by whatever driver."""
+    return address.get_backend_name() == "postgresql"
+
+
+def with_driver(address: URL) -> URL:
+    """Return the address with the driver that the extra installs, if it names none itself."""
+    named = address.drivername != "postgresql"
+    return address if named else address.set(drivername="postgresql+psycopg")
+
+
+def locking_pool(address: URL, url: str, name: str) -> Pool:
+    """Return a pool of one connection, which holds the lock of a search.
+
+    Optuna uses two at once while it looks at its tables; here they are the same. The server gives
+    the lock to the connection as it is made, and frees it when that is gone.
+
+    Args:
+        address: With its driver.
+        url: As a person wrote it, for messages.
+        name: Of the search.
+    """
+    arguments = _CLIENT if address.get_driver_name() in _LIBPQ else {}
+    pool = create_pool_from_url(address, poolclass=StaticPool, connect_args=arguments)
+
+    def take(connection: Any, _: Any) -> None:
+        holder = _lock(connection, zlib.crc32(name.encode()) >> 1)
+        if holder is not None:
+            connection.close()
+            raise InUse(f"{url}: {name} is in use by {holder}; wait until it ends, or stop it")
+
+    event.listen(pool, "connect", take)
+    return pool
+
+
+def _lock(connection: Any, key: int) -> str | None:
+    """Take a lock for as long as the connection lasts, or return who has it."""
+    settings = {**_SERVER, "application_name": f"pid {os.getpid()} on {socket.gethostname()}"}
+    cursor = connection.cursor()
+    for setting, value in settings.items():
+        cursor.execute("SELECT set_config(%s, %s, false)", (setting, value))
+    cursor.execute("SELECT pg_try_advisory_lock(%s, %s)", (_OURS, key))
+    (locked,) = cursor.fetchone()
+    holder = None
+    if not locked:
+        cursor.execute(_HOLDER, (_OURS, key))
+        (holder,) = cursor.fetchone() or ("another process",)
+    connection.commit()  # settings are undone with their transaction, the lock is not
+    return holder
