@@ -38,10 +38,12 @@ def _submit(options: argparse.Namespace) -> None:
 
 
 def _script(kind: str, what: tuple[Any, Any, Any, Any], given: dict[str, Any]) -> str:
-    if kind == "kuberay":
-        from tune_encoder.service.kuberay import kuberay_manifest
+    from tune_encoder.service.submission import prepare_submission
 
-        return kuberay_manifest(*what, given)
+    if kind == "kuberay":
+        from tune_encoder.service.kuberay import SHARED, kuberay_manifest
+
+        return kuberay_manifest(prepare_submission(*what, given, shared=SHARED))
     from tune_encoder.service.slurm import slurm_script
 
-    return slurm_script(*what, given)
+    return slurm_script(prepare_submission(*what, given))

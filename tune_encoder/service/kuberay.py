@@ -2,11 +2,9 @@
 
 import math
 import re
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from tune_encoder.service.submission import prepare_submission
+from tune_encoder.service.submission import Submission
 from tune_encoder.service.template import filled
 
 SHARED = Path("/mnt/shared")  # where every pod sees the volume
@@ -15,32 +13,18 @@ _WORKERS = 2  # trials at once where the space does not say how many
 _NAME_LENGTH = 40  # KubeRay takes up to 47 letters, and the names of what belongs to it are longer
 
 
-def kuberay_manifest(
-    space: str | Path | Mapping[str, Any],
-    data_dir: str | Path | None,
-    name: str,
-    root: str | Path,
-    options: Mapping[str, Any],
-) -> str:
+def kuberay_manifest(submission: Submission) -> str:
     """Write a RayJob with its storage and its search space, to be filled in at a few places.
 
     Args:
-        space: As in `Client.submit`.
-        data_dir: As in `Client.submit`; a relative one lies on the volume.
-        name: As in `Client.submit`.
-        root: As in `Client.submit`; a relative one lies on the volume.
-        options: As in `Client.submit`.
-
-    Raises:
-        ConfigError: as `Client.submit` does.
+        submission: Prepared with `shared=SHARED`: relative paths lie on the volume.
     """
-    submission = prepare_submission(space, data_dir, name, root, options, shared=SHARED)
     resources = submission.space.resources
     each = int(1 / resources.gpus) if 0 < resources.gpus < 1 else 1  # trials that share a GPU
     return filled(
         "kuberay.yaml",
         submission,
-        title=_title(name),
+        title=_title(submission.name),
         shared=SHARED,
         folder=_FOLDER,
         workers=math.ceil((resources.concurrent or _WORKERS) / each),
