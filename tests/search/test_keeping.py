@@ -1,7 +1,11 @@
+import subprocess
+import tempfile
+from dataclasses import asdict
+
 import pytest
 
 from tune_encoder.checkpoints import save_state
-from tune_encoder.search.keeping import InStorage
+from tune_encoder.search.keeping import InStorage, keeping_of
 from tune_encoder.storage import Storage, names_of_trial
 
 
@@ -55,3 +59,23 @@ def test_two_runs_of_a_launch_never_write_the_same_checkpoint(storage, tmp_path)
 
     assert first != second
     assert names_of_trial(storage.names(), 7) == sorted([*first, *second])
+
+
+def test_a_worker_leaves_nothing_on_its_node_and_clears_away_what_a_killed_one_left(
+    storage, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "node"))
+    (tmp_path / "node").mkdir()
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    left = tmp_path / "node" / f".tune_encoder_trial.{ended.pid}.partial"
+    (left / "run").mkdir(parents=True)
+
+    with keeping_of({"storage": asdict(storage), "launch": "1", "number": 7}) as keeping:
+        keeping.run_dir.mkdir()
+        assert keeping.run_dir.is_relative_to(tmp_path / "node")
+
+    assert not left.exists()
+    assert [
+        each for each in (tmp_path / "node").rglob("*") if each.parent != tmp_path / "node"
+    ] == []

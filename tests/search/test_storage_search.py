@@ -3,6 +3,7 @@
 import json
 import re
 import signal
+import tempfile
 from collections import Counter
 from pathlib import Path
 
@@ -21,7 +22,14 @@ SHORT = {"budget": {"trials": 2, "epochs": 2}, "scheduler": {"name": "none"}}
 NOWHERE = {"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}
 
 
-def test_a_search_in_a_bucket_is_killed_resumed_and_exported(command, s3):
+@pytest.fixture
+def ray_folder():
+    """A folder for Ray's logs; the path of a socket has at most 107 letters."""
+    with tempfile.TemporaryDirectory(prefix="te_") as folder:
+        yield folder
+
+
+def test_a_search_in_a_bucket_is_killed_resumed_and_exported(command, s3, ray_folder):
     place = f"s3://{s3.make_bucket()}/runs"
     options = [*command.search_options(LONG), "--storage", place]
     error = command.stop_after(command.start(*options), 8, signal.SIGKILL)
@@ -29,7 +37,7 @@ def test_a_search_in_a_bucket_is_killed_resumed_and_exported(command, s3):
     assert "Traceback" not in error
     assert command.run("status", "tiny", environment=NOWHERE).returncode == 0
 
-    resumed = command.run("resume", "tiny", "--no-export")
+    resumed = command.run("resume", "tiny", "--no-export", environment={"RAY_TMPDIR": ray_folder})
     assert resumed.returncode == 0, resumed.stderr
     ended = command.experiment.trials()
     assert [trial.state for trial in ended] == ["COMPLETE"] * 3
@@ -45,9 +53,10 @@ def test_a_search_in_a_bucket_is_killed_resumed_and_exported(command, s3):
     shown = json.loads(command.run("best", "tiny", "--json", environment=NOWHERE).stdout)
     assert shown["checkpoint"].startswith(f"{place}/tiny/")
     said = error + resumed.stdout + resumed.stderr + exported.stdout + exported.stderr
-    assert_no_key(
-        said.encode(), *(p.read_bytes() for p in command.folder.rglob("*") if p.is_file())
-    )
+    logs = [path for path in Path(ray_folder).rglob("logs/*") if path.is_file()]
+    assert "runtime_env_agent.log" in {path.name for path in logs}
+    files = [*logs, *(path for path in command.folder.rglob("*") if path.is_file())]
+    assert_no_key(said.encode(), *(path.read_bytes() for path in files))
 
 
 def assert_only_there(experiment):

@@ -123,6 +123,7 @@ def test_a_record_is_rebuilt_from_the_checkpoints_in_the_storage(trial):
     for epoch in range(1, 4):
         trial.report(trial.save(epoch))
     trial.experiment.study_path.unlink()
+    shutil.rmtree(trial.experiment.path / "trials")
 
     done = repair(trial.experiment)
 

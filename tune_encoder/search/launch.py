@@ -9,6 +9,7 @@ from typing import Any
 
 import ray
 from ray import tune
+from ray.tune.execution.class_cache import ENV_VARS_TO_PROPAGATE
 
 from tune_encoder.config import HERE, LaunchSettings
 from tune_encoder.dashboards import open_pages, page_lines
@@ -25,6 +26,9 @@ from tune_encoder.search.searcher import StudySearcher
 from tune_encoder.search.signals import StopSignal
 from tune_encoder.search.steering import Steering
 from tune_encoder.search.trial import run_trial
+
+# Tune would hand these to every worker by way of Ray's logs and dashboard; a node has its own.
+ENV_VARS_TO_PROPAGATE -= {name for name in ENV_VARS_TO_PROPAGATE if name.startswith("AWS_")}
 
 
 def launch_search(record: Record, pack: Path, settings: LaunchSettings = HERE) -> None:
