@@ -14,7 +14,6 @@ from typing import Any
 
 import ray
 from ray._private import ray_constants
-from ray.tune.execution import class_cache
 
 from tune_encoder.cluster import local_address
 from tune_encoder.config import LaunchSettings, ResourceSettings
@@ -33,8 +32,6 @@ from tune_encoder.search.capacity import nodes
 ray.init(sys.argv[1], log_to_driver=False)
 print("=" + json.dumps(nodes()))
 """
-# Tune would hand them to workers in a form that Ray logs; each node has its own, or its role.
-_SECRETS = {name for name in class_cache.ENV_VARS_TO_PROPAGATE if name.startswith("AWS_")}
 _ANSWER = "="  # before the line that is no log of Ray
 _IMPATIENT = {"RAY_gcs_server_request_timeout_seconds": "5"}  # a minute without
 _MISFIT_TOKEN = re.compile(r"InvalidAuthToken|AuthenticationError|Unauthenticated")
@@ -54,7 +51,6 @@ def connected(experiment: Experiment, launch: LaunchSettings) -> Iterator[None]:
         ConnectionError: if the cluster is gone since `resolve`.
     """
     protect_token()
-    class_cache.ENV_VARS_TO_PROPAGATE -= _SECRETS
     try:
         page = _join(launch.address) if launch.address else _start(launch.dashboard)
         if page:
