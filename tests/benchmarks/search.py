@@ -1,0 +1,190 @@
+"""A whole search beside a plain loop and a plain Ray Tune script, and where its time goes.
+
+    python -m tests.benchmarks.search [--rounds N]
+
+16 configs of at most 9 epochs on 512 clips, two workers, ASHA. The arms run in turn; medians. The
+plain loop trains the same configs one after another in one process, on features in memory, every
+config in full. The pack is made before the clock starts, in all arms but plain Tune, which has
+none.
+"""
+
+import argparse
+import dataclasses
+import json
+import os
+import random
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from tests.benchmarks.plain_tune import EPOCHS, WORKERS
+from tune_encoder.config import TrainConfig, write_yaml
+from tune_encoder.data.batches import training_batches
+from tune_encoder.data.demo import make_demo
+from tune_encoder.data.pack import Pack, PackedData, open_pack, pack_data
+from tune_encoder.experiment import Experiment
+from tune_encoder.losses import style_loss
+from tune_encoder.trainer import predict, start
+
+CONFIGS, CLIPS = 16, 512
+# The guide's encoder and head, on whole clips as far as two seconds go.
+CNN = {"encoder_type": "cnn", "hidden_dim": 512, "num_layers": 4, "head": "linear"}
+KINDS: dict[str, dict[str, Any]] = {"default": {}, "cnn": CNN}
+
+
+def configs() -> list[dict[str, Any]]:
+    """The same configs for every arm."""
+    draw = random.Random(0)
+    return [
+        {"learning_rate": 10 ** draw.uniform(-4, -2), "dropout": draw.uniform(0, 0.3)}
+        for _ in range(CONFIGS)
+    ]
+
+
+# --- the arms ------------------------------------------------------------------------------------
+
+
+def ours(folder: Path, data: Path, base: dict[str, Any]) -> dict[str, float]:
+    """Run `tune-encoder search`, and read from its record where the time went."""
+    space = {
+        "budget": {"trials": CONFIGS, "epochs": EPOCHS},
+        "scheduler": {"name": "asha", "grace_period": 2, "reduction_factor": 3},
+        "searcher": {"name": "random"},
+        "resources": {"concurrent": WORKERS},
+        "base": {**base, "early_stopping_patience": 0},
+        "space": {
+            "learning_rate": {"float": [1e-4, 1e-2], "log": True},
+            "dropout": {"float": [0.0, 0.3]},
+        },
+        "start": configs(),
+    }
+    (folder / "space.yaml").write_text(write_yaml(space))
+    command = [sys.executable, "-m", "tune_encoder", "search", "--space", "space.yaml"]
+    command += ["--data-dir", str(data), "--name", "ours", "--no-export"]
+    began = time.time()
+    subprocess.run(command, cwd=folder, check=True, capture_output=True)
+    ended = time.time()
+    found = shares(Experiment(folder / "runs" / "ours"), began, ended)
+    shutil.rmtree(folder / "runs")
+    return found
+
+
+def shares(experiment: Experiment, began: float, ended: float) -> dict[str, float]:
+    """Where the time of a search went: seconds, and shares of its workers' time."""
+    rows = [row for trial in experiment.trials() for row in trial.rows]
+    first = min(row["recorded_at"] - row["seconds"] for row in rows)
+    last = max(row["recorded_at"] for row in rows)
+    offered = WORKERS * (last - first)
+    spent = {name: sum(row[f"{name}_seconds"] for row in rows) for name in PARTS}
+    trained = sum(row["seconds"] for row in rows)
+    spent["data"] = trained - sum(spent.values())
+    return {
+        "wall": ended - began,
+        "epochs": len(rows),
+        "start-up": first - began,
+        "end": ended - last,
+        **{f"{name} %": 100 * seconds / offered for name, seconds in spent.items()},
+        "between %": 100 * (1 - trained / offered),
+        "best skill": max(row["val_skill"] for row in rows),
+    }
+
+
+PARTS = ("step", "predict", "score")
+
+
+def loop(data: PackedData, base: dict[str, Any]) -> dict[str, float]:
+    """Train every config in full, one after another."""
+    torch.set_num_threads(1)
+    began = time.time()
+    for settings in configs():
+        train_plainly(TrainConfig(**base, epochs=EPOCHS, **settings), data)
+    return {"wall": time.time() - began, "epochs": CONFIGS * EPOCHS}
+
+
+def train_plainly(config: TrainConfig, data: PackedData) -> None:
+    """The shortest loop that trains the same model on the same crops."""
+    config = dataclasses.replace(config, augment_prob=0.0)
+    state = start(config, data, torch.device("cpu"))
+    for epoch in range(1, EPOCHS + 1):
+        state.model.train()
+        for batch in training_batches(data.train, config, epoch):
+            predicted = state.model(batch.features)
+            style_loss(predicted, (batch.ttl, batch.dp), config, data.statistics).total.backward()
+            torch.nn.utils.clip_grad_norm_(state.model.parameters(), config.gradient_clip)
+            state.optimizer.step()
+            state.optimizer.zero_grad(set_to_none=True)
+            state.schedule.step()
+        predict(state.model, data.val, 188, torch.device("cpu"))
+
+
+def in_memory(pack: Pack) -> Pack:
+    """The same clips, read."""
+    return dataclasses.replace(pack, features=np.array(pack.features))
+
+
+def plain_tune(folder: Path, data: Path) -> dict[str, float]:
+    """Run the plain script."""
+    (folder / "configs.json").write_text(json.dumps(configs()))
+    command = [sys.executable, "-m", "tests.benchmarks.plain_tune", str(data)]
+    command += [str(folder / "configs.json"), str(folder / "plain")]
+    began = time.time()
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    shutil.rmtree(folder / "plain")
+    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return {**found, "wall": time.time() - began}
+
+
+# --- the table -----------------------------------------------------------------------------------
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=3)
+    rounds = parser.parse_args().rounds
+    found: dict[str, list[dict[str, float]]] = {}
+    with tempfile.TemporaryDirectory() as name:
+        folder, data = Path(name), Path(name) / "demo"
+        os.environ["TUNE_ENCODER_CACHE"] = str(folder / "cache")
+        make_demo(data, voices=CLIPS, val_voices=64, test_voices=64, seed=0)
+        packed = open_pack(pack_data(data, TrainConfig()))
+        packed = dataclasses.replace(
+            packed, train=in_memory(packed.train), val=in_memory(packed.val)
+        )
+        for number in range(1, rounds + 1):
+            for kind, base in KINDS.items():
+                found.setdefault(f"ours, {kind}", []).append(ours(folder, data, base))
+                found.setdefault(f"loop, {kind}", []).append(loop(packed, base))
+            found.setdefault("plain Tune, cnn", []).append(plain_tune(folder, data))
+            print(f"round {number} of {rounds} done", file=sys.stderr)
+    tell(found)
+
+
+def tell(found: dict[str, list[dict[str, float]]]) -> None:
+    """Print medians."""
+    medians = {
+        arm: {part: statistics.median(each[part] for each in rows) for part in rows[0]}
+        for arm, rows in found.items()
+    }
+    for arm, parts in medians.items():
+        per_epoch = parts["wall"] / parts["epochs"]
+        print(f"{arm:16} wall {parts['wall']:7.1f} s, {parts['epochs']:4.0f} epochs, "
+              f"{per_epoch:6.2f} s each")  # fmt: skip
+        rest = {name: value for name, value in parts.items() if name not in ("wall", "epochs")}
+        if rest:
+            print("    " + ", ".join(f"{name} {value:.2f}" for name, value in rest.items()))
+    plain = medians["plain Tune, cnn"]["wall"]
+    for kind in KINDS:
+        print(f"ours, {kind}: 1/{plain / medians[f'ours, {kind}']['wall']:.1f} of plain Tune")
+
+
+if __name__ == "__main__":
+    main()
