@@ -12,6 +12,7 @@ runs/NAME/
 import json
 import os
 import re
+import secrets
 import shlex
 import shutil
 import sqlite3
@@ -212,6 +213,10 @@ class Experiment:
         names = (field.name for field in fields(KeepingSettings))
         return KeepingSettings(**{name: content.get(name, "") for name in names})
 
+    def identity(self) -> str:
+        """Read what tells it from every other, also of its name; empty in an old search.yaml."""
+        return str(self.search().get("id", ""))
+
     def record_name(self) -> str:
         """Read the name it has in the database of its record; a renamed folder keeps that."""
         return str(self.search().get("record_name", self.name))
@@ -408,7 +413,7 @@ def create_experiment(root: Path, name: str, content: dict[str, Any]) -> Experim
         StorageError: if the folder cannot be written.
     """
     path = refuse_taken(root, name)
-    text = write_yaml({"format": EXPERIMENT_FORMAT, **content})
+    text = write_yaml({"format": EXPERIMENT_FORMAT, "id": secrets.token_hex(16), **content})
     with whole_folder(path) as folder:
         (folder / "search.yaml").write_text(text, encoding="utf-8")
     return Experiment(path)
