@@ -89,7 +89,7 @@ def _search(options: argparse.Namespace) -> None:
         tell_demo(prepared.data_dir)
     _print_baselines(prepared)
     experiment = prepared.start(options.warm_start, LaunchSettings(**_launch(options)), keeping)
-    _finish(experiment, export=not options.no_export)
+    _finish(experiment, options)
 
 
 def add_resume(commands: Any) -> None:
@@ -130,7 +130,7 @@ def _resume(options: argparse.Namespace) -> None:
         **_launch(options),
         **budget,
     )
-    _finish(experiment, export=not options.no_export)
+    _finish(experiment, options)
 
 
 def add_fork(commands: Any) -> None:
@@ -150,10 +150,10 @@ def _fork(options: argparse.Namespace) -> None:
 
     launch = _launch(options)
     experiment = api.fork(options.name, options.new, options.space, options.root, **launch)
-    _finish(experiment, export=not options.no_export)
+    _finish(experiment, options)
 
 
-def _finish(experiment: "Experiment", export: bool) -> None:
+def _finish(experiment: "Experiment", options: argparse.Namespace) -> None:
     """Say what a search found and what comes next."""
     from tune_encoder.experiment import Experiment as Folder
     from tune_encoder.experiment import command_line
@@ -165,9 +165,9 @@ def _finish(experiment: "Experiment", export: bool) -> None:
         print(f"  {name}: {value}")
     folder = Folder(experiment.path)
     print_findings(folder)
-    confirm_if_asked(folder)
+    confirm_if_asked(folder, LaunchSettings(address=options.address))
     report = report_written(experiment)
-    if export:
+    if not options.no_export:
         export_to(experiment, None, {})
     else:
         print(f"\nexport it: {command_line('export', experiment.path)}")
