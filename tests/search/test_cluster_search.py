@@ -23,6 +23,8 @@ from tune_encoder.cluster.usage import usage
 from tune_encoder.config import cache_dir
 from tune_encoder.dashboards import LOOPBACK, free_port
 from tune_encoder.errors import StorageError
+from tune_encoder.experiment import Experiment
+from tune_encoder.lock import noted
 from tune_encoder.ray_settings import ENVIRONMENT, protect_token
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
@@ -33,7 +35,7 @@ LONG = {
     "scheduler": {"name": "none"},
     "resources": {"cpus": 1},
 }
-SHORT = {"budget": {"trials": 2, "epochs": 2}, "scheduler": {"name": "none"}}
+SHORT: dict[str, Any] = {"budget": {"trials": 2, "epochs": 2}, "scheduler": {"name": "none"}}
 
 
 @pytest.fixture(params=[1])
@@ -176,15 +178,21 @@ needs_unshare = pytest.mark.skipif(
 
 @needs_unshare
 @pytest.mark.parametrize("head", [0], indirect=True)
-def test_a_node_without_the_pack_fetches_it_once_for_its_trials(command, head):
+def test_a_node_without_the_pack_fetches_it_once_for_its_trials_and_their_confirmation(
+    command, head
+):
+    confirmed = {**SHORT, "budget": {**SHORT["budget"], "seeds": 2}}
     with node(head, 2, cache_dir()) as process:
         wait_for_cpus(head, 2)
-        done = command.run(*command.search_options(SHORT), "--address", head.address)
+        done = command.run(*command.search_options(confirmed), "--address", head.address)
 
         packs = Path(f"/proc/{process.pid}/root{cache_dir()}/packs")
         fetched = [path.name for path in packs.iterdir() if not path.name.startswith(".")]
         assert done.returncode == 0, done.stderr
         assert [trial.state for trial in command.experiment.trials()] == ["COMPLETE"] * 2
+        (confirming,) = (command.experiment.path / "confirm").iterdir()
+        assert len(Experiment(confirming).trials()) == 4
+        assert noted(confirming) == head.page  # it ran there, too
         (name,) = fetched
         for file in (cache_dir() / "packs" / name).iterdir():
             assert (packs / name / file.name).read_bytes() == file.read_bytes()
