@@ -11,6 +11,7 @@ import yaml
 
 from tune_encoder.cli import main
 from tune_encoder.config import read_yaml
+from tune_encoder.service.kuberay import _title
 from tune_encoder.space import load_space
 
 SCHEMA = read_yaml(Path(__file__).parent / "rayjob_schema.yaml")
@@ -38,6 +39,20 @@ def test_it_is_a_rayjob_with_every_required_field_and_no_unknown_one(manifest):
     jsonschema.validate(documents["RayJob"], SCHEMA)
     assert list(documents) == ["PersistentVolumeClaim", "ConfigMap", "RayJob"]
     assert max(map(len, text.splitlines())) <= 200
+
+
+def test_no_two_searches_have_the_same_title():
+    long = "voices-2026-convnext-long-crops-seed-"
+    names = ["mine-a", "Mine.a", "mine.a", "mine-a-", f"{long}1", f"{long}2", "x" * 64, "x" * 63]
+
+    titles = [_title(name) for name in names]
+
+    assert titles[0] == "search-mine-a"
+    assert len(set(titles)) == len(names)
+    for title in titles:
+        assert re.fullmatch("[a-z]([a-z0-9-]*[a-z0-9])?", title)
+        assert len(title) <= 40
+    assert re.fullmatch("search-mine-a-[0-9a-f]{6}", titles[1])
 
 
 def test_the_keys_of_a_bucket_come_from_a_secret_and_stand_nowhere(manifest):
