@@ -3,11 +3,14 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+from pyarrow.fs import FileType
 
 from tests.conftest import KEY, SECRET
 from tune_encoder.checkpoints import load_state, save_state
 from tune_encoder.config import KeepingSettings
 from tune_encoder.errors import ConfigError, StorageError
+from tune_encoder.search.run import start_search
+from tune_encoder.space import find_space, load_space
 from tune_encoder.storage import Storage, names_of_trial, place_of, storage_around
 
 NAME = "1/0007_abcdef/checkpoint_000003"
@@ -60,6 +63,31 @@ def test_a_checkpoint_without_its_manifest_is_not_there(storage, checkpoint):
     assert storage.names() == []
 
 
+def test_a_removal_that_is_cut_short_leaves_no_checkpoint_and_can_be_finished(
+    storage, checkpoint, monkeypatch
+):
+    storage.put(checkpoint, NAME)
+    with monkeypatch.context() as patch:
+        patch.setattr(Storage, "_files", CutShort(storage._files))
+        storage.remove(NAME)
+    assert storage.names() == []
+
+    storage.put(checkpoint, NAME)
+    storage._files.delete_file(f"{storage._root}/{NAME}/manifest.json")
+    storage.remove(NAME)
+    assert storage._files.get_file_info(f"{storage._root}/{NAME}").type == FileType.NotFound
+
+
+class CutShort:
+    """Files of a storage that goes away before a folder is removed."""
+
+    def __init__(self, files):
+        self.delete_file = files.delete_file
+
+    def delete_dir(self, path):
+        raise OSError("gone")
+
+
 def test_one_that_has_been_removed_is_fetched_as_nothing(storage, tmp_path):
     storage.fetch(NAME, tmp_path / "cache")
 
@@ -98,6 +126,21 @@ def test_a_trial_has_the_checkpoints_of_all_its_runs_and_no_others():
 def test_an_experiment_has_a_place_of_its_own_in_a_storage(storage, place):
     assert place_of(storage, "mine") == place
     assert place_of(storage_around(place), "other") == place[: -len("mine")] + "other"
+
+
+@pytest.mark.parametrize("storage", ["runs", "runs/mine", "a link"])
+def test_a_storage_in_the_experiments_own_folder_is_refused_and_nothing_is_made(storage, tmp_path):
+    (tmp_path / "a link").symlink_to(tmp_path / "runs")
+    root, keeping = tmp_path / "runs", KeepingSettings(storage=str(tmp_path / storage))
+
+    with pytest.raises(
+        ConfigError,
+        match=f"storage is {tmp_path}/{storage}: checkpoints would lie "
+        "in .*runs/mine, where they lie without a storage; leave it out, or name another folder",
+    ):
+        start_search(load_space(find_space("quick")), tmp_path, root, "mine", keeping=keeping)
+
+    assert not root.exists()
 
 
 # --- what is wrong -------------------------------------------------------------------------------

@@ -186,9 +186,15 @@ class Storage:
                     os.utime(partial / info.base_name, ns=(info.mtime_ns, info.mtime_ns))
 
     def remove(self, name: str) -> None:
-        """Remove a checkpoint; one that cannot be removed only takes room, and is left."""
+        """Remove a checkpoint; one that cannot be removed only takes room, and is left.
+
+        The manifest goes first: what is left of a removal that was cut short is not there.
+        """
+        there = f"{self._root}/{name}"
         with suppress(OSError):
-            self._files.delete_dir(f"{self._root}/{name}")
+            with suppress(FileNotFoundError):
+                self._files.delete_file(f"{there}/{MANIFEST}")
+            self._files.delete_dir(there)
 
     @contextmanager
     def _told(self, done: str) -> Iterator[None]:

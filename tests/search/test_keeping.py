@@ -1,3 +1,5 @@
+import os
+import stat
 import subprocess
 import tempfile
 from dataclasses import asdict
@@ -68,14 +70,27 @@ def test_a_worker_leaves_nothing_on_its_node_and_clears_away_what_a_killed_one_l
     (tmp_path / "node").mkdir()
     ended = subprocess.Popen(["true"])
     ended.wait()
-    left = tmp_path / "node" / f".tune_encoder_trial.{ended.pid}.partial"
+    left = tmp_path / "node" / f".tune_encoder_trial.{ended.pid}.a_1b2c3d.partial"
     (left / "run").mkdir(parents=True)
 
     with keeping_of({"storage": asdict(storage), "launch": "1", "number": 7}) as keeping:
         keeping.run_dir.mkdir()
         assert keeping.run_dir.is_relative_to(tmp_path / "node")
 
-    assert not left.exists()
-    assert [
-        each for each in (tmp_path / "node").rglob("*") if each.parent != tmp_path / "node"
-    ] == []
+    assert list((tmp_path / "node").iterdir()) == []
+
+
+def test_a_folder_that_another_user_made_for_a_worker_to_write_to_is_not_used(
+    storage, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    waiting = tmp_path / f".tune_encoder_trial.{os.getpid()}.partial"
+    waiting.mkdir(mode=0o777)
+
+    with keeping_of({"storage": asdict(storage), "launch": "1", "number": 7}) as keeping:
+        folder = keeping.run_dir.parent
+        assert not keeping.run_dir.is_relative_to(waiting)
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+    assert waiting.is_dir()
+    assert not folder.exists()

@@ -119,6 +119,18 @@ def test_looking_names_the_place_and_asks_no_storage(trial, tmp_path):
     assert shown == f"{tmp_path}/kept/mine/{row['checkpoint']}/checkpoint.pt"
 
 
+def test_a_checkpoint_of_which_only_the_manifest_is_left_is_passed_over(trial):
+    first = trial.save(1)
+    trial.report(first)
+    trial.report(trial.save(2))
+    (Path(trial.storage.place) / first["checkpoint"] / "checkpoint.pt").unlink()
+    trial.experiment.study_path.unlink()
+
+    done = repair(trial.experiment)
+
+    assert (done.epochs, done.checkpoints, done.lost) == (2, 1, [])
+
+
 def test_a_record_is_rebuilt_from_the_checkpoints_in_the_storage(trial):
     for epoch in range(1, 4):
         trial.report(trial.save(epoch))
