@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -114,17 +115,26 @@ def test_only_our_jobs_are_read_the_earliest_first():
     assert (jobs[0].ended, jobs[0].root) == (False, Path("/r"))
 
 
+class OfJobs(Client):
+    """A client of a cluster whose jobs are those in `listed`."""
+
+    _ray: Any
+
+    def __init__(self):
+        self.address, self.listed, self.submitted = "http://head", [], []
+        self._ray = SimpleNamespace(
+            list_jobs=lambda: self.listed,
+            submit_job=lambda **job: self.submitted.append(job["submission_id"]),
+            get_job_logs=lambda _: "a line\n",
+        )
+
+    def _ended(self, wanted, timeout=None):
+        return SimpleNamespace(state="SUCCEEDED")
+
+
 @pytest.fixture
 def client():
-    """A client of a cluster whose jobs are those in `client.listed`."""
-    client = object.__new__(Client)
-    client.address, client.listed, client.submitted = "http://head", [], []
-    client._ray = SimpleNamespace(
-        list_jobs=lambda: client.listed,
-        submit_job=lambda **job: client.submitted.append(job["submission_id"]),
-        get_job_logs=lambda _: "a line\n",
-    )
-    return client
+    return OfJobs()
 
 
 def of_mine(kind, launch, state):
@@ -135,7 +145,6 @@ def test_a_launch_has_a_number_of_its_own_also_where_an_earlier_one_was_deleted(
     client.listed = [of_mine("search", 2, "STOPPED"), of_mine("export", 3, "SUCCEEDED")]
 
     client.resume("mine")
-    client._ended = lambda wanted: SimpleNamespace(state="SUCCEEDED")
     client.export("mine")
 
     assert client.submitted == ["mine~search~3", "mine~export~4"]
