@@ -1,5 +1,5 @@
 import socket
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -100,6 +100,58 @@ def test_a_place_that_is_filled_is_refused_for_a_new_search(storage, checkpoint)
 
     with pytest.raises(ConfigError, match=r"mine: has checkpoints of another search; choose anoth"):
         storage.refuse_filled()
+
+
+def test_of_two_searches_that_meet_in_a_place_only_one_trains_there(storage):
+    one, two = replace(storage), replace(storage)
+    for each in (one, two):
+        each.check()
+        each.refuse_filled()
+    one.claim("1")
+
+    with pytest.raises(
+        StorageError,
+        match=r"mine: checkpoints of another search of the name are "
+        r"kept there; start this one anew under another --name$",
+    ):
+        two.claim("2")
+    one.claim("1")  # as each launch does
+    one.refuse_anothers("1")
+    with pytest.raises(StorageError, match="mine: checkpoints of another search"):
+        two.refuse_anothers("2")
+    assert one.names() == []
+
+
+def test_a_place_where_another_search_has_only_begun_is_refused_for_a_new_one(storage):
+    storage.claim("1")
+
+    with pytest.raises(
+        ConfigError,
+        match=r"mine: another search has begun there; choose another "
+        r"--name or --storage, or remove owner there if that one is gone$",
+    ):
+        storage.refuse_filled()
+
+
+def test_a_search_from_before_places_had_owners_goes_on(storage, checkpoint):
+    storage.put(checkpoint, NAME)
+    storage.claim("")
+    storage.refuse_anothers("")
+    storage.refuse_anothers("1")
+    assert storage._owner() == ""
+
+    storage.claim("1")
+    assert storage._owner() == "1"
+    assert storage.names() == [NAME]
+
+
+def test_checkpoints_of_a_place_below_are_not_those_of_the_place(storage, checkpoint):
+    for name in ("other", "1", "0007_ab"):
+        replace(storage, place=f"{storage.place}/{name}").put(checkpoint, NAME)
+    storage.put(checkpoint, "12/10007_0f/checkpoint_1234567")
+    storage.put(checkpoint, "2/0007/checkpoint_000001")
+
+    assert storage.names() == ["12/10007_0f/checkpoint_1234567", "2/0007/checkpoint_000001"]
 
 
 def test_a_trial_has_the_checkpoints_of_all_its_runs_and_no_others():

@@ -99,11 +99,16 @@ class InStorage:
 
 @contextmanager
 def keeping_of(config: dict[str, Any]) -> Iterator[Keeping]:
-    """Give the place for a trial, by what its worker was told."""
+    """Give the place for a trial, by what its worker was told.
+
+    Raises:
+        StorageError: if it has become another search's, or cannot be used.
+    """
     if config["storage"] is None:
         yield InExperiment(Experiment(Path(config["experiment"])), config["number"])
         return
     storage = Storage(**config["storage"])
+    storage.refuse_anothers(config["identity"])
     with _scratch() as folder:
         yield InStorage(storage, config["launch"], config["number"], Path(folder))
 

@@ -258,4 +258,6 @@ def _launch(
     from tune_encoder.search.launch import launch_search
     from tune_encoder.search.record import Record
 
+    if experiment.storage is not None:
+        experiment.storage.claim(experiment.identity())
     launch_search(Record.open(experiment, space, database), pack, launch)
