@@ -8,6 +8,8 @@ from types import SimpleNamespace
 import pytest
 
 from tune_encoder.checkpoints import save_state
+from tune_encoder.config import HERE
+from tune_encoder.errors import StorageError
 from tune_encoder.experiment import Experiment, create_experiment
 from tune_encoder.look import best_view
 from tune_encoder.search.keeping import InStorage
@@ -15,6 +17,7 @@ from tune_encoder.search.launch import _next_launch
 from tune_encoder.search.parcels import FILES
 from tune_encoder.search.record import Record
 from tune_encoder.search.repair import repair
+from tune_encoder.search.run import _launch
 from tune_encoder.search.schedulers import RecordingScheduler
 from tune_encoder.space import parse_space, to_content
 from tune_encoder.storage import Storage
@@ -102,6 +105,17 @@ def test_a_launch_after_the_folder_was_lost_takes_no_number_twice(trial):
     shutil.rmtree(trial.experiment.checkpoints, ignore_errors=True)
 
     assert _next_launch(Record.open(trial.experiment, SPACE)) == "8"
+
+
+def test_a_launch_on_a_place_of_another_search_is_refused_before_anything_is_removed(trial):
+    for epoch in range(1, 4):
+        trial.save(epoch)
+    trial.storage.claim("another")
+
+    with pytest.raises(StorageError, match="mine: checkpoints of another search of the name are"):
+        _launch(trial.experiment, SPACE, trial.folder, HERE, None)
+
+    assert trial.epochs_kept() == [1, 2, 3]
 
 
 def test_what_a_worker_sends_comes_to_the_trials_folder(trial):
