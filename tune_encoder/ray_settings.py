@@ -24,6 +24,11 @@ LOOPBACK_ONLY = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 LEAVE_S = ("TUNE_FUNCTION_THREAD_TIMEOUT_S", "60")
 _READ_BY_WORKERS = ("RAY_CHDIR_TO_TRIAL_DIR", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", LEAVE_S[0])
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
+_READ_BY_NODES = (
+    "RAY_USAGE_STATS_ENABLED",
+    "RAY_enable_metrics_collection",
+    "RAY_memory_monitor_refresh_ms",
+)
 _TOKEN_PATH = Path("~/.ray/auth_token")
 
 
@@ -37,6 +42,11 @@ def reach_loopback_directly() -> None:
 def worker_environment() -> dict[str, str]:
     """What a cluster's workers must be told: they have their node's environment, not ours."""
     return {name: os.environ[name] for name in _READ_BY_WORKERS}
+
+
+def node_environment() -> dict[str, str]:
+    """What every node of a cluster must be started with, beside a token."""
+    return {name: ENVIRONMENT[name] for name in _READ_BY_NODES}
 
 
 def token() -> str:

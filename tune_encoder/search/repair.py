@@ -138,7 +138,8 @@ def _numbers(experiment: Experiment) -> list[int]:
 def _salvage(experiment: Experiment, space: SearchSpace, number: int) -> _Salvage:
     """Read what a trial left; what is damaged gives way to its newest checkpoint."""
     lost: list[str] = []
-    files = experiment.checkpoint_files(number)
+    # A removal that was cut short may have left a manifest alone.
+    files = [file for file in experiment.checkpoint_files(number) if file.is_file()]
     checkpoints = _checkpoints(experiment, files, lost)
     settings = _settings(experiment.trial_config(number), space, lost)
     rows = _rows(experiment.trial_metrics(number), space, lost)
