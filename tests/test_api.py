@@ -46,6 +46,14 @@ def prepare(space=None, data_dir="voices", name="mine", root="runs", **overrides
     return api.prepare(CONTENT if space is None else space, data_dir, name, root, overrides)
 
 
+def test_settings_that_are_none_are_not_given():
+    options = {"storage": None, "record": None, "dashboard": None, "trials": None}
+
+    assert api._taken(KeepingSettings, options) == KeepingSettings()
+    assert api._taken(LaunchSettings, options) == LaunchSettings()
+    assert options == {"trials": None}
+
+
 # --- the package ---------------------------------------------------------------------------------
 
 
