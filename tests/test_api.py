@@ -15,7 +15,7 @@ from tests.fabricate import make_sample
 from tests.search.conftest import TINY_SPACE
 from tune_encoder import api
 from tune_encoder.cli import main
-from tune_encoder.config import write_yaml
+from tune_encoder.config import KeepingSettings, LaunchSettings, write_yaml
 from tune_encoder.data.demo import demo_folder
 from tune_encoder.data.samples import write_sample
 from tune_encoder.errors import ConfigError, DataError, StorageError
