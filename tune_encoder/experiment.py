@@ -42,7 +42,6 @@ _TRIALS = (
     "SELECT trial_id, number, state, datetime_complete FROM trials "
     "WHERE ?1 IS NULL OR number = ?1 ORDER BY number"
 )
-# SQLite refuses what Python writes for numbers that JSON has not; such a row is read whole.
 # A row with a number that JSON has not, such as infinity, SQLite refuses; it is read whole.
 _ATTRIBUTES = (
     f"SELECT trial_id, key, CASE WHEN key GLOB '{_EPOCH}*' AND json_valid(value_json) "
@@ -346,6 +345,11 @@ def read_only(path: Path) -> sqlite3.Connection:
 def epoch_key(epoch: int) -> str:
     """Name an epoch's row has in the record; names sort as numbers do."""
     return f"{_EPOCH}{epoch:06d}"
+
+
+def is_epoch_key(name: str) -> bool:
+    """Whether something in the record is an epoch's row."""
+    return name.startswith(_EPOCH)
 
 
 def objective(row: Row) -> float:

@@ -98,6 +98,30 @@ def test_what_a_killed_driver_did_not_record_stays_until_it_is_told_again(trial)
     assert trial.storage.names()[0].startswith("2/")
 
 
+def test_the_checkpoint_of_a_repeated_epoch_gives_way_to_the_newer_one(trial):
+    trial.report(trial.save(1))
+    trial.launch("2")
+
+    trial.report(newer := trial.save(1))
+
+    assert trial.storage.names() == [newer["checkpoint"]]
+    assert trial.record.kept == {newer["checkpoint"]}
+
+
+def test_a_checkpoint_stays_until_the_row_that_names_a_newer_one_is_written(trial, monkeypatch):
+    trial.report(old := trial.save(1))
+    trial.launch("2")
+
+    def gone(*_):
+        raise StorageError("gone")
+
+    monkeypatch.setattr(trial.record._study, "add_row", gone)
+    trial.report(newer := trial.save(1))
+
+    assert trial.scheduler.storage_problem == "gone"
+    assert trial.storage.names() == [old["checkpoint"], newer["checkpoint"]]
+
+
 def test_a_launch_after_the_folder_was_lost_takes_no_number_twice(trial):
     trial.report(trial.save(1))
     trial.launch("7")

@@ -27,7 +27,7 @@ from tune_encoder.lock import held
 from tune_encoder.manifest import verify
 from tune_encoder.search.database import Database
 from tune_encoder.search.record import Record
-from tune_encoder.search.restoring import make_anew, not_there, put_aside
+from tune_encoder.search.restoring import has_search, make_anew, not_there, put_aside
 from tune_encoder.search.stored import make_file, study_url
 from tune_encoder.space import SearchSpace
 
@@ -84,10 +84,9 @@ def repair(experiment: Experiment, *, force: bool = False) -> Repaired:
 
 def _from_database(experiment: Experiment, url: str) -> Repaired:
     with closing(Database(url, experiment.record_name())) as database:
-        if database.search() is None:
+        if not has_search(experiment, database):
             raise not_there(experiment, database)
-        kept = put_aside(experiment.study_path)
-        make_anew(experiment.study_path, database.study)
+        kept = make_anew(experiment.study_path, database)
     return replace(_summary(experiment, [], kept), database=url)
 
 
