@@ -169,6 +169,16 @@ def test_a_checkpoint_of_which_only_the_manifest_is_left_is_passed_over(trial):
     assert (done.epochs, done.checkpoints, done.lost) == (2, 1, [])
 
 
+def test_a_record_is_not_rebuilt_from_the_checkpoints_of_another_search(trial):
+    trial.report(trial.save(1))
+    trial.experiment.study_path.unlink()
+    trial.storage.claim("another")
+
+    with pytest.raises(StorageError, match="mine: checkpoints of another search of the name are"):
+        repair(trial.experiment)
+    assert not trial.experiment.study_path.exists()
+
+
 def test_a_record_is_rebuilt_from_the_checkpoints_in_the_storage(trial):
     for epoch in range(1, 4):
         trial.report(trial.save(epoch))

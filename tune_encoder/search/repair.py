@@ -63,8 +63,8 @@ def repair(experiment: Experiment, *, force: bool = False) -> Repaired:
 
     Raises:
         ConfigError: if it is sound.
-        StorageError: if another process holds the experiment, or search.yaml is damaged, or as
-            `Database`.
+        StorageError: if another process holds the experiment, or search.yaml is damaged, or its
+            storage's place is another search's, or as `Database`.
     """
     with held(experiment.path):
         space = experiment.space()
@@ -72,6 +72,8 @@ def repair(experiment: Experiment, *, force: bool = False) -> Repaired:
             _refuse_sound(experiment)
         if url := experiment.keeping().record:
             return _from_database(experiment, url)
+        if experiment.storage is not None:
+            experiment.storage.refuse_anothers(experiment.identity())
         salvaged = [_salvage(experiment, space, number) for number in _numbers(experiment)]
         lost = [f"trial {each.number}: {line}" for each in salvaged for line in each.lost]
         with _new_study(experiment, space) as (begun, partial):
