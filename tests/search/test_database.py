@@ -328,13 +328,18 @@ def test_a_database_older_than_study_db_is_refused_and_nothing_is_changed(tmp_pa
         (tmp_path / "record.db").write_bytes(newest)
 
 
-def test_a_study_db_that_says_otherwise_than_the_database_is_kept(tmp_path):
+@pytest.mark.parametrize(
+    "otherwise",
+    [
+        "UPDATE trial_user_attributes SET value_json = '{}' WHERE key = 'epoch_000001'",
+        "UPDATE trials SET state = 'COMPLETE' WHERE number = 3",
+    ],
+)
+def test_a_study_db_that_says_otherwise_than_the_database_is_kept(tmp_path, otherwise):
     experiment = filled(make(tmp_path, f"sqlite:///{tmp_path}/record.db"))
     before = seen(experiment)
     with closing(sqlite3.connect(experiment.study_path)) as file, file:
-        file.execute(
-            "UPDATE trial_user_attributes SET value_json = '{}' WHERE key = 'epoch_000001'"
-        )
+        file.execute(otherwise)
 
     with opened(experiment):
         assert seen(experiment) == before

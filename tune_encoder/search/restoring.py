@@ -12,7 +12,7 @@ from tune_encoder.errors import ConfigError, StorageError
 from tune_encoder.experiment import Experiment
 from tune_encoder.files import partial_path, sync_folder
 from tune_encoder.search.database import Database
-from tune_encoder.search.tables import Rows, epochs, facts, read_file, trials, write_file
+from tune_encoder.search.tables import Rows, ended, epochs, facts, read_file, trials, write_file
 
 _BESIDE = ("-wal", "-shm", "-journal")  # what SQLite keeps beside a database
 _PROBLEMS = (OSError, sqlite3.Error, SQLAlchemyError, StorageInternalError)
@@ -111,7 +111,8 @@ def bring_up(path: Path, database: Database) -> None:
     if facts(old) == facts(rows):
         return
     kept = _put(path, rows)
-    if kept is not None and epochs(old).items() <= epochs(rows).items():
+    nothing_lost = epochs(old).items() <= epochs(rows).items() and ended(old) <= ended(rows)
+    if kept is not None and nothing_lost:
         for file in _with_beside(kept):
             file.unlink(missing_ok=True)
 

@@ -89,6 +89,12 @@ def trials(rows: Rows) -> set[int]:
     return set(_numbers(rows).values())
 
 
+def ended(rows: Rows) -> set[int]:
+    """The numbers of the trials that have ended."""
+    found = rows[TrialModel.__tablename__]
+    return {row["number"] for row in found if row["state"].is_finished()}
+
+
 def epochs(rows: Rows) -> dict[tuple[int, str], str]:
     """What stands of each epoch, by the trial's number and the epoch's name."""
     numbers = _numbers(rows)
