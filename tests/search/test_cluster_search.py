@@ -18,7 +18,6 @@ import ray
 
 from tests.search.conftest import ENDED_S, STARTED_S, finish
 from tune_encoder.cluster import Cluster
-from tune_encoder.cluster.starting import PAGE_PORT, PORT
 from tune_encoder.cluster.usage import usage
 from tune_encoder.config import cache_dir
 from tune_encoder.dashboards import LOOPBACK, free_port
@@ -47,8 +46,8 @@ def head(request):
 @contextmanager
 def a_head(cpus):
     """A cluster that nodes can join, with a head of so many CPUs."""
-    address = f"{ray.util.get_node_ip_address()}:{free_port(PORT)}"
-    page_port = free_port(PAGE_PORT)
+    address = f"{ray.util.get_node_ip_address()}:{free_port(27_379)}"
+    page_port = free_port(29_265)  # not where other tests start theirs
     port = address.rpartition(":")[2]
     protect_token()
     options = ["--head", f"--port={port}", f"--dashboard-port={page_port}"]
