@@ -95,6 +95,7 @@ def _command(port: int, page_port: int, folder: str, cpus: int | None) -> list[s
         "dashboard-host": LOOPBACK,
         "dashboard-port": page_port,
         "include-dashboard": "true",
+        "dashboard-agent-listen-port": 0,  # any: who finds its usual one taken takes no jobs
         "temp-dir": folder,
         **({} if cpus is None else {"num-cpus": cpus}),
     }
