@@ -38,7 +38,6 @@ _TRIALS = (
     "SELECT trial_id, number, state, datetime_complete FROM trials "
     "WHERE ?1 IS NULL OR number = ?1 ORDER BY number"
 )
-# SQLite refuses what Python writes for numbers that JSON has not; such a row is read whole.
 # A row with a number that JSON has not, such as infinity, SQLite refuses; it is read whole.
 _ATTRIBUTES = (
     f"SELECT trial_id, key, CASE WHEN key GLOB '{_EPOCH}*' AND json_valid(value_json) "
@@ -316,6 +315,16 @@ def command_line(command: str, path: Path) -> str:
     """Write a command for the experiment at `path`, as a person would type it."""
     root = "" if path.parent == DEFAULT_ROOT else f" --root {shlex.quote(str(path.parent))}"
     return f"tune-encoder {command} {path.name}{root}"
+
+
+def clone_line(model: Path) -> str:
+    """Write the command that clones a voice with a model."""
+    return f"tune-encoder clone {shlex.quote(str(model))} voice.wav -o voice.json"
+
+
+def curves_line(path: Path) -> str:
+    """Write the command that shows every curve of the experiment at `path`."""
+    return f"tensorboard --logdir {shlex.quote(str(path / 'trials'))}"
 
 
 def experiment_path(root: Path, name: str) -> Path:
