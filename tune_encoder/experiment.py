@@ -377,6 +377,16 @@ def command_line(command: str, path: Path) -> str:
     return f"tune-encoder {command} {path.name}{root}"
 
 
+def clone_line(model: Path) -> str:
+    """Write the command that clones a voice with a model."""
+    return f"tune-encoder clone {shlex.quote(str(model))} voice.wav -o voice.json"
+
+
+def curves_line(path: Path) -> str:
+    """Write the command that shows every curve of the experiment at `path`."""
+    return f"tensorboard --logdir {shlex.quote(str(path / 'trials'))}"
+
+
 def experiment_path(root: Path, name: str) -> Path:
     """Return the folder of an experiment, which is always directly in its root.
 

@@ -1,7 +1,6 @@
 """search, resume, fork."""
 
 import argparse
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -156,7 +155,7 @@ def _fork(options: argparse.Namespace) -> None:
 def _finish(experiment: "Experiment", options: argparse.Namespace) -> None:
     """Say what a search found and what comes next."""
     from tune_encoder.experiment import Experiment as Folder
-    from tune_encoder.experiment import command_line
+    from tune_encoder.experiment import command_line, curves_line
 
     best = experiment.best
     assert best is not None
@@ -173,7 +172,7 @@ def _finish(experiment: "Experiment", options: argparse.Namespace) -> None:
         print(f"\nexport it: {command_line('export', experiment.path)}")
     if report is not None:
         print(f"report:    {report}")
-    print(f"curves:    tensorboard --logdir {shlex.quote(str(experiment.path / 'trials'))}")
+    print(f"curves:    {curves_line(experiment.path)}")
 
 
 def _print_baselines(prepared: "PreparedSearch") -> None:
