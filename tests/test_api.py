@@ -15,7 +15,7 @@ from tests.fabricate import make_sample
 from tests.search.conftest import TINY_SPACE
 from tune_encoder import api
 from tune_encoder.cli import main
-from tune_encoder.config import write_yaml
+from tune_encoder.config import KeepingSettings, LaunchSettings, write_yaml
 from tune_encoder.data.demo import demo_folder
 from tune_encoder.data.samples import write_sample
 from tune_encoder.errors import ConfigError, DataError, StorageError
@@ -44,6 +44,14 @@ def voices(tmp_path):
 
 def prepare(space=None, data_dir="voices", name="mine", root="runs", **overrides):
     return api.prepare(CONTENT if space is None else space, data_dir, name, root, overrides)
+
+
+def test_settings_that_are_none_are_not_given():
+    options = {"storage": None, "record": None, "dashboard": None, "trials": None}
+
+    assert api._taken(KeepingSettings, options) == KeepingSettings()
+    assert api._taken(LaunchSettings, options) == LaunchSettings()
+    assert options == {"trials": None}
 
 
 # --- the package ---------------------------------------------------------------------------------

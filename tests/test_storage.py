@@ -1,13 +1,16 @@
 import socket
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
+from pyarrow.fs import FileType
 
 from tests.conftest import KEY, SECRET
 from tune_encoder.checkpoints import load_state, save_state
 from tune_encoder.config import KeepingSettings
 from tune_encoder.errors import ConfigError, StorageError
+from tune_encoder.search.run import start_search
+from tune_encoder.space import find_space, load_space
 from tune_encoder.storage import Storage, names_of_trial, place_of, storage_around
 
 NAME = "1/0007_abcdef/checkpoint_000003"
@@ -60,6 +63,31 @@ def test_a_checkpoint_without_its_manifest_is_not_there(storage, checkpoint):
     assert storage.names() == []
 
 
+def test_a_removal_that_is_cut_short_leaves_no_checkpoint_and_can_be_finished(
+    storage, checkpoint, monkeypatch
+):
+    storage.put(checkpoint, NAME)
+    with monkeypatch.context() as patch:
+        patch.setattr(Storage, "_files", CutShort(storage._files))
+        storage.remove(NAME)
+    assert storage.names() == []
+
+    storage.put(checkpoint, NAME)
+    storage._files.delete_file(f"{storage._root}/{NAME}/manifest.json")
+    storage.remove(NAME)
+    assert storage._files.get_file_info(f"{storage._root}/{NAME}").type == FileType.NotFound
+
+
+class CutShort:
+    """Files of a storage that goes away before a folder is removed."""
+
+    def __init__(self, files):
+        self.delete_file = files.delete_file
+
+    def delete_dir(self, path):
+        raise OSError("gone")
+
+
 def test_one_that_has_been_removed_is_fetched_as_nothing(storage, tmp_path):
     storage.fetch(NAME, tmp_path / "cache")
 
@@ -72,6 +100,58 @@ def test_a_place_that_is_filled_is_refused_for_a_new_search(storage, checkpoint)
 
     with pytest.raises(ConfigError, match=r"mine: has checkpoints of another search; choose anoth"):
         storage.refuse_filled()
+
+
+def test_of_two_searches_that_meet_in_a_place_only_one_trains_there(storage):
+    one, two = replace(storage), replace(storage)
+    for each in (one, two):
+        each.check()
+        each.refuse_filled()
+    one.claim("1")
+
+    with pytest.raises(
+        StorageError,
+        match=r"mine: checkpoints of another search of the name are "
+        r"kept there; start this one anew under another --name$",
+    ):
+        two.claim("2")
+    one.claim("1")  # as each launch does
+    one.refuse_anothers("1")
+    with pytest.raises(StorageError, match="mine: checkpoints of another search"):
+        two.refuse_anothers("2")
+    assert one.names() == []
+
+
+def test_a_place_where_another_search_has_only_begun_is_refused_for_a_new_one(storage):
+    storage.claim("1")
+
+    with pytest.raises(
+        ConfigError,
+        match=r"mine: another search has begun there; choose another "
+        r"--name or --storage, or remove owner there if that one is gone$",
+    ):
+        storage.refuse_filled()
+
+
+def test_a_search_from_before_places_had_owners_goes_on(storage, checkpoint):
+    storage.put(checkpoint, NAME)
+    storage.claim("")
+    storage.refuse_anothers("")
+    storage.refuse_anothers("1")
+    assert storage._owner() == ""
+
+    storage.claim("1")
+    assert storage._owner() == "1"
+    assert storage.names() == [NAME]
+
+
+def test_checkpoints_of_a_place_below_are_not_those_of_the_place(storage, checkpoint):
+    for name in ("other", "1", "0007_ab"):
+        replace(storage, place=f"{storage.place}/{name}").put(checkpoint, NAME)
+    storage.put(checkpoint, "12/10007_0f/checkpoint_1234567")
+    storage.put(checkpoint, "2/0007/checkpoint_000001")
+
+    assert storage.names() == ["12/10007_0f/checkpoint_1234567", "2/0007/checkpoint_000001"]
 
 
 def test_a_trial_has_the_checkpoints_of_all_its_runs_and_no_others():
@@ -98,6 +178,21 @@ def test_a_trial_has_the_checkpoints_of_all_its_runs_and_no_others():
 def test_an_experiment_has_a_place_of_its_own_in_a_storage(storage, place):
     assert place_of(storage, "mine") == place
     assert place_of(storage_around(place), "other") == place[: -len("mine")] + "other"
+
+
+@pytest.mark.parametrize("storage", ["runs", "runs/mine", "a link"])
+def test_a_storage_in_the_experiments_own_folder_is_refused_and_nothing_is_made(storage, tmp_path):
+    (tmp_path / "a link").symlink_to(tmp_path / "runs")
+    root, keeping = tmp_path / "runs", KeepingSettings(storage=str(tmp_path / storage))
+
+    with pytest.raises(
+        ConfigError,
+        match=f"storage is {tmp_path}/{storage}: checkpoints would lie "
+        "in .*runs/mine, where they lie without a storage; leave it out, or name another folder",
+    ):
+        start_search(load_space(find_space("quick")), tmp_path, root, "mine", keeping=keeping)
+
+    assert not root.exists()
 
 
 # --- what is wrong -------------------------------------------------------------------------------

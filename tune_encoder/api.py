@@ -60,9 +60,9 @@ class Overrides(TypedDict, total=False):
 class LaunchOptions(TypedDict, total=False):
     """Where one launch of a search runs."""
 
-    dashboard: bool
+    dashboard: bool | None
     """Whether pages to look at the search with are served while it runs."""
-    address: str
+    address: str | None
     """Of a Ray cluster to run on, HOST:PORT or "auto"; without one a Ray of its own is started."""
 
 
@@ -71,9 +71,9 @@ class Options(Overrides, LaunchOptions, total=False):
 
     warm_start: Sequence[str]
     """Experiments in the root whose best configs are tried first."""
-    storage: str
+    storage: str | None
     """Where checkpoints are kept; without one in the experiment's folder."""
-    record: str
+    record: str | None
     """Database of the record; without one the experiment's folder alone has it."""
 
 
@@ -90,7 +90,7 @@ class Extension(TypedDict, total=False):
     """Value of the metric that is good enough."""
     accept_data_change: bool
     """Whether to go on although the data is not what it was."""
-    record: str
+    record: str | None
     """Database from which the experiment's folder is made again where that is lost."""
 
 
@@ -301,9 +301,9 @@ def _known(given: Mapping[str, Any], known: Mapping[str, Any], where: str) -> di
 
 
 def _taken(kind: type[Settings], options: dict[str, Any]) -> Settings:
-    """Take the options that are settings of this kind away from the others."""
-    names = [field.name for field in fields(kind) if field.name in options]
-    return kind(**{name: options.pop(name) for name in names})
+    """Take the options that are settings of this kind away from the others; None is none."""
+    given = {field.name: options.pop(field.name, None) for field in fields(kind)}
+    return kind(**{name: value for name, value in given.items() if value is not None})
 
 
 def _sections(overrides: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

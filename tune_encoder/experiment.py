@@ -12,6 +12,7 @@ runs/NAME/
 import json
 import os
 import re
+import secrets
 import shlex
 import shutil
 import sqlite3
@@ -41,7 +42,6 @@ _TRIALS = (
     "SELECT trial_id, number, state, datetime_complete FROM trials "
     "WHERE ?1 IS NULL OR number = ?1 ORDER BY number"
 )
-# SQLite refuses what Python writes for numbers that JSON has not; such a row is read whole.
 # A row with a number that JSON has not, such as infinity, SQLite refuses; it is read whole.
 _ATTRIBUTES = (
     f"SELECT trial_id, key, CASE WHEN key GLOB '{_EPOCH}*' AND json_valid(value_json) "
@@ -212,6 +212,10 @@ class Experiment:
         names = (field.name for field in fields(KeepingSettings))
         return KeepingSettings(**{name: content.get(name, "") for name in names})
 
+    def identity(self) -> str:
+        """Read what tells it from every other, also of its name; empty in an old search.yaml."""
+        return str(self.search().get("id", ""))
+
     def record_name(self) -> str:
         """Read the name it has in the database of its record; a renamed folder keeps that."""
         return str(self.search().get("record_name", self.name))
@@ -343,6 +347,11 @@ def epoch_key(epoch: int) -> str:
     return f"{_EPOCH}{epoch:06d}"
 
 
+def is_epoch_key(name: str) -> bool:
+    """Whether something in the record is an epoch's row."""
+    return name.startswith(_EPOCH)
+
+
 def objective(row: Row) -> float:
     """What a search makes small: the metric of its space, negated if that is to be large.
 
@@ -366,6 +375,16 @@ def command_line(command: str, path: Path) -> str:
     """Write a command for the experiment at `path`, as a person would type it."""
     root = "" if path.parent == DEFAULT_ROOT else f" --root {shlex.quote(str(path.parent))}"
     return f"tune-encoder {command} {path.name}{root}"
+
+
+def clone_line(model: Path) -> str:
+    """Write the command that clones a voice with a model."""
+    return f"tune-encoder clone {shlex.quote(str(model))} voice.wav -o voice.json"
+
+
+def curves_line(path: Path) -> str:
+    """Write the command that shows every curve of the experiment at `path`."""
+    return f"tensorboard --logdir {shlex.quote(str(path / 'trials'))}"
 
 
 def experiment_path(root: Path, name: str) -> Path:
@@ -408,7 +427,7 @@ def create_experiment(root: Path, name: str, content: dict[str, Any]) -> Experim
         StorageError: if the folder cannot be written.
     """
     path = refuse_taken(root, name)
-    text = write_yaml({"format": EXPERIMENT_FORMAT, **content})
+    text = write_yaml({"format": EXPERIMENT_FORMAT, "id": secrets.token_hex(16), **content})
     with whole_folder(path) as folder:
         (folder / "search.yaml").write_text(text, encoding="utf-8")
     return Experiment(path)

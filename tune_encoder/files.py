@@ -1,12 +1,16 @@
 """Files and folders that are absent, old, or complete, whatever interrupts their writing."""
 
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from tune_encoder.errors import ConfigError, StorageError
+
+# A process and, where `tempfile` made it, eight letters.
+_LEFT = re.compile(r"(\d+)\.(?:[a-z0-9_]{8}\.)?(?:partial|old)")
 
 
 def partial_path(path: Path) -> Path:
@@ -48,8 +52,8 @@ def refuse_filled(folder: Path) -> None:
 def remove_leftovers(folder: Path) -> None:
     """Remove what killed processes of this machine left beside `folder` while writing it."""
     for path in folder.resolve().parent.glob(f".{folder.name}.*"):
-        number, _, kind = path.name.removeprefix(f".{folder.name}.").partition(".")
-        if number.isdigit() and kind in ("partial", "old") and not _is_running(int(number)):
+        left = _LEFT.fullmatch(path.name.removeprefix(f".{folder.name}."))
+        if left and not _is_running(int(left[1])):
             shutil.rmtree(path, ignore_errors=True)
 
 

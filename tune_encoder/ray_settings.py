@@ -23,12 +23,30 @@ LOOPBACK_ONLY = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 # Seconds a worker may take to leave a trial; one that takes longer is replaced by a new one.
 LEAVE_S = ("TUNE_FUNCTION_THREAD_TIMEOUT_S", "60")
 _READ_BY_WORKERS = ("RAY_CHDIR_TO_TRIAL_DIR", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", LEAVE_S[0])
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+_READ_BY_NODES = (
+    "RAY_USAGE_STATS_ENABLED",
+    "RAY_enable_metrics_collection",
+    "RAY_memory_monitor_refresh_ms",
+)
 _TOKEN_PATH = Path("~/.ray/auth_token")
+
+
+def reach_loopback_directly() -> None:
+    """Send what goes to this machine by no proxy, which would see the token."""
+    known = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
+    hosts = [*filter(None, known.split(",")), *_LOOPBACK]
+    os.environ["no_proxy"] = os.environ["NO_PROXY"] = ",".join(dict.fromkeys(hosts))
 
 
 def worker_environment() -> dict[str, str]:
     """What a cluster's workers must be told: they have their node's environment, not ours."""
     return {name: os.environ[name] for name in _READ_BY_WORKERS}
+
+
+def node_environment() -> dict[str, str]:
+    """What every node of a cluster must be started with, beside a token."""
+    return {name: ENVIRONMENT[name] for name in _READ_BY_NODES}
 
 
 def token() -> str:

@@ -1,5 +1,6 @@
 """Where checkpoints are kept if not in the experiment's folder: a bucket, or a shared folder.
 
+    PLACE/owner                               the identity of the search that began there
     PLACE/1/0007_f3a9c1/checkpoint_000003/    of launch 1, trial 7, epoch 3: it, then its manifest
 
 A checkpoint is there once its manifest is, and is never written twice. Who reads one fetches it to
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 _S3 = "s3://"
 _PROBE = ".probe"
+_OWNER = "owner"
+_CHECKPOINT = re.compile(r"\d+/\d{4,}(_[a-z0-9]+)?/checkpoint_\d+")  # others are of places below
 _ENDPOINT = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
 _REGION = ("AWS_REGION", "AWS_DEFAULT_REGION")
 _CONNECT_S, _SILENCE_S, _ATTEMPTS = 3.0, 5.0, 3  # with pyarrow's own it takes up to 100 s
@@ -123,12 +126,48 @@ class Storage:
             files.delete_file(probe)
 
     def refuse_filled(self) -> None:
-        """Raise a `ConfigError` if another experiment of the name has checkpoints there."""
+        """Raise a `ConfigError` if another experiment of the name has begun there."""
         if self.names():
             raise ConfigError(
                 f"{self.place}: has checkpoints of another search; choose another --name or "
                 "--storage, or remove them"
             )
+        if self._owner():
+            raise ConfigError(
+                f"{self.place}: another search has begun there; choose another --name or "
+                f"--storage, or remove {_OWNER} there if that one is gone"
+            )
+
+    def claim(self, identity: str) -> None:
+        """Note which search the place is of, unless that is noted already.
+
+        Args:
+            identity: Of the search; a search from before there were any has an empty one.
+
+        Raises:
+            StorageError: if it is another's, or cannot be used.
+        """
+        if identity and not self._owner():
+            with self._told("written"):
+                self._make_folder(self._root)
+                with self._files.open_output_stream(f"{self._root}/{_OWNER}") as file:
+                    file.write(identity.encode())
+        self.refuse_anothers(identity)  # of two that began at once the later has written over
+
+    def refuse_anothers(self, identity: str) -> None:
+        """Raise a `StorageError` if the place is noted to be of another search."""
+        owner = self._owner()
+        if identity and owner not in ("", identity):
+            raise StorageError(
+                f"{self.place}: checkpoints of another search of the name are kept there; start "
+                "this one anew under another --name"
+            )
+
+    def _owner(self) -> str:
+        """The identity of the search that began there; empty if none is noted."""
+        with self._told("read"), suppress(FileNotFoundError):
+            return _read(self._files, f"{self._root}/{_OWNER}").decode(errors="replace").strip()
+        return ""
 
     def put(self, folder: Path, name: str) -> None:
         """Copy a checkpoint's folder there.
@@ -162,7 +201,8 @@ class Storage:
         with self._told("listed"):
             paths = [info.path for info in self._files.get_file_info(everything)]
         start, end = len(self._root) + 1, f"/{MANIFEST}"
-        return sorted(path[start : -len(end)] for path in paths if path.endswith(end))
+        names = (path[start : -len(end)] for path in paths if path.endswith(end))
+        return sorted(name for name in names if _CHECKPOINT.fullmatch(name))
 
     def fetch(self, name: str, folder: Path) -> None:
         """Copy a checkpoint to `folder/name`, if it is not there; none if it has been removed.
@@ -186,9 +226,15 @@ class Storage:
                     os.utime(partial / info.base_name, ns=(info.mtime_ns, info.mtime_ns))
 
     def remove(self, name: str) -> None:
-        """Remove a checkpoint; one that cannot be removed only takes room, and is left."""
+        """Remove a checkpoint; one that cannot be removed only takes room, and is left.
+
+        The manifest goes first: what is left of a removal that was cut short is not there.
+        """
+        there = f"{self._root}/{name}"
         with suppress(OSError):
-            self._files.delete_dir(f"{self._root}/{name}")
+            with suppress(FileNotFoundError):
+                self._files.delete_file(f"{there}/{MANIFEST}")
+            self._files.delete_dir(there)
 
     @contextmanager
     def _told(self, done: str) -> Iterator[None]:

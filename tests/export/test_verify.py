@@ -89,6 +89,18 @@ def test_scores_of_a_file_that_was_changed_are_not_compared(model):
     assert found.not_scored == "metrics.json is not as it was exported"
 
 
+def test_scores_of_a_file_that_is_not_listed_are_not_compared(model):
+    provenance = read_provenance(model)
+    del provenance["files"]["metrics.json"]
+    (model / "provenance.json").write_text(json.dumps(provenance))
+    (model / "metrics.json").write_text("[]")
+
+    found = verify(model)
+
+    assert found.unlisted == ["metrics.json"]
+    assert found.not_scored == "metrics.json is not as it was exported"
+
+
 @pytest.mark.parametrize(
     "content",
     [

@@ -18,11 +18,12 @@ import ray
 
 from tests.search.conftest import ENDED_S, STARTED_S, finish
 from tune_encoder.cluster import Cluster
-from tune_encoder.cluster.starting import PAGE_PORT, PORT
 from tune_encoder.cluster.usage import usage
 from tune_encoder.config import cache_dir
 from tune_encoder.dashboards import LOOPBACK, free_port
 from tune_encoder.errors import StorageError
+from tune_encoder.experiment import Experiment
+from tune_encoder.lock import noted
 from tune_encoder.ray_settings import ENVIRONMENT, protect_token
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
@@ -33,7 +34,7 @@ LONG = {
     "scheduler": {"name": "none"},
     "resources": {"cpus": 1},
 }
-SHORT = {"budget": {"trials": 2, "epochs": 2}, "scheduler": {"name": "none"}}
+SHORT: dict[str, Any] = {"budget": {"trials": 2, "epochs": 2}, "scheduler": {"name": "none"}}
 
 
 @pytest.fixture(params=[1])
@@ -45,8 +46,8 @@ def head(request):
 @contextmanager
 def a_head(cpus):
     """A cluster that nodes can join, with a head of so many CPUs."""
-    address = f"{ray.util.get_node_ip_address()}:{free_port(PORT)}"
-    page_port = free_port(PAGE_PORT)
+    address = f"{ray.util.get_node_ip_address()}:{free_port(27_379)}"
+    page_port = free_port(29_265)  # not where other tests start theirs
     port = address.rpartition(":")[2]
     protect_token()
     options = ["--head", f"--port={port}", f"--dashboard-port={page_port}"]
@@ -176,15 +177,21 @@ needs_unshare = pytest.mark.skipif(
 
 @needs_unshare
 @pytest.mark.parametrize("head", [0], indirect=True)
-def test_a_node_without_the_pack_fetches_it_once_for_its_trials(command, head):
+def test_a_node_without_the_pack_fetches_it_once_for_its_trials_and_their_confirmation(
+    command, head
+):
+    confirmed = {**SHORT, "budget": {**SHORT["budget"], "seeds": 2}}
     with node(head, 2, cache_dir()) as process:
         wait_for_cpus(head, 2)
-        done = command.run(*command.search_options(SHORT), "--address", head.address)
+        done = command.run(*command.search_options(confirmed), "--address", head.address)
 
         packs = Path(f"/proc/{process.pid}/root{cache_dir()}/packs")
         fetched = [path.name for path in packs.iterdir() if not path.name.startswith(".")]
         assert done.returncode == 0, done.stderr
         assert [trial.state for trial in command.experiment.trials()] == ["COMPLETE"] * 2
+        (confirming,) = (command.experiment.path / "confirm").iterdir()
+        assert len(Experiment(confirming).trials()) == 4
+        assert noted(confirming) == head.page  # it ran there, too
         (name,) = fetched
         for file in (cache_dir() / "packs" / name).iterdir():
             assert (packs / name / file.name).read_bytes() == file.read_bytes()

@@ -19,13 +19,15 @@ from optuna.exceptions import StorageInternalError
 from optuna.storages._rdb.models import BaseModel
 from optuna.trial import TrialState
 from sqlalchemy import create_engine, text
+from sqlalchemy.exc import OperationalError
 
 from tests.search.lost import CONTENT, EPOCHS, SPACE, delete, overwrite, run
 from tune_encoder.config import KeepingSettings
 from tune_encoder.controls import Controls
 from tune_encoder.errors import ConfigError, StorageError
-from tune_encoder.experiment import STUDY_NAME, Experiment, create_experiment
+from tune_encoder.experiment import STUDY_NAME, Experiment, create_experiment, read_only
 from tune_encoder.search import database as database_module
+from tune_encoder.search import restoring, tables
 from tune_encoder.search.database import Database, refuse_taken_name
 from tune_encoder.search.extending import extend
 from tune_encoder.search.record import Record
@@ -297,6 +299,159 @@ def test_a_damaged_study_db_gives_way_to_a_new_one_at_a_launch(tmp_path, pg):
     assert (experiment.path / "study.db.damaged-1").exists()
 
 
+def test_a_database_older_than_study_db_is_refused_and_nothing_is_changed(tmp_path):
+    url, backup = f"sqlite:///{tmp_path}/record.db", tmp_path / "backup.db"
+    experiment = make(tmp_path, url)
+    with opened(experiment) as record:
+        train(record)
+    shutil.copy(tmp_path / "record.db", backup)
+    for has, change in (("trial 0's epoch_000003", lambda: add(record, 0, 3)),
+                        ("trial 2", lambda: (train(record), train(record)))):  # fmt: skip
+        with opened(experiment) as record:
+            change()
+        before, newest = seen(experiment), (tmp_path / "record.db").read_bytes()
+        shutil.copy(backup, tmp_path / "record.db")
+
+        with (
+            pytest.raises(
+                StorageError,
+                match=rf"^{url}: older than {experiment.study_path}, which has {has}; restore its "
+                rf"newest backup, or move {experiment.study_path} away to go on without what only",
+            ),
+            opened(experiment),
+        ):
+            pass
+
+        assert seen(experiment) == before
+        assert (tmp_path / "record.db").read_bytes() == backup.read_bytes()
+        assert not list(experiment.path.glob("*.damaged*"))
+        (tmp_path / "record.db").write_bytes(newest)
+
+
+@pytest.mark.parametrize(
+    "otherwise",
+    [
+        "UPDATE trial_user_attributes SET value_json = '{}' WHERE key = 'epoch_000001'",
+        "UPDATE trials SET state = 'COMPLETE' WHERE number = 3",
+    ],
+)
+def test_a_study_db_that_says_otherwise_than_the_database_is_kept(tmp_path, otherwise):
+    experiment = filled(make(tmp_path, f"sqlite:///{tmp_path}/record.db"))
+    before = seen(experiment)
+    with closing(sqlite3.connect(experiment.study_path)) as file, file:
+        file.execute(otherwise)
+
+    with opened(experiment):
+        assert seen(experiment) == before
+
+    assert (experiment.path / "study.db.damaged-1").exists()
+
+
+def test_a_study_db_that_says_the_same_stays_as_it_is(tmp_path):
+    experiment = filled(make(tmp_path, f"sqlite:///{tmp_path}/record.db"))
+    before = experiment.study_path.stat().st_ino
+
+    with opened(experiment):
+        assert experiment.study_path.stat().st_ino == before
+
+
+def test_who_reads_study_db_goes_on_reading_while_it_is_replaced(tmp_path):
+    url = f"sqlite:///{tmp_path}/record.db"
+    experiment = filled(make(tmp_path, url))
+    n_trials = len(experiment.trials())
+    with closing(Database(url, experiment.name)) as database:
+        database.study.note(4, "paused", True)
+    with closing(read_only(experiment.study_path)) as reader:
+        count = "SELECT count(*) FROM trials"
+        assert reader.execute(count).fetchone() == (n_trials,)
+        with opened(experiment) as record:
+            train(record), train(record)
+            assert reader.execute(count).fetchone() == (n_trials,)
+            assert len(experiment.trials()) == n_trials + 1
+            assert experiment.trials()[4].paused
+    assert not list(experiment.path.glob("*.damaged*"))
+
+
+def test_a_log_that_was_left_without_its_study_db_is_not_replayed(tmp_path):
+    experiment = filled(make(tmp_path, f"sqlite:///{tmp_path}/record.db"))
+    before = seen(experiment)
+    with closing(sqlite3.connect(experiment.study_path)) as file:
+        file.execute("DELETE FROM trial_user_attributes")
+        file.commit()
+        log = experiment.study_path.with_name("study.db-wal")
+        content = log.read_bytes()
+    delete(experiment.study_path)
+    log.write_bytes(content)
+
+    with opened(experiment):
+        assert seen(experiment) == before
+        experiment.check_record()
+
+
+@pytest.mark.parametrize("n_tables", [0, 4])
+def test_a_database_that_goes_away_while_study_db_is_brought_up_changes_nothing(
+    tmp_path, monkeypatch, n_tables
+):
+    url = f"sqlite:///{tmp_path}/record.db"
+    experiment = filled(make(tmp_path, url))
+    before, real, n_read = seen(experiment), tables._of, itertools.count()
+
+    def failing(study, table):
+        if next(n_read) == n_tables:
+            raise OperationalError("SELECT", {}, Exception("server closed the connection"))
+        return real(study, table)
+
+    monkeypatch.setattr(tables, "_of", failing)
+    with (
+        pytest.raises(
+            StorageError,
+            match=rf"^{url}: cannot be read \(server closed the connection\); make it answer$",
+        ),
+        opened(experiment),
+    ):
+        pass
+
+    assert seen(experiment) == before
+    assert not [path.name for path in experiment.path.iterdir() if "damaged" in path.name]
+
+
+def test_a_study_db_that_cannot_be_written_is_told(tmp_path, monkeypatch):
+    experiment = filled(make(tmp_path, f"sqlite:///{tmp_path}/record.db"))
+    delete(experiment.study_path)
+
+    def full(*_):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(restoring, "write_file", full)
+    with (
+        pytest.raises(StorageError, match=r"study\.db: cannot be written \(No space left on dev"),
+        opened(experiment),
+    ):
+        pass
+
+
+# --- two searches of one name --------------------------------------------------------------------
+
+
+def test_a_folder_takes_no_other_search_of_its_name_from_the_database(tmp_path, url):
+    """Another began under the name while this one packed its data."""
+    refuse_taken_name(url, name := next(NAMES))
+    first = filled(make(tmp_path / "first", url, name))
+    second = make(tmp_path / "second", url, name)
+    problem = (
+        rf"^{url}: has another search {name} than {second.path}; start this one anew under another "
+        "--name, or take `record` out of its search.yaml$"
+    )
+
+    for attempt in (lambda: opened(second).__enter__(), lambda: repair(second, force=True)):
+        with pytest.raises(StorageError, match=problem):
+            attempt()
+
+    assert not second.study_path.exists()
+    with closing(Database(url, name)) as database:
+        assert database.search() == first.search()
+
+
 # --- two drivers ---------------------------------------------------------------------------------
 
 HOLD = """
@@ -349,6 +504,54 @@ def test_a_trial_that_another_program_wrote_ends_the_search(tmp_path):
         other.study.storage.create_new_trial(other.study.id)
         with pytest.raises(StorageError, match=r"trial 2 has been written by another program; sto"):
             record.ask()
+
+
+CUT = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'pid%'"
+
+
+def test_a_driver_that_was_cut_off_writes_no_more_once_another_went_on(tmp_path, postgresql):
+    """Its machine slept, say: it wakes up when the other one has ended already."""
+    url = postgresql.url()
+    asleep = make(tmp_path / "asleep", url)
+    with opened(asleep) as record:
+        train(record), train(record)
+        postgresql.execute(CUT)
+        other = find_search(tmp_path / "other", asleep.name, url)
+        with opened(other) as second:
+            add(second, 0, 3, 0.4)
+            second.complete(0)
+        for change in (lambda: add(record, 0, 3), lambda: record.complete(0), record.ask):
+            with pytest.raises(
+                StorageError,
+                match=rf"^{url}: another program has gone on with {asleep.name}; wait until it en",
+            ):
+                change()
+
+    assert stored(other, url) == stored(other, "study.db")
+    with opened(asleep):  # as the next launch there
+        assert seen(asleep) == seen(other)
+
+
+def test_a_driver_that_was_cut_off_goes_on_if_nobody_else_did(tmp_path, postgresql):
+    experiment = make(tmp_path, postgresql.url())
+    with opened(experiment) as record:
+        train(record)
+        postgresql.execute(CUT)
+        refuse_taken_name(postgresql.url(), "another")
+        add(record, 0, 3)
+
+    assert stored(experiment, "study.db") == stored(experiment, postgresql.url())
+
+
+def test_a_trial_that_another_program_ended_ends_the_search(tmp_path):
+    url = f"sqlite:///{tmp_path}/record.db"
+    experiment = make(tmp_path, url)
+    with opened(experiment) as record, closing(Database(url, experiment.name)) as other:
+        train(record)
+        other.study.end(0, TrialState.FAIL, None)
+        for change in (lambda: add(record, 0, 3), record.ask):
+            with pytest.raises(StorageError, match="another program has gone on with search-"):
+                change()
 
 
 # --- a database that is away ---------------------------------------------------------------------
@@ -477,7 +680,11 @@ CANARY = "canary"
         f"postgresql://user:a{CANARY}?@host",
         f"postgresql://user@host/db?password={CANARY}",
         f"postgresql://user@host/db?sslmode=prefer&sslpassword={CANARY}",
+        f"postgresql://user@host/db?PASSWORD={CANARY}",
+        f"postgresql://user@host/db?pass%77ord={CANARY}",
         f"mysql://user:{CANARY}@host/db",
+        f"mssql+pyodbc:///?odbc_connect=DRIVER%3Dx%3BPWD%3D{CANARY}",
+        f"mssql+pyodbc:///?odbc_connect=pwd%3D{CANARY}",
     ],
 )
 def test_a_password_is_refused_and_not_repeated(tmp_path, capsys, url):
@@ -501,6 +708,12 @@ def test_a_password_is_refused_and_not_repeated(tmp_path, capsys, url):
 )
 def test_other_addresses_have_no_password(url):
     assert KeepingSettings(record=url).record == url
+
+
+@pytest.mark.parametrize("url", [f"postgresql:/user:{CANARY}@host/db", "runs/study.db"])
+def test_an_address_without_its_slashes_is_refused_and_not_repeated(url):
+    with pytest.raises(ConfigError, match=r"^record: not the address of a database; write it as"):
+        KeepingSettings(record=url)
 
 
 @pytest.mark.parametrize(

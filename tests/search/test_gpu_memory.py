@@ -8,7 +8,7 @@ from tune_encoder.data.pack import pack_data
 from tune_encoder.errors import StorageError
 from tune_encoder.search.gpu_memory import _measure, refuse_share
 from tune_encoder.space import largest, parse_space
-from tune_encoder.trainer import train_a_step
+from tune_encoder.trainer import train_two_steps
 
 GIB = 2**30
 SPACE = {
@@ -16,6 +16,8 @@ SPACE = {
         "batch_size": {"int": [16, 56], "step": 20},
         "crop_seconds": {"float": [1, 2], "step": 0.5},
         "learning_rate": {"float": [1e-4, 1e-2], "log": True},
+        "hidden_dim": {"choice": [32, 96, 64]},
+        "gradient_accumulation": {"choice": [4, 2]},
         "encoder_type": {"choice": ["cnn", "convnext"]},
         "num_layers": {"int": [1, 6], "when": {"encoder_type": "convnext"}},
     }
@@ -29,8 +31,8 @@ def test_the_largest_configs_have_the_highest_numbers_and_each_choice_once():
     named = [[each[p.name] for p in space.parameters] for each in found]
     defaults = TrainConfig()
     assert named == [
-        [56, 2, 1e-2, "cnn", defaults.num_layers],
-        [56, 2, 1e-2, "convnext", 6],
+        [56, 2, 1e-2, 96, 2, "cnn", defaults.num_layers],
+        [56, 2, 1e-2, 96, 2, "convnext", 6],
     ]
 
 
@@ -54,9 +56,9 @@ def test_a_fraction_that_suffices_is_not_refused():
     refuse_share(0.25, 20 * GIB, 80 * GIB)
 
 
-def test_a_step_trains_and_validates_and_leaves_nothing(packed, tmp_path, monkeypatch):
+def test_two_steps_train_and_validate_and_leave_nothing(packed, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    train_a_step(TrainConfig(hidden_dim=8, num_layers=1, crop_seconds=0.5, device="cpu"), packed)
+    train_two_steps(TrainConfig(hidden_dim=8, num_layers=1, crop_seconds=0.5, device="cpu"), packed)
 
     assert list(tmp_path.iterdir()) == []
 

@@ -1,3 +1,5 @@
+import os
+import stat
 import subprocess
 import tempfile
 from dataclasses import asdict
@@ -5,6 +7,7 @@ from dataclasses import asdict
 import pytest
 
 from tune_encoder.checkpoints import save_state
+from tune_encoder.errors import StorageError
 from tune_encoder.search.keeping import InStorage, keeping_of
 from tune_encoder.storage import Storage, names_of_trial
 
@@ -24,6 +27,11 @@ def run_to(storage, folder, epochs, launch="1", number=7):
         assert left_to_tune is None
         names.append(row["checkpoint"])
     return names
+
+
+def told(storage, identity="mine"):
+    """What the worker of a trial is told."""
+    return {"storage": asdict(storage), "identity": identity, "launch": "1", "number": 7}
 
 
 def test_a_run_goes_on_from_the_newest_checkpoint_of_its_trial(storage, tmp_path):
@@ -61,6 +69,19 @@ def test_two_runs_of_a_launch_never_write_the_same_checkpoint(storage, tmp_path)
     assert names_of_trial(storage.names(), 7) == sorted([*first, *second])
 
 
+def test_a_worker_takes_no_checkpoint_of_another_search_whose_the_place_is(storage, tmp_path):
+    storage.claim("theirs")
+    run_to(storage, tmp_path, [1])
+
+    with (
+        pytest.raises(StorageError, match="mine: checkpoints of another search of the name are k"),
+        keeping_of(told(storage)),
+    ):
+        pass
+    with keeping_of(told(storage, "theirs")) as keeping:
+        assert keeping.newest()[0]
+
+
 def test_a_worker_leaves_nothing_on_its_node_and_clears_away_what_a_killed_one_left(
     storage, tmp_path, monkeypatch
 ):
@@ -68,14 +89,27 @@ def test_a_worker_leaves_nothing_on_its_node_and_clears_away_what_a_killed_one_l
     (tmp_path / "node").mkdir()
     ended = subprocess.Popen(["true"])
     ended.wait()
-    left = tmp_path / "node" / f".tune_encoder_trial.{ended.pid}.partial"
+    left = tmp_path / "node" / f".tune_encoder_trial.{ended.pid}.a_1b2c3d.partial"
     (left / "run").mkdir(parents=True)
 
-    with keeping_of({"storage": asdict(storage), "launch": "1", "number": 7}) as keeping:
+    with keeping_of(told(storage)) as keeping:
         keeping.run_dir.mkdir()
         assert keeping.run_dir.is_relative_to(tmp_path / "node")
 
-    assert not left.exists()
-    assert [
-        each for each in (tmp_path / "node").rglob("*") if each.parent != tmp_path / "node"
-    ] == []
+    assert list((tmp_path / "node").iterdir()) == []
+
+
+def test_a_folder_that_another_user_made_for_a_worker_to_write_to_is_not_used(
+    storage, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    waiting = tmp_path / f".tune_encoder_trial.{os.getpid()}.partial"
+    waiting.mkdir(mode=0o777)
+
+    with keeping_of(told(storage)) as keeping:
+        folder = keeping.run_dir.parent
+        assert not keeping.run_dir.is_relative_to(waiting)
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+    assert waiting.is_dir()
+    assert not folder.exists()

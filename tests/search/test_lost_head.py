@@ -20,9 +20,11 @@ def test_a_search_whose_head_node_is_lost_goes_on_with_nothing_lost(command, pos
     command.stop_after(process, 12, signal.SIGKILL)
     killed = command.experiment.trials()
     shutil.rmtree(command.folder / "runs")
+    refused = command.run("resume", "tiny")
 
     ended = command.run("resume", "tiny", "--record", url, "--no-export")
 
+    assert refused.returncode == 2
     assert ended.returncode == 0, ended.stderr
     assert "runs/tiny: made again, " in ended.stdout
     assert "checkpoints are lost" not in ended.stdout
@@ -38,3 +40,6 @@ def test_a_search_whose_head_node_is_lost_goes_on_with_nothing_lost(command, pos
     written = b"".join(p.read_bytes() for p in command.folder.rglob("*") if p.is_file())
     assert PASSWORD.encode() not in written
     assert SECRET.encode() not in written
+    kept_there = str(postgresql.execute("SELECT * FROM study_user_attributes", "lost_head"))
+    assert PASSWORD not in kept_there
+    assert SECRET not in kept_there

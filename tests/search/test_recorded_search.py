@@ -1,12 +1,10 @@
-"""Searches whose record is in PostgreSQL, killed, cut off and resumed as users have them."""
+"""Searches whose record is in PostgreSQL, cut off and resumed as users have them."""
 
 import signal
 
 import pytest
 
-from tests.postgresql import PASSWORD
-from tests.search.conftest import ENDED_S, STARTED_S, Command, finish
-from tests.search.lost import delete
+from tests.search.conftest import ENDED_S, STARTED_S, finish
 from tests.search.test_resume import LONG, assert_whole, kept
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(450)]
@@ -18,43 +16,6 @@ def database(postgresql):
     name = f"search_{len(postgresql.execute('SELECT 1 FROM pg_database'))}"
     postgresql.execute(f"CREATE DATABASE {name}")
     return name
-
-
-def everything_written(command: Command) -> bytes:
-    return b"".join(path.read_bytes() for path in command.folder.rglob("*") if path.is_file())
-
-
-def test_a_search_killed_twice_whose_head_node_is_lost_ends_with_nothing_lost(
-    command, postgresql, database
-):
-    url = postgresql.url(database)
-    search = command.start(*command.search_options(LONG), "--record", url)
-    error = command.stop_after(search, 5, signal.SIGKILL)
-    killed = command.experiment.trials()
-    assert "Traceback" not in error
-
-    resumed = command.start("resume", "tiny", "--no-export")
-    command.stop_after(resumed, command.n_rows() + 4, signal.SIGKILL)
-    killed_again = command.experiment.trials()
-    kept(killed, killed_again)
-
-    # All but the checkpoints is lost, which a search may keep elsewhere.
-    delete(command.experiment.study_path)
-    (command.experiment.path / "search.yaml").unlink()
-    refused = command.run("resume", "tiny")
-    assert refused.returncode == 2
-    ended = command.run("resume", "tiny", "--record", url, "--no-export")
-
-    assert ended.returncode == 0, ended.stderr
-    assert "runs/tiny: made again, " in ended.stdout
-    assert "checkpoints are lost" not in ended.stdout
-    kept(killed_again, command.experiment.trials())
-    assert_whole(command.experiment.trials(), n_trials=3)
-    exported = command.run("export", "tiny")
-    assert exported.returncode == 0, exported.stderr
-    assert (command.experiment.path / "best" / "model.safetensors").is_file()
-    assert PASSWORD.encode() not in everything_written(command)
-    assert PASSWORD not in str(postgresql.execute("SELECT * FROM study_user_attributes", database))
 
 
 def test_a_search_that_runs_refuses_a_second_driver_on_another_machine(

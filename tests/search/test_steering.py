@@ -37,7 +37,7 @@ def test_a_running_search_is_paused_added_to_and_stopped(command):
     assert trials_of(command)[0].reason == "ended by hand"
 
     assert command.run("pause", "tiny").returncode == 0
-    time.sleep(3)
+    time.sleep(3)  # an epoch takes far less, so those under way end, and none may come after
     before = command.n_rows()
     time.sleep(3)
     assert command.n_rows() == before

@@ -119,6 +119,8 @@ def test_a_folder_beside_the_experiments_keeps_checkpoints_also_of_a_fork(comman
 
     done = command.run("fork", "tiny", "other", "--space", "space.yaml", "--no-export")
     assert done.returncode == 0, done.stderr
+    owners = [command.folder / "shared" / name / "owner" for name in ("tiny", "other")]
+    assert owners[0].read_text() == command.experiment.identity() != owners[1].read_text() != ""
     assert len(list((command.folder / "shared" / "other").glob("1/*/*/checkpoint.pt"))) == 4
 
     again = command.run(*options, "--root", "elsewhere")

@@ -8,6 +8,8 @@ from types import SimpleNamespace
 import pytest
 
 from tune_encoder.checkpoints import save_state
+from tune_encoder.config import HERE
+from tune_encoder.errors import StorageError
 from tune_encoder.experiment import Experiment, create_experiment
 from tune_encoder.look import best_view
 from tune_encoder.search.keeping import InStorage
@@ -15,6 +17,7 @@ from tune_encoder.search.launch import _next_launch
 from tune_encoder.search.parcels import FILES
 from tune_encoder.search.record import Record
 from tune_encoder.search.repair import repair
+from tune_encoder.search.run import _launch
 from tune_encoder.search.schedulers import RecordingScheduler
 from tune_encoder.space import parse_space, to_content
 from tune_encoder.storage import Storage
@@ -95,6 +98,30 @@ def test_what_a_killed_driver_did_not_record_stays_until_it_is_told_again(trial)
     assert trial.storage.names()[0].startswith("2/")
 
 
+def test_the_checkpoint_of_a_repeated_epoch_gives_way_to_the_newer_one(trial):
+    trial.report(trial.save(1))
+    trial.launch("2")
+
+    trial.report(newer := trial.save(1))
+
+    assert trial.storage.names() == [newer["checkpoint"]]
+    assert trial.record.kept == {newer["checkpoint"]}
+
+
+def test_a_checkpoint_stays_until_the_row_that_names_a_newer_one_is_written(trial, monkeypatch):
+    trial.report(old := trial.save(1))
+    trial.launch("2")
+
+    def gone(*_):
+        raise StorageError("gone")
+
+    monkeypatch.setattr(trial.record._study, "add_row", gone)
+    trial.report(newer := trial.save(1))
+
+    assert trial.scheduler.storage_problem == "gone"
+    assert trial.storage.names() == [old["checkpoint"], newer["checkpoint"]]
+
+
 def test_a_launch_after_the_folder_was_lost_takes_no_number_twice(trial):
     trial.report(trial.save(1))
     trial.launch("7")
@@ -102,6 +129,17 @@ def test_a_launch_after_the_folder_was_lost_takes_no_number_twice(trial):
     shutil.rmtree(trial.experiment.checkpoints, ignore_errors=True)
 
     assert _next_launch(Record.open(trial.experiment, SPACE)) == "8"
+
+
+def test_a_launch_on_a_place_of_another_search_is_refused_before_anything_is_removed(trial):
+    for epoch in range(1, 4):
+        trial.save(epoch)
+    trial.storage.claim("another")
+
+    with pytest.raises(StorageError, match="mine: checkpoints of another search of the name are"):
+        _launch(trial.experiment, SPACE, trial.folder, HERE, None)
+
+    assert trial.epochs_kept() == [1, 2, 3]
 
 
 def test_what_a_worker_sends_comes_to_the_trials_folder(trial):
@@ -117,6 +155,28 @@ def test_looking_names_the_place_and_asks_no_storage(trial, tmp_path):
 
     shown = best_view(Experiment(trial.experiment.path))["checkpoint"]
     assert shown == f"{tmp_path}/kept/mine/{row['checkpoint']}/checkpoint.pt"
+
+
+def test_a_checkpoint_of_which_only_the_manifest_is_left_is_passed_over(trial):
+    first = trial.save(1)
+    trial.report(first)
+    trial.report(trial.save(2))
+    (Path(trial.storage.place) / first["checkpoint"] / "checkpoint.pt").unlink()
+    trial.experiment.study_path.unlink()
+
+    done = repair(trial.experiment)
+
+    assert (done.epochs, done.checkpoints, done.lost) == (2, 1, [])
+
+
+def test_a_record_is_not_rebuilt_from_the_checkpoints_of_another_search(trial):
+    trial.report(trial.save(1))
+    trial.experiment.study_path.unlink()
+    trial.storage.claim("another")
+
+    with pytest.raises(StorageError, match="mine: checkpoints of another search of the name are"):
+        repair(trial.experiment)
+    assert not trial.experiment.study_path.exists()
 
 
 def test_a_record_is_rebuilt_from_the_checkpoints_in_the_storage(trial):

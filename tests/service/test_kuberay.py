@@ -11,6 +11,8 @@ import yaml
 
 from tune_encoder.cli import main
 from tune_encoder.config import read_yaml
+from tune_encoder.ray_settings import node_environment
+from tune_encoder.service.kuberay import _title
 from tune_encoder.space import load_space
 
 SCHEMA = read_yaml(Path(__file__).parent / "rayjob_schema.yaml")
@@ -40,6 +42,20 @@ def test_it_is_a_rayjob_with_every_required_field_and_no_unknown_one(manifest):
     assert max(map(len, text.splitlines())) <= 200
 
 
+def test_no_two_searches_have_the_same_title():
+    long = "voices-2026-convnext-long-crops-seed-"
+    names = ["mine-a", "Mine.a", "mine.a", "mine-a-", f"{long}1", f"{long}2", "x" * 64, "x" * 63]
+
+    titles = [_title(name) for name in names]
+
+    assert titles[0] == "search-mine-a"
+    assert len(set(titles)) == len(names)
+    for title in titles:
+        assert re.fullmatch("[a-z]([a-z0-9-]*[a-z0-9])?", title)
+        assert len(title) <= 40
+    assert re.fullmatch("search-mine-a-[0-9a-f]{6}", titles[1])
+
+
 def test_the_keys_of_a_bucket_come_from_a_secret_and_stand_nowhere(manifest):
     documents, text = manifest("--name", "mine", "--storage", "s3://bucket/runs")
 
@@ -51,6 +67,40 @@ def test_the_keys_of_a_bucket_come_from_a_secret_and_stand_nowhere(manifest):
     assert "kubectl create secret generic search-mine-s3 --from-env-file=FILE" in text
     assert "canary" not in text
     assert "search-mine-s3" not in manifest("--name", "mine")[1]
+
+
+def test_the_password_of_a_record_comes_from_a_secret_to_the_head_alone(manifest, monkeypatch):
+    monkeypatch.setenv("PGPASSWORD", "canary")
+    kept = ("--storage", "s3://bucket/runs", "--record", "postgresql://me@db/records")
+    documents, text = manifest("--name", "mine", *kept)
+
+    jsonschema.validate(documents["RayJob"], SCHEMA)
+    cluster = documents["RayJob"]["spec"]["rayClusterSpec"]
+    head, worker = (
+        [each["secretRef"]["name"] for each in container_of(group)["envFrom"]]
+        for group in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"])
+    )
+    assert (head, worker) == (["search-mine-s3", "search-mine-postgresql"], ["search-mine-s3"])
+    assert "kubectl create secret generic search-mine-postgresql --from-env-file=FILE" in text
+    assert "RUN pip install 'tune-encoder[postgresql]==" in text
+    assert "canary" not in text
+    without = manifest("--name", "mine", "--record", "sqlite:////mnt/shared/records.db")[1]
+    assert "postgresql" not in without
+    assert "RUN pip install tune-encoder==" in without
+
+
+def test_every_pod_is_told_what_undoes_defaults_of_ray_that_harm(manifest):
+    cluster = manifest()[0]["RayJob"]["spec"]["rayClusterSpec"]
+    for group in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"]):
+        told = {each["name"]: each["value"] for each in container_of(group)["env"]}
+        assert told.items() >= node_environment().items()
+        assert told["RAY_memory_monitor_refresh_ms"] == "0"
+        assert told["RAY_enable_metrics_collection"] == "false"
+
+
+def container_of(group):
+    (container,) = group["template"]["spec"]["containers"]
+    return container
 
 
 def test_a_typing_error_in_a_field_would_be_found(manifest):

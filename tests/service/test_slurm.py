@@ -7,6 +7,7 @@ import subprocess
 import pytest
 
 from tune_encoder.cli import main
+from tune_encoder.ray_settings import node_environment
 
 NOTE = 'printf "%s\\n" "$(basename "$0") $*" >> "$NOTES"\n'
 PROGRAMS = {
@@ -15,7 +16,8 @@ PROGRAMS = {
     "srun": 'while [ "${1#--}" != "$1" ]; do shift; done; exec "$@"\n',
     "hostname": "echo 10.0.0.1 10.0.0.2\n",
     # A head answers once it is there, and a search looks for its workers.
-    "ray": 'if [ "$1" = start ]; then exec sleep 60; fi\ngrep -q "start --head" "$NOTES"\n',
+    "ray": 'env | grep ^RAY_ | sed "s/^/its /" >> "$NOTES"\n'
+    'if [ "$1" = start ]; then exec sleep 60; fi\ngrep -q "start --head" "$NOTES"\n',
     "python": """if [ "$1" = -c ]; then echo new-token; exit; fi
 for _ in {1..99}; do [ "$(grep -c "^ray start" "$NOTES")" = 3 ] && break; sleep 0.1; done
 exit "${SEARCH_CODE:-0}"
@@ -81,6 +83,15 @@ def test_it_starts_a_head_then_workers_then_the_search_on_their_address(cluster)
     (search,) = starting("python -m tune_encoder search", notes)
     assert search.endswith("--address auto")
     assert "scontrol requeue 4711" not in notes
+
+
+def test_every_node_is_told_what_undoes_defaults_of_ray_that_harm(cluster):
+    notes, _ = cluster()
+
+    told = {"RAY_memory_monitor_refresh_ms": "0", "RAY_enable_metrics_collection": "false"}
+    assert node_environment().items() >= told.items()
+    for name, value in node_environment().items():
+        assert starting(f"its {name}={value}", notes)
 
 
 def test_the_token_is_made_once_in_a_file_for_its_owner_alone(cluster, tmp_path):

@@ -1,10 +1,13 @@
 """A search as it is handed over: what is checked before, and the command that runs there."""
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from tune_encoder.errors import ConfigError, DataError
+from tune_encoder.errors import ConfigError, DataError, StorageError
+from tune_encoder.service.client import Client, _resume_words
 from tune_encoder.service.jobs import metadata, read_jobs, submission_id
 from tune_encoder.service.submission import prepare_submission
 from tune_encoder.space import load_space
@@ -74,18 +77,26 @@ def test_a_relative_data_set_has_to_be_here_and_an_absolute_one_is_the_clusters(
     assert there.data_dir == Path("/on/the/cluster")
 
 
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"target": 0, "trials": None}, ["--target", "0"]),
+        ({"target": 0.0, "accept_data_change": False}, ["--target", "0.0"]),
+        ({"accept_data_change": True, "export": False}, ["--accept-data-change", "--no-export"]),
+    ],
+)
+def test_what_a_resume_is_given_is_handed_over_and_nothing_else(options, words):
+    assert _resume_words(options) == words
+
+
 class Listed:
     """As Ray lists a job."""
 
     driver_exit_code, message, end_time = None, None, None
 
-    class Status:
-        value = "RUNNING"
-
-    status = Status
-
-    def __init__(self, start_time, metadata):
+    def __init__(self, start_time, metadata, state="RUNNING"):
         self.start_time, self.metadata = start_time, metadata
+        self.status = SimpleNamespace(value=state)
 
 
 def test_only_our_jobs_are_read_the_earliest_first():
@@ -102,3 +113,52 @@ def test_only_our_jobs_are_read_the_earliest_first():
     assert [(job.launch, job.started_at) for job in jobs] == [(1, 3.0), (2, 5.0)]
     assert jobs[0].submission_id == submission_id("a-b", "search", 1) == "a-b~search~1"
     assert (jobs[0].ended, jobs[0].root) == (False, Path("/r"))
+
+
+class OfJobs(Client):
+    """A client of a cluster whose jobs are those in `listed`."""
+
+    _ray: Any
+
+    def __init__(self):
+        self.address, self.listed, self.submitted = "http://head", [], []
+        self._ray = SimpleNamespace(
+            list_jobs=lambda: self.listed,
+            submit_job=lambda **job: self.submitted.append(job["submission_id"]),
+            get_job_logs=lambda _: "a line\n",
+        )
+
+    def _ended(self, wanted, timeout=None):
+        return SimpleNamespace(state="SUCCEEDED")
+
+
+@pytest.fixture
+def client():
+    return OfJobs()
+
+
+def of_mine(kind, launch, state):
+    return Listed(launch, metadata("0.1", "mine", Path("/r"), kind, launch), state)
+
+
+def test_a_launch_has_a_number_of_its_own_also_where_an_earlier_one_was_deleted(client):
+    client.listed = [of_mine("search", 2, "STOPPED"), of_mine("export", 3, "SUCCEEDED")]
+
+    client.resume("mine")
+    client.export("mine")
+
+    assert client.submitted == ["mine~search~3", "mine~export~4"]
+
+
+def test_a_job_that_is_deleted_while_it_is_followed_ends_that_with_a_line(client):
+    client.listed = [of_mine("search", 1, "RUNNING")]
+    lines = client.logs("mine", follow=True)
+    assert next(lines) == "a line\n"
+    client.listed = []
+
+    with pytest.raises(
+        StorageError,
+        match=r"http://head: the job mine~search~1 is no longer known "
+        r"there; somebody deleted it, or the head was started anew: look with `tune-encoder jobs`",
+    ):
+        next(lines)

@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import shlex
 import textwrap
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tune_encoder.cli.common import SCORES, add_command, add_root
 from tune_encoder.config import ExportSettings
 from tune_encoder.errors import StorageError
+from tune_encoder.experiment import clone_line
 from tune_encoder.standing import WIDTH
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def _print_several(to: Path, asked: int) -> None:
     if len(found) < asked:
         print(f"{len(found)} of {asked}: no other trial has a usable checkpoint")
     print(f"\nmodels:    {to}")
-    print(f"clone:     tune-encoder clone {shlex.quote(str(folders[0]))} voice.wav -o voice.json")
+    print(f"clone:     {clone_line(folders[0])}")
 
 
 def _metrics(folder: Path) -> dict[str, Any]:
@@ -112,7 +112,7 @@ def print_export(folder: Path) -> None:
     for line in int8_words(metrics):
         print(line)
     print(f"\nmodel:     {folder}")
-    print(f"clone:     tune-encoder clone {shlex.quote(str(folder))} voice.wav -o voice.json")
+    print(f"clone:     {clone_line(folder)}")
 
 
 def what_words(metrics: Mapping[str, Any]) -> str:

@@ -1,7 +1,6 @@
 """search, resume, fork."""
 
 import argparse
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -89,7 +88,7 @@ def _search(options: argparse.Namespace) -> None:
         tell_demo(prepared.data_dir)
     _print_baselines(prepared)
     experiment = prepared.start(options.warm_start, LaunchSettings(**_launch(options)), keeping)
-    _finish(experiment, export=not options.no_export)
+    _finish(experiment, options)
 
 
 def add_resume(commands: Any) -> None:
@@ -130,7 +129,7 @@ def _resume(options: argparse.Namespace) -> None:
         **_launch(options),
         **budget,
     )
-    _finish(experiment, export=not options.no_export)
+    _finish(experiment, options)
 
 
 def add_fork(commands: Any) -> None:
@@ -150,13 +149,13 @@ def _fork(options: argparse.Namespace) -> None:
 
     launch = _launch(options)
     experiment = api.fork(options.name, options.new, options.space, options.root, **launch)
-    _finish(experiment, export=not options.no_export)
+    _finish(experiment, options)
 
 
-def _finish(experiment: "Experiment", export: bool) -> None:
+def _finish(experiment: "Experiment", options: argparse.Namespace) -> None:
     """Say what a search found and what comes next."""
     from tune_encoder.experiment import Experiment as Folder
-    from tune_encoder.experiment import command_line
+    from tune_encoder.experiment import command_line, curves_line
 
     best = experiment.best
     assert best is not None
@@ -165,15 +164,15 @@ def _finish(experiment: "Experiment", export: bool) -> None:
         print(f"  {name}: {value}")
     folder = Folder(experiment.path)
     print_findings(folder)
-    confirm_if_asked(folder)
+    confirm_if_asked(folder, LaunchSettings(address=options.address))
     report = report_written(experiment)
-    if export:
+    if not options.no_export:
         export_to(experiment, None, {})
     else:
         print(f"\nexport it: {command_line('export', experiment.path)}")
     if report is not None:
         print(f"report:    {report}")
-    print(f"curves:    tensorboard --logdir {shlex.quote(str(experiment.path / 'trials'))}")
+    print(f"curves:    {curves_line(experiment.path)}")
 
 
 def _print_baselines(prepared: "PreparedSearch") -> None:

@@ -8,8 +8,8 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from tune_encoder.cli.common import add_command, add_root, say
-from tune_encoder.config import TrainConfig
-from tune_encoder.errors import Interrupted, SearchFailed
+from tune_encoder.config import LaunchSettings, TrainConfig
+from tune_encoder.errors import Interrupted, SearchFailed, StorageError
 from tune_encoder.standing import WIDTH
 
 if TYPE_CHECKING:
@@ -35,6 +35,9 @@ def add_trust(commands: Any) -> None:
                 type=int,
                 help=f"seeds of each (default: budget.seeds of the space, or {SEEDS})",
             )
+            parser.add_argument(
+                "--address", default="", help="run on the Ray cluster at HOST:PORT, or auto"
+            )
         parser.add_argument("--json", action="store_true", help="print plain JSON")
         add_root(parser)
 
@@ -56,14 +59,17 @@ def print_findings(experiment: "Experiment") -> None:
         print(textwrap.fill(f"warning: {warning}", WIDTH, break_long_words=False))
 
 
-def confirm_if_asked(experiment: "Experiment") -> None:
+def confirm_if_asked(experiment: "Experiment", launch: LaunchSettings) -> None:
     """Confirm the best configs of a search whose space asks for more than one seed."""
     seeds = experiment.space().budget.seeds
     if seeds == 1:
         return
     try:
-        confirmation = _confirmed(experiment, TOP, seeds, experiment.command("resume"))
-    except SearchFailed as error:  # there is still the search's own result to export
+        confirmation = _confirmed(experiment, TOP, seeds, experiment.command("resume"), launch)
+    except (
+        SearchFailed,
+        StorageError,
+    ) as error:  # there is still the search's own result to export
         print(f"warning: {error}")
     else:
         print_confirmation(confirmation)
@@ -120,22 +126,29 @@ def _confirm(options: argparse.Namespace) -> None:
         asked = experiment.space().budget.seeds
         seeds = asked if asked > 1 else SEEDS
     again = f"{experiment.command('confirm')} --top {options.top} --seeds {seeds}"
-    confirmation = _confirmed(experiment, options.top, seeds, again)
+    launch = LaunchSettings(address=options.address)
+    confirmation = _confirmed(experiment, options.top, seeds, again, launch)
     if options.json:
         say(options, {"experiment": options.name, **_confirmation_content(confirmation)}, ())
     else:
         print_confirmation(confirmation)
 
 
-def _confirmed(experiment: "Experiment", top: int, seeds: int, again: str) -> "Confirmation":
+def _confirmed(
+    experiment: "Experiment", top: int, seeds: int, again: str, launch: LaunchSettings
+) -> "Confirmation":
     """Confirm, and name the command that goes on with it if it is stopped."""
     from tune_encoder.search.confirm import confirm
 
     try:
-        return confirm(experiment, top, seeds, lambda line: print(line, file=sys.stderr))
+        return confirm(experiment, top, seeds, _say_so, launch)
     except Interrupted as error:
         message = f"stopped, everything is saved; go on with `{again}`"
         raise Interrupted(message, error.exit_code - 128) from error
+
+
+def _say_so(line: str) -> None:
+    print(line, file=sys.stderr)
 
 
 def _confirmation_content(confirmation: "Confirmation") -> dict[str, Any]:

@@ -19,6 +19,8 @@ from tune_encoder.ray_settings import ENVIRONMENT, LEAVE_S, LOOPBACK_ONLY, prote
 
 PORT, PAGE_PORT = 6379, 8265  # Ray's own defaults; the next that is free is taken
 START_S, ANSWER_S, POLL_S = 90.0, 5.0, 0.2
+_ATTEMPTS = 3
+_TAKEN = "in use"  # what Ray says of a port
 
 
 def start_cluster(cpus: int | None = None) -> tuple[Cluster, bool]:
@@ -39,7 +41,18 @@ def start_cluster(cpus: int | None = None) -> tuple[Cluster, bool]:
             return cluster, False
         remove_remains()
         protect_token()
-        return _start(cpus), True
+        return _started(cpus), True
+
+
+def _started(cpus: int | None) -> Cluster:
+    """Start it, again where another program was faster to take a port."""
+    for _ in range(_ATTEMPTS - 1):
+        try:
+            return _start(cpus)
+        except StorageError as error:
+            if _TAKEN not in str(error):
+                raise
+    return _start(cpus)
 
 
 def _start(cpus: int | None) -> Cluster:
@@ -82,6 +95,7 @@ def _command(port: int, page_port: int, folder: str, cpus: int | None) -> list[s
         "dashboard-host": LOOPBACK,
         "dashboard-port": page_port,
         "include-dashboard": "true",
+        "dashboard-agent-listen-port": 0,  # any: who finds its usual one taken takes no jobs
         "temp-dir": folder,
         **({} if cpus is None else {"num-cpus": cpus}),
     }

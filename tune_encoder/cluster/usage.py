@@ -7,7 +7,7 @@ from typing import Any
 
 from tune_encoder.cluster.state import Cluster
 from tune_encoder.errors import StorageError
-from tune_encoder.ray_settings import token
+from tune_encoder.ray_settings import reach_loopback_directly, token
 
 ANSWER_S = 5.0
 
@@ -26,6 +26,7 @@ def usage(cluster: Cluster) -> dict[str, Any]:
     """Return all that Ray counts, as [used, total] of each."""
     address = f"{cluster.page}/api/cluster_status"
     request = urllib.request.Request(address, headers={"Authorization": f"Bearer {token()}"})
+    reach_loopback_directly()
     try:
         with urllib.request.urlopen(request, timeout=ANSWER_S) as answer:
             report = json.load(answer)["data"]["clusterStatus"]["loadMetricsReport"]

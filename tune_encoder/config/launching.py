@@ -2,14 +2,17 @@
 
 import re
 from dataclasses import dataclass
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from tune_encoder.config.settings import setting
 from tune_encoder.errors import ConfigError
 
 _BUCKET_PATH = re.compile(r"s3://[A-Za-z0-9][A-Za-z0-9._-]+(/[^/]+)*/?")
-# As SQLAlchemy finds a password, which may hold any letter; or one among the parameters.
-_PASSWORD = re.compile(r"^[^:]*://[^:/@]*:[^@]*@|[?&][^=&]*(password|passwd|pwd)=")
+# As SQLAlchemy finds a password, which may hold any letter.
+_PASSWORD = re.compile(r"[^:]*://[^:/@]*:[^@]*@")
+# One among the parameters, or in the words of a driver that are the value of one.
+_PASSWORD_BEHIND = re.compile(r"\?.*(password|passwd|pwd)\s*=", re.IGNORECASE | re.DOTALL)
+_DATABASE = re.compile(r"[\w+.-]+://")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,11 +34,21 @@ class KeepingSettings:
         """Raise a `ConfigError` for an address that cannot be used, or has a secret in it."""
         if "://" in self.storage:
             _check_storage(self.storage)
-        if _PASSWORD.search(self.record):
-            raise ConfigError(
-                "record: the address has a password, which others would see; leave it out, and "
-                "put it into PGPASSWORD or ~/.pgpass, which are read"
-            )
+        if self.record:
+            _check_record(self.record)
+
+
+def _check_record(record: str) -> None:
+    """Raise a `ConfigError` if it is no address, or has a password in it; it is not repeated."""
+    if not _DATABASE.match(record):
+        raise ConfigError(
+            "record: not the address of a database; write it as postgresql://USER@HOST/DATABASE"
+        )
+    if _PASSWORD.match(record) or _PASSWORD_BEHIND.search(unquote(record)):
+        raise ConfigError(
+            "record: the address has a password, which others would see; leave it out, and "
+            "put it into PGPASSWORD or ~/.pgpass, which are read"
+        )
 
 
 def _check_storage(storage: str) -> None:

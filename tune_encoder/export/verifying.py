@@ -46,8 +46,8 @@ def verify(folder: Path, data_dir: Path | None = None) -> Verification:
     problems = {name: _file_problem(folder, name, entry) for name, entry in listed.items()}
     card_edited = (folder / CARD).is_file() and bool(problems.pop(CARD, ""))
     present = {path.name for path in folder.iterdir() if path.name != PROVENANCE}
-    changed = [name for name, problem in problems.items() if problem]
-    scored, why = _rescored(folder, data_dir, content, changed)
+    sound = [name for name, problem in problems.items() if not problem]
+    scored, why = _rescored(folder, data_dir, content, sound)
     pairs = [] if scored is None else list(_score_pairs(_exported_scores(folder), scored))
     return Verification(
         files=len(listed),
@@ -73,13 +73,13 @@ def _file_problem(folder: Path, name: str, entry: dict[str, list[str]]) -> str:
 
 
 def _rescored(
-    folder: Path, data_dir: Path | None, content: Provenance, changed: list[str]
+    folder: Path, data_dir: Path | None, content: Provenance, sound: list[str]
 ) -> tuple[Scored | None, str]:
     """The scores now, or why there are none."""
     for name in (METRICS, WEIGHTS, CONFIG):
         if not (folder / name).is_file():
             return None, f"{name} is not there"
-        if name in changed:
+        if name not in sound:
             return None, f"{name} is not as it was exported"
     try:
         scored = rescored(folder, data_dir)

@@ -1,6 +1,5 @@
 """What stands in the page, section by section; what cannot be shown says why."""
 
-import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
@@ -9,7 +8,7 @@ from tune_encoder.config import write_yaml
 from tune_encoder.confirmation import Confirmation, newest_confirmation
 from tune_encoder.data.pack import PackedData
 from tune_encoder.errors import TuneEncoderError
-from tune_encoder.experiment import Experiment
+from tune_encoder.experiment import Experiment, clone_line, curves_line
 from tune_encoder.findings import find
 from tune_encoder.look import RUNNING, STOPPED
 from tune_encoder.report.comparison import compared_curves, compared_settings
@@ -182,11 +181,8 @@ def commands(facts: Facts) -> list[tuple[str, str]]:
         *next_steps,
         ("train the best again with further seeds", command("confirm")),
         ("export the best model", command("export")),
-        (
-            "clone a voice with it",
-            f"tune-encoder clone {shlex.quote(str(path / 'best'))} voice.wav -o voice.json",
-        ),
-        ("see every curve", f"tensorboard --logdir {shlex.quote(str(path / 'trials'))}"),
+        ("clone a voice with it", clone_line(path / "best")),
+        ("see every curve", curves_line(path)),
         ("write this page again", command("report")),
     ]
 

@@ -11,7 +11,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from tune_encoder.config import SchedulerSettings, SearcherSettings, TrainConfig
+from tune_encoder.config import (
+    HERE,
+    KeepingSettings,
+    LaunchSettings,
+    SchedulerSettings,
+    SearcherSettings,
+    TrainConfig,
+)
 from tune_encoder.confirmation import (
     FOLDER,
     Configs,
@@ -30,7 +37,11 @@ MOST_SEEDS, MOST_CONFIGS = 32, 100  # seeds as in budget.seeds
 
 
 def confirm(
-    experiment: Experiment, n_configs: int, n_seeds: int, announce: Callable[[str], None]
+    experiment: Experiment,
+    n_configs: int,
+    n_seeds: int,
+    announce: Callable[[str], None],
+    launch: LaunchSettings = HERE,
 ) -> Confirmation:
     """Train the best configs of a search again with further seeds, or go on doing so.
 
@@ -39,6 +50,7 @@ def confirm(
         n_configs: How many of its best to confirm.
         n_seeds: Seeds of each, at least 2.
         announce: Is told, once all is checked, what will be trained.
+        launch: Where it runs.
 
     Raises:
         ConfigError: if a number is out of range.
@@ -57,9 +69,16 @@ def confirm(
         f"each, in {root / name}"
     )
     if (root / name).exists():
-        return summary(resume_search(root, name), best)
+        return summary(resume_search(root, name, launch=launch), best)
     data_dir = Path(experiment.search()["data_dir"])
-    return summary(start_search(space, data_dir, root, name), best)
+    keeping = _kept_with(experiment)
+    return summary(start_search(space, data_dir, root, name, launch=launch, keeping=keeping), best)
+
+
+def _kept_with(experiment: Experiment) -> KeepingSettings:
+    """Checkpoints go where those of the search are, for nodes that do not see its folder."""
+    place = experiment.keeping().storage
+    return KeepingSettings(storage=f"{place}/{FOLDER}" if place else "")
 
 
 def _check_numbers(n_configs: int, n_seeds: int) -> None:

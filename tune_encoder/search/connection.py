@@ -33,6 +33,7 @@ ray.init(sys.argv[1], log_to_driver=False)
 print("=" + json.dumps(nodes()))
 """
 _ANSWER = "="  # before the line that is no log of Ray
+_JOB_CONFIG = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 _IMPATIENT = {"RAY_gcs_server_request_timeout_seconds": "5"}  # a minute without
 _MISFIT_TOKEN = re.compile(r"InvalidAuthToken|AuthenticationError|Unauthenticated")
 _MISFIT_VERSION = re.compile(r"Version mismatch")
@@ -62,6 +63,7 @@ def connected(experiment: Experiment, launch: LaunchSettings) -> Iterator[None]:
 
 def _start(dashboard: bool) -> str:
     _keep_to_loopback(True)
+    os.environ.pop(_JOB_CONFIG, None)  # of a job it may be part of
     context = ray.init(
         "local",  # without it Ray would join any cluster that runs on this machine
         include_dashboard=dashboard,

@@ -5,6 +5,7 @@ writing, and in PostgreSQL that connection holds a lock: whoever writes holds it
 soon as a driver or its machine is gone.
 """
 
+import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
@@ -20,11 +21,13 @@ from sqlalchemy.exc import ArgumentError, IntegrityError, ProgrammingError, SQLA
 from tune_encoder.errors import ConfigError, StorageError
 from tune_encoder.search.postgresql import InUse, is_postgresql, locking_pool, with_driver
 from tune_encoder.search.stored import StoredStudy, make_study
+from tune_encoder.search.tables import Rows, read_rows
 
 PATIENCE_S = 15.0  # for a database that is started again
 _RETRY_S = 0.5
 _PREFIX = "tune-encoder/"  # of our studies' names: others may have theirs in the same database
 _SEARCH = "search"  # attribute with search.yaml's content; written last, it makes a study whole
+_OWNER = "owner"  # attribute with what tells the driver that opened it last from all others
 _NAMES = text("SELECT study_name FROM studies WHERE study_name LIKE :ours ORDER BY study_name")
 _PROBLEMS = (SQLAlchemyError, StorageInternalError)
 _EXAMPLE = "write it as postgresql://USER@HOST/DATABASE"
@@ -46,6 +49,7 @@ class Database:
         """
         self.url, self.name = url, name
         self._study_name = f"{_PREFIX}{name}"
+        self._owner, self._was_away = secrets.token_hex(16), False
         self._lost = ""
         with self._told("cannot be opened", "check the address, PGPASSWORD and ~/.pgpass"):
             self._storage = _connected(url, name)
@@ -75,6 +79,16 @@ class Database:
             content = self._storage.get_study_user_attrs(self._study.id).get(_SEARCH)
         return content
 
+    def rows(self) -> Rows:
+        """Read all that is there of the study."""
+        with self._told("cannot be read", "make it answer"):
+            return read_rows(self.study.engine, self.study.id)
+
+    def own(self) -> None:
+        """Let drivers that had the study before write no more, also those that lost touch."""
+        with self._told("cannot be written", "see that its user may"):
+            self._storage.set_study_user_attr(self.study.id, _OWNER, self._owner)
+
     def others(self) -> list[str]:
         """Name every search that is there."""
         return [name.removeprefix(_PREFIX) for name in self._names()]
@@ -99,6 +113,7 @@ class Database:
                 self._storage.delete_study(self._study.id)
             make_study(self._storage, self._study_name, direction, known, first)
             self._study = StoredStudy(self._storage, self._study_name)
+        self.own()
         self.keep(search)
 
     def keep(self, search: dict[str, Any]) -> None:
@@ -109,26 +124,47 @@ class Database:
         """Make a change, which may be made twice, waiting a while for a database that is gone.
 
         Raises:
-            StorageError: if it stays away; every later change is then refused at once, so that
-                none is written without those before it.
+            StorageError: if it stays away, or another driver has written meanwhile; every later
+                change is then refused at once, so that none is written without those before it.
         """
         if self._lost:
             raise StorageError(self._lost)
-        deadline, again = time.monotonic() + PATIENCE_S, False
+        try:
+            self._write(change, time.monotonic() + PATIENCE_S)
+        except StorageError as error:
+            self._lost = str(error)
+            raise
+
+    def _write(self, change: Callable[[StoredStudy], None], deadline: float) -> None:
         while True:
             try:
-                change(self.study)
-                return
-            except UpdateFinishedTrialError:
-                if not again:
-                    raise
-                return  # it had ended the trial, and only the answer was lost
+                self._refuse_other_owner()
+                return change(self.study)
+            except UpdateFinishedTrialError as error:
+                raise self._continued_elsewhere() from error
             except (*_PROBLEMS, InUse) as error:
+                self._was_away = True
                 if time.monotonic() > deadline:
-                    self._lost = f"{self.url}: gone ({_reason(error)}); all is saved, start it"
-                    raise StorageError(self._lost) from error
+                    gone = f"{self.url}: gone ({_reason(error)}); all is saved, start it"
+                    raise StorageError(gone) from error
                 time.sleep(_RETRY_S)
-                again = True
+
+    def _refuse_other_owner(self) -> None:
+        """Refuse to go on if another driver had the lock while the connection was lost."""
+        if not self._was_away:
+            return
+        try:
+            owner = self._storage.get_study_user_attrs(self.study.id).get(_OWNER)
+        except KeyError as error:
+            raise self._continued_elsewhere() from error
+        if owner != self._owner:
+            raise self._continued_elsewhere()
+        self._was_away = False
+
+    def _continued_elsewhere(self) -> StorageError:
+        return StorageError(
+            f"{self.url}: another program has gone on with {self.name}; wait until it ends"
+        )
 
     def close(self) -> None:
         """Let others write."""

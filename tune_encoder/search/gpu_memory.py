@@ -10,13 +10,13 @@ from tune_encoder.config import TrainConfig, from_mapping
 from tune_encoder.errors import ConfigError, OutOfMemory, StorageError
 from tune_encoder.space import SearchSpace, largest
 
-DRAWS = 16  # of the choices; numbers are at their highest in each
+DRAWS = 64  # of what is no number
 CONTEXT_BYTES = 600 * 2**20  # what CUDA itself takes for a process; torch does not count it
 _GIB = 2**30
 
 
 def refuse_crowded(space: SearchSpace, shared: Mapping[str, Any]) -> None:
-    """Train the largest configs of a space for a step, where each gets a fraction of a GPU.
+    """Train the largest configs of a space for two steps, where each gets a fraction of a GPU.
 
     Nothing is done where trials have whole GPUs, or none.
 
@@ -78,14 +78,18 @@ def _measure(
 
     from tune_encoder.data.pack import open_pack
     from tune_encoder.search.delivery import pack_here
-    from tune_encoder.trainer import train_a_step
+    from tune_encoder.trainer import train_two_steps
 
     if not torch.cuda.is_available():
         return None
     data = open_pack(pack_here(Path(shared["pack"]), shared["home"]))
-    try:
-        for settings in configs:
-            train_a_step(from_mapping(TrainConfig, settings, "search space"), data)
-    except OutOfMemory as error:
-        return str(error)
-    return torch.cuda.max_memory_reserved() + CONTEXT_BYTES, torch.cuda.mem_get_info()[1]
+    peak = 0
+    for settings in configs:
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+        try:
+            train_two_steps(from_mapping(TrainConfig, settings, "search space"), data)
+        except OutOfMemory as error:
+            return str(error)
+        peak = max(peak, torch.cuda.max_memory_reserved())
+    return peak + CONTEXT_BYTES, torch.cuda.mem_get_info()[1]

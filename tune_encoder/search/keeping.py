@@ -3,6 +3,7 @@
 Imported only in workers: it loads torch.
 """
 
+import os
 import secrets
 import tempfile
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from typing import Any, Protocol
 
 from tune_encoder.checkpoints import State, newest_valid
 from tune_encoder.experiment import CHECKPOINT_NAME, Experiment
-from tune_encoder.files import partial_path, remove_leftovers
+from tune_encoder.files import remove_leftovers
 from tune_encoder.search.delivery import refuse_unseen
 from tune_encoder.search.parcels import Outbox, Parcel
 from tune_encoder.storage import Storage, names_of_trial
@@ -98,19 +99,27 @@ class InStorage:
 
 @contextmanager
 def keeping_of(config: dict[str, Any]) -> Iterator[Keeping]:
-    """Give the place for a trial, by what its worker was told."""
+    """Give the place for a trial, by what its worker was told.
+
+    Raises:
+        StorageError: if it has become another search's, or cannot be used.
+    """
     if config["storage"] is None:
         yield InExperiment(Experiment(Path(config["experiment"])), config["number"])
         return
     storage = Storage(**config["storage"])
-    with tempfile.TemporaryDirectory(dir=_scratch()) as folder:
+    storage.refuse_anothers(config["identity"])
+    with _scratch() as folder:
         yield InStorage(storage, config["launch"], config["number"], Path(folder))
 
 
-def _scratch() -> Path:
-    """A folder of this process on its node's own disk; those of killed ones are removed."""
+def _scratch() -> "tempfile.TemporaryDirectory[str]":
+    """A folder of this process on its node's own disk; those of killed ones are removed.
+
+    Nobody else can have made it: part of its name is random.
+    """
     shared = Path(tempfile.gettempdir()) / "tune_encoder_trial"
     remove_leftovers(shared)
-    mine = partial_path(shared)
-    mine.mkdir(mode=0o700, exist_ok=True)
-    return mine
+    return tempfile.TemporaryDirectory(
+        prefix=f".{shared.name}.{os.getpid()}.", suffix=".partial", dir=shared.parent
+    )

@@ -57,6 +57,7 @@ def _shared(record: Record, pack: Path, launch: str) -> dict[str, Any]:
     return {
         "experiment": str(record.experiment.path.absolute()),
         "storage": None if storage is None else asdict(storage),
+        "identity": record.experiment.identity(),
         "launch": launch,
         "pack": str(pack.absolute()),
         "home": ray.get_runtime_context().get_node_id(),

@@ -116,13 +116,14 @@ class Record:
         """
         rows = self.trials[number].rows
         old = next((each for each in rows if each["epoch"] == row["epoch"]), None)
-        row = {"order": self._n_rows, **row} if old is None else self._repeated(old, row)
+        row = {"order": self._n_rows, **row} if old is None else _repeated(old, row)
         row["objective"] = self.space.metric.sign * row[self.space.metric.name]
         self._study.add_row(number, row, row[self.space.metric.name])
         if "checkpoint" in row:
             self.kept.add(row["checkpoint"])
         if old is not None:
             rows[rows.index(old)] = row
+            self._remove_replaced(old, row)
             return None
         rows.append(row)
         self._n_rows += 1
@@ -141,17 +142,12 @@ class Record:
         """The checkpoints that are there: each is removed but once, which may take a request."""
         return set(self.experiment.checkpoint_names())
 
-    def _repeated(self, old: Row, row: Row) -> Row:
-        """An epoch that stood already: trained again, or only told again by another worker.
-
-        What only the first report knew, such as where the checkpoint lies, is kept.
-        """
-        was_trained = old.get("seconds") != row.get("seconds")
-        clock = {} if was_trained else {name: old[name] for name in _ONCE if name in old}
+    def _remove_replaced(self, old: Row, row: Row) -> None:
+        """Remove an epoch's checkpoint once the record names a newer one instead."""
         made = old.get("checkpoint")
-        if made is not None and row.get("checkpoint", made) != made:
+        if made is not None and row["checkpoint"] != made:
             self.experiment.remove_checkpoint(made)
-        return {**old, **row, **clock}
+            self.kept.discard(made)
 
     def complete(self, number: int) -> None:
         """End a trial that used its epochs or its patience; its value is its best epoch's."""
@@ -231,6 +227,16 @@ class Record:
         self.trials[number] = dataclasses.replace(self.trials[number], **changes)
 
 
+def _repeated(old: Row, row: Row) -> Row:
+    """An epoch that stood already: trained again, or only told again by another worker.
+
+    What only the first report knew, such as where the checkpoint lies, is kept.
+    """
+    was_trained = old.get("seconds") != row.get("seconds")
+    clock = {} if was_trained else {name: old[name] for name in _ONCE if name in old}
+    return {**old, **row, **clock}
+
+
 class Relatives(NamedTuple):
     """Experiments that a search takes something over from."""
 
@@ -253,7 +259,7 @@ def _begin(experiment: Experiment, space: SearchSpace, database: Database | None
     direction = _DIRECTIONS[space.metric.better]
     if database is not None:
         database.begin(direction, known, first, experiment.search())
-        make_anew(experiment.study_path, database.study)
+        make_anew(experiment.study_path, database)
         return
     partial = partial_path(experiment.study_path)
     partial.unlink(missing_ok=True)

@@ -27,7 +27,7 @@ from tune_encoder.lock import held
 from tune_encoder.manifest import verify
 from tune_encoder.search.database import Database
 from tune_encoder.search.record import Record
-from tune_encoder.search.restoring import make_anew, not_there, put_aside
+from tune_encoder.search.restoring import has_search, make_anew, not_there, put_aside
 from tune_encoder.search.stored import make_file, study_url
 from tune_encoder.space import SearchSpace
 
@@ -63,8 +63,8 @@ def repair(experiment: Experiment, *, force: bool = False) -> Repaired:
 
     Raises:
         ConfigError: if it is sound.
-        StorageError: if another process holds the experiment, or search.yaml is damaged, or as
-            `Database`.
+        StorageError: if another process holds the experiment, or search.yaml is damaged, or its
+            storage's place is another search's, or as `Database`.
     """
     with held(experiment.path):
         space = experiment.space()
@@ -72,6 +72,8 @@ def repair(experiment: Experiment, *, force: bool = False) -> Repaired:
             _refuse_sound(experiment)
         if url := experiment.keeping().record:
             return _from_database(experiment, url)
+        if experiment.storage is not None:
+            experiment.storage.refuse_anothers(experiment.identity())
         salvaged = [_salvage(experiment, space, number) for number in _numbers(experiment)]
         lost = [f"trial {each.number}: {line}" for each in salvaged for line in each.lost]
         with _new_study(experiment, space) as (begun, partial):
@@ -84,10 +86,9 @@ def repair(experiment: Experiment, *, force: bool = False) -> Repaired:
 
 def _from_database(experiment: Experiment, url: str) -> Repaired:
     with closing(Database(url, experiment.record_name())) as database:
-        if database.search() is None:
+        if not has_search(experiment, database):
             raise not_there(experiment, database)
-        kept = put_aside(experiment.study_path)
-        make_anew(experiment.study_path, database.study)
+        kept = make_anew(experiment.study_path, database)
     return replace(_summary(experiment, [], kept), database=url)
 
 
@@ -138,7 +139,8 @@ def _numbers(experiment: Experiment) -> list[int]:
 def _salvage(experiment: Experiment, space: SearchSpace, number: int) -> _Salvage:
     """Read what a trial left; what is damaged gives way to its newest checkpoint."""
     lost: list[str] = []
-    files = experiment.checkpoint_files(number)
+    # A removal that was cut short may have left a manifest alone.
+    files = [file for file in experiment.checkpoint_files(number) if file.is_file()]
     checkpoints = _checkpoints(experiment, files, lost)
     settings = _settings(experiment.trial_config(number), space, lost)
     rows = _rows(experiment.trial_metrics(number), space, lost)

@@ -1,22 +1,21 @@
 """What lies in an experiment's folder, made again from the database of its record."""
 
+import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from optuna.storages import RDBStorage
-from optuna.storages._rdb.models import BaseModel, StudyModel, TrialModel
-from sqlalchemy import Connection, Select, Table, select, update
-from sqlalchemy.exc import DatabaseError
+from optuna.exceptions import StorageInternalError
+from sqlalchemy.exc import SQLAlchemyError
 
 from tune_encoder.errors import ConfigError, StorageError
-from tune_encoder.experiment import STUDY_NAME, Experiment
+from tune_encoder.experiment import Experiment
 from tune_encoder.files import partial_path, sync_folder
 from tune_encoder.search.database import Database
-from tune_encoder.search.stored import StoredStudy, study_url, write_ahead
+from tune_encoder.search.tables import Rows, ended, epochs, facts, read_file, trials, write_file
 
 _BESIDE = ("-wal", "-shm", "-journal")  # what SQLite keeps beside a database
-_OTHERS = ("version_info", "trial_heartbeats")  # tables without anything of a study
+_PROBLEMS = (OSError, sqlite3.Error, SQLAlchemyError, StorageInternalError)
 
 
 @contextmanager
@@ -24,18 +23,37 @@ def open_database(experiment: Experiment) -> Iterator[Database | None]:
     """Connect to the database of a record, if it has one, and bring study.db up to it.
 
     Raises:
-        ConfigError, StorageError: as `Database`, or if only study.db has the search.
+        ConfigError, StorageError: as `Database` and `bring_up`, or if only study.db has the
+            search, or the database has another one of that name.
     """
     url = experiment.keeping().record
     if not url:
         yield None
         return
     with closing(Database(url, experiment.record_name())) as database:
-        if database.search() is None and experiment.study_path.exists():
+        if has_search(experiment, database):
+            bring_up(experiment.study_path, database)
+            database.own()
+        elif experiment.study_path.exists():
             raise not_there(experiment, database)
-        if database.search() is not None:
-            bring_up(experiment.study_path, database.study)
         yield database
+
+
+def has_search(experiment: Experiment, database: Database) -> bool:
+    """Whether the database has the experiment's search.
+
+    Raises:
+        StorageError: if it has another one of that name.
+    """
+    content = database.search()
+    if content is None:
+        return False
+    if str(content.get("id", "")) != experiment.identity():
+        raise StorageError(
+            f"{database.url}: has another search {database.name} than {experiment.path}; start "
+            f"this one anew under another --name, or take `record` out of its search.yaml"
+        )
+    return True
 
 
 def not_there(experiment: Experiment, database: Database) -> StorageError:
@@ -51,7 +69,7 @@ def restore(path: Path, url: str) -> str:
 
     Raises:
         ConfigError: if the database has no search of that name.
-        StorageError: as `Database`, or if the folder cannot be written.
+        StorageError: as `Database` and `bring_up`, or if the folder cannot be written.
     """
     experiment = Experiment(path)
     with closing(Database(url, path.name)) as database:
@@ -61,10 +79,10 @@ def restore(path: Path, url: str) -> str:
             raise ConfigError(f"{url}: has no search {path.name}; there are {others or 'none'}")
         try:
             path.mkdir(parents=True, exist_ok=True)
+            bring_up(experiment.study_path, database)
             experiment.write_search({**content, "record": url})
         except OSError as error:
             raise StorageError(f"{path}: cannot be written ({error}); name another root") from error
-        bring_up(experiment.study_path, database.study)
     return "\n".join(_found(experiment, url))
 
 
@@ -77,54 +95,67 @@ def _found(experiment: Experiment, url: str) -> Iterator[str]:
         yield "and trials that had not ended begin anew"
 
 
-def bring_up(path: Path, study: StoredStudy) -> None:
-    """Let study.db say what the database does: they differ where a driver was killed in between."""
-    if path.exists():
-        try:
-            _copy(study, path)
-        except DatabaseError:  # damaged: SQLite cannot write it either
-            put_aside(path)
-    if not path.exists():
-        make_anew(path, study)
+def bring_up(path: Path, database: Database) -> None:
+    """Let study.db say what the database does: they differ where a driver was killed in between.
+
+    Raises:
+        StorageError: if the database lacks what study.db has, as after an old backup of it came
+            back; nothing is then changed. Or if study.db cannot be written.
+    """
+    rows = database.rows()
+    old = read_file(path) if path.exists() else None
+    if old is None:
+        _put(path, rows)
+        return
+    _refuse_older(rows, old, path, database)
+    if facts(old) == facts(rows):
+        return
+    kept = _put(path, rows)
+    nothing_lost = epochs(old).items() <= epochs(rows).items() and ended(old) <= ended(rows)
+    if kept is not None and nothing_lost:
+        for file in _with_beside(kept):
+            file.unlink(missing_ok=True)
 
 
-def make_anew(path: Path, study: StoredStudy) -> None:
-    """Make a study.db, where none is."""
+def _refuse_older(rows: Rows, old: Rows, path: Path, database: Database) -> None:
+    """Refuse a database older than study.db, which is always written after it."""
+    what = ""
+    if ahead := epochs(old).keys() - epochs(rows).keys():
+        number, epoch = min(ahead)
+        what = f"trial {number}'s {epoch}"
+    if lacking := trials(old) - trials(rows):
+        what = f"trial {min(lacking)}"
+    if what:
+        raise StorageError(
+            f"{database.url}: older than {path}, which has {what}; restore its newest backup, or "
+            f"move {path} away to go on without what only that has"
+        )
+
+
+def make_anew(path: Path, database: Database) -> Path | None:
+    """Make study.db from the database; returns where the one is kept that was there.
+
+    Raises:
+        StorageError: if the database cannot be read or study.db not be written.
+    """
+    return _put(path, database.rows())
+
+
+def _put(path: Path, rows: Rows) -> Path | None:
+    """Replace a study.db by a new file: whoever reads the old one goes on reading that."""
     partial = partial_path(path)
-    partial.unlink(missing_ok=True)
-    _copy(study, partial)
-    write_ahead(partial)
-    partial.rename(path)
-    sync_folder(path.parent)
-
-
-def _copy(study: StoredStudy, path: Path) -> None:
-    """Replace all that an SQLite file has in one transaction, so that nobody reads a half."""
-    target = RDBStorage(study_url(path)).engine
-    tables = [t for t in BaseModel.metadata.sorted_tables if t.name not in _OTHERS]
-    with study.engine.connect() as source, target.begin() as file:
-        for table in reversed(tables):
-            file.execute(table.delete())
-        for table in tables:
-            _copy_table(table, study.id, source, file)
-        file.execute(update(StudyModel).values(study_name=STUDY_NAME))
-    target.dispose()
-
-
-def _copy_table(table: Table, study: int, source: Connection, target: Connection) -> None:
-    rows = source.execute(_of(study, table)).mappings().all()
-    if rows:
-        target.execute(table.insert(), [dict(row) for row in rows])
-
-
-def _of(study: int, table: Table) -> Select[tuple[object, ...]]:
-    """What a table has of a study, in the order in which it was written."""
-    if "study_id" in table.c:
-        belongs = table.c.study_id == study
-    else:
-        ours = select(TrialModel.trial_id).where(TrialModel.study_id == study)
-        belongs = table.c.trial_id.in_(ours)
-    return select(table).where(belongs).order_by(*table.primary_key)
+    try:
+        for file in _with_beside(partial):  # in a container a killed run had the same PID
+            file.unlink(missing_ok=True)
+        write_file(partial, rows)
+        kept = put_aside(path)
+        partial.rename(path)
+        sync_folder(path.parent)
+    except _PROBLEMS as error:
+        raise StorageError(
+            f"{path}: cannot be written ({' '.join(str(error).split())}); see that it can"
+        ) from error
+    return kept
 
 
 def put_aside(path: Path) -> Path | None:
@@ -133,8 +164,11 @@ def put_aside(path: Path) -> Path | None:
     while any(path.parent.glob(f"{path.name}.damaged-{number}*")):
         number += 1
     kept = path.with_name(f"{path.name}.damaged-{number}")
-    for suffix in ("", *_BESIDE):
-        file = path.with_name(path.name + suffix)
+    for file, aside in zip(_with_beside(path), _with_beside(kept), strict=True):
         if file.exists():
-            file.rename(kept.with_name(kept.name + suffix))
+            file.rename(aside)
     return kept if kept.exists() else None
+
+
+def _with_beside(path: Path) -> list[Path]:
+    return [path.with_name(path.name + suffix) for suffix in ("", *_BESIDE)]

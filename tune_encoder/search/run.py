@@ -95,6 +95,7 @@ def _start(
     refuse_taken(root, name)
     launch = check_place(space, launch)
     if heritage["storage"]:
+        _refuse_own_folder(heritage["storage"], experiment_path(root, name))
         storage = Storage.at(heritage["storage"])
         storage.check()
         storage.refuse_filled()
@@ -117,6 +118,15 @@ def _start(
     with held(experiment.path), _database(experiment) as database:
         _launch(experiment, space, pack, launch, database)
     return experiment
+
+
+def _refuse_own_folder(place: str, path: Path) -> None:
+    """Raise a `ConfigError` if a storage's place is the experiment's folder, or in it."""
+    if "://" not in place and Path(place).resolve().is_relative_to(path.resolve()):
+        raise ConfigError(
+            f"storage is {storage_around(place)}: checkpoints would lie in {path}, where they lie "
+            "without a storage; leave it out, or name another folder than that of the experiments"
+        )
 
 
 def _refuse_recorded(record: str, name: str) -> None:
@@ -248,4 +258,6 @@ def _launch(
     from tune_encoder.search.launch import launch_search
     from tune_encoder.search.record import Record
 
+    if experiment.storage is not None:
+        experiment.storage.claim(experiment.identity())
     launch_search(Record.open(experiment, space, database), pack, launch)

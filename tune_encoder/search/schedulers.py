@@ -50,10 +50,6 @@ class RecordingScheduler(FIFOScheduler):
         """End the search, since its record cannot be written; the first reason counts."""
         self.storage_problem = self.storage_problem or str(error)
 
-    def has_storage_problem(self) -> bool:
-        """Whether a worker met a storage problem."""
-        return self.storage_problem is not None
-
     def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
         """Accept Tune's metric; the rule has its own."""
         return True

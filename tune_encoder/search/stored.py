@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import BaseStorage, RDBStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
@@ -96,8 +97,14 @@ class StoredStudy:
         self.storage.set_trial_user_attr(self._key(number), name, value)
 
     def end(self, number: int, state: TrialState, values: list[float] | None) -> None:
-        """End a trial."""
-        self.storage.set_trial_state_values(self._key(number), state, values)
+        """End a trial; one that has ended in just this way stays."""
+        key = self._key(number)
+        try:
+            self.storage.set_trial_state_values(key, state, values)
+        except UpdateFinishedTrialError:  # written, and only the answer lost
+            trial = self.storage.get_trial(key)
+            if (trial.state, trial.values) != (state, values):
+                raise
 
     def reopen(self, notes: Mapping[int, Mapping[str, Any]]) -> None:
         """Set trials back to running and replace these notes of each.

@@ -21,6 +21,7 @@ from tune_encoder.service.jobs import (
     SEARCH,
     Job,
     metadata,
+    next_launch,
     read_jobs,
     submission_id,
 )
@@ -125,7 +126,7 @@ class Client:
             raise self._taken(name, launches[-1].state)
         command = submission.search_command(SPACE_FILE)
         files = {SPACE_FILE: submission.space_text}
-        self._hand_over(name, submission.root, SEARCH, len(launches) + 1, command, files)
+        self._hand_over(name, submission.root, SEARCH, next_launch(launches), command, files)
         return name
 
     def jobs(self) -> list[Job]:
@@ -207,7 +208,7 @@ class Client:
         experiment_path(place, name)
         command = [*PROGRAM, "resume", name, "--root", str(place), *ON_ITS_CLUSTER]
         command += _resume_words(options)
-        self._hand_over(name, place, SEARCH, len(launches) + 1, command)
+        self._hand_over(name, place, SEARCH, next_launch(launches), command)
         return name
 
     def export(self, name: str) -> Path:
@@ -222,10 +223,11 @@ class Client:
         """
         root = self.status(name).root
         earlier = [job for job in self._all_jobs() if (job.name, job.kind) == (name, EXPORT)]
+        launch = next_launch(earlier)
         folder = root / name / "best"
         command = [*PROGRAM, "export", name, "--root", str(root), "--to", str(folder)]
-        self._hand_over(name, root, EXPORT, len(earlier) + 1, command)
-        job = self._ended(submission_id(name, EXPORT, len(earlier) + 1))
+        self._hand_over(name, root, EXPORT, launch, command)
+        job = self._ended(submission_id(name, EXPORT, launch))
         if job.state != "SUCCEEDED":
             lines = "".join(self._printed(job, follow=False)).strip().splitlines()
             raise StorageError(f"{name} was not exported: {(lines or [job.message])[-1]}")
@@ -240,7 +242,13 @@ class Client:
         return job
 
     def _job(self, wanted: str) -> Job:
-        return next(job for job in self._all_jobs() if job.submission_id == wanted)
+        for job in self._all_jobs():
+            if job.submission_id == wanted:
+                return job
+        raise StorageError(
+            f"{self.address}: the job {wanted} is no longer known there; somebody deleted it, or "
+            "the head was started anew: look with `tune-encoder jobs`"
+        )
 
     def _all_jobs(self) -> list[Job]:
         with one_line(self.address):
@@ -334,6 +342,6 @@ def _resume_words(options: Mapping[str, Any]) -> list[str]:
             words += [] if value else ["--no-export"]
         elif value is True:
             words.append(option)
-        elif value not in (None, False):
+        elif value is not None and value is not False:  # 0 is a target, and equals False
             words += [option, str(value)]
     return words

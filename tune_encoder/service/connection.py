@@ -13,7 +13,7 @@ from ray.job_submission import JobSubmissionClient
 
 from tune_encoder.cluster import find_cluster
 from tune_encoder.errors import ConfigError, StorageError
-from tune_encoder.ray_settings import token
+from tune_encoder.ray_settings import reach_loopback_directly, token
 
 DEFAULT_ADDRESS = "http://127.0.0.1:8265"
 _SCHEMES = ("http://", "https://")
@@ -47,6 +47,7 @@ def connect(address: str) -> JobSubmissionClient:
     Raises:
         StorageError: if nothing answers there, anybody is let in, or our token is not right.
     """
+    reach_loopback_directly()
     _refuse_open(address)
     with one_line(address), _without(_ADDRESS_VARIABLES):
         return JobSubmissionClient(address, headers={"Authorization": f"Bearer {_token()}"})

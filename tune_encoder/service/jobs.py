@@ -54,6 +54,11 @@ def submission_id(name: str, kind: str, launch: int) -> str:
     return f"{name}~{kind}~{launch}"
 
 
+def next_launch(earlier: Iterable[Job]) -> int:
+    """Number a launch after those that the cluster knows; some may have been deleted there."""
+    return 1 + max((job.launch for job in earlier), default=0)
+
+
 def metadata(version: str, name: str, root: Path, kind: str, launch: int) -> dict[str, str]:
     """Write what `read_jobs` needs; everybody with the token can see it."""
     return {_VERSION: version, _NAME: name, _ROOT: str(root), _KIND: kind, _LAUNCH: str(launch)}

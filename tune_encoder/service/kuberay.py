@@ -1,5 +1,6 @@
 """A search as a manifest for Kubernetes, where KubeRay runs it."""
 
+import hashlib
 import math
 import re
 from pathlib import Path
@@ -10,6 +11,7 @@ from tune_encoder.service.template import filled
 SHARED = Path("/mnt/shared")  # where every pod sees the volume
 _FOLDER = "/etc/tune-encoder"  # where every pod sees the space and the script
 _WORKERS = 2  # trials at once where the space does not say how many
+_HASH_LENGTH = 6
 _NAME_LENGTH = 40  # KubeRay takes up to 47 letters, and the names of what belongs to it are longer
 
 
@@ -35,5 +37,13 @@ def kuberay_manifest(submission: Submission) -> str:
 
 
 def _title(name: str) -> str:
-    """The nearest name Kubernetes allows: lower case with hyphens, a letter first."""
-    return re.sub("[^a-z0-9]+", "-", f"search-{name}".lower())[:_NAME_LENGTH].strip("-")
+    """The nearest name Kubernetes allows: lower case with hyphens, a letter first.
+
+    Where that is not the whole name a hash tells it from others that are as near.
+    """
+    whole = f"search-{name}"
+    title = re.sub("[^a-z0-9]+", "-", whole.lower()).strip("-")
+    if title == whole and len(title) <= _NAME_LENGTH:
+        return title
+    told = hashlib.sha256(name.encode()).hexdigest()[:_HASH_LENGTH]
+    return f"{title[: _NAME_LENGTH - _HASH_LENGTH - 1].rstrip('-')}-{told}"

@@ -82,8 +82,8 @@ def prepare_submission(
     warm_start = tuple(overrides.pop("warm_start", ()))
     export = overrides.pop("export", True)
     keeping = KeepingSettings(
-        storage=_shared_storage(overrides.pop("storage", ""), shared),
-        record=overrides.pop("record", ""),
+        storage=_shared_storage(overrides.pop("storage", None) or "", shared),
+        record=overrides.pop("record", None) or "",
     )
     chosen = choose_space(space, overrides, "submit")
     folder = data_dir or chosen.base.get("data_dir")

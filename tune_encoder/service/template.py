@@ -8,6 +8,7 @@ from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 
+from tune_encoder.ray_settings import node_environment
 from tune_encoder.service.submission import Submission
 
 
@@ -32,7 +33,14 @@ def filled(name: str, submission: Submission, **values: Any) -> str:
     template = environment.from_string(_text(f"{name}.jinja"))
     versions = {"ray": version("ray"), "program": version("tune-encoder")}
     python = f"py{sys.version_info.major}{sys.version_info.minor}"
-    text = template.render(submission=submission, versions=versions, python=python, **values)
+    text = template.render(
+        submission=submission,
+        versions=versions,
+        python=python,
+        ray_variables=node_environment(),
+        postgresql=submission.keeping.record.startswith("postgresql"),
+        **values,
+    )
     return f"{text.rstrip()}\n"
 
 

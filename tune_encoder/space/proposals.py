@@ -37,8 +37,11 @@ class RandomSuggest:
         return self._random.choice(list(choices))
 
 
+_LESS_TAKES_MORE = ("gradient_accumulation",)  # memory
+
+
 class LargestSuggest(RandomSuggest):
-    """The highest value of every number, any of the choices."""
+    """The value of every number that needs the most memory, any of the other choices."""
 
     def suggest_float(
         self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
@@ -49,8 +52,16 @@ class LargestSuggest(RandomSuggest):
     def suggest_int(
         self, name: str, low: int, high: int, *, step: int = 1, log: bool = False
     ) -> int:
-        """The highest."""
-        return high
+        """The highest, or the lowest."""
+        return low if name in _LESS_TAKES_MORE else high
+
+    def suggest_categorical(self, name: str, choices: Any) -> Any:
+        """Of numbers the highest or the lowest."""
+        if not all(
+            isinstance(each, int | float) and not isinstance(each, bool) for each in choices
+        ):
+            return super().suggest_categorical(name, choices)
+        return min(choices) if name in _LESS_TAKES_MORE else max(choices)
 
 
 def sampled(space: SearchSpace, count: int, seed: int = 0) -> Iterator[dict[str, Any]]:

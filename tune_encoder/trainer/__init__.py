@@ -5,7 +5,7 @@ any epoch goes on exactly as if it had never stopped.
 """
 
 from tune_encoder.trainer.epoch import hash_seed, predict, train_epoch
-from tune_encoder.trainer.loop import Report, train, train_a_step
+from tune_encoder.trainer.loop import Report, train, train_two_steps
 from tune_encoder.trainer.parallel import Group, run_group
 from tune_encoder.trainer.state import (
     Row,
@@ -31,6 +31,6 @@ __all__ = [
     "run_group",
     "start",
     "train",
-    "train_a_step",
     "train_epoch",
+    "train_two_steps",
 ]

@@ -3,6 +3,7 @@
 Shapes: B batch, S steps of an epoch.
 """
 
+import itertools
 import math
 import sys
 import time
@@ -74,11 +75,14 @@ def train_epoch(
     }
 
 
-def step_and_validate(state: TrainState, data: PackedData, device: torch.device) -> None:
-    """Do all that an epoch does, but with a single batch; it takes as much memory."""
+def steps_and_validation(state: TrainState, data: PackedData, device: torch.device) -> None:
+    """Do all that an epoch does, but with two batches; it takes as much memory.
+
+    In the second the optimizer has its moments already.
+    """
     state.model.train()
-    batch = next(_batches(state, data.train, device, ALONE))
-    train_step(state, batch, data.statistics)
+    for batch in itertools.islice(_batches(state, data.train, device, ALONE), 2):
+        train_step(state, batch, data.statistics)
     predict(state.model, data.val, crop_frames(state.config), device)
 
 

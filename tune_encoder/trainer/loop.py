@@ -10,7 +10,7 @@ import torch
 from tune_encoder.config import TrainConfig
 from tune_encoder.data.pack import PackedData
 from tune_encoder.errors import OutOfMemory
-from tune_encoder.trainer.epoch import step_and_validate, train_epoch
+from tune_encoder.trainer.epoch import steps_and_validation, train_epoch
 from tune_encoder.trainer.logs import event_log, write_metrics
 from tune_encoder.trainer.parallel import ALONE, Group
 from tune_encoder.trainer.state import Row, TrainState, finished, pick_device, start
@@ -63,15 +63,15 @@ def train(
     return state
 
 
-def train_a_step(config: TrainConfig, data: PackedData) -> None:
-    """Train one batch and validate, as `train` does, and keep nothing.
+def train_two_steps(config: TrainConfig, data: PackedData) -> None:
+    """Train two batches and validate, as `train` does, and keep nothing.
 
     Raises:
         OutOfMemory: if the device is too small for the settings.
     """
     device = pick_device(config.device)
     with _enough_memory(config, device):
-        step_and_validate(start(config, data, device), data, device)
+        steps_and_validation(start(config, data, device), data, device)
 
 
 def _epoch(state: TrainState, data: PackedData, device: torch.device, group: Group) -> Row:
