@@ -30,7 +30,7 @@ class Statistics:
     """Mean squared deviation of an element of style_ttl from the mean voice."""
     dp_variance: float
     ttl_basis: Array
-    """(K, 12800) principal components, each scaled to its standard deviation."""
+    """(K, 12800) principal components, each scaled to its standard deviation; of a pack float16."""
     dp_basis: Array
     """(K, 128)"""
 

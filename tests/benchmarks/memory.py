@@ -12,7 +12,6 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -54,11 +53,13 @@ def enlarged(pack: Path, folder: Path, megabytes: int) -> Path:
             file.write(features)
     with np.load(pack / "train.npz") as arrays:
         lengths = np.tile(np.diff(arrays["starts"]), count)
-        tiled: dict[str, Any] = {
-            name: np.concatenate([arrays[name]] * count) for name in ("ttl", "dp", "voices")
-        }
-    starts = np.concatenate([[0], np.cumsum(lengths)])
-    np.savez(folder / "train.npz", starts=starts, **tiled)
+        voices = np.concatenate([arrays["voices"]] * count)
+        n_mels = arrays["n_mels"]
+    starts, style = np.concatenate([[0], np.cumsum(lengths)]), np.arange(len(lengths))
+    np.savez(folder / "train.npz", starts=starts, style=style, voices=voices, n_mels=n_mels)
+    for part in ("ttl", "dp"):  # as if no two clips were of one voice
+        path = folder / f"train_{part}.f16"
+        path.write_bytes(path.read_bytes() * count)
     info = json.loads((pack / "pack.json").read_text())
     info["clips"]["train"] = len(lengths)
     info["sizes"] = {name: (folder / name).stat().st_size for name in info["sizes"]}

@@ -31,6 +31,7 @@ def pack_of(*lengths):
             np.broadcast_to(styles[:, None, None], (len(lengths), 50, 256)).copy(),
             np.broadcast_to(styles[:, None, None], (len(lengths), 8, 16)).copy(),
         ),
+        np.arange(len(lengths)),
         [f"v{i}" for i in range(len(lengths))],
     )
 

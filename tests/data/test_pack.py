@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import os
 import shutil
@@ -47,20 +48,44 @@ def test_a_packed_clip_has_the_features_the_style_and_the_voice_of_its_file(data
             sample = read_sample(paths[i])
             expected = frames(sample.audio)
             np.testing.assert_allclose(pack.clip(i), expected, rtol=1e-3, atol=1e-3)
-            np.testing.assert_array_equal(pack.styles.ttl[i], sample.style_ttl)
-            np.testing.assert_array_equal(pack.styles.dp[i], sample.style_dp)
+            np.testing.assert_allclose(pack.styles.ttl[i], sample.style_ttl, rtol=1e-3, atol=1e-6)
+            np.testing.assert_allclose(pack.styles.dp[i], sample.style_dp, rtol=1e-3, atol=1e-6)
             assert pack.voices[i] == sample.voice
 
 
-def test_features_are_mapped_from_disk_and_not_read(packed):
-    base = packed.train.features
+@pytest.mark.parametrize("part", ["features", "ttl", "dp", "ttl_basis"])
+def test_what_is_large_is_mapped_from_disk_and_not_read(packed, part):
+    train = packed.train
+    arrays = {"features": train.features, "ttl": train.known.ttl, "dp": train.known.dp}
+    array = base = {**arrays, "ttl_basis": packed.statistics.ttl_basis}[part]
     while isinstance(base, np.ndarray) and type(base) is not np.memmap:
         base = base.base
 
     assert type(base) is np.memmap
     assert base.mode == "c"  # torch warns of an array that cannot be written
-    assert packed.train.features.dtype == np.float16
+    assert array.dtype == np.float16
+
+
+def test_features_are_the_frames_of_all_clips(packed):
     assert packed.train.features.shape == (packed.train.starts[-1], CONFIG.n_mels)
+
+
+def test_a_style_that_several_clips_have_is_kept_once(small):
+    same = make_sample(0)
+    for seed in (1, 2):
+        sample = make_sample(seed, n_samples=3000 + 1000 * seed)
+        styles = {"style_ttl": same.style_ttl, "style_dp": same.style_dp}
+        write_sample(small / "train" / f"{seed}.npz", dataclasses.replace(sample, **styles))
+    write_sample(small / "train" / "3.npz", make_sample(3))
+
+    train = open_pack(pack_data(small, CONFIG)).train
+
+    assert len(train.known.ttl) == len(train.known.dp) == 2
+    assert train.style.tolist() == [0, 0, 0, 1]
+    for i, seed in enumerate((0, 0, 0, 3)):
+        expected = make_sample(seed)
+        np.testing.assert_allclose(train.styles.ttl[i], expected.style_ttl, rtol=1e-3, atol=1e-6)
+        np.testing.assert_allclose(train.styles.dp[i], expected.style_dp, rtol=1e-3, atol=1e-6)
 
 
 def test_a_clip_is_resampled_to_the_rate_of_the_settings(small):

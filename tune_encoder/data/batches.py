@@ -49,10 +49,9 @@ def training_batches(pack: Pack, config: TrainConfig, epoch: int) -> Iterator[Ba
     order, position = rng.permutation(len(pack)), rng.random(len(pack))
     for chosen in np.array_split(order, n_batches(pack, config)):
         crops = [crop(pack.clip(i), position[i], crop_frames(config)) for i in chosen]
+        styles = pack.styles_of(chosen)
         yield Batch(
-            to_features(crops),
-            torch.from_numpy(pack.styles.ttl[chosen]),
-            torch.from_numpy(pack.styles.dp[chosen]),
+            to_features(crops), torch.from_numpy(styles.ttl), torch.from_numpy(styles.dp)
         )
 
 

@@ -1,10 +1,10 @@
 """The pack: features and targets of a whole data set, made once, shared by every trial.
 
 A pack is a folder in the cache, named by what it was made from (the data's fingerprint and the
-front-end settings). Features are one float16 file per split, which every process maps into
-memory instead of reading.
+front-end settings). Features and styles are float16 files, which every process maps into memory
+instead of reading.
 
-Shapes: N clips, F frames of all clips, M mel bands.
+Shapes: N clips, V different styles, F frames of all clips, M mel bands.
 """
 
 import dataclasses
@@ -30,9 +30,11 @@ from tune_encoder.errors import StorageError
 from tune_encoder.files import whole_folder
 from tune_encoder.metrics import Styles, fit_ridge, mean_styles, score
 from tune_encoder.statistics import Statistics, style_statistics
+from tune_encoder.voice_style import DP_SHAPE, TTL_SHAPE
 
-PACK_FORMAT = 1
+PACK_FORMAT = 2
 N_THREADS = max(1, os.cpu_count() or 1)  # torch's FFT and zip's checksum run outside the lock
+_BASIS = "ttl_basis.f16"  # apart from the other statistics, since a trial reads few of its rows
 RIDGE_CLIPS = 2000  # enough for 160 predictors; more would only cost memory
 
 Array = NDArray[np.float32]
@@ -46,7 +48,10 @@ class Pack:
     """(F, M) log-mel frames of all clips, one after another, mapped from disk."""
     starts: NDArray[np.int64]
     """(N + 1,) where each clip begins; the last entry is F."""
-    styles: Styles
+    known: Styles
+    """The V different styles in float16, mapped from disk."""
+    style: NDArray[np.int64]
+    """(N,) which of them each clip has."""
     voices: list[str]
     """Voice of each clip; the file's name where the file names no voice."""
 
@@ -56,6 +61,17 @@ class Pack:
     def clip(self, i: int) -> NDArray[np.float16]:
         """Frames (F_i, M) of one clip."""
         return self.features[self.starts[i] : self.starts[i + 1]]
+
+    @property
+    def styles(self) -> Styles:
+        """Of every clip, in float32; read anew each time."""
+        return self.styles_of(np.arange(len(self)))
+
+    def styles_of(self, clips: NDArray[np.int64]) -> Styles:
+        """Of some clips, in float32."""
+        chosen = self.style[clips]
+        ttl, dp = self.known.ttl[chosen], self.known.dp[chosen]
+        return Styles(ttl.astype(np.float32), dp.astype(np.float32))
 
 
 @dataclass(frozen=True)
@@ -99,10 +115,11 @@ class PackedData:
 def with_validation(data: PackedData) -> PackedData:
     """Return the data with the clips of val among those of train; statistics stay as they are."""
     train, val = data.train, data.val
-    styles = (np.concatenate([getattr(p.styles, k) for p in (train, val)]) for k in ("ttl", "dp"))
-    joined = JoinedPack(
-        train.features, train.starts, Styles(*styles), [*train.voices, *val.voices], (train, val)
-    )
+    both = (train, val)
+    known = (np.concatenate([getattr(pack.known, part) for pack in both]) for part in ("ttl", "dp"))
+    style = np.concatenate([train.style, val.style + len(train.known.ttl)])
+    voices = [*train.voices, *val.voices]
+    joined = JoinedPack(train.features, train.starts, Styles(*known), style, voices, both)
     clips = {**data.info["clips"], "train": len(joined)}
     return dataclasses.replace(data, train=joined, info={**data.info, "clips": clips})
 
@@ -153,6 +170,7 @@ def open_pack(folder: Path) -> PackedData:
         packs = {name: _open_split(folder, name) for name in SPLITS if name in info["clips"]}
         with np.load(folder / "statistics.npz") as arrays:
             fields: dict[str, Any] = dict(arrays)
+        fields["ttl_basis"] = _mapped(folder / _BASIS, fields["ttl_mean"].size)
     except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         raise StorageError(f"{folder}: not a usable pack ({error}); remove the folder") from error
     for name in ("ttl_variance", "dp_variance"):
@@ -162,11 +180,22 @@ def open_pack(folder: Path) -> PackedData:
 
 def _open_split(folder: Path, name: str) -> Pack:
     with np.load(folder / f"{name}.npz") as arrays:
-        starts, voices = arrays["starts"], [str(voice) for voice in arrays["voices"]]
-        styles = Styles(arrays["ttl"], arrays["dp"])
-    # Copy-on-write: the pages are shared, and torch does not warn of a read-only array.
-    features = np.memmap(folder / f"{name}.f16", dtype=np.float16, mode="c")
-    return Pack(features.reshape(int(starts[-1]), -1), starts, styles, voices)
+        starts, style = arrays["starts"], arrays["style"]
+        voices = [str(voice) for voice in arrays["voices"]]
+        n_mels = int(arrays["n_mels"])
+    known = Styles(
+        _mapped(folder / f"{name}_ttl.f16", *TTL_SHAPE),
+        _mapped(folder / f"{name}_dp.f16", *DP_SHAPE),
+    )
+    return Pack(_mapped(folder / f"{name}.f16", n_mels), starts, known, style, voices)
+
+
+def _mapped(path: Path, *shape: int) -> Any:
+    """Map a file of arrays of this shape.
+
+    Copy-on-write: the pages are shared, and torch does not warn of a read-only array.
+    """
+    return np.memmap(path, dtype=np.float16, mode="c").reshape(-1, *shape)
 
 
 def _frontend(settings: FrontendSettings) -> dict[str, Any]:
@@ -228,11 +257,27 @@ def _write_split(folder: Path, name: str, paths: list[Path], settings: FrontendS
     np.savez(
         folder / f"{name}.npz",
         starts=np.cumsum([0, *lengths], dtype=np.int64),
-        ttl=split.styles.ttl,
-        dp=split.styles.dp,
+        style=_write_different(folder, name, split.styles),
         voices=np.array(voices),
+        n_mels=settings.n_mels,
     )
     return split
+
+
+def _write_different(folder: Path, name: str, styles: Styles) -> NDArray[np.int64]:
+    """Write each style once; returns (N,) which one each clip has."""
+    first: dict[bytes, int] = {}
+    digests = (hashlib.sha256(row).digest() for row in styles.joined())
+    style = [first.setdefault(digest, len(first)) for digest in digests]
+    _, chosen = np.unique(style, return_index=True)
+    for part in ("ttl", "dp"):
+        _write_halves(folder / f"{name}_{part}.f16", getattr(styles, part)[chosen])
+    return np.array(style)
+
+
+def _write_halves(path: Path, array: Array) -> None:
+    """Write float16, which moves a style by a thousandth of the distance between two voices."""
+    array.astype(np.float16).tofile(path)
 
 
 def _features_of(
@@ -272,7 +317,9 @@ def _write_statistics(folder: Path, train: _Split, n_mels: int) -> Statistics:
         "mel_std": np.sqrt(np.maximum(mel_square - np.square(mel_mean), 0)).astype(np.float32),
         **style_statistics(train.styles.ttl, train.styles.dp),
     }
-    np.savez(folder / "statistics.npz", **fields)
+    kept = {name: value for name, value in fields.items() if name != "ttl_basis"}
+    np.savez(folder / "statistics.npz", **kept)
+    _write_halves(folder / _BASIS, fields["ttl_basis"])
     return Statistics(**fields)
 
 

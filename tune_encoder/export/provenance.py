@@ -51,7 +51,7 @@ def describe_data(data: PackedData, trained_on: Collection[str]) -> dict[str, An
 
 def styles_of(pack: Pack | None) -> set[bytes]:
     """Return the different styles of a split: clips of one style are of one voice."""
-    ttl = () if pack is None else pack.styles.ttl
+    ttl = () if pack is None else pack.known.ttl
     return {hashlib.blake2b(style.tobytes(), digest_size=16).digest() for style in ttl}
 
 

@@ -73,7 +73,7 @@ class PcaMap(nn.Module):
     def __init__(self, width: int, mean: Array, basis: Array) -> None:
         super().__init__()
         self.register_buffer("mean", torch.tensor(mean))
-        self.register_buffer("basis", torch.tensor(basis))
+        self.register_buffer("basis", torch.tensor(basis, dtype=torch.float32))
         self.coefficients = _zero(nn.Linear(width, len(basis)))
 
     def forward(self, pooled: Tensor) -> Tensor:

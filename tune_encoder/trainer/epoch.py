@@ -33,6 +33,7 @@ from tune_encoder.models import Encoder
 from tune_encoder.statistics import Statistics
 from tune_encoder.trainer.parallel import ALONE, Group
 from tune_encoder.trainer.state import Row, TrainState, amp_type
+from tune_encoder.voice_style import DP_SHAPE, TTL_SHAPE
 
 BAR_REFRESH_S = 0.5  # reading a loss waits for the device, so it is not done every step
 
@@ -219,8 +220,8 @@ def _calmer(config: TrainConfig) -> str:
 def predict(model: Encoder, pack: Pack, n_frames: int, device: torch.device) -> Styles:
     """Predict the style of every clip: the mean over the windows that cover it."""
     model.eval()
-    ttl = torch.zeros(len(pack), *pack.styles.ttl.shape[1:], device=device)
-    dp = torch.zeros(len(pack), *pack.styles.dp.shape[1:], device=device)
+    ttl = torch.zeros(len(pack), *TTL_SHAPE, device=device)
+    dp = torch.zeros(len(pack), *DP_SHAPE, device=device)
     counts = torch.zeros(len(pack), 1, 1, device=device)
     for features, owners in evaluation_windows(pack, n_frames):
         owner = torch.tensor(owners, device=device)
