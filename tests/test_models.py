@@ -162,7 +162,7 @@ def test_a_pca_head_moves_only_along_its_first_components(packed):
     ttl, _ = encoder(make_features(packed, 8, 40))
 
     deviation = (ttl - torch.tensor(packed.statistics.ttl_mean)).flatten(1)
-    basis = torch.tensor(packed.statistics.ttl_basis[:3])
+    basis = torch.tensor(packed.statistics.ttl_basis[:3], dtype=torch.float32)
     fitted = torch.linalg.lstsq(basis.T, deviation.T).solution
     torch.testing.assert_close((basis.T @ fitted).T, deviation, rtol=0, atol=1e-5)
 

@@ -50,9 +50,7 @@ def training_batches(pack: Pack, config: TrainConfig, epoch: int) -> Iterator[Ba
     for chosen in np.array_split(order, n_batches(pack, config)):
         crops = [crop(pack.clip(i), position[i], crop_frames(config)) for i in chosen]
         styles = pack.styles_of(chosen)
-        yield Batch(
-            to_features(crops), torch.from_numpy(styles.ttl), torch.from_numpy(styles.dp)
-        )
+        yield Batch(to_features(crops), torch.from_numpy(styles.ttl), torch.from_numpy(styles.dp))
 
 
 def ahead(batches: Iterator[Batch], count: int) -> Iterator[Batch]:
