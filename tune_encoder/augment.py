@@ -34,8 +34,7 @@ def augment(features: Tensor, config: TrainConfig, band_means: Tensor) -> Tensor
         return features
     if config.augment_time_stretch or config.augment_pitch_shift:
         features = _warp(features, config)
-    features = _gain(features, config)
-    features = _band_limit(features, config)
+    features = features + _gain(features, config) + _band_limit(features, config)
     features = _noise(features, config)
     return _masks(features, config, band_means)
 
@@ -70,31 +69,34 @@ def _warp(features: Tensor, config: TrainConfig) -> Tensor:
 
 
 def _gain(features: Tensor, config: TrainConfig) -> Tensor:
+    """What a random gain adds, (B, 1, 1)."""
     gain_db = _uniform(features, -config.augment_gain_db, config.augment_gain_db)
-    return features + _drawn(features, config) * gain_db * DB
+    return _drawn(features, config) * gain_db * DB
 
 
-def _band_limit(features: Tensor, config: TrainConfig) -> Tensor:
-    """Take down every band above a random cut-off."""
+def _band_limit(features: Tensor, config: TrainConfig) -> Tensor | float:
+    """What a low-pass adds that takes down every band above a random cut-off, (B, M, 1)."""
     nyquist = config.sample_rate / 2
     if not 0 < config.augment_bandlimit_hz < nyquist:
-        return features
+        return 0.0
     cutoff = _uniform(features, config.augment_bandlimit_hz, nyquist)
     centers = mel_centers(config.sample_rate, config.n_mels).to(features.device)
     above = _drawn(features, config) & (centers[:, None] > cutoff)
-    return features - above * STOP_BAND_DB * DB
+    return above * -STOP_BAND_DB * DB
 
 
 def _noise(features: Tensor, config: TrainConfig) -> Tensor:
     """Add noise of one spectrum per clip at a random SNR: powers add."""
     snr_db = _uniform(features, config.augment_noise_snr_min, config.augment_noise_snr_max)
     color = torch.randn(*features.shape[:2], 1, device=features.device)  # (B, M, 1)
-    level = torch.logsumexp(features, dim=(1, 2), keepdim=True) - math.log(
-        features.shape[1] * features.shape[2]
-    )
-    shape = color - torch.logsumexp(color, dim=1, keepdim=True) + math.log(features.shape[1])
-    noisy = torch.logaddexp(features, level - snr_db * DB + shape)
-    return torch.where(_drawn(features, config), noisy, features)
+    # The powers are far from the ends of float32, so it needs no logaddexp, which takes longer.
+    power = features.exp()
+    noise = power.mean(dim=(1, 2), keepdim=True) * torch.exp(-snr_db * DB) * _of_mean_one(color)
+    return torch.where(_drawn(features, config), (power + noise).log(), features)
+
+
+def _of_mean_one(color: Tensor) -> Tensor:
+    return color.softmax(dim=1) * color.shape[1]
 
 
 def _masks(features: Tensor, config: TrainConfig, band_means: Tensor) -> Tensor:
@@ -102,7 +104,8 @@ def _masks(features: Tensor, config: TrainConfig, band_means: Tensor) -> Tensor:
     B, M, T = features.shape
     time = _mask(B, T, min(config.spec_augment_time_mask, T // 2), features.device)
     frequency = _mask(B, M, min(config.spec_augment_freq_mask, M // 2), features.device)
-    masked = (time[:, None, :] | frequency[:, :, None]) & _drawn(features, config)
+    drawn = _drawn(features, config)[:, 0]
+    masked = (time & drawn)[:, None, :] | (frequency & drawn)[:, :, None]
     return torch.where(masked, band_means, features)
 
 

@@ -7,10 +7,11 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from tune_encoder.config import LossSettings
 from tune_encoder.statistics import Statistics
+
+_TINY = 1e-16  # of the product of two squared lengths; keeps the gradient at zero finite
 
 
 class StyleLoss(NamedTuple):
@@ -31,13 +32,26 @@ def style_loss(
     statistics: Statistics,
 ) -> StyleLoss:
     """lambda_ttl * MSE(ttl) + lambda_dp * MSE(dp) + lambda_cosine * (1 - cosine)."""
-    scaled = settings.loss_scale == "variance"
-    ttl = F.mse_loss(predicted[0], target[0]) / (statistics.ttl_variance if scaled else 1.0)
-    dp = F.mse_loss(predicted[1], target[1]) / (statistics.dp_variance if scaled else 1.0)
-    cosine = 1 - F.cosine_similarity(_joined(predicted), _joined(target), dim=-1).mean()
+    errors = [_squared_lengths(a - b) for a, b in zip(predicted, target, strict=True)]
+    ttl, dp = (error.sum() / part.numel() for error, part in zip(errors, target, strict=True))
+    if settings.loss_scale == "variance":
+        ttl, dp = ttl / statistics.ttl_variance, dp / statistics.dp_variance
+    cosine = 1 - _cosine(predicted, target, errors[0] + errors[1]).mean()
     total = settings.lambda_ttl * ttl + settings.lambda_dp * dp + settings.lambda_cosine * cosine
     return StyleLoss(total, ttl, dp, cosine)
 
 
-def _joined(style: tuple[Tensor, Tensor]) -> Tensor:
-    return torch.cat([part.flatten(1) for part in style], dim=1)
+def _cosine(
+    predicted: tuple[Tensor, Tensor], target: tuple[Tensor, Tensor], error: Tensor
+) -> Tensor:
+    """Cosine of the angle between the two styles of each clip laid end to end, (B,).
+
+    By the law of cosines it needs no product of the two: `error` (B,) is the third side, squared.
+    """
+    a, b = (_squared_lengths(ttl) + _squared_lengths(dp) for ttl, dp in (predicted, target))
+    return (a + b - error) / 2 / (a * b).clamp(min=_TINY).sqrt()
+
+
+def _squared_lengths(style: Tensor) -> Tensor:
+    lengths: Tensor = torch.linalg.vector_norm(style.flatten(1), dim=1)
+    return lengths.square()

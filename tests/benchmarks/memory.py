@@ -54,12 +54,11 @@ def enlarged(pack: Path, folder: Path, megabytes: int) -> Path:
     with np.load(pack / "train.npz") as arrays:
         lengths = np.tile(np.diff(arrays["starts"]), count)
         voices = np.concatenate([arrays["voices"]] * count)
-        n_mels = arrays["n_mels"]
+        kept = {"n_mels": arrays["n_mels"], "dp": np.concatenate([arrays["dp"]] * count)}
     starts, style = np.concatenate([[0], np.cumsum(lengths)]), np.arange(len(lengths))
-    np.savez(folder / "train.npz", starts=starts, style=style, voices=voices, n_mels=n_mels)
-    for part in ("ttl", "dp"):  # as if no two clips were of one voice
-        path = folder / f"train_{part}.f16"
-        path.write_bytes(path.read_bytes() * count)
+    np.savez(folder / "train.npz", starts=starts, style=style, voices=voices, **kept)
+    ttl = folder / "train_ttl.f16"  # as if no two clips were of one voice
+    ttl.write_bytes(ttl.read_bytes() * count)
     info = json.loads((pack / "pack.json").read_text())
     info["clips"]["train"] = len(lengths)
     info["sizes"] = {name: (folder / name).stat().st_size for name in info["sizes"]}

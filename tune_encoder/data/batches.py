@@ -79,8 +79,8 @@ def crop(clip: NDArray[np.float16], position: float, n_frames: int) -> NDArray[n
 
 
 def to_features(crops: list[NDArray[np.float16]]) -> Tensor:
-    """Stack crops (T, M) to (B, M, T) float32."""
-    return torch.from_numpy(np.stack(crops)).transpose(1, 2).to(torch.float32).contiguous()
+    """Stack crops (T, M) to (B, M, T) float32; in memory the bands stay last."""
+    return torch.from_numpy(np.stack(crops)).to(torch.float32).transpose(1, 2)
 
 
 def windows(clip: NDArray[np.float16], n_frames: int) -> list[NDArray[np.float16]]:

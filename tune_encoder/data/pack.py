@@ -1,8 +1,8 @@
 """The pack: features and targets of a whole data set, made once, shared by every trial.
 
 A pack is a folder in the cache, named by what it was made from (the data's fingerprint and the
-front-end settings). Features and styles are float16 files, which every process maps into memory
-instead of reading.
+front-end settings). What is large is float16 in files, which every process maps into memory instead
+of reading.
 
 Shapes: N clips, V different styles, F frames of all clips, M mel bands.
 """
@@ -30,7 +30,7 @@ from tune_encoder.errors import StorageError
 from tune_encoder.files import whole_folder
 from tune_encoder.metrics import Styles, fit_ridge, mean_styles, score
 from tune_encoder.statistics import Statistics, style_statistics
-from tune_encoder.voice_style import DP_SHAPE, TTL_SHAPE
+from tune_encoder.voice_style import TTL_SHAPE
 
 PACK_FORMAT = 2
 N_THREADS = max(1, os.cpu_count() or 1)  # torch's FFT and zip's checksum run outside the lock
@@ -49,7 +49,7 @@ class Pack:
     starts: NDArray[np.int64]
     """(N + 1,) where each clip begins; the last entry is F."""
     known: Styles
-    """The V different styles in float16, mapped from disk."""
+    """The V different styles; `ttl` in float16, mapped from disk."""
     style: NDArray[np.int64]
     """(N,) which of them each clip has."""
     voices: list[str]
@@ -70,8 +70,7 @@ class Pack:
     def styles_of(self, clips: NDArray[np.int64]) -> Styles:
         """Of some clips, in float32."""
         chosen = self.style[clips]
-        ttl, dp = self.known.ttl[chosen], self.known.dp[chosen]
-        return Styles(ttl.astype(np.float32), dp.astype(np.float32))
+        return Styles(self.known.ttl[chosen].astype(np.float32), self.known.dp[chosen])
 
 
 @dataclass(frozen=True)
@@ -180,13 +179,10 @@ def open_pack(folder: Path) -> PackedData:
 
 def _open_split(folder: Path, name: str) -> Pack:
     with np.load(folder / f"{name}.npz") as arrays:
-        starts, style = arrays["starts"], arrays["style"]
+        starts, style, dp = arrays["starts"], arrays["style"], arrays["dp"]
         voices = [str(voice) for voice in arrays["voices"]]
         n_mels = int(arrays["n_mels"])
-    known = Styles(
-        _mapped(folder / f"{name}_ttl.f16", *TTL_SHAPE),
-        _mapped(folder / f"{name}_dp.f16", *DP_SHAPE),
-    )
+    known = Styles(_mapped(folder / f"{name}_ttl.f16", *TTL_SHAPE), dp)
     return Pack(_mapped(folder / f"{name}.f16", n_mels), starts, known, style, voices)
 
 
@@ -254,29 +250,29 @@ def _write_split(folder: Path, name: str, paths: list[Path], settings: FrontendS
             exact = features.astype(np.float32)
             bands.append(np.concatenate([exact.mean(axis=0), exact.std(axis=0)]))
     split = _Split(lengths, Styles(np.stack(ttl), np.stack(dp)), voices, np.stack(bands))
+    style, first = _different(split.styles)
+    _write_halves(folder / f"{name}_ttl.f16", split.styles.ttl[first])
     np.savez(
         folder / f"{name}.npz",
         starts=np.cumsum([0, *lengths], dtype=np.int64),
-        style=_write_different(folder, name, split.styles),
+        style=style,
+        dp=split.styles.dp[first],  # small, and of half precision it would lose what tells voices
         voices=np.array(voices),
         n_mels=settings.n_mels,
     )
     return split
 
 
-def _write_different(folder: Path, name: str, styles: Styles) -> NDArray[np.int64]:
-    """Write each style once; returns (N,) which one each clip has."""
-    first: dict[bytes, int] = {}
+def _different(styles: Styles) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Number the different styles; returns (N,) which each clip has, and (V,) a clip of each."""
+    numbers: dict[bytes, int] = {}
     digests = (hashlib.sha256(row).digest() for row in styles.joined())
-    style = [first.setdefault(digest, len(first)) for digest in digests]
-    _, chosen = np.unique(style, return_index=True)
-    for part in ("ttl", "dp"):
-        _write_halves(folder / f"{name}_{part}.f16", getattr(styles, part)[chosen])
-    return np.array(style)
+    style = np.array([numbers.setdefault(digest, len(numbers)) for digest in digests])
+    return style, np.unique(style, return_index=True)[1]
 
 
 def _write_halves(path: Path, array: Array) -> None:
-    """Write float16, which moves a style by a thousandth of the distance between two voices."""
+    """Write float16, which moves a style_ttl by a thousandth of the distance between voices."""
     array.astype(np.float16).tofile(path)
 
 

@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from tune_encoder.config import EncoderSettings
@@ -56,17 +57,26 @@ def _still_running_means(blocks: nn.Module) -> Iterator[None]:
             norm.momentum = momentum
 
 
+class RowConv(nn.Conv1d):
+    """A convolution over time of frames that are rows: (B, T, M) -> (B, S, C)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        # With the channels last oneDNN needs half the time, but only in two dimensions.
+        image, weight = x.transpose(1, 2).unsqueeze(2), self.weight.unsqueeze(2)
+        stride, padding = (1, self.stride[0]), (0, self.kernel_size[0] // 2)
+        out = F.conv2d(image, weight, self.bias, stride, padding, groups=self.groups)
+        return out.squeeze(2).transpose(1, 2)
+
+
 class ConvNeXtBlock(nn.Module):
-    """Depthwise convolution, then a channel mixer: (B, C, T) -> (B, C, T).
+    """Depthwise convolution, then a channel mixer: (B, T, C) -> (B, T, C).
 
     Source: Liu et al., A ConvNet for the 2020s, 2022, figure 4, over time instead of an image.
     """
 
     def __init__(self, channels: int, kernel_size: int, dropout: float) -> None:
         super().__init__()
-        self.depthwise = nn.Conv1d(
-            channels, channels, kernel_size, padding=kernel_size // 2, groups=channels
-        )
+        self.depthwise = RowConv(channels, channels, kernel_size, groups=channels)
         self.mix = nn.Sequential(
             nn.LayerNorm(channels),
             nn.Linear(channels, CONVNEXT_EXPANSION * channels),
@@ -76,8 +86,8 @@ class ConvNeXtBlock(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        mixed: Tensor = self.mix(self.depthwise(x).transpose(1, 2))
-        return x + mixed.transpose(1, 2)
+        mixed: Tensor = self.mix(self.depthwise(x))
+        return x + mixed
 
 
 class ConvNeXt(nn.Sequential):
@@ -90,15 +100,15 @@ class ConvNeXt(nn.Sequential):
             for _ in range(settings.num_layers)
         ]
         super().__init__(
-            nn.Conv1d(
-                n_mels,
-                channels,
-                2 * CONVNEXT_STRIDE - 1,
-                stride=CONVNEXT_STRIDE,
-                padding=CONVNEXT_STRIDE - 1,
-            ),
+            RowConv(n_mels, channels, 2 * CONVNEXT_STRIDE - 1, stride=CONVNEXT_STRIDE),
             Stack(blocks, settings.gradient_checkpointing),
         )
+
+    def forward(self, features: Tensor) -> Tensor:
+        rows = features.transpose(1, 2)
+        for part in self:
+            rows = part(rows)
+        return rows.transpose(1, 2)
 
 
 class Cnn(Stack):

@@ -8,6 +8,7 @@ Shapes: B batch, C channels, T frames, K components or rank.
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from tune_encoder.config import EncoderSettings
 from tune_encoder.statistics import Array, Statistics
@@ -15,6 +16,16 @@ from tune_encoder.voice_style import DP_SHAPE, TTL_SHAPE
 
 DP_COMPONENTS = 16  # style_dp is nearly one 16-vector repeated; five components hold 97 %
 STD_FLOOR = 1e-5  # keeps the gradient of a square root finite on one frame or on silence
+
+
+class FrameLinear(nn.Conv1d):
+    """A convolution over single frames, as the matrix product it is: (B, T, C) -> (B, T, C)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.weight.squeeze(2), self.bias)
 
 
 class AttentivePooling(nn.Module):
@@ -27,16 +38,15 @@ class AttentivePooling(nn.Module):
         super().__init__()
         self.with_deviation = with_deviation
         self.width = 2 * channels if with_deviation else channels
-        self.score = nn.Sequential(
-            nn.Conv1d(channels, channels, 1), nn.Tanh(), nn.Conv1d(channels, channels, 1)
-        )
+        self.score = nn.Sequential(FrameLinear(channels), nn.Tanh(), FrameLinear(channels))
 
     def forward(self, frames: Tensor) -> Tensor:
-        weights = self.score(frames).softmax(dim=-1)
-        mean: Tensor = (weights * frames).sum(dim=-1)
+        rows = frames.transpose(1, 2)
+        weights = self.score(rows).softmax(dim=1)
+        mean: Tensor = (weights * rows).sum(dim=1)
         if not self.with_deviation:
             return mean
-        variance = (weights * frames.square()).sum(dim=-1) - mean.square()
+        variance = (weights * rows.square()).sum(dim=1) - mean.square()
         return torch.cat([mean, variance.clamp(min=STD_FLOOR).sqrt()], dim=-1)
 
 
