@@ -1,0 +1,143 @@
+"""What is written for speed gives the losses of the plain way to write it."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from tune_encoder.augment import DB, augment
+from tune_encoder.config import TrainConfig
+from tune_encoder.data.batches import crop_frames, training_batches
+from tune_encoder.losses import style_loss
+from tune_encoder.metrics import score
+from tune_encoder.models.backbones import RowConv
+from tune_encoder.models.heads import FrameLinear
+from tune_encoder.trainer import predict, start, train
+
+CPU = torch.device("cpu")
+
+
+def plain(module):
+    """Have the convolutions of a model computed as torch writes them."""
+    for name, child in module.named_children():
+        if isinstance(child, RowConv | FrameLinear):
+            setattr(module, name, PlainConv(child))
+        else:
+            plain(child)
+    return module
+
+
+class PlainConv(nn.Module):
+    """The same weights over rows of frames, by conv1d."""
+
+    def __init__(self, conv):
+        super().__init__()
+        self.conv = conv
+
+    def forward(self, x):
+        conv = self.conv
+        padding = conv.kernel_size[0] // 2
+        frames = x.transpose(1, 2).contiguous()
+        out = F.conv1d(frames, conv.weight, conv.bias, conv.stride, padding, groups=conv.groups)
+        return out.transpose(1, 2).contiguous()
+
+
+def plain_loss(predicted, target, config, statistics):
+    ttl = F.mse_loss(predicted[0], target[0]) / statistics.ttl_variance
+    dp = F.mse_loss(predicted[1], target[1]) / statistics.dp_variance
+    a, b = (torch.cat([part.flatten(1) for part in style], dim=1) for style in (predicted, target))
+    cosine = 1 - F.cosine_similarity(a, b).mean()
+    return config.lambda_ttl * ttl + config.lambda_dp * dp + config.lambda_cosine * cosine
+
+
+@pytest.mark.parametrize(
+    ("inputs", "outputs", "kernel_size", "stride", "groups"),
+    [(80, 16, 7, 4, 1), (16, 16, 5, 1, 16), (16, 16, 1, 1, 16), (12, 8, 3, 2, 4)],
+)
+def test_a_convolution_of_rows_is_that_of_columns(inputs, outputs, kernel_size, stride, groups):
+    torch.manual_seed(0)
+    conv = RowConv(inputs, outputs, kernel_size, stride=stride, groups=groups)
+    rows = torch.randn(3, 47, inputs, requires_grad=True)
+    same = rows.detach().clone().requires_grad_()
+
+    found, expected = conv(rows), PlainConv(conv)(same)
+    weight = torch.randn_like(found)
+    ours = torch.autograd.grad((found * weight).sum(), [rows, *conv.parameters()])
+    plains = torch.autograd.grad((expected * weight).sum(), [same, *conv.parameters()])
+
+    torch.testing.assert_close(found, expected)
+    for our, other in zip(ours, plains, strict=True):
+        torch.testing.assert_close(our, other, rtol=1e-4, atol=1e-4)
+
+
+def test_the_gradients_of_the_loss_are_those_of_its_formula(packed):
+    styles, config = packed.train.styles, TrainConfig(lambda_cosine=0.7)
+    target = tuple(torch.from_numpy(part) for part in (styles.ttl, styles.dp))
+    torch.manual_seed(0)
+    guess = [(part + 0.02 * torch.randn_like(part)).requires_grad_() for part in target]
+
+    ours = style_loss(tuple(guess), target, config, packed.statistics).total
+    formula = plain_loss(tuple(guess), target, config, packed.statistics)
+
+    torch.testing.assert_close(ours, formula, rtol=1e-5, atol=0)
+    found, expected = (torch.autograd.grad(loss, guess) for loss in (ours, formula))
+    for our, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(our, other, rtol=1e-4, atol=1e-8)
+
+
+def test_noise_is_added_as_powers_add_at_the_ends_of_the_range_too():
+    config = TrainConfig(
+        augment_prob=1.0,
+        augment_gain_db=0.0,
+        augment_bandlimit_hz=0.0,
+        augment_noise_snr_min=20.0,
+        augment_noise_snr_max=20.0,
+        spec_augment_time_mask=0,
+        spec_augment_freq_mask=0,
+    )
+    features = torch.linspace(-19, 12, 64)[:, None, None] + torch.randn(64, 80, 40)
+    torch.manual_seed(0)
+    torch.rand(3 * 64)  # what the other augmentations draw
+    color = torch.randn(64, 80, 1)
+    level = features.logsumexp(dim=(1, 2), keepdim=True) - math.log(80 * 40) - 20 * DB
+    expected = torch.logaddexp(features, level + color.log_softmax(dim=1) + math.log(80))
+
+    torch.manual_seed(0)
+    found = augment(features, config, torch.zeros(80, 1))
+
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("encoder_type", ["convnext", "cnn", "transformer"])
+def test_a_run_has_the_losses_of_the_plain_loop(packed, tmp_path, encoder_type):
+    """Within a ten-thousandth after nine steps, which change the loss by more than that."""
+    config = TrainConfig(
+        encoder_type=encoder_type,
+        epochs=3,
+        batch_size=8,
+        dropout=0.0,
+        augment_prob=0.0,
+        use_amp=False,
+    )
+    state = start(config, packed, CPU)
+    model, losses = plain(state.model), []
+    for epoch in range(1, config.epochs + 1):
+        model.train()
+        for batch in training_batches(packed.train, config, epoch):
+            predicted, target = model(batch.features), (batch.ttl, batch.dp)
+            plain_loss(predicted, target, config, packed.statistics).backward()
+            nn.utils.clip_grad_norm_(model.parameters(), config.gradient_clip)
+            state.optimizer.step()
+            state.optimizer.zero_grad()
+            state.schedule.step()
+        guess = predict(model, packed.val, crop_frames(config), CPU)
+        losses.append(score(guess, packed.val.styles, packed.statistics)["loss"])
+
+    ours = train(config, packed, tmp_path, lambda row, state: None)
+
+    found = [row["val_loss"] for row in ours.history]
+    np.testing.assert_allclose(found, losses, rtol=1e-4)
+    assert abs(found[-1] - found[0]) > 1e-3 * found[0]
