@@ -42,7 +42,7 @@ _NO_NODE = re.compile(r"No node info found")
 
 @contextmanager
 def connected(experiment: Experiment, launch: LaunchSettings) -> Iterator[None]:
-    """Have Ray while the block runs.
+    """Have Ray while the block runs; nothing happens where an outer block has it already.
 
     Args:
         experiment: Whose lock tells others where Ray's page is.
@@ -51,6 +51,9 @@ def connected(experiment: Experiment, launch: LaunchSettings) -> Iterator[None]:
     Raises:
         ConnectionError: if the cluster is gone since `resolve`.
     """
+    if ray.is_initialized():
+        yield
+        return
     protect_token()
     try:
         page = _join(launch.address) if launch.address else _start(launch.dashboard)

@@ -4,7 +4,9 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from importlib import import_module
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import ray
@@ -102,7 +104,13 @@ def _fit(
             name=launch,
             storage_path=str(experiment.checkpoints.absolute()),
             failure_config=tune.FailureConfig(max_failures=resources.retries),
-            callbacks=[progress, stop, Failures(scheduler, searcher), _Forget()],
+            callbacks=[
+                progress,
+                stop,
+                Failures(scheduler, searcher),
+                _Forget(),
+                _LoadAhead(record),
+            ],
             verbose=0,
         ),
     )
@@ -121,6 +129,19 @@ class _Forget(tune.Callback):
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         trial.metric_analysis.clear()
         trial.metric_n_steps.clear()
+
+
+class _LoadAhead(tune.Callback):
+    """Loads torch, for the report and the export, once a worker has nothing left to do."""
+
+    def __init__(self, record: Record) -> None:
+        self._record = record
+        self._thread: Thread | None = None
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        if self._thread is None and not self._record.may_start():
+            self._thread = Thread(target=import_module, args=("torch",))
+            self._thread.start()
 
 
 def _say_why_it_ended(

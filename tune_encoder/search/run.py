@@ -7,8 +7,10 @@ import os
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, replace
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 from tune_encoder.config import HERE, IN_ITS_FOLDER, KeepingSettings, LaunchSettings, TrainConfig
@@ -255,9 +257,20 @@ def _launch(
     launch: LaunchSettings,
     database: "Database | None",
 ) -> None:
-    from tune_encoder.search.launch import launch_search
-    from tune_encoder.search.record import Record
-
     if experiment.storage is not None:
         experiment.storage.claim(experiment.identity())
-    launch_search(Record.open(experiment, space, database), pack, launch)
+    with nullcontext() if experiment.trials() else _connected_early(experiment, launch):
+        from tune_encoder.search.launch import launch_search
+        from tune_encoder.search.record import Record
+
+        launch_search(Record.open(experiment, space, database), pack, launch)
+
+
+def _connected_early(
+    experiment: Experiment, launch: LaunchSettings
+) -> "AbstractContextManager[None]":
+    """Have Ray for a search that surely needs it, and load what else does while it starts."""
+    from tune_encoder.search.connection import connected
+
+    Thread(target=import_module, args=("tune_encoder.search.launch",)).start()
+    return connected(experiment, launch)
