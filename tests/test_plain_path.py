@@ -75,15 +75,15 @@ def test_a_convolution_of_rows_is_that_of_columns(inputs, outputs, kernel_size, 
 
 def test_the_gradients_of_the_loss_are_those_of_its_formula(packed):
     styles, config = packed.train.styles, TrainConfig(lambda_cosine=0.7)
-    target = tuple(torch.from_numpy(part) for part in (styles.ttl, styles.dp))
+    target = torch.from_numpy(styles.ttl), torch.from_numpy(styles.dp)
     torch.manual_seed(0)
-    guess = [(part + 0.02 * torch.randn_like(part)).requires_grad_() for part in target]
+    ttl, dp = ((part + 0.02 * torch.randn_like(part)).requires_grad_() for part in target)
 
-    ours = style_loss(tuple(guess), target, config, packed.statistics).total
-    formula = plain_loss(tuple(guess), target, config, packed.statistics)
+    ours = style_loss((ttl, dp), target, config, packed.statistics).total
+    formula = plain_loss((ttl, dp), target, config, packed.statistics)
 
     torch.testing.assert_close(ours, formula, rtol=1e-5, atol=0)
-    found, expected = (torch.autograd.grad(loss, guess) for loss in (ours, formula))
+    found, expected = (torch.autograd.grad(loss, (ttl, dp)) for loss in (ours, formula))
     for our, other in zip(found, expected, strict=True):
         torch.testing.assert_close(our, other, rtol=1e-4, atol=1e-8)
 

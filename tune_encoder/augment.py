@@ -105,8 +105,8 @@ def _masks(features: Tensor, config: TrainConfig, band_means: Tensor) -> Tensor:
     time = _mask(B, T, min(config.spec_augment_time_mask, T // 2), features.device)
     frequency = _mask(B, M, min(config.spec_augment_freq_mask, M // 2), features.device)
     drawn = _drawn(features, config)[:, 0]
-    masked = (time & drawn)[:, None, :] | (frequency & drawn)[:, :, None]
-    return torch.where(masked, band_means, features)
+    masked = (time & drawn)[:, :, None] | (frequency & drawn)[:, None, :]  # (B, T, M)
+    return torch.where(masked.transpose(1, 2), band_means, features)
 
 
 def _mask(B: int, length: int, widest: int, device: torch.device) -> Tensor:
