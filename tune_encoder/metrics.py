@@ -142,12 +142,15 @@ def fit_ridge(mel_statistics: Array, styles: Styles) -> Ridge:
     y = (styles.joined() - intercept).astype(np.float64)
     u, s, vt = np.linalg.svd(x, full_matrices=False)
     projected = u.T @ y
+    products = y @ y.T  # of clips, (N, N): all that the errors below need of y, which is wider
+    projected_products = u.T @ products
 
     def left_out_error(strength: float) -> float:
         shrink = s**2 / (s**2 + strength)
-        residual = y - u @ (shrink[:, None] * projected)
+        residual = np.eye(len(x)) - (u * shrink) @ u.T  # times y, the residuals
+        squares = ((products - (u * shrink) @ projected_products) * residual).sum(axis=1)
         leverage = np.square(u) @ shrink + 1 / len(x)
-        return float(np.square(residual / np.maximum(1 - leverage, 1e-3)[:, None]).mean())
+        return float((squares / np.square(np.maximum(1 - leverage, 1e-3))).mean())
 
     strength = min(RIDGE_STRENGTHS, key=left_out_error)
     weights = vt.T @ ((s / (s**2 + strength))[:, None] * projected)

@@ -273,7 +273,9 @@ def _different(styles: Styles) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 
 def _write_halves(path: Path, array: Array) -> None:
     """Write float16, which moves a style_ttl by a thousandth of the distance between voices."""
-    array.astype(np.float16).tofile(path)
+    import torch  # many times as fast as numpy here
+
+    torch.from_numpy(np.ascontiguousarray(array)).to(torch.float16).numpy().tofile(path)
 
 
 def _features_of(
