@@ -76,8 +76,9 @@ LARGE = 3e17
 
 @pytest.fixture
 def large(packed):
-    styles = Styles(packed.train.styles.ttl * np.float32(LARGE), packed.train.styles.dp)
-    return dataclasses.replace(packed, train=dataclasses.replace(packed.train, styles=styles))
+    known = packed.train.known
+    styles = Styles(known.ttl.astype(np.float32) * np.float32(LARGE), known.dp)
+    return dataclasses.replace(packed, train=dataclasses.replace(packed.train, known=styles))
 
 
 def space_that_starts_with(weight):

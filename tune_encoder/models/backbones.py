@@ -62,7 +62,9 @@ class RowConv(nn.Conv1d):
 
     def forward(self, x: Tensor) -> Tensor:
         # With the channels last oneDNN needs half the time, but only in two dimensions.
-        image, weight = x.transpose(1, 2).unsqueeze(2), self.weight.unsqueeze(2)
+        image = x.transpose(1, 2).unsqueeze(2)
+        # A view's gradient has the strides of the weights, which DDP wants; unsqueeze's has not.
+        weight = self.weight.view(*self.weight.shape[:2], 1, -1)
         stride, padding = (1, self.stride[0]), (0, self.kernel_size[0] // 2)
         out = F.conv2d(image, weight, self.bias, stride, padding, groups=self.groups)
         return out.squeeze(2).transpose(1, 2)
