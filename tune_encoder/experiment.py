@@ -13,7 +13,6 @@ import json
 import os
 import re
 import secrets
-import shlex
 import shutil
 import sqlite3
 from collections.abc import Iterator, Sequence
@@ -24,7 +23,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from tune_encoder.config import DEFAULT_ROOT, KeepingSettings, read_yaml, write_yaml
+from tune_encoder.command_lines import command_line
+from tune_encoder.config import KeepingSettings, read_yaml, write_yaml
 from tune_encoder.errors import ConfigError, StorageError
 from tune_encoder.files import whole_folder, write_whole
 from tune_encoder.space import SearchSpace, parse_space
@@ -369,22 +369,6 @@ def ranked(trials: list[TrialRecord]) -> list[TrialRecord]:
     """Return the trials that gave a result, the best first."""
     scored = [trial for trial in trials if trial.best is not None and trial.state != "FAIL"]
     return sorted(scored, key=lambda trial: min(objective(row) for row in trial.rows))
-
-
-def command_line(command: str, path: Path) -> str:
-    """Write a command for the experiment at `path`, as a person would type it."""
-    root = "" if path.parent == DEFAULT_ROOT else f" --root {shlex.quote(str(path.parent))}"
-    return f"tune-encoder {command} {path.name}{root}"
-
-
-def clone_line(model: Path) -> str:
-    """Write the command that clones a voice with a model."""
-    return f"tune-encoder clone {shlex.quote(str(model))} voice.wav -o voice.json"
-
-
-def curves_line(path: Path) -> str:
-    """Write the command that shows every curve of the experiment at `path`."""
-    return f"tensorboard --logdir {shlex.quote(str(path / 'trials'))}"
 
 
 def experiment_path(root: Path, name: str) -> Path:

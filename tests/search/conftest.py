@@ -112,3 +112,9 @@ def postgresql():
             yield server
         finally:
             server.close()
+
+
+@pytest.fixture
+def pg(postgresql):
+    """Address of a PostgreSQL with nothing in it."""
+    return postgresql.url()

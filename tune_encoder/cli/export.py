@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tune_encoder.cli.common import SCORES, add_command, add_root
+from tune_encoder.command_lines import clone_line
 from tune_encoder.config import ExportSettings
 from tune_encoder.errors import StorageError
-from tune_encoder.experiment import clone_line
 from tune_encoder.standing import WIDTH
 
 if TYPE_CHECKING:

@@ -37,7 +37,7 @@ def report_written(experiment: "Experiment") -> Path | None:
     Returns:
         Its path, or None once it is said why there is none.
     """
-    from tune_encoder.experiment import command_line
+    from tune_encoder.command_lines import command_line
 
     try:
         return experiment.report()

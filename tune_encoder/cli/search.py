@@ -154,8 +154,8 @@ def _fork(options: argparse.Namespace) -> None:
 
 def _finish(experiment: "Experiment", options: argparse.Namespace) -> None:
     """Say what a search found and what comes next."""
+    from tune_encoder.command_lines import command_line, curves_line
     from tune_encoder.experiment import Experiment as Folder
-    from tune_encoder.experiment import command_line, curves_line
 
     best = experiment.best
     assert best is not None

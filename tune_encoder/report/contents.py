@@ -4,11 +4,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
+from tune_encoder.command_lines import clone_line, curves_line
 from tune_encoder.config import write_yaml
 from tune_encoder.confirmation import Confirmation, newest_confirmation
 from tune_encoder.data.pack import PackedData
 from tune_encoder.errors import TuneEncoderError
-from tune_encoder.experiment import Experiment, clone_line, curves_line
+from tune_encoder.experiment import Experiment
 from tune_encoder.findings import find
 from tune_encoder.look import RUNNING, STOPPED
 from tune_encoder.report.comparison import compared_curves, compared_settings
