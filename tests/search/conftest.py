@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,7 @@ class Command:
     def __init__(self, folder: Path, data_dir: Path) -> None:
         self.folder, self.data_dir = folder, data_dir
         self.experiment = Experiment(folder / "runs" / "tiny")
+        self._started: list[subprocess.Popen[str]] = []
 
     def search_options(self, changes: dict[str, Any] | None = None) -> list[str]:
         space = {**TINY_SPACE, **(changes or {})}
@@ -52,7 +54,7 @@ class Command:
     def start(
         self, *options: str, environment: dict[str, str] | None = None
     ) -> subprocess.Popen[str]:
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, "-m", "tune_encoder", *options],
             cwd=self.folder,
             stdout=subprocess.PIPE,
@@ -60,6 +62,8 @@ class Command:
             text=True,
             env={**os.environ, "PYTHONFAULTHANDLER": "1", **(environment or {})},
         )
+        self._started.append(process)
+        return process
 
     def run(self, *options: str, **how: Any) -> subprocess.CompletedProcess[str]:
         process = self.start(*options, **how)
@@ -86,6 +90,13 @@ class Command:
         os.kill(process.pid, number)
         return finish(process, STARTED_S)[1]
 
+    def close(self) -> None:
+        """End what a failed test left running."""
+        for process in self._started:
+            if process.poll() is None:
+                process.kill()
+                process.communicate()
+
 
 def finish(process: subprocess.Popen[str], timeout_s: float) -> tuple[str, str]:
     """Wait for the end; one that does not come shows what every thread was doing, and fails."""
@@ -97,8 +108,10 @@ def finish(process: subprocess.Popen[str], timeout_s: float) -> tuple[str, str]:
 
 
 @pytest.fixture
-def command(tmp_path: Path, data_dir: Path) -> Command:
-    return Command(tmp_path, data_dir)
+def command(tmp_path: Path, data_dir: Path) -> Iterator[Command]:
+    command = Command(tmp_path, data_dir)
+    yield command
+    command.close()
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,6 @@ import optuna
 import pytest
 
 from tune_encoder.config import SearcherSettings
-from tune_encoder.errors import ConfigError
 from tune_encoder.search.samplers import PenalisingSampler, make_sampler
 
 TRIALS = 30
@@ -49,10 +48,3 @@ def test_a_proposal_depends_on_the_study_and_the_seed_alone(name):
     assert [t.params for t in first.trials] == [t.params for t in second.trials]
     other = propose(SearcherSettings(name=name, startup_trials=5, seed=4))
     assert [t.params for t in other.trials] != [t.params for t in first.trials]
-
-
-def test_gp_without_scipy_says_what_to_install(monkeypatch):
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-
-    with pytest.raises(ConfigError, match=r"searcher.name is gp, which needs scipy; pip install"):
-        make_sampler(SearcherSettings(name="gp"), 0)

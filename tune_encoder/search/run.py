@@ -9,6 +9,7 @@ from contextlib import nullcontext
 from dataclasses import asdict, replace
 from importlib import import_module
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING, Any
@@ -236,8 +237,13 @@ def check_place(space: SearchSpace, launch: LaunchSettings) -> LaunchSettings:
     """Return the settings with HOST:PORT of the cluster that is meant, if any is.
 
     Raises:
-        ConfigError, StorageError: if a trial can never run there, where that is known before Ray.
+        ConfigError, StorageError: if a trial can never run there, where that is known before Ray,
+            or what proposes configs is not here.
     """
+    if space.searcher.name == "gp" and find_spec("scipy") is None:
+        raise ConfigError(
+            "searcher.name is gp, which needs scipy; pip install 'tune-encoder[gp]', or use tpe"
+        )
     if launch.address:
         from tune_encoder.search.connection import resolve
 

@@ -1,6 +1,5 @@
 """Who proposes configs: Optuna's samplers, told of failures too."""
 
-import importlib.util
 import warnings
 from collections.abc import Iterable
 from typing import Any
@@ -12,7 +11,6 @@ from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from tune_encoder.config import SearcherSettings
-from tune_encoder.errors import ConfigError
 
 
 def make_sampler(settings: SearcherSettings, number: int) -> BaseSampler:
@@ -20,9 +18,6 @@ def make_sampler(settings: SearcherSettings, number: int) -> BaseSampler:
 
     It is seeded by (seed, number) and made anew each time, so a proposal depends on the study
     alone and a resumed search proposes what an uninterrupted one would have.
-
-    Raises:
-        ConfigError: if what the sampler needs is not installed.
     """
     seed = settings.seed * 1_000_003 + number
     if settings.name in ("random", "grid"):  # a grid's configs all wait in the study already
@@ -30,7 +25,13 @@ def make_sampler(settings: SearcherSettings, number: int) -> BaseSampler:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         if settings.name == "gp":
-            return PenalisingSampler(_gp_sampler(settings.startup_trials, seed))
+            return PenalisingSampler(
+                optuna.samplers.GPSampler(
+                    n_startup_trials=settings.startup_trials,
+                    seed=seed,
+                    deterministic_objective=False,
+                )
+            )
         return PenalisingSampler(
             optuna.samplers.TPESampler(
                 multivariate=True,
@@ -40,16 +41,6 @@ def make_sampler(settings: SearcherSettings, number: int) -> BaseSampler:
                 seed=seed,
             )
         )
-
-
-def _gp_sampler(startup_trials: int, seed: int) -> BaseSampler:
-    if importlib.util.find_spec("scipy") is None:
-        raise ConfigError(
-            "searcher.name is gp, which needs scipy; pip install 'tune-encoder[gp]', or use tpe"
-        )
-    return optuna.samplers.GPSampler(
-        n_startup_trials=startup_trials, seed=seed, deterministic_objective=False
-    )
 
 
 class PenalisingSampler(BaseSampler):
