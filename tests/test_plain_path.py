@@ -13,7 +13,8 @@ from tune_encoder.config import TrainConfig
 from tune_encoder.data.batches import crop_frames, training_batches
 from tune_encoder.losses import style_loss
 from tune_encoder.metrics import score
-from tune_encoder.models.backbones import RowConv
+from tune_encoder.models.backbones import RowConv, RowNorm
+from tune_encoder.models.dropout import Dropout
 from tune_encoder.models.heads import FrameLinear
 from tune_encoder.trainer import predict, start, train
 
@@ -25,6 +26,8 @@ def plain(module):
     for name, child in module.named_children():
         if isinstance(child, RowConv | FrameLinear):
             setattr(module, name, PlainConv(child))
+        elif isinstance(child, RowNorm):
+            setattr(module, name, PlainNorm(child))
         else:
             plain(child)
     return module
@@ -45,6 +48,17 @@ class PlainConv(nn.Module):
         return out.transpose(1, 2).contiguous()
 
 
+class PlainNorm(nn.Module):
+    """The same batch norm, over frames that are columns."""
+
+    def __init__(self, norm):
+        super().__init__()
+        self.norm = norm
+
+    def forward(self, x):
+        return nn.BatchNorm1d.forward(self.norm, x.transpose(1, 2)).transpose(1, 2)
+
+
 def plain_loss(predicted, target, config, statistics):
     ttl = F.mse_loss(predicted[0], target[0]) / statistics.ttl_variance
     dp = F.mse_loss(predicted[1], target[1]) / statistics.dp_variance
@@ -53,13 +67,22 @@ def plain_loss(predicted, target, config, statistics):
     return config.lambda_ttl * ttl + config.lambda_dp * dp + config.lambda_cosine * cosine
 
 
+@pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize(
     ("inputs", "outputs", "kernel_size", "stride", "groups"),
-    [(80, 16, 7, 4, 1), (16, 16, 5, 1, 16), (16, 16, 1, 1, 16), (12, 8, 3, 2, 4)],
+    [
+        (80, 16, 7, 4, 1),
+        (16, 24, 5, 2, 1),
+        (16, 16, 5, 1, 16),
+        (16, 16, 1, 1, 16),
+        (12, 8, 3, 2, 4),
+    ],
 )
-def test_a_convolution_of_rows_is_that_of_columns(inputs, outputs, kernel_size, stride, groups):
+def test_a_convolution_of_rows_is_that_of_columns(
+    inputs, outputs, kernel_size, stride, groups, training
+):
     torch.manual_seed(0)
-    conv = RowConv(inputs, outputs, kernel_size, stride=stride, groups=groups)
+    conv = RowConv(inputs, outputs, kernel_size, stride=stride, groups=groups).train(training)
     rows = torch.randn(3, 47, inputs, requires_grad=True)
     same = rows.detach().clone().requires_grad_()
 
@@ -71,6 +94,44 @@ def test_a_convolution_of_rows_is_that_of_columns(inputs, outputs, kernel_size, 
     torch.testing.assert_close(found, expected)
     for our, other in zip(ours, plains, strict=True):
         torch.testing.assert_close(our, other, rtol=1e-4, atol=1e-4)
+
+
+def test_a_norm_of_rows_is_that_of_columns():
+    norm, columns = RowNorm(6), nn.BatchNorm1d(6)
+    rows = torch.randn(4, 11, 6)
+
+    torch.testing.assert_close(norm(rows), columns(rows.transpose(1, 2)).transpose(1, 2))
+    torch.testing.assert_close(norm.running_var, columns.running_var)
+
+
+@pytest.mark.parametrize("p", [0.1, 0.5, 0.9])
+def test_dropout_zeroes_its_share_and_keeps_the_mean(p):
+    torch.manual_seed(0)
+    x = torch.ones(7, 101, 999, requires_grad=True)
+
+    found = Dropout(p)(x)
+
+    n_dropped = int((found == 0).sum())
+    deviation = math.sqrt(x.numel() * p * (1 - p))
+    assert abs(n_dropped - p * x.numel()) < 4 * deviation
+    kept = found[found != 0]
+    torch.testing.assert_close(kept, torch.full_like(kept, 1 / (1 - p)), rtol=2e-4, atol=0)
+    (gradient,) = torch.autograd.grad(found.sum(), x)
+    torch.testing.assert_close(gradient, found.detach())
+    share_of_pairs = float(((found[..., 1:] == 0) & (found[..., :-1] == 0)).float().mean())
+    assert share_of_pairs == pytest.approx(p * p, rel=0.05)  # neighbours are independent
+
+
+def test_dropout_depends_on_the_seed_alone_and_leaves_inference_alone():
+    layer, x = Dropout(0.3), torch.randn(5, 33)
+    torch.manual_seed(1)
+    first, second = layer(x), layer(x)
+    torch.manual_seed(1)
+
+    assert torch.equal(layer(x), first)
+    assert not torch.equal(first, second)
+    assert layer.eval()(x) is x
+    assert Dropout(0.0)(x) is x
 
 
 def test_the_gradients_of_the_loss_are_those_of_its_formula(packed):

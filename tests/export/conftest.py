@@ -55,6 +55,12 @@ def searched(packed, data_dir, tmp_path_factory):
     return experiment
 
 
+@pytest.fixture(scope="session")
+def best_epoch(searched):
+    """The epoch of the second trial that has the lowest validation loss."""
+    return searched.trials()[1].best["epoch"]
+
+
 def run_trial(record, trial, packed):
     """Do what a worker and the driver do together."""
     experiment = record.experiment

@@ -22,7 +22,7 @@ def run(capsys, *arguments):
     return said.out
 
 
-def test_the_command_says_what_was_exported_why_and_how_good_it_is(experiment, capsys):
+def test_the_command_says_what_was_exported_why_and_how_good_it_is(experiment, best_epoch, capsys):
     root = experiment.path.parent
     said = run(capsys, "export", "made", "--root", root, "--formats", "torch", "--average", "2")
 
@@ -31,7 +31,7 @@ def test_the_command_says_what_was_exported_why_and_how_good_it_is(experiment, c
     kind = "average of " if metrics["kind"] == "average" else ""
     more = " and 1 more" if kind else ""
     assert lines[1:3] == [
-        f"exported: {kind}trial 1, epoch 4{more}",
+        f"exported: {kind}trial 1, epoch {best_epoch}{more}",
         "because:  the lowest val_loss of 2 trials",
     ]
     assert lines[3].startswith("average of 2: val_loss ")
@@ -41,7 +41,7 @@ def test_the_command_says_what_was_exported_why_and_how_good_it_is(experiment, c
     assert max(map(len, lines[:-2])) <= 80
 
 
-def test_the_best_trials_are_folders_the_best_first(experiment, tmp_path, capsys):
+def test_the_best_trials_are_folders_the_best_first(experiment, best_epoch, tmp_path, capsys):
     to = tmp_path / "models"
     root = experiment.path.parent
     arguments = ["export", "made", "--root", root, "--to", to, "--top-k", "3", "--formats", "torch"]
@@ -54,7 +54,7 @@ def test_the_best_trials_are_folders_the_best_first(experiment, tmp_path, capsys
     for name in ("1", "2"):
         load_model(to / name)
     lines = said.splitlines()
-    assert lines[2].startswith("  1  trial 1, epoch 4   ")
+    assert lines[2].startswith(f"  1  trial 1, epoch {best_epoch}   ")
     assert lines[3].startswith("  2  trial 0, epoch ")
     assert "2 of 3: no other trial has a usable checkpoint" in lines
     assert max(map(len, lines[:-2])) <= 80

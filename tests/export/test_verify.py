@@ -28,7 +28,7 @@ def run(capsys, *arguments):
     return ended.value.code, capsys.readouterr()
 
 
-def test_provenance_has_the_hash_of_every_other_file(exported):
+def test_provenance_has_the_hash_of_every_other_file(exported, best_epoch):
     folder, _ = exported
     content = json.loads((folder / "provenance.json").read_text())
 
@@ -36,7 +36,8 @@ def test_provenance_has_the_hash_of_every_other_file(exported):
     assert content["files"] == {
         path.name: {"sha256": [sha256_of(path.read_bytes())]} for path in sorted(others)
     }
-    assert content["members"] == [{"trained_in": "made", "trial": 1, "epoch": 4, "seed": 0}]
+    member = {"trained_in": "made", "trial": 1, "epoch": best_epoch, "seed": 0}
+    assert content["members"] == [member]
     assert content["search_seed"] == 0
     assert content["data"]["known_styles"] == {"val": 0, "test": 0}
     assert set(content["versions"]) == {"search", "export"}

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tune_encoder.config import EncoderSettings
+from tune_encoder.models.dropout import Dropout
 from tune_encoder.statistics import Array, Statistics
 from tune_encoder.voice_style import DP_SHAPE, TTL_SHAPE
 
@@ -57,7 +58,7 @@ class PooledHead(nn.Module):
         super().__init__()
         self.pool = AttentivePooling(channels, settings.pooling == "statistics")
         self.norm = nn.LayerNorm(self.pool.width)
-        self.dropout = nn.Dropout(settings.dropout)
+        self.dropout = Dropout(settings.dropout)
         self.ttl = _style_map(self.pool.width, settings, statistics.ttl_mean, statistics.ttl_basis)
         dp_components = min(DP_COMPONENTS, len(statistics.dp_basis))
         self.dp = PcaMap(self.pool.width, statistics.dp_mean, statistics.dp_basis[:dp_components])
