@@ -5,12 +5,9 @@ from tests.fabricate import make_style
 from tune_encoder.metrics import (
     RIDGE_STRENGTHS,
     Styles,
-    centered_cosine,
     fit_ridge,
     mean_styles,
-    retrieval,
     score,
-    skill,
 )
 from tune_encoder.statistics import Statistics, style_statistics
 
@@ -59,12 +56,6 @@ def test_skill_is_the_share_of_squared_error_that_the_mean_voice_leaves(share, e
         assert scores[name] == pytest.approx(expected, abs=1e-5)
 
 
-def test_skill_of_a_small_example_is_as_computed_by_hand():
-    predicted, target, mean = np.array([[1.0, 2.0]]), np.array([[1.0, 4.0]]), np.array([[0.0, 1.0]])
-
-    assert skill(predicted, target, mean) == pytest.approx(1 - 4 / 10)
-
-
 def test_perfect_predictions_have_the_best_of_every_score():
     scores = score(TARGET, TARGET, STATISTICS)
 
@@ -90,6 +81,13 @@ def test_the_loss_of_a_search_weighs_both_errors_by_their_variance_and_adds_a_te
     assert scores["loss"] == pytest.approx(ttl + dp + 0.1 * (1 - scores["cosine"]), rel=1e-5)
 
 
+def test_the_spread_is_that_of_predictions_over_that_of_targets():
+    scores = score(between(0.3), TARGET, STATISTICS)
+
+    assert scores["spread"] == pytest.approx(0.09, rel=1e-4)
+    assert score(MEAN, TARGET, STATISTICS)["spread"] == pytest.approx(0, abs=1e-9)
+
+
 def test_stored_scores_of_a_fixed_example_stay_as_they_are():
     scores = score(styles_of(range(20, 24)), TARGET, STATISTICS)
 
@@ -97,21 +95,22 @@ def test_stored_scores_of_a_fixed_example_stay_as_they_are():
 
 
 def test_the_centred_cosine_ignores_length_and_sees_direction():
-    assert centered_cosine(between(0.1), TARGET, MEAN) == pytest.approx(1, abs=1e-4)
-    assert centered_cosine(between(-3), TARGET, MEAN) == pytest.approx(-1, abs=1e-4)
+    for share, expected in ((0.1, 1), (-3, -1)):
+        scores = score(between(share), TARGET, STATISTICS)
+        assert scores["centered_cosine"] == pytest.approx(expected, abs=1e-4)
 
 
 def test_retrieval_is_the_share_of_clips_nearest_to_their_own_voice():
     swapped = Styles(TARGET.ttl[[1, 0, 2, 3]], TARGET.dp[[1, 0, 2, 3]])
 
-    assert retrieval(between(0.2), TARGET, MEAN) == 1
-    assert retrieval(swapped, TARGET, MEAN) == 0.5
+    assert score(between(0.2), TARGET, STATISTICS)["retrieval"] == 1
+    assert score(swapped, TARGET, STATISTICS)["retrieval"] == 0.5
 
 
 def test_another_clip_of_the_same_voice_counts_as_found():
     twice = Styles(TARGET.ttl[[0, 0, 1, 1]], TARGET.dp[[0, 0, 1, 1]])
 
-    assert retrieval(twice, twice, MEAN) == 1
+    assert score(twice, twice, STATISTICS)["retrieval"] == 1
 
 
 @pytest.mark.parametrize("n", [1, 4])

@@ -161,8 +161,8 @@ def test_noise_is_added_as_powers_add_at_the_ends_of_the_range_too():
     )
     features = torch.linspace(-19, 12, 64)[:, None, None] + torch.randn(64, 80, 40)
     torch.manual_seed(0)
-    torch.rand(3 * 64)  # what the other augmentations draw
-    color = torch.randn(64, 80, 1)
+    torch.rand(4 * 64)  # a gain, two choices and the ratio
+    color = torch.randn(64, 1, 80).transpose(1, 2)
     level = features.logsumexp(dim=(1, 2), keepdim=True) - math.log(80 * 40) - 20 * DB
     expected = torch.logaddexp(features, level + color.log_softmax(dim=1) + math.log(80))
 

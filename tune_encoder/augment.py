@@ -35,8 +35,9 @@ def augment(features: Tensor, config: TrainConfig, band_means: Tensor) -> Tensor
     if config.augment_time_stretch or config.augment_pitch_shift:
         features = _warp(features, config)
     features = features + _gain(features, config) + _band_limit(features, config)
-    features = _noise(features, config)
-    return _masks(features, config, band_means)
+    _add_noise(features, config)
+    _mask(features, config, band_means)
+    return features
 
 
 def _drawn(features: Tensor, config: TrainConfig) -> Tensor:
@@ -85,33 +86,41 @@ def _band_limit(features: Tensor, config: TrainConfig) -> Tensor | float:
     return above * -STOP_BAND_DB * DB
 
 
-def _noise(features: Tensor, config: TrainConfig) -> Tensor:
+def _add_noise(features: Tensor, config: TrainConfig) -> None:
     """Add noise of one spectrum per clip at a random SNR: powers add."""
-    snr_db = _uniform(features, config.augment_noise_snr_min, config.augment_noise_snr_max)
-    color = torch.randn(*features.shape[:2], 1, device=features.device)  # (B, M, 1)
+    rows = features.transpose(1, 2)  # (B, T, M), as they lie in memory
+    chosen = _chosen(len(rows), config).to(rows.device)
     # The powers are far from the ends of float32, so it needs no logaddexp, which takes longer.
-    power = features.exp()
-    noise = power.mean(dim=(1, 2), keepdim=True) * torch.exp(-snr_db * DB) * _of_mean_one(color)
-    return torch.where(_drawn(features, config), (power + noise).log(), features)
+    power = rows[chosen].exp_()
+    snr_db = _uniform(power, config.augment_noise_snr_min, config.augment_noise_snr_max)
+    color = torch.randn(len(power), 1, power.shape[2], device=rows.device)
+    level = power.mean(dim=(1, 2), keepdim=True) * torch.exp(-snr_db * DB)
+    rows[chosen] = power.add_(level * _of_mean_one(color)).log_()
+
+
+def _chosen(n_clips: int, config: TrainConfig) -> Tensor:
+    """Which clips are changed, as indices; drawn on the CPU, or a GPU would be waited for."""
+    return (torch.rand(n_clips) < config.augment_prob).nonzero()[:, 0]
 
 
 def _of_mean_one(color: Tensor) -> Tensor:
-    return color.softmax(dim=1) * color.shape[1]
+    return color.softmax(dim=2) * color.shape[2]
 
 
-def _masks(features: Tensor, config: TrainConfig, band_means: Tensor) -> Tensor:
+def _mask(features: Tensor, config: TrainConfig, band_means: Tensor) -> None:
     """One time mask and one frequency mask. Source: Park et al., SpecAugment, 2019, section 2."""
-    B, M, T = features.shape
-    time = _mask(B, T, min(config.spec_augment_time_mask, T // 2), features.device)
-    frequency = _mask(B, M, min(config.spec_augment_freq_mask, M // 2), features.device)
-    drawn = _drawn(features, config)[:, 0]
-    masked = (time & drawn)[:, :, None] | (frequency & drawn)[:, None, :]  # (B, T, M)
-    return torch.where(masked.transpose(1, 2), band_means, features)
+    _, M, T = features.shape
+    chosen = _chosen(len(features), config)
+    clips, frames = _stretches(chosen, T, min(config.spec_augment_time_mask, T // 2))
+    features[clips, :, frames] = band_means[:, 0]
+    clips, bands = _stretches(chosen, M, min(config.spec_augment_freq_mask, M // 2))
+    features[clips, bands] = band_means[bands]
 
 
-def _mask(B: int, length: int, widest: int, device: torch.device) -> Tensor:
-    """(B, length), true over a stretch of 0 to `widest` places."""
-    width = (torch.rand(B, 1, device=device) * (widest + 1)).floor()
-    start = torch.rand(B, 1, device=device) * (length - width)
-    place = torch.arange(length, device=device)
-    return (place >= start) & (place < start + width)
+def _stretches(clips: Tensor, length: int, widest: int) -> tuple[Tensor, Tensor]:
+    """A stretch of 0 to `widest` of `length` places for each clip, as pairs of clip and place."""
+    width = (torch.rand(len(clips), 1) * (widest + 1)).floor()
+    start = torch.rand(len(clips), 1) * (length - width)
+    place = torch.arange(length)
+    masked, places = ((place >= start) & (place < start + width)).nonzero(as_tuple=True)
+    return clips[masked], places

@@ -6,6 +6,7 @@ relative to the mean of the training voices.
 Shapes: N clips, V voices, D style elements, M mel bands.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,68 +43,69 @@ def mean_styles(statistics: Statistics, n: int) -> Styles:
 
 
 def score(predicted: Styles, target: Styles, statistics: Statistics) -> dict[str, float]:
-    """Return every score of `predicted` against `target`, by name."""
-    mean = mean_styles(statistics, len(target.ttl))
-    skill_ttl = skill(predicted.ttl, target.ttl, mean.ttl)
-    skill_dp = skill(predicted.dp, target.dp, mean.dp)
-    ttl_mse = float(np.square(predicted.ttl - target.ttl).mean())
-    dp_mse = float(np.square(predicted.dp - target.dp).mean())
-    raw_cosine = _cosine(predicted.joined(), target.joined())
+    """Return every score of `predicted` against `target`, by name.
+
+    Written in products of rows, each of which is computed once: it is done every epoch.
+    """
+    mean = mean_styles(statistics, 1).joined()
+    ours, wanted = predicted.joined(), target.joined()
+    raw_cosine = float(_cosines(np.vecdot(ours, wanted), _squares(ours), _squares(wanted)).mean())
+    ours, wanted = ours - mean, wanted - mean
+    ttl_error, dp_error = _squared_error(ours - wanted)
+    ttl_spread, dp_spread = _squared_error(wanted)
+    skill_ttl, skill_dp = 1 - ttl_error / max(ttl_spread, TINY), 1 - dp_error / max(dp_spread, TINY)
+    ttl_mse, dp_mse = ttl_error / target.ttl.size, dp_error / target.dp.size
+    similarity = _cosines(ours @ wanted.T, _squares(ours)[:, None], _squares(wanted))
     return {
         "loss": (
             OBJECTIVE_TTL * ttl_mse / statistics.ttl_variance
             + OBJECTIVE_DP * dp_mse / statistics.dp_variance
             + OBJECTIVE_COSINE * (1 - raw_cosine)
         ),
+        # 1 - SSE(prediction) / SSE(mean voice): 0 is predicting the mean, 1 is perfect
         "skill": (skill_ttl + skill_dp) / 2,
         "skill_ttl": skill_ttl,
         "skill_dp": skill_dp,
-        "centered_cosine": centered_cosine(predicted, target, mean),
-        "retrieval": retrieval(predicted, target, mean),
+        # of deviations from the mean voice: 0 is chance
+        "centered_cosine": float(similarity.diagonal().mean()),
+        "retrieval": _retrieval(similarity, target),
         "cosine": raw_cosine,
-        "spread": _variance(predicted) / max(_variance(target), TINY),
+        "spread": _variance(ours) / max(_variance(wanted), TINY),
         "ttl_mse": ttl_mse,
         "dp_mse": dp_mse,
     }
 
 
-def _variance(styles: Styles) -> float:
-    """Variance over clips, summed over elements."""
-    return float(styles.joined().var(axis=0).sum())
+def _squares(rows: Array) -> Array:
+    """Squared length of each row."""
+    return np.asarray(np.vecdot(rows, rows))
 
 
-def skill(predicted: Array, target: Array, mean: Array) -> float:
-    """1 - SSE(prediction) / SSE(mean voice): 0 is predicting the mean, 1 is perfect."""
-    residual = float(np.square(predicted - target).sum())
-    spread = float(np.square(mean - target).sum())
-    return 1 - residual / max(spread, TINY)
+def _cosines(products: Array, squares: Array, other_squares: Array) -> Array:
+    """Cosines of rows by their products; a row of no length has none with any."""
+    lengths = np.sqrt(squares) * np.sqrt(other_squares)
+    return np.asarray(products / np.maximum(lengths, TINY))
 
 
-def centered_cosine(predicted: Styles, target: Styles, mean: Styles) -> float:
-    """Mean over clips of the cosine between deviations from the mean voice; 0 is chance."""
-    return _cosine(predicted.joined() - mean.joined(), target.joined() - mean.joined())
+def _squared_error(rows: Array) -> tuple[float, float]:
+    """Sums of squares over clips, of style_ttl and of style_dp."""
+    ttl, dp = np.split(rows, [math.prod(TTL_SHAPE)], axis=1)
+    return float(_squares(ttl).sum()), float(_squares(dp).sum())
 
 
-def retrieval(predicted: Styles, target: Styles, mean: Styles) -> float:
+def _retrieval(similarity: Array, target: Styles) -> float:
     """Share of clips whose nearest target style, by centred cosine, is their own voice's.
 
     Chance is one over the number of different styles.
     """
-    similarity = (
-        _unit(predicted.joined() - mean.joined()) @ _unit(target.joined() - mean.joined()).T
-    )
     nearest = similarity.argmax(axis=1)
     hits = [np.array_equal(target.ttl[i], target.ttl[j]) for i, j in enumerate(nearest)]
     return float(np.mean(hits))
 
 
-def _cosine(a: Array, b: Array) -> float:
-    return float((_unit(a) * _unit(b)).sum(axis=1).mean())
-
-
-def _unit(rows: Array) -> Array:
-    norms = np.linalg.norm(rows, axis=1, keepdims=True)
-    return np.asarray(rows / np.maximum(norms, TINY), dtype=np.float32)
+def _variance(rows: Array) -> float:
+    """Variance over clips, summed over elements."""
+    return max(0.0, float(_squares(rows).mean() - _squares(rows.mean(axis=0))))
 
 
 # --- baselines ---------------------------------------------------------------------------------

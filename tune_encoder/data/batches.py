@@ -49,8 +49,13 @@ def training_batches(pack: Pack, config: TrainConfig, epoch: int) -> Iterator[Ba
     order, position = rng.permutation(len(pack)), rng.random(len(pack))
     for chosen in np.array_split(order, n_batches(pack, config)):
         crops = [crop(pack.clip(i), position[i], crop_frames(config)) for i in chosen]
-        styles = pack.styles_of(chosen)
-        yield Batch(to_features(crops), torch.from_numpy(styles.ttl), torch.from_numpy(styles.dp))
+        yield Batch(to_features(crops), *_styles(pack, chosen))
+
+
+def _styles(pack: Pack, clips: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+    """Styles of some clips in float32, which torch makes of float16 much sooner than numpy."""
+    known = pack.style[clips]
+    return torch.from_numpy(pack.known.ttl[known]).float(), torch.from_numpy(pack.known.dp[known])
 
 
 def ahead(batches: Iterator[Batch], count: int) -> Iterator[Batch]:

@@ -65,12 +65,7 @@ class Pack:
     @property
     def styles(self) -> Styles:
         """Of every clip, in float32; read anew each time."""
-        return self.styles_of(np.arange(len(self)))
-
-    def styles_of(self, clips: NDArray[np.int64]) -> Styles:
-        """Of some clips, in float32."""
-        chosen = self.style[clips]
-        return Styles(self.known.ttl[chosen].astype(np.float32), self.known.dp[chosen])
+        return Styles(self.known.ttl[self.style].astype(np.float32), self.known.dp[self.style])
 
 
 @dataclass(frozen=True)
