@@ -2,11 +2,11 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 from tqdm import tqdm
 
@@ -16,6 +16,8 @@ from tune_encoder.errors import DataError
 REQUIRED_SPLITS = ("train", "val")
 N_THREADS = 4  # reading npz waits for the disk and the zip checksum, both outside Python's lock
 PROBLEMS_SHOWN = 5
+
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
@@ -71,22 +73,78 @@ class DataReport:
 
 
 def check_data(data_dir: Path, assumed_rate: int) -> DataReport:
-    """Read every sample of a data set in the guide's layout.
+    """Read every sample of a data set in the guide's layout; see `DataCheck`."""
+    check = DataCheck(data_dir, assumed_rate)
+    for _ in check.samples("checking", lambda sample: None):
+        pass
+    return check.report()
 
-    Args:
-        data_dir: Folder with train/ and val/, and perhaps test/.
-        assumed_rate: Hz, of files that carry no `sample_rate`.
-    """
-    paths = {name: find_samples(data_dir / name) for name in SPLITS}
-    problems = list(_layout_problems(data_dir, paths))
-    splits = []
-    if not problems:
-        total = sum(len(found) for found in paths.values())
-        with tqdm(total=total, desc="checking", unit="clip", ncols=80, disable=None) as bar:
-            for name, found in paths.items():
-                splits.append(_check_split(name, found, assumed_rate, problems, bar))
-    problems += _shared_between_splits(data_dir, splits)
-    return DataReport(splits, problems)
+
+class DataCheck:
+    """Reads every sample of a data set once, for whoever needs them, and notes what is wrong."""
+
+    def __init__(self, data_dir: Path, assumed_rate: int) -> None:
+        """Look for the files.
+
+        Args:
+            data_dir: Folder with train/ and val/, and perhaps test/.
+            assumed_rate: Hz, of files that carry no `sample_rate`.
+        """
+        self.data_dir, self._assumed_rate = data_dir, assumed_rate
+        self._paths = {name: find_samples(data_dir / name) for name in SPLITS}
+        self._problems = list(_layout_problems(data_dir, self._paths))
+        self._splits: list[SplitSummary] = []
+
+    def samples(
+        self, doing: str, make: Callable[[Sample], Made]
+    ) -> Iterator[tuple[str, Path, Sample, Made]]:
+        """Yield split, file, sample, and what is made of it, for each file that can be used.
+
+        Args:
+            doing: For the progress bar.
+            make: Called in one of a few threads.
+        """
+        if self._problems:
+            return
+        total = sum(len(found) for found in self._paths.values())
+        with (
+            tqdm(total=total, desc=doing, unit="clip", ncols=80, disable=None) as bar,
+            ThreadPoolExecutor(N_THREADS) as pool,
+        ):
+            for name, paths in self._paths.items():
+                summary = SplitSummary(name)
+                self._splits.append(summary)
+                tried = pool.map(lambda path: _try(path, make), paths)
+                for path, found in zip(paths, tried, strict=True):
+                    bar.update()
+                    if isinstance(found, DataError):
+                        self._problems.append(Problem(path, str(found)))
+                    else:
+                        summary.add(found[0], self._assumed_rate)
+                        yield name, path, *found
+
+    def report(self) -> DataReport:
+        """Return what was found in what was read."""
+        unknown = [
+            _assumed(summary, count, self._assumed_rate)
+            for summary in self._splits
+            if (count := summary.sample_rates[None])
+        ]
+        shared = _shared_between_splits(self.data_dir, self._splits)
+        return DataReport(self._splits, [*self._problems, *unknown, *shared])
+
+
+def _try(path: Path, make: Callable[[Sample], Made]) -> tuple[Sample, Made] | DataError:
+    try:
+        sample = read_sample(path)
+        return sample, make(sample)
+    except DataError as error:
+        return error
+
+
+def _assumed(summary: SplitSummary, count: int, rate: int) -> Problem:
+    message = f"{count} clips of {summary.name} have no sample_rate; {rate} Hz is assumed"
+    return Problem(Path(summary.name), message, is_error=False)
 
 
 def _layout_problems(data_dir: Path, paths: dict[str, list[Path]]) -> Iterator[Problem]:
@@ -99,30 +157,6 @@ def _layout_problems(data_dir: Path, paths: dict[str, list[Path]]) -> Iterator[P
             yield Problem(folder, f"{folder}: no such folder; put npz samples into it")
         elif not paths[name]:
             yield Problem(folder, f"{folder}: holds no npz file; put samples into it")
-
-
-def _check_split(
-    name: str, paths: list[Path], assumed_rate: int, problems: list[Problem], bar: "tqdm[Any]"
-) -> SplitSummary:
-    summary = SplitSummary(name)
-    with ThreadPoolExecutor(N_THREADS) as pool:
-        for path, sample in zip(paths, pool.map(_try_read, paths), strict=True):
-            bar.update()
-            if isinstance(sample, DataError):
-                problems.append(Problem(path, str(sample)))
-            else:
-                summary.add(sample, assumed_rate)
-    if unknown := summary.sample_rates[None]:
-        message = f"{unknown} clips of {name} have no sample_rate; {assumed_rate} Hz is assumed"
-        problems.append(Problem(Path(name), message, is_error=False))
-    return summary
-
-
-def _try_read(path: Path) -> Sample | DataError:
-    try:
-        return read_sample(path)
-    except DataError as error:
-        return error
 
 
 def _shared_between_splits(data_dir: Path, splits: list[SplitSummary]) -> Iterator[Problem]:

@@ -10,22 +10,21 @@ Shapes: N clips, V different styles, F frames of all clips, M mel bands.
 import dataclasses
 import hashlib
 import json
-import os
 import zipfile
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from tune_encoder.config import FrontendSettings, cache_dir, to_mapping
-from tune_encoder.data.checking import check_data, fingerprint, warnings_of
+from tune_encoder.data.checking import DataCheck, check_data, fingerprint, warnings_of
 from tune_encoder.data.demo import cached_demo, demo_folder
-from tune_encoder.data.samples import SPLITS, Sample, find_samples, read_sample
+from tune_encoder.data.samples import SPLITS, Sample, find_samples
 from tune_encoder.errors import StorageError
 from tune_encoder.files import whole_folder
 from tune_encoder.metrics import Styles, fit_ridge, mean_styles, score
@@ -33,7 +32,6 @@ from tune_encoder.statistics import Statistics, style_statistics
 from tune_encoder.voice_style import TTL_SHAPE
 
 PACK_FORMAT = 2
-N_THREADS = max(1, os.cpu_count() or 1)  # torch's FFT and zip's checksum run outside the lock
 _BASIS = "ttl_basis.f16"  # apart from the other statistics, since a trial reads few of its rows
 RIDGE_CLIPS = 2000  # enough for 160 predictors; more would only cost memory
 
@@ -131,9 +129,7 @@ def pack_data(data_dir: Path, settings: FrontendSettings) -> Path:
     identity = _identity(fingerprint(data_dir), settings)
     folder = pack_folder(identity["fingerprint"], settings)
     if not folder.exists():
-        report = check_data(data_dir, settings.sample_rate)
-        report.raise_errors(data_dir)
-        _make(folder, data_dir, settings, {**identity, "warnings": warnings_of(report.problems)})
+        _make(folder, data_dir, settings, identity)
     return folder
 
 
@@ -197,31 +193,55 @@ def _frontend(settings: FrontendSettings) -> dict[str, Any]:
 # --- making ------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
+class _Clip(NamedTuple):
+    """What a pack keeps of a recording."""
+
+    features: NDArray[np.float16]
+    """(F, M)"""
+    bands: Array
+    """(2 M,) mean and deviation of each band."""
+
+
+@dataclass
 class _Split:
     """What is kept in memory of a split while its features go to disk."""
 
-    lengths: list[int]
-    styles: Styles
-    voices: list[str]
-    band_statistics: Array
-    """(N, 2 M) mean and deviation of each band, per clip."""
+    lengths: list[int] = field(default_factory=list)
+    ttl: list[Array] = field(default_factory=list)
+    dp: list[Array] = field(default_factory=list)
+    voices: list[str] = field(default_factory=list)
+    bands: list[Array] = field(default_factory=list)
+
+    def add(self, voice: str, sample: Sample, clip: _Clip) -> None:
+        """Keep one clip."""
+        self.lengths.append(len(clip.features))
+        self.ttl.append(sample.style_ttl)
+        self.dp.append(sample.style_dp)
+        self.voices.append(voice)
+        self.bands.append(clip.bands)
+
+    @cached_property
+    def styles(self) -> Styles:
+        """Of every clip."""
+        return Styles(np.stack(self.ttl), np.stack(self.dp))
+
+    @cached_property
+    def band_statistics(self) -> Array:
+        """Mean and deviation of each band, per clip, (N, 2 M)."""
+        return np.stack(self.bands)
 
 
 def _make(
     folder: Path, data_dir: Path, settings: FrontendSettings, identity: dict[str, Any]
 ) -> None:
-    paths = {name: find_samples(data_dir / name) for name in SPLITS}
+    check = DataCheck(data_dir, settings.sample_rate)
     with whole_folder(folder, replace=True) as partial:  # another process may have been faster
-        splits = {
-            name: _write_split(partial, name, found, settings)
-            for name, found in paths.items()
-            if found
-        }
+        splits = _write_splits(partial, check, settings)
         statistics = _write_statistics(partial, splits["train"], settings.n_mels)
         info = {
             "format": PACK_FORMAT,
             **identity,
+            "warnings": warnings_of(check.report().problems),
             "clips": {name: len(split.voices) for name, split in splits.items()},
             "voices": {name: len(set(split.voices)) for name, split in splits.items()},
             "hours": {name: _hours(split, settings) for name, split in splits.items()},
@@ -231,31 +251,55 @@ def _make(
         (partial / "pack.json").write_text(json.dumps(info, indent=2), encoding="utf-8")
 
 
-def _write_split(folder: Path, name: str, paths: list[Path], settings: FrontendSettings) -> _Split:
-    lengths, ttl, dp, voices, bands = [], [], [], [], []
-    with (folder / f"{name}.f16").open("wb") as file:
-        clips = _features_of(paths, settings)
-        bar = tqdm(clips, f"packing {name}", len(paths), unit="clip", ncols=80, disable=None)
-        for path, (sample, features) in zip(paths, bar, strict=True):
-            file.write(features.tobytes())
-            lengths.append(len(features))
-            ttl.append(sample.style_ttl)
-            dp.append(sample.style_dp)
-            voices.append(sample.voice or path.stem)
-            exact = features.astype(np.float32)
-            bands.append(np.concatenate([exact.mean(axis=0), exact.std(axis=0)]))
-    split = _Split(lengths, Styles(np.stack(ttl), np.stack(dp)), voices, np.stack(bands))
+def _write_splits(folder: Path, check: DataCheck, settings: FrontendSettings) -> dict[str, _Split]:
+    """Write all splits; raises a `DataError` that names all files that cannot be used."""
+    splits: dict[str, _Split] = {}
+    with _clip_maker(settings) as make:
+        for name, path, sample, clip in check.samples("packing", make):
+            with (folder / f"{name}.f16").open("ab") as file:
+                file.write(clip.features.tobytes())
+            splits.setdefault(name, _Split()).add(sample.voice or path.stem, sample, clip)
+    check.report().raise_errors(check.data_dir)
+    for name, split in splits.items():
+        _write_styles(folder, name, split, settings.n_mels)
+    return splits
+
+
+@contextmanager
+def _clip_maker(settings: FrontendSettings) -> Iterator[Callable[[Sample], _Clip]]:
+    """Give what computes features, of a clip in each thread."""
+    import torch  # here, because a search that finds its pack needs no torch in the driver
+
+    from tune_encoder.audio import resample
+    from tune_encoder.frontend import log_mel
+
+    def make(sample: Sample) -> _Clip:
+        rate = sample.sample_rate or settings.sample_rate
+        audio = resample(sample.audio, rate, settings.sample_rate)
+        mel = log_mel(torch.from_numpy(audio), settings)
+        features = mel.T.contiguous().to(torch.float16)
+        deviation, mean = torch.std_mean(features.float(), dim=0, correction=0)
+        return _Clip(features.numpy(), torch.cat([mean, deviation]).numpy())
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # one clip a thread is faster than one clip on all
+    try:
+        yield make
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _write_styles(folder: Path, name: str, split: _Split, n_mels: int) -> None:
     style, first = _different(split.styles)
     _write_halves(folder / f"{name}_ttl.f16", split.styles.ttl[first])
     np.savez(
         folder / f"{name}.npz",
-        starts=np.cumsum([0, *lengths], dtype=np.int64),
+        starts=np.cumsum([0, *split.lengths], dtype=np.int64),
         style=style,
         dp=split.styles.dp[first],  # small, and of half precision it would lose what tells voices
-        voices=np.array(voices),
-        n_mels=settings.n_mels,
+        voices=np.array(split.voices),
+        n_mels=n_mels,
     )
-    return split
 
 
 def _different(styles: Styles) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -271,31 +315,6 @@ def _write_halves(path: Path, array: Array) -> None:
     import torch  # many times as fast as numpy here
 
     torch.from_numpy(np.ascontiguousarray(array)).to(torch.float16).numpy().tofile(path)
-
-
-def _features_of(
-    paths: list[Path], settings: FrontendSettings
-) -> Iterator[tuple[Sample, NDArray[np.float16]]]:
-    """Samples with their features (F_i, M), in order, computed by a few threads."""
-    import torch  # here, because a search that finds its pack needs no torch in the driver
-
-    from tune_encoder.audio import resample
-    from tune_encoder.frontend import log_mel
-
-    def features(path: Path) -> tuple[Sample, NDArray[np.float16]]:
-        sample = read_sample(path)
-        rate = sample.sample_rate or settings.sample_rate
-        audio = resample(sample.audio, rate, settings.sample_rate)
-        mel = log_mel(torch.from_numpy(audio), settings)
-        return sample, mel.T.contiguous().to(torch.float16).numpy()
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # one clip a thread is faster than one clip on all
-    try:
-        with ThreadPoolExecutor(N_THREADS) as pool:
-            yield from pool.map(features, paths)
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _write_statistics(folder: Path, train: _Split, n_mels: int) -> Statistics:

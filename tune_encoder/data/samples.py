@@ -4,11 +4,12 @@ Shapes: T audio samples. `audio` (T,) float32 in [-1, 1] or a little beyond, `st
 and `style_dp` (8, 16) float32 in memory; the file has them as [1, 50, 256] and [1, 8, 16].
 """
 
+import io
 import math
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.lib import format as npy
@@ -124,20 +125,24 @@ def _read_member(path: Path, archive: zipfile.ZipFile, name: str) -> NDArray[Any
         raise DataError(
             f"{name} claims {claimed / 1e6:.0f} MB; at most {MAX_MEMBER_BYTES / 1e6:.0f} are read"
         )
-    with archive.open(f"{name}.npy") as file:
-        _check_header(file, name, claimed)
-    with archive.open(f"{name}.npy") as file:
-        return np.asarray(npy.read_array(file, allow_pickle=False))
+    return _to_array(name, archive.read(f"{name}.npy"))
 
 
-def _check_header(file: IO[bytes], name: str, claimed: int) -> None:
+def _to_array(name: str, content: bytes) -> NDArray[Any]:
+    """Do as `numpy.lib.format.read_array`, which reads pieces, and the header in a slow way twice.
+
+    The array is part of the content, so it cannot be written.
+    """
+    file = io.BytesIO(content)
     version = npy.read_magic(file)
     read_header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-    shape, _, dtype = read_header(file)
+    shape, is_fortran, dtype = read_header(file)
     if dtype.hasobject:
         raise DataError(f"{name} holds Python objects, which could run code; save plain arrays")
-    if math.prod(shape) * dtype.itemsize + file.tell() != claimed:
-        raise DataError(f"{name} says shape {shape} but has {claimed} bytes; make it again")
+    if math.prod(shape) * dtype.itemsize + file.tell() != len(content):
+        raise DataError(f"{name} says shape {shape} but has {len(content)} bytes; make it again")
+    order: Literal["F", "C"] = "F" if is_fortran else "C"
+    return np.ndarray(shape, dtype, content, file.tell(), order=order)
 
 
 def _audio(path: Path, audio: NDArray[Any]) -> Array:
