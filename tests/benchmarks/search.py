@@ -4,8 +4,9 @@
 
 16 configs of at most 9 epochs on 512 clips, two workers, ASHA. The arms run in turn; medians. The
 plain loop trains the first of the same configs one after another in one process, on features in
-memory, each in full; all of them would take eight times as long. The pack is made before the clock
-starts, in all arms but plain Tune, which has none.
+memory, each in full; all of them would take eight times as long. Beside it stands a search of just
+these on one worker, from the first trial's start to the last's end. The pack is made before the
+clock starts, in all arms but plain Tune, which has none.
 """
 
 import argparse
@@ -26,6 +27,7 @@ import numpy as np
 import torch
 
 from tests.benchmarks.plain_tune import EPOCHS, WORKERS
+from tune_encoder.augment import augment
 from tune_encoder.config import TrainConfig, write_yaml
 from tune_encoder.data.batches import training_batches
 from tune_encoder.data.demo import make_demo
@@ -53,18 +55,37 @@ def configs() -> list[dict[str, Any]]:
 
 
 def ours(folder: Path, data: Path, base: dict[str, Any]) -> dict[str, float]:
-    """Run `tune-encoder search`, and read from its record where the time went."""
+    """Run the search, and read from its record where the time went."""
+    asha = {"name": "asha", "grace_period": 2, "reduction_factor": 3}
+    return searched(folder, data, base, configs(), asha, WORKERS)
+
+
+def one_worker(folder: Path, data: Path, base: dict[str, Any]) -> dict[str, float]:
+    """Search what the plain loop trains, as it does: one after another, each in full."""
+    found = searched(folder, data, base, configs()[:LOOPED], {"name": "none"}, 1)
+    return {"wall": found["wall"] - found["start-up"] - found["end"], "epochs": found["epochs"]}
+
+
+def searched(
+    folder: Path,
+    data: Path,
+    base: dict[str, Any],
+    start: list[dict[str, Any]],
+    scheduler: dict[str, Any],
+    workers: int,
+) -> dict[str, float]:
+    """Run `tune-encoder search`."""
     space = {
-        "budget": {"trials": CONFIGS, "epochs": EPOCHS},
-        "scheduler": {"name": "asha", "grace_period": 2, "reduction_factor": 3},
+        "budget": {"trials": len(start), "epochs": EPOCHS},
+        "scheduler": scheduler,
         "searcher": {"name": "random"},
-        "resources": {"concurrent": WORKERS},
+        "resources": {"concurrent": workers},
         "base": {**base, "early_stopping_patience": 0},
         "space": {
             "learning_rate": {"float": [1e-4, 1e-2], "log": True},
             "dropout": {"float": [0.0, 0.3]},
         },
-        "start": configs(),
+        "start": start,
     }
     (folder / "space.yaml").write_text(write_yaml(space))
     command = [sys.executable, "-m", "tune_encoder", "search", "--space", "space.yaml"]
@@ -72,17 +93,17 @@ def ours(folder: Path, data: Path, base: dict[str, Any]) -> dict[str, float]:
     began = time.time()
     subprocess.run(command, cwd=folder, check=True, capture_output=True)
     ended = time.time()
-    found = shares(Experiment(folder / "runs" / "ours"), began, ended)
+    found = shares(Experiment(folder / "runs" / "ours"), workers, began, ended)
     shutil.rmtree(folder / "runs")
     return found
 
 
-def shares(experiment: Experiment, began: float, ended: float) -> dict[str, float]:
+def shares(experiment: Experiment, workers: int, began: float, ended: float) -> dict[str, float]:
     """Where the time of a search went: seconds, and shares of its workers' time."""
     rows = [row for trial in experiment.trials() for row in trial.rows]
     first = min(row["recorded_at"] - row["seconds"] for row in rows)
     last = max(row["recorded_at"] for row in rows)
-    offered = WORKERS * (last - first)
+    offered = workers * (last - first)
     spent = {name: sum(row[f"{name}_seconds"] for row in rows) for name in PARTS}
     trained = sum(row["seconds"] for row in rows)
     spent["data"] = trained - sum(spent.values())
@@ -111,12 +132,11 @@ def loop(data: PackedData, base: dict[str, Any]) -> dict[str, float]:
 
 def train_plainly(config: TrainConfig, data: PackedData) -> None:
     """The shortest loop that trains the same model on the same crops."""
-    config = dataclasses.replace(config, augment_prob=0.0)
     state = start(config, data, torch.device("cpu"))
     for epoch in range(1, EPOCHS + 1):
         state.model.train()
         for batch in training_batches(data.train, config, epoch):
-            predicted = state.model(batch.features)
+            predicted = state.model(augment(batch.features, config, state.model.mel_mean))
             style_loss(predicted, (batch.ttl, batch.dp), config, data.statistics).total.backward()
             torch.nn.utils.clip_grad_norm_(state.model.parameters(), config.gradient_clip)
             state.optimizer.step()
@@ -163,6 +183,7 @@ def main() -> None:
             for kind, base in KINDS.items():
                 found.setdefault(f"ours, {kind}", []).append(ours(folder, data, base))
                 found.setdefault(f"loop, {kind}", []).append(loop(packed, base))
+                found.setdefault(f"one worker, {kind}", []).append(one_worker(folder, data, base))
             found.setdefault("plain Tune, cnn", []).append(plain_tune(folder, data))
             print(f"round {number} of {rounds} done", file=sys.stderr)
     tell(found)
@@ -176,7 +197,7 @@ def tell(found: dict[str, list[dict[str, float]]]) -> None:
     }
     for arm, parts in medians.items():
         per_epoch = parts["wall"] / parts["epochs"]
-        print(f"{arm:16} wall {parts['wall']:7.1f} s, {parts['epochs']:4.0f} epochs, "
+        print(f"{arm:20} wall {parts['wall']:7.1f} s, {parts['epochs']:4.0f} epochs, "
               f"{per_epoch:6.2f} s each")  # fmt: skip
         rest = {name: value for name, value in parts.items() if name not in ("wall", "epochs")}
         if rest:
@@ -184,6 +205,9 @@ def tell(found: dict[str, list[dict[str, float]]]) -> None:
     plain = medians["plain Tune, cnn"]["wall"]
     for kind in KINDS:
         print(f"ours, {kind}: 1/{plain / medians[f'ours, {kind}']['wall']:.1f} of plain Tune")
+        each = zip(found[f"one worker, {kind}"], found[f"loop, {kind}"], strict=True)
+        ratio = statistics.median(one["wall"] / other["wall"] for one, other in each)
+        print(f"one worker, {kind}: {ratio:.2f} of the plain loop")
 
 
 if __name__ == "__main__":
