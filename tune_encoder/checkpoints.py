@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from tune_encoder.errors import StorageError
-from tune_encoder.manifest import listed_epoch, load_listed, save_written
+from tune_encoder.manifest import listed_epoch, load_listed, save_listed
 
 CHECKPOINT_FORMAT = 1
 
@@ -28,19 +28,14 @@ def save_state(path: Path, state: State) -> str:
     Returns:
         The file's SHA-256.
     """
-    content = _content(state)
-    return save_written(path, lambda file: torch.save(content, file), state["epoch"])
+    return save_listed(path, to_bytes(state), state["epoch"])
 
 
 def to_bytes(state: State) -> bytes:
     """Return the content of a checkpoint file."""
     buffer = io.BytesIO()
-    torch.save(_content(state), buffer)
+    torch.save({"format": CHECKPOINT_FORMAT, **state}, buffer)
     return buffer.getvalue()
-
-
-def _content(state: State) -> State:
-    return {"format": CHECKPOINT_FORMAT, **state}
 
 
 def load_state(path: Path) -> State:

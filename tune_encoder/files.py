@@ -6,7 +6,6 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
 
 from tune_encoder.errors import ConfigError, StorageError
 
@@ -21,19 +20,18 @@ def partial_path(path: Path) -> Path:
 
 def write_whole(path: Path, content: bytes) -> None:
     """Write a file and wait for the disk, then move it into place."""
-    with beside(path) as file:
-        file.write(content)
-    partial_path(path).replace(path)
+    write_beside(path, content).replace(path)
     sync_folder(path.parent)
 
 
-@contextmanager
-def beside(path: Path) -> Iterator[BinaryIO]:
-    """Open `partial_path` to be written, and wait for the disk; who calls moves it into place."""
-    with partial_path(path).open("wb") as file:
-        yield file
+def write_beside(path: Path, content: bytes) -> Path:
+    """Write a file's content beside it and wait for the disk; the caller moves it into place."""
+    partial = partial_path(path)
+    with partial.open("wb") as file:
+        file.write(content)
         file.flush()
         os.fsync(file.fileno())
+    return partial
 
 
 def sync_folder(folder: Path) -> None:

@@ -8,12 +8,11 @@ good file without one.
 
 import hashlib
 import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any
 
 from tune_encoder.errors import StorageError
-from tune_encoder.files import beside, partial_path, sync_folder, write_whole
+from tune_encoder.files import sync_folder, write_beside, write_whole
 
 MANIFEST_FORMAT = 1
 MANIFEST, PROVENANCE = "manifest.json", "provenance.json"
@@ -26,50 +25,21 @@ def sha256_of(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-class _Hashed:
-    """A file that is only written, from beginning to end, and its SHA-256."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file, self._sha256 = file, hashlib.sha256()
-
-    def write(self, content: bytes) -> int:
-        self._sha256.update(content)
-        return self._file.write(content)
-
-    def flush(self) -> None:
-        self._file.flush()
-
-    def hexdigest(self) -> str:
-        return self._sha256.hexdigest()
-
-
 def save_listed(path: Path, content: bytes, epoch: int) -> str:
-    """Save a file whose content is at hand, as `save_written` does."""
-    return save_written(path, lambda file: file.write(content), epoch)
-
-
-def save_written(path: Path, write: Callable[[BinaryIO], object], epoch: int) -> str:
     """Write a file and its hash into the manifest beside it; `path` is absent, old, or complete.
-
-    Args:
-        path: The file; its folder is made if need be.
-        write: Writes its content.
-        epoch: The finished epochs it tells of.
 
     Returns:
         The file's SHA-256.
     """
+    sha256 = sha256_of(content)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with beside(path) as file:
-        hashed = _Hashed(file)
-        write(cast("BinaryIO", hashed))
-    sha256 = hashed.hexdigest()
     entries = read_entries(path.parent)
     hashes = [sha256, *_vouched_hash(path, entries)]
     entries[path.name] = {"epoch": epoch, "sha256": hashes}
+    partial = write_beside(path, content)
     manifest = {"format": MANIFEST_FORMAT, "files": entries}
     write_whole(path.parent / MANIFEST, json.dumps(manifest).encode())
-    partial_path(path).replace(path)
+    partial.replace(path)
     sync_folder(path.parent)
     return sha256
 
