@@ -89,7 +89,7 @@ def _band_limit(features: Tensor, config: TrainConfig) -> Tensor | float:
 def _add_noise(features: Tensor, config: TrainConfig) -> None:
     """Add noise of one spectrum per clip at a random SNR: powers add."""
     rows = features.transpose(1, 2)  # (B, T, M), as they lie in memory
-    chosen = _chosen(len(rows), config).to(rows.device)
+    (chosen,) = _moved(rows, _chosen(len(rows), config))
     # The powers are far from the ends of float32, so it needs no logaddexp, which takes longer.
     power = rows[chosen].exp_()
     snr_db = _uniform(power, config.augment_noise_snr_min, config.augment_noise_snr_max)
@@ -103,6 +103,11 @@ def _chosen(n_clips: int, config: TrainConfig) -> Tensor:
     return (torch.rand(n_clips) < config.augment_prob).nonzero()[:, 0]
 
 
+def _moved(like: Tensor, *indices: Tensor) -> list[Tensor]:
+    """Indices on the device of the features, which is not waited for."""
+    return [each.to(like.device, non_blocking=True) for each in indices]
+
+
 def _of_mean_one(color: Tensor) -> Tensor:
     return color.softmax(dim=2) * color.shape[2]
 
@@ -111,9 +116,11 @@ def _mask(features: Tensor, config: TrainConfig, band_means: Tensor) -> None:
     """One time mask and one frequency mask. Source: Park et al., SpecAugment, 2019, section 2."""
     _, M, T = features.shape
     chosen = _chosen(len(features), config)
-    clips, frames = _stretches(chosen, T, min(config.spec_augment_time_mask, T // 2))
+    widest = min(config.spec_augment_time_mask, T // 2)
+    clips, frames = _moved(features, *_stretches(chosen, T, widest))
     features[clips, :, frames] = band_means[:, 0]
-    clips, bands = _stretches(chosen, M, min(config.spec_augment_freq_mask, M // 2))
+    widest = min(config.spec_augment_freq_mask, M // 2)
+    clips, bands = _moved(features, *_stretches(chosen, M, widest))
     features[clips, bands] = band_means[bands]
 
 

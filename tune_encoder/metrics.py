@@ -105,7 +105,7 @@ def _retrieval(similarity: Array, target: Styles) -> float:
 
 def _variance(rows: Array) -> float:
     """Variance over clips, summed over elements."""
-    return max(0.0, float(_squares(rows).mean() - _squares(rows.mean(axis=0))))
+    return float(_squares(rows - rows.mean(axis=0)).mean())
 
 
 # --- baselines ---------------------------------------------------------------------------------

@@ -1,11 +1,12 @@
 import os
 import shutil
+import time
 
 import numpy as np
 import pytest
 
 from tests.fabricate import make_sample
-from tune_encoder.data.checking import check_data, fingerprint, warnings_of
+from tune_encoder.data.checking import DataCheck, check_data, fingerprint, warnings_of
 from tune_encoder.data.samples import write_sample
 from tune_encoder.errors import DataError
 
@@ -165,3 +166,19 @@ def test_the_fingerprint_depends_on_what_is_in_the_files_and_where(folder, chang
     change(folder)
 
     assert fingerprint(folder) != before
+
+
+def test_who_stops_in_the_middle_does_not_wait_for_the_rest(folder):
+    for seed in range(10, 60):
+        add(folder, f"train/{seed}.npz", seed=seed)
+    made = []
+
+    def make(sample):
+        time.sleep(0.02)
+        made.append(sample)
+
+    samples = DataCheck(folder, RATE).samples("testing", make)
+    next(samples)
+    del samples
+
+    assert len(made) < 30

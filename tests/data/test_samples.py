@@ -1,6 +1,7 @@
 import contextlib
 import io
 import re
+import tracemalloc
 import zipfile
 
 import numpy as np
@@ -164,6 +165,8 @@ BAD_ARRAYS = [
         "sample_rate is [8000 8000]; it must be from 4000 to",
     ),
     ({"text": np.frombuffer(b"\xff" * 4, "<U1")}, "text is no text ("),
+    ({"text": np.array(["a", "b"])}, "text has shape (2,); save one string"),
+    ({"sample_rate": np.ones((2, 3))}, "sample_rate is of shape (2, 3); it must be from 4000 to"),
 ]
 
 
@@ -266,6 +269,42 @@ def test_a_header_that_says_more_than_there_is_is_refused(tmp_path, shape):
 
     with pytest.raises(DataError, match=r"bad\.npz: audio says shape \(.* but has \d+ bytes; make"):
         read_sample(tmp_path / "bad.npz")
+
+
+@pytest.mark.parametrize("dtype", ["|V0", "|S0", "<U0", [], ("<f4", (0,))])
+def test_a_negative_shape_of_nothing_is_refused(tmp_path, dtype):
+    members = {**members_of(), "audio": npy_header((-1,), dtype)}  # numpy would divide by zero
+    save_members(tmp_path / "bad.npz", members.items())
+
+    with pytest.raises(DataError, match=r"bad\.npz: "):
+        read_sample(tmp_path / "bad.npz")
+
+
+def test_a_member_that_claims_less_than_it_has_is_not_unpacked_beyond(tmp_path):
+    true = as_npy(np.zeros(40 * 2**18, np.float32))
+    members = {**members_of(sample_rate=None), "audio": true}
+    path = save_members(tmp_path / "bad.npz", members.items(), zipfile.ZIP_DEFLATED)
+    content = bytearray(path.read_bytes())
+    entry = content.rindex(b"audio.npy") - 46
+    content[entry + 24 : entry + 28] = (528).to_bytes(4, "little")
+    path.write_bytes(content)
+
+    tracemalloc.start()
+    try:
+        with pytest.raises(DataError, match=r"bad\.npz: "):
+            read_sample(path)
+        assert tracemalloc.get_traced_memory()[1] < len(true) / 4
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_compression_that_numpy_never_uses_is_refused(tmp_path):
+    path = save_members(tmp_path / "bad.npz", members_of().items(), zipfile.ZIP_BZIP2)
+
+    with pytest.raises(
+        DataError, match=r"is compressed as numpy never does; save it with numpy\.sa"
+    ):
+        read_sample(path)
 
 
 @pytest.mark.parametrize("name", ["audio", "text"])

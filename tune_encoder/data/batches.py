@@ -54,8 +54,8 @@ def training_batches(pack: Pack, config: TrainConfig, epoch: int) -> Iterator[Ba
 
 def _styles(pack: Pack, clips: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
     """Styles of some clips in float32, which torch makes of float16 much sooner than numpy."""
-    known = pack.style[clips]
-    return torch.from_numpy(pack.known.ttl[known]).float(), torch.from_numpy(pack.known.dp[known])
+    which = pack.style[clips]
+    return torch.from_numpy(pack.known.ttl[which]).float(), torch.from_numpy(pack.known.dp[which])
 
 
 def ahead(batches: Iterator[Batch], count: int) -> Iterator[Batch]:

@@ -1,6 +1,7 @@
 """Is a data set fit to train on? Every file is read once, every problem is told with its file."""
 
 import hashlib
+import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +15,7 @@ from tune_encoder.data.samples import SPLITS, Sample, find_samples, member_check
 from tune_encoder.errors import DataError
 
 REQUIRED_SPLITS = ("train", "val")
-N_THREADS = 4  # reading npz waits for the disk and the zip checksum, both outside Python's lock
+N_THREADS = max(4, os.cpu_count() or 1)  # the disk, and torch's FFT, are outside Python's lock
 PROBLEMS_SHOWN = 5
 
 Made = TypeVar("Made")
@@ -100,6 +101,8 @@ class DataCheck:
     ) -> Iterator[tuple[str, Path, Sample, Made]]:
         """Yield split, file, sample, and what is made of it, for each file that can be used.
 
+        To be called once; of folders that are no data set it yields nothing.
+
         Args:
             doing: For the progress bar.
             make: Called in one of a few threads.
@@ -114,8 +117,10 @@ class DataCheck:
             for name, paths in self._paths.items():
                 summary = SplitSummary(name)
                 self._splits.append(summary)
-                tried = pool.map(lambda path: _try(path, make), paths)
-                for path, found in zip(paths, tried, strict=True):
+                # The iterator has no name: as it dies it takes back what no thread has begun.
+                for path, found in zip(
+                    paths, pool.map(lambda path: _try(path, make), paths), strict=True
+                ):
                     bar.update()
                     if isinstance(found, DataError):
                         self._problems.append(Problem(path, str(found)))

@@ -13,8 +13,7 @@ import json
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -202,33 +201,30 @@ class _Clip(NamedTuple):
     """(2 M,) mean and deviation of each band."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Split:
-    """What is kept in memory of a split while its features go to disk."""
+    """What is kept in memory of a split whose features are on disk."""
 
-    lengths: list[int] = field(default_factory=list)
-    ttl: list[Array] = field(default_factory=list)
-    dp: list[Array] = field(default_factory=list)
-    voices: list[str] = field(default_factory=list)
-    bands: list[Array] = field(default_factory=list)
+    lengths: list[int]
+    styles: Styles
+    voices: list[str]
+    band_statistics: Array
+    """(N, 2 M) mean and deviation of each band, per clip."""
 
-    def add(self, voice: str, sample: Sample, clip: _Clip) -> None:
-        """Keep one clip."""
-        self.lengths.append(len(clip.features))
-        self.ttl.append(sample.style_ttl)
-        self.dp.append(sample.style_dp)
-        self.voices.append(voice)
-        self.bands.append(clip.bands)
 
-    @cached_property
-    def styles(self) -> Styles:
-        """Of every clip."""
-        return Styles(np.stack(self.ttl), np.stack(self.dp))
+class _Read(NamedTuple):
+    """What is kept in memory of a clip."""
 
-    @cached_property
-    def band_statistics(self) -> Array:
-        """Mean and deviation of each band, per clip, (N, 2 M)."""
-        return np.stack(self.bands)
+    length: int
+    ttl: Array
+    dp: Array
+    voice: str
+    bands: Array
+
+
+def _joined(clips: list[_Read]) -> _Split:
+    lengths, ttl, dp, voices, bands = zip(*clips, strict=True)
+    return _Split(list(lengths), Styles(np.stack(ttl), np.stack(dp)), list(voices), np.stack(bands))
 
 
 def _make(
@@ -253,13 +249,16 @@ def _make(
 
 def _write_splits(folder: Path, check: DataCheck, settings: FrontendSettings) -> dict[str, _Split]:
     """Write all splits; raises a `DataError` that names all files that cannot be used."""
-    splits: dict[str, _Split] = {}
+    read: dict[str, list[_Read]] = {}
     with _clip_maker(settings) as make:
-        for name, path, sample, clip in check.samples("packing", make):
+        for name, path, sample, (features, bands) in check.samples("packing", make):
             with (folder / f"{name}.f16").open("ab") as file:
-                file.write(clip.features.tobytes())
-            splits.setdefault(name, _Split()).add(sample.voice or path.stem, sample, clip)
+                file.write(features.tobytes())
+            voice = sample.voice or path.stem
+            clip = _Read(len(features), sample.style_ttl, sample.style_dp, voice, bands)
+            read.setdefault(name, []).append(clip)
     check.report().raise_errors(check.data_dir)
+    splits = {name: _joined(read.pop(name)) for name in list(read)}  # each is twice in memory, once
     for name, split in splits.items():
         _write_styles(folder, name, split, settings.n_mels)
     return splits

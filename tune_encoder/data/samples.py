@@ -22,6 +22,8 @@ SPLITS = ("train", "val", "test")
 MAX_MEMBER_BYTES = 512 * 2**20  # 1.5 hours at 24 kHz; a small zip can claim any size
 _REQUIRED = ("audio", "style_ttl", "style_dp", "text", "lang")
 _KNOWN = (*_REQUIRED, "sample_rate", "voice")
+_COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+_HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
 _STYLE_SHAPES = {"style_ttl": TTL_SHAPE, "style_dp": DP_SHAPE}
 
 Array = NDArray[np.float32]
@@ -120,12 +122,16 @@ def _member_names(archive: zipfile.ZipFile) -> list[str]:
 
 
 def _read_member(path: Path, archive: zipfile.ZipFile, name: str) -> NDArray[Any]:
-    claimed = archive.getinfo(f"{name}.npy").file_size
+    info = archive.getinfo(f"{name}.npy")
+    claimed = info.file_size
+    if info.compress_type not in _COMPRESSIONS:  # others unpack all before they are cut
+        raise DataError(f"{name} is compressed as numpy never does; save it with numpy.savez")
     if claimed > MAX_MEMBER_BYTES:
         raise DataError(
             f"{name} claims {claimed / 1e6:.0f} MB; at most {MAX_MEMBER_BYTES / 1e6:.0f} are read"
         )
-    return _to_array(name, archive.read(f"{name}.npy"))
+    with archive.open(info) as file:
+        return _to_array(name, file.read(claimed))  # `archive.read` would unpack what is beyond
 
 
 def _to_array(name: str, content: bytes) -> NDArray[Any]:
@@ -135,11 +141,13 @@ def _to_array(name: str, content: bytes) -> NDArray[Any]:
     """
     file = io.BytesIO(content)
     version = npy.read_magic(file)
-    read_header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-    shape, is_fortran, dtype = read_header(file)
+    if version not in _HEADERS:
+        raise DataError(f"{name} is in format {version} of npy; save it with numpy.savez")
+    shape, is_fortran, dtype = _HEADERS[version](file)
     if dtype.hasobject:
         raise DataError(f"{name} holds Python objects, which could run code; save plain arrays")
-    if math.prod(shape) * dtype.itemsize + file.tell() != len(content):
+    size = math.prod(shape) * dtype.itemsize
+    if min(shape, default=0) < 0 or size + file.tell() != len(content):
         raise DataError(f"{name} says shape {shape} but has {len(content)} bytes; make it again")
     order: Literal["F", "C"] = "F" if is_fortran else "C"
     return np.ndarray(shape, dtype, content, file.tell(), order=order)
@@ -182,8 +190,10 @@ def _as_float32(array: NDArray[Any]) -> Array:
 
 
 def _text(path: Path, name: str, text: NDArray[Any]) -> str:
+    if text.size != 1:
+        raise DataError(f"{path}: {name} has shape {text.shape}; save one string")
     try:
-        return str(text.item() if text.size == 1 else text)
+        return str(text.item())
     except (ValueError, SystemError) as error:  # a code point beyond Unicode
         raise DataError(f"{path}: {name} is no text ({error}); save it again") from error
 
@@ -192,6 +202,6 @@ def _sample_rate(path: Path, rate: NDArray[Any] | None) -> int | None:
     if rate is None:
         return None
     if rate.size != 1 or rate.dtype.kind not in "iuf" or not 4000 <= rate.item() <= 384000:
-        shown = np.array2string(rate, threshold=5)
+        shown = np.array2string(rate) if rate.size <= 5 else f"of shape {rate.shape}"
         raise DataError(f"{path}: sample_rate is {shown}; it must be from 4000 to 384000 Hz")
     return int(rate.item())

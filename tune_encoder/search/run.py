@@ -204,8 +204,8 @@ def resume_search(
         content = experiment.search()
         where = f"{experiment.path / 'search.yaml'}, space"
         space = parse_space(content["space"], where, experiment.path)
-        space = extend(experiment, space, budget, database)
         launch = check_place(space, launch)
+        space = extend(experiment, space, budget, database)
         if experiment.storage is not None:
             experiment.storage.check()
         settings = TrainConfig(**space.base)
@@ -237,13 +237,9 @@ def check_place(space: SearchSpace, launch: LaunchSettings) -> LaunchSettings:
     """Return the settings with HOST:PORT of the cluster that is meant, if any is.
 
     Raises:
-        ConfigError, StorageError: if a trial can never run there, where that is known before Ray,
-            or what proposes configs is not here.
+        ConfigError, StorageError: if a trial can never run there, where that is known before Ray.
     """
-    if space.searcher.name == "gp" and find_spec("scipy") is None:
-        raise ConfigError(
-            "searcher.name is gp, which needs scipy; pip install 'tune-encoder[gp]', or use tpe"
-        )
+    _refuse_searcher(space)
     if launch.address:
         from tune_encoder.search.connection import resolve
 
@@ -254,6 +250,14 @@ def check_place(space: SearchSpace, launch: LaunchSettings) -> LaunchSettings:
             f"resources.cpus is {wanted}, this machine has {present}; lower it in the search space"
         )
     return launch
+
+
+def _refuse_searcher(space: SearchSpace) -> None:
+    """Raise a `ConfigError` if what proposes configs is not installed."""
+    if space.searcher.name == "gp" and find_spec("scipy") is None:
+        raise ConfigError(
+            "searcher.name is gp, which needs scipy; pip install 'tune-encoder[gp]', or use tpe"
+        )
 
 
 def _launch(
