@@ -97,10 +97,8 @@ def test_a_search_that_was_refused_may_be_submitted_again(ours, data_dir, tmp_pa
 
     client.submit(SMALL, data_dir, name="again", root=tmp_path, trials=1, export=False)
 
-    assert (client.wait("again", timeout=120).state, client.status("again").launch) == (
-        "SUCCEEDED",
-        2,
-    )
+    ended = client.wait("again", timeout=120)
+    assert (ended.state, ended.launch) == ("SUCCEEDED", 2), "".join(client.logs("again"))
 
 
 def test_a_stopped_search_goes_on_where_it_was(ours, data_dir, tmp_path):
