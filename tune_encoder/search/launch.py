@@ -1,7 +1,7 @@
 """One launch of a search: Ray Tune around the record, until nothing is left or it is stopped."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from importlib import import_module
@@ -88,7 +88,7 @@ def _fit(
 ) -> None:
     """Run Tune until the searcher has nothing left or a signal comes."""
     experiment, resources = record.experiment, record.space.resources
-    progress, stop = Progress(record), StopSignal(steering)
+    progress, stop, ahead = Progress(record), StopSignal(steering), LoadAhead(record.may_start)
     tuner = tune.Tuner(
         tune.with_resources(run_trial, {"cpu": resources.cpus, "gpu": resources.gpus}),
         tune_config=tune.TuneConfig(
@@ -109,7 +109,7 @@ def _fit(
                 stop,
                 Failures(scheduler, searcher),
                 _Forget(),
-                _LoadAhead(record),
+                ahead,
             ],
             verbose=0,
         ),
@@ -119,6 +119,7 @@ def _fit(
             tuner.fit()
     finally:
         progress.close()
+        ahead.wait()
         _remove_tune_state(experiment.checkpoints / launch)
     _say_why_it_ended(experiment, scheduler.storage_problem, steering.stops, stop.number)
 
@@ -131,17 +132,27 @@ class _Forget(tune.Callback):
         trial.metric_n_steps.clear()
 
 
-class _LoadAhead(tune.Callback):
+class LoadAhead(tune.Callback):
     """Loads torch, for the report and the export, once a worker has nothing left to do."""
 
-    def __init__(self, record: Record) -> None:
-        self._record = record
+    def __init__(self, may_start: Callable[[], bool]) -> None:
+        self._may_start = may_start
         self._thread: Thread | None = None
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        if self._thread is None and not self._record.may_start():
+        """Begin if no trial is to come."""
+        if self._thread is None and not self._may_start():
             self._thread = Thread(target=import_module, args=("torch",))
             self._thread.start()
+
+    def wait(self) -> None:
+        """Wait for the end.
+
+        Its thread may collect garbage, and Ray ends the process if objects of Ray are among that
+        after its shutdown.
+        """
+        if self._thread is not None:
+            self._thread.join()
 
 
 def _say_why_it_ended(
