@@ -258,7 +258,8 @@ def _write_splits(folder: Path, check: DataCheck, settings: FrontendSettings) ->
             clip = _Read(len(features), sample.style_ttl, sample.style_dp, voice, bands)
             read.setdefault(name, []).append(clip)
     check.report().raise_errors(check.data_dir)
-    splits = {name: _joined(read.pop(name)) for name in list(read)}  # each is twice in memory, once
+    # A split's clips go as they are joined, so that no more than one split is in memory twice.
+    splits = {name: _joined(read.pop(name)) for name in list(read)}
     for name, split in splits.items():
         _write_styles(folder, name, split, settings.n_mels)
     return splits
