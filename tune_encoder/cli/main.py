@@ -27,10 +27,12 @@ from tune_encoder.cli.submit import add_submit
 from tune_encoder.cli.train import add_evaluate, add_train
 from tune_encoder.cli.trust import add_trust
 from tune_encoder.errors import StorageError, TuneEncoderError
+from tune_encoder.garbage import collect_seldom
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run one command and exit with its code; see `errors` for what the codes mean."""
+    collect_seldom()
     options = make_parser().parse_args(arguments)
     try:
         options.command(options)

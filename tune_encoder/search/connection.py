@@ -9,11 +9,12 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import ray
-from ray._private import ray_constants
+from ray._private import ray_constants, utils
+from ray._private.node import Node
 
 from tune_encoder.cluster import local_address
 from tune_encoder.config import LaunchSettings, ResourceSettings
@@ -35,6 +36,12 @@ print("=" + json.dumps(nodes()))
 _ANSWER = "="  # before the line that is no log of Ray
 _JOB_CONFIG = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 _IMPATIENT = {"RAY_gcs_server_request_timeout_seconds": "5"}  # a minute without
+_HELPERS: tuple[tuple[Any, str, str | None], ...] = (  # with the answer that does without
+    (Node, "start_monitor", None),  # scales a cluster
+    (Node, "start_log_monitor", None),  # sends workers' logs to us
+    (Node, "start_api_server", None),  # serves the dashboard
+    (utils, "get_dashboard_dependency_error", "no dashboard"),  # as does half of a node's agent
+)
 _MISFIT_TOKEN = re.compile(r"InvalidAuthToken|AuthenticationError|Unauthenticated")
 _MISFIT_VERSION = re.compile(r"Version mismatch")
 _NO_NODE = re.compile(r"No node info found")
@@ -67,14 +74,28 @@ def connected(experiment: Experiment, launch: LaunchSettings) -> Iterator[None]:
 def _start(dashboard: bool) -> str:
     _keep_to_loopback(True)
     os.environ.pop(_JOB_CONFIG, None)  # of a job it may be part of
-    context = ray.init(
-        "local",  # without it Ray would join any cluster that runs on this machine
-        include_dashboard=dashboard,
-        dashboard_host=LOOPBACK,
-        log_to_driver=False,
-        logging_level=logging.CRITICAL,
-    )
+    with nullcontext() if dashboard else _without_helpers():
+        context = ray.init(
+            "local",  # without it Ray would join any cluster that runs on this machine
+            include_dashboard=dashboard,
+            dashboard_host=LOOPBACK,
+            log_to_driver=False,
+            logging_level=logging.CRITICAL,
+        )
     return str(context.dashboard_url) if dashboard else ""
+
+
+@contextmanager
+def _without_helpers() -> Iterator[None]:
+    """Keep Ray from starting what nobody asks: half of the time it takes to start and to end."""
+    kept = [getattr(owner, name) for owner, name, _ in _HELPERS]
+    for owner, name, answer in _HELPERS:
+        setattr(owner, name, lambda *_, answer=answer, **__: answer)
+    try:
+        yield
+    finally:
+        for (owner, name, _), method in zip(_HELPERS, kept, strict=True):
+            setattr(owner, name, method)
 
 
 def _join(address: str) -> str:

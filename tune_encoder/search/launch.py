@@ -11,7 +11,7 @@ from typing import Any
 
 import ray
 from ray import tune
-from ray.tune.execution.class_cache import ENV_VARS_TO_PROPAGATE
+from ray.tune.execution.class_cache import DEFAULT_ENV_VARS, ENV_VARS_TO_PROPAGATE
 
 from tune_encoder.config import HERE, LaunchSettings
 from tune_encoder.dashboards import open_pages, page_lines
@@ -29,8 +29,10 @@ from tune_encoder.search.signals import StopSignal
 from tune_encoder.search.steering import Steering
 from tune_encoder.search.trial import run_trial
 
-# Tune would hand these to every worker by way of Ray's logs and dashboard; a node has its own.
-ENV_VARS_TO_PROPAGATE -= {name for name in ENV_VARS_TO_PROPAGATE if name.startswith("AWS_")}
+# Tune would show keys of AWS in Ray's logs and dashboard, and no worker that Ray has started ahead
+# has this environment; ours comes from `ray_settings`.
+ENV_VARS_TO_PROPAGATE.clear()
+DEFAULT_ENV_VARS.clear()
 
 
 def launch_search(record: Record, pack: Path, settings: LaunchSettings = HERE) -> None:
@@ -133,7 +135,7 @@ class _Forget(tune.Callback):
 
 
 class LoadAhead(tune.Callback):
-    """Loads torch, for the report and the export, once a worker has nothing left to do."""
+    """Loads what makes the report and the export, once a worker has nothing left to do."""
 
     def __init__(self, may_start: Callable[[], bool]) -> None:
         self._may_start = may_start
@@ -142,7 +144,7 @@ class LoadAhead(tune.Callback):
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Begin if no trial is to come."""
         if self._thread is None and not self._may_start():
-            self._thread = Thread(target=import_module, args=("torch",))
+            self._thread = Thread(target=_load_report)
             self._thread.start()
 
     def wait(self) -> None:
@@ -153,6 +155,11 @@ class LoadAhead(tune.Callback):
         """
         if self._thread is not None:
             self._thread.join()
+
+
+def _load_report() -> None:
+    for name in ("torch", "tune_encoder.report"):
+        import_module(name)
 
 
 def _say_why_it_ended(

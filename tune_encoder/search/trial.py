@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tune_encoder.config import TrainConfig, from_mapping
 from tune_encoder.errors import OutOfMemory, StorageError, TuneEncoderError
+from tune_encoder.garbage import collect_seldom
 
 if TYPE_CHECKING:
     from tune_encoder.checkpoints import State
@@ -26,6 +27,7 @@ def run_trial(config: dict[str, Any]) -> None:
     """
     from ray import tune
 
+    collect_seldom()
     try:
         _train(config)
     except StorageError as error:
