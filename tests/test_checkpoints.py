@@ -1,6 +1,9 @@
 import json
 import os
 import random
+import signal
+import subprocess
+import sys
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,6 +16,7 @@ from tune_encoder.checkpoints import (
     load_state,
     newest_valid,
     save_state,
+    write_state,
 )
 from tune_encoder.errors import StorageError
 from tune_encoder.manifest import MANIFEST
@@ -171,6 +175,52 @@ def test_a_file_outlives_repeated_kills_between_manifest_and_rename(tmp_path, n_
 
     assert len(json.loads((tmp_path / MANIFEST).read_text())["files"]["a.pt"]["sha256"]) == 2
     assert_epoch(load_state(path), 1)
+
+
+FULL = """
+import resource, signal, sys
+from pathlib import Path
+import torch
+from tune_encoder.checkpoints import save_state
+
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, 2**20))
+try:
+    save_state(Path(sys.argv[1]), {"epoch": 2, "model": {"w": torch.zeros(2**20)}})
+except OSError as error:
+    print(error.strerror)
+"""
+
+
+def test_what_the_system_says_of_a_file_that_does_not_fit_is_heard(tmp_path):
+    path = saved(tmp_path / "a.pt", 1)
+
+    done = subprocess.run([sys.executable, "-c", FULL, path], capture_output=True, text=True)
+
+    assert done.stdout == "File too large\n", done.stderr
+    assert_epoch(load_state(path), 1)
+
+
+def test_a_signal_while_a_checkpoint_is_written_stays_what_it_is(tmp_path):
+    state = {"epoch": 1, "model": [torch.zeros(2**18) for _ in range(40)]}
+
+    def interrupt(number, frame):
+        raise Killed
+
+    def save_until_interrupted(delay_s):
+        signal.setitimer(signal.ITIMER_REAL, delay_s)
+        while True:
+            file.seek(0)
+            write_state(file, state)
+
+    previous = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        with (tmp_path / "a.pt").open("wb") as file:
+            for tenth in range(1, 11):
+                with pytest.raises(Killed):
+                    save_until_interrupted(0.01 + tenth / 1000)
+    finally:
+        signal.signal(signal.SIGALRM, previous)
 
 
 def test_a_file_that_was_damaged_is_not_vouched_for_when_it_is_overwritten(tmp_path):

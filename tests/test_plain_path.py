@@ -1,6 +1,9 @@
 """What is written for speed gives the losses of the plain way to write it."""
 
+import copy
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -11,12 +14,14 @@ from torch.nn import functional as F
 from tune_encoder.augment import DB, augment
 from tune_encoder.config import TrainConfig
 from tune_encoder.data.batches import crop_frames, training_batches
+from tune_encoder.data.pack import pack_data
 from tune_encoder.losses import style_loss
 from tune_encoder.metrics import score
 from tune_encoder.models.backbones import RowConv, RowNorm
 from tune_encoder.models.dropout import Dropout
 from tune_encoder.models.heads import FrameLinear
 from tune_encoder.trainer import predict, start, train
+from tune_encoder.trainer.optimizer import AdamW
 
 CPU = torch.device("cpu")
 
@@ -202,3 +207,53 @@ def test_a_run_has_the_losses_of_the_plain_loop(packed, tmp_path, encoder_type):
     found = [row["val_loss"] for row in ours.history]
     np.testing.assert_allclose(found, losses, rtol=1e-4)
     assert abs(found[-1] - found[0]) > 1e-3 * found[0]
+
+
+def test_the_optimizer_steps_and_resumes_as_torch_s_does():
+    def trained(optimizer_type, *, resumed):
+        torch.manual_seed(0)
+        model = nn.Linear(5, 3)
+        optimizer = optimizer_type(model.parameters(), 1e-2, weight_decay=0.1, fused=True)
+        for step in range(6):
+            optimizer.zero_grad(set_to_none=True)
+            model(torch.ones(2, 5) * step).square().sum().backward()
+            optimizer.step()
+            if resumed and step == 2:
+                state = copy.deepcopy(optimizer.state_dict())
+                optimizer = optimizer_type(model.parameters(), 1.0, fused=True)
+                optimizer.load_state_dict(state)
+        assert all(parameter.requires_grad for parameter in model.parameters())
+        return model.state_dict()
+
+    expected = trained(torch.optim.AdamW, resumed=False)
+
+    for resumed in (False, True):
+        torch.testing.assert_close(trained(AdamW, resumed=resumed), expected, rtol=0, atol=0)
+
+
+TRAIN_AND_LIST = """
+import sys
+from pathlib import Path
+from tune_encoder.checkpoints import load_state, save_state
+from tune_encoder.config import TrainConfig
+from tune_encoder.data.pack import open_pack
+from tune_encoder.trainer import train
+
+pack, folder = map(Path, sys.argv[1:])
+file = folder / "state.pt"
+config = TrainConfig(epochs=2, hidden_dim=16, num_layers=1, device="cpu")
+train(config, open_pack(pack), folder, lambda row, state: save_state(file, state.state_dict()))
+train(config, open_pack(pack), folder, lambda row, state: None, load_state(file))
+print(*(name for name in ("torch", "torch._dynamo", "sympy") if name in sys.modules))
+"""
+
+
+def test_training_and_resuming_load_no_compiler(data_dir, cache, tmp_path):
+    pack = pack_data(data_dir, TrainConfig())
+    done = subprocess.run(
+        [sys.executable, "-c", TRAIN_AND_LIST, str(pack), str(tmp_path)],
+        capture_output=True,
+        text=True,
+    )
+
+    assert done.stdout == "torch\n", done.stderr

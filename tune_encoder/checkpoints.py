@@ -5,13 +5,14 @@ torch reads a damaged file without complaint in most cases; the hash in the mani
 
 import io
 import pickle
+from io import BufferedWriter
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 import torch
 
 from tune_encoder.errors import StorageError
-from tune_encoder.manifest import listed_epoch, load_listed, save_listed
+from tune_encoder.manifest import listed_epoch, load_listed, save_written
 
 CHECKPOINT_FORMAT = 1
 
@@ -28,14 +29,22 @@ def save_state(path: Path, state: State) -> str:
     Returns:
         The file's SHA-256.
     """
-    return save_listed(path, to_bytes(state), state["epoch"])
+    return save_written(path, lambda file: write_state(file, state), state["epoch"])
 
 
-def to_bytes(state: State) -> bytes:
-    """Return the content of a checkpoint file."""
-    buffer = io.BytesIO()
-    torch.save({"format": CHECKPOINT_FORMAT, **state}, buffer)
-    return buffer.getvalue()
+def write_state(file: BufferedWriter, state: State) -> None:
+    """Write the content of a checkpoint file.
+
+    Raises:
+        OSError: what the system said, such as of a full disk.
+    """
+    try:
+        # Past the buffer, or a signal might come within torch's writer, which makes an error of it.
+        torch.save({"format": CHECKPOINT_FORMAT, **state}, cast(IO[bytes], file.raw))
+    except RuntimeError as error:  # what torch makes of it
+        if isinstance(error.__context__, OSError):
+            raise error.__context__ from None
+        raise OSError(f"{file.name}: not written whole ({error}); is the disk full?") from error
 
 
 def load_state(path: Path) -> State:

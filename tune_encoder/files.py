@@ -3,11 +3,14 @@
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from io import BufferedWriter
 from pathlib import Path
 
 from tune_encoder.errors import ConfigError, StorageError
+
+Write = Callable[[BufferedWriter], object]
 
 # A process and, where `tempfile` made it, eight letters.
 _LEFT = re.compile(r"(\d+)\.(?:[a-z0-9_]{8}\.)?(?:partial|old)")
@@ -20,15 +23,15 @@ def partial_path(path: Path) -> Path:
 
 def write_whole(path: Path, content: bytes) -> None:
     """Write a file and wait for the disk, then move it into place."""
-    write_beside(path, content).replace(path)
+    write_beside(path, lambda file: file.write(content)).replace(path)
     sync_folder(path.parent)
 
 
-def write_beside(path: Path, content: bytes) -> Path:
+def write_beside(path: Path, write: Write) -> Path:
     """Write a file's content beside it and wait for the disk; the caller moves it into place."""
     partial = partial_path(path)
     with partial.open("wb") as file:
-        file.write(content)
+        write(file)
         file.flush()
         os.fsync(file.fileno())
     return partial

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from tune_encoder.errors import StorageError
-from tune_encoder.files import sync_folder, write_beside, write_whole
+from tune_encoder.files import Write, sync_folder, write_beside, write_whole
 
 MANIFEST_FORMAT = 1
+_CHUNK = 2**20
 MANIFEST, PROVENANCE = "manifest.json", "provenance.json"
 
 Entries = dict[str, dict[str, Any]]
@@ -25,18 +26,36 @@ def sha256_of(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
+def _sha256_of_file(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while content := file.read(_CHUNK):
+            digest.update(content)
+    return digest.hexdigest()
+
+
 def save_listed(path: Path, content: bytes, epoch: int) -> str:
-    """Write a file and its hash into the manifest beside it; `path` is absent, old, or complete.
+    """Write a file and its hash into the manifest beside it; see `save_written`."""
+    return save_written(path, lambda file: file.write(content), epoch)
+
+
+def save_written(path: Path, write: Write, epoch: int) -> str:
+    """Let a file be written, and write its hash into the manifest beside it.
+
+    Args:
+        path: It is absent, old, or complete; its folder is made if need be.
+        write: Called with the open file.
+        epoch: Finished epochs, for the manifest.
 
     Returns:
         The file's SHA-256.
     """
-    sha256 = sha256_of(content)
     path.parent.mkdir(parents=True, exist_ok=True)
+    partial = write_beside(path, write)
+    sha256 = _sha256_of_file(partial)
     entries = read_entries(path.parent)
     hashes = [sha256, *_vouched_hash(path, entries)]
     entries[path.name] = {"epoch": epoch, "sha256": hashes}
-    partial = write_beside(path, content)
     manifest = {"format": MANIFEST_FORMAT, "files": entries}
     write_whole(path.parent / MANIFEST, json.dumps(manifest).encode())
     partial.replace(path)

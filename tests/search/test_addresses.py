@@ -32,6 +32,24 @@ CALLS = (  # one of each service of Ray
 REFUSED, NO_SUCH_CALL = grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.UNIMPLEMENTED
 
 
+def test_a_search_alone_listens_to_nobody_else_and_starts_nothing_that_nobody_asked_for(command):
+    process = command.start(*command.search_options(LONG))
+    try:
+        command.wait_for_rows(process, 1)
+        driver = psutil.Process(process.pid)
+        started = [" ".join(each.cmdline()) for each in driver.children(recursive=True)]
+        found = list(addresses(driver))
+        kinds = [check(host, port) for host, port in found]
+    finally:
+        process.terminate()
+        finish(process, 60)
+
+    assert {host for host, _ in found} == {LOOPBACK}
+    assert kinds.count("calls") > 5
+    assert not [line for line in started if "monitor" in line or "dashboard.py" in line]
+    assert any("ImplicitFunc" in line for line in started)  # a trial's worker
+
+
 def test_a_search_with_its_pages_listens_to_nobody_else(command):
     process = command.start(*command.search_options(LONG), "--dashboard")
     try:

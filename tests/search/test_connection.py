@@ -8,6 +8,7 @@ from tests.search.conftest import TINY_SPACE
 from tune_encoder import api
 from tune_encoder.config import ResourceSettings
 from tune_encoder.errors import ConfigError, StorageError
+from tune_encoder.search import connection
 from tune_encoder.search.capacity import count, refuse_too_large
 from tune_encoder.search.connection import resolve, why_not
 
@@ -110,3 +111,16 @@ def test_trials_that_fit_are_counted_node_by_node(resources, nodes, expected):
 def test_a_trial_too_large_for_every_node_is_refused(resources, nodes, message):
     with pytest.raises(StorageError, match=message):
         refuse_too_large(ResourceSettings(**resources), nodes)
+
+
+def test_what_ray_starts_by_itself_is_left_out_only_while_a_search_starts_it():
+    def answers():
+        return [getattr(owner, name) for owner, name, _ in connection._HELPERS]
+
+    before = answers()
+    with connection._without_helpers():
+        during = answers()
+
+    assert answers() == before
+    assert not set(during) & set(before)
+    assert [answer() for answer in during] == [answer for _, _, answer in connection._HELPERS]

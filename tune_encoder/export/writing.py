@@ -10,7 +10,7 @@ from typing import Any
 from safetensors.torch import save
 from torch import Tensor
 
-from tune_encoder.checkpoints import to_bytes
+from tune_encoder.checkpoints import write_state
 from tune_encoder.config import ExportSettings, to_mapping, write_yaml
 from tune_encoder.confirmation import FOLDER
 from tune_encoder.data.pack import PackedData
@@ -68,7 +68,8 @@ def _write_model(folder: Path, model: Model, source: Source) -> None:
             text = write_yaml(to_mapping(member.config))
             (folder / member_config(number)).write_text(text, encoding="utf-8")
     (folder / WEIGHTS).write_bytes(save(_tensors(model)))
-    (folder / CHECKPOINT).write_bytes(to_bytes(model.members[0].state))
+    with (folder / CHECKPOINT).open("wb") as file:
+        write_state(file, model.members[0].state)
     train, epoch = source.data.train, model.members[0].row["epoch"]
     write_bank(folder, bank_of_clips(train.voices, train.styles), epoch)
     _list(folder, provenance(source.experiment, model, source.data))

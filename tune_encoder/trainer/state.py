@@ -14,6 +14,7 @@ from tune_encoder.data.pack import PackedData
 from tune_encoder.errors import ConfigError, StorageError
 from tune_encoder.losses import StyleLoss
 from tune_encoder.models import Encoder, build_encoder
+from tune_encoder.trainer.optimizer import AdamW
 
 LONGEST_WARMUP = 0.5  # of the run: a short run still reaches its learning rate
 
@@ -103,7 +104,7 @@ def start(config: TrainConfig, data: PackedData, device: torch.device) -> TrainS
     """Build everything for epoch 1; equal configs give equal weights."""
     torch.manual_seed(config.seed)
     model = build_encoder(config, data.statistics).to(device)
-    optimizer = torch.optim.AdamW(
+    optimizer = AdamW(
         model.parameters(), config.learning_rate, weight_decay=config.weight_decay, fused=True
     )
     steps = n_batches(data.train, config)
