@@ -7,7 +7,7 @@ import io
 import pickle
 from io import BufferedWriter
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any
 
 import torch
 
@@ -39,12 +39,13 @@ def write_state(file: BufferedWriter, state: State) -> None:
         OSError: what the system said, such as of a full disk.
     """
     try:
-        # Past the buffer, or a signal might come within torch's writer, which makes an error of it.
-        torch.save({"format": CHECKPOINT_FORMAT, **state}, cast(IO[bytes], file.raw))
-    except RuntimeError as error:  # what torch makes of it
-        if isinstance(error.__context__, OSError):
-            raise error.__context__ from None
-        raise OSError(f"{file.name}: not written whole ({error}); is the disk full?") from error
+        torch.save({"format": CHECKPOINT_FORMAT, **state}, file)
+    except RuntimeError as error:
+        if error.__context__ is None:
+            raise
+        # What stopped the writing, as a full disk or a signal: torch's writer, as it is left,
+        # finds that the file has not grown as it should.
+        raise error.__context__ from None
 
 
 def load_state(path: Path) -> State:

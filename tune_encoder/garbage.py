@@ -3,7 +3,7 @@
 import atexit
 import gc
 
-_MADE = 50_000  # objects; Python's own 700 are fewer than one module of torch makes
+_MADE = 50_000  # objects; Python's own number is less than one module of torch makes
 
 
 def collect_seldom() -> None:

@@ -16,7 +16,6 @@ ENVIRONMENT = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # our record and TensorBoard logs replace them
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # ours also knows SIGTERM
     "TUNE_GLOBAL_CHECKPOINT_S": "86400",  # Tune's own state is never read back
-    "TUNE_MAX_PENDING_TRIALS_PG": "4096",  # all workers start at once; our searcher limits them
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
 }
 # Ray's own way to keep every port on loopback; its name tells where it is the default.

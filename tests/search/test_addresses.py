@@ -3,9 +3,12 @@
 import functools
 import http.client
 import http.server
+import os
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 
 import grpc
 import psutil
@@ -32,22 +35,29 @@ CALLS = (  # one of each service of Ray
 REFUSED, NO_SUCH_CALL = grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.UNIMPLEMENTED
 
 
-def test_a_search_alone_listens_to_nobody_else_and_starts_nothing_that_nobody_asked_for(command):
+def test_a_search_alone_listens_to_nobody_else_and_starts_nothing_that_nobody_needs(command):
     process = command.start(*command.search_options(LONG))
     try:
         command.wait_for_rows(process, 1)
         driver = psutil.Process(process.pid)
-        started = [" ".join(each.cmdline()) for each in driver.children(recursive=True)]
+        started = dict(lines(driver))
+        environments = [each.environ() for each, line in started.items() if "ImplicitFunc" in line]
         found = list(addresses(driver))
         kinds = [check(host, port) for host, port in found]
+        node = next(line for line in started.values() if "gcs_server" in line)
     finally:
         process.terminate()
         finish(process, 60)
 
     assert {host for host, _ in found} == {LOOPBACK}
     assert kinds.count("calls") > 5
-    assert not [line for line in started if "monitor" in line or "dashboard.py" in line]
-    assert any("ImplicitFunc" in line for line in started)  # a trial's worker
+    assert not [line for line in started.values() if "monitor.py" in line or "dashboard.py" in line]
+    (logs,) = re.findall(r"--log_dir=(\S+)", node)
+    assert "Traceback" not in (Path(logs) / "dashboard_agent.log").read_text()
+    for environment in environments:
+        assert "PL_DISABLE_FORK" not in environment  # a worker that Ray had started ahead
+        assert environment["RAY_CHDIR_TO_TRIAL_DIR"] == "0"
+    assert len(environments) == min(2, os.cpu_count() or 1)
 
 
 def test_a_search_with_its_pages_listens_to_nobody_else(command):
@@ -84,6 +94,13 @@ def test_a_cluster_and_a_search_on_it_answer_holders_of_the_token_alone(command)
     assert {host for host, _ in found} == {LOOPBACK}
     assert {"page", "calls"} <= set(kinds)
     assert kinds.count("calls") > 5
+
+
+def lines(process: psutil.Process) -> Iterator[tuple[psutil.Process, str]]:
+    """The command lines of all that a process has started."""
+    for each in process.children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            yield each, " ".join(each.cmdline())
 
 
 def addresses(process: psutil.Process) -> Iterator[tuple[str, int]]:

@@ -113,14 +113,20 @@ def test_a_trial_too_large_for_every_node_is_refused(resources, nodes, message):
         refuse_too_large(ResourceSettings(**resources), nodes)
 
 
-def test_what_ray_starts_by_itself_is_left_out_only_while_a_search_starts_it():
-    def answers():
-        return [getattr(owner, name) for owner, name, _ in connection._HELPERS]
+def test_what_ray_starts_by_itself_is_left_out_only_while_a_search_starts_it(monkeypatch):
+    def of_ray():
+        return [getattr(owner, name, None) for owner, name, _ in connection._HELPERS]
 
-    before = answers()
-    with connection._without_helpers():
-        during = answers()
+    monkeypatch.setattr(connection, "_HELPERS", (*connection._HELPERS, (object, "gone", print)))
+    before, during = of_ray(), []
 
-    assert answers() == before
-    assert not set(during) & set(before)
-    assert [answer() for answer in during] == [answer for _, _, answer in connection._HELPERS]
+    def start_in_vain():
+        with connection._without_helpers():
+            during.extend(of_ray())
+            raise OSError("full")
+
+    with pytest.raises(OSError, match="full"):
+        start_in_vain()
+
+    assert of_ray() == before
+    assert during == [*(instead for _, _, instead in connection._HELPERS[:-1]), None]

@@ -1,5 +1,7 @@
 import time
 
+from ray.tune.execution.tune_controller import _get_max_pending_trials
+
 from tune_encoder.search import launch
 
 
@@ -20,4 +22,19 @@ def test_what_is_loaded_ahead_is_loaded_once_and_before_ray_may_go(monkeypatch):
     assert loaded == []
     ahead.wait()
 
-    assert loaded == ["torch", "tune_encoder.report"]
+    assert loaded == ["torch"]
+
+
+def test_tune_asks_for_all_trials_at_once_during_a_search_of_ours_alone(monkeypatch):
+    def asked():
+        return _get_max_pending_trials(search_alg=object())
+
+    before = asked()
+    with launch._all_at_once():
+        assert asked() > 1000 > before
+    assert asked() == before
+
+    monkeypatch.setenv("TUNE_MAX_PENDING_TRIALS_PG", "3")
+    with launch._all_at_once():
+        assert asked() == 3
+    assert asked() == 3

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -36,12 +36,6 @@ print("=" + json.dumps(nodes()))
 _ANSWER = "="  # before the line that is no log of Ray
 _JOB_CONFIG = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 _IMPATIENT = {"RAY_gcs_server_request_timeout_seconds": "5"}  # a minute without
-_HELPERS: tuple[tuple[Any, str, str | None], ...] = (  # with the answer that does without
-    (Node, "start_monitor", None),  # scales a cluster
-    (Node, "start_log_monitor", None),  # sends workers' logs to us
-    (Node, "start_api_server", None),  # serves the dashboard
-    (utils, "get_dashboard_dependency_error", "no dashboard"),  # as does half of a node's agent
-)
 _MISFIT_TOKEN = re.compile(r"InvalidAuthToken|AuthenticationError|Unauthenticated")
 _MISFIT_VERSION = re.compile(r"Version mismatch")
 _NO_NODE = re.compile(r"No node info found")
@@ -87,15 +81,45 @@ def _start(dashboard: bool) -> str:
 
 @contextmanager
 def _without_helpers() -> Iterator[None]:
-    """Keep Ray from starting what nobody asks: half of the time it takes to start and to end."""
-    kept = [getattr(owner, name) for owner, name, _ in _HELPERS]
-    for owner, name, answer in _HELPERS:
-        setattr(owner, name, lambda *_, answer=answer, **__: answer)
+    """Keep Ray from starting what no search needs: half of its time to start and to end.
+
+    What another version of Ray does not have is left alone.
+    """
+    helpers = [each for each in _HELPERS if hasattr(*each[:2])]
+    kept = [(owner, name, getattr(owner, name)) for owner, name, _ in helpers]
     try:
+        for owner, name, instead in helpers:
+            setattr(owner, name, instead)
         yield
     finally:
-        for (owner, name, _), method in zip(_HELPERS, kept, strict=True):
-            setattr(owner, name, method)
+        for owner, name, own in kept:
+            setattr(owner, name, own)
+
+
+def _nothing(*_: Any, **__: Any) -> None:
+    pass
+
+
+def _no_api_server(node: Node, **_: Any) -> None:
+    """Give an address at which nobody is, or the node's agent logs every second that none is."""
+    node.get_gcs_client().internal_kv_put(
+        ray_constants.DASHBOARD_ADDRESS.encode(),
+        f"{LOOPBACK}:0".encode(),
+        True,
+        ray_constants.KV_NAMESPACE_DASHBOARD,
+    )
+
+
+def _no_dashboard() -> str:
+    return "not wanted"
+
+
+_HELPERS: tuple[tuple[Any, str, Callable[..., object]], ...] = (
+    (Node, "start_monitor", _nothing),  # scales a cluster
+    (Node, "start_log_monitor", _nothing),  # would send workers' logs to us
+    (Node, "start_api_server", _no_api_server),  # serves the dashboard
+    (utils, "get_dashboard_dependency_error", _no_dashboard),  # nor does a node's agent serve it
+)
 
 
 def _join(address: str) -> str:

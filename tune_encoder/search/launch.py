@@ -1,8 +1,10 @@
 """One launch of a search: Ray Tune around the record, until nothing is left or it is stopped."""
 
+import os
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
@@ -11,7 +13,7 @@ from typing import Any
 
 import ray
 from ray import tune
-from ray.tune.execution.class_cache import DEFAULT_ENV_VARS, ENV_VARS_TO_PROPAGATE
+from ray.tune.execution import class_cache
 
 from tune_encoder.config import HERE, LaunchSettings
 from tune_encoder.dashboards import open_pages, page_lines
@@ -29,10 +31,12 @@ from tune_encoder.search.signals import StopSignal
 from tune_encoder.search.steering import Steering
 from tune_encoder.search.trial import run_trial
 
-# Tune would show keys of AWS in Ray's logs and dashboard, and no worker that Ray has started ahead
-# has this environment; ours comes from `ray_settings`.
-ENV_VARS_TO_PROPAGATE.clear()
-DEFAULT_ENV_VARS.clear()
+# What Tune gives a worker would show keys of AWS in Ray's logs and dashboard, and Ray would start
+# each worker anew for it, beside those it keeps ready; a worker's environment is in `ray_settings`.
+for _name in ("ENV_VARS_TO_PROPAGATE", "DEFAULT_ENV_VARS"):
+    getattr(class_cache, _name, set()).clear()
+
+_PENDING = "TUNE_MAX_PENDING_TRIALS_PG"
 
 
 def launch_search(record: Record, pack: Path, settings: LaunchSettings = HERE) -> None:
@@ -49,7 +53,8 @@ def launch_search(record: Record, pack: Path, settings: LaunchSettings = HERE) -
                 refuse_crowded(record.space, shared)
             steering = Steering(record, scheduler, capacity)
             searcher = StudySearcher(record, scheduler, steering, shared, capacity)
-            with _pages(record.experiment, settings.dashboard):
+            asking = nullcontext() if settings.address else _all_at_once()
+            with _pages(record.experiment, settings.dashboard), asking:
                 _fit(record, launch, searcher, scheduler, steering)
     if record.best() is None:
         raise SearchFailed(_all_failed(record))
@@ -79,6 +84,21 @@ def _pages(experiment: Experiment, dashboard: bool) -> Iterator[None]:
     with open_pages(experiment) as pages:
         print("\n".join(page_lines(pages)))  # noqa: T201
         yield
+
+
+@contextmanager
+def _all_at_once() -> Iterator[None]:
+    """Have Tune ask for as many trials as run at once, not for one after another as each starts.
+
+    Only on a Ray of our own: where others compute too, a trial might be held for long.
+    """
+    wanted = os.environ.get(_PENDING)
+    os.environ.setdefault(_PENDING, str(sys.maxsize))
+    try:
+        yield
+    finally:
+        if wanted is None:
+            del os.environ[_PENDING]
 
 
 def _fit(
@@ -135,7 +155,7 @@ class _Forget(tune.Callback):
 
 
 class LoadAhead(tune.Callback):
-    """Loads what makes the report and the export, once a worker has nothing left to do."""
+    """Loads torch, for the report and the export, once a worker has nothing left to do."""
 
     def __init__(self, may_start: Callable[[], bool]) -> None:
         self._may_start = may_start
@@ -144,7 +164,7 @@ class LoadAhead(tune.Callback):
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Begin if no trial is to come."""
         if self._thread is None and not self._may_start():
-            self._thread = Thread(target=_load_report)
+            self._thread = Thread(target=import_module, args=("torch",))
             self._thread.start()
 
     def wait(self) -> None:
@@ -155,11 +175,6 @@ class LoadAhead(tune.Callback):
         """
         if self._thread is not None:
             self._thread.join()
-
-
-def _load_report() -> None:
-    for name in ("torch", "tune_encoder.report"):
-        import_module(name)
 
 
 def _say_why_it_ended(
