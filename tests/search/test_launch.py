@@ -1,6 +1,7 @@
 import time
 
 from ray.tune.execution.tune_controller import _get_max_pending_trials
+from ray.tune.search import Searcher, SearchGenerator
 
 from tune_encoder.search import launch
 
@@ -27,7 +28,7 @@ def test_what_is_loaded_ahead_is_loaded_once_and_before_ray_may_go(monkeypatch):
 
 def test_tune_asks_for_all_trials_at_once_during_a_search_of_ours_alone(monkeypatch):
     def asked():
-        return _get_max_pending_trials(search_alg=object())
+        return _get_max_pending_trials(SearchGenerator(Searcher()))
 
     before = asked()
     with launch._all_at_once():
