@@ -15,7 +15,7 @@ from tune_encoder.errors import StorageError
 from tune_encoder.files import Write, sync_folder, write_beside, write_whole
 
 MANIFEST_FORMAT = 1
-_CHUNK = 2**20
+_CHUNK_BYTES = 2**20
 MANIFEST, PROVENANCE = "manifest.json", "provenance.json"
 
 Entries = dict[str, dict[str, Any]]
@@ -24,14 +24,6 @@ Entries = dict[str, dict[str, Any]]
 def sha256_of(content: bytes) -> str:
     """Return the SHA-256 in hexadecimal."""
     return hashlib.sha256(content).hexdigest()
-
-
-def _sha256_of_file(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while content := file.read(_CHUNK):
-            digest.update(content)
-    return digest.hexdigest()
 
 
 def save_listed(path: Path, content: bytes, epoch: int) -> str:
@@ -108,6 +100,14 @@ def read_entries(folder: Path) -> Entries:
     return {}
 
 
+def _sha256_of_file(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while content := file.read(_CHUNK_BYTES):
+            digest.update(content)
+    return digest.hexdigest()
+
+
 def _list_path(folder: Path) -> Path:
     manifest, provenance = folder / MANIFEST, folder / PROVENANCE
     return provenance if provenance.exists() and not manifest.exists() else manifest
@@ -121,7 +121,7 @@ def _vouched_hash(path: Path, entries: Entries) -> list[str]:
     listed = entries.get(path.name)
     if listed is None or not path.is_file():
         return []
-    present = sha256_of(path.read_bytes())
+    present = _sha256_of_file(path)
     return [present] if present in listed["sha256"] else []
 
 
