@@ -11,6 +11,7 @@ clock starts, in all arms but plain Tune, which has none.
 
 import argparse
 import dataclasses
+import itertools
 import json
 import os
 import random
@@ -20,11 +21,13 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tests.benchmarks.plain_tune import EPOCHS, WORKERS
 from tune_encoder.augment import augment
@@ -32,7 +35,7 @@ from tune_encoder.config import TrainConfig, write_yaml
 from tune_encoder.data.batches import training_batches
 from tune_encoder.data.demo import make_demo
 from tune_encoder.data.pack import Pack, PackedData, open_pack, pack_data
-from tune_encoder.experiment import Experiment
+from tune_encoder.experiment import Experiment, TrialRecord
 from tune_encoder.losses import style_loss
 from tune_encoder.trainer import predict, start
 
@@ -40,6 +43,7 @@ CONFIGS, LOOPED, CLIPS = 16, 2, 512
 # The guide's encoder and head, on crops of two seconds.
 CNN = {"encoder_type": "cnn", "hidden_dim": 512, "head": "linear", "pooling": "mean"}
 KINDS: dict[str, dict[str, Any]] = {"default": {}, "cnn": CNN}
+PARTS = ("step", "predict", "score")  # of an epoch, as its row names them
 
 
 def configs() -> list[dict[str, Any]]:
@@ -99,26 +103,51 @@ def searched(
 
 
 def shares(experiment: Experiment, workers: int, began: float, ended: float) -> dict[str, float]:
-    """Where the time of a search went: seconds, and shares of its workers' time."""
-    rows = [row for trial in experiment.trials() for row in trial.rows]
-    first = min(row["recorded_at"] - row["seconds"] for row in rows)
-    last = max(row["recorded_at"] for row in rows)
+    """Where the time of a search went: seconds, and shares of its workers' time.
+
+    An epoch ends when TensorBoard hears of it. Until the record has it, its checkpoint is written,
+    hashed and copied; until the next one begins, this trial or another is scheduled.
+    """
+    epochs = [epoch for trial in experiment.trials() for epoch in timed(experiment, trial)]
+    first = min(epoch.began for epoch in epochs)
+    last = max(epoch.recorded for epoch in epochs)
+    spent = {name: sum(epoch.row[f"{name}_seconds"] for epoch in epochs) for name in PARTS}
+    spent["data"] = sum(epoch.row["seconds"] for epoch in epochs) - sum(spent.values())
+    spent["checkpoint"] = sum(epoch.recorded - epoch.ended for epoch in epochs)
+    in_turn = sorted(epochs, key=lambda epoch: (epoch.row["worker"], epoch.began))
+    spent["scheduling"] = sum(
+        after.began - before.recorded
+        for before, after in itertools.pairwise(in_turn)
+        if after.row["worker"] == before.row["worker"]
+    )
     offered = workers * (last - first)
-    spent = {name: sum(row[f"{name}_seconds"] for row in rows) for name in PARTS}
-    trained = sum(row["seconds"] for row in rows)
-    spent["data"] = trained - sum(spent.values())
+    spent["idle"] = offered - sum(spent.values())
     return {
         "wall": ended - began,
-        "epochs": len(rows),
+        "epochs": len(epochs),
         "start-up": first - began,
         "end": ended - last,
         **{f"{name} %": 100 * seconds / offered for name, seconds in spent.items()},
-        "between %": 100 * (1 - trained / offered),
-        "best skill": max(row["val_skill"] for row in rows),
+        "best skill": max(epoch.row["val_skill"] for epoch in epochs),
     }
 
 
-PARTS = ("step", "predict", "score")
+class TimedEpoch(NamedTuple):
+    """When an epoch began, ended and was recorded, in seconds since 1970."""
+
+    row: dict[str, Any]
+    began: float
+    ended: float
+    recorded: float
+
+
+def timed(experiment: Experiment, trial: TrialRecord) -> Iterator[TimedEpoch]:
+    """Give the epochs of a trial."""
+    events = EventAccumulator(str(experiment.trial_dir(trial.number) / "logs")).Reload()
+    told = {event.step: event.wall_time for event in events.Scalars("run/seconds")}
+    for row in trial.rows:
+        ended = told[row["epoch"]]
+        yield TimedEpoch(row, ended - row["seconds"], ended, row["recorded_at"])
 
 
 def loop(data: PackedData, base: dict[str, Any]) -> dict[str, float]:

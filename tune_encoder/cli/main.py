@@ -27,7 +27,7 @@ from tune_encoder.cli.submit import add_submit
 from tune_encoder.cli.train import add_evaluate, add_train
 from tune_encoder.cli.trust import add_trust
 from tune_encoder.errors import StorageError, TuneEncoderError
-from tune_encoder.garbage import collect_seldom
+from tune_encoder.memory import collect_seldom
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

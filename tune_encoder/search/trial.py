@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tune_encoder.config import TrainConfig, from_mapping
 from tune_encoder.errors import OutOfMemory, StorageError, TuneEncoderError
-from tune_encoder.garbage import collect_seldom
+from tune_encoder.memory import collect_seldom
 
 if TYPE_CHECKING:
     from tune_encoder.checkpoints import State

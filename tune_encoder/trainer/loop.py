@@ -10,6 +10,7 @@ import torch
 from tune_encoder.config import TrainConfig
 from tune_encoder.data.pack import PackedData
 from tune_encoder.errors import OutOfMemory
+from tune_encoder.memory import keep_freed
 from tune_encoder.trainer.epoch import steps_and_validation, train_epoch
 from tune_encoder.trainer.logs import event_log, write_metrics
 from tune_encoder.trainer.parallel import ALONE, Group
@@ -43,6 +44,7 @@ def train(
         TrainingDiverged: at the first epoch whose loss is NaN or infinite.
         OutOfMemory: if the device is too small for the settings.
     """
+    keep_freed()
     device = pick_device(config.device, group.rank)
     if config.num_threads:
         torch.set_num_threads(config.num_threads)
