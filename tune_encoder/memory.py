@@ -8,7 +8,7 @@ import sys
 _MADE = 50_000  # objects; Python's own number is less than one module of torch makes
 
 # glibc's names and values in malloc.h
-_M_TOP_PAD, _M_MMAP_THRESHOLD = -2, -3
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
 _MMAP_THRESHOLD = 32 * 2**20  # bytes, as far as glibc's own adjustment goes
 _TOP_PAD = 64 * 2**20  # bytes, one heap of a thread
 
@@ -24,14 +24,16 @@ def collect_seldom() -> None:
 
 
 def keep_freed() -> None:
-    """Keep the memory that one training step frees for the next.
+    """From now on keep the memory that this process frees, in pieces of up to 32 MiB, for itself.
 
-    glibc gives it back, and the system clears every page again: up to a tenth of a step on a CPU.
+    glibc would give back what a training step frees, and the system clear every page for the next:
+    up to a tenth of a step on a CPU. What is free by now, as after an earlier trial, is given back.
     Other C libraries are left as they are.
 
     Source: the GNU C Library manual, Malloc Tunable Parameters.
     """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if mallopt is not None:
-        mallopt(_M_MMAP_THRESHOLD, _MMAP_THRESHOLD)
-        mallopt(_M_TOP_PAD, _TOP_PAD)
+    if sys.platform == "linux" and hasattr(glibc := ctypes.CDLL(None), "malloc_trim"):
+        glibc.malloc_trim(0)
+        glibc.mallopt(_M_MMAP_THRESHOLD, _MMAP_THRESHOLD)
+        glibc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+        glibc.mallopt(_M_TOP_PAD, _TOP_PAD)

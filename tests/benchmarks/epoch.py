@@ -18,6 +18,7 @@ from tune_encoder.data.batches import Batch, training_batches
 from tune_encoder.data.demo import cached_demo
 from tune_encoder.data.pack import PackedData, open_pack, pack_data
 from tune_encoder.losses import style_loss
+from tune_encoder.memory import keep_freed
 from tune_encoder.trainer import TrainState, amp_type, start, train_epoch
 
 ENCODERS = ("convnext", "cnn", "transformer")
@@ -85,6 +86,7 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=TrainConfig().batch_size)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
+    keep_freed()
     config = TrainConfig(batch_size=options.batch_size)
     data = open_pack(pack_data(cached_demo(), config))
     kinds = {torch.float32, amp_type(config, DEVICE) or torch.float32}

@@ -105,8 +105,9 @@ def searched(
 def shares(experiment: Experiment, workers: int, began: float, ended: float) -> dict[str, float]:
     """Where the time of a search went: seconds, and shares of its workers' time.
 
-    An epoch ends when TensorBoard hears of it. Until the record has it, its checkpoint is written,
-    hashed and copied; until the next one begins, this trial or another is scheduled.
+    An epoch ends when TensorBoard hears of it. "checkpoint" is the time until the driver takes it
+    up: the file is written, hashed and copied, and may wait for the driver. "scheduling" is the
+    time until the worker's next epoch: it is recorded and judged, and a new trial is set up.
     """
     epochs = [epoch for trial in experiment.trials() for epoch in timed(experiment, trial)]
     first = min(epoch.began for epoch in epochs)
@@ -133,7 +134,7 @@ def shares(experiment: Experiment, workers: int, began: float, ended: float) -> 
 
 
 class TimedEpoch(NamedTuple):
-    """When an epoch began, ended and was recorded, in seconds since 1970."""
+    """A row, and when its epoch began, ended and was taken up, in seconds since 1970."""
 
     row: dict[str, Any]
     began: float
@@ -142,7 +143,9 @@ class TimedEpoch(NamedTuple):
 
 
 def timed(experiment: Experiment, trial: TrialRecord) -> Iterator[TimedEpoch]:
-    """Give the epochs of a trial."""
+    """Give the epochs of a trial; one that failed in its first has no events."""
+    if not trial.rows:
+        return
     events = EventAccumulator(str(experiment.trial_dir(trial.number) / "logs")).Reload()
     told = {event.step: event.wall_time for event in events.Scalars("run/seconds")}
     for row in trial.rows:
@@ -219,7 +222,7 @@ def main() -> None:
 
 
 def tell(found: dict[str, list[dict[str, float]]]) -> None:
-    """Print medians."""
+    """Print medians, each figure's own."""
     medians = {
         arm: {part: statistics.median(each[part] for each in rows) for part in rows[0]}
         for arm, rows in found.items()

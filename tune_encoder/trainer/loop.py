@@ -30,6 +30,8 @@ def train(
 ) -> TrainState:
     """Train one encoder to the end of its epochs or of its patience.
 
+    The process keeps what memory it needs for that until it ends.
+
     Args:
         config: The run's settings.
         data: The pack made with the same front-end settings.
