@@ -44,9 +44,12 @@ def bare_parts(state: TrainState, batch: Batch, data: PackedData, count: int) ->
     """Seconds of so many forwards, backwards and steps."""
     seconds = dict.fromkeys(("forward", "backward", "step"), 0.0)
     state.model.train()
+    narrow = amp_type(state.config, DEVICE)
     for _ in range(count):
         began = now()
-        predicted = state.model(batch.features)
+        with torch.autocast(DEVICE.type, narrow, enabled=narrow is not None):
+            ttl, dp = state.model(batch.features)
+        predicted = (ttl.float(), dp.float())
         loss = style_loss(predicted, (batch.ttl, batch.dp), state.config, data.statistics)
         forwarded = now()
         loss.total.backward()

@@ -37,7 +37,7 @@ from tune_encoder.data.demo import make_demo
 from tune_encoder.data.pack import Pack, PackedData, open_pack, pack_data
 from tune_encoder.experiment import Experiment, TrialRecord
 from tune_encoder.losses import style_loss
-from tune_encoder.trainer import predict, start
+from tune_encoder.trainer import amp_type, predict, start
 
 CONFIGS, LOOPED, CLIPS = 16, 2, 512
 # The guide's encoder and head, on crops of two seconds.
@@ -164,17 +164,21 @@ def loop(data: PackedData, base: dict[str, Any]) -> dict[str, float]:
 
 def train_plainly(config: TrainConfig, data: PackedData) -> None:
     """The shortest loop that trains the same model on the same crops."""
-    state = start(config, data, torch.device("cpu"))
+    device = torch.device("cpu")
+    state, narrow = start(config, data, device), amp_type(config, device)
     for epoch in range(1, EPOCHS + 1):
         state.model.train()
         for batch in training_batches(data.train, config, epoch):
-            predicted = state.model(augment(batch.features, config, state.model.mel_mean))
+            features = augment(batch.features, config, state.model.mel_mean)
+            with torch.autocast("cpu", narrow, enabled=narrow is not None):
+                ttl, dp = state.model(features)
+            predicted = (ttl.float(), dp.float())
             style_loss(predicted, (batch.ttl, batch.dp), config, data.statistics).total.backward()
             torch.nn.utils.clip_grad_norm_(state.model.parameters(), config.gradient_clip)
             state.optimizer.step()
             state.optimizer.zero_grad(set_to_none=True)
             state.schedule.step()
-        predict(state.model, data.val, 188, torch.device("cpu"))
+        predict(state.model, data.val, 188, device)
 
 
 def in_memory(pack: Pack) -> Pack:
