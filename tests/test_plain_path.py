@@ -17,6 +17,7 @@ from tune_encoder.data.batches import crop_frames, training_batches
 from tune_encoder.data.pack import pack_data
 from tune_encoder.losses import style_loss
 from tune_encoder.metrics import score
+from tune_encoder.models import backbones
 from tune_encoder.models.backbones import RowConv, RowNorm
 from tune_encoder.models.dropout import Dropout
 from tune_encoder.models.heads import FrameLinear
@@ -72,7 +73,7 @@ def plain_loss(predicted, target, config, statistics):
     return config.lambda_ttl * ttl + config.lambda_dp * dp + config.lambda_cosine * cosine
 
 
-@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize(("training", "product_pays"), [(True, True), (True, False), (False, True)])
 @pytest.mark.parametrize(
     ("inputs", "outputs", "kernel_size", "stride", "groups"),
     [
@@ -84,8 +85,9 @@ def plain_loss(predicted, target, config, statistics):
     ],
 )
 def test_a_convolution_of_rows_is_that_of_columns(
-    inputs, outputs, kernel_size, stride, groups, training
+    inputs, outputs, kernel_size, stride, groups, training, product_pays, monkeypatch
 ):
+    monkeypatch.setattr(backbones, "PRODUCT_PAYS", product_pays)
     torch.manual_seed(0)
     conv = RowConv(inputs, outputs, kernel_size, stride=stride, groups=groups).train(training)
     rows = torch.randn(3, 47, inputs, requires_grad=True)
