@@ -4,6 +4,7 @@ import copy
 import math
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -214,13 +215,13 @@ def test_a_run_has_the_losses_of_the_plain_loop(packed, tmp_path, encoder_type):
 @pytest.mark.parametrize("encoder_type", ["convnext", "cnn", "transformer"])
 def test_a_run_in_bfloat16_has_the_losses_of_float32(packed, tmp_path, encoder_type):
     """Within a hundredth after nine steps, also where the CPU can only emulate it."""
-    settings = {"encoder_type": encoder_type, "epochs": 3, "batch_size": 8, "dropout": 0.0}
-    narrow, wide = (
-        train(TrainConfig(**settings, **kind), packed, tmp_path / name, lambda row, state: None)
-        for name, kind in {"a": {"amp_dtype": "bfloat16"}, "b": {"use_amp": False}}.items()
+    base = TrainConfig(encoder_type=encoder_type, epochs=3, batch_size=8, dropout=0.0)
+    runs = (
+        train(config, packed, tmp_path / str(config.use_amp), lambda row, state: None)
+        for config in (replace(base, amp_dtype="bfloat16"), replace(base, use_amp=False))
     )
 
-    found, expected = ([row["val_loss"] for row in run.history] for run in (narrow, wide))
+    found, expected = ([row["val_loss"] for row in run.history] for run in runs)
     assert found != expected
     np.testing.assert_allclose(found, expected, rtol=1e-2)
 
