@@ -175,6 +175,7 @@ def test_only_the_newest_periodic_checkpoints_are_kept(data_dir, tmp_path):
 @pytest.mark.slow
 @pytest.mark.timeout(120)
 def test_two_processes_train_as_one_does(data_dir, tmp_path):
+    """In float32: bfloat16 rounds their halves of a batch by more than this."""
     same = {"dropout": 0.0, "learning_rate": 3e-3, "epochs": 3, "use_amp": False}
     train_by_hand(tiny(data_dir, tmp_path / "one", **same), ignore)
     train_by_hand(tiny(data_dir, tmp_path / "two", **same), ignore, processes=2)

@@ -12,6 +12,7 @@ from tune_encoder.trainer import pick_device, train
 
 
 def test_a_batch_in_parts_gives_the_gradients_of_the_whole(packed, tmp_path):
+    """In float32: bfloat16 rounds the parts by more than this."""
     whole, parts = (
         train(
             tiny(dropout=0.0, use_amp=False, gradient_accumulation=n),

@@ -17,9 +17,8 @@ from tune_encoder.config import TrainConfig
 from tune_encoder.data.batches import Batch, training_batches
 from tune_encoder.data.demo import cached_demo
 from tune_encoder.data.pack import PackedData, open_pack, pack_data
-from tune_encoder.losses import style_loss
 from tune_encoder.memory import keep_freed
-from tune_encoder.trainer import TrainState, amp_type, start, train_epoch
+from tune_encoder.trainer import TrainState, amp_type, batch_loss, start, train_epoch
 
 ENCODERS = ("convnext", "cnn", "transformer")
 PARTS = ("data", "steps", "predict", "score", "epoch", "forward", "backward", "step", "bare")
@@ -44,17 +43,14 @@ def bare_parts(state: TrainState, batch: Batch, data: PackedData, count: int) ->
     """Seconds of so many forwards, backwards and steps."""
     seconds = dict.fromkeys(("forward", "backward", "step"), 0.0)
     state.model.train()
-    narrow = amp_type(state.config, DEVICE)
     for _ in range(count):
         began = now()
-        with torch.autocast(DEVICE.type, narrow, enabled=narrow is not None):
-            ttl, dp = state.model(batch.features)
-        predicted = (ttl.float(), dp.float())
-        loss = style_loss(predicted, (batch.ttl, batch.dp), state.config, data.statistics)
+        loss = batch_loss(state, batch, data.statistics)
         forwarded = now()
-        loss.total.backward()
+        state.scaler.scale(loss.total).backward()
         returned = now()
-        state.optimizer.step()
+        state.scaler.step(state.optimizer)
+        state.scaler.update()
         state.optimizer.zero_grad(set_to_none=True)
         for name, spent in zip(
             seconds, (forwarded - began, returned - forwarded, now() - returned), strict=True

@@ -22,7 +22,8 @@ CONVNEXT_STRIDE = 4  # 23 frames a second at the default hop; Supertonic's laten
 CONVNEXT_EXPANSION = 4
 CNN_KERNEL = 5
 TRANSFORMER_EXPANSION = 4
-# Backward, oneDNN needs half as much time again as a product of windows, but less with AVX-512.
+# Backward, oneDNN takes 1.5 times as long as a product of windows with AVX2, and a tenth less with
+# AVX-512 (on one EPYC each); elsewhere nobody has measured.
 PRODUCT_PAYS = torch.backends.cpu.get_cpu_capability() != "AVX512"
 
 
@@ -67,7 +68,7 @@ class RowConv(nn.Conv1d):
         if PRODUCT_PAYS and self.training and self.groups == 1 and x.device.type == "cpu":
             return self._as_product(x)
         # With the channels last oneDNN needs half the time, but only in two dimensions.
-        image = x.transpose(1, 2).unsqueeze(2)
+        image = x.contiguous().transpose(1, 2).unsqueeze(2)
         # A view's gradient has the strides of the weights, which DDP wants; unsqueeze's has not.
         weight = self.weight.view(*self.weight.shape[:2], 1, -1)
         stride, padding = (1, self.stride[0]), (0, self.kernel_size[0] // 2)

@@ -4,7 +4,7 @@ It knows no search. Everything random in an epoch comes from (seed, epoch), so a
 any epoch goes on exactly as if it had never stopped.
 """
 
-from tune_encoder.trainer.epoch import hash_seed, predict, train_epoch
+from tune_encoder.trainer.epoch import batch_loss, hash_seed, predict, train_epoch
 from tune_encoder.trainer.loop import Report, train, train_two_steps
 from tune_encoder.trainer.parallel import Group, run_group
 from tune_encoder.trainer.state import (
@@ -23,6 +23,7 @@ __all__ = [
     "Row",
     "TrainState",
     "amp_type",
+    "batch_loss",
     "finished",
     "hash_seed",
     "learning_rate_factor",

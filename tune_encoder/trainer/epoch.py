@@ -186,7 +186,7 @@ def _backward(
     state: TrainState, part: Batch, statistics: Statistics, group: Group, n_clips: int
 ) -> Tensor:
     """Add a part's gradients; returns (4,) its contribution to the batch's mean losses."""
-    loss = _loss(state, part, statistics)
+    loss = batch_loss(state, part, statistics)
     state.last_loss = loss
     share = len(part.features) / n_clips
     # DDP averages over the processes, so each scales its mean to a sum over its share.
@@ -194,7 +194,8 @@ def _backward(
     return torch.stack([*loss]).detach() * share
 
 
-def _loss(state: TrainState, batch: Batch, statistics: Statistics) -> StyleLoss:
+def batch_loss(state: TrainState, batch: Batch, statistics: Statistics) -> StyleLoss:
+    """Predict a batch, in a narrow type where that pays, and compare it with its styles."""
     narrow = amp_type(state.config, batch.features.device)
     with torch.autocast(batch.features.device.type, narrow, enabled=narrow is not None):
         ttl, dp = state.module(batch.features)
