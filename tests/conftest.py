@@ -14,11 +14,13 @@ from tune_encoder.config import TrainConfig
 from tune_encoder.data.demo import make_demo
 from tune_encoder.data.pack import open_pack, pack_data
 from tune_encoder.data.samples import find_samples, read_sample
-from tune_encoder.voice_bank import bank_of_clips, write_bank
+from tune_encoder.data.voice_bank import bank_of_clips, write_bank
+from tune_encoder.tuning.cluster.ray_settings import set_environment
 
 # Before torch is imported: with one thread a tensor of a few kilobytes is no slower, and on a
 # busy machine many times faster.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+set_environment()  # before a test file imports Ray
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -46,7 +48,7 @@ def packed(data_dir, cache):
 def model_dir(packed, tmp_path_factory):
     """A model as export writes it, with ONNX files and the training voices; copy to change it."""
     from tests.fabricate import SMALL_ENCODER, random_encoder, write_model
-    from tune_encoder.onnx_files import write_onnx
+    from tune_encoder.model.onnx.writing import write_onnx
 
     folder = tmp_path_factory.mktemp("model")
     encoder = random_encoder(SMALL_ENCODER, packed.statistics)

@@ -13,11 +13,12 @@ from safetensors.torch import save
 
 from tune_encoder.config import TrainConfig, to_mapping, write_yaml
 from tune_encoder.data.samples import Sample
-from tune_encoder.experiment import create_experiment, epoch_key
-from tune_encoder.manifest import save_listed
-from tune_encoder.models import build_encoder
+from tune_encoder.data.voice_style import DP_SHAPE, TTL_SHAPE, VoiceStyle, unit_rows
+from tune_encoder.experiment.folder import create_experiment
+from tune_encoder.experiment.trials import epoch_key
+from tune_encoder.model.encoder import build_encoder
 from tune_encoder.space import to_content
-from tune_encoder.voice_style import DP_SHAPE, TTL_SHAPE, VoiceStyle, unit_rows
+from tune_encoder.system.manifest import save_listed
 
 SMALL_ENCODER = TrainConfig(hidden_dim=8, num_layers=1, dropout=0.0)
 

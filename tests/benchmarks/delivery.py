@@ -11,9 +11,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.search.test_cluster_search import a_head, node, wait_for_cpus
-from tune_encoder.ray_settings import ENVIRONMENT
-from tune_encoder.search.delivery import INFO, pack_here
+from tests.tuning.cluster.test_cluster_search import a_head, node, wait_for_cpus
+from tune_encoder.tuning.cluster.ray_settings import ENVIRONMENT
+from tune_encoder.tuning.worker.pack_transfer import INFO, pack_here
 
 TRIALS = 4
 

@@ -17,8 +17,9 @@ from tune_encoder.config import TrainConfig
 from tune_encoder.data.batches import Batch, training_batches
 from tune_encoder.data.demo import cached_demo
 from tune_encoder.data.pack import PackedData, open_pack, pack_data
-from tune_encoder.memory import keep_freed
-from tune_encoder.trainer import TrainState, amp_type, batch_loss, start, train_epoch
+from tune_encoder.system.memory import keep_freed
+from tune_encoder.training.epoch import batch_loss, train_epoch
+from tune_encoder.training.state import TrainState, amp_type, start
 
 ENCODERS = ("convnext", "cnn", "transformer")
 PARTS = ("data", "steps", "predict", "score", "epoch", "forward", "backward", "step", "bare")

@@ -21,8 +21,8 @@ from tests.fabricate import random_encoder, write_model, write_wav
 from tune_encoder.config import TrainConfig
 from tune_encoder.data.demo import make_demo
 from tune_encoder.data.pack import open_pack, pack_data
-from tune_encoder.onnx_files import write_onnx
-from tune_encoder.onnx_files.checking import speech
+from tune_encoder.model.onnx.checking import speech
+from tune_encoder.model.onnx.writing import write_onnx
 
 CLIP_S = 10.0
 
@@ -37,7 +37,7 @@ def timed(name, act):
     return result
 model, wav, out, device, package = sys.argv[1:]
 timed(f"import {package}", lambda: __import__(package))
-clone = timed("import the rest", lambda: __import__("tune_encoder.clone", fromlist=["clone"]))
+clone = timed("import the rest", lambda: __import__("tune_encoder.model.clone", fromlist=["clone"]))
 from pathlib import Path
 engine = timed("open the model", lambda: clone.open_engine(Path(model), device or None))
 timed("first clone of 10 s", lambda: clone.clone(engine, Path(wav), Path(out)))

@@ -24,9 +24,10 @@ from typing import Any, NamedTuple
 
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
-from tests.search.conftest import ENDED_S, STARTED_S, Command
+from tests.tuning.conftest import ENDED_S, STARTED_S, Command
 from tune_encoder.data.demo import make_demo
-from tune_encoder.experiment import Experiment, TrialRecord
+from tune_encoder.experiment.folder import Experiment
+from tune_encoder.experiment.trials import TrialRecord
 
 N_TRIALS, EPOCHS, WORKERS = 12, 9, 2
 START_S = (0.5, 12.0)  # after the start of a launch: Ray's start on most machines, or soon after

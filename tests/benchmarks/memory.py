@@ -29,8 +29,8 @@ from tune_encoder.config import TrainConfig
 from tune_encoder.data.batches import training_batches
 from tune_encoder.data.pack import open_pack
 from tune_encoder.memory import keep_freed
-from tune_encoder.trainer import start
-from tune_encoder.trainer.epoch import train_step
+from tune_encoder.training.state import start
+from tune_encoder.training.epoch import train_step
 torch.set_num_threads(1)
 config = TrainConfig()
 data = open_pack(Path(sys.argv[1]))

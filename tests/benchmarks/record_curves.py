@@ -17,9 +17,9 @@ from tqdm import tqdm
 from tests.benchmarks.simulate import CURVES
 from tune_encoder.data.demo import cached_demo
 from tune_encoder.data.pack import PackedData, open_pack, pack_data
-from tune_encoder.search.run import versions
 from tune_encoder.space import SearchSpace, parse_space, sampled
-from tune_encoder.trainer import train
+from tune_encoder.training.loop import train
+from tune_encoder.tuning.start import versions
 
 COMMAND = "python -m tests.benchmarks.record_curves"
 N_CONFIGS = 64

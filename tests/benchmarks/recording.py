@@ -15,8 +15,8 @@ from pathlib import Path
 from tests.benchmarks.scale import fill
 from tests.postgresql import PASSWORD, Server
 from tune_encoder.data.demo import make_demo
-from tune_encoder.experiment import Experiment
-from tune_encoder.search.restoring import open_database
+from tune_encoder.experiment.folder import Experiment
+from tune_encoder.tuning.record.restore import open_database
 
 HEADS = ("trials", "record", "proposal", "report", "opening")
 

@@ -34,7 +34,7 @@ CODE = """
 import sys, time
 began, cpu = time.perf_counter(), time.process_time()
 from pathlib import Path
-from tune_encoder.experiment import Experiment
+from tune_encoder.experiment.folder import Experiment
 from tune_encoder.report import write_report
 loaded = time.perf_counter()
 path = write_report(Experiment(Path(sys.argv[1])))

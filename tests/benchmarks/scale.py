@@ -25,11 +25,11 @@ from typing import Any
 from tune_encoder.config import KeepingSettings, TrainConfig
 from tune_encoder.data.demo import make_demo
 from tune_encoder.data.pack import open_pack, pack_data
-from tune_encoder.experiment import Experiment, create_experiment
-from tune_encoder.search.record import Record
-from tune_encoder.search.restoring import open_database
-from tune_encoder.search.schedulers import RecordingScheduler
+from tune_encoder.experiment.folder import Experiment, create_experiment
 from tune_encoder.space import find_space, load_space, override, to_content
+from tune_encoder.tuning.driver.scheduler import RecordingScheduler
+from tune_encoder.tuning.record.record import Record
+from tune_encoder.tuning.record.restore import open_database
 
 EPOCHS, REPEATS, NAME = 9, 5, "scale"
 SCORES = ("skill", "skill_ttl", "skill_dp", "cosine", "centered_cosine", "retrieval", "loss")

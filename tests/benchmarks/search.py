@@ -31,13 +31,16 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tests.benchmarks.plain_tune import EPOCHS, WORKERS
-from tune_encoder.augment import augment
 from tune_encoder.config import TrainConfig, write_yaml
 from tune_encoder.data.batches import training_batches
 from tune_encoder.data.demo import make_demo
 from tune_encoder.data.pack import Pack, PackedData, open_pack, pack_data
-from tune_encoder.experiment import Experiment, TrialRecord
-from tune_encoder.trainer import batch_loss, predict, start
+from tune_encoder.experiment.folder import Experiment
+from tune_encoder.experiment.trials import TrialRecord
+from tune_encoder.model.prediction import predict
+from tune_encoder.training.augment import augment
+from tune_encoder.training.epoch import batch_loss
+from tune_encoder.training.state import start
 
 CONFIGS, LOOPED, CLIPS = 16, 2, 512
 # The guide's encoder and head, on crops of two seconds.

@@ -24,14 +24,15 @@ import numpy as np
 import optuna
 from optuna.trial import Trial
 
-from tune_encoder.experiment import STUDY_NAME, Experiment, Row, TrialRecord, objective
-from tune_encoder.search.record import Record
-from tune_encoder.search.rules import Promote, Rule, make_rule
-from tune_encoder.search.schedulers import RecordingScheduler
-from tune_encoder.search.searcher import StudySearcher
-from tune_encoder.search.stored import StoredStudy
-from tune_encoder.search.study import Study
+from tune_encoder.experiment.folder import STUDY_NAME, Experiment
+from tune_encoder.experiment.trials import Row, TrialRecord, objective
 from tune_encoder.space import Parameter, SearchSpace, override, parse_space
+from tune_encoder.tuning.driver.early_stopping import Promote, Rule, make_rule
+from tune_encoder.tuning.driver.scheduler import RecordingScheduler
+from tune_encoder.tuning.driver.searcher import StudySearcher
+from tune_encoder.tuning.record.record import Record
+from tune_encoder.tuning.record.stored_study import StoredStudy
+from tune_encoder.tuning.record.study import Study
 
 CURVES = Path(__file__).with_name("curves.json")
 STOCK, OURS = "asha", "asha-promote"

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tune_encoder.experiment import Experiment
+from tune_encoder.experiment.folder import Experiment
 
 ROUNDS = 3
 QUIET: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}

@@ -13,10 +13,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tune_encoder.experiment import create_experiment
-from tune_encoder.search import launch
-from tune_encoder.search.record import Record
+from tune_encoder.experiment.folder import create_experiment
 from tune_encoder.space import parse_space, to_content
+from tune_encoder.tuning.driver import launch
+from tune_encoder.tuning.record.record import Record
 
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 

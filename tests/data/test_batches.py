@@ -13,7 +13,7 @@ from tune_encoder.data.batches import (
     windows,
 )
 from tune_encoder.data.pack import Pack
-from tune_encoder.metrics import Styles
+from tune_encoder.data.scores import Styles
 
 
 def clip_of(n_frames, first=1):

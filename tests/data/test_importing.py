@@ -7,11 +7,8 @@ import soundfile
 from tests.fabricate import make_style
 from tune_encoder.data.importing import cut_by_time, import_voices, split_names, voice_name
 from tune_encoder.data.samples import SPLITS, find_samples, read_sample
+from tune_encoder.data.voice_style import read_voice_style, write_voice_style
 from tune_encoder.errors import ConfigError, DataError, StorageError
-from tune_encoder.voice_style import (
-    read_voice_style,
-    write_voice_style,
-)
 
 RATE = 8000
 REAL = Path(__file__).parents[3] / "shared" / "real"

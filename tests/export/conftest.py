@@ -7,16 +7,16 @@ from contextlib import closing
 
 import pytest
 
-from tune_encoder.checkpoints import save_state
 from tune_encoder.config import ExportSettings
-from tune_encoder.confirmation import best_configs
-from tune_encoder.experiment import CHECKPOINT_NAME, Experiment, create_experiment
+from tune_encoder.experiment.confirmation import best_configs
+from tune_encoder.experiment.folder import CHECKPOINT_NAME, Experiment, create_experiment
 from tune_encoder.export import export
-from tune_encoder.search.confirm import confirming_space
-from tune_encoder.search.record import Record
-from tune_encoder.search.run import versions
 from tune_encoder.space import parse_space, to_content
-from tune_encoder.trainer import train
+from tune_encoder.training.checkpoints import save_state
+from tune_encoder.training.loop import train
+from tune_encoder.tuning.confirm import confirming_space
+from tune_encoder.tuning.record.record import Record
+from tune_encoder.tuning.start import versions
 
 TORCH = ExportSettings(formats="torch")
 SPACE = {

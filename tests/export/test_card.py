@@ -4,9 +4,9 @@ import re
 import numpy as np
 import pytest
 
+from tune_encoder.data.voice_bank import read_bank
 from tune_encoder.export.card import disjoint_words, int8_words, retrained_words
 from tune_encoder.export.provenance import describe_data
-from tune_encoder.voice_bank import read_bank
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]  # the first trains and exports
 

@@ -8,15 +8,15 @@ import torch
 from tests.export.conftest import rows_by_loss
 from tune_encoder.config import ExportSettings
 from tune_encoder.data.batches import crop_frames
-from tune_encoder.evaluate import CPU
+from tune_encoder.data.scores import score
 from tune_encoder.export import Source, choose, export_models
 from tune_encoder.export.card import rival_words
 from tune_encoder.export.choosing import best_epochs
 from tune_encoder.export.combining import average, best_model, single
-from tune_encoder.metrics import score
-from tune_encoder.model_folder import load_model
-from tune_encoder.models import Ensemble
-from tune_encoder.trainer import predict
+from tune_encoder.model.encoder import Ensemble
+from tune_encoder.model.evaluate import CPU
+from tune_encoder.model.folder import load_model
+from tune_encoder.model.prediction import predict
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]  # the first trains and exports
 MODELS = {"average": 3, "ensemble": 2}

@@ -8,12 +8,12 @@ import torch
 from safetensors.torch import load_file
 
 from tests.export.conftest import TORCH, change_row, rows_by_loss
-from tune_encoder.checkpoints import load_state
 from tune_encoder.config import TrainConfig, from_mapping, load_config
 from tune_encoder.errors import ConfigError, DataError, SearchFailed, StorageError
 from tune_encoder.export import export
-from tune_encoder.run_folder import train_by_hand
-from tune_encoder.search.run import versions
+from tune_encoder.training.checkpoints import load_state
+from tune_encoder.training.run_folder import train_by_hand
+from tune_encoder.tuning.start import versions
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]  # the first trains and exports
 SCORES = {"skill", "skill_ttl", "skill_dp", "centered_cosine", "retrieval", "loss"}
@@ -134,7 +134,9 @@ def test_data_that_has_changed_are_refused(experiment, tmp_path):
     other = text.replace(experiment.search()["fingerprint"], "of-other-data")
     (experiment.path / "search.yaml").write_text(other)
 
-    with pytest.raises(StorageError, match=r"demo: not the data made began with; restore it"):
+    with pytest.raises(
+        StorageError, match=r"demo: not the data that the search began with; restore it"
+    ):
         export(experiment, tmp_path / "target", TORCH)
 
     assert not (tmp_path / "target").exists()

@@ -9,7 +9,7 @@ from tune_encoder import Experiment
 from tune_encoder.cli import main
 from tune_encoder.config import ExportSettings, from_mapping
 from tune_encoder.errors import ConfigError
-from tune_encoder.model_folder import load_model
+from tune_encoder.model.folder import load_model
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 

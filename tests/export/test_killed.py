@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-from tune_encoder.manifest import PROVENANCE
-from tune_encoder.model_folder import load_model
+from tune_encoder.model.folder import load_model
+from tune_encoder.system.manifest import PROVENANCE
 
 DEADLINE_S = 60
 

@@ -9,14 +9,14 @@ import torch
 from tests.export.conftest import rows_by_loss
 from tune_encoder.config import ExportSettings
 from tune_encoder.data.batches import crop_frames
-from tune_encoder.evaluate import CPU
+from tune_encoder.data.scores import score
 from tune_encoder.export import Source, choose, export_models
 from tune_encoder.export.combining import ENSEMBLE, single
 from tune_encoder.export.verifying import verify
-from tune_encoder.metrics import score
-from tune_encoder.models import Ensemble
-from tune_encoder.onnx_session import open_onnx
-from tune_encoder.trainer import predict
+from tune_encoder.model.encoder import Ensemble
+from tune_encoder.model.evaluate import CPU
+from tune_encoder.model.onnx.session import open_onnx
+from tune_encoder.model.prediction import predict
 
 pytest.importorskip("onnxscript")
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]

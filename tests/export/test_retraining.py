@@ -7,14 +7,14 @@ import signal
 import pytest
 
 from tests.export.conftest import TORCH, rows_by_loss
-from tune_encoder.checkpoints import load_state
 from tune_encoder.config import RetrainSettings, TrainConfig
 from tune_encoder.data.pack import open_pack, pack_data, with_validation
 from tune_encoder.errors import ConfigError, DataError, Interrupted, StorageError
+from tune_encoder.export.retraining import plan, retrain
 from tune_encoder.export.verifying import verify
-from tune_encoder.lock import held
-from tune_encoder.model_folder import load_model
-from tune_encoder.retraining import plan, retrain
+from tune_encoder.model.folder import load_model
+from tune_encoder.system.lock import held
+from tune_encoder.training.checkpoints import load_state
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 

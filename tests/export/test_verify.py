@@ -9,8 +9,8 @@ from tune_encoder.cli import main
 from tune_encoder.errors import StorageError
 from tune_encoder.export.provenance import read_provenance, write_provenance
 from tune_encoder.export.verifying import verify
-from tune_encoder.manifest import sha256_of
-from tune_encoder.model_folder import load_model
+from tune_encoder.model.folder import load_model
+from tune_encoder.system.manifest import sha256_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]  # the first trains and exports
 

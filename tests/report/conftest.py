@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from tests.fabricate import make_row, make_search
-from tune_encoder.checkpoints import save_state
 from tune_encoder.config import TrainConfig
-from tune_encoder.models import build_encoder
+from tune_encoder.model.encoder import build_encoder
 from tune_encoder.report.contents import read_contents
 from tune_encoder.report.facts import read_facts
 from tune_encoder.space import parse_space
+from tune_encoder.training.checkpoints import save_state
 
 SVG = "{http://www.w3.org/2000/svg}"
 BEGAN = 1_700_000_000.0

@@ -17,8 +17,7 @@ from tests.report.conftest import (
     tips,
     trials_of,
 )
-from tune_encoder.report.facts import read_facts
-from tune_encoder.report.failures import failures
+from tune_encoder.report.facts import failures, read_facts
 from tune_encoder.report.rungs import Rung, rung_bars, rungs
 from tune_encoder.report.timeline import Worker, lanes, stretches, timeline, workers
 

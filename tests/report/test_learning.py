@@ -15,10 +15,10 @@ from tests.report.conftest import (
     trials_of,
     words,
 )
+from tune_encoder.experiment.status import FINISHED, STOPPED
 from tune_encoder.report.curves import MOST_POINTS, learning_curves, line_of, thinned
 from tune_encoder.report.facts import MOST_DRAWN, drawn, read_facts
 from tune_encoder.report.progress import best_over_epochs, best_over_time, progress
-from tune_encoder.standing import FINISHED, STOPPED
 
 WITH_ROWS = [number for number, (_, _, values, *_) in enumerate(TRIALS) if values]
 

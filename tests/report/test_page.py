@@ -9,15 +9,15 @@ from html.parser import HTMLParser
 
 import pytest
 
+from tests.experiment.test_folder import new_experiment
 from tests.report.conftest import SHOCK, SPACE, TRIALS, linear, made_search, marks
-from tests.test_experiment import new_experiment
 from tune_encoder.errors import StorageError
-from tune_encoder.experiment import Experiment
-from tune_encoder.lock import held
+from tune_encoder.experiment.folder import Experiment
 from tune_encoder.report import write_report
 from tune_encoder.report.contents import read_contents
 from tune_encoder.report.page import render
 from tune_encoder.space import to_content
+from tune_encoder.system.lock import held
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 ADDRESSES = ("src", "href", "action", "data", "poster", "srcset", "xlink:href")
@@ -178,7 +178,7 @@ def test_further_seeds_say_how_much_is_noise(tmp_path):
     found = made_search(tmp_path)
     config = TRIALS[3][1]
     again = [("COMPLETE", {**config, "seed": seed}, [0.5 + 0.01 * seed]) for seed in (1, 2, 3)]
-    from tune_encoder.search.confirm import confirming_space
+    from tune_encoder.tuning.confirm import confirming_space
 
     space = confirming_space(found, {3: config}, 3)
     (found.path / "confirm").mkdir()

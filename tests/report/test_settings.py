@@ -13,7 +13,7 @@ from tests.report.conftest import (
     trials_of,
     words,
 )
-from tune_encoder.importance import importances
+from tune_encoder.experiment.importance import importances
 from tune_encoder.report.facts import read_facts
 from tune_encoder.report.importances import importance_bars
 from tune_encoder.report.parallel import parallel_coordinates

@@ -11,16 +11,15 @@ from PIL import Image
 
 from tests.report.conftest import SPACE, TRIALS, made_search, marks, numbers, tips, words
 from tune_encoder.data.pack import pack_folder
+from tune_encoder.data.scores import Styles, mean_styles, score
 from tune_encoder.errors import StorageError
-from tune_encoder.evaluate import components, row_errors, voice_skills
-from tune_encoder.metrics import Styles, mean_styles, score
+from tune_encoder.model.evaluate import components, row_errors, voice_skills
 from tune_encoder.report.clips import CLIP_S, N_EACH, RATE_HZ, extremes, make_clips, sample_files
 from tune_encoder.report.contents import read_contents
 from tune_encoder.report.errors import component_scatters, row_bars, voice_dots
 from tune_encoder.report.facts import read_facts
 from tune_encoder.report.scores import score_bars, scores
-from tune_encoder.report.trained_on import read_data
-from tune_encoder.report.winner import evaluate_winner
+from tune_encoder.report.winner import evaluate_winner, read_data
 
 
 @pytest.fixture(scope="module")
@@ -171,7 +170,7 @@ def test_data_that_changed_is_not_taken_for_what_was_trained_on(tmp_path, data_d
     assert not pack_folder("1" * 64, winner_settings()).exists()
 
     with pytest.raises(
-        StorageError, match=r"not the data [\w.-]+ began with; restore it, search anew, or go on "
+        StorageError, match=r"not the data that the search began with; restore it, start a new "
     ):
         read_data(read_facts(found))
 

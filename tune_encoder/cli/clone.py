@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from tune_encoder.cli.common import add_command
 
 if TYPE_CHECKING:
-    from tune_encoder.clone import Clone
-    from tune_encoder.voice_bank import VoiceBank
+    from tune_encoder.data.voice_bank import VoiceBank
+    from tune_encoder.model.clone import Clone
 
 
 def add_clone(commands: Any) -> None:
@@ -36,9 +36,9 @@ def add_clone(commands: Any) -> None:
 
 def _clone(options: argparse.Namespace) -> None:
     """Turn recordings into Supertonic voice styles."""
-    from tune_encoder.clone import clone_all, open_engine, output_paths
+    from tune_encoder.data.voice_bank import bank_of_presets, read_bank, read_presets, styles_beside
     from tune_encoder.errors import DataError, TuneEncoderError
-    from tune_encoder.voice_bank import bank_of_presets, read_bank, read_presets, styles_beside
+    from tune_encoder.model.clone import clone_all, open_engine, output_paths
 
     presets = read_presets(options.presets) if options.presets else {}
     engine = open_engine(options.model, options.device)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from tune_encoder.cli.common import add_command, add_json, say
 
 if TYPE_CHECKING:
-    from tune_encoder.cluster import Cluster
+    from tune_encoder.tuning.cluster.state import Cluster
 
 
 def add_cluster(commands: Any) -> None:
@@ -22,7 +22,7 @@ def add_cluster(commands: Any) -> None:
 
 def _start(options: argparse.Namespace) -> None:
     """Start the cluster; it runs until `cluster stop`."""
-    from tune_encoder.cluster import start_cluster
+    from tune_encoder.tuning.cluster.start import start_cluster
 
     cluster, is_new = start_cluster(options.cpus)
     print(f"started at {cluster.address}" if is_new else f"runs already, at {cluster.address}")
@@ -32,7 +32,7 @@ def _start(options: argparse.Namespace) -> None:
 
 def _status(options: argparse.Namespace) -> None:
     """Say where the cluster is, what it has, and which processes it is."""
-    from tune_encoder.cluster import find_cluster, load
+    from tune_encoder.tuning.cluster.state import find_cluster, load
 
     if (cluster := find_cluster()) is None:
         say(options, None, ["no cluster runs; `tune-encoder cluster start` starts one"])
@@ -53,7 +53,7 @@ def _status(options: argparse.Namespace) -> None:
 
 def _stop(options: argparse.Namespace) -> None:
     """End the cluster, and whatever runs on it."""
-    from tune_encoder.cluster import stop_cluster
+    from tune_encoder.tuning.cluster.stop import stop_cluster
 
     cluster = stop_cluster()
     print("no cluster runs" if cluster is None else f"ended the cluster at {cluster.address}")

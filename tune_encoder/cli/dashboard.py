@@ -21,8 +21,8 @@ def add_dashboard(commands: Any) -> None:
 
 def _dashboard(options: argparse.Namespace) -> None:
     """Serve TensorBoard and the study of a search on this machine, until Ctrl-C."""
-    from tune_encoder.dashboards import open_pages, page_lines
-    from tune_encoder.experiment import open_experiment
+    from tune_encoder.experiment.dashboards import open_pages, page_lines
+    from tune_encoder.experiment.folder import open_experiment
 
     experiment = open_experiment(options.root, options.name)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tune_encoder.cli.common import SCORES, add_command, add_root
-from tune_encoder.command_lines import clone_line
 from tune_encoder.config import ExportSettings
 from tune_encoder.errors import StorageError
-from tune_encoder.standing import WIDTH
+from tune_encoder.experiment.commands import clone_line
+from tune_encoder.experiment.status import WIDTH
 
 if TYPE_CHECKING:
-    from tune_encoder.results import Experiment
+    from tune_encoder.api.results import Experiment
 
 _DEFAULTS = ExportSettings()
 _OPTIONS = ("top_k", "formats", "int8", "average", "ensemble")
@@ -55,8 +55,8 @@ def add_formats(parser: argparse.ArgumentParser) -> None:
 
 def _export(options: argparse.Namespace) -> None:
     """Export the best of a search as a model folder."""
-    from tune_encoder.experiment import open_experiment
-    from tune_encoder.results import Experiment
+    from tune_encoder.api.results import Experiment
+    from tune_encoder.experiment.folder import open_experiment
 
     experiment = Experiment(open_experiment(options.root, options.name).path)
     export_to(experiment, options.to, {name: getattr(options, name) for name in _OPTIONS})
@@ -64,7 +64,7 @@ def _export(options: argparse.Namespace) -> None:
 
 def export_to(experiment: "Experiment", to: Path | None, options: Mapping[str, Any]) -> None:
     """Export, and say what was exported and how good it is."""
-    from tune_encoder.model_folder import is_model
+    from tune_encoder.model.folder import is_model
 
     to = experiment.export(to, **options)
     if is_model(to):
@@ -75,7 +75,7 @@ def export_to(experiment: "Experiment", to: Path | None, options: Mapping[str, A
 
 def _print_several(to: Path, asked: int) -> None:
     """Say in a line what stands in each of several model folders."""
-    from tune_encoder.model_folder import is_model
+    from tune_encoder.model.folder import is_model
 
     folders = sorted((path for path in to.iterdir() if is_model(path)), key=lambda p: int(p.name))
     found = [_metrics(folder) for folder in folders]
@@ -93,7 +93,7 @@ def _print_several(to: Path, asked: int) -> None:
 
 
 def _metrics(folder: Path) -> dict[str, Any]:
-    from tune_encoder.model_folder import METRICS
+    from tune_encoder.model.folder import METRICS
 
     metrics: dict[str, Any] = json.loads((folder / METRICS).read_text(encoding="utf-8"))
     return metrics
@@ -144,7 +144,7 @@ def print_scores(metrics: Mapping[str, Any]) -> None:
 def _verify(options: argparse.Namespace) -> None:
     """Check the files of a model, and its scores where the data is at hand."""
     from tune_encoder.export.verifying import verify
-    from tune_encoder.model_folder import CARD
+    from tune_encoder.model.folder import CARD
 
     found = verify(options.model, options.data_dir)
     for mismatch in found.mismatches:

@@ -11,8 +11,8 @@ from tune_encoder.cli.common import add_command, add_json, say
 from tune_encoder.config import DEFAULT_ROOT
 
 if TYPE_CHECKING:
-    from tune_encoder.service.client import Client
-    from tune_encoder.service.jobs import Job
+    from tune_encoder.api.jobs.client import Client
+    from tune_encoder.api.jobs.jobs import Job
 
 JOBS_SCHEMES = ("http://", "https://")  # other addresses are Ray's own
 _EXTENSION = ("trials", "epochs", "time", "target", "accept_data_change", "record")
@@ -84,7 +84,7 @@ def resume_job(options: argparse.Namespace) -> None:
 
 def tell_submitted(address: str, name: str) -> None:
     """Say where a search went, and how to see what it does there."""
-    from tune_encoder.service.connection import DEFAULT_ADDRESS
+    from tune_encoder.api.jobs.connection import DEFAULT_ADDRESS
 
     where = "" if address == DEFAULT_ADDRESS else f" --address {address}"
     print(f"{name} is submitted to {address}")
@@ -92,6 +92,6 @@ def tell_submitted(address: str, name: str) -> None:
 
 
 def _client(options: argparse.Namespace) -> "Client":
-    from tune_encoder.service.client import Client
+    from tune_encoder.api.jobs.client import Client
 
     return Client(options.address)

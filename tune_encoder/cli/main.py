@@ -12,22 +12,22 @@ from typing import NoReturn
 import tune_encoder
 from tune_encoder.cli.clone import add_clone
 from tune_encoder.cli.cluster import add_cluster
+from tune_encoder.cli.confirm import add_trust
+from tune_encoder.cli.control import add_steer
 from tune_encoder.cli.dashboard import add_dashboard
 from tune_encoder.cli.data import add_data
 from tune_encoder.cli.export import add_export
 from tune_encoder.cli.jobs import add_jobs
-from tune_encoder.cli.look import add_look
 from tune_encoder.cli.repair import add_repair
 from tune_encoder.cli.report import add_report
 from tune_encoder.cli.retrain import add_retrain
 from tune_encoder.cli.search import add_fork, add_resume, add_search
 from tune_encoder.cli.space import add_space
-from tune_encoder.cli.steer import add_steer
 from tune_encoder.cli.submit import add_submit
 from tune_encoder.cli.train import add_evaluate, add_train
-from tune_encoder.cli.trust import add_trust
+from tune_encoder.cli.views import add_look
 from tune_encoder.errors import StorageError, TuneEncoderError
-from tune_encoder.memory import collect_seldom
+from tune_encoder.system.memory import collect_seldom
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

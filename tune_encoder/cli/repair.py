@@ -16,8 +16,8 @@ def add_repair(commands: Any) -> None:
 
 def _repair(options: argparse.Namespace) -> None:
     """Rebuild a damaged or missing study.db from the trials' own files, or its database."""
-    from tune_encoder.experiment import open_experiment
-    from tune_encoder.search.repair import repair
+    from tune_encoder.experiment.folder import open_experiment
+    from tune_encoder.tuning.record.repair import repair
 
     experiment = open_experiment(options.root, options.name)
     done = repair(experiment, force=options.force)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from tune_encoder.cli.common import add_command, add_root
 
 if TYPE_CHECKING:
-    from tune_encoder.results import Experiment
+    from tune_encoder.api.results import Experiment
 
 
 def add_report(commands: Any) -> None:
@@ -24,8 +24,8 @@ def add_report(commands: Any) -> None:
 
 def _report(options: argparse.Namespace) -> None:
     """Write all that is known of a search as one HTML page."""
-    from tune_encoder.experiment import open_experiment
-    from tune_encoder.results import Experiment
+    from tune_encoder.api.results import Experiment
+    from tune_encoder.experiment.folder import open_experiment
 
     experiment = Experiment(open_experiment(options.root, options.name).path)
     print(f"report: {experiment.report(options.to, options.compare)}")
@@ -37,7 +37,7 @@ def report_written(experiment: "Experiment") -> Path | None:
     Returns:
         Its path, or None once it is said why there is none.
     """
-    from tune_encoder.command_lines import command_line
+    from tune_encoder.experiment.commands import command_line
 
     try:
         return experiment.report()

@@ -34,9 +34,9 @@ def _retrain(options: argparse.Namespace) -> None:
     """Train the winner of a search again at full budget, and export it."""
     from tqdm import tqdm
 
-    from tune_encoder.experiment import open_experiment
+    from tune_encoder.experiment.folder import open_experiment
     from tune_encoder.export.card import retrained_words
-    from tune_encoder.retraining import plan, retrain
+    from tune_encoder.export.retraining import plan, retrain
 
     experiment = open_experiment(options.root, options.name)
     given = {name: getattr(options, name) for name in ("epochs", "seeds", "with_val")}

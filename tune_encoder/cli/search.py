@@ -4,22 +4,16 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tune_encoder.cli.common import (
-    BASELINES,
-    add_command,
-    add_root,
-    score_words,
-    tell_demo,
-)
+from tune_encoder.cli.common import BASELINES, add_command, add_root, score_words, tell_demo
+from tune_encoder.cli.confirm import confirm_if_asked, print_findings
 from tune_encoder.cli.export import export_to
 from tune_encoder.cli.jobs import JOBS_SCHEMES, resume_job
 from tune_encoder.cli.report import report_written
-from tune_encoder.cli.trust import confirm_if_asked, print_findings
 from tune_encoder.config import KeepingSettings, LaunchSettings
 
 if TYPE_CHECKING:
-    from tune_encoder.api import PreparedSearch
-    from tune_encoder.results import Experiment
+    from tune_encoder.api.results import Experiment
+    from tune_encoder.api.searching import PreparedSearch
 
 
 def add_search(commands: Any) -> None:
@@ -77,7 +71,7 @@ def _launch(options: argparse.Namespace) -> Any:
 
 def _search(options: argparse.Namespace) -> None:
     """Search for the best encoder and export it."""
-    from tune_encoder import api
+    from tune_encoder.api import searching as api
 
     keeping = KeepingSettings(storage=options.storage, record=options.record)
     overrides = {name: getattr(options, name) for name in api.OVERRIDES}
@@ -112,7 +106,7 @@ def add_resume(commands: Any) -> None:
 
 def _resume(options: argparse.Namespace) -> None:
     """Go on with a search that was stopped or killed, or give it a larger budget."""
-    from tune_encoder import api
+    from tune_encoder.api import searching as api
 
     if options.address.startswith(JOBS_SCHEMES):
         resume_job(options)
@@ -145,7 +139,7 @@ def add_fork(commands: Any) -> None:
 
 def _fork(options: argparse.Namespace) -> None:
     """Search another space on the same data, knowing the trials of an earlier search."""
-    from tune_encoder import api
+    from tune_encoder.api import searching as api
 
     launch = _launch(options)
     experiment = api.fork(options.name, options.new, options.space, options.root, **launch)
@@ -154,8 +148,8 @@ def _fork(options: argparse.Namespace) -> None:
 
 def _finish(experiment: "Experiment", options: argparse.Namespace) -> None:
     """Say what a search found and what comes next."""
-    from tune_encoder.command_lines import command_line, curves_line
-    from tune_encoder.experiment import Experiment as Folder
+    from tune_encoder.experiment.commands import command_line, curves_line
+    from tune_encoder.experiment.folder import Experiment as Folder
 
     best = experiment.best
     assert best is not None

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 from tune_encoder.cli.common import add_command, add_json, demo_voices, say
 from tune_encoder.config import SchedulerSettings, TrainConfig
 from tune_encoder.errors import ConfigError
-from tune_encoder.standing import WIDTH
+from tune_encoder.experiment.status import WIDTH
 
 if TYPE_CHECKING:
-    from tune_encoder.plan import Plan
-    from tune_encoder.probe import Timing
     from tune_encoder.space import Parameter, SearchSpace
+    from tune_encoder.space.plan import Plan
+    from tune_encoder.training.probe import Timing
 
 _NO_BREAK = "\N{NO-BREAK SPACE}"  # while lines are filled, between a setting and its value
 _FILE_HELP = "YAML file, or the name of a space that comes with the program"
@@ -165,8 +165,8 @@ def _print_samples(samples: list[dict[str, Any]]) -> None:
 
 def _plan(options: argparse.Namespace) -> None:
     """Say what a search would spend, without running it."""
-    from tune_encoder.plan import plan_search
     from tune_encoder.space import find_space, load_space
+    from tune_encoder.space.plan import plan_search
 
     space = load_space(find_space(options.file))
     plan = plan_search(space)
@@ -211,7 +211,7 @@ def _caveats(space: "SearchSpace") -> Iterator[str]:
 def _probe(space: "SearchSpace", data_dir: Path | None) -> list["Timing"]:
     """Time a few configs on the data, telling a person who waits."""
     from tune_encoder.data.pack import open_pack, pack_data
-    from tune_encoder.probe import probe
+    from tune_encoder.training.probe import probe
 
     timings = []
     with contextlib.redirect_stdout(sys.stderr):  # standard output is for the plan
@@ -228,7 +228,7 @@ def _cost(space: "SearchSpace", plan: "Plan", timings: list["Timing"]) -> dict[s
     """What the plan costs if its trials are like those timed."""
     import torch
 
-    from tune_encoder.plan import n_workers
+    from tune_encoder.space.plan import n_workers
 
     workers = n_workers(space.resources, os.cpu_count() or 1, torch.cuda.device_count())
     epoch = mean(timing.seconds_per_epoch for timing in timings)

@@ -20,7 +20,7 @@ def add_submit(commands: Any) -> None:
 
 def _submit(options: argparse.Namespace) -> None:
     """Hand a search to a cluster, where it goes on when this machine is off."""
-    from tune_encoder import api
+    from tune_encoder.api import searching as api
 
     given = {
         name: getattr(options, name) for name in (*api.OVERRIDES, "warm_start", "storage", "record")
@@ -30,7 +30,7 @@ def _submit(options: argparse.Namespace) -> None:
     if options.print is not None:
         print(_script(options.print, what, given), end="")
         return
-    from tune_encoder.service.client import Client
+    from tune_encoder.api.jobs.client import Client
 
     client = Client(options.address)
     client.submit(*what, **given)
@@ -38,12 +38,12 @@ def _submit(options: argparse.Namespace) -> None:
 
 
 def _script(kind: str, what: tuple[Any, Any, Any, Any], given: dict[str, Any]) -> str:
-    from tune_encoder.service.submission import prepare_submission
+    from tune_encoder.api.jobs.submission import prepare_submission
 
     if kind == "kuberay":
-        from tune_encoder.service.kuberay import SHARED, kuberay_manifest
+        from tune_encoder.api.jobs.scripts import SHARED, kuberay_manifest
 
         return kuberay_manifest(prepare_submission(*what, given, shared=SHARED))
-    from tune_encoder.service.slurm import slurm_script
+    from tune_encoder.api.jobs.scripts import slurm_script
 
     return slurm_script(prepare_submission(*what, given))

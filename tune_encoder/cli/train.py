@@ -25,7 +25,7 @@ def add_evaluate(commands: Any) -> None:
 
 def _evaluate(options: argparse.Namespace) -> None:
     """Score a model on held-out voices, beside the baselines."""
-    from tune_encoder.evaluate import evaluate, write_evaluation
+    from tune_encoder.model.evaluate import evaluate, write_evaluation
 
     result = evaluate(options.model, options.data_dir or demo_voices(), options.split)
     print(f"{'':10}{'skill':>8}{'ttl':>8}{'dp':>8}{'centred':>9}{'retrieval':>11}{'cosine':>8}")
@@ -65,7 +65,7 @@ def add_train(commands: Any) -> None:
 
 def _train(options: argparse.Namespace) -> None:
     """Train one encoder by hand."""
-    from tune_encoder.run_folder import prepare, read_checkpoint, train_by_hand
+    from tune_encoder.training.run_folder import prepare, read_checkpoint, train_by_hand
 
     checkpoint, warnings = read_checkpoint(options.resume) if options.resume else (None, [])
     config = _config_of(options, checkpoint["config"] if checkpoint else {})
@@ -129,7 +129,7 @@ def _print_profile(folder: Path) -> None:
     """Say where a run's time went."""
     import json
 
-    from tune_encoder.run_folder import HISTORY
+    from tune_encoder.training.run_folder import HISTORY
 
     history = json.loads((folder / HISTORY).read_text(encoding="utf-8"))
     total = sum(row["seconds"] for row in history)

@@ -1,22 +1,6 @@
 """Every setting with its default and check, and the YAML files that hold settings."""
 
-from tune_encoder.config.exporting import ExportSettings, RetrainSettings
-from tune_encoder.config.files import (
-    MAX_YAML_BYTES,
-    MAX_YAML_DEPTH,
-    load_config,
-    parse_assignment,
-    parse_yaml,
-    read_yaml,
-    write_yaml,
-)
-from tune_encoder.config.launching import (
-    HERE,
-    IN_ITS_FOLDER,
-    KeepingSettings,
-    LaunchSettings,
-)
-from tune_encoder.config.mapping import (
+from tune_encoder.config.checking import (
     MAX_EXACT_INT,
     allowed,
     checked_value,
@@ -24,24 +8,36 @@ from tune_encoder.config.mapping import (
     to_mapping,
     unknown_name,
 )
-from tune_encoder.config.settings import (
+from tune_encoder.config.export import ExportSettings, RetrainSettings
+from tune_encoder.config.launch import HERE, IN_ITS_FOLDER, KeepingSettings, LaunchSettings
+from tune_encoder.config.search import (
     DEFAULT_ROOT,
+    BudgetSettings,
+    MetricSettings,
+    ResourceSettings,
+    SchedulerSettings,
+    SearcherSettings,
+)
+from tune_encoder.config.training import (
     DEMO_COUNTS,
     AugmentSettings,
-    BudgetSettings,
     EncoderSettings,
     FrontendSettings,
     LossSettings,
-    MetricSettings,
     OptimSettings,
-    ResourceSettings,
     RunSettings,
-    SchedulerSettings,
-    SearcherSettings,
     TrainConfig,
-    cache_dir,
     label_warnings,
     setting,
+)
+from tune_encoder.config.yaml import (
+    MAX_YAML_BYTES,
+    MAX_YAML_DEPTH,
+    load_config,
+    parse_assignment,
+    parse_yaml,
+    read_yaml,
+    write_yaml,
 )
 
 __all__ = [
@@ -69,7 +65,6 @@ __all__ = [
     "SearcherSettings",
     "TrainConfig",
     "allowed",
-    "cache_dir",
     "checked_value",
     "from_mapping",
     "label_warnings",

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tune_encoder.config import TrainConfig
+from tune_encoder.data.log_mel import frames_of
 from tune_encoder.data.pack import Pack
-from tune_encoder.frontend import frames_of
 
 EVALUATION_BATCH = 64  # windows at once; without gradients memory is no concern
 

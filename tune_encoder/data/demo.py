@@ -17,10 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from tune_encoder.config import DEMO_COUNTS, cache_dir
+from tune_encoder.config import DEMO_COUNTS
 from tune_encoder.data.samples import SPLITS, Sample, write_sample
-from tune_encoder.files import refuse_filled, whole_folder
-from tune_encoder.voice_style import DP_SHAPE, TTL_SHAPE, VoiceStyle, unit_rows
+from tune_encoder.data.voice_style import DP_SHAPE, TTL_SHAPE, VoiceStyle, unit_rows
+from tune_encoder.system.files import cache_dir, refuse_filled, whole_folder
 
 Array = NDArray[np.float32]
 Doubles = NDArray[np.float64]

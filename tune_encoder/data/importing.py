@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from tune_encoder.audio import (
+from tune_encoder.data.audio import (
     AUDIO_SUFFIXES,
     CONVERT_SUFFIXES,
     ffmpeg_line,
@@ -21,9 +21,9 @@ from tune_encoder.audio import (
     load_voice,
 )
 from tune_encoder.data.samples import SPLITS, Sample, write_sample
+from tune_encoder.data.voice_style import VoiceStyle, check_one_version, read_voice_style
 from tune_encoder.errors import DataError
-from tune_encoder.files import refuse_filled, whole_folder
-from tune_encoder.voice_style import VoiceStyle, check_one_version, read_voice_style
+from tune_encoder.system.files import refuse_filled, whole_folder
 
 MIN_VOICES = 3  # one for each split
 HELD_OUT_SHARE = 0.1  # of the voices, for val and again for test

@@ -20,15 +20,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tune_encoder.config import FrontendSettings, cache_dir, to_mapping
+from tune_encoder.config import FrontendSettings, to_mapping
 from tune_encoder.data.checking import DataCheck, check_data, fingerprint, warnings_of
 from tune_encoder.data.demo import cached_demo, demo_folder
 from tune_encoder.data.samples import SPLITS, Sample, find_samples
+from tune_encoder.data.scores import Styles, fit_ridge, mean_styles, score
+from tune_encoder.data.style_statistics import Statistics, style_statistics
+from tune_encoder.data.voice_style import TTL_SHAPE
 from tune_encoder.errors import StorageError
-from tune_encoder.files import whole_folder
-from tune_encoder.metrics import Styles, fit_ridge, mean_styles, score
-from tune_encoder.statistics import Statistics, style_statistics
-from tune_encoder.voice_style import TTL_SHAPE
+from tune_encoder.system.files import cache_dir, whole_folder
 
 PACK_FORMAT = 2
 _BASIS = "ttl_basis.f16"  # apart from the other statistics, since a trial reads few of its rows
@@ -130,6 +130,32 @@ def pack_data(data_dir: Path, settings: FrontendSettings) -> Path:
     if not folder.exists():
         _make(folder, data_dir, settings, identity)
     return folder
+
+
+def searched_pack(data_dir: Path, expected: str, settings: FrontendSettings) -> Path:
+    """Return the pack of the data that a search began with.
+
+    Args:
+        data_dir: Where the data lies.
+        expected: Its fingerprint when the search began.
+        settings: The front end.
+
+    Raises:
+        DataError: if the data is gone or damaged.
+        StorageError: if it has changed since the search began.
+    """
+    pack = pack_data(data_dir, settings)
+    check_same_data(data_dir, expected, open_pack(pack).info["fingerprint"])
+    return pack
+
+
+def check_same_data(data_dir: Path, expected: str, found: str) -> None:
+    """Raise a `StorageError` if the fingerprints of a search's data and of `data_dir` differ."""
+    if found != expected:
+        raise StorageError(
+            f"{data_dir}: not the data that the search began with; restore it, start a new search, "
+            "or continue with this data by `resume --accept-data-change`"
+        )
 
 
 def pack_folder(fingerprint: str, settings: FrontendSettings) -> Path:
@@ -270,8 +296,8 @@ def _clip_maker(settings: FrontendSettings) -> Iterator[Callable[[Sample], _Clip
     """Give what computes features, of a clip in each thread."""
     import torch  # here, because a search that finds its pack needs no torch in the driver
 
-    from tune_encoder.audio import resample
-    from tune_encoder.frontend import log_mel
+    from tune_encoder.data.audio import resample
+    from tune_encoder.data.log_mel import log_mel
 
     def make(sample: Sample) -> _Clip:
         rate = sample.sample_rate or settings.sample_rate

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
+from tune_encoder.data.voice_style import DP_SHAPE, TTL_SHAPE, style_problem
 from tune_encoder.errors import DataError
-from tune_encoder.voice_style import DP_SHAPE, TTL_SHAPE, style_problem
 
 SPLITS = ("train", "val", "test")
 MAX_MEMBER_BYTES = 512 * 2**20  # 1.5 hours at 24 kHz; a small zip can claim any size

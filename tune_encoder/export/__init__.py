@@ -3,14 +3,13 @@
 from pathlib import Path
 
 from tune_encoder.config import ExportSettings
-from tune_encoder.data.pack import PackedData, open_pack
-from tune_encoder.experiment import Experiment
+from tune_encoder.data.pack import PackedData, open_pack, searched_pack
+from tune_encoder.experiment.folder import Experiment
 from tune_encoder.export.choosing import Choice, choose
 from tune_encoder.export.combining import Model, best_model, single
 from tune_encoder.export.writing import Metrics, Source, write_models
-from tune_encoder.files import refuse_filled, remove_leftovers, whole_folder
-from tune_encoder.model_folder import is_model
-from tune_encoder.searched_data import searched_pack
+from tune_encoder.model.folder import is_model
+from tune_encoder.system.files import refuse_filled, remove_leftovers, whole_folder
 
 __all__ = [
     "Choice",
@@ -39,7 +38,7 @@ def export(experiment: Experiment, to: Path, settings: ExportSettings) -> list[M
     """
     refuse_other(to)
     choices = choose(experiment, settings.top_k)
-    data = open_pack(searched_pack(experiment, choices[0].config))
+    data = open_pack(searched_pack(*experiment.searched_data(), choices[0].config))
     models = _models(experiment, choices, settings, data)
     return export_models(models, to, Source(experiment, data, settings))
 

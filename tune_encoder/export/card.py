@@ -9,8 +9,8 @@ from typing import Any
 from tune_encoder.config import TrainConfig
 from tune_encoder.data.pack import PackedData
 from tune_encoder.export.combining import AVERAGE, ENSEMBLE, Model
-from tune_encoder.manifest import MANIFEST, PROVENANCE
-from tune_encoder.models import Encoder
+from tune_encoder.model.encoder import Encoder
+from tune_encoder.system.manifest import MANIFEST, PROVENANCE
 
 _SPLITS = ("train", "val", "test")
 _COLUMNS = ("skill", "skill_ttl", "skill_dp", "centered_cosine", "retrieval")

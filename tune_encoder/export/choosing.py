@@ -6,12 +6,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from tune_encoder.checkpoints import State, load_state
 from tune_encoder.config import TrainConfig, from_mapping
-from tune_encoder.confirmation import FOLDER, Confirmation, newest_confirmation
 from tune_encoder.errors import SearchFailed, StorageError
-from tune_encoder.experiment import Experiment, Row, TrialRecord, objective, ranked
-from tune_encoder.standing import has_ended
+from tune_encoder.experiment.confirmation import FOLDER, Confirmation, newest_confirmation
+from tune_encoder.experiment.folder import Experiment
+from tune_encoder.experiment.status import has_ended
+from tune_encoder.experiment.trials import Row, TrialRecord, objective, ranked
+from tune_encoder.training.checkpoints import State, load_state
 
 
 @dataclass(frozen=True)

@@ -14,12 +14,12 @@ from torch import Tensor
 from tune_encoder.config import ExportSettings, MetricSettings, TrainConfig
 from tune_encoder.data.batches import crop_frames
 from tune_encoder.data.pack import Pack, PackedData
-from tune_encoder.evaluate import CPU, difference_interval
-from tune_encoder.experiment import Experiment
+from tune_encoder.data.scores import Styles, score
+from tune_encoder.experiment.folder import Experiment
 from tune_encoder.export.choosing import Choice, best_epochs, choose
-from tune_encoder.metrics import Styles, score
-from tune_encoder.models import Encoder, Ensemble, rebuild_encoder
-from tune_encoder.trainer import predict
+from tune_encoder.model.encoder import Encoder, Ensemble, rebuild_encoder
+from tune_encoder.model.evaluate import CPU, difference_interval
+from tune_encoder.model.prediction import predict
 
 SINGLE, AVERAGE, ENSEMBLE = "epoch", "average", "ensemble"
 

@@ -5,10 +5,11 @@ from typing import Any
 
 from tune_encoder.data.batches import crop_frames
 from tune_encoder.data.pack import Pack, PackedData
+from tune_encoder.data.scores import score
 from tune_encoder.export.combining import Model
-from tune_encoder.metrics import score
-from tune_encoder.onnx_files import predict_pack, write_onnx
-from tune_encoder.onnx_session import AUDIO_ENCODER, int8_name, load_onnx
+from tune_encoder.model.onnx.checking import predict_pack
+from tune_encoder.model.onnx.session import AUDIO_ENCODER, int8_name, load_onnx
+from tune_encoder.model.onnx.writing import write_onnx
 
 
 def add_onnx(

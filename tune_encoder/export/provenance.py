@@ -11,10 +11,10 @@ from typing import Any
 
 from tune_encoder.data.pack import Pack, PackedData
 from tune_encoder.errors import StorageError
-from tune_encoder.experiment import Experiment
+from tune_encoder.experiment.folder import Experiment
 from tune_encoder.export.combining import Model
-from tune_encoder.files import write_whole
-from tune_encoder.manifest import MANIFEST, PROVENANCE, read_entries, sha256_of
+from tune_encoder.system.files import write_whole
+from tune_encoder.system.manifest import MANIFEST, PROVENANCE, read_entries, sha256_of
 
 PROVENANCE_FORMAT = 1
 _PACKAGES = ("tune-encoder", "torch", "numpy", "safetensors", "onnx", "onnxruntime")

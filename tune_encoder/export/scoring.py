@@ -10,13 +10,13 @@ from typing import Any
 from tune_encoder.config import TrainConfig
 from tune_encoder.data.batches import crop_frames
 from tune_encoder.data.pack import Pack, PackedData, open_pack, pack_data
+from tune_encoder.data.scores import score
 from tune_encoder.errors import StorageError
-from tune_encoder.evaluate import CPU, skill_interval
 from tune_encoder.export.provenance import read_provenance
-from tune_encoder.metrics import score
-from tune_encoder.model_folder import load_model
-from tune_encoder.models import Encoder
-from tune_encoder.trainer import predict
+from tune_encoder.model.encoder import Encoder
+from tune_encoder.model.evaluate import CPU, skill_interval
+from tune_encoder.model.folder import load_model
+from tune_encoder.model.prediction import predict
 
 EXPORTED_SCORES = ("skill", "skill_ttl", "skill_dp", "centered_cosine", "retrieval", "loss")
 

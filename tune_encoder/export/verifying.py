@@ -9,8 +9,8 @@ from tune_encoder.errors import DataError, StorageError
 from tune_encoder.export.provenance import Provenance, read_provenance
 from tune_encoder.export.scoring import Scored, rescored
 from tune_encoder.export.writing import TOLERANCE
-from tune_encoder.manifest import PROVENANCE, sha256_of
-from tune_encoder.model_folder import CARD, CONFIG, METRICS, WEIGHTS
+from tune_encoder.model.folder import CARD, CONFIG, METRICS, WEIGHTS
+from tune_encoder.system.manifest import PROVENANCE, sha256_of
 
 
 @dataclass(frozen=True)

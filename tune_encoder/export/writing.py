@@ -10,19 +10,19 @@ from typing import Any
 from safetensors.torch import save
 from torch import Tensor
 
-from tune_encoder.checkpoints import write_state
 from tune_encoder.config import ExportSettings, to_mapping, write_yaml
-from tune_encoder.confirmation import FOLDER
 from tune_encoder.data.pack import PackedData
+from tune_encoder.data.voice_bank import bank_of_clips, write_bank
 from tune_encoder.errors import StorageError
-from tune_encoder.experiment import Experiment
+from tune_encoder.experiment.confirmation import FOLDER
+from tune_encoder.experiment.folder import Experiment
 from tune_encoder.export.card import write_card
 from tune_encoder.export.combining import Model
 from tune_encoder.export.provenance import Provenance, provenance, write_provenance
 from tune_encoder.export.scoring import Scored, scores_in_new_process, unseen
-from tune_encoder.manifest import MANIFEST
-from tune_encoder.model_folder import CARD, CHECKPOINT, METRICS, WEIGHTS, member_config
-from tune_encoder.voice_bank import bank_of_clips, write_bank
+from tune_encoder.model.folder import CARD, CHECKPOINT, METRICS, WEIGHTS, member_config
+from tune_encoder.system.manifest import MANIFEST
+from tune_encoder.training.checkpoints import write_state
 
 TOLERANCE = 1e-4  # of skill, between the process that trained and the checking one
 

@@ -12,7 +12,7 @@ import soundfile
 from numpy.typing import NDArray
 from PIL import Image
 
-from tune_encoder.audio import resample
+from tune_encoder.data.audio import resample
 from tune_encoder.data.checking import fingerprint
 from tune_encoder.data.samples import find_samples, read_sample
 from tune_encoder.errors import StorageError

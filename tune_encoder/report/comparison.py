@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from tune_encoder.look import comparison
+from tune_encoder.experiment.views import comparison
 from tune_encoder.report.drawing import CYCLE, Canvas, Tip
 from tune_encoder.report.facts import Facts
 from tune_encoder.report.figure import Figure, Table, table

@@ -4,18 +4,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
-from tune_encoder.command_lines import clone_line, curves_line
 from tune_encoder.config import write_yaml
-from tune_encoder.confirmation import Confirmation, newest_confirmation
 from tune_encoder.data.pack import PackedData
 from tune_encoder.errors import TuneEncoderError
-from tune_encoder.experiment import Experiment
-from tune_encoder.findings import find
-from tune_encoder.look import RUNNING, STOPPED
+from tune_encoder.experiment.commands import clone_line, curves_line
+from tune_encoder.experiment.confirmation import Confirmation, newest_confirmation
+from tune_encoder.experiment.findings import find
+from tune_encoder.experiment.folder import Experiment
+from tune_encoder.experiment.views import RUNNING, STOPPED
 from tune_encoder.report.comparison import compared_curves, compared_settings
 from tune_encoder.report.curves import learning_curves
-from tune_encoder.report.facts import Facts, read_facts
-from tune_encoder.report.failures import failures
+from tune_encoder.report.facts import Facts, failures, read_facts
 from tune_encoder.report.figure import Figure, Table, counted
 from tune_encoder.report.headline import Headline, data_table, headline
 from tune_encoder.report.importances import importance_bars
@@ -25,7 +24,7 @@ from tune_encoder.report.rungs import rung_bars
 from tune_encoder.report.scores import score_bars, scores
 from tune_encoder.report.slices import slices
 from tune_encoder.report.timeline import timeline
-from tune_encoder.report.trained_on import read_data
+from tune_encoder.report.winner import read_data
 
 if TYPE_CHECKING:
     from tune_encoder.report.clips import Clip

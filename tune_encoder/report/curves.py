@@ -3,12 +3,12 @@
 from collections import Counter
 from collections.abc import Sequence
 
-from tune_encoder.experiment import Row, TrialRecord, objective
-from tune_encoder.findings import rung_epochs
+from tune_encoder.experiment.findings import rung_epochs
+from tune_encoder.experiment.status import FAILED, FINISHED, STOPPED
+from tune_encoder.experiment.trials import Row, TrialRecord, objective
 from tune_encoder.report.drawing import BLACK, BLUE, GREEN, GREY, ORANGE, Canvas, Tip, whole_ticks
 from tune_encoder.report.facts import Facts, drawn, told
 from tune_encoder.report.figure import Figure, Table, table
-from tune_encoder.standing import FAILED, FINISHED, STOPPED
 
 MOST_POINTS = 100  # of a curve; a phone has no more pixels for them
 LOG_FROM = 8.0  # ratio of the largest to the least loss from which the axis is logarithmic

@@ -5,7 +5,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from tune_encoder.evaluate import components, row_errors
+from tune_encoder.model.evaluate import components, row_errors
 from tune_encoder.report.drawing import BLUE, GREY, ORANGE, PALE, Canvas, Tip, whole_ticks
 from tune_encoder.report.figure import Figure, counted, table
 from tune_encoder.report.winner import Winner

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from tune_encoder.experiment import Experiment, Row, TrialRecord, objective, ranked
-from tune_encoder.look import RUNNING, read_terms, status
-from tune_encoder.report.figure import counted
+from tune_encoder.experiment.folder import Experiment
+from tune_encoder.experiment.status import FAILED, FIELDS, Terms, how, metric_value, short
+from tune_encoder.experiment.trials import Row, TrialRecord, objective, ranked
+from tune_encoder.experiment.views import RUNNING, read_terms, status
+from tune_encoder.report.figure import Table, counted, table
 from tune_encoder.space import SearchSpace
-from tune_encoder.standing import FIELDS, Terms, how, metric_value, short
 
 MOST_DRAWN = 200  # trials of a figure that draws each; more would hide each other
 _BEST_DRAWN = MOST_DRAWN // 2
@@ -112,3 +113,19 @@ def told(facts: Facts, trial: TrialRecord) -> str:
         lines.append(f"{score} at epoch {best['epoch']} of {counted(len(trial.rows), 'epoch')}")
     settings = facts.terms.of(trial.settings)
     return "\n".join([*lines, ", ".join(f"{name} {short(v)}" for name, v in settings.items())])
+
+
+UNKNOWN = "no reason was recorded"
+
+
+def failures(facts: Facts) -> Table | None:
+    """Return each reason with its trials, the most frequent first; None if no trial failed."""
+    by_reason: dict[str, list[int]] = {}
+    for trial in facts.trials:
+        if facts.how(trial) == FAILED:
+            by_reason.setdefault(trial.reason or UNKNOWN, []).append(trial.number)
+    if not by_reason:
+        return None
+    ordered = sorted(by_reason.items(), key=lambda entry: -len(entry[1]))
+    rows = [[reason, len(numbers), ", ".join(map(str, numbers))] for reason, numbers in ordered]
+    return table(["reason", "trials", "their numbers"], rows)

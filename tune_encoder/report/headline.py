@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from tune_encoder.confirmation import Confirmation, deviation, verdict
 from tune_encoder.data.pack import PackedData
-from tune_encoder.findings import Findings
+from tune_encoder.experiment.confirmation import Confirmation, deviation, verdict
+from tune_encoder.experiment.findings import Findings
+from tune_encoder.experiment.status import clock, count_words
 from tune_encoder.report.facts import Facts
 from tune_encoder.report.figure import Table, counted, table
 from tune_encoder.report.scores import Score, span
-from tune_encoder.standing import clock, count_words
 
 
 @dataclass(frozen=True)

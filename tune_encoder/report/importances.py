@@ -3,7 +3,7 @@
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from tune_encoder.errors import TuneEncoderError
-from tune_encoder.importance import RELIABLE, importances
+from tune_encoder.experiment.importance import RELIABLE, importances
 from tune_encoder.report.drawing import BLUE, Canvas, Tip
 from tune_encoder.report.facts import Facts
 from tune_encoder.report.figure import Figure, counted, table

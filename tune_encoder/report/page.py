@@ -13,9 +13,9 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from tune_encoder.errors import StorageError
-from tune_encoder.experiment import Experiment
-from tune_encoder.files import write_whole
+from tune_encoder.experiment.folder import Experiment
 from tune_encoder.report.contents import Contents, read_contents
+from tune_encoder.system.files import write_whole
 
 REPORT_NAME = "report.html"
 

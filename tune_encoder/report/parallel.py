@@ -4,13 +4,13 @@ from collections.abc import Sequence
 
 import matplotlib
 
-from tune_encoder.experiment import TrialRecord
-from tune_encoder.findings import place
+from tune_encoder.experiment.findings import place
+from tune_encoder.experiment.status import short
+from tune_encoder.experiment.trials import TrialRecord
 from tune_encoder.report.drawing import ORANGE, Canvas, Tip
 from tune_encoder.report.facts import Facts, drawn, told
 from tune_encoder.report.figure import Figure, counted
 from tune_encoder.space import Parameter
-from tune_encoder.standing import short
 
 _AXIS_HEIGHT = 44
 _NOT_SEARCHED = -0.12  # where on its axis a trial lies that has no such setting

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from tune_encoder.experiment import Row, objective
+from tune_encoder.experiment.status import clock
+from tune_encoder.experiment.trials import Row, objective
 from tune_encoder.report.drawing import BLUE, ORANGE, Canvas, Tip
 from tune_encoder.report.facts import Facts
 from tune_encoder.report.figure import Figure, Table, counted, table
-from tune_encoder.standing import clock
 
 HOUR_S, MINUTE_S = 3600.0, 60.0
 _HEIGHT = 230

@@ -2,8 +2,8 @@
 
 from typing import NamedTuple
 
-from tune_encoder.experiment import TrialRecord
-from tune_encoder.findings import rung_epochs
+from tune_encoder.experiment.findings import rung_epochs
+from tune_encoder.experiment.trials import TrialRecord
 from tune_encoder.report.drawing import BLUE, GREY, PALE, Canvas, Tip
 from tune_encoder.report.facts import Facts
 from tune_encoder.report.figure import Figure, counted, table

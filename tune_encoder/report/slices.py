@@ -3,14 +3,14 @@
 from collections.abc import Sequence
 from typing import Any
 
-from tune_encoder.experiment import TrialRecord
-from tune_encoder.findings import bound_hit
+from tune_encoder.experiment.findings import bound_hit
+from tune_encoder.experiment.status import short
+from tune_encoder.experiment.trials import TrialRecord
 from tune_encoder.report.curves import line_of, set_scale
 from tune_encoder.report.drawing import GREY, ORANGE, PALE, Canvas, Tip, whole_ticks
 from tune_encoder.report.facts import Facts, drawn, told
 from tune_encoder.report.figure import Figure, counted, table
 from tune_encoder.space import Parameter
-from tune_encoder.standing import short
 
 _HEIGHT = 200
 

@@ -6,13 +6,13 @@ from typing import NamedTuple
 
 from matplotlib.patches import Rectangle
 
-from tune_encoder.experiment import Row, TrialRecord
+from tune_encoder.experiment.status import clock
+from tune_encoder.experiment.trials import Row, TrialRecord
 from tune_encoder.report.curves import line_of
 from tune_encoder.report.drawing import ORANGE, Canvas, Tip
 from tune_encoder.report.facts import Facts
 from tune_encoder.report.figure import Figure, counted, table
 from tune_encoder.report.progress import HOUR_S, MINUTE_S
-from tune_encoder.standing import clock
 
 _LANE_HEIGHT = 20
 MOST_LANES = 24  # more would be taller than a screen

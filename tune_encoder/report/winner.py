@@ -1,14 +1,22 @@
 """The winner on voices that it was not trained on: its checkpoint, and what it predicts."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
-from tune_encoder.checkpoints import load_state
 from tune_encoder.config import TrainConfig, from_mapping
-from tune_encoder.data.pack import Pack, PackedData
+from tune_encoder.data.pack import (
+    Pack,
+    PackedData,
+    check_same_data,
+    open_pack,
+    pack_data,
+    pack_folder,
+)
 from tune_encoder.errors import StorageError
-from tune_encoder.evaluate import Evaluation, evaluate_model, voice_skills
-from tune_encoder.models import rebuild_encoder
+from tune_encoder.model.encoder import rebuild_encoder
+from tune_encoder.model.evaluate import Evaluation, evaluate_model, voice_skills
 from tune_encoder.report.facts import Facts
+from tune_encoder.training.checkpoints import load_state
 
 
 @dataclass(frozen=True)
@@ -51,3 +59,18 @@ def evaluate_winner(facts: Facts, data: PackedData) -> Winner:
     model = rebuild_encoder(config, load_state(file)["model"])
     split = "val" if data.test is None else "test"
     return Winner(split, data, config, evaluate_model(model, config, data, split))
+
+
+def read_data(facts: Facts) -> PackedData:
+    """Map the data that the search began with, which may be gone if its features are there.
+
+    Raises:
+        DataError, StorageError: if neither are there.
+    """
+    settings = TrainConfig(**facts.space.base)
+    folder = pack_folder(facts.content["fingerprint"], settings)
+    if not folder.exists():
+        folder = pack_data(Path(facts.content["data_dir"]), settings)
+    data = open_pack(folder)
+    check_same_data(*facts.experiment.searched_data(), data.info["fingerprint"])
+    return data

@@ -14,8 +14,7 @@ from tune_encoder.config import (
     unknown_name,
 )
 from tune_encoder.errors import ConfigError
-from tune_encoder.space.steps import at_step, n_steps, width
-from tune_encoder.space.types import Parameter
+from tune_encoder.space.space import Parameter, at_step, n_steps, width
 
 _FIELDS = {field.name: field for field in dataclasses.fields(TrainConfig)}
 _TYPES = typing.get_type_hints(TrainConfig)

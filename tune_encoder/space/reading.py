@@ -17,9 +17,9 @@ from tune_encoder.config import (
     unknown_name,
 )
 from tune_encoder.errors import ConfigError
+from tune_encoder.space.consistency import check_together, fitted
 from tune_encoder.space.parameters import read_parameters, read_setting
-from tune_encoder.space.together import check_together, fitted
-from tune_encoder.space.types import Parameter, SearchSpace
+from tune_encoder.space.space import Parameter, SearchSpace
 
 _SECTIONS = {
     "metric": MetricSettings,

@@ -1,0 +1,159 @@
+"""Searches that run as jobs of a real head, seen from processes that end meanwhile."""
+
+import json
+import subprocess
+import sys
+import time
+
+import pytest
+
+import tune_encoder
+from tests.api.jobs.conftest import CANARY
+from tune_encoder.api.jobs.client import Client
+from tune_encoder.errors import ConfigError
+from tune_encoder.experiment.folder import Experiment
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+SMALL = {
+    "budget": {"trials": 2, "epochs": 2},
+    "scheduler": {"name": "none"},
+    "base": {
+        "early_stopping_patience": 0,
+        "encoder_type": "cnn",
+        "hidden_dim": 16,
+        "num_layers": 2,
+    },
+    "space": {"learning_rate": {"float": [1e-3, 1e-2]}},
+}
+
+
+def run(*arguments, code=0):
+    command = [sys.executable, "-m", "tune_encoder", *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == code, done.stderr
+    return done.stdout if code == 0 else done.stderr
+
+
+@pytest.fixture(scope="module")
+def done(head, data_dir, tmp_path_factory):
+    """A search that was submitted by a process which ended at once, when it has ended."""
+    folder = tmp_path_factory.mktemp("submitted")
+    space = folder / "small.yaml"
+    space.write_text(json.dumps(SMALL))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_AUTH_TOKEN", head.token)
+        patch.setenv("AWS_SECRET_ACCESS_KEY", CANARY)
+        what = ("--space", space, "--data-dir", data_dir, "--root", folder / "runs")
+        told = run("submit", *what, "--name", "one", "--no-export", "--address", head.address)
+        space.unlink()
+        job = Client(head.address).wait("one", timeout=300)
+    return told, what, job
+
+
+def test_a_submitted_search_ends_though_who_submitted_it_is_gone(done, head):
+    told, _, job = done
+
+    assert told.splitlines() == [
+        f"one is submitted to {head.address}",
+        f"follow it: tune-encoder logs one -f --address {head.address}",
+    ]
+    assert (job.state, job.exit_code, job.launch) == ("SUCCEEDED", 0, 1)
+    trials = Experiment(job.root / "one").trials()
+    assert [trial.state for trial in trials] == ["COMPLETE", "COMPLETE"]
+
+
+def test_what_it_printed_and_where_it_stands_is_seen_from_elsewhere(done, ours):
+    logs = run("logs", "one", "--address", ours.address)
+    (row,) = [line for line in run("jobs", "--address", ours.address).splitlines() if "one" in line]
+    (listed,) = json.loads(run("jobs", "--json", "--address", ours.address))[:1]
+
+    assert "best: trial " in logs
+    assert row.split()[:3] == ["one", "1", "SUCCEEDED"]
+    assert (listed["name"], listed["exit_code"]) == ("one", 0)
+
+
+def test_a_second_search_of_the_name_is_refused(done, ours, data_dir):
+    with pytest.raises(ConfigError, match=r"one is SUCCEEDED on http.* already; follow it with"):
+        Client(ours.address).submit(SMALL, data_dir, name="one", root=done[2].root)
+
+
+def test_the_best_model_is_exported_on_the_cluster(done, ours):
+    folder = Client(ours.address).export("one")
+
+    assert folder == done[2].root / "one" / "best"
+    assert (folder / "model.safetensors").is_file()
+
+
+def test_an_unknown_name_names_those_that_are_there(done, ours):
+    with pytest.raises(ConfigError, match=r"http.*: no search two; there are one"):
+        Client(ours.address).status("two")
+
+
+def test_a_search_that_was_refused_may_be_submitted_again(ours, data_dir, tmp_path):
+    client = Client(ours.address)
+    client.submit(SMALL, "/no/such/folder", name="again", root=tmp_path)
+    assert client.wait("again", timeout=120).exit_code == 3
+    assert "/no/such/folder: no such folder" in "".join(client.logs("again", follow=True))
+
+    client.submit(SMALL, data_dir, name="again", root=tmp_path, trials=1, export=False)
+
+    ended = client.wait("again", timeout=120)
+    assert (ended.state, ended.launch) == ("SUCCEEDED", 2), "".join(client.logs("again"))
+
+
+def test_a_stopped_search_goes_on_where_it_was(ours, data_dir, tmp_path):
+    client = Client(ours.address)
+    long = {**SMALL, "budget": {"trials": 1, "epochs": 400}}
+    assert client.submit(long, data_dir, name="long", root=tmp_path, export=False) == "long"
+    experiment = Experiment(tmp_path / "long")
+    wait_for_epochs(experiment, 1)
+    with pytest.raises(ConfigError, match="long is RUNNING on"):
+        client.resume("long")
+    with pytest.raises(TimeoutError, match="long is RUNNING after 0 s, and goes on"):
+        client.wait("long", timeout=0)
+
+    run("stop", "long", "--address", ours.address)
+    assert client.wait("long", timeout=90).state == "STOPPED"
+    saved = epochs(experiment)
+    run("resume", "long", "--no-export", "--address", ours.address)
+    wait_for_epochs(experiment, saved[-1] + 1)
+    client.stop("long")
+
+    assert client.wait("long", timeout=90).launch == 2
+    assert epochs(experiment) == list(range(1, epochs(experiment)[-1] + 1))
+    with pytest.raises(ConfigError, match=r"long is STOPPED on .* go on with `tune-encoder resume"):
+        client.stop("long")
+
+
+def test_no_secret_is_written_or_listed(done, ours):
+    run("logs", "one", "--address", ours.address)
+    listed = run("jobs", "--json", "--address", ours.address)
+    listed += str(Client(ours.address)._ray.list_jobs())
+    root = done[2].root
+    written = [path for path in (*root.rglob("*"), *(ours.folder / "session").rglob("*"))]
+    texts = [path.read_bytes() for path in written if path.is_file()]
+
+    assert len(texts) > 20
+    for secret in (CANARY, ours.token):
+        assert secret not in listed
+        lines = [line for text in texts for line in text.splitlines() if secret.encode() in line]
+        assert lines == []
+
+
+def test_the_client_is_had_from_the_package():
+    assert tune_encoder.Client is Client
+
+
+def epochs(experiment):
+    (trial,) = experiment.trials()
+    return [row["epoch"] for row in trial.rows]
+
+
+def wait_for_epochs(experiment, count):
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        begun = experiment.study_path.exists() and experiment.trials()
+        if begun and len(epochs(experiment)) >= count:
+            return
+        time.sleep(0.2)
+    raise AssertionError(f"{experiment.name} has not {count} epochs")

@@ -1,0 +1,189 @@
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas
+import pytest
+
+import tune_encoder
+from tune_encoder.api.results import Best, Experiment
+from tune_encoder.errors import ConfigError
+from tune_encoder.experiment.folder import create_experiment
+from tune_encoder.space import parse_space, to_content
+from tune_encoder.tuning.record.record import Record
+
+SPACE = parse_space(
+    {
+        "space": {
+            "head": {"choice": ["pca", "lowrank"]},
+            "pca_components": {"int": [4, 128], "when": {"head": "pca"}},
+            "dropout": {"float": [0.0, 0.4]},
+        },
+        "start": [
+            {"head": "pca", "pca_components": 8, "dropout": 0.1},
+            {"head": "lowrank", "dropout": 0.2},
+            {"head": "pca", "pca_components": 64, "dropout": 0.3},
+            {"head": "lowrank", "dropout": 0.4},
+        ],
+    },
+    "test",
+    Path(),
+)
+LOSSES = [[0.9, 0.4, 0.5], [0.8, 0.7], [0.3], []]
+
+
+def new_experiment(root, name="mine"):
+    content = {"space": to_content(SPACE), "data_dir": "", "fingerprint": "", "versions": {}}
+    return create_experiment(root, name, content)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A complete, a pruned, a failed and a running trial; not to be changed."""
+    made = new_experiment(tmp_path_factory.mktemp("runs"))
+    record = Record.open(made, SPACE)
+    for number, losses in enumerate(LOSSES):
+        record.ask()
+        for epoch, loss in enumerate(losses, start=1):
+            scores = {"val_loss": loss, "val_skill": 1 - loss, "train_loss": loss / 2}
+            place = {"checkpoint": f"1/{number:04d}/checkpoint_{epoch:06d}"}
+            record.add_row(number, {"epoch": epoch, **scores, "finished": False, **place})
+    record.complete(0)
+    record.prune(1)
+    record.fail(2, "the loss is NaN")
+    return made.path
+
+
+@pytest.fixture
+def mine(folder):
+    return Experiment(folder)
+
+
+def test_each_trial_is_a_row_with_its_outcome_and_its_searched_settings(mine):
+    frame = mine.trials
+
+    assert frame.astype(object).where(pandas.notna(frame), None).to_dict("list") == {
+        "number": [0, 1, 2, 3],
+        "state": ["COMPLETE", "PRUNED", "FAIL", "RUNNING"],
+        "reason": ["", "", "the loss is NaN", ""],
+        "epochs": [3, 2, 1, 0],
+        "best_epoch": [2, 2, 1, None],
+        "objective": [0.4, 0.7, 0.3, None],
+        "val_loss": [0.4, 0.7, 0.3, None],
+        "val_skill": [0.6, pytest.approx(0.3), 0.7, None],
+        "head": ["pca", "lowrank", "pca", "lowrank"],
+        "pca_components": [8, None, 64, None],
+        "dropout": [0.1, 0.2, 0.3, 0.4],
+    }
+
+
+def test_columns_have_their_kinds_whatever_is_missing(mine, tmp_path):
+    empty = new_experiment(tmp_path)
+    Record.open(empty, SPACE)
+    waiting = Experiment(empty.path).trials
+
+    for frame in (mine.trials, waiting):
+        kinds = {name: str(kind) for name, kind in frame.dtypes.items()}
+        assert {name for name, kind in kinds.items() if kind == "Int64"} == {
+            "best_epoch",
+            "pca_components",
+        }
+        assert {name for name, kind in kinds.items() if kind == "float64"} == {
+            *("objective", "val_loss", "val_skill", "dropout"),
+        }
+    assert list(waiting["state"]) == ["WAITING"] * 4
+
+
+def test_curves_have_a_row_for_each_epoch_with_every_metric_and_nothing_else(mine):
+    frame = mine.curves()
+
+    assert list(frame.columns) == [
+        *("trial", "epoch", "val_loss", "val_skill", "train_loss", "objective"),
+    ]
+    assert list(zip(frame["trial"], frame["epoch"], frame["val_loss"], strict=True)) == [
+        (0, 1, 0.9),
+        (0, 2, 0.4),
+        (0, 3, 0.5),
+        (1, 1, 0.8),
+        (1, 2, 0.7),
+        (2, 1, 0.3),
+    ]
+
+
+def test_the_best_is_an_epoch_of_a_trial_that_did_not_fail_with_what_was_searched(mine):
+    assert mine.best == Best(
+        trial=0,
+        epoch=2,
+        settings={"head": "pca", "pca_components": 8, "dropout": 0.1},
+        scores={"val_loss": 0.4, "val_skill": 0.6},
+    )
+
+
+def test_before_the_first_epoch_there_is_no_best_and_no_curve(tmp_path):
+    made = new_experiment(tmp_path)
+    Record.open(made, SPACE)
+    opened = Experiment(made.path)
+
+    assert opened.best is None
+    assert list(opened.curves().columns) == ["trial", "epoch"]
+    assert repr(opened) == f"Experiment('{made.path}'): 4 trials (4 WAITING), no result yet"
+    assert "<table" not in opened._repr_html_()
+
+
+def test_it_says_in_a_line_what_it_holds(mine, folder):
+    assert repr(mine) == (
+        f"Experiment('{folder}'): 4 trials (1 COMPLETE, 1 FAIL, 1 PRUNED, 1 RUNNING), best "
+        "val_skill 0.600 of trial 0, epoch 2"
+    )
+
+
+def test_a_notebook_shows_the_line_and_the_trials_with_a_result_the_best_first(mine):
+    page = mine._repr_html_()
+
+    assert page.startswith("<p>Experiment(&#x27;")
+    assert page.index("COMPLETE</td>") < page.index("PRUNED</td>")
+    assert "FAIL</td>" not in page
+    assert "RUNNING</td>" not in page
+    assert "0.4" in page
+
+
+def test_a_damaged_record_is_shown_as_a_line_and_not_as_a_traceback(tmp_path, folder):
+    shutil.copytree(folder, tmp_path / "mine")
+    (tmp_path / "mine" / "study.db").write_bytes(b"<b>no database</b>" * 500)
+    damaged = Experiment(tmp_path / "mine")
+
+    assert "study.db: cannot be read (" in repr(damaged)
+    assert repr(damaged).endswith(f"with `tune-encoder repair mine --root {tmp_path}`")
+    assert damaged._repr_html_() == f"<p>{repr(damaged).replace(chr(39), '&#x27;')}</p>"
+
+
+def test_an_unknown_folder_is_refused_with_those_there_are(folder):
+    with pytest.raises(ConfigError, match=r"none: no such experiment; there are mine$"):
+        Experiment(folder.parent / "none")
+
+
+@pytest.mark.parametrize("path", [".", "../mine", "../mine/trials/.."])
+def test_a_relative_path_is_the_folder_it_names(folder, monkeypatch, path):
+    (folder / "trials").mkdir(exist_ok=True)
+    monkeypatch.chdir(folder)
+
+    assert Experiment(path).name == "mine"
+
+
+def test_the_home_folder_may_be_written_short(folder, monkeypatch):
+    monkeypatch.setenv("HOME", str(folder.parent))
+
+    assert tune_encoder.Experiment("~/mine").path == folder
+
+
+def test_results_are_read_without_torch_ray_and_optuna(folder):
+    code = (
+        "import sys, tune_encoder; found = tune_encoder.Experiment(sys.argv[1]);"
+        "found.trials, found.best, found.curves(), found._repr_html_();"
+        "print([name for name in ('torch', 'ray', 'optuna') if name in sys.modules])"
+    )
+    command = [sys.executable, "-c", code, str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+
+    assert done.stdout == "[]\n"

@@ -1,0 +1,100 @@
+"""What a person asks of a search; how it obeys: tests/tuning/driver/test_steering.py."""
+
+import json
+
+import pytest
+
+from tests.experiment.test_folder import SPACE
+from tune_encoder.cli import main
+from tune_encoder.errors import StorageError
+from tune_encoder.experiment.control import Controls
+from tune_encoder.experiment.folder import create_experiment
+from tune_encoder.space import to_content
+from tune_encoder.system.lock import held, holder
+from tune_encoder.tuning.record.record import Record
+
+
+@pytest.fixture
+def experiment(tmp_path):
+    content = {"space": to_content(SPACE), "data_dir": "", "fingerprint": "", "versions": {}}
+    made = create_experiment(tmp_path, "night", content)
+    record = Record.open(made, SPACE)
+    record.ask()
+    return made
+
+
+def run(*arguments):
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    return ended.value.code
+
+
+def steer(experiment, *arguments):
+    return run(*arguments, "--root", str(experiment.path.parent))
+
+
+@pytest.mark.parametrize("command", [["stop", "night"], ["pause", "night"]])
+def test_a_search_that_does_not_run_cannot_be_steered(experiment, command, capsys):
+    assert steer(experiment, *command) == 2
+    assert "night: is not running; go on with `tune-encoder resume night" in capsys.readouterr().err
+    assert not Controls(experiment).folder.exists()
+
+
+def test_stop_leaves_the_wish_for_the_search(experiment, capsys):
+    with held(experiment.path):
+        assert steer(experiment, "stop", "night") == 0
+
+    assert capsys.readouterr().out == "night ends after the running epochs\n"
+    assert Controls(experiment).stops()
+    assert not Controls(experiment).pauses()
+
+
+def test_pause_and_pause_again(experiment, capsys):
+    with held(experiment.path):
+        steer(experiment, "pause", "night")
+        assert Controls(experiment).pauses()
+        steer(experiment, "pause", "night", "--json")
+
+    assert not Controls(experiment).pauses()
+    assert json.loads(capsys.readouterr().out.split("\n", 1)[1])["told"] == "night goes on"
+
+
+def test_a_trial_is_ended_by_number(experiment, capsys):
+    with held(experiment.path):
+        assert steer(experiment, "kill-trial", "night", "0") == 0
+        assert steer(experiment, "kill-trial", "night", "7") == 2
+
+    assert "night has no unfinished trial 7; these are unfinished: 0" in capsys.readouterr().err
+    assert Controls(experiment).take_ends() == [0]
+    assert Controls(experiment).take_ends() == []
+
+
+def test_a_config_is_added_for_the_next_resume(experiment, capsys):
+    assert steer(experiment, "add", "night", "dropout=0.2") == 0
+
+    assert capsys.readouterr().out == "night tries it at the next resume\n"
+    assert list(Controls(experiment).take_added()) == [{"dropout": 0.2}]
+    assert list(Controls(experiment).take_added()) == []
+
+
+def test_a_config_outside_the_space_is_not_added(experiment, capsys):
+    assert steer(experiment, "add", "night", "dropout=0.7") == 2
+    assert "start: dropout is 0.7, outside its range [0.0, 0.4]" in capsys.readouterr().err
+    assert list(Controls(experiment).take_added()) == []
+
+
+def test_a_damaged_wish_is_named(experiment):
+    controls = Controls(experiment)
+    controls.ask_add({})
+    (path,) = controls.folder.iterdir()
+    path.write_text("{")
+
+    with pytest.raises(StorageError, match=r"add-\w+\.json: damaged \(.*\); remove it"):
+        list(controls.take_added())
+
+
+def test_the_holder_is_named_while_it_holds(experiment):
+    assert holder(experiment.path) is None
+    with held(experiment.path):
+        assert "pid " in str(holder(experiment.path))
+    assert holder(experiment.path) is None

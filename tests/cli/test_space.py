@@ -1,0 +1,308 @@
+"""`tune-encoder space` and `tune-encoder plan`."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from tune_encoder.cli import main
+from tune_encoder.config import read_yaml
+from tune_encoder.space import load_space, sampled, shipped_spaces
+from tune_encoder.training.probe import RANDOM_CONFIGS
+
+SHIPPED = list(shipped_spaces())
+ALL = """\
+metric: {name: val_skill}
+budget: {trials: 8, epochs: 9, time: 2h, target: 0.5, seeds: 3}
+scheduler: {name: hyperband, brackets: 2, reduction_factor: 3}
+searcher: {name: random, seed: 4}
+resources: {cpus: 2, gpus: 0.5, concurrent: 3}
+base: {warmup_epochs: 1, encoder_type: convnext}
+space:
+  pca_components: {int: [4, 128], log: true, when: {head: pca, pooling: [mean, statistics]}}
+  head: {choice: [pca, linear]}
+  pooling: {choice: [mean, statistics]}
+  dropout: {float: [0.0, 0.3], step: 0.1}
+  use_amp: {choice: [true, false]}
+  learning_rate: {float: [1e-5, 1e-2], log: true}
+"""
+SMALL = """\
+budget: {trials: 6, epochs: 4}
+scheduler: {name: SCHEDULER}
+resources: {concurrent: 1}
+base: {hidden_dim: 8, num_layers: 1, crop_seconds: 0.5, device: cpu, use_tensorboard: false}
+space: {dropout: {choice: [0.0, 0.2]}}
+"""
+
+
+@pytest.fixture
+def run(capsys, monkeypatch):
+    """Run a command; returns its exit code, output and error lines. Ray cannot be imported."""
+    monkeypatch.setitem(sys.modules, "ray", None)
+
+    def run_command(*words):
+        with pytest.raises(SystemExit) as ended:
+            main([str(word) for word in words])
+        printed = capsys.readouterr()
+        return ended.value.code, printed.out, printed.err
+
+    return run_command
+
+
+@pytest.fixture
+def all_kinds(tmp_path):
+    (tmp_path / "all.yaml").write_text(ALL)
+    return tmp_path / "all.yaml"
+
+
+def small(folder, scheduler="asha"):
+    (folder / "small.yaml").write_text(SMALL.replace("SCHEDULER", scheduler))
+    return folder / "small.yaml"
+
+
+# --- space ---------------------------------------------------------------------------------------
+
+
+def test_a_space_is_shown_with_all_that_it_says(run, all_kinds):
+    code, out, _ = run("space", all_kinds)
+
+    assert code == 0
+    assert (
+        out
+        == """\
+budget      8 trials of up to 9 epochs, by val_skill, at most 2h, until 0.5, the
+            best confirmed with 3 seeds
+scheduler   hyperband, grace period 1, factor 3, 2 brackets
+searcher    random, seed 4
+resources   cpus 2, gpus 0.5 a trial, 3 at once
+base        warmup_epochs: 1, encoder_type: convnext
+
+6 settings are searched:
+setting         kind    values              only when
+head            choice  pca, linear
+pooling         choice  mean, statistics
+dropout         float   0 to 0.3, step 0.1
+use_amp         choice  true, false
+learning_rate   float   1e-05 to 0.01, log
+pca_components  int     4 to 128, log       head: pca, pooling: mean or
+                                            statistics
+"""
+    )
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "shown"),
+    [
+        ("none", "none"),
+        ("median", "median, grace period 1"),
+        ("asha-promote", "asha-promote, grace period 1, factor 3"),
+    ],
+)
+def test_of_a_scheduler_only_what_it_heeds_is_shown(run, tmp_path, scheduler, shown):
+    _, out, _ = run("space", small(tmp_path, scheduler))
+
+    assert f"\nscheduler   {shown}\n" in out
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_whatever_is_shown_fits_into_80_columns(run, name):
+    _, out, _ = run("space", name, "--sample", 5)
+
+    assert max(len(line) for line in out.splitlines()) <= 80
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_shown_sample_can_be_copied_into_a_space(run, tmp_path, name):
+    _, out, _ = run("space", name, "--sample", 20)
+    copied = tmp_path / "copied.yaml"
+    space = shipped_spaces()[name].read_text().partition("\nstart:")[0]
+    copied.write_text(space + "\n" + out[out.index("start:") :])
+
+    assert len(load_space(copied).start) == 20
+
+
+def test_a_sample_has_only_what_its_trial_searches(run, all_kinds):
+    _, out, _ = run("space", all_kinds, "--sample", 30, "--json")
+
+    for settings in json.loads(out)["samples"]:
+        assert settings.keys() - {"pca_components"} == {
+            "head",
+            "pooling",
+            "dropout",
+            "use_amp",
+            "learning_rate",
+        }
+        assert ("pca_components" in settings) == (settings["head"] == "pca")
+
+
+def test_the_seed_decides_what_is_sampled(run, all_kinds):
+    samples = [run("space", all_kinds, "--sample", 3, "--seed", seed)[1] for seed in (1, 1, 2)]
+
+    assert samples[0] == samples[1] != samples[2]
+
+
+def test_json_holds_the_space_as_a_file_would_and_exact_samples(run, all_kinds):
+    _, out, _ = run("space", all_kinds, "--sample", 2, "--json")
+    space = load_space(all_kinds)
+
+    content = json.loads(out)
+    samples = content.pop("samples")
+    assert samples == [space.searched(settings) for settings in sampled(space, 2)]
+    all_kinds.write_text(json.dumps(content))  # JSON is YAML
+    assert load_space(all_kinds) == space
+    assert read_yaml(all_kinds) == content
+
+
+def test_the_shipped_spaces_are_listed_with_what_they_are_for(run):
+    _, out, _ = run("space", "--list")
+    _, as_json, _ = run("space", "--list", "--json")
+
+    lines = json.loads(as_json)
+    assert list(lines) == SHIPPED
+    assert " ".join(out.split()) == " ".join(f"{name} {line}" for name, line in lines.items())
+    assert max(len(line) for line in out.splitlines()) <= 80
+    assert lines["quick"].startswith("try the whole program on the demo voices.")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ((), "space: name a FILE or a space of the program, or write --list"),
+        (("quick", "--sample", "-1"), "--sample is -1; it must be 0 or more"),
+        (("quik",), "quik: no such file, nor a space of the program: cnn, default, quick,"),
+    ],
+)
+def test_a_bad_space_command_ends_with_one_line_that_says_what_to_do(run, words, message):
+    code, out, err = run("space", *words)
+
+    assert (code, out) == (2, "")
+    assert err.startswith(f"tune-encoder: {message}")
+
+
+# --- plan ----------------------------------------------------------------------------------------
+
+
+def test_a_plan_without_a_probe_shows_rungs_and_epochs(run, tmp_path):
+    code, out, err = run("plan", small(tmp_path), "--no-probe")
+
+    assert (code, err) == (0, "")
+    assert (
+        out
+        == """\
+6 trials of up to 4 epochs, asha
+
+  trials  to epoch  epochs spent
+       6         1             6
+       2         3             4
+       1         4             1
+   total                      11  46% of 24 in full
+
+asha decides before a rung is full: it may spend twice these epochs
+"""
+    )
+
+
+def test_a_plan_shows_brackets_confirmations_and_the_time_limit(run, all_kinds):
+    _, out, _ = run("plan", all_kinds, "--no-probe")
+
+    assert (
+        out
+        == """\
+8 trials of up to 9 epochs, hyperband
+
+  trials  to epoch  epochs spent
+bracket 1
+       4         1             4
+       1         3             2
+       1         9             6
+bracket 2
+       4         3            12
+       1         9             6
+       6         9            54  with further seeds
+   total                      84  67% of 126 in full
+
+hyperband decides before a rung is full: it may spend twice these epochs
+budget.time ends the search after 2h, whatever is left
+"""
+    )
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "said"),
+    [
+        ("none", ""),
+        ("asha-promote", ""),
+        ("median", "median stops some trials earlier; how many shows only in the search\n"),
+    ],
+)
+def test_a_plan_says_what_it_cannot_know(run, tmp_path, scheduler, said):
+    _, out, _ = run("plan", small(tmp_path, scheduler), "--no-probe")
+
+    assert out.partition("in full\n\n")[2] == said
+
+
+def test_a_plan_with_a_probe_tells_time_and_disk(run, tmp_path, data_dir):
+    code, out, err = run("plan", small(tmp_path), "--data-dir", data_dir)
+
+    assert code == 0
+    assert [line[:12].strip() for line in out.splitlines()[-4:]] == [
+        "an epoch",
+        "search",
+        "checkpoint",
+        "disk",
+    ]
+    assert out.splitlines()[-1].endswith(": 6 runs, 2 checkpoints each")
+    assert max(len(line) for line in out.splitlines()) <= 80
+    progress = err.splitlines()
+    assert progress[0] == "timing a few configs on 24 clips ..."
+    assert len(progress) == 1 + 1 + RANDOM_CONFIGS
+
+
+def test_a_plan_in_json_adds_up(run, tmp_path, data_dir):
+    _, out, _ = run("plan", small(tmp_path), "--data-dir", data_dir, "--json")
+
+    plan = json.loads(out)
+    assert (plan["trials"], plan["total_epochs"], plan["full_epochs"]) == (6, 11, 24)
+    assert plan["brackets"][0][0] == {"trials": 6, "epochs": 1, "spent": 6}
+    assert plan["workers"] == 1
+    assert plan["seconds"] == pytest.approx(11 * plan["seconds_per_epoch"])
+    assert plan["disk_bytes"] == 6 * 2 * plan["checkpoint_bytes"]
+    sizes = [timing["checkpoint_bytes"] for timing in plan["timings"]]
+    assert min(sizes) <= plan["checkpoint_bytes"] <= max(sizes)
+
+
+def test_a_plan_takes_the_data_of_its_space(run, tmp_path, data_dir):
+    file = small(tmp_path)
+    file.write_text(file.read_text().replace("base: {", f"base: {{data_dir: {data_dir}, "))
+
+    _, _, err = run("plan", file)
+
+    assert err.startswith("timing a few configs on 24 clips")
+
+
+def test_a_plan_for_a_machine_too_small_says_so(run, tmp_path, data_dir):
+    file = small(tmp_path)
+    file.write_text(file.read_text().replace("concurrent: 1", "gpus: 64"))
+
+    _, out, _ = run("plan", file, "--data-dir", data_dir)
+
+    assert (
+        "\nsearch      this machine is too small for a trial; see resources in the space\n" in out
+    )
+
+
+def test_a_plan_leaves_no_files(run, tmp_path, data_dir, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    file = small(tmp_path)
+
+    run("plan", file, "--data-dir", data_dir)
+
+    assert list(Path().iterdir()) == [Path(file.name)]
+
+
+def test_bad_data_end_a_plan_with_their_own_code(run, tmp_path):
+    code, _, err = run("plan", small(tmp_path), "--data-dir", tmp_path / "none")
+
+    assert code == 3
+    assert f"{tmp_path / 'none'}: no such folder; it must hold train/ and val/" in err

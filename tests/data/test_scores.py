@@ -1,0 +1,189 @@
+import numpy as np
+import pytest
+
+from tests.fabricate import make_style
+from tune_encoder.data.scores import RIDGE_STRENGTHS, Styles, fit_ridge, mean_styles, score
+from tune_encoder.data.style_statistics import Statistics, style_statistics
+
+
+def styles_of(seeds):
+    made = [make_style(seed) for seed in seeds]
+    return Styles(np.stack([style.ttl for style in made]), np.stack([style.dp for style in made]))
+
+
+TRAIN, TARGET = styles_of(range(6)), styles_of(range(10, 14))
+BANDS = np.zeros(8, dtype=np.float32)
+STATISTICS = Statistics(
+    mel_mean=BANDS,
+    mel_std=BANDS + 1,
+    **style_statistics(TRAIN.ttl, TRAIN.dp),  # type: ignore[arg-type]
+)
+MEAN = mean_styles(STATISTICS, 4)
+TRAIN_LIKE = Styles(TRAIN.ttl[:4], TRAIN.dp[:4])
+STORED = {
+    "loss": 4.7594,
+    "skill": -0.74299,
+    "skill_ttl": -0.73121,
+    "skill_dp": -0.75478,
+    "centered_cosine": 0.13221,
+    "retrieval": 0.25,
+    "cosine": 0.91773,
+    "spread": 0.98378,
+    "ttl_mse": 0.00064923,
+    "dp_mse": 0.0096345,
+}
+
+
+def between(share):
+    """Predictions on the way from the mean voice (0) to the targets (1)."""
+    return Styles(
+        (MEAN.ttl + share * (TARGET.ttl - MEAN.ttl)).astype(np.float32),
+        (MEAN.dp + share * (TARGET.dp - MEAN.dp)).astype(np.float32),
+    )
+
+
+@pytest.mark.parametrize(("share", "expected"), [(0, 0), (0.5, 0.75), (1, 1), (2, 0), (-1, -3)])
+def test_skill_is_the_share_of_squared_error_that_the_mean_voice_leaves(share, expected):
+    scores = score(between(share), TARGET, STATISTICS)
+
+    for name in ("skill", "skill_ttl", "skill_dp"):
+        assert scores[name] == pytest.approx(expected, abs=1e-5)
+
+
+def test_perfect_predictions_have_the_best_of_every_score():
+    scores = score(TARGET, TARGET, STATISTICS)
+
+    best = {"skill": 1, "centered_cosine": 1, "retrieval": 1, "cosine": 1, "loss": 0, "ttl_mse": 0}
+    assert {name: scores[name] for name in best} == pytest.approx(best, abs=1e-5)
+
+
+def test_the_mean_voice_has_a_loss_of_about_two_and_no_direction():
+    scores = score(MEAN, TRAIN_LIKE, STATISTICS)
+
+    assert scores["centered_cosine"] == 0
+    ratio = scores["ttl_mse"] / STATISTICS.ttl_variance + scores["dp_mse"] / STATISTICS.dp_variance
+    assert scores["loss"] == pytest.approx(ratio + 0.1 * (1 - scores["cosine"]), rel=1e-6)
+    assert 1.5 < scores["loss"] < 2.5
+
+
+def test_the_loss_of_a_search_weighs_both_errors_by_their_variance_and_adds_a_tenth_of_cosine():
+    scores = score(between(0.5), TARGET, STATISTICS)
+
+    half = between(0.5)
+    ttl = np.square(half.ttl - TARGET.ttl).mean() / STATISTICS.ttl_variance
+    dp = np.square(half.dp - TARGET.dp).mean() / STATISTICS.dp_variance
+    assert scores["loss"] == pytest.approx(ttl + dp + 0.1 * (1 - scores["cosine"]), rel=1e-5)
+
+
+def test_the_spread_is_that_of_predictions_over_that_of_targets():
+    scores = score(between(0.3), TARGET, STATISTICS)
+
+    assert scores["spread"] == pytest.approx(0.09, rel=1e-4)
+    assert score(MEAN, TARGET, STATISTICS)["spread"] == pytest.approx(0, abs=1e-9)
+
+
+def test_stored_scores_of_a_fixed_example_stay_as_they_are():
+    scores = score(styles_of(range(20, 24)), TARGET, STATISTICS)
+
+    assert scores == pytest.approx(STORED, rel=1e-3, abs=1e-5)
+
+
+def test_the_centred_cosine_ignores_length_and_sees_direction():
+    for share, expected in ((0.1, 1), (-3, -1)):
+        scores = score(between(share), TARGET, STATISTICS)
+        assert scores["centered_cosine"] == pytest.approx(expected, abs=1e-4)
+
+
+def test_retrieval_is_the_share_of_clips_nearest_to_their_own_voice():
+    swapped = Styles(TARGET.ttl[[1, 0, 2, 3]], TARGET.dp[[1, 0, 2, 3]])
+
+    assert score(between(0.2), TARGET, STATISTICS)["retrieval"] == 1
+    assert score(swapped, TARGET, STATISTICS)["retrieval"] == 0.5
+
+
+def test_another_clip_of_the_same_voice_counts_as_found():
+    twice = Styles(TARGET.ttl[[0, 0, 1, 1]], TARGET.dp[[0, 0, 1, 1]])
+
+    assert score(twice, twice, STATISTICS)["retrieval"] == 1
+
+
+@pytest.mark.parametrize("n", [1, 4])
+def test_every_score_is_finite_even_where_nothing_differs(n):
+    target = Styles(MEAN.ttl[:n].copy(), MEAN.dp[:n].copy())
+
+    for predicted in (target, Styles(TARGET.ttl[:n], TARGET.dp[:n])):
+        scores = score(predicted, target, STATISTICS)
+        assert all(np.isfinite(value) for value in scores.values())
+
+
+# --- ridge ---------------------------------------------------------------------------------------
+
+
+def ridge_data(n=12, width=4, noise=0.05):
+    rng = np.random.default_rng(5)
+    x = rng.normal(size=(n, width)).astype(np.float32)
+    ttl = 0.1 * x @ rng.normal(size=(width, 12800)) + noise * rng.normal(size=(n, 12800))
+    dp = 0.1 * x @ rng.normal(size=(width, 128)) + noise * rng.normal(size=(n, 128))
+    shape = (n, 50, 256), (n, 8, 16)
+    return x, Styles(
+        *(a.astype(np.float32).reshape(s) for a, s in zip((ttl, dp), shape, strict=True))
+    )
+
+
+def direct_prediction(x, y, strength, new):
+    """Ridge by its normal equations, on standardised predictors and centred targets."""
+    center, scale = x.mean(axis=0), x.std(axis=0) + 1e-6
+    z = ((x - center) / scale).astype(np.float64)
+    weights = np.linalg.solve(z.T @ z + strength * np.eye(z.shape[1]), z.T @ (y - y.mean(axis=0)))
+    return ((new - center) / scale) @ weights + y.mean(axis=0)
+
+
+@pytest.mark.parametrize(("n", "noise"), [(12, 0.05), (6, 0.2)])
+def test_ridge_is_a_direct_solution_at_the_strength_of_the_least_left_out_error(n, noise):
+    x, styles = ridge_data(n, noise=noise)
+    y = styles.joined()
+
+    def left_out_error(strength):
+        """Each clip is left out in turn; its predictors stay standardised by all clips."""
+        z = (x - x.mean(axis=0)) / (x.std(axis=0) + 1e-6)
+        design = np.hstack([np.ones((len(z), 1)), z]).astype(np.float64)
+        penalty = strength * np.diag([0.0] + [1.0] * z.shape[1])
+        errors = []
+        for i in range(len(z)):
+            rest = np.arange(len(z)) != i
+            a = design[rest].T @ design[rest] + penalty
+            errors.append(design[i] @ np.linalg.solve(a, design[rest].T @ y[rest]) - y[i])
+        return np.square(errors).mean()
+
+    strength = min(RIDGE_STRENGTHS, key=left_out_error)
+    new = np.random.default_rng(6).normal(size=(3, 4)).astype(np.float32)
+
+    predicted = fit_ridge(x, styles).predict(new)
+
+    assert predicted.ttl.shape == (3, 50, 256)
+    assert predicted.dp.shape == (3, 8, 16)
+    expected = direct_prediction(x, y, strength, new)
+    np.testing.assert_allclose(predicted.joined(), expected, atol=1e-4)
+
+
+def test_ridge_beats_the_mean_on_what_is_linear_and_falls_back_to_it_on_noise():
+    x, styles = ridge_data(n=40)
+    statistics = Statistics(
+        mel_mean=BANDS,
+        mel_std=BANDS,
+        **style_statistics(styles.ttl, styles.dp),  # type: ignore[arg-type]
+    )
+    unrelated = np.random.default_rng(9).normal(size=x.shape).astype(np.float32)
+
+    good, bad = (fit_ridge(p, styles).predict(p) for p in (x, unrelated))
+
+    assert score(good, styles, statistics)["skill"] > 0.7
+    assert 0 <= score(bad, styles, statistics)["skill"] < 0.1
+
+
+def test_ridge_is_finite_on_one_clip():
+    x, styles = ridge_data()
+
+    one = fit_ridge(x[:1], Styles(styles.ttl[:1], styles.dp[:1])).predict(x)
+
+    np.testing.assert_allclose(one.ttl[3], styles.ttl[0], atol=1e-5)

@@ -1,0 +1,79 @@
+import numpy as np
+import pytest
+
+from tests.fabricate import make_style
+from tune_encoder.data.style_statistics import (
+    MAX_COMPONENTS,
+    principal_components,
+    style_statistics,
+)
+
+
+def centred_rows(n, width, seed=0):
+    rows = np.random.default_rng(seed).normal(size=(n, width)).astype(np.float32)
+    return rows - rows.mean(axis=0)
+
+
+def styles(n):
+    made = [make_style(seed) for seed in range(n)]
+    return np.stack([style.ttl for style in made]), np.stack([style.dp for style in made])
+
+
+@pytest.mark.parametrize(("n", "width"), [(6, 40), (40, 6), (7, 7)], ids=["wide", "tall", "square"])
+def test_components_are_those_of_a_singular_value_decomposition(n, width):
+    centred = centred_rows(n, width)
+    _, lengths, directions = np.linalg.svd(centred.astype(np.float64), full_matrices=False)
+
+    components = principal_components(centred)
+
+    k = min(n - 1, width)
+    assert components.shape == (k, width)
+    deviations = np.linalg.norm(components, axis=1)
+    np.testing.assert_allclose(deviations, lengths[:k] / np.sqrt(n - 1), rtol=1e-4)
+    cosines = (components * directions[:k]).sum(axis=1) / deviations
+    np.testing.assert_allclose(np.abs(cosines), 1, atol=1e-4)
+
+
+@pytest.mark.parametrize(("n", "width"), [(6, 40), (40, 6)], ids=["wide", "tall"])
+def test_as_many_components_as_there_can_be_rebuild_the_data(n, width):
+    centred = centred_rows(n, width)
+    components = principal_components(centred)
+
+    weights = centred @ np.linalg.pinv(components)
+
+    np.testing.assert_allclose(weights @ components, centred, atol=1e-4)
+    np.testing.assert_allclose(weights.std(axis=0, ddof=1), 1, rtol=1e-3)
+
+
+def test_no_more_components_are_kept_than_are_of_use():
+    assert principal_components(centred_rows(600, 601)).shape == (MAX_COMPONENTS, 601)
+
+
+@pytest.mark.parametrize("n", [1, 2])
+def test_the_fewest_voices_give_one_finite_component_and_a_variance_above_zero(n):
+    fields = style_statistics(*styles(n))
+
+    assert np.shape(fields["ttl_basis"]) == (1, 12800)
+    assert np.shape(fields["dp_basis"]) == (1, 128)
+    assert all(np.isfinite(value).all() for value in fields.values())
+    assert fields["ttl_variance"] > 0
+    assert fields["dp_variance"] > 0
+
+
+def test_equal_voices_give_finite_components():
+    ttl, dp = styles(1)
+
+    fields = style_statistics(np.repeat(ttl, 200, axis=0), np.repeat(dp, 200, axis=0))
+
+    assert all(np.isfinite(value).all() for value in fields.values())
+
+
+def test_means_and_variances_are_those_of_the_voices():
+    ttl, dp = styles(5)
+
+    fields = style_statistics(ttl, dp)
+
+    np.testing.assert_allclose(fields["ttl_mean"], ttl.mean(axis=0), atol=1e-6)
+    np.testing.assert_allclose(fields["dp_mean"], dp.mean(axis=0), atol=1e-6)
+    assert fields["ttl_variance"] == pytest.approx(ttl.var(axis=0).mean(), rel=1e-5)
+    assert fields["dp_variance"] == pytest.approx(dp.var(axis=0).mean(), rel=1e-5)

@@ -1,0 +1,240 @@
+import itertools
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.fabricate import make_row
+from tune_encoder.experiment.findings import agreement, find, rung_epochs, spearman
+from tune_encoder.experiment.trials import TrialRecord
+from tune_encoder.space import parse_space
+
+CONTENT = {
+    "budget": {"epochs": 9},
+    "scheduler": {"grace_period": 1, "reduction_factor": 3},
+    "space": {
+        "learning_rate": {"float": [1e-4, 1e-2], "log": True},
+        "num_layers": {"int": [2, 8]},
+        "dropout": {"float": [0.0, 0.4]},
+        "head": {"choice": ["pca", "lowrank"]},
+        "head_rank": {"int": [16, 256], "log": True, "when": {"head": "lowrank"}},
+    },
+}
+INSIDE = {"learning_rate": 1e-3, "num_layers": 4, "dropout": 0.1, "head": "pca", "head_rank": 64}
+BASELINES = {"mean": {"skill": 0.0}, "ridge": {"skill": 0.42}}
+
+
+def space_of(**changes):
+    return parse_space({**CONTENT, **changes}, "test", Path())
+
+
+SPACE = space_of()
+
+
+def trial(number, values, space=SPACE, **settings):
+    rows = [make_row(space, epoch, value) for epoch, value in values.items()]
+    return TrialRecord(number, "COMPLETE", {**INSIDE, **settings}, rows)
+
+
+def trials_of(early, late, epochs=(1, 3)):
+    """Trials with these losses at two epochs; where there are fewer late ones, the rest ended."""
+    pairs = itertools.zip_longest(early, late)
+    values = ({e: v for e, v in zip(epochs, pair, strict=True) if v is not None} for pair in pairs)
+    return [trial(number, each) for number, each in enumerate(values)]
+
+
+# --- rungs ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("grace", "factor", "epochs", "rungs"),
+    [
+        (1, 3, 9, [1, 3, 9]),
+        (2, 3, 18, [2, 6, 18]),
+        (3, 3, 81, [3, 9, 27, 81]),
+        (2, 3, 20, [2, 6, 18, 20]),
+        (2, 1.5, 6, [2, 3, 5, 6]),  # 2, 3, 4.5: a trial is compared at the next whole epoch
+        (1, 1.1, 3, [1, 2, 3]),
+        (5, 3, 5, [5]),
+    ],
+)
+def test_rungs_are_the_grace_period_times_powers_of_the_factor_and_the_last_epoch(
+    grace, factor, epochs, rungs
+):
+    space = space_of(
+        budget={"epochs": epochs},
+        scheduler={"grace_period": grace, "reduction_factor": factor},
+    )
+
+    assert rung_epochs(space) == rungs
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "expected"),
+    [
+        ([1, 2, 3, 4], [10, 20, 25, 90], 1.0),
+        ([1, 2, 3, 4], [9, 8, 7, 6], -1.0),
+        # 1 - 6 * sum of squared differences / (n (n^2 - 1)) = 1 - 6 * 4 / 60
+        ([1, 2, 3, 4], [2, 1, 4, 3], 0.6),
+        # Ranks 1.5, 1.5, 3, 4 against 1, 2, 3, 4: 4.5 / sqrt(4.5 * 5)
+        ([5, 5, 7, 8], [1, 2, 3, 4], 0.9486833),
+        ([5, 5, 5], [1, 2, 3], None),
+    ],
+)
+def test_the_rank_correlation_is_spearmans_with_ties_at_their_mean_rank(a, b, expected):
+    assert spearman(a, b) == (None if expected is None else pytest.approx(expected))
+
+
+def test_only_trials_that_reached_both_rungs_are_correlated_and_both_counts_are_said():
+    found = agreement(trials_of([0.1, 0.2, 0.3, 0.4, 0.5], [0.1, 0.3, 0.2]), 1, 3)
+
+    assert str(found) == "rank correlation of epoch 1 with 3: 0.50 over 3 of 5 trials"
+
+
+def test_when_every_trial_reached_both_one_count_is_said():
+    found = agreement(trials_of([0.1, 0.2, 0.3], [0.1, 0.2, 0.3]), 1, 3)
+
+    assert str(found) == "rank correlation of epoch 1 with 3: 1.00 over 3 trials"
+
+
+def test_two_trials_are_too_few_to_correlate():
+    assert agreement(trials_of([0.1, 0.2, 0.3], [0.1, 0.2]), 1, 3) is None
+
+
+def test_the_objective_is_correlated_so_a_metric_to_maximise_is_turned_round():
+    space = space_of(metric={"name": "val_skill"})
+    losses, skills = [0.3, 0.2, 0.1], [0.1, 0.2, 0.3]
+    trials = [
+        TrialRecord(n, "COMPLETE", INSIDE, [make_row(SPACE, 1, loss), make_row(space, 3, skill)])
+        for n, (loss, skill) in enumerate(zip(losses, skills, strict=True))
+    ]
+
+    found = agreement(trials, 1, 3)
+
+    assert found is not None
+    assert found.correlation == pytest.approx(1.0)
+
+
+LOSSES = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8]
+SHUFFLED = [0.5, 0.6, 0.1, 0.4, 0.2, 0.8, 0.3, 0.7]  # rank correlation 1 - 6 * 66 / 504
+WARNING = "epoch 1 does not predict epoch 3 (rank correlation 0.21 over 8 trials); raise scheduler"
+
+
+def test_an_early_rung_that_does_not_predict_the_next_is_a_warning():
+    found = find(trials_of(LOSSES, SHUFFLED), SPACE, BASELINES)
+
+    assert [str(each) for each in found.agreements] == [
+        "rank correlation of epoch 1 with 3: 0.21 over 8 trials"
+    ]
+    assert found.warnings == [WARNING + ".grace_period"]
+
+
+@pytest.mark.parametrize(
+    ("late", "n_early", "warned"),
+    [
+        ([0.6, 0.5, 0.4, 0.3, 0.2, 0.1], 6, True),
+        ([0.6, 0.5, 0.4, 0.3, 0.2, 0.1], 8, True),
+        ([0.5, 0.4, 0.3, 0.2, 0.1], 8, False),  # five trials: often chance
+        ([0.2, 0.1, 0.4, 0.3, 0.6, 0.5], 8, False),  # 0.83
+    ],
+)
+def test_few_trials_or_a_fair_correlation_are_no_warning(late, n_early, warned):
+    found = find(trials_of(LOSSES[:n_early], late), SPACE, BASELINES)
+
+    assert len(found.agreements) == 1
+    assert any("does not predict" in each for each in found.warnings) == warned
+
+
+def test_where_no_trial_is_stopped_a_low_correlation_is_said_but_harms_nothing():
+    space = space_of(scheduler={"name": "none", "grace_period": 1, "reduction_factor": 3})
+
+    found = find(trials_of(LOSSES, SHUFFLED), space, BASELINES)
+
+    assert len(found.agreements) == 1
+    assert found.warnings == []
+
+
+# --- the best trial ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("settings", "warning"),
+    [
+        (
+            {"learning_rate": 0.0098},
+            "learning_rate of the best trial is 0.0098, at the upper end of its range 0.0001 to "
+            "0.01; widen it",
+        ),
+        (
+            {"learning_rate": 0.000102},
+            "learning_rate of the best trial is 0.000102, at the lower end of its range 0.0001 to "
+            "0.01; widen it",
+        ),
+        (
+            {"num_layers": 8},
+            "num_layers of the best trial is 8, at the upper end of its range 2 to 8; widen it",
+        ),
+        (
+            {"dropout": 0.395},
+            "dropout of the best trial is 0.395, at the upper end of its range 0 to 0.4; widen it",
+        ),
+        (
+            {"head": "lowrank", "head_rank": 16},
+            "head_rank of the best trial is 16, at the lower end of its range 16 to 256; widen it",
+        ),
+    ],
+)
+def test_a_best_value_at_an_end_of_its_range_is_a_warning(settings, warning):
+    trials = [trial(0, {1: 0.9}), trial(1, {1: 0.2}, **settings)]
+
+    assert find(trials, SPACE, BASELINES).warnings == [warning]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"learning_rate": 0.009},  # 2.3 % of the range from its end, in the logarithm
+        {"learning_rate": 0.00012},  # 0.2 % of the range from its end, were it not logarithmic
+        {"num_layers": 7},
+        {"dropout": 0.0},  # no dropout can be lower
+        {"head_rank": 16},  # of a head that is not used
+    ],
+)
+def test_a_best_value_within_its_range_or_at_the_end_of_all_values_is_no_warning(settings):
+    assert find([trial(0, {1: 0.2}, **settings)], SPACE, BASELINES).warnings == []
+
+
+def test_only_the_best_trial_is_asked():
+    trials = [trial(0, {1: 0.2}), trial(1, {1: 0.3}, num_layers=8)]
+
+    assert find(trials, SPACE, BASELINES).warnings == []
+
+
+def test_a_searched_seed_has_no_end_worth_widening():
+    space = space_of(space={"seed": {"int": [1, 3]}})
+
+    assert find([trial(0, {1: 0.2}, seed=3)], space, BASELINES).warnings == []
+
+
+@pytest.mark.parametrize(
+    ("ridge", "loss", "beaten_by"),
+    [
+        (0.42, 0.59, "skill 0.410) does not beat ridge (0.420)"),
+        (0.5, 0.5, "skill 0.500) does not beat ridge (0.500)"),
+        (-0.3, 1.1, "skill -0.100) does not beat mean (0.000)"),
+    ],
+)
+def test_a_best_trial_that_beats_no_baseline_is_a_warning(ridge, loss, beaten_by):
+    baselines = {**BASELINES, "ridge": {"skill": ridge}}
+
+    assert find([trial(0, {1: 1.7, 2: loss})], SPACE, baselines).warnings == [
+        f"the best trial ({beaten_by}, which needs no training; raise budget.epochs, widen the "
+        "space or add voices"
+    ]
+
+
+def test_failed_trials_and_a_search_without_a_result_are_no_best_trial():
+    failed = replace(trial(0, {1: 0.9}), state="FAIL")
+
+    assert find([failed, trial(1, {})], SPACE, BASELINES).warnings == []
+    assert find([], SPACE, BASELINES).agreements == []

@@ -1,0 +1,257 @@
+import contextlib
+import os
+import pty
+import subprocess
+import sys
+
+import pytest
+
+from tests.experiment.conftest import fabricate, row, space_of
+from tests.experiment.test_folder import new_experiment
+from tune_encoder.cli import main
+from tune_encoder.experiment.folder import Experiment
+from tune_encoder.experiment.status import Launch, Terms, best_line, is_over, standing, status_lines
+from tune_encoder.experiment.trials import TrialRecord
+from tune_encoder.experiment.views import status
+from tune_encoder.space import to_content
+from tune_encoder.system.lock import LOCK_NAME, held
+
+STATUS = """\
+mine: stopped
+trials  2 finished, 1 stopped early, 1 failed, 1 unfinished of 6
+epochs  10 done, 2 saved by early stopping
+best    skill 0.600, trial 3 epoch 1: learning_rate 0.003, head linear
+course  ▁▇▇▇▇▇████ skill 0.100 to 0.600
+time    10:00 of training
+
+resume it:  tune-encoder resume mine --root {root}
+"""
+
+
+# --- list, status --------------------------------------------------------------------------------
+
+
+def test_list_names_each_experiment_with_its_state_its_trials_and_its_best(say, root):
+    assert say("list").splitlines() == [
+        "name  state                  trials ended  skill",
+        "mine  stopped                      4 of 6  0.600",
+        "new   stopped                      0 of 6      -",
+    ]
+
+
+def test_list_of_an_empty_root_says_how_to_begin(say, tmp_path):
+    assert (
+        say("list", tmp_path)
+        == f"{tmp_path}: no experiment; begin one with `tune-encoder search`\n"
+    )
+
+
+def test_list_shows_one_that_cannot_be_read_with_the_reason_among_the_others(say, tmp_path):
+    new_experiment(tmp_path, "a")
+    (new_experiment(tmp_path, "broken").path / "search.yaml").write_text("format: 1\nspace: {}\n")
+    new_experiment(tmp_path, "space", space={"space": ["learning_rate"]})
+    (tmp_path / ".partial").mkdir()
+    (tmp_path / ".partial" / "search.yaml").write_text("")
+
+    lines = say("list", tmp_path).splitlines()
+
+    assert [line.split()[:2] for line in lines[1:4]] == [
+        ["a", "stopped"],
+        ["broken", "unreadable"],
+        ["space", "unreadable"],
+    ]
+    assert "broken/search.yaml: damaged, format is 1 and data_dir, fingerprint, versi" in lines[5]
+    assert lines[7].endswith("search.yaml, space: space is damaged; restore the file")
+
+
+def test_long_names_and_long_numbers_fit_into_80_columns(say, tmp_path):
+    space = space_of(budget={"trials": 100_000, "epochs": 4})
+    made = new_experiment(tmp_path, "n" * 64, space=to_content(space))
+
+    with held(made.path):
+        lines = say("list", tmp_path).splitlines()
+
+    assert max(map(len, lines)) <= 80
+    assert lines[1].startswith(f"{'n' * 31}...  running, pid {os.getpid()} ")
+
+
+def test_status_of_a_stopped_search_says_where_it_stands_and_how_to_go_on(say, root):
+    assert say("status mine") == STATUS.format(root=root)
+
+
+def test_status_without_a_name_is_that_of_the_experiment_launched_last(say, tmp_path):
+    for name in ("a", "b", "c"):
+        made = new_experiment(tmp_path, name, space=to_content(space_of()))
+        os.utime(made.path / "search.yaml", (1, 1))
+    (tmp_path / "b" / LOCK_NAME).write_text("pid 1 on here\n")
+
+    assert say("status", tmp_path).splitlines()[:2] == ["b: stopped", "trials  none yet of 6"]
+
+
+def test_status_of_a_running_search_names_its_process_and_guesses_the_time_left(
+    say, root, monkeypatch
+):
+    with held(root / "mine"):
+        began = (root / "mine" / LOCK_NAME).stat().st_mtime - 600
+        os.utime(root / "mine" / LOCK_NAME, (began, began))
+        monkeypatch.setattr("tune_encoder.experiment.views.time.time", lambda: began + 600)
+        lines = say("status").splitlines()
+
+    assert lines[0].startswith(f"mine: running, pid {os.getpid()} on ")
+    assert lines[1] == "trials  2 finished, 1 stopped early, 1 failed, 1 running of 6"
+    assert lines[5:] == ["time    10:00, about 5:00 left"]
+
+
+def test_trials_that_ended_before_this_launch_do_not_tell_how_fast_it_is(root):
+    with held(root / "mine"):
+        os.utime(root / "mine" / LOCK_NAME, (2e9, 2e9))  # later than any of them
+
+        assert status(Experiment(root / "mine"))["time"]["left_s"] is None
+
+
+def test_a_holder_about_to_write_who_it_is_still_counts_as_running(root):
+    with held(root / "mine"):
+        (root / "mine" / LOCK_NAME).write_text("")
+
+        view = status(Experiment(root / "mine"))
+
+    assert (view["state"], view["process"]) == ("running", {"pid": None, "host": None})
+    assert view["resume"] is None
+
+
+def test_a_search_whose_trials_have_all_ended_is_finished(say, tmp_path):
+    _, record = fabricate(tmp_path, "all", space_of(budget={"trials": 1, "epochs": 4}), [[0.5]])
+    record.complete(0)
+
+    lines = say("status all", tmp_path).splitlines()
+
+    assert lines[:2] == ["all: finished", "trials  1 finished of 1"]
+    assert "resume" not in lines[-1]
+
+
+@pytest.mark.parametrize(
+    ("metric", "target", "over"),
+    [
+        ("val_loss", 0.4, True),
+        ("val_loss", 0.39, False),
+        ("val_skill", 0.6, True),
+        ("val_skill", 0.61, False),
+    ],
+)
+def test_a_search_that_met_its_target_is_over(root, metric, target, over):
+    trials = Experiment(root / "mine").trials()
+    sign = 1 if metric == "val_loss" else -1
+    for each in (epoch for trial in trials for epoch in trial.rows):
+        each["objective"] = sign * each[metric]
+    space = space_of(metric={"name": metric}, budget={"trials": 6, "epochs": 4, "target": target})
+
+    assert is_over(Terms(space.metric, space.budget, {}), trials) is over
+
+
+def test_a_trial_that_waits_at_a_rung_is_said_to():
+    space = space_of()
+    trials = [
+        TrialRecord(n, "RUNNING", rows=[{**row(n, 1, 0.5), "order": n}], paused=n < 2)
+        for n in range(3)
+    ]
+
+    view = standing(Terms(space.metric, space.budget, {}), trials, Launch(7.0, 0))
+
+    assert status_lines(view, unicode=True)[0] == "trials  1 running, 2 waiting at a rung of 6"
+    assert status_lines(view, unicode=False)[3] == "time    0:07"
+
+
+def test_the_course_of_the_best_skill_is_drawn_as_the_epochs_came():
+    orders = [[0, 2, 3], [1, 4]]
+    losses = [[0.9, 0.6, 0.7], [0.8, 0.1]]
+    trials = [
+        TrialRecord(n, "RUNNING", rows=[{**row(n, e, loss), "order": order}
+                                        for e, (loss, order) in enumerate(zip(*each, strict=True))])
+        for n, each in enumerate(zip(losses, orders, strict=True))
+    ]  # fmt: skip
+    space = space_of()
+
+    view = standing(Terms(space.metric, space.budget, {}), trials, Launch(7.0, 0))
+
+    assert view["course"] == pytest.approx([0.1, 0.2, 0.4, 0.4, 0.9])
+    lines = status_lines(view, unicode=True)
+    assert lines[3] == "course  \u2581\u2582\u2584\u2584\u2588 skill 0.100 to 0.900"
+    assert "course" not in str(status_lines(view, unicode=False))
+
+
+def test_a_long_course_keeps_to_80_columns_and_ends_with_the_best():
+    rows = [{**row(0, e, 1 / e), "order": e} for e in range(1, 1000)]
+    space = space_of()
+
+    view = standing(
+        Terms(space.metric, space.budget, {}), [TrialRecord(0, "RUNNING", rows=rows)], None
+    )
+
+    assert len(view["course"]) == 40
+    assert view["course"][-1] == 1 - 1 / 999
+    assert max(map(len, status_lines(view, unicode=True))) <= 80
+
+
+def test_the_best_line_names_another_metric_and_leaves_out_whole_settings_that_do_not_fit():
+    best = {
+        "trial": 3,
+        "epoch": 5,
+        "metric": "val_retrieval",
+        "value": 0.25,
+        "skill": 0.5,
+        "settings": {"learning_rate": 2.034e-6, "weight_decay": 2.034e-6},
+    }
+
+    assert best_line(best, 80) == (
+        "val_retrieval 0.250, skill 0.500, trial 3 epoch 5: learning_rate 2.03e-06, ..."
+    )
+
+
+# --- watching ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def when_it_waits(monkeypatch):
+    """Let something happen instead of each wait between two looks."""
+    return lambda act: monkeypatch.setattr("tune_encoder.cli.views.time.sleep", lambda _: act())
+
+
+def test_watching_without_a_terminal_prints_a_line_on_change_until_the_search_ends(
+    say, tmp_path, when_it_waits
+):
+    made, record = fabricate(tmp_path, "w", losses=[[0.5]])
+    search = contextlib.ExitStack()
+    search.enter_context(held(made.path))
+    steps = iter([lambda: None, lambda: record.complete(0), lambda: None, search.close])
+    when_it_waits(lambda: next(steps)())
+
+    assert say("status --watch w", tmp_path).splitlines() == [
+        "w: running, 1 running of 6, best skill 0.500",
+        "w: running, 1 finished of 6, best skill 0.500",
+        "w: stopped, 1 finished of 6, best skill 0.500",
+    ]
+
+
+def test_ctrl_c_ends_the_watching_quietly_with_130(root, capsys, when_it_waits):
+    def ctrl_c():
+        raise KeyboardInterrupt
+
+    when_it_waits(ctrl_c)
+    with held(root / "mine"), pytest.raises(SystemExit) as ended:
+        main(["status", "mine", "--watch", "--root", str(root)])
+
+    assert ended.value.code == 130
+    assert capsys.readouterr().err == ""
+
+
+def test_in_a_terminal_the_watched_lines_are_those_of_status(root):
+    ours, theirs = pty.openpty()
+    command = ["-m", "tune_encoder", "status", "mine", "--watch", "--root", str(root)]
+    subprocess.run([sys.executable, *command], stdout=theirs, check=True)
+    os.close(theirs)
+
+    shown = os.read(ours, 10_000).decode()
+
+    os.close(ours)
+    for line in STATUS.splitlines()[:5]:
+        assert line in shown

@@ -1,0 +1,169 @@
+"""`tune-encoder clone`, as a person runs it."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from tests.fabricate import make_style, write_wav
+from tune_encoder.cli import main
+from tune_encoder.data.voice_bank import read_bank
+from tune_encoder.data.voice_style import read_voice_style, write_voice_style
+
+
+def run(*arguments):
+    with pytest.raises(SystemExit) as ended:
+        main(["clone", *(str(argument) for argument in arguments)])
+    return ended.value.code
+
+
+@pytest.fixture
+def recordings(voices, tmp_path):
+    """Two good recordings and three bad ones between them."""
+    (tmp_path / "in").mkdir()
+    paths = [tmp_path / "in" / name for name in ("a.wav", "b.m4a", "c.wav", "d.wav", "none.wav")]
+    write_wav(paths[0], np.tile(voices[0], 3)[:96000])
+    paths[1].write_bytes(b"\0\0\0\x20ftypM4A " + bytes(500))
+    write_wav(paths[2], voices[0][:2400])
+    write_wav(paths[3], np.tile(voices[1], 3)[:96000])
+    return paths
+
+
+def test_each_recording_is_told_in_three_lines(model_dir, recordings, tmp_path, capsys):
+    assert run(model_dir, recordings[0], recordings[3], "-o", tmp_path / "out") == 0
+
+    told = capsys.readouterr().out.splitlines()
+    assert [line.split()[:2] for line in told[::3]] == [["1/2", "a.wav:"], ["2/2", "d.wav:"]]
+    assert all(
+        re.search(r": 4\.0 s, -\d\d dBFS, no clipping, \d+% silent, up to \d+\.\d kHz$", line)
+        for line in told[::3]
+    )
+    bank = read_bank(model_dir)
+    assert bank is not None
+    for line in told[1::3]:
+        found = re.fullmatch(r"  nearest voice (.+), distance (\d\.\d\d) \(1: as betw.*\)", line)
+        assert found
+        assert found[1] in bank.names
+    assert told[2] == f"  wrote {tmp_path / 'out' / 'a.json'}"
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.json", "d.json"]
+    assert all(len(line) <= 80 for line in told if "wrote" not in line)
+
+
+def test_bad_recordings_are_told_once_each_and_the_others_are_written(
+    model_dir, recordings, tmp_path, capsys
+):
+    assert run(model_dir, *recordings, "-o", tmp_path / "out") == 3
+
+    told = capsys.readouterr()
+    errors = told.err.splitlines()
+    folder = tmp_path / "in"
+    assert errors[0].startswith(f"tune-encoder: {folder}/b.m4a: not readable as audio (")
+    assert errors[0].endswith(f"convert it: ffmpeg -i {folder}/b.m4a {folder}/b.wav")
+    assert re.match(rf"tune-encoder: {folder}/c\.wav: 0\.10 s of sound; at least 1 s is", errors[1])
+    assert errors[2].startswith(f"tune-encoder: {folder}/none.wav: no such file; give the path")
+    assert errors[3] == (
+        "tune-encoder: 3 of 5 recordings could not be cloned; the styles of the others are written"
+    )
+    assert len(errors) == 4
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.json", "d.json"]
+    assert "4/5 d.wav: " in told.out
+
+
+def test_one_bad_recording_is_told_in_one_line(model_dir, recordings, tmp_path, capsys):
+    assert run(model_dir, recordings[1], "-o", tmp_path / "me.json") == 3
+
+    assert capsys.readouterr().err.count("\n") == 1
+    assert not (tmp_path / "me.json").exists()
+
+
+def test_a_model_without_its_voices_says_nothing_of_the_nearest(
+    model_dir, recordings, tmp_path, capsys
+):
+    bare = shutil.copytree(model_dir, tmp_path / "bare")
+    (bare / "voices.npz").unlink()
+
+    assert run(bare, recordings[0], "-o", tmp_path / "me.json") == 0
+
+    told = capsys.readouterr().out.splitlines()
+    assert len(told) == 2
+    assert told[0].startswith("a.wav: 4.0 s")
+    assert read_voice_style(tmp_path / "me.json").ttl.shape == (50, 256)
+
+
+def presets_of(model_dir, recordings, folder):
+    """A preset that is the very style of the first recording, and one that is not."""
+    folder.mkdir()
+    run(model_dir, recordings[0], "-o", folder / "F1.json")
+    run(model_dir, recordings[3], "-o", folder / "M1.json")
+    return folder
+
+
+def test_the_nearest_of_given_presets_is_named(model_dir, recordings, tmp_path, capsys):
+    presets = presets_of(model_dir, recordings, tmp_path / "presets")
+    capsys.readouterr()
+
+    assert run(model_dir, recordings[0], "-o", tmp_path / "me", "--presets", presets) == 0
+
+    assert "  nearest voice F1, distance 0.00 (1: as between two voices)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("place", ["presets", "out"])
+def test_a_style_of_another_version_is_told_once_and_nothing_is_written(
+    model_dir, recordings, tmp_path, capsys, place
+):
+    (tmp_path / place).mkdir()
+    write_voice_style(tmp_path / place / "F1.json", make_style(1, version=1), {})
+    options = ["--presets", tmp_path / "presets"] if place == "presets" else []
+
+    code = run(model_dir, recordings[0], recordings[3], "-o", tmp_path / "out", *options)
+
+    assert code == 3
+    assert re.fullmatch(
+        rf"tune-encoder: {tmp_path}/{place}/F1\.json and {recordings[0]} are not of one Supertonic "
+        r"version \(cosine -?0\.0\d; within .*\); keep the styles of one version only\n",
+        capsys.readouterr().err,
+    )
+    assert not (tmp_path / "out" / "a.json").exists()
+
+
+def test_other_json_in_the_folder_is_no_concern(model_dir, recordings, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "notes.json").write_text("[1]")
+
+    assert run(model_dir, recordings[0], "-o", tmp_path / "out") == 0
+
+
+WITHOUT = """
+import json, sys
+for name in json.loads(sys.argv[1]):
+    sys.modules[name] = None
+from tune_encoder.cli import main
+try:
+    main(sys.argv[2:])
+except SystemExit as ended:
+    print("\\n" + json.dumps([ended.code, sorted({name.split(".")[0] for name in sys.modules})]))
+"""
+NOT_NEEDED = ["torch", "ray", "optuna", "pandas", "tensorboard", "safetensors", "matplotlib"]
+NOT_NEEDED += ["tqdm", "onnx", "onnxscript", "scipy"]
+
+
+def test_without_torch_and_all_else_a_recording_is_cloned_to_the_same_style(
+    model_dir, recordings, tmp_path
+):
+    command = [sys.executable, "-c", WITHOUT, json.dumps(NOT_NEEDED)]
+    arguments = ["clone", model_dir, recordings[0], "-o", tmp_path / "bare.json"]
+
+    done = subprocess.run(
+        [*command, *map(str, arguments)], capture_output=True, text=True, check=True
+    )
+
+    code, _ = json.loads(done.stdout.splitlines()[-1])
+    assert (code, done.stderr) == (0, "")
+    assert run(model_dir, recordings[0], "-o", tmp_path / "torch.json", "--device", "cpu") == 0
+    bare, torchs = (read_voice_style(tmp_path / f"{name}.json") for name in ("bare", "torch"))
+    np.testing.assert_allclose(bare.ttl, torchs.ttl, atol=1e-4)
+    np.testing.assert_allclose(bare.dp, torchs.dp, atol=1e-4)

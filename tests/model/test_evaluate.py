@@ -1,0 +1,63 @@
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+from tests.fabricate import write_model
+from tune_encoder.config import TrainConfig
+from tune_encoder.data.scores import Styles
+from tune_encoder.errors import DataError
+from tune_encoder.model.encoder import build_encoder
+from tune_encoder.model.evaluate import evaluate, nearest_voice, write_evaluation
+
+CONFIG = TrainConfig(hidden_dim=8, num_layers=1, crop_seconds=1.0)
+
+
+@pytest.fixture(scope="module")
+def model_dir(packed, tmp_path_factory):
+    """An encoder that knows nothing: it predicts the mean voice."""
+    folder = tmp_path_factory.mktemp("model")
+    torch.manual_seed(0)
+    weights = build_encoder(CONFIG, packed.statistics).state_dict()
+    return write_model(folder, CONFIG, weights)
+
+
+def test_a_model_that_knows_nothing_has_no_skill_and_stands_beside_the_baselines(
+    model_dir, data_dir
+):
+    result = evaluate(model_dir, data_dir, "test")
+
+    assert set(result.scores) == {"mean", "ridge", "nearest", "model"}
+    assert result.scores["model"]["skill"] == pytest.approx(0, abs=1e-4)
+    assert result.interval == pytest.approx((0, 0), abs=1e-4)
+    assert result.scores["mean"]["skill"] == pytest.approx(0, abs=1e-6)
+
+
+def test_the_numbers_and_the_figure_are_written(model_dir, data_dir, tmp_path):
+    numbers, picture = write_evaluation(evaluate(model_dir, data_dir, "val"), tmp_path, "val")
+
+    content = json.loads(numbers.read_text())
+    assert content["scores"]["ridge"]["skill"] != 0
+    assert len(content["skill_interval_95"]) == 2
+    assert picture.name == "evaluation_val.png"
+    assert picture.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+    assert picture.stat().st_size > 10_000
+
+
+def test_a_split_the_data_lacks_is_refused(model_dir, data_dir, tmp_path):
+    shutil.copytree(data_dir, tmp_path / "two")
+    shutil.rmtree(tmp_path / "two" / "test")
+
+    with pytest.raises(DataError, match=r"two: has no test split; evaluate on val or add test/"):
+        evaluate(model_dir, tmp_path / "two", "test")
+
+
+def test_the_nearest_voice_is_one_of_the_known(packed):
+    known = packed.train.styles
+    near = Styles(known.ttl[[3, 1]] * 0.99, known.dp[[3, 1]])
+
+    found = nearest_voice(near, known)
+
+    np.testing.assert_array_equal(found.ttl, known.ttl[[3, 1]])

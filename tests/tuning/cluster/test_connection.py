@@ -1,0 +1,132 @@
+"""Clusters that a search refuses before it trains anything."""
+
+import socket
+
+import pytest
+
+from tests.tuning.conftest import TINY_SPACE
+from tune_encoder.api import searching as api
+from tune_encoder.config import ResourceSettings
+from tune_encoder.errors import ConfigError, StorageError
+from tune_encoder.tuning.cluster import connection
+from tune_encoder.tuning.cluster.capacity import count, refuse_too_large
+from tune_encoder.tuning.cluster.connection import resolve, why_not
+
+ONE = ResourceSettings()
+
+
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [
+        (
+            "ray://head:10001",
+            r"ray://head:10001; a search keeps its record.*HOST:PORT --num-cpus 0",
+        ),
+        ("http://head:8265", r"let it run there with `tune-encoder submit --address"),
+        ("head", r"address is head; it must be HOST:PORT, as head:6379, or auto"),
+        ("head:port", r"address is head:port; it must be HOST:PORT"),
+        ("head:70000", r"address is head:70000; it must be HOST:PORT"),
+    ],
+)
+def test_what_is_no_address_of_a_cluster_is_refused(address, message):
+    with pytest.raises(ConfigError, match=message):
+        resolve(address, ONE)
+
+
+def test_a_port_where_nothing_answers_is_named_and_leaves_no_experiment(tmp_path, data_dir):
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+
+        with pytest.raises(
+            StorageError, match=rf"nothing answers at 127\.0\.0\.1:{port} \(.*; give the address"
+        ):
+            api.search(TINY_SPACE, data_dir, root=tmp_path / "runs", address=f"127.0.0.1:{port}")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_auto_without_a_cluster_says_how_to_start_one(monkeypatch, tmp_path):
+    monkeypatch.setenv("TUNE_ENCODER_CACHE", str(tmp_path))
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+
+    with pytest.raises(StorageError, match=r"no cluster runs here; start one with `tune-encoder"):
+        resolve("auto", ONE)
+
+
+def test_auto_takes_the_address_of_the_environment(monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+
+    with pytest.raises(StorageError, match=r"nothing answers at 127\.0\.0\.1:1 "):
+        resolve("auto", ONE)
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        ("RPC error: InvalidAuthToken: Authentication token is", "does not take our token; put it"),
+        (
+            "RuntimeError: Version mismatch: The cluster was started with:\nRay: 2.59.0\n"
+            "Python: 3.11.7",
+            "Ray or Python differ: The cluster was started with: Ray: 2.59.0 Python: 3.11.7 Inst",
+        ),
+        ("RuntimeError: No node info found matching", "this machine is no node of the cluster; r"),
+        ("ValueError: some other thing", "Ray does not connect (ValueError: some other thing); s"),
+        ("", "Ray does not connect (no answer in 30 s)"),
+    ],
+)
+def test_what_ray_writes_before_it_gives_up_is_said_in_a_line(said, message):
+    assert message in why_not(said.splitlines())
+
+
+# --- resources -----------------------------------------------------------------------------------
+
+SMALL, LARGE = {"CPU": 2.0}, {"CPU": 5.0, "GPU": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("resources", "nodes", "expected"),
+    [
+        ({}, [SMALL, LARGE], 7),
+        ({"cpus": 3}, [SMALL, SMALL], 0),  # no trial is split between two nodes
+        ({"cpus": 2}, [SMALL, LARGE], 3),
+        ({"gpus": 0.5}, [SMALL, LARGE], 2),
+        ({"concurrent": 3}, [SMALL, LARGE], 3),
+        ({"concurrent": 3}, [SMALL], 2),
+        ({}, [{"memory": 1e9}], 0),  # a head that gives nothing away
+    ],
+)
+def test_trials_that_fit_are_counted_node_by_node(resources, nodes, expected):
+    assert count(ResourceSettings(**resources), nodes) == expected
+
+
+@pytest.mark.parametrize(
+    ("resources", "nodes", "message"),
+    [
+        ({"cpus": 3}, [SMALL], r"resources.cpus is 3, Ray finds 2 on this machine; lower it in"),
+        ({"cpus": 6}, [SMALL, LARGE], r"cpus is 6, Ray finds 5 on the largest of 2 nodes; lower"),
+        ({"gpus": 2}, [SMALL, LARGE], r"resources.gpus is 2, Ray finds 1 on the largest of 2"),
+        ({"cpus": 6, "gpus": 1}, [{"CPU": 9}, LARGE], r"no node has both 6 CPUs and 1 GPUs, as"),
+    ],
+)
+def test_a_trial_too_large_for_every_node_is_refused(resources, nodes, message):
+    with pytest.raises(StorageError, match=message):
+        refuse_too_large(ResourceSettings(**resources), nodes)
+
+
+def test_what_ray_starts_by_itself_is_left_out_only_while_a_search_starts_it(monkeypatch):
+    def of_ray():
+        return [getattr(owner, name, None) for owner, name, _ in connection._HELPERS]
+
+    monkeypatch.setattr(connection, "_HELPERS", (*connection._HELPERS, (object, "gone", print)))
+    before, during = of_ray(), []
+
+    def start_in_vain():
+        with connection._without_helpers():
+            during.extend(of_ray())
+            raise OSError("full")
+
+    with pytest.raises(OSError, match="full"):
+        start_in_vain()
+
+    assert of_ray() == before
+    assert during == [*(instead for _, _, instead in connection._HELPERS[:-1]), None]

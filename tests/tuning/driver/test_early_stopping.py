@@ -1,0 +1,273 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tune_encoder.space import parse_space
+from tune_encoder.tuning.driver.early_stopping import Decision, Promote, make_rule, rung_levels
+
+
+def row(epoch, loss):
+    return {"epoch": epoch, "objective": float(loss)}
+
+
+class Race:
+    """Trials with known curves under a rule, in the order in which a search asks it.
+
+    A worker that is free goes on with a new trial, else with one that the rule promotes. Which
+    worker ends its epoch first is random.
+    """
+
+    def __init__(self, rule, curves, workers=2, seed=0, fails=()):
+        self.rule, self.curves = rule, np.asarray(curves)
+        self.workers, self.order = workers, np.random.default_rng(seed)
+        self.fails = set(fails)
+        """(trial, epoch) that ends in a failure instead of a row."""
+        self.epochs = [0] * len(self.curves)
+        self.running, self.held, self.waiting = [], [], list(range(len(self.curves)))
+        self.rows, self.asked = [], []
+
+    def run(self):
+        while True:
+            self._fill_workers()
+            if not self.running:
+                return self
+            self._step(self.running[self.order.integers(len(self.running))])
+
+    def _fill_workers(self):
+        while len(self.running) < self.workers:
+            if self.waiting:
+                number = self.waiting.pop(0)
+                self.rule.add(number)
+            else:
+                question = (len(self.rows), tuple(self.held), tuple(self.running))
+                number = self.rule.promote(self.held, self.running)
+                self.asked.append((*question, number))
+                if number is None:
+                    return
+                self.held.remove(number)
+            self.running.append(number)
+
+    def _step(self, number):
+        self.epochs[number] += 1
+        epoch = self.epochs[number]
+        decision = None
+        if (number, epoch) not in self.fails:
+            self.rows.append((number, row(epoch, self.curves[number, epoch - 1])))
+            decision = self.rule.result(*self.rows[-1])
+        if decision is Decision.GO_ON and epoch < self.curves.shape[1]:
+            return
+        self.running.remove(number)
+        if decision is Decision.HOLD:
+            self.held.append(number)
+
+
+def halved(curves, levels, factor):
+    """Epochs of each trial if all of a rung are known before the best of them go on."""
+    curves = np.asarray(curves)
+    epochs = np.zeros(len(curves), int)
+    remaining = np.arange(len(curves))
+    for level in levels:
+        epochs[remaining] = level
+        best = remaining[np.argsort(curves[remaining, level - 1], kind="stable")]
+        remaining = best[: max(1, int(len(best) / factor))]
+    epochs[remaining] = curves.shape[1]
+    return epochs.tolist()
+
+
+def ideal(n_trials, n_epochs, levels, factor):
+    return sum(halved(np.zeros((n_trials, n_epochs)), levels, factor))
+
+
+def curves_of(seed, n_trials, n_epochs):
+    return np.random.default_rng(seed).uniform(size=(n_trials, n_epochs))
+
+
+def rule_of(name, epochs, **scheduler):
+    content = {
+        "budget": {"trials": 24, "epochs": epochs},
+        "scheduler": {"name": name, **scheduler},
+        "space": {"dropout": {"float": [0.0, 0.5]}},
+    }
+    return make_rule(parse_space(content, "test", Path()))
+
+
+# --- rungs -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("epochs", "grace_period", "factor", "expected"),
+    [
+        (9, 1, 3.0, [1, 3]),
+        (10, 1, 3.0, [1, 3, 9]),
+        (81, 3, 3.0, [3, 9, 27]),
+        (9, 1, 2.0, [1, 2, 4, 8]),
+        (5, 5, 3.0, []),
+        (4, 1, 1.1, [1, 2, 3]),
+    ],
+)
+def test_rungs_lie_below_the_last_epoch_each_a_factor_above_the_one_before(
+    epochs, grace_period, factor, expected
+):
+    assert rung_levels(epochs, grace_period, factor) == expected
+
+
+# --- promotion ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3, 8, 40])
+@pytest.mark.parametrize("seed", range(20))
+def test_promotion_spends_what_ideal_halving_does_on_the_same_trials(workers, seed):
+    shape = np.random.default_rng(seed)
+    n_trials, n_epochs = int(shape.integers(1, 40)), int(shape.integers(1, 30))
+    grace, factor = int(shape.integers(1, n_epochs + 1)), float(shape.choice([1.5, 2, 3, 4]))
+    curves = curves_of(seed, n_trials, n_epochs)
+
+    race = Race(Promote(n_epochs, grace, factor), curves, workers, seed).run()
+
+    assert race.epochs == halved(curves, rung_levels(n_epochs, grace, factor), factor)
+
+
+def test_of_24_trials_8_go_on_to_epoch_3_and_2_to_the_last():
+    race = Race(rule_of("asha-promote", 9), curves_of(1, 24, 9)).run()
+
+    assert sorted(race.epochs) == [1] * 16 + [3] * 6 + [9] * 2
+    assert sum(race.epochs) == 52
+
+
+@pytest.mark.parametrize("n_trials", [1, 2])
+def test_of_fewer_trials_than_the_factor_the_best_goes_to_the_end(n_trials):
+    curves = curves_of(5, n_trials, 9)
+
+    race = Race(Promote(9, 1, 3.0), curves).run()
+
+    assert race.epochs[int(curves[:, 0].argmin())] == 9
+    assert sorted(race.epochs)[:-1] == [1] * (n_trials - 1)
+
+
+@pytest.mark.parametrize("workers", [1, 2, 5])
+@pytest.mark.parametrize("seed", range(30))
+def test_with_failures_every_search_ends_within_the_epochs_of_ideal_halving(workers, seed):
+    """Each failure makes a rung smaller, so failures never cost more than they save."""
+    random = np.random.default_rng(seed)
+    fails = [(n, int(random.integers(1, 10))) for n in range(24) if random.random() < 0.4]
+    curves = curves_of(seed, 24, 9)
+
+    race = Race(Promote(9, 1, 3.0), curves, workers, seed, fails).run()
+
+    assert sum(race.epochs) <= ideal(24, 9, [1, 3], 3.0)
+    ended = [n for n in range(24) if race.epochs[n] == 9 or (n, race.epochs[n]) in fails]
+    for level in (1, 3):
+        reached = [n for n, r in race.rows if r["epoch"] == level]
+        went_on = [n for n in reached if race.epochs[n] > level]
+        best = sorted(reached, key=lambda n: curves[n, level - 1])
+        assert set(went_on) == set(best[: max(1, len(reached) // 3)])
+    assert set(ended) | set(race.held) == set(range(24))
+
+
+def test_a_worker_is_given_a_sure_winner_while_another_trial_still_runs():
+    rule = Promote(9, 1, 3.0)
+    for number in range(5):
+        rule.result(number, row(1, number))
+
+    assert rule.promote(held=range(5), running=[5]) == 0  # one of two places is safe
+    assert rule.promote(held=[1, 2, 3, 4], running=[0, 5]) is None
+    rule.result(5, row(1, 0.5))
+    assert rule.promote(held=[1, 2, 3, 4, 5], running=[0]) == 5
+
+
+def test_a_place_is_not_sure_while_those_below_may_yet_come_for_it():
+    rule = Promote(9, 1, 3.0)
+    for number in range(9):
+        rule.result(number, row(1, number))
+    for number in (0, 1):
+        rule.result(number, row(3, number))
+
+    assert rule.promote(held=range(9), running=[]) == 2  # not 0, which 2 could still beat
+    assert rule.promote(held=[0, 1, *range(3, 9)], running=[2]) is None
+    rule.result(2, row(3, 0.5))
+    assert rule.promote(held=range(9), running=[]) == 0
+
+
+def test_a_trial_ended_by_hand_uses_its_place_up_and_no_worse_one_gets_it():
+    rule = Promote(9, 1, 3.0)
+    for number in range(6):
+        rule.result(number, row(1, number))
+
+    assert rule.promote(held=[1, 2, 3, 4, 5], running=[]) == 1  # 0 was ended
+    assert rule.promote(held=[2, 3, 4, 5], running=[]) is None
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_after_a_replay_of_any_rows_the_same_trials_are_promoted(seed):
+    fails = [(3, 1), (7, 2)]
+    race = Race(Promote(9, 1, 3.0), curves_of(seed, 13, 9), 2, seed, fails).run()
+
+    for n_rows, held, running, promoted in race.asked:
+        rule = Promote(9, 1, 3.0)
+        for number, each in race.rows[:n_rows]:
+            rule.result(number, each)
+        assert rule.promote(held, running) == promoted
+
+
+# --- Ray's rules -------------------------------------------------------------------------------
+
+
+def stops(rule, curves):
+    """Epoch after which the rule stops each trial, one after another; None if never."""
+    return {number: stopped_after(rule, number, curve) for number, curve in curves.items()}
+
+
+def stopped_after(rule, number, curve):
+    rule.add(number)
+    for epoch, loss in enumerate(curve, start=1):
+        if rule.result(number, row(epoch, loss)) is Decision.STOP:
+            return epoch
+    return None
+
+
+def ever_worse(numbers):
+    """Each trial is worse than all before it, so it goes only as far as its bracket lets it."""
+    return {number: [float(place)] * 27 for place, number in enumerate(numbers)}
+
+
+def test_hyperband_gives_every_third_and_ninth_trial_a_longer_grace_period():
+    graces = [1, 1, 3, 1, 1, 3, 1, 1, 9] * 2
+    first_of_their_brackets = {0, 2, 8}
+
+    stopped = stops(rule_of("hyperband", 27, brackets=3), ever_worse(range(18)))
+
+    assert stopped == {
+        number: None if number in first_of_their_brackets else grace
+        for number, grace in enumerate(graces)
+    }
+
+
+def test_a_trials_bracket_depends_on_its_number_and_not_on_who_came_before():
+    order = [17, 16, 14, 15, 13, 11, 8, 9]
+
+    stopped = stops(rule_of("hyperband", 27, brackets=3), ever_worse(order))
+
+    assert list(stopped.values()) == [None, None, None, 1, 1, 3, 9, 1]
+
+
+def test_asha_stops_at_each_rung_who_is_worse_than_the_best_third():
+    curves = [[0.0] * 9, [0.5] * 9, [0.1] * 2 + [0.9] * 7, [0.0] * 9, [1.0] * 9]
+
+    stopped = stops(rule_of("asha", 9), dict(enumerate(curves)))
+
+    assert list(stopped.values()) == [None, 1, 3, None, 1]
+
+
+def test_the_median_rule_stops_a_trial_worse_than_half_of_the_others():
+    curves = [[0.1] * 9, [0.2] * 9, [0.3] * 9, [0.9] * 9, [0.15] * 9]
+
+    stopped = stops(rule_of("median", 9, grace_period=3), dict(enumerate(curves)))
+
+    assert list(stopped.values()) == [None, None, None, 3, None]
+
+
+def test_without_a_scheduler_every_trial_uses_all_its_epochs():
+    rule = rule_of("none", 9)
+
+    assert stops(rule, {0: [0.1] * 9, 1: [0.9] * 9}) == {0: None, 1: None}

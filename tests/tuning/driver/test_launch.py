@@ -1,0 +1,41 @@
+import time
+
+from ray.tune.execution.tune_controller import _get_max_pending_trials
+from ray.tune.search import Searcher, SearchGenerator
+
+from tune_encoder.tuning.driver import launch
+
+
+def test_what_is_loaded_ahead_is_loaded_once_and_before_ray_may_go(monkeypatch):
+    loaded = []
+
+    def load_slowly(name):
+        time.sleep(0.2)
+        loaded.append(name)
+
+    monkeypatch.setattr(launch, "import_module", load_slowly)
+    to_come = [True, False, False]
+    ahead = launch.LoadAhead(lambda: to_come.pop(0))
+
+    ahead.wait()
+    for _ in range(3):
+        ahead.on_trial_complete(1, [], None)
+    assert loaded == []
+    ahead.wait()
+
+    assert loaded == ["torch"]
+
+
+def test_tune_asks_for_all_trials_at_once_during_a_search_of_ours_alone(monkeypatch):
+    def asked():
+        return _get_max_pending_trials(SearchGenerator(Searcher()))
+
+    before = asked()
+    with launch._all_at_once():
+        assert asked() > 1000 > before
+    assert asked() == before
+
+    monkeypatch.setenv("TUNE_MAX_PENDING_TRIALS_PG", "3")
+    with launch._all_at_once():
+        assert asked() == 3
+    assert asked() == 3

@@ -1,0 +1,127 @@
+import json
+import signal
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tune_encoder.experiment.folder import Experiment
+from tune_encoder.experiment.trials import TrialRecord, epoch_key
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(450)]
+
+EPOCHS = 30
+# Long trials that nothing stops, so that whenever a signal comes some are half done.
+LONG = {"budget": {"trials": 3, "epochs": EPOCHS}, "scheduler": {"name": "none"}}
+
+
+def assert_whole(trials: list[TrialRecord], n_trials: int) -> None:
+    """Every trial ended, and each of its epochs stands exactly once and in order."""
+    assert len(trials) == n_trials
+    for trial in trials:
+        assert trial.state == "COMPLETE", trial
+        assert [row["epoch"] for row in trial.rows] == list(range(1, EPOCHS + 1))
+    orders = sorted(row["order"] for trial in trials for row in trial.rows)
+    assert orders == list(range(len(orders)))
+
+
+def kept(before: list[TrialRecord], after: list[TrialRecord]) -> None:
+    """What stood in the record before still stands: settings, finished trials, their rows."""
+    by_number = {trial.number: trial for trial in after}
+    for trial in before:
+        now = by_number[trial.number]
+        if trial.settings:
+            assert now.settings == trial.settings
+        if trial.state == "COMPLETE":
+            assert now == trial
+        else:
+            seen = [(row["epoch"], row["val_loss"]) for row in trial.rows]
+            assert [(row["epoch"], row["val_loss"]) for row in now.rows[: len(seen)]] == seen
+
+
+def test_a_search_killed_damaged_stopped_and_moved_ends_as_if_it_never_was(command):
+    error = command.stop_after(command.start(*command.search_options(LONG)), 8, signal.SIGKILL)
+    killed = command.experiment.trials()
+    assert "Traceback" not in error
+    assert damage_newest(command.experiment, killed)
+
+    process = command.start("resume", "tiny", "--no-export")
+    error = command.stop_after(process, command.n_rows() + 3, signal.SIGTERM)
+    stopped = command.experiment.trials()
+    assert process.returncode == 143
+    assert error.count("stopped, everything is saved; go on with `tune-encoder resume tiny`") == 1
+    kept(killed, stopped)
+
+    moved = command.experiment.path.rename(command.folder / "runs" / "moved")
+    command.experiment = Experiment(moved)
+    ended = command.run("resume", "moved", "--no-export")
+    assert ended.returncode == 0, ended.stderr
+    kept(stopped, command.experiment.trials())
+    assert_whole(command.experiment.trials(), n_trials=3)
+    assert_metrics_agree(command.experiment.trials(), command.experiment.path)
+
+    finished = command.experiment.trials()
+    again = command.run("resume", "moved", "--no-export")
+    assert again.returncode == 0, again.stderr
+    assert command.experiment.trials() == finished
+
+
+def test_epochs_that_were_saved_but_not_recorded_are_not_trained_again(command):
+    space = {"budget": {"trials": 1, "epochs": 4}, "scheduler": {"name": "none"}}
+    assert command.run(*command.search_options(space)).returncode == 0
+    (before,) = command.experiment.trials()
+    forget_epochs_after(command.experiment, 1)
+    assert [len(trial.rows) for trial in command.experiment.trials()] == [1]
+
+    ended = command.run("resume", "tiny", "--no-export")
+
+    assert ended.returncode == 0, ended.stderr
+    (after,) = command.experiment.trials()
+    told = [(row["epoch"], row["val_loss"], row["seconds"]) for row in after.rows]
+    assert told == [(row["epoch"], row["val_loss"], row["seconds"]) for row in before.rows]
+    assert after.state == "COMPLETE"
+
+
+def forget_epochs_after(experiment: Experiment, epoch: int) -> None:
+    """Leave the record of one trial as it was after an epoch, as if the driver had died there."""
+    with closing(sqlite3.connect(experiment.study_path)) as database, database:
+        database.execute(
+            "DELETE FROM trial_user_attributes WHERE key GLOB 'epoch_*' AND key > ?",
+            (epoch_key(epoch),),
+        )
+        database.execute("DELETE FROM trial_intermediate_values WHERE step > ?", (epoch,))
+        database.execute("DELETE FROM trial_values")
+        database.execute("UPDATE trials SET state = 'RUNNING', datetime_complete = NULL")
+
+
+def damage_newest(experiment, trials) -> int:
+    """Cut the newest checkpoint of each unfinished trial that has two; returns how many."""
+    damaged = 0
+    for trial in trials:
+        files = experiment.checkpoint_files(trial.number)
+        if trial.state == "RUNNING" and len(files) > 1:
+            newest = max(files, key=lambda path: path.stat().st_mtime)
+            newest.write_bytes(newest.read_bytes()[:-100])
+            damaged += 1
+    return damaged
+
+
+def assert_metrics_agree(trials: list[TrialRecord], folder: Path) -> None:
+    for trial in trials:
+        lines = (folder / "trials" / f"{trial.number:04d}" / "metrics.jsonl").read_text()
+        losses = [json.loads(line)["val_loss"] for line in lines.splitlines()]
+        assert losses[: len(trial.rows)] == [row["val_loss"] for row in trial.rows]
+
+
+def test_a_running_search_refuses_a_second_and_ends_on_ctrl_c_with_130(command):
+    process = command.start(*command.search_options())
+    command.wait_for_rows(process, 1)
+    second = command.run("resume", "tiny")
+    error = command.stop_after(process, 2, signal.SIGINT)
+
+    assert second.returncode == 4
+    assert f"in use by pid {process.pid} on " in second.stderr
+    assert process.returncode == 130
+    assert "go on with `tune-encoder resume tiny`" in error
+    assert "Traceback" not in error

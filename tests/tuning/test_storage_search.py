@@ -1,0 +1,129 @@
+"""Searches whose checkpoints are kept in a bucket, or in a folder beside the experiment's own."""
+
+import json
+import re
+import signal
+import tempfile
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from tests.conftest import KEY, SECRET
+from tune_encoder.experiment.checkpoint_storage import names_of_trial
+from tune_encoder.experiment.trials import ranked
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(450)]
+
+EPOCHS = 30
+LONG = {"budget": {"trials": 3, "epochs": EPOCHS}, "scheduler": {"name": "none"}}
+SHORT = {"budget": {"trials": 2, "epochs": 2}, "scheduler": {"name": "none"}}
+NOWHERE = {"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}
+
+
+@pytest.fixture
+def ray_folder():
+    """A folder for Ray's logs; the path of a socket has at most 107 letters."""
+    with tempfile.TemporaryDirectory(prefix="te_") as folder:
+        yield folder
+
+
+def test_a_search_in_a_bucket_is_killed_resumed_and_exported(command, s3, ray_folder):
+    place = f"s3://{s3.make_bucket()}/runs"
+    options = [*command.search_options(LONG), "--storage", place]
+    error = command.stop_after(command.start(*options), 8, signal.SIGKILL)
+    killed = command.experiment.trials()
+    assert "Traceback" not in error
+    assert command.run("status", "tiny", environment=NOWHERE).returncode == 0
+
+    resumed = command.run("resume", "tiny", "--no-export", environment={"RAY_TMPDIR": ray_folder})
+    assert resumed.returncode == 0, resumed.stderr
+    ended = command.experiment.trials()
+    assert [trial.state for trial in ended] == ["COMPLETE"] * 3
+    for before, now in zip(killed, ended, strict=False):
+        assert now.rows[: len(before.rows)] == before.rows
+        assert [row["epoch"] for row in now.rows] == [*range(1, EPOCHS + 1)]
+    assert_only_there(command.experiment)
+    assert_read_by_people(command.experiment)
+
+    exported = command.run("export", "tiny", "--to", "model")
+    assert exported.returncode == 0, exported.stderr
+    assert command.run("verify", "model").returncode == 0
+    shown = json.loads(command.run("best", "tiny", "--json", environment=NOWHERE).stdout)
+    assert shown["checkpoint"].startswith(f"{place}/tiny/")
+    said = error + resumed.stdout + resumed.stderr + exported.stdout + exported.stderr
+    logs = [path for path in Path(ray_folder).rglob("logs/*") if path.is_file()]
+    assert "runtime_env_agent.log" in {path.name for path in logs}
+    files = [*logs, *(path for path in command.folder.rglob("*") if path.is_file())]
+    assert_no_key(said.encode(), *(path.read_bytes() for path in files))
+
+
+def assert_only_there(experiment):
+    """Each trial has its best and last checkpoint in the bucket, and none is anywhere else."""
+    names = experiment.storage.names()
+    kept = Counter(name.split("/")[1][:4] for name in names)
+    assert sorted(kept) == ["0000", "0001", "0002"]
+    assert max(kept.values()) <= 2
+    for trial in experiment.trials():
+        for row in (trial.best, trial.rows[-1]):
+            assert row["checkpoint"] in names_of_trial(names, trial.number)
+    best = ranked(experiment.trials())[0]
+    fetched = {path.parent.parent.name[:4] for path in experiment.checkpoints.rglob("*.pt")}
+    assert fetched == {f"{best.number:04d}"}  # by the report
+
+
+def assert_read_by_people(experiment):
+    """What a person looks at came to the experiment's folder."""
+    for trial in experiment.trials():
+        folder = experiment.trial_dir(trial.number)
+        lines = experiment.trial_metrics(trial.number).read_text().splitlines()
+        assert [json.loads(line)["epoch"] for line in lines] == [*range(1, EPOCHS + 1)]
+        assert experiment.trial_config(trial.number).is_file()
+        events = EventAccumulator(str(folder / "logs")).Reload()
+        steps = {event.step for event in events.Scalars("val_loss")}
+        assert len(steps) >= EPOCHS - 1  # all but one that was saved as the driver died
+
+
+def assert_no_key(*contents: bytes):
+    for key in (KEY, SECRET):
+        assert not any(key.encode() in content for content in contents)
+
+
+def test_keys_that_end_in_mid_search_end_it_with_a_line_and_resume_goes_on(command, s3):
+    options = [*command.search_options(LONG), "--storage", f"s3://{s3.make_bucket()}"]
+    process = command.start(*options)
+    command.wait_for_rows(process, 5)
+    s3.ask_for_keys()
+    try:
+        error = process.communicate()[1]
+    finally:
+        s3.ask_for_keys(wanted=False)
+    stood = command.experiment.trials()
+    assert process.returncode == 4
+    said = r"tiny: cannot be (read|written|listed), access is refused; give a key that may"
+    assert re.search(said, error), error
+    assert error.count("go on with `tune-encoder resume tiny`") == 1
+    assert "Traceback" not in error
+
+    assert command.run("resume", "tiny", "--no-export").returncode == 0
+    for before, now in zip(stood, command.experiment.trials(), strict=False):
+        assert now.state == "COMPLETE"
+        assert now.rows[: len(before.rows)] == before.rows
+
+
+def test_a_folder_beside_the_experiments_keeps_checkpoints_also_of_a_fork(command):
+    options = [*command.search_options(SHORT), "--storage", "shared"]
+    assert command.run(*options).returncode == 0
+    assert len(list((command.folder / "shared" / "tiny").glob("1/*/*/checkpoint.pt"))) == 4
+
+    done = command.run("fork", "tiny", "other", "--space", "space.yaml", "--no-export")
+    assert done.returncode == 0, done.stderr
+    owners = [command.folder / "shared" / name / "owner" for name in ("tiny", "other")]
+    assert owners[0].read_text() == command.experiment.identity() != owners[1].read_text() != ""
+    assert len(list((command.folder / "shared" / "other").glob("1/*/*/checkpoint.pt"))) == 4
+
+    again = command.run(*options, "--root", "elsewhere")
+    assert again.returncode == 2
+    assert "shared/tiny: has checkpoints of another search; choose another" in again.stderr
+    assert not Path(command.folder / "elsewhere").exists()

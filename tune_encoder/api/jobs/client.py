@@ -1,0 +1,347 @@
+"""Searches on a cluster from Python: what the command line calls, and what a script in CI calls."""
+
+import logging
+import shlex
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import tune_encoder
+from tune_encoder.api.jobs.connection import chosen_address, connect, one_line
+from tune_encoder.api.jobs.jobs import (
+    EXPORT,
+    SEARCH,
+    Job,
+    metadata,
+    next_launch,
+    read_jobs,
+    submission_id,
+)
+from tune_encoder.api.jobs.submission import (
+    ON_ITS_CLUSTER,
+    PROGRAM,
+    SPACE_FILE,
+    prepare_submission,
+    shared_or_here,
+)
+from tune_encoder.api.searching import Extension, Overrides
+from tune_encoder.config import DEFAULT_ROOT, unknown_name
+from tune_encoder.errors import ConfigError, StorageError
+from tune_encoder.experiment.folder import experiment_path
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+_POLL_S = 1.0
+_AGENT_S = 60.0  # from a head's first answer until it takes jobs
+_NOT_YET = "No available agent"  # what Ray says until then
+_STOP_S = 60  # a search saves and ends within seconds; Ray would kill it after three
+_TALKATIVE = ("ray.dashboard.modules.dashboard_sdk", "ray._private.runtime_env.packaging")
+_TAKEN = "already exists"  # what Ray says of a submission id
+
+
+class SubmitOptions(Overrides, total=False):
+    """All that `Client.submit` takes by name."""
+
+    warm_start: Sequence[str]
+    """Experiments in the root whose best configs are tried first."""
+    export: bool
+    """Whether the search exports the best model when it ends."""
+    storage: str
+    """Where checkpoints are kept; without one in the experiment's folder."""
+    record: str
+    """Database of the record; without one the experiment's folder alone has it."""
+
+
+class ResumeOptions(Extension, total=False):
+    """All that `Client.resume` takes by name; what is left out stays as it was."""
+
+    export: bool
+    """Whether the search exports the best model when it ends."""
+
+
+class Client:
+    """Searches on one cluster, which go on when this process ends.
+
+    Example:
+        >>> client = tune_encoder.Client("http://127.0.0.1:8265")
+        >>> client.submit("default", "/data/voices", name="mine", root="/data/runs", trials=8)
+        'mine'
+        >>> client.wait("mine").state
+        'SUCCEEDED'
+        >>> client.export("mine")
+        PosixPath('/data/runs/mine/best')
+
+    Paths are those of the cluster; a relative one is made absolute here, which is right where
+    the cluster sees this machine's disk.
+    """
+
+    def __init__(self, address: str | None = None) -> None:
+        """Connect to a cluster.
+
+        Args:
+            address: Of its Jobs API, which is that of its dashboard; without one
+                RAY_API_SERVER_ADDRESS, else the cluster of this machine, else
+                http://127.0.0.1:8265.
+
+        Raises:
+            ConfigError: if the address is not one of HTTP.
+            StorageError: if no cluster answers there, it asks for no token, or refuses ours.
+        """
+        self.address = chosen_address(address)
+        self._ray = connect(self.address)
+        for name in _TALKATIVE:  # each upload would be told in two lines
+            logging.getLogger(name).setLevel(logging.WARNING)
+
+    def submit(
+        self,
+        space: str | Path | Mapping[str, Any] = "quick",
+        data_dir: str | Path | None = None,
+        name: str = "search",
+        root: str | Path = DEFAULT_ROOT,
+        **options: "Unpack[SubmitOptions]",
+    ) -> str:
+        """Hand a search to the cluster, and return its name at once.
+
+        Args:
+            space: As in `tune_encoder.tuning`; the cluster need not see its file.
+            data_dir: A data set, as the cluster sees it; else that of the space or the demo voices.
+            name: The new experiment.
+            root: Folder of experiments, as the cluster sees it.
+            options: `trials`, `epochs`, `time`, `concurrent`, `seed`, `warm_start`, `storage`,
+                `record`, and `export`, whether the best model is exported at the end.
+
+        Raises:
+            ConfigError: if the space cannot be used, or a search of that name is there already.
+            DataError: if a relative data set is not here.
+            StorageError: if the cluster cannot be reached.
+        """
+        submission = prepare_submission(space, data_dir, name, root, options)
+        launches = self._launches(name)
+        if launches and not all(job.never_began for job in launches):
+            raise self._taken(name, launches[-1].state)
+        command = submission.search_command(SPACE_FILE)
+        files = {SPACE_FILE: submission.space_text}
+        self._hand_over(name, submission.root, SEARCH, next_launch(launches), command, files)
+        return name
+
+    def jobs(self) -> list[Job]:
+        """Return every launch of a search on the cluster, the earliest first."""
+        return [job for job in self._all_jobs() if job.kind == SEARCH]
+
+    def status(self, name: str) -> Job:
+        """Return the newest launch of a search.
+
+        Raises:
+            ConfigError: if the cluster knows none of that name.
+        """
+        launches = self._launches(name)
+        if not launches:
+            known = ", ".join(sorted({job.name for job in self.jobs()}))
+            raise ConfigError(f"{self.address}: no search {name}; there are {known or 'none'}")
+        return launches[-1]
+
+    def wait(self, name: str, timeout: float | None = None) -> Job:
+        """Return the newest launch of a search once that has ended, well or badly.
+
+        Args:
+            name: The search.
+            timeout: Seconds to wait at most; without it there is no limit.
+
+        Raises:
+            ConfigError: if the cluster knows none of that name.
+            TimeoutError: if it still runs then; it goes on.
+        """
+        return self._ended(self.status(name).submission_id, timeout)
+
+    def logs(self, name: str, follow: bool = False) -> Iterator[str]:
+        """Yield what the newest launch of a search has printed.
+
+        Args:
+            name: The search.
+            follow: Whether to go on yielding until it has ended.
+
+        Raises:
+            ConfigError: if the cluster knows none of that name.
+        """
+        return self._printed(self.status(name), follow)
+
+    def stop(self, name: str) -> Job:
+        """Let a running search save and end; `resume` goes on with it.
+
+        Raises:
+            ConfigError: if it does not run.
+        """
+        job = self.status(name)
+        if job.ended:
+            raise ConfigError(
+                f"{name} is {job.state} on {self.address}; go on with "
+                f"`tune-encoder resume {name} --address {self.address}`"
+            )
+        with one_line(self.address):
+            self._ray.stop_job(job.submission_id)
+        return job
+
+    def resume(
+        self, name: str, root: str | Path | None = None, **options: "Unpack[ResumeOptions]"
+    ) -> str:
+        """Go on with a search that was stopped or killed, or extend one that has ended.
+
+        Args:
+            name: The search.
+            root: Its folder of experiments; only needed where the cluster has forgotten it, as
+                after its head was started anew.
+            options: `trials`, `epochs`, `time`, `target`, `accept_data_change`, `record` and
+                `export`, as in `tune_encoder.resume`.
+
+        Raises:
+            ConfigError: if it runs, or nothing is known of it and no root is given.
+        """
+        launches = self._launches(name)
+        if launches and not launches[-1].ended:
+            raise self._taken(name, launches[-1].state)
+        place = self.status(name).root if root is None else shared_or_here(root)
+        experiment_path(place, name)
+        command = [*PROGRAM, "resume", name, "--root", str(place), *ON_ITS_CLUSTER]
+        command += _resume_words(options)
+        self._hand_over(name, place, SEARCH, next_launch(launches), command)
+        return name
+
+    def export(self, name: str) -> Path:
+        """Export the best model so far of a search, on the cluster.
+
+        Returns:
+            The model folder, as the cluster sees it.
+
+        Raises:
+            ConfigError: if the cluster knows no search of that name.
+            StorageError: if it cannot be exported, with the reason.
+        """
+        root = self.status(name).root
+        earlier = [job for job in self._all_jobs() if (job.name, job.kind) == (name, EXPORT)]
+        launch = next_launch(earlier)
+        folder = root / name / "best"
+        command = [*PROGRAM, "export", name, "--root", str(root), "--to", str(folder)]
+        self._hand_over(name, root, EXPORT, launch, command)
+        job = self._ended(submission_id(name, EXPORT, launch))
+        if job.state != "SUCCEEDED":
+            lines = "".join(self._printed(job, follow=False)).strip().splitlines()
+            raise StorageError(f"{name} was not exported: {(lines or [job.message])[-1]}")
+        return folder
+
+    def _ended(self, wanted: str, timeout: float | None = None) -> Job:
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while not (job := self._job(wanted)).ended:
+            if deadline is not None and time.monotonic() > deadline:
+                raise TimeoutError(f"{job.name} is {job.state} after {timeout:g} s, and goes on")
+            time.sleep(_POLL_S)
+        return job
+
+    def _job(self, wanted: str) -> Job:
+        for job in self._all_jobs():
+            if job.submission_id == wanted:
+                return job
+        raise StorageError(
+            f"{self.address}: the job {wanted} is no longer known there; somebody deleted it, or "
+            "the head was started anew: look with `tune-encoder jobs`"
+        )
+
+    def _all_jobs(self) -> list[Job]:
+        with one_line(self.address):
+            return read_jobs(self._ray.list_jobs())
+
+    def _launches(self, name: str) -> list[Job]:
+        return [job for job in self.jobs() if job.name == name]
+
+    def _printed(self, job: Job, follow: bool) -> Iterator[str]:
+        seen = 0
+        while True:
+            ended = not follow or self._job(job.submission_id).ended
+            with one_line(self.address):
+                text = self._ray.get_job_logs(job.submission_id)
+            if text[seen:]:
+                yield text[seen:]
+            if ended:
+                return
+            seen = len(text)
+            time.sleep(_POLL_S)
+
+    def _hand_over(
+        self,
+        name: str,
+        root: Path,
+        kind: str,
+        launch: int,
+        command: list[str],
+        files: Mapping[str, str] | None = None,
+    ) -> None:
+        known = metadata(version("tune-encoder"), name, root, kind, launch)
+        with tempfile.TemporaryDirectory() as folder, one_line(self.address):
+            for file, text in (files or {}).items():
+                (Path(folder) / file).write_text(text, encoding="utf-8")
+            job = {
+                # Without a shell between, a signal meets the search alone, and once.
+                "entrypoint": f"exec {shlex.join(command)}",
+                "runtime_env": _runtime_env(folder),
+                "submission_id": submission_id(name, kind, launch),
+                "metadata": known,
+            }
+            try:
+                self._submitted(job)
+            except RuntimeError as error:
+                if _TAKEN in str(error):  # another client was faster
+                    raise self._taken(name, "PENDING") from error
+                raise
+
+    def _submitted(self, job: dict[str, Any]) -> None:
+        """Submit, and wait where a head has just been started and its agent has not."""
+        deadline = time.monotonic() + _AGENT_S
+        while True:
+            try:
+                self._ray.submit_job(**job)
+            except RuntimeError as error:
+                if _NOT_YET not in str(error) or time.monotonic() > deadline:
+                    raise
+                time.sleep(_POLL_S)
+            else:
+                return
+
+    def _taken(self, name: str, state: str) -> ConfigError:
+        return ConfigError(
+            f"{name} is {state} on {self.address} already; follow it with `tune-encoder logs "
+            f"{name} -f`, resume it once it has ended, or choose another --name"
+        )
+
+
+def _runtime_env(folder: str) -> dict[str, Any]:
+    """What the job finds on the cluster: this version of the program, and its files."""
+    variables = {"RAY_JOB_STOP_WAIT_TIME_S": str(_STOP_S)}
+    if sys.prefix != sys.base_prefix:  # on a machine without this environment it changes nothing
+        variables["PATH"] = f"{Path(sys.prefix) / 'bin'}:${{PATH}}"
+    return {
+        "working_dir": folder,
+        "py_modules": [str(Path(tune_encoder.__file__).parent)],
+        "excludes": ["**/__pycache__"],
+        "env_vars": variables,
+    }
+
+
+def _resume_words(options: Mapping[str, Any]) -> list[str]:
+    """Write the options of a resume as the command line has them."""
+    words = []
+    for name, value in options.items():
+        if name not in ResumeOptions.__annotations__:
+            known = ResumeOptions.__annotations__
+            raise ConfigError(f"resume: {unknown_name(name, known, 'option')}")
+        option = f"--{name.replace('_', '-')}"
+        if name == "export":
+            words += [] if value else ["--no-export"]
+        elif value is True:
+            words.append(option)
+        elif value is not None and value is not False:  # 0 is a target, and equals False
+            words += [option, str(value)]
+    return words

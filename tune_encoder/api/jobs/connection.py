@@ -1,0 +1,126 @@
+"""The way to the Jobs of a cluster: its address, the token, and Ray's errors in one line."""
+
+import json
+import os
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from tune_encoder.errors import ConfigError, StorageError
+from tune_encoder.tuning.cluster.ray_settings import (
+    reach_loopback_directly,
+    set_environment,
+    token,
+)
+from tune_encoder.tuning.cluster.state import find_cluster
+
+if TYPE_CHECKING:
+    from ray.job_submission import JobSubmissionClient
+
+DEFAULT_ADDRESS = "http://127.0.0.1:8265"
+_SCHEMES = ("http://", "https://")
+_ADDRESS_VARIABLES = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")
+_TOKEN_PLACES = "RAY_AUTH_TOKEN, the file RAY_AUTH_TOKEN_PATH names, or ~/.ray/auth_token"
+_TIMEOUT_S = 30.0
+
+
+def chosen_address(address: str | None) -> str:
+    """Return the address given, or that of Ray's environment, or of the cluster of this machine.
+
+    Raises:
+        ConfigError: if it is not one of HTTP, which is what Jobs speak.
+    """
+    chosen = address or os.environ.get(_ADDRESS_VARIABLES[0]) or _local_page() or DEFAULT_ADDRESS
+    if not chosen.startswith(_SCHEMES):
+        raise ConfigError(
+            f"--address {chosen}: jobs are submitted over HTTP; write http://HOST:8265 or https://"
+        )
+    return chosen.rstrip("/")
+
+
+def _local_page() -> str:
+    cluster = find_cluster()
+    return "" if cluster is None else cluster.page
+
+
+def connect(address: str) -> "JobSubmissionClient":
+    """Return Ray's client of a cluster that lets nobody in without a token, and lets us in.
+
+    Raises:
+        StorageError: if nothing answers there, anybody is let in, or our token is not right.
+    """
+    set_environment()
+    from ray.job_submission import JobSubmissionClient
+
+    reach_loopback_directly()
+    _refuse_open(address)
+    with one_line(address), _without(_ADDRESS_VARIABLES):
+        return JobSubmissionClient(address, headers={"Authorization": f"Bearer {_token()}"})
+
+
+@contextmanager
+def one_line(address: str) -> Iterator[None]:
+    """Turn what Ray raises while it talks to the cluster into our errors."""
+    import requests
+    from ray.exceptions import AuthenticationError
+
+    try:
+        yield
+    except AuthenticationError as error:
+        raise StorageError(
+            f"{address}: does not accept this token; put that of the cluster into {_TOKEN_PLACES}"
+        ) from error
+    except (ConnectionError, requests.exceptions.RequestException) as error:
+        raise _silent(address, "the connection failed") from error
+    except RuntimeError as error:
+        raise StorageError(f"{address}: {str(error).strip().splitlines()[-1]}") from error
+
+
+def _refuse_open(address: str) -> None:
+    """Whoever reaches a cluster without a token runs code there: no place for a search."""
+    if _mode(address) != "token":
+        raise StorageError(
+            f"{address}: asks for no token, so that anybody who reaches it can run code there; "
+            "start it with `tune-encoder cluster start`, or with RAY_AUTH_MODE=token set"
+        )
+
+
+def _mode(address: str) -> str:
+    try:
+        with urllib.request.urlopen(
+            f"{address}/api/authentication_mode", timeout=_TIMEOUT_S
+        ) as answer:
+            return str(json.load(answer)["authentication_mode"])
+    except urllib.error.HTTPError:
+        return "unknown to this version of Ray"
+    except (OSError, ValueError, KeyError) as error:
+        raise _silent(address, str(getattr(error, "reason", error))) from error
+
+
+def _silent(address: str, why: str) -> StorageError:
+    return StorageError(
+        f"{address}: no Ray cluster answers ({why}); start one with `tune-encoder cluster start`, "
+        "or give the --address of one"
+    )
+
+
+def _token() -> str:
+    try:
+        return token()
+    except OSError as error:
+        raise StorageError(
+            f"{error.filename}: no token there ({error.strerror}); put that of the cluster into "
+            f"{_TOKEN_PLACES}"
+        ) from error
+
+
+@contextmanager
+def _without(names: tuple[str, ...]) -> Iterator[None]:
+    """Hide variables that Ray's client would put above an address given to it."""
+    hidden: Mapping[str, str] = {name: os.environ.pop(name) for name in names if name in os.environ}
+    try:
+        yield
+    finally:
+        os.environ.update(hidden)

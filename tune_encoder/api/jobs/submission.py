@@ -1,0 +1,113 @@
+"""A search as it is handed to a cluster: checked here, written as a command to be run there."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from tune_encoder.api.results import expanded
+from tune_encoder.api.searching import choose_space
+from tune_encoder.config import IN_ITS_FOLDER, KeepingSettings, write_yaml
+from tune_encoder.errors import DataError
+from tune_encoder.experiment.folder import experiment_path
+from tune_encoder.space import SearchSpace, to_content
+
+SPACE_FILE = "space.yaml"
+ON_ITS_CLUSTER = ("--address", "auto")  # that of RAY_ADDRESS, which Jobs set
+PROGRAM = ("python", "-m", "tune_encoder")
+
+
+@dataclass(frozen=True)
+class Submission:
+    """A search that passed every check that needs no cluster."""
+
+    name: str
+    space: SearchSpace
+    data_dir: Path | None
+    """As the cluster sees it; None for the demo voices."""
+    root: Path
+    warm_start: tuple[str, ...] = ()
+    export: bool = True
+    keeping: KeepingSettings = IN_ITS_FOLDER
+
+    @property
+    def space_text(self) -> str:
+        """The search space as YAML, with everything that was overridden."""
+        return write_yaml(to_content(self.space))
+
+    def search_command(self, space_file: str) -> list[str]:
+        """Write the command that runs the search there."""
+        place = ["--name", self.name, "--root", str(self.root), *ON_ITS_CLUSTER]
+        words = [*PROGRAM, "search", "--space", space_file, *place]
+        if self.data_dir is not None:
+            words += ["--data-dir", str(self.data_dir)]
+        if self.warm_start:
+            words += ["--warm-start", *self.warm_start]
+        for name, value in asdict(self.keeping).items():
+            words += [f"--{name}", value] if value else []
+        return words + self._no_export()
+
+    def resume_command(self) -> list[str]:
+        """Write the command that goes on with it."""
+        place = [self.name, "--root", str(self.root), *ON_ITS_CLUSTER]
+        return [*PROGRAM, "resume", *place, *self._no_export()]
+
+    def _no_export(self) -> list[str]:
+        return [] if self.export else ["--no-export"]
+
+
+def prepare_submission(
+    space: str | Path | Mapping[str, Any],
+    data_dir: str | Path | None,
+    name: str,
+    root: str | Path,
+    options: Mapping[str, Any],
+    shared: Path | None = None,
+) -> Submission:
+    """Check a search that is to run elsewhere.
+
+    Args:
+        space: As in `tune_encoder.tuning`.
+        data_dir: As in `tune_encoder.tuning`, as the cluster sees it.
+        name: The new experiment.
+        root: Folder of experiments, as the cluster sees it.
+        options: `warm_start`, `export`, and what overrides the space, as in `Client.submit`.
+        shared: Where relative paths begin on the cluster; None where it sees this machine's disk.
+
+    Raises:
+        ConfigError: if the name or the space cannot be used.
+        DataError: if the data set is named relative to this folder, which has none of that name.
+    """
+    overrides = dict(options)
+    warm_start = tuple(overrides.pop("warm_start", ()))
+    export = overrides.pop("export", True)
+    keeping = KeepingSettings(
+        storage=_shared_storage(overrides.pop("storage", None) or "", shared),
+        record=overrides.pop("record", None) or "",
+    )
+    chosen = choose_space(space, overrides, "submit")
+    folder = data_dir or chosen.base.get("data_dir")
+    place = shared_or_here(root, shared)
+    for each in (name, *warm_start):
+        experiment_path(place, each)
+    data = None if folder is None else _data_path(expanded(folder), shared)
+    return Submission(name, chosen, data, place, warm_start, export, keeping)
+
+
+def shared_or_here(path: str | Path, shared: Path | None = None) -> Path:
+    """Return the absolute path on the cluster of one that may be relative."""
+    return (shared or Path.cwd()) / expanded(path)
+
+
+def _shared_storage(storage: str, shared: Path | None) -> str:
+    """A storage as the cluster knows it: a job begins in a folder of its own."""
+    return storage if not storage or "://" in storage else str(shared_or_here(storage, shared))
+
+
+def _data_path(folder: Path, shared: Path | None) -> Path:
+    path = shared_or_here(folder, shared)
+    if shared is None and not folder.is_absolute() and not path.is_dir():
+        raise DataError(
+            f"{folder}: no such folder here; name a data set of the cluster by its absolute path"
+        )
+    return path

@@ -1,0 +1,252 @@
+"""What a search found, for a notebook: the trials as tables, the best of them, its model."""
+
+import html
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypedDict
+
+from tune_encoder.config import ExportSettings, from_mapping
+from tune_encoder.errors import ConfigError, StorageError
+from tune_encoder.experiment import folder as on_disk
+from tune_encoder.experiment.trials import Row, TrialRecord, best_trial, objective
+from tune_encoder.space import Parameter
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+    from typing_extensions import Unpack
+
+_N_SHOWN = 10  # trials in a notebook's table
+_SCORE = "val_"  # begins the names of what is measured on the validation voices
+_OUTCOME_TYPES = {
+    "number": "int64",
+    "state": "object",
+    "reason": "object",
+    "epochs": "int64",
+    "best_epoch": "Int64",
+    "objective": "float64",
+    "val_loss": "float64",
+    "val_skill": "float64",
+}
+
+
+class ExportOptions(TypedDict, total=False):
+    """What an export may be told; what is left out is as on the command line."""
+
+    top_k: int
+    """Best trials, each a model folder."""
+    formats: str
+    """torch, onnx or both, as "torch,onnx"."""
+    int8: bool
+    """Whether to quantise the ONNX files to int8 too."""
+    average: int
+    """Best epochs of the trial whose weights are averaged."""
+    ensemble: int
+    """Best trials whose predictions are averaged."""
+
+
+@dataclass(frozen=True)
+class Best:
+    """The best epoch of all trials."""
+
+    trial: int
+    """The trial's number."""
+    epoch: int
+    settings: dict[str, Any]
+    """The values of what was searched."""
+    scores: dict[str, float]
+    """What was measured on the validation voices, such as `val_skill`."""
+
+
+class Experiment:
+    """What a search found. It reads the record anew each time, so it may look on at a search.
+
+    Example:
+        >>> mine = tune_encoder.Experiment("runs/mine")
+        >>> mine.trials.sort_values("val_skill").tail(3)
+        >>> mine.curves().pivot(index="epoch", columns="trial", values="val_loss").plot()
+        >>> mine.export("model")
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        """Open the experiment.
+
+        Args:
+            path: Its folder, such as "runs/search".
+
+        Raises:
+            ConfigError: if there is none.
+        """
+        path = expanded(path)
+        path = path if path.name not in ("", "..") else path.resolve()
+        self._folder = on_disk.open_experiment(path.parent, path.name)
+
+    @property
+    def path(self) -> Path:
+        """The folder."""
+        return self._folder.path
+
+    @property
+    def name(self) -> str:
+        """The folder's name."""
+        return self._folder.name
+
+    @property
+    def trials(self) -> "DataFrame":
+        """A row for each trial.
+
+        Its `number`, `state`, `reason` (of a failure) and finished `epochs`; then of its best
+        epoch `best_epoch`, `objective` (what the search makes small), `val_loss` and `val_skill`;
+        then a column for each searched setting, empty where its condition did not hold.
+
+        Raises:
+            StorageError: if the record cannot be read.
+        """
+        from pandas import DataFrame
+
+        searched = self._folder.space().parameters
+        rows = [
+            {**_outcome(trial), **_searched_settings(trial, searched)}
+            for trial in self._folder.trials()
+        ]
+        kinds = {"int": "Int64", "float": "float64"}  # both have a word for what is missing
+        columns = {p.name: kinds.get(p.kind, "object") for p in searched}
+        dtypes = {**_OUTCOME_TYPES, **columns}
+        return DataFrame(rows, columns=list(dtypes)).astype(dtypes)
+
+    @property
+    def best(self) -> Best | None:
+        """The epoch of the lowest objective over all trials that did not fail, if there is one.
+
+        Raises:
+            StorageError: if the record cannot be read.
+        """
+        trial = best_trial(self._folder.trials())
+        if trial is None or trial.best is None:
+            return None
+        row = trial.best
+        scores = {name: value for name, value in _metrics(row).items() if name.startswith(_SCORE)}
+        settings = _searched_settings(trial, self._folder.space().parameters)
+        return Best(trial.number, row["epoch"], settings, scores)
+
+    def curves(self) -> "DataFrame":
+        """Return a row for each finished epoch of each trial: `trial`, `epoch` and every metric.
+
+        Raises:
+            StorageError: if the record cannot be read.
+        """
+        from pandas import DataFrame
+
+        rows = [
+            {"trial": trial.number, "epoch": row["epoch"], **_metrics(row)}
+            for trial in self._folder.trials()
+            for row in trial.rows
+        ]
+        return DataFrame(rows, columns=None if rows else ["trial", "epoch"])
+
+    def export(self, to: str | Path | None = None, **options: "Unpack[ExportOptions]") -> Path:
+        """Write the best model, and return its folder.
+
+        Args:
+            to: The folder; within the experiment `best`, or with `top_k` `top`, if not given. An
+                older export gives way.
+            options: `top_k`, `formats`, `int8`, `average` and `ensemble`, as on the command line.
+
+        Raises:
+            ConfigError: if an option is unknown or out of range.
+            SearchFailed: if no trial has a usable checkpoint.
+            StorageError: if the model cannot be written, or does not give the trial's score again.
+        """
+        from tune_encoder.export import export
+
+        settings = from_mapping(ExportSettings, options, "export()")
+        folder = self._export_folder(settings) if to is None else expanded(to)
+        export(self._folder, folder, settings)
+        return folder
+
+    def _export_folder(self, settings: ExportSettings) -> Path:
+        return self.path / ("top" if settings.top_k > 1 else "best")
+
+    def report(self, to: str | Path | None = None, compare: Sequence[str] = ()) -> Path:
+        """Write all that is known of the search as one HTML page, and return its path.
+
+        The search may be running. What cannot be shown, such as the winner's errors where its data
+        is gone, says why on the page.
+
+        Args:
+            to: The file; `report.html` within the experiment if not given. An older one gives way.
+            compare: Names of experiments in the same root to show beside it.
+
+        Raises:
+            ConfigError: if there is no experiment of such a name.
+            StorageError: if the record cannot be read, or the page cannot be written.
+        """
+        from tune_encoder.report import write_report
+
+        others = [on_disk.open_experiment(self.path.parent, name) for name in compare]
+        return write_report(self._folder, None if to is None else expanded(to), others)
+
+    def __repr__(self) -> str:
+        try:
+            return f"{type(self).__name__}({str(self.path)!r}): {self._summary()}"
+        except (StorageError, ConfigError) as error:  # a notebook shows this, not a traceback
+            return f"{type(self).__name__}({str(self.path)!r}): {error}"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: a line, and the best trials."""
+        line = f"<p>{html.escape(repr(self))}</p>"
+        try:
+            frame = self.trials
+        except (StorageError, ConfigError):
+            return line  # which says it
+        scored = frame[(frame["state"] != "FAIL") & frame["objective"].notna()]
+        shown = scored.sort_values("objective").head(_N_SHOWN).drop(columns="reason")
+        if shown.empty:
+            return line
+        table = shown.to_html(index=False, border=0, na_rep="", float_format="{:.4g}".format)
+        return f"{line}\n{table}"
+
+    def _summary(self) -> str:
+        trials = self._folder.trials()
+        states = [trial.state for trial in trials]
+        counts = ", ".join(f"{states.count(s)} {s}" for s in sorted(set(states)))
+        best = best_trial(trials)
+        if best is None or best.best is None:
+            return f"{len(trials)} trials ({counts}), no result yet" if trials else "no trials yet"
+        return (
+            f"{len(trials)} trials ({counts}), best val_skill {best.best['val_skill']:.3f} of "
+            f"trial {best.number}, epoch {best.best['epoch']}"
+        )
+
+
+def _outcome(trial: TrialRecord) -> dict[str, Any]:
+    outcome = {"number": trial.number, "state": trial.state, "reason": trial.reason}
+    best = trial.best
+    if best is None:
+        return {**outcome, "epochs": 0}
+    scores = {name: best.get(name) for name in ("val_loss", "val_skill")}
+    return {
+        **outcome,
+        "epochs": len(trial.rows),
+        "best_epoch": best["epoch"],
+        "objective": objective(best),
+        **scores,
+    }
+
+
+def _searched_settings(trial: TrialRecord, searched: list[Parameter]) -> dict[str, Any]:
+    """The searched settings that the trial's other settings leave a meaning."""
+    settings = trial.settings
+    return {
+        p.name: settings[p.name] for p in searched if p.name in settings and p.applies(settings)
+    }
+
+
+def _metrics(row: Row) -> dict[str, float]:
+    """What was measured in an epoch; the rest of a row is what the record needs."""
+    return {name: value for name, value in row.items() if isinstance(value, float)}
+
+
+def expanded(path: str | Path) -> Path:
+    """Return the path with `~` resolved; in Python no shell does it."""
+    return Path(path).expanduser()

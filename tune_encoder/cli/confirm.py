@@ -1,0 +1,204 @@
+"""importance, confirm, and what a search says of its own result."""
+
+import argparse
+import sys
+import textwrap
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
+
+from tune_encoder.cli.common import add_command, add_root, say
+from tune_encoder.config import LaunchSettings, TrainConfig
+from tune_encoder.errors import Interrupted, SearchFailed, StorageError
+from tune_encoder.experiment.status import WIDTH
+
+if TYPE_CHECKING:
+    from tune_encoder.experiment.confirmation import Confirmation, Confirmed
+    from tune_encoder.experiment.folder import Experiment
+    from tune_encoder.experiment.importance import Importances
+
+TOP = 3  # configs that are confirmed
+SEEDS = 3  # of each, where the space has none
+
+
+def add_trust(commands: Any) -> None:
+    """Add the commands `importance` and `confirm`."""
+    for name, run in (("importance", _importance), ("confirm", _confirm)):
+        parser = add_command(commands, name, run)
+        parser.add_argument("name", help="experiment")
+        if name == "confirm":
+            parser.add_argument(
+                "--top", type=int, default=TOP, help=f"configs to confirm (default: {TOP})"
+            )
+            parser.add_argument(
+                "--seeds",
+                type=int,
+                help=f"seeds of each (default: budget.seeds of the space, or {SEEDS})",
+            )
+            parser.add_argument(
+                "--address", default="", help="run on the Ray cluster at HOST:PORT, or auto"
+            )
+        parser.add_argument("--json", action="store_true", help="print plain JSON")
+        add_root(parser)
+
+
+# --- after a search ------------------------------------------------------------------------------
+
+
+def print_findings(experiment: "Experiment") -> None:
+    """Say how far a search can be trusted."""
+    from tune_encoder.data.pack import open_pack, pack_data
+    from tune_encoder.experiment.findings import find
+
+    space = experiment.space()
+    pack = pack_data(experiment.searched_data()[0], TrainConfig(**space.base))
+    findings = find(experiment.trials(), space, open_pack(pack).baselines)
+    for agreement in findings.agreements:
+        print(agreement)
+    for warning in findings.warnings:
+        print(textwrap.fill(f"warning: {warning}", WIDTH, break_long_words=False))
+
+
+def confirm_if_asked(experiment: "Experiment", launch: LaunchSettings) -> None:
+    """Confirm the best configs of a search whose space asks for more than one seed."""
+    seeds = experiment.space().budget.seeds
+    if seeds == 1:
+        return
+    try:
+        confirmation = _confirmed(experiment, TOP, seeds, experiment.command("resume"), launch)
+    except (
+        SearchFailed,
+        StorageError,
+    ) as error:  # there is still the search's own result to export
+        print(f"warning: {error}")
+    else:
+        print_confirmation(confirmation)
+
+
+# --- importance ----------------------------------------------------------------------------------
+
+
+def _importance(options: argparse.Namespace) -> None:
+    """Say which settings mattered; works while the search runs."""
+    from tune_encoder.experiment.folder import open_experiment
+    from tune_encoder.experiment.importance import importances
+
+    rated = importances(open_experiment(options.root, options.name))
+    content = {"experiment": options.name, **_importance_content(rated)}
+    say(options, content, importance_lines(rated))
+
+
+def _importance_content(rated: "Importances") -> dict[str, Any]:
+    settings = [
+        {"name": each.name, "importance": each.share, "trials": each.n_trials}
+        for each in rated.settings
+    ]
+    return {"trials": rated.n_trials, "rough": rated.rough, "settings": settings}
+
+
+def importance_lines(rated: "Importances") -> list[str]:
+    """Write one bar a setting, as long as its share; at most 80 columns."""
+    from tune_encoder.experiment.importance import RELIABLE
+
+    n = rated.n_trials
+    remarks = [f"  in {s.n_trials} of {n} trials" * (s.n_trials < n) for s in rated.settings]
+    width = max(len(each.name) for each in rated.settings)
+    longest = WIDTH - width - len("  100 % ") - max(map(len, remarks))
+    lines = []
+    for each, remark in zip(rated.settings, remarks, strict=True):
+        bar = "#" * round(each.share * longest)
+        lines.append(f"{each.name:{width}}  {100 * each.share:3.0f} % {bar}{remark}".rstrip())
+    if rated.rough:
+        lines.append(f"rough: {n} trials; the order is steady from about {RELIABLE}")
+    return lines
+
+
+# --- confirm -------------------------------------------------------------------------------------
+
+
+def _confirm(options: argparse.Namespace) -> None:
+    """Train the best configs again with further seeds, and say which is really better."""
+    from tune_encoder.experiment.folder import open_experiment
+
+    experiment = open_experiment(options.root, options.name)
+    seeds = options.seeds
+    if seeds is None:
+        asked = experiment.space().budget.seeds
+        seeds = asked if asked > 1 else SEEDS
+    again = f"{experiment.command('confirm')} --top {options.top} --seeds {seeds}"
+    launch = LaunchSettings(address=options.address)
+    confirmation = _confirmed(experiment, options.top, seeds, again, launch)
+    if options.json:
+        say(options, {"experiment": options.name, **_confirmation_content(confirmation)}, ())
+    else:
+        print_confirmation(confirmation)
+
+
+def _confirmed(
+    experiment: "Experiment", top: int, seeds: int, again: str, launch: LaunchSettings
+) -> "Confirmation":
+    """Confirm, and name the command that goes on with it if it is stopped."""
+    from tune_encoder.tuning.confirm import confirm
+
+    try:
+        return confirm(experiment, top, seeds, _say_so, launch)
+    except Interrupted as error:
+        message = f"stopped, everything is saved; go on with `{again}`"
+        raise Interrupted(message, error.exit_code - 128) from error
+
+
+def _say_so(line: str) -> None:
+    print(line, file=sys.stderr)
+
+
+def _confirmation_content(confirmation: "Confirmation") -> dict[str, Any]:
+    winner = confirmation.winner
+    return {
+        "folder": str(confirmation.experiment.path),
+        "metric": confirmation.metric.name,
+        "configs": [_config_content(each, confirmation) for each in confirmation.configs],
+        "failed": confirmation.failed,
+        "within_noise": confirmation.n_within_noise,
+        "winner": None if winner is None else winner.trial,
+    }
+
+
+def _config_content(config: "Confirmed", confirmation: "Confirmation") -> dict[str, Any]:
+    values = [confirmation.metric.sign * each for each in config.objectives]
+    return {
+        "trial": config.trial,
+        "settings": config.settings,
+        "seeds": config.seeds,
+        "metric": _statistics(values),
+        "skill": _statistics(config.skills),
+    }
+
+
+def _statistics(values: list[float]) -> dict[str, Any]:
+    from tune_encoder.experiment.confirmation import deviation
+
+    return {"values": values, "mean": fmean(values), "sd": deviation(values)}
+
+
+def print_confirmation(confirmation: "Confirmation") -> None:
+    """Print a line a config, the best first, and whether that is the winner."""
+    from tune_encoder.experiment.confirmation import verdict
+
+    name = confirmation.metric.name
+    print("\nagain with further seeds: the mean, and the standard deviation (sd) over seeds")
+    print(f"trial  {name:>8}      sd    skill     sd   lowest  highest  seeds")
+    for config in confirmation.configs:
+        content = _config_content(config, confirmation)
+        values, skills = content["metric"], content["skill"]
+        print(
+            f"{config.trial:5}  {values['mean']:{max(8, len(name))}.4f}  {_sd(values, 4)}"
+            f"  {skills['mean']:7.3f}  {_sd(skills, 3)}  {min(config.skills):7.3f}"
+            f"  {max(config.skills):7.3f}  {len(config.seeds):5}"
+        )
+    for number in confirmation.failed:
+        print(f"trial {number}: no seed gave a result")
+    print(verdict(confirmation))
+
+
+def _sd(statistics: dict[str, Any], digits: int) -> str:
+    deviation, width = statistics["sd"], digits + 2
+    return f"{'-':>{width}}" if deviation is None else f"{deviation:{width}.{digits}f}"

@@ -1,6 +1,0 @@
-"""Clone: recordings in, Supertonic voice styles out; with ONNX files it needs no torch."""
-
-from tune_encoder.clone.cloning import Clone, clone, clone_all, output_paths
-from tune_encoder.clone.engines import Engine, open_engine
-
-__all__ = ["Clone", "Engine", "clone", "clone_all", "open_engine", "output_paths"]

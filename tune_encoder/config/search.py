@@ -1,0 +1,123 @@
+"""Settings of a search: its metric, budget, scheduler, searcher and resources."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from tune_encoder.config.training import setting
+from tune_encoder.errors import ConfigError
+
+DEFAULT_ROOT = Path("runs")  # of experiments
+_LESS_IS_BETTER = ("val_loss",)
+_MORE_IS_BETTER = (
+    "val_skill",
+    "val_skill_ttl",
+    "val_skill_dp",
+    "val_centered_cosine",
+    "val_retrieval",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricSettings:
+    """What trials are compared by."""
+
+    name: str = setting(
+        "val_loss", "score of an epoch", choices=(*_LESS_IS_BETTER, *_MORE_IS_BETTER)
+    )
+    mode: str = setting("auto", "which is better", choices=("auto", "min", "max"))
+
+    def __post_init__(self) -> None:
+        if self.mode not in ("auto", self.better):
+            raise ConfigError(f"mode is {self.mode}, but of {self.name} the {self.better} is best")
+
+    @property
+    def better(self) -> str:
+        """Whether "min" or "max" is best."""
+        return "min" if self.name in _LESS_IS_BETTER else "max"
+
+    @property
+    def sign(self) -> float:
+        """Times the metric, it is to be made small."""
+        return 1.0 if self.better == "min" else -1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class BudgetSettings:
+    """How much a search may spend; whatever is used up first ends it."""
+
+    trials: int = setting(16, "configs to try", minimum=1, maximum=100_000)
+    epochs: int = setting(27, "epochs of a trial that is never stopped", minimum=1, maximum=100_000)
+    time: str = setting("", "time for one launch, such as 90m or 2h; empty is no limit")
+    target: float | None = setting(None, "value of the metric that is good enough")
+    seeds: int = setting(1, "seeds that confirm the best configs; 1 is none", minimum=1, maximum=32)
+
+    def __post_init__(self) -> None:
+        if self.time and self.time_s is None:
+            raise ConfigError(f"time is {self.time!r}; write it as 45s, 90m, 2h or 1d")
+
+    @property
+    def time_s(self) -> float | None:
+        """Seconds of `time`, or None."""
+        found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", self.time)
+        seconds = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+        return float(found[1]) * seconds[found[2]] if found else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SchedulerSettings:
+    """Which trials are stopped early."""
+
+    name: str = setting(
+        "asha",
+        "rule that stops trials",
+        choices=("asha", "asha-promote", "hyperband", "median", "none"),
+    )
+    grace_period: int = setting(
+        1, "epochs before a trial can be stopped", minimum=1, maximum=10_000
+    )
+    reduction_factor: float = setting(
+        3.0, "one in this many trials goes on at each rung", minimum=1.1, maximum=100.0
+    )
+    brackets: int = setting(3, "grace periods that hyperband tries", minimum=1, maximum=10)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearcherSettings:
+    """Which configs are proposed."""
+
+    name: str = setting("tpe", "sampler of configs", choices=("tpe", "random", "grid", "gp"))
+    startup_trials: int = setting(
+        8, "random configs before the model of the searcher", minimum=1, maximum=10_000
+    )
+    seed: int = setting(0, "seed of the proposals and of every trial", minimum=0, maximum=2**31 - 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResourceSettings:
+    """What a trial gets, and how many run at once."""
+
+    cpus: int = setting(1, "CPU cores of a trial", minimum=1, maximum=1024)
+    gpus: float = setting(0.0, "GPUs of a trial; a fraction shares one", minimum=0.0, maximum=64.0)
+    concurrent: int = setting(0, "trials at once; 0 fills the machine", minimum=0, maximum=10_000)
+    processes: int = setting(
+        0, "processes that train a trial together; 0: one a whole GPU", minimum=0, maximum=64
+    )
+    keep: int = setting(
+        2, "checkpoints of a trial: its best, then its last ones", minimum=2, maximum=10_000
+    )
+    retries: int = setting(2, "new starts of a trial whose worker died", minimum=0, maximum=100)
+
+    def __post_init__(self) -> None:
+        together = self.processes_of_a_trial
+        unused = self.gpus > 1 and self.gpus != together
+        if unused or (self.gpus <= 1 < together and self.cpus < together):
+            raise ConfigError(
+                f"a trial has {together} processes for {self.gpus:g} GPUs and {self.cpus} CPUs; "
+                "give each process one GPU, or without GPUs one CPU"
+            )
+
+    @property
+    def processes_of_a_trial(self) -> int:
+        """How many processes train one trial together."""
+        return self.processes or max(1, int(self.gpus))

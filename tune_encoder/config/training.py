@@ -1,0 +1,207 @@
+"""Every setting with its default, meaning and check.
+
+Settings are flat: `TrainConfig` joins the small groups below, so a function asks for the group
+it needs (`FrontendSettings`) and a whole config can be handed to it.
+"""
+
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from tune_encoder.errors import ConfigError
+
+DEMO_COUNTS = {"train": 480, "val": 64, "test": 64}  # demo voices, one clip each
+
+
+def setting(
+    default: Any,
+    help: str,
+    *,
+    minimum: float | None = None,
+    maximum: float | None = None,
+    choices: tuple[str, ...] | None = None,
+) -> Any:
+    """Return a dataclass field with its help text and its inclusive range or its choices."""
+    limits = {"minimum": minimum, "maximum": maximum, "choices": choices}
+    return dataclasses.field(default=default, metadata={"help": help, **limits})
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrontendSettings:
+    """How audio becomes log-mel features; a change makes a new pack."""
+
+    sample_rate: int = setting(24000, "Hz; audio is resampled to it", minimum=8000, maximum=48000)
+    n_fft: int = setting(1024, "samples per analysis window", minimum=64, maximum=8192)
+    hop_length: int = setting(256, "samples between frames", minimum=16, maximum=4096)
+    n_mels: int = setting(80, "mel bands", minimum=8, maximum=256)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderSettings:
+    """The network between features and style."""
+
+    encoder_type: str = setting(
+        "convnext", "kind of backbone", choices=("convnext", "cnn", "transformer")
+    )
+    hidden_dim: int = setting(64, "channels of the backbone", minimum=8, maximum=2048)
+    num_layers: int = setting(4, "blocks of the backbone", minimum=1, maximum=48)
+    num_heads: int = setting(
+        4, "attention heads of the transformer and of the query head", minimum=1, maximum=64
+    )
+    kernel_size: int = setting(5, "frames a convnext block sees; odd", minimum=1, maximum=31)
+    dropout: float = setting(0.1, "share of activations dropped", minimum=0.0, maximum=0.9)
+    pooling: str = setting(
+        "statistics",
+        "what is kept over time: attentive mean and deviation, or the mean alone",
+        choices=("statistics", "mean"),
+    )
+    head: str = setting(
+        "pca", "how features become a style", choices=("pca", "lowrank", "linear", "query")
+    )
+    pca_components: int = setting(
+        64, "components of style_ttl in the pca head", minimum=1, maximum=512
+    )
+    head_rank: int = setting(64, "rank of the lowrank head", minimum=1, maximum=1024)
+    gradient_checkpointing: bool = setting(
+        False, "recompute activations in the backward pass: less memory, more time"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossSettings:
+    """The training loss. The validation loss of a search does not depend on these."""
+
+    lambda_ttl: float = setting(1.0, "weight of the MSE of style_ttl", minimum=0.0, maximum=1e4)
+    lambda_dp: float = setting(1.0, "weight of the MSE of style_dp", minimum=0.0, maximum=1e4)
+    lambda_cosine: float = setting(0.1, "weight of 1 - cosine", minimum=0.0, maximum=1e4)
+    loss_scale: str = setting(
+        "variance",
+        "'variance' divides each MSE by its variance over the training voices",
+        choices=("variance", "none"),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimSettings:
+    """AdamW, its schedule, and when to stop."""
+
+    epochs: int = setting(100, "passes over the training clips", minimum=1, maximum=100_000)
+    batch_size: int = setting(32, "clips per optimizer step", minimum=1, maximum=65536)
+    learning_rate: float = setting(1e-3, "peak learning rate", minimum=1e-8, maximum=10.0)
+    weight_decay: float = setting(1e-2, "AdamW's decoupled decay", minimum=0.0, maximum=10.0)
+    warmup_epochs: float = setting(5.0, "epochs of linear warm-up", minimum=0.0, maximum=10_000)
+    gradient_clip: float = setting(
+        1.0, "largest gradient norm; 0 does not clip", minimum=0.0, maximum=1e6
+    )
+    early_stopping_patience: int = setting(
+        10, "epochs without a better validation loss; 0 never stops", minimum=0, maximum=100_000
+    )
+    use_amp: bool = setting(True, "mixed precision where the device gains by it")
+    amp_dtype: str = setting(
+        "auto",
+        "narrow type: auto is float16 on CUDA, bfloat16 on CPUs made for it",
+        choices=("auto", "bfloat16"),
+    )
+    gradient_accumulation: int = setting(
+        1, "parts a batch is computed in: less memory", minimum=1, maximum=65536
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class AugmentSettings:
+    """Changes to training features; none touches what the label says."""
+
+    augment_prob: float = setting(
+        0.5, "chance of each augmentation, per clip", minimum=0.0, maximum=1.0
+    )
+    augment_noise_snr_min: float = setting(20.0, "dB, loudest noise", minimum=-20, maximum=120)
+    augment_noise_snr_max: float = setting(40.0, "dB, softest noise", minimum=-20, maximum=120)
+    augment_gain_db: float = setting(3.0, "largest gain up or down", minimum=0.0, maximum=60.0)
+    augment_bandlimit_hz: float = setting(
+        4000.0, "lowest cut-off of the low-pass; 0 leaves it out", minimum=0.0, maximum=24000.0
+    )
+    spec_augment_time_mask: int = setting(20, "longest time mask, frames", minimum=0, maximum=1000)
+    spec_augment_freq_mask: int = setting(10, "widest mel mask, bands", minimum=0, maximum=256)
+    augment_time_stretch: float = setting(
+        0.0,
+        "largest change of tempo, as a share; changes what style_dp says",
+        minimum=0,
+        maximum=0.5,
+    )
+    augment_pitch_shift: float = setting(
+        0.0,
+        "largest change of pitch, semitones; changes what style_ttl says",
+        minimum=0,
+        maximum=12,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSettings:
+    """Where a run reads and writes, and how."""
+
+    data_dir: str = setting("", "folder with train/ and val/; empty means the demo voices")
+    checkpoint_dir: str = setting("checkpoints", "folder of a run by hand")
+    crop_seconds: float = setting(2.0, "length of a training crop", minimum=0.1, maximum=60.0)
+    seed: int = setting(0, "seed of everything random in a run", minimum=0, maximum=2**31 - 1)
+    device: str = setting("auto", "where to train", choices=("auto", "cuda", "mps", "cpu"))
+    num_threads: int = setting(0, "CPU threads; 0 takes torch's choice", minimum=0, maximum=1024)
+    num_workers: int = setting(0, "batches assembled ahead, by a thread", minimum=0, maximum=64)
+    save_interval: int = setting(5, "epochs between kept checkpoints", minimum=1, maximum=100_000)
+    keep_checkpoints: int = setting(
+        3, "newest checkpoint_epoch_N.pt to keep", minimum=1, maximum=100_000
+    )
+    use_tensorboard: bool = setting(True, "write TensorBoard events")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig(
+    FrontendSettings,
+    EncoderSettings,
+    LossSettings,
+    OptimSettings,
+    AugmentSettings,
+    RunSettings,
+):
+    """Everything one training run depends on."""
+
+    def __post_init__(self) -> None:
+        for problem in _conflicts(self):
+            raise ConfigError(problem)
+
+
+def label_warnings(config: AugmentSettings) -> list[str]:
+    """Say which augmentations change what the style of a clip should be."""
+    changes = {"augment_time_stretch": "tempo", "augment_pitch_shift": "pitch"}
+    return [
+        f"{name} is {getattr(config, name):g}: it changes the {what} of a clip but not its style, "
+        "so the encoder learns to ignore it"
+        for name, what in changes.items()
+        if getattr(config, name) > 0
+    ]
+
+
+def _conflicts(config: TrainConfig) -> Iterator[str]:
+    """Settings that are fine alone but not together."""
+    if config.hop_length > config.n_fft:
+        yield (
+            f"hop_length is {config.hop_length}; it must be at most n_fft ({config.n_fft}), "
+            "or samples would be skipped"
+        )
+    if config.kernel_size % 2 == 0:
+        yield f"kernel_size is {config.kernel_size}; it must be odd, or frames would shift"
+    if _uses_heads(config) and config.hidden_dim % config.num_heads:
+        yield (
+            f"hidden_dim is {config.hidden_dim}; it must be a multiple of "
+            f"num_heads ({config.num_heads})"
+        )
+    if config.augment_noise_snr_min > config.augment_noise_snr_max:
+        yield (
+            f"augment_noise_snr_min is {config.augment_noise_snr_min:g}; it must be at most "
+            f"augment_noise_snr_max ({config.augment_noise_snr_max:g})"
+        )
+
+
+def _uses_heads(config: EncoderSettings) -> bool:
+    return config.encoder_type == "transformer" or config.head == "query"

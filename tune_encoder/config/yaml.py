@@ -1,0 +1,143 @@
+"""YAML files of settings, read without YAML's traps."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tune_encoder.config.checking import from_mapping
+from tune_encoder.config.training import TrainConfig
+from tune_encoder.errors import ConfigError
+
+MAX_YAML_BYTES = 1_000_000  # no config is this long; a cap keeps a wrong file from filling memory
+MAX_YAML_DEPTH = 32  # conditions nest a few levels; far below Python's recursion limit
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """Safe YAML without its traps: duplicate keys, aliases, tags, deep nesting, `1e-3` as text."""
+
+    depth = 0
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            raise _problem(self.here(), "aliases (*name) are not allowed")
+        if self.here().tag is not None:
+            raise _problem(self.here(), "tags (!name) are not allowed")
+        if self.depth >= MAX_YAML_DEPTH:
+            raise _problem(self.here(), f"nested deeper than {MAX_YAML_DEPTH} levels")
+        self.depth += 1
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
+
+    def here(self) -> Any:
+        return self.peek_event()  # type: ignore[no-untyped-call]
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+        seen = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, str):
+                raise _problem(key_node, f"the key {key!r} is not a text")
+            if key in seen:
+                raise _problem(key_node, f"duplicate key {key!r}")
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+class _PlainDumper(yaml.SafeDumper):
+    """Writes what `_StrictLoader` reads: no aliases."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+# YAML 1.1 wants a dot and a sign in a float, so PyYAML reads the usual 1e-3 and 1.5e3 as text.
+_FLOAT = re.compile(r"^[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)[eE][-+]?[0-9]+$")
+for _kind in (_StrictLoader, _PlainDumper):  # the dumper has to quote such a text
+    _kind.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+.0123456789"))
+
+
+def _problem(at: Any, message: str) -> yaml.MarkedYAMLError:
+    return yaml.MarkedYAMLError(problem=message, problem_mark=at.start_mark)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read one YAML mapping.
+
+    Raises:
+        ConfigError: naming the file, and the line where there is one.
+    """
+    try:
+        if path.stat().st_size > MAX_YAML_BYTES:
+            raise ConfigError(f"{path}: larger than {MAX_YAML_BYTES} bytes; is it a config?")
+        return parse_yaml(path.read_text(encoding="utf-8-sig"), str(path))
+    except FileNotFoundError as error:
+        raise ConfigError(f"{path}: no such file; give the path of a YAML file") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read as UTF-8 text: {error}") from error
+
+
+def parse_yaml(text: str, where: str) -> dict[str, Any]:
+    """Parse one YAML mapping; see `read_yaml`."""
+    value = _parse(text, where)
+    if value is None:
+        raise ConfigError(f"{where}: empty; write `name: value` lines")
+    if not isinstance(value, dict):
+        raise ConfigError(f"{where}: holds a {type(value).__name__}; write `name: value` lines")
+    return value
+
+
+def parse_assignment(text: str) -> tuple[str, Any]:
+    """Parse `key=value` of the command line; the value is read as YAML reads it."""
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise ConfigError(f"--set {text}: write it as key=value, such as learning_rate=1e-3")
+    parsed = _parse(value, f"--set {name}")
+    if parsed is None:
+        raise ConfigError(f"--set {text}: has no value; write it as key=value")
+    return name.strip(), parsed
+
+
+def _parse(text: str, where: str) -> Any:
+    try:
+        # The strict loader is a safe one, and this is where the ban on yaml.load leads.
+        return yaml.load(text, Loader=_StrictLoader)  # noqa: S506, TID251
+    except yaml.MarkedYAMLError as error:
+        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise ConfigError(f"{where}{line}: {error.problem}") from error
+    except (yaml.YAMLError, ValueError) as error:
+        raise ConfigError(f"{where}: not valid YAML: {error}") from error
+
+
+def write_yaml(mapping: Mapping[str, Any]) -> str:
+    """Return YAML text that `read_yaml` reads back to equal values."""
+    return yaml.dump(dict(mapping), Dumper=_PlainDumper, sort_keys=False, allow_unicode=True)
+
+
+def load_config(
+    path: Path | None, overrides: Mapping[str, Any], start: Mapping[str, Any] | None = None
+) -> TrainConfig:
+    """Settings of a run: defaults, then `start`, then the file, then `overrides`.
+
+    Args:
+        path: A YAML file of settings.
+        overrides: What the command line says; None overrides nothing.
+        start: The settings of a checkpoint to go on from.
+    """
+    values = {} if path is None else read_yaml(path)
+    where = "command line" if path is None else str(path)
+    if path is not None:
+        from_mapping(TrainConfig, values, where)  # so that an error names the file it is in
+        _resolve_data_dir(values, path.parent)
+    given = {name: value for name, value in overrides.items() if value is not None}
+    everything = {**(start or {}), **values, **given}
+    return from_mapping(TrainConfig, everything, "command line" if given else where)
+
+
+def _resolve_data_dir(values: dict[str, Any], base: Path) -> None:
+    """A path in a YAML file is relative to the file."""
+    if values.get("data_dir"):
+        values["data_dir"] = str((base / values["data_dir"]).resolve())

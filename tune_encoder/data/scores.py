@@ -1,0 +1,165 @@
+"""Scores of predicted styles, and the baselines that give them meaning.
+
+Raw cosine says little: the mean voice alone has 0.93 on real styles. So every score here is
+relative to the mean of the training voices.
+
+Shapes: N clips, V voices, D style elements, M mel bands.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tune_encoder.data.style_statistics import Statistics
+from tune_encoder.data.voice_style import DP_SHAPE, TTL_SHAPE
+
+# The objective of a search: fixed, so that trials with different loss weights can be compared.
+OBJECTIVE_TTL, OBJECTIVE_DP, OBJECTIVE_COSINE = 1.0, 1.0, 0.1
+TINY = 1e-30  # keeps a division by nothing finite
+RIDGE_STRENGTHS = tuple(10.0**power for power in range(-2, 6))
+
+Array = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Styles:
+    """Styles of N clips: `ttl` (N, 50, 256) and `dp` (N, 8, 16)."""
+
+    ttl: Array
+    dp: Array
+
+    def joined(self) -> Array:
+        """Both styles of each clip end to end, (N, 12928)."""
+        n = len(self.ttl)
+        return np.concatenate([self.ttl.reshape(n, -1), self.dp.reshape(n, -1)], axis=1)
+
+
+def mean_styles(statistics: Statistics, n: int) -> Styles:
+    """Return the mean voice, N times."""
+    ttl, dp = statistics.ttl_mean, statistics.dp_mean
+    return Styles(np.broadcast_to(ttl, (n, *ttl.shape)), np.broadcast_to(dp, (n, *dp.shape)))
+
+
+def score(predicted: Styles, target: Styles, statistics: Statistics) -> dict[str, float]:
+    """Return every score of `predicted` against `target`, by name.
+
+    Written in products of rows, each of which is computed once: it is done every epoch.
+    """
+    mean = mean_styles(statistics, 1).joined()
+    ours, wanted = predicted.joined(), target.joined()
+    raw_cosine = float(_cosines(np.vecdot(ours, wanted), _squares(ours), _squares(wanted)).mean())
+    ours, wanted = ours - mean, wanted - mean
+    ttl_error, dp_error = _squared_error(ours - wanted)
+    ttl_spread, dp_spread = _squared_error(wanted)
+    skill_ttl, skill_dp = 1 - ttl_error / max(ttl_spread, TINY), 1 - dp_error / max(dp_spread, TINY)
+    ttl_mse, dp_mse = ttl_error / target.ttl.size, dp_error / target.dp.size
+    similarity = _cosines(ours @ wanted.T, _squares(ours)[:, None], _squares(wanted))
+    return {
+        "loss": (
+            OBJECTIVE_TTL * ttl_mse / statistics.ttl_variance
+            + OBJECTIVE_DP * dp_mse / statistics.dp_variance
+            + OBJECTIVE_COSINE * (1 - raw_cosine)
+        ),
+        # 1 - SSE(prediction) / SSE(mean voice): 0 is predicting the mean, 1 is perfect
+        "skill": (skill_ttl + skill_dp) / 2,
+        "skill_ttl": skill_ttl,
+        "skill_dp": skill_dp,
+        # of deviations from the mean voice: 0 is chance
+        "centered_cosine": float(similarity.diagonal().mean()),
+        "retrieval": _retrieval(similarity, target),
+        "cosine": raw_cosine,
+        "spread": _variance(ours) / max(_variance(wanted), TINY),
+        "ttl_mse": ttl_mse,
+        "dp_mse": dp_mse,
+    }
+
+
+def _squares(rows: Array) -> Array:
+    """Squared length of each row."""
+    return np.asarray(np.vecdot(rows, rows))
+
+
+def _cosines(products: Array, squares: Array, other_squares: Array) -> Array:
+    """Cosines of rows by their products; a row of no length has none with any."""
+    lengths = np.sqrt(squares) * np.sqrt(other_squares)
+    return np.asarray(products / np.maximum(lengths, TINY))
+
+
+def _squared_error(rows: Array) -> tuple[float, float]:
+    """Sums of squares over clips, of style_ttl and of style_dp."""
+    ttl, dp = np.split(rows, [math.prod(TTL_SHAPE)], axis=1)
+    return float(_squares(ttl).sum()), float(_squares(dp).sum())
+
+
+def _retrieval(similarity: Array, target: Styles) -> float:
+    """Share of clips whose nearest target style, by centred cosine, is their own voice's.
+
+    Chance is one over the number of different styles.
+    """
+    nearest = similarity.argmax(axis=1)
+    hits = [np.array_equal(target.ttl[i], target.ttl[j]) for i, j in enumerate(nearest)]
+    return float(np.mean(hits))
+
+
+def _variance(rows: Array) -> float:
+    """Variance over clips, summed over elements."""
+    return float(_squares(rows - rows.mean(axis=0)).mean())
+
+
+# --- baselines ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Ridge:
+    """Closed-form ridge regression from the mean and deviation of each mel band to the style."""
+
+    center: Array
+    scale: Array
+    weights: Array
+    """(2 M, D)"""
+    intercept: Array
+    """(D,)"""
+    split: int
+    """Where style_ttl ends in D."""
+
+    def predict(self, mel_statistics: Array) -> Styles:
+        """Predict styles from (N, 2 M) band means and deviations."""
+        standard = (mel_statistics - self.center) / self.scale
+        flat = (standard @ self.weights + self.intercept).astype(np.float32)
+        n = len(flat)
+        ttl, dp = flat[:, : self.split], flat[:, self.split :]
+        return Styles(ttl.reshape(n, *TTL_SHAPE), dp.reshape(n, *DP_SHAPE))
+
+
+def fit_ridge(mel_statistics: Array, styles: Styles) -> Ridge:
+    """Fit on training clips; the strength is the best by leave-one-out error.
+
+    Source of the leave-one-out error: Golub, Heath, Wahba, Technometrics 1979, eq. 1.3.
+    """
+    center, scale = mel_statistics.mean(axis=0), mel_statistics.std(axis=0) + 1e-6
+    x = ((mel_statistics - center) / scale).astype(np.float64)
+    intercept = styles.joined().mean(axis=0)
+    y = (styles.joined() - intercept).astype(np.float64)
+    u, s, vt = np.linalg.svd(x, full_matrices=False)
+    projected = u.T @ y
+    products = y @ y.T  # of clips, (N, N): all that the errors below need of y, which is wider
+    projected_products = u.T @ products
+
+    def left_out_error(strength: float) -> float:
+        shrink = s**2 / (s**2 + strength)
+        residual = np.eye(len(x)) - (u * shrink) @ u.T  # times y, the residuals
+        squares = ((products - (u * shrink) @ projected_products) * residual).sum(axis=1)
+        leverage = np.square(u) @ shrink + 1 / len(x)
+        return float((squares / np.square(np.maximum(1 - leverage, 1e-3))).mean())
+
+    strength = min(RIDGE_STRENGTHS, key=left_out_error)
+    weights = vt.T @ ((s / (s**2 + strength))[:, None] * projected)
+    return Ridge(
+        center.astype(np.float32),
+        scale.astype(np.float32),
+        weights.astype(np.float32),
+        intercept.astype(np.float32),
+        styles.ttl[0].size,
+    )

@@ -1,0 +1,144 @@
+"""Known voices to compare a style with: those of a model's training set, or presets.
+
+Shapes: V voices; a style end to end has 12,928 numbers.
+"""
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+
+from tune_encoder.data.scores import Styles
+from tune_encoder.data.voice_style import (
+    DP_SHAPE,
+    TTL_SHAPE,
+    Array,
+    VoiceStyle,
+    read_voice_style,
+    unit_rows,
+)
+from tune_encoder.errors import ConfigError, DataError, StorageError
+from tune_encoder.system.manifest import load_listed, save_listed
+
+VOICES = "voices.npz"
+
+
+@dataclass(frozen=True)
+class VoiceBank:
+    """Voices by name."""
+
+    names: list[str]
+    styles: Styles
+    """`ttl` (V, 50, 256) and `dp` (V, 8, 16), rows of norm 1."""
+
+    def nearest(self, style: VoiceStyle) -> tuple[str, float]:
+        """Return the name of the nearest voice and the distance to it.
+
+        Distances are Euclidean over the whole style, in units of the distance between two voices
+        of the bank: 0 is that voice, 1 is as far off as another voice. In a bank of one voice,
+        whose distance to others is not known, it is infinite.
+        """
+        known = self.styles.joined()
+        wanted = Styles(style.ttl[None], style.dp[None]).joined()
+        distances = np.linalg.norm(known - wanted, axis=1)
+        nearest = int(distances.argmin())
+        usual = _root_mean_square_distance(known)
+        return self.names[nearest], float(distances[nearest] / usual) if usual > 0 else np.inf
+
+
+def _root_mean_square_distance(known: Array) -> float:
+    """Between two different rows: twice the variance, summed over columns."""
+    if len(known) == 1:
+        return 0.0
+    return float(np.sqrt(2 * known.var(axis=0, ddof=1, dtype=np.float64).sum()))
+
+
+def bank_of_clips(voices: Sequence[str], styles: Styles) -> VoiceBank:
+    """Return the voices of a split, each with the mean style of its clips.
+
+    Args:
+        voices: Voice of each clip, as in `Pack.voices`.
+        styles: Their styles, as in `Pack.styles`.
+    """
+    names, owner = np.unique(np.array(voices), return_inverse=True)
+    counts = np.bincount(owner)[:, None, None]
+    parts = []
+    for clips in (styles.ttl, styles.dp):
+        sums = np.zeros((len(names), *clips.shape[1:]))
+        np.add.at(sums, owner, clips)
+        parts.append(unit_rows(sums / counts))
+    return VoiceBank([str(name) for name in names], Styles(*parts))
+
+
+def write_bank(folder: Path, bank: VoiceBank, epoch: int) -> None:
+    """Write `voices.npz` into a model's folder, listed in its manifest.
+
+    Half precision moves a style by a thousandth of the distance between two voices.
+
+    Args:
+        folder: The model's folder.
+        bank: At least one voice.
+        epoch: Finished epochs, for the manifest.
+    """
+    content = io.BytesIO()
+    halves = {part: getattr(bank.styles, part).astype(np.float16) for part in ("ttl", "dp")}
+    np.savez(content, names=np.array(bank.names), **halves)
+    save_listed(folder / VOICES, content.getvalue(), epoch)
+
+
+def read_bank(folder: Path) -> VoiceBank | None:
+    """Read a model's `voices.npz`; None if it has none.
+
+    Raises:
+        StorageError: if it is damaged.
+    """
+    path = folder / VOICES
+    if not path.exists():
+        return None
+    content = io.BytesIO(load_listed(path))
+    try:
+        with np.load(content, allow_pickle=False) as file:
+            names = file["names"].tolist()
+            ttl, dp = (unit_rows(file[part].astype(np.float32)) for part in ("ttl", "dp"))
+        if (
+            not names
+            or ttl.shape != (len(names), *TTL_SHAPE)
+            or dp.shape != (len(names), *DP_SHAPE)
+        ):
+            raise ValueError(f"{len(names)} names, ttl {ttl.shape}, dp {dp.shape}")
+        return VoiceBank(names, Styles(ttl, dp))
+    except (ValueError, KeyError, OSError, BadZipFile) as error:
+        raise StorageError(f"{path}: holds no voices ({error}); remove it") from error
+
+
+def read_presets(folder: Path) -> dict[Path, VoiceStyle]:
+    """Read every style JSON of a folder.
+
+    Raises:
+        ConfigError: if the folder has none.
+        DataError: naming the file that is no style.
+    """
+    presets = {path: read_voice_style(path) for path in sorted(folder.glob("*.json"))}
+    if not presets:
+        raise ConfigError(f"{folder}: has no style JSON; name a folder of presets, such as F1.json")
+    return presets
+
+
+def bank_of_presets(presets: dict[Path, VoiceStyle]) -> VoiceBank:
+    """Return the voices named by their files."""
+    ttl, dp = (np.stack([getattr(s, part) for s in presets.values()]) for part in ("ttl", "dp"))
+    return VoiceBank([path.stem for path in presets], Styles(ttl, dp))
+
+
+def styles_beside(folder: Path) -> dict[Path, VoiceStyle]:
+    """Read the styles that lie in a folder, among whatever else it holds."""
+    found = {}
+    for path in sorted(folder.glob("*.json")):
+        try:
+            found[path] = read_voice_style(path)
+        except DataError:
+            continue  # other JSON is no concern of ours
+    return found

@@ -1,0 +1,134 @@
+"""Supertonic voice styles: two arrays, and the JSON file that carries them.
+
+Shapes: `ttl` (50, 256) timbre, `dp` (8, 16) rhythm; every row has L2 norm 1. The JSON nests each
+three deep, [1][50][256] and [1][8][16]: Supertonic's Rust, Go, Swift, Java and C++ loaders read
+no other form.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tune_encoder.errors import DataError, StorageError
+from tune_encoder.system.files import write_whole
+
+TTL_SHAPE = (50, 256)
+DP_SHAPE = (8, 16)
+MIN_ROW_NORM, MAX_ROW_NORM = 0.9, 1.2  # styles found by inversion reach 0.97 to 1.18
+SAME_VERSION_COSINE = 0.5  # of flattened ttl: 0.75 to 1 within a version, -0.02 to 0.02 across
+_SHAPES = {"style_ttl": TTL_SHAPE, "style_dp": DP_SHAPE}
+
+Array = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class VoiceStyle:
+    """One voice, as Supertonic takes it."""
+
+    ttl: Array
+    dp: Array
+
+    def normalized(self) -> "VoiceStyle":
+        """Return the style with every row at norm 1."""
+        return VoiceStyle(unit_rows(self.ttl), unit_rows(self.dp))
+
+
+def unit_rows(style: NDArray[np.floating[Any]]) -> Array:
+    """Scale each row, the last axis, to L2 norm 1."""
+    return np.asarray(style / np.linalg.norm(style, axis=-1, keepdims=True), dtype=np.float32)
+
+
+def style_problem(name: str, style: NDArray[np.floating[Any]]) -> str | None:
+    """Say why the array is no style, or return None if it is one."""
+    if not np.isfinite(style).all():
+        return f"{name} has {(~np.isfinite(style)).sum()} values that are NaN or infinite"
+    norms = np.linalg.norm(style.astype(np.float64), axis=-1)  # float32 overflows above 1e19
+    worst = int(np.abs(norms - 1).argmax())
+    if not MIN_ROW_NORM <= norms[worst] <= MAX_ROW_NORM:
+        return (
+            f"{name} row {worst} has norm {norms[worst]:.3g}; Supertonic styles have rows of "
+            f"norm 1 ({MIN_ROW_NORM} to {MAX_ROW_NORM} is accepted)"
+        )
+    return None
+
+
+def read_voice_style(path: Path) -> VoiceStyle:
+    """Read a style JSON, its data nested or flat, with `dims` or `shape`; rows come out at norm 1.
+
+    Raises:
+        DataError: naming the file and what is wrong.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"{path}: not a readable style JSON ({error})") from error
+    if not isinstance(content, dict):
+        raise DataError(f"{path}: not a style; it must have style_ttl and style_dp")
+    ttl, dp = (_read_part(path, content, name) for name in _SHAPES)
+    return VoiceStyle(ttl, dp).normalized()
+
+
+def _read_part(path: Path, content: dict[str, Any], name: str) -> Array:
+    part = content.get(name)
+    if not isinstance(part, dict) or "data" not in part:
+        raise DataError(f"{path}: has no {name} with data; it must have style_ttl and style_dp")
+    shape = (1, *_SHAPES[name])
+    dims = part.get("dims", part.get("shape"))
+    if dims != list(shape):
+        raise DataError(f"{path}: {name} has dims {dims}; they must be {list(shape)}")
+    try:
+        style = np.array(part["data"], dtype=np.float64)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise DataError(f"{path}: {name} holds something else than numbers ({error})") from error
+    if style.size != np.prod(shape):
+        raise DataError(f"{path}: {name} has {style.size} numbers; {np.prod(shape)} are needed")
+    if style.shape not in (shape, shape[1:], (style.size,)):
+        raise DataError(
+            f"{path}: {name} is nested as {list(style.shape)}; it must be {list(shape)} or flat"
+        )
+    style = style.reshape(_SHAPES[name])
+    if problem := style_problem(name, style):
+        raise DataError(f"{path}: {problem}")
+    return style.astype(np.float32)
+
+
+def check_one_version(styles: Mapping[Path, VoiceStyle]) -> None:
+    """Refuse styles of two Supertonic versions, whose spaces have nothing in common.
+
+    Args:
+        styles: Each style and the file it came from; at least one.
+
+    Raises:
+        DataError: naming two files that do not belong together.
+    """
+    (first, reference), *others = styles.items()
+    for path, style in others:
+        cosine = float((reference.ttl * style.ttl).sum() / len(style.ttl))  # rows have norm 1
+        if cosine < SAME_VERSION_COSINE:
+            raise DataError(
+                f"{path} and {first} are not of one Supertonic version (cosine {cosine:.2f}; "
+                "within a version it is above 0.7); keep the styles of one version only"
+            )
+
+
+def write_voice_style(path: Path, style: VoiceStyle, metadata: dict[str, Any]) -> None:
+    """Write the JSON that every Supertonic loader reads; `path` is absent, old, or complete.
+
+    Raises:
+        StorageError: if the place cannot be written.
+    """
+    normal = style.normalized()
+    content = {"style_ttl": _part(normal.ttl), "style_dp": _part(normal.dp), "metadata": metadata}
+    try:
+        write_whole(path, json.dumps(content, allow_nan=False).encode())
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be written ({error.strerror})") from error
+
+
+def _part(style: Array) -> dict[str, Any]:
+    return {"data": [style.tolist()], "dims": [1, *style.shape], "type": "float32"}

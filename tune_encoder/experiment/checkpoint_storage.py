@@ -1,0 +1,268 @@
+"""Where checkpoints are kept if not in the experiment's folder: a bucket, or a shared folder.
+
+    PLACE/owner                               the identity of the search that began there
+    PLACE/1/0007_f3a9c1/checkpoint_000003/    of launch 1, trial 7, epoch 3: it, then its manifest
+
+A checkpoint is there once its manifest is, and is never written twice. Who reads one fetches it to
+a folder of his own first, and verifies it there as any other.
+"""
+
+import os
+import re
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
+
+from tune_encoder.errors import ConfigError, StorageError
+from tune_encoder.system.files import whole_folder, write_whole
+from tune_encoder.system.manifest import MANIFEST
+
+if TYPE_CHECKING:
+    from pyarrow.fs import FileSystem
+
+_S3 = "s3://"
+_PROBE = ".probe"
+_OWNER = "owner"
+_CHECKPOINT = re.compile(r"\d+/\d{4,}(_[a-z0-9]+)?/checkpoint_\d+")  # others are of places below
+_ENDPOINT = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
+_REGION = ("AWS_REGION", "AWS_DEFAULT_REGION")
+_CONNECT_S, _SILENCE_S, _ATTEMPTS = 3.0, 5.0, 3  # with pyarrow's own it takes up to 100 s
+_CHUNK_BYTES = 2**20
+# What S3 servers answer, as pyarrow tells it, and what to do.
+_REMEDIES = {
+    r"NO_SUCH_BUCKET|Bucket .* not found": "there is no such bucket; create it, or name another",
+    r"bucket is located in '([\w-]+)'": r"the bucket is in another region; set AWS_REGION=\1",
+    r"ACCESS_DENIED|INVALID_ACCESS_KEY|SIGNATURE|HTTP status 40[13]": (
+        "access is refused; give a key that may read, write and delete there in AWS_ACCESS_KEY_ID "
+        "and AWS_SECRET_ACCESS_KEY, or in ~/.aws/credentials"
+    ),
+    r"NETWORK_CONNECTION|REQUEST_TIMEOUT": (
+        "no answer from {server}; see that it runs and that AWS_ENDPOINT_URL names it"
+    ),
+}
+
+
+def place_of(storage: str, name: str) -> str:
+    """Return where an experiment's checkpoints are kept within a storage that was named.
+
+    Args:
+        storage: s3://BUCKET/PATH, file:///PATH or a folder.
+        name: Of the experiment.
+    """
+    if storage.startswith(_S3):
+        return f"{storage.rstrip('/')}/{name}"
+    folder = unquote(urlsplit(storage).path) if "://" in storage else storage
+    return str(Path(folder).expanduser().absolute() / name)
+
+
+def storage_around(place: str) -> str:
+    """Return the storage that a place lies in."""
+    return place.rpartition("/")[0]
+
+
+def names_of_trial(names: Iterable[str], number: int) -> list[str]:
+    """Return which of the checkpoints are of one trial.
+
+    The folder of a run has an underscore and letters after the trial's number if it began again.
+    """
+    return [name for name in names if name.split("/")[1].partition("_")[0] == f"{number:04d}"]
+
+
+@dataclass(frozen=True)
+class Storage:
+    """The place of one experiment's checkpoints, reached with the keys of this process."""
+
+    place: str
+    """s3://BUCKET/PATH/NAME, or a folder."""
+    endpoint: str = ""
+    """Address of an S3 server other than Amazon's."""
+    region: str = ""
+    """Of the bucket; empty is what the AWS configuration says."""
+
+    @classmethod
+    def at(cls, place: str) -> "Storage":
+        """Return the storage at a place, by the server and region that the environment names."""
+        return cls(place, _environment(_ENDPOINT), _environment(_REGION))
+
+    @cached_property
+    def _files(self) -> "FileSystem":
+        return self._reached(_ATTEMPTS)
+
+    def _reached(self, attempts: int) -> "FileSystem":
+        from pyarrow import fs
+
+        if not self.place.startswith(_S3):
+            return fs.LocalFileSystem()
+        return fs.S3FileSystem(
+            endpoint_override=self.endpoint or None,
+            region=self.region or None,
+            connect_timeout=_CONNECT_S,
+            request_timeout=_SILENCE_S,
+            retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=attempts),
+            allow_delayed_open=True,  # one request for a small file instead of three
+        )
+
+    @property
+    def _root(self) -> str:
+        return self.place.removeprefix(_S3)
+
+    def check(self) -> None:
+        """Write, read and remove a small file.
+
+        Raises:
+            StorageError: if any of it fails.
+        """
+        probe = f"{self._root}/{_PROBE}"
+        with self._told("used"):
+            files = self._reached(attempts=1)
+            self._make_folder(self._root)
+            files.open_output_stream(probe).close()
+            _read(files, probe)
+            files.delete_file(probe)
+
+    def refuse_filled(self) -> None:
+        """Raise a `ConfigError` if another experiment of the name has begun there."""
+        if self.names():
+            raise ConfigError(
+                f"{self.place}: has checkpoints of another search; choose another --name or "
+                "--storage, or remove them"
+            )
+        if self._owner():
+            raise ConfigError(
+                f"{self.place}: another search has begun there; choose another --name or "
+                f"--storage, or remove {_OWNER} there if that one is gone"
+            )
+
+    def claim(self, identity: str) -> None:
+        """Note which search the place is of, unless that is noted already.
+
+        Args:
+            identity: Of the search; a search from before there were any has an empty one.
+
+        Raises:
+            StorageError: if it is another's, or cannot be used.
+        """
+        if identity and not self._owner():
+            with self._told("written"):
+                self._make_folder(self._root)
+                with self._files.open_output_stream(f"{self._root}/{_OWNER}") as file:
+                    file.write(identity.encode())
+        self.refuse_anothers(identity)  # of two that began at once the later has written over
+
+    def refuse_anothers(self, identity: str) -> None:
+        """Raise a `StorageError` if the place is noted to be of another search."""
+        owner = self._owner()
+        if identity and owner not in ("", identity):
+            raise StorageError(
+                f"{self.place}: checkpoints of another search of the name are kept there; start "
+                "this one anew under another --name"
+            )
+
+    def _owner(self) -> str:
+        """The identity of the search that began there; empty if none is noted."""
+        with self._told("read"), suppress(FileNotFoundError):
+            return _read(self._files, f"{self._root}/{_OWNER}").decode(errors="replace").strip()
+        return ""
+
+    def put(self, folder: Path, name: str) -> None:
+        """Copy a checkpoint's folder there.
+
+        Args:
+            folder: With the manifest.
+            name: As LAUNCH/RUN/CHECKPOINT, not taken yet.
+
+        Raises:
+            StorageError: if it cannot be written.
+        """
+        there = f"{self._root}/{name}"
+        with self._told("written"):
+            self._make_folder(there)
+            for path in sorted(folder.iterdir(), key=lambda path: path.name == MANIFEST):
+                _copy(path, self._files, f"{there}/{path.name}")
+
+    def _make_folder(self, folder: str) -> None:
+        if not self.place.startswith(_S3):  # a bucket has none
+            self._files.create_dir(folder)
+
+    def names(self) -> list[str]:
+        """Return every checkpoint that is there, as LAUNCH/RUN/CHECKPOINT, in order.
+
+        Raises:
+            StorageError: if it cannot be listed.
+        """
+        from pyarrow.fs import FileSelector
+
+        everything = FileSelector(self._root, allow_not_found=True, recursive=True)
+        with self._told("listed"):
+            paths = [info.path for info in self._files.get_file_info(everything)]
+        start, end = len(self._root) + 1, f"/{MANIFEST}"
+        names = (path[start : -len(end)] for path in paths if path.endswith(end))
+        return sorted(name for name in names if _CHECKPOINT.fullmatch(name))
+
+    def fetch(self, name: str, folder: Path) -> None:
+        """Copy a checkpoint to `folder/name`, if it is not there; none if it has been removed.
+
+        Raises:
+            StorageError: if it cannot be read, or the folder not be written.
+        """
+        from pyarrow.fs import FileSelector
+
+        here = folder / name
+        if here.exists():
+            return
+        there = FileSelector(f"{self._root}/{name}", allow_not_found=True)
+        with self._told("read"):
+            infos = self._files.get_file_info(there)
+            contents = [(info, _read(self._files, info.path)) for info in infos if info.is_file]
+        if contents:
+            with whole_folder(here, replace=True) as partial:
+                for info, content in contents:
+                    write_whole(partial / info.base_name, content)
+                    os.utime(partial / info.base_name, ns=(info.mtime_ns, info.mtime_ns))
+
+    def remove(self, name: str) -> None:
+        """Remove a checkpoint; one that cannot be removed only takes room, and is left.
+
+        The manifest goes first: what is left of a removal that was cut short is not there.
+        """
+        there = f"{self._root}/{name}"
+        with suppress(OSError):
+            with suppress(FileNotFoundError):
+                self._files.delete_file(f"{there}/{MANIFEST}")
+            self._files.delete_dir(there)
+
+    @contextmanager
+    def _told(self, done: str) -> Iterator[None]:
+        """Turn errors of the file system into one line."""
+        try:
+            yield
+        except OSError as error:
+            raise StorageError(f"{self.place}: cannot be {done}, {self._why(error)}") from error
+
+    def _why(self, error: OSError) -> str:
+        said = " ".join(str(error).split())
+        for pattern, remedy in _REMEDIES.items():
+            if self.place.startswith(_S3) and (found := re.search(pattern, said)):
+                return found.expand(remedy).format(server=self.endpoint or "Amazon S3")
+        return f"{error.strerror or said[:300]}; let --storage name a place you may write to"
+
+
+def _copy(path: Path, files: "FileSystem", to: str) -> None:
+    """Copy a file of this disk; pyarrow's own copying says nothing of an upload that failed."""
+    with path.open("rb") as source, files.open_output_stream(to) as target:
+        shutil.copyfileobj(source, target, _CHUNK_BYTES)
+
+
+def _read(files: "FileSystem", path: str) -> bytes:
+    with files.open_input_stream(path) as file:
+        content: bytes = file.read()
+        return content
+
+
+def _environment(names: tuple[str, ...]) -> str:
+    return next((os.environ[name] for name in names if os.environ.get(name)), "")

@@ -1,0 +1,79 @@
+"""What people ask of a search that runs: small files, which it takes up within a second.
+
+runs/NAME/control/
+  stop            end after the running epochs
+  pause           let nothing run until this file is gone
+  end-7           end trial 7
+  add-1f….json      try this config next
+"""
+
+import json
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+from tune_encoder.errors import StorageError
+from tune_encoder.experiment.folder import Experiment
+from tune_encoder.system.files import write_whole
+
+_STOP, _PAUSE, _END, _ADD = "stop", "pause", "end-", "add-"
+
+
+class Controls:
+    """The wishes for one experiment."""
+
+    def __init__(self, experiment: Experiment) -> None:
+        self.folder = experiment.path / "control"
+
+    def ask_stop(self) -> None:
+        """Ask the search to save and end."""
+        self._write(_STOP)
+
+    def ask_pause(self) -> None:
+        """Ask the search to let go of its workers until told otherwise."""
+        self._write(_PAUSE)
+
+    def ask_end(self, number: int) -> None:
+        """Ask for the end of one trial."""
+        self._write(f"{_END}{number}")
+
+    def ask_add(self, params: dict[str, Any]) -> None:
+        """Ask for a config to be tried."""
+        self._write(f"{_ADD}{uuid.uuid4().hex}.json", json.dumps(params))
+
+    def withdraw(self) -> None:
+        """Take back a stop or a pause."""
+        for name in (_STOP, _PAUSE):
+            (self.folder / name).unlink(missing_ok=True)
+
+    def stops(self) -> bool:
+        """Whether the search shall end."""
+        return (self.folder / _STOP).exists()
+
+    def pauses(self) -> bool:
+        """Whether the search shall wait."""
+        return (self.folder / _PAUSE).exists()
+
+    def take_ends(self) -> list[int]:
+        """Return the trials to end, and forget them."""
+        numbers = []
+        for path in self.folder.glob(f"{_END}*"):
+            if path.name[len(_END) :].isdigit():
+                numbers.append(int(path.name[len(_END) :]))
+                path.unlink()
+        return numbers
+
+    def take_added(self) -> Iterator[dict[str, Any]]:
+        """Yield the configs to add; each is forgotten once the caller comes back for the next."""
+        paths = sorted(self.folder.glob(f"{_ADD}*.json"), key=lambda path: path.stat().st_mtime_ns)
+        for path in paths:
+            try:
+                params = json.loads(path.read_text(encoding="utf-8"))
+            except ValueError as error:
+                raise StorageError(f"{path}: damaged ({error}); remove it") from error
+            yield params
+            path.unlink()
+
+    def _write(self, name: str, text: str = "") -> None:
+        self.folder.mkdir(exist_ok=True)
+        write_whole(self.folder / name, text.encode())

@@ -1,0 +1,212 @@
+"""What to think of a search's result before it is trusted. Values in, words out.
+
+Three questions: did the early epochs that stopped trials predict the late ones, does the range
+of a setting cut off its best values, and is the best trial worth more than a baseline that
+needs no training.
+"""
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tune_encoder.config import TrainConfig
+from tune_encoder.experiment.trials import TrialRecord, best_trial, objective
+from tune_encoder.space import Parameter, SearchSpace
+
+LOW_CORRELATION = 0.5  # below it an early rung says little about a late one
+FEWEST_TO_WARN = 6  # of fewer trials a low rank correlation is often chance
+FEWEST_TO_RANK = 3  # two trials always agree wholly or not at all
+AT_BOUND = 0.02  # of a range, from one of its ends
+_SETTINGS = {field.name: field.metadata for field in dataclasses.fields(TrainConfig)}
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How alike two rungs rank the trials that reached both.
+
+    Those trials were chosen by their rank at the early rung, which narrows them and makes the
+    correlation lower than it would be over all; so both counts are always said.
+    """
+
+    early: int
+    """Epoch of the early rung."""
+    late: int
+    correlation: float
+    """Spearman's, from -1 to 1."""
+    n_both: int
+    """Trials that reached both."""
+    n_early: int
+    """Trials that reached the early one."""
+
+    @property
+    def trials(self) -> str:
+        """How many trials this is about, such as "7 of 16 trials"."""
+        of_all = f" of {self.n_early}" if self.n_both < self.n_early else ""
+        return f"{self.n_both}{of_all} trials"
+
+    def __str__(self) -> str:
+        return (
+            f"rank correlation of epoch {self.early} with {self.late}: {self.correlation:.2f} over "
+            f"{self.trials}"
+        )
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What was found; each warning says what to do."""
+
+    agreements: list[Agreement]
+    """Of each rung with the next, as far as enough trials reached it."""
+    warnings: list[str]
+
+
+def find(
+    trials: Sequence[TrialRecord], space: SearchSpace, baselines: Mapping[str, Mapping[str, float]]
+) -> Findings:
+    """Judge a search by its trials.
+
+    Args:
+        trials: All trials of the search.
+        space: What was searched.
+        baselines: Scores on the validation split by name; each with its `skill`.
+    """
+    epochs = rung_epochs(space)
+    pairs = (agreement(trials, *pair) for pair in itertools.pairwise(epochs))
+    agreements = [found for found in pairs if found is not None]
+    warnings = [_misleading(each) for each in agreements if _stops(space) and _is_low(each)]
+    if (best := best_trial(list(trials))) is not None:
+        warnings += [_at_bound(each, best.settings) for each in space.parameters]
+        warnings.append(_below_baseline(best, baselines))
+    return Findings(agreements, [warning for warning in warnings if warning])
+
+
+# --- rungs ---------------------------------------------------------------------------------------
+
+
+def rung_epochs(space: SearchSpace) -> list[int]:
+    """Return the epochs at which trials are compared, and the last epoch of all.
+
+    They are grace_period times powers of reduction_factor; where that is no whole epoch, the
+    next one.
+    """
+    epochs, rung = [], float(space.scheduler.grace_period)
+    while (epoch := math.ceil(rung)) < space.budget.epochs:
+        epochs.append(epoch)
+        rung *= space.scheduler.reduction_factor
+    return [*dict.fromkeys(epochs), space.budget.epochs]
+
+
+def agreement(trials: Sequence[TrialRecord], early: int, late: int) -> Agreement | None:
+    """Correlate the objective at two epochs; None of too few trials or if all are equal."""
+    before, after = _at(trials, early), _at(trials, late)
+    both = [number for number in after if number in before]
+    if len(both) < FEWEST_TO_RANK:
+        return None
+    correlation = spearman([before[n] for n in both], [after[n] for n in both])
+    if correlation is None:
+        return None
+    return Agreement(early, late, correlation, len(both), len(before))
+
+
+def _at(trials: Sequence[TrialRecord], epoch: int) -> dict[int, float]:
+    """The objective at an epoch, of each trial that reached it."""
+    return {
+        trial.number: objective(row)
+        for trial in trials
+        for row in trial.rows
+        if row["epoch"] == epoch
+    }
+
+
+def spearman(a: Sequence[float], b: Sequence[float]) -> float | None:
+    """Return the rank correlation of N pairs, from -1 to 1; None where all of a side are equal.
+
+    Source: Spearman, The proof and measurement of association between two things, American
+    Journal of Psychology 1904: Pearson's correlation of ranks, ties at their mean rank.
+    """
+    x, y = (ranks - ranks.mean() for ranks in (_ranks(a), _ranks(b)))
+    norm = math.sqrt(float(x @ x) * float(y @ y))
+    return float(x @ y) / norm if norm else None
+
+
+def _ranks(values: Sequence[float]) -> NDArray[np.float64]:
+    """Rank of each value, (N,); a value stands below all smaller and half of the equal ones."""
+    column = np.asarray(values, dtype=np.float64)[:, None]
+    smaller, equal = column > column.T, column == column.T
+    return np.asarray(smaller.sum(axis=1) + equal.sum(axis=1) / 2, dtype=np.float64)
+
+
+def _stops(space: SearchSpace) -> bool:
+    return space.scheduler.name != "none"
+
+
+def _is_low(agreement: Agreement) -> bool:
+    return agreement.correlation < LOW_CORRELATION and agreement.n_both >= FEWEST_TO_WARN
+
+
+def _misleading(agreement: Agreement) -> str:
+    return (
+        f"epoch {agreement.early} does not predict epoch {agreement.late} (rank correlation "
+        f"{agreement.correlation:.2f} over {agreement.trials}); raise scheduler.grace_period"
+    )
+
+
+# --- the best trial ------------------------------------------------------------------------------
+
+
+def _at_bound(parameter: Parameter, settings: Mapping[str, Any]) -> str:
+    """Say which end of its range the best value lies at, if that end can be moved."""
+    if not (end := bound_hit(parameter, settings)):
+        return ""
+    value, (low, high) = settings[parameter.name], parameter.values
+    return (
+        f"{parameter.name} of the best trial is {_short(value)}, at the {end} end of its range "
+        f"{_short(low)} to {_short(high)}; widen it"
+    )
+
+
+def bound_hit(parameter: Parameter, settings: Mapping[str, Any]) -> str:
+    """Return "lower" or "upper" if a config's value lies at that end of its range, else nothing.
+
+    An end that cannot be moved, since the setting allows nothing beyond it, does not count.
+    """
+    if parameter.kind == "choice" or not parameter.applies(settings) or parameter.name == "seed":
+        return ""
+    (low, high), limits = parameter.values, _SETTINGS[parameter.name]
+    at = place(parameter, settings[parameter.name])
+    if at <= AT_BOUND and low != limits["minimum"]:
+        return "lower"
+    return "upper" if at >= 1 - AT_BOUND and high != limits["maximum"] else ""
+
+
+def _short(number: Any) -> str:
+    return f"{number:.4g}" if isinstance(number, float) else str(number)
+
+
+def place(parameter: Parameter, value: Any) -> float:
+    """Return where in its range a value lies, from 0 to 1; choices lie evenly, as written."""
+    if parameter.kind == "choice":
+        return parameter.values.index(value) / max(1, len(parameter.values) - 1)
+    low, high = parameter.values
+    if parameter.log:
+        return math.log(value / low) / math.log(high / low)
+    return float((value - low) / (high - low))
+
+
+def _below_baseline(best: TrialRecord, baselines: Mapping[str, Mapping[str, float]]) -> str:
+    """Say that the better of the baselines is not beaten; of little data, that may be the mean."""
+    assert best.best is not None
+    name = max(baselines, key=lambda name: baselines[name]["skill"])
+    skill, enough = best.best["val_skill"], baselines[name]["skill"]
+    if skill > enough:
+        return ""
+    return (
+        f"the best trial (skill {skill:.3f}) does not beat {name} ({enough:.3f}), which needs no "
+        "training; raise budget.epochs, widen the space or add voices"
+    )

@@ -1,0 +1,305 @@
+"""The experiment folder: where everything of one search lies, read without Ray or Optuna.
+
+runs/NAME/
+  search.yaml     what was searched: space, seed, data, versions
+  study.db        the record: an Optuna study in SQLite
+  trials/0007/    config.yaml, metrics.jsonl and TensorBoard logs of a trial
+  checkpoints/    written by Ray Tune, one folder a launch: 1/0007/checkpoint_000003/; of a search
+                  with a storage, what was fetched from there
+  best/           made by `export`
+"""
+
+import re
+import secrets
+import shutil
+import sqlite3
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass, fields
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from tune_encoder.config import KeepingSettings, read_yaml, write_yaml
+from tune_encoder.errors import ConfigError, StorageError
+from tune_encoder.experiment.checkpoint_storage import Storage, names_of_trial
+from tune_encoder.experiment.commands import command_line
+from tune_encoder.experiment.trials import Row, TrialRecord, _read_trials, read_only
+from tune_encoder.space import SearchSpace, parse_space
+from tune_encoder.system.files import whole_folder, write_whole
+
+EXPERIMENT_FORMAT = 1
+CHECKPOINT_NAME = "checkpoint.pt"
+STUDY_NAME = "search"  # of the Optuna study in study.db
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_SEARCH_KEYS = ("space", "data_dir", "fingerprint", "versions")
+_NOT_IN_ADDRESSES = "?%"  # of SQLite files, as SQLAlchemy writes them
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """The paths of one experiment, and what its files say."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """The folder's name."""
+        return self.path.name
+
+    @property
+    def study_path(self) -> Path:
+        """The SQLite file of the study."""
+        return self.path / "study.db"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where Ray Tune puts checkpoints."""
+        return self.path / "checkpoints"
+
+    def trial_dir(self, number: int) -> Path:
+        """Where a trial's run leaves its metrics and logs."""
+        return self.path / "trials" / f"{number:04d}"
+
+    def trial_config(self, number: int) -> Path:
+        """The settings a trial was started with."""
+        return self.trial_dir(number) / "config.yaml"
+
+    def trial_metrics(self, number: int) -> Path:
+        """Each finished epoch's metrics, as the trial itself writes them."""
+        return self.trial_dir(number) / "metrics.jsonl"
+
+    @cached_property
+    def storage(self) -> Storage | None:
+        """Where its checkpoints are kept, if that is not its folder."""
+        place = self.keeping().storage
+        return Storage.at(place) if place else None
+
+    def checkpoint_names(self) -> list[str]:
+        """Every checkpoint that is kept, of all launches, as LAUNCH/RUN/CHECKPOINT.
+
+        Raises:
+            StorageError: if its storage cannot be listed.
+        """
+        if self.storage is not None:
+            return self.storage.names()
+        files = self.checkpoints.glob(f"*/*/checkpoint_*/{CHECKPOINT_NAME}")
+        return sorted(file.parent.relative_to(self.checkpoints).as_posix() for file in files)
+
+    def checkpoint_files(self, number: int) -> list[Path]:
+        """Every checkpoint of a trial, of all launches, fetched if need be.
+
+        Raises:
+            StorageError: if its storage cannot be read.
+        """
+        names = names_of_trial(self.checkpoint_names(), number)
+        return [self._fetched(name) for name in names]
+
+    def checkpoint_file(self, row: Row) -> Path | None:
+        """The checkpoint of a recorded epoch, fetched if need be; None if none was made.
+
+        It is not there if it was not kept.
+
+        Raises:
+            StorageError: if its storage cannot be read.
+        """
+        name = row.get("checkpoint")
+        return self._fetched(name) if name else None
+
+    def _fetched(self, name: str) -> Path:
+        if self.storage is not None:
+            self.storage.fetch(name, self.checkpoints)
+        return self.checkpoints / name / CHECKPOINT_NAME
+
+    def checkpoint_place(self, row: Row) -> str | None:
+        """Where the checkpoint of a recorded epoch lies, if it was made; nothing is fetched."""
+        name = row.get("checkpoint")
+        folder = self.checkpoints if self.storage is None else self.storage.place
+        return f"{folder}/{name}/{CHECKPOINT_NAME}" if name else None
+
+    def remove_checkpoint(self, name: str) -> None:
+        """Remove a checkpoint, and what was fetched of it."""
+        shutil.rmtree(self.checkpoints / name, ignore_errors=True)
+        if self.storage is not None:
+            self.storage.remove(name)
+
+    def command(self, name: str) -> str:
+        """Write the command line that does something with this experiment."""
+        return command_line(name, self.path)
+
+    def searched_data(self) -> tuple[Path, str]:
+        """Where the data lies, and its fingerprint when the search began."""
+        content = self.search()
+        return Path(content["data_dir"]), content["fingerprint"]
+
+    def search(self) -> dict[str, Any]:
+        """Read search.yaml.
+
+        Raises:
+            StorageError: if it is damaged or was written by a newer version.
+        """
+        path = self.path / "search.yaml"
+        try:
+            content = read_yaml(path)
+        except ConfigError as error:
+            raise StorageError(f"{error}; restore the file") from error
+        written = content.get("format")
+        if isinstance(written, int) and written > EXPERIMENT_FORMAT:
+            raise StorageError(
+                f"{self.path}: written in format {written}, this program reads up to "
+                f"{EXPERIMENT_FORMAT}; update tune-encoder"
+            )
+        missing = [name for name in _SEARCH_KEYS if name not in content]
+        if missing or written != EXPERIMENT_FORMAT:
+            raise StorageError(
+                f"{path}: damaged, format is {written!r} and {', '.join(missing) or 'nothing'} "
+                "missing; restore the file"
+            )
+        return content
+
+    def write_search(self, content: dict[str, Any]) -> None:
+        """Replace search.yaml."""
+        write_whole(self.path / "search.yaml", write_yaml(content).encode())
+
+    def space(self) -> SearchSpace:
+        """Read what is searched from search.yaml.
+
+        Raises:
+            ConfigError, StorageError: if it is damaged.
+        """
+        return parse_space(self.search()["space"], f"{self.path / 'search.yaml'}, space", self.path)
+
+    def keeping(self) -> KeepingSettings:
+        """Read from search.yaml where it is kept beside its folder."""
+        content = self.search()
+        names = (field.name for field in fields(KeepingSettings))
+        return KeepingSettings(**{name: content.get(name, "") for name in names})
+
+    def identity(self) -> str:
+        """Read what tells it from every other, also of its name; empty in an old search.yaml."""
+        return str(self.search().get("id", ""))
+
+    def record_name(self) -> str:
+        """Read the name it has in the database of its record; a renamed folder keeps that."""
+        return str(self.search().get("record_name", self.name))
+
+    def has_trials(self) -> bool:
+        """Whether any trial has left files."""
+        return any(self.checkpoints.glob("*")) or any(self.path.glob("trials/*"))
+
+    def trials(self, fields: Sequence[str] | None = None) -> list[TrialRecord]:
+        """Read every trial from the record, in order of their numbers.
+
+        Args:
+            fields: What of each row to read beside epoch and objective; all of it if None. A few
+                take less than half of the time.
+
+        Raises:
+            StorageError: if the record cannot be read, naming what rebuilds it.
+        """
+        return self._read(fields, None)
+
+    def trial(self, number: int) -> TrialRecord | None:
+        """Read one trial, or return None if there is none of that number; see `trials`."""
+        return next(iter(self._read(None, number)), None)
+
+    def _read(self, fields: Sequence[str] | None, number: int | None) -> list[TrialRecord]:
+        if not self.study_path.exists() and not self.has_trials():
+            return []  # a search in its first seconds
+        try:
+            return _read_trials(self.study_path, fields, number)
+        except (sqlite3.Error, ValueError) as error:
+            raise self._unreadable(error) from error
+
+    def check_record(self) -> None:
+        """Read all of the record, also the parts that `trials` passes over.
+
+        Raises:
+            StorageError: if any of it is damaged or missing, naming what rebuilds it.
+        """
+        self.trials()
+        try:
+            with closing(read_only(self.study_path)) as database:
+                ((found, *_), *_) = database.execute("PRAGMA integrity_check(1)")
+        except sqlite3.Error as error:
+            raise self._unreadable(error) from error
+        if found != "ok":
+            raise self._unreadable(found)
+
+    def _unreadable(self, why: object) -> StorageError:
+        problem = f"{self.study_path}: cannot be read ({' '.join(str(why).split())})"
+        if "locked" in problem:
+            return StorageError(f"{problem}; another program is using it, try again")
+        if "readonly" in problem:
+            return StorageError(f"{problem}; copy {self.path} to where you may write")
+        return StorageError(f"{problem}; rebuild it with `{self.command('repair')}`")
+
+
+def experiment_path(root: Path, name: str) -> Path:
+    """Return the folder of an experiment, which is always directly in its root.
+
+    Raises:
+        ConfigError: if the name could leave the root or confuse a shell, or the root could not
+            be written as an SQLite address.
+    """
+    if not _NAME.fullmatch(name):
+        raise ConfigError(
+            f"the experiment name {name!r} cannot be used; write up to 64 letters, digits, '.', "
+            "'_' and '-', beginning with a letter or digit"
+        )
+    if any(letter in str(root.absolute()) for letter in _NOT_IN_ADDRESSES):
+        raise ConfigError(f"{root.absolute()}: has '?' or '%' in its path; choose another --root")
+    return root / name
+
+
+def refuse_taken(root: Path, name: str) -> Path:
+    """Return the path of a new experiment.
+
+    Raises:
+        ConfigError: if the name is taken or cannot be used.
+    """
+    path = experiment_path(root, name)
+    if path.exists():
+        raise ConfigError(
+            f"{path} exists; continue it with `{command_line('resume', path)}` or choose another "
+            "--name"
+        )
+    return path
+
+
+def create_experiment(root: Path, name: str, content: dict[str, Any]) -> Experiment:
+    """Make the folder with its search.yaml.
+
+    Raises:
+        ConfigError: if the name is taken or cannot be used.
+        StorageError: if the folder cannot be written.
+    """
+    path = refuse_taken(root, name)
+    text = write_yaml({"format": EXPERIMENT_FORMAT, "id": secrets.token_hex(16), **content})
+    with whole_folder(path) as folder:
+        (folder / "search.yaml").write_text(text, encoding="utf-8")
+    return Experiment(path)
+
+
+def open_experiment(root: Path, name: str) -> Experiment:
+    """Return an experiment that exists.
+
+    Raises:
+        ConfigError: if there is none of that name.
+    """
+    path = experiment_path(root, name)
+    if not (path / "search.yaml").is_file():
+        others = [experiment.name for experiment in experiments(root)]
+        known = f"there are {', '.join(others)}" if others else f"{root} has none"
+        raise ConfigError(f"{path}: no such experiment; {known}")
+    return Experiment(path)
+
+
+def experiments(root: Path) -> list[Experiment]:
+    """Return every experiment of a root by name; a folder half made is hidden and not among them.
+
+    Raises:
+        ConfigError: if the root could not be written as an SQLite address.
+    """
+    names = sorted(path.parent.name for path in root.glob("*/search.yaml"))
+    return [Experiment(experiment_path(root, name)) for name in names if _NAME.fullmatch(name)]

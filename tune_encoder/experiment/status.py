@@ -1,0 +1,247 @@
+"""Where a search stands: plain values, and the calm lines that say them.
+
+The search itself and whoever looks at it from another shell say the same, since both hand over
+no more than the trials of the record.
+"""
+
+import itertools
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tune_encoder.config import BudgetSettings, MetricSettings
+from tune_encoder.experiment.trials import Row, TrialRecord, best_trial, objective
+
+WIDTH = 80  # columns of every line
+FIELDS = ("val_skill", "seconds", "order")  # what is read here of a row, beside the metric
+COURSE_POINTS = 40
+_BLOCKS = "\u2581\u2582\u2583\u2584\u2585\u2586\u2587\u2588"
+FINISHED, STOPPED, FAILED = "finished", "stopped early", "failed"
+ENDED = (FINISHED, STOPPED, FAILED)
+WAITING = "waiting at a rung"
+UNFINISHED = "unfinished"
+_STATES = dict(zip(("COMPLETE", "PRUNED", "FAIL"), ENDED, strict=True))
+_COUNTED = (*ENDED, "running", WAITING, UNFINISHED)
+_SAID_BY_SKILL = ("val_loss", "val_skill")  # metrics beside which the skill says enough
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What a search was told, as far as it tells where the search stands."""
+
+    metric: MetricSettings
+    budget: BudgetSettings
+    searched: Mapping[str, Mapping[str, Any]]
+    """The searched settings, each with the values of others under which it is searched."""
+
+    def of(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what was searched of a trial's settings."""
+        return {
+            name: settings[name]
+            for name, when in self.searched.items()
+            if name in settings and all(settings.get(n) in allowed for n, allowed in when.items())
+        }
+
+
+@dataclass(frozen=True)
+class Launch:
+    """A process that runs the search now."""
+
+    elapsed_s: float
+    """Seconds since it began."""
+    ended: int
+    """Trials that ended since then, from which the time left is guessed."""
+
+
+def how(trial: TrialRecord, runs: bool = True) -> str:
+    """Say in a word or two how a trial stands.
+
+    Args:
+        trial: The trial.
+        runs: Whether a process runs the search; without one, no trial does.
+    """
+    if trial.state == "RUNNING":
+        return WAITING if trial.paused else "running" if runs else UNFINISHED
+    return _STATES.get(trial.state, "not begun")
+
+
+def has_ended(trial: TrialRecord) -> bool:
+    """Whether nothing more will come of a trial."""
+    return trial.state in _STATES
+
+
+def is_over(terms: Terms, trials: list[TrialRecord]) -> bool:
+    """Whether the budget is used up or its target met; a new launch would find nothing to do."""
+    started = [trial for trial in trials if trial.state != "WAITING"]
+    used_up = len(started) >= terms.budget.trials and all(map(has_ended, started))
+    return used_up or _met_target(terms, trials)
+
+
+def _met_target(terms: Terms, trials: list[TrialRecord]) -> bool:
+    target = terms.budget.target
+    best = best_of(terms, trials) if target is not None else None
+    return best is not None and bool(terms.metric.sign * (best["value"] - target) <= 0)
+
+
+def standing(terms: Terms, trials: list[TrialRecord], launch: Launch | None) -> dict[str, Any]:
+    """Return where a search stands, in values ready for JSON.
+
+    Args:
+        terms: What it was told.
+        trials: All its trials.
+        launch: The process that runs it, if any.
+    """
+    counts = Counter(how(trial, runs=launch is not None) for trial in trials)
+    ended = sum(counts[word] for word in ENDED)
+    pruned = [trial for trial in trials if trial.state == "PRUNED"]
+    return {
+        "trials": {word.replace(" ", "_"): counts[word] for word in _COUNTED},
+        "trials_ended": ended,
+        "trials_budget": terms.budget.trials,
+        "epochs": sum(len(trial.rows) for trial in trials),
+        "epochs_saved": sum(terms.budget.epochs - len(trial.rows) for trial in pruned),
+        "best": best_of(terms, trials),
+        "course": _course(trials),
+        "time": _time(terms, trials, ended, launch),
+    }
+
+
+def _course(trials: list[TrialRecord]) -> list[float]:
+    """The skill of the best epoch so far, at up to `COURSE_POINTS` epochs as they came."""
+    rows = [row for trial in trials if trial.state != "FAIL" for row in trial.rows]
+    rows.sort(key=lambda row: int(row["order"]))
+    so_far = list(itertools.accumulate(rows, _better))
+    n_points = min(COURSE_POINTS, len(so_far))
+    return [so_far[-1 - i * len(so_far) // n_points]["val_skill"] for i in range(n_points)][::-1]
+
+
+def _better(one: Row, other: Row) -> Row:
+    return min(one, other, key=objective)
+
+
+def _time(
+    terms: Terms, trials: list[TrialRecord], ended: int, launch: Launch | None
+) -> dict[str, float | None]:
+    """Seconds: of the launch, of what is left, and of all training so far."""
+    left = max(0, terms.budget.trials - ended)
+    pace = launch.elapsed_s / launch.ended if launch and launch.ended else None
+    return {
+        "elapsed_s": launch.elapsed_s if launch else None,
+        "left_s": pace * left if pace is not None and left else None,
+        "training_s": sum(row["seconds"] for trial in trials for row in trial.rows),
+    }
+
+
+def best_of(terms: Terms, trials: list[TrialRecord]) -> dict[str, Any] | None:
+    """Return the best trial's best epoch with its scores and what was searched, if there is one."""
+    trial = best_trial(trials)
+    if trial is None or trial.best is None:
+        return None
+    return {
+        "trial": trial.number,
+        "epoch": trial.best["epoch"],
+        "metric": terms.metric.name,
+        "value": metric_value(terms, trial.best),
+        "skill": trial.best["val_skill"],
+        "settings": terms.of(trial.settings),
+    }
+
+
+def metric_value(terms: Terms, row: Row) -> float:
+    """Return the metric of the space as a person knows it; the objective may be its negative."""
+    return terms.metric.sign * objective(row)
+
+
+def status_lines(standing: Mapping[str, Any], unicode: bool) -> list[str]:
+    """Say where a search stands, in up to five lines of at most 80 columns.
+
+    Args:
+        standing: What `standing` returns.
+        unicode: Whether the terminal shows a spark line.
+    """
+    lines = [
+        f"trials  {count_words(standing)}",
+        f"epochs  {standing['epochs']} done, {standing['epochs_saved']} saved by early stopping",
+        f"best    {best_line(standing['best'], WIDTH - 8)}",
+        f"time    {time_words(standing['time'])}",
+    ]
+    course = standing["course"]
+    if unicode and len(course) > 1:
+        lines.insert(3, f"course  {spark_line(course)} skill {course[0]:.3f} to {course[-1]:.3f}")
+    return lines
+
+
+def spark_line(values: Sequence[float]) -> str:
+    """Draw values with a block each, as high as it is between the least and the greatest."""
+    low, high = min(values), max(values)
+    steps = len(_BLOCKS) - 1
+    return "".join(
+        _BLOCKS[round(steps * (value - low) / (high - low)) if high > low else 0]
+        for value in values
+    )
+
+
+def count_words(standing: Mapping[str, Any]) -> str:
+    """Say how many trials stand how."""
+    counts = standing["trials"].items()
+    parts = [f"{count} {name.replace('_', ' ')}" for name, count in counts if count]
+    return f"{', '.join(parts) or 'none yet'} of {standing['trials_budget']}"
+
+
+def time_words(time: Mapping[str, float | None]) -> str:
+    """Say how long a launch runs and may run; without one, what all trials took to train."""
+    if time["elapsed_s"] is None:
+        return f"{clock(time['training_s'] or 0.0)} of training"
+    left = f", about {clock(time['left_s'])} left" if time["left_s"] is not None else ""
+    return f"{clock(time['elapsed_s'])}{left}"
+
+
+def best_line(best: Mapping[str, Any] | None, width: int) -> str:
+    """Say the best score and as many of the settings that made it as fit."""
+    if best is None:
+        return "none yet"
+    start = f"{score_words(best)}, trial {best['trial']} epoch {best['epoch']}: "
+    settings = [f"{name} {short(value)}" for name, value in best["settings"].items()]
+    return start + _fitting(settings, width - len(start))
+
+
+def _fitting(parts: list[str], width: int) -> str:
+    """Join as many as fit, each whole: half a number would be read as another one."""
+    text = ", ".join(parts)
+    while parts and len(text) > width:
+        parts = parts[:-1]
+        text = ", ".join([*parts, "..."])
+    return text
+
+
+def score_words(best: Mapping[str, Any]) -> str:
+    """Say the skill, after the metric of the space if that is something else."""
+    skill = f"skill {best['skill']:.3f}"
+    if best["metric"] in _SAID_BY_SKILL:
+        return skill
+    return f"{best['metric']} {best['value']:.3f}, {skill}"
+
+
+def trial_line(trial: TrialRecord, epochs: int, runs: bool = True) -> str:
+    """Say how one trial stands or ended."""
+    words = f"trial {trial.number} {how(trial, runs)}"
+    why = f": {trial.reason}" if trial.reason else ""
+    if trial.best is None:
+        return f"{words}{why}"
+    return (
+        f"{words} after {len(trial.rows)} of {epochs} epochs, "
+        f"skill {trial.best['val_skill']:.3f}{why}"
+    )
+
+
+def clock(seconds: float) -> str:
+    """Write a duration as 0:07, 12:30 or 3:05:00."""
+    minutes, second = divmod(round(seconds), 60)
+    hours, minute = divmod(minutes, 60)
+    return f"{hours}:{minute:02d}:{second:02d}" if hours else f"{minute}:{second:02d}"
+
+
+def short(value: Any) -> str:
+    """Write a setting in few letters."""
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,151 @@
+"""The trials of an experiment as its record has them, read from SQLite without Optuna."""
+
+import json
+import os
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+_EPOCH = "epoch_"
+ORIGIN = "from"  # attribute of a trial that was taken over from another experiment
+_COMPARED = ("epoch", "objective", "val_loss")  # what `best` and `objective` read of a row
+_TRIALS = (
+    "SELECT trial_id, number, state, datetime_complete FROM trials "
+    "WHERE ?1 IS NULL OR number = ?1 ORDER BY number"
+)
+# A row with a number that JSON has not, such as infinity, SQLite refuses; it is read whole.
+_ATTRIBUTES = (
+    f"SELECT trial_id, key, CASE WHEN key GLOB '{_EPOCH}*' AND json_valid(value_json) "
+    "THEN {row} ELSE value_json END "
+    "FROM trials JOIN trial_user_attributes USING (trial_id) WHERE ?1 IS NULL OR number = ?1"
+)
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class TrialRecord:
+    """One trial as the record has it."""
+
+    number: int
+    state: str
+    """RUNNING, COMPLETE, PRUNED (stopped by the scheduler), FAIL or WAITING."""
+    settings: dict[str, Any] = field(default_factory=dict)
+    rows: list[Row] = field(default_factory=list)
+    """Each finished epoch's metrics, in order."""
+    reason: str = ""
+    """Why it failed."""
+    paused: bool = False
+    """RUNNING, but held at a rung until it is known to be among the best there."""
+    promoted: int = 0
+    """The last epoch at which it was let go on from a rung."""
+    ended_at: float | None = None
+    """When it ended, in seconds since 1970, as far as the record says."""
+
+    @property
+    def best(self) -> Row | None:
+        """The epoch of the lowest objective."""
+        return min(self.rows, key=objective, default=None)
+
+
+def needed_checkpoints(trial: TrialRecord, keep: int = 2) -> set[str]:
+    """Return a trial's best checkpoint and its last ones; while it runs, also one before.
+
+    Args:
+        trial: Whose checkpoints.
+        keep: How many at most, once it has ended.
+    """
+    n_last = keep if trial.state == "RUNNING" else keep - 1
+    rows = (*trial.rows[-n_last:], trial.best or {})
+    return {row["checkpoint"] for row in rows if "checkpoint" in row}
+
+
+def _read_trials(path: Path, fields: Sequence[str] | None, number: int | None) -> list[TrialRecord]:
+    """Read the two tables that hold what we wrote; Optuna need not be loaded for it."""
+    with closing(read_only(path)) as database:
+        database.execute("BEGIN")  # both tables at one moment, while a search writes them
+        trials = database.execute(_TRIALS, (number,)).fetchall()
+        attributes: dict[int, dict[str, Any]] = {key: {} for key, *_ in trials}
+        for key, name, value in _attributes(database, fields, number):
+            attributes[key][name] = value
+    return [
+        TrialRecord(
+            number=number,
+            state=state,
+            settings=attributes[key].get("settings", {}),
+            rows=[row for name, row in sorted(attributes[key].items()) if name.startswith(_EPOCH)],
+            reason=attributes[key].get("reason", ""),
+            paused=attributes[key].get("paused", False),
+            promoted=attributes[key].get("promoted", 0),
+            ended_at=datetime.fromisoformat(ended).timestamp() if ended else None,
+        )
+        for key, number, state, ended in trials
+        if ORIGIN not in attributes[key]
+    ]
+
+
+def _attributes(
+    database: sqlite3.Connection, fields: Sequence[str] | None, number: int | None
+) -> Iterator[tuple[int, str, Any]]:
+    """Yield trial, name and value of what we wrote; of a row only the fields, if there are any."""
+    names = [] if fields is None else list(dict.fromkeys((*_COMPARED, *fields)))
+    marks = "".join(f", ?{place}" for place in range(2, 2 + len(names)))
+    row = f"json_extract(value_json{marks})" if names else "value_json"
+    query = _ATTRIBUTES.format(row=row)
+    found = database.execute(query, (number, *(f"$.{name}" for name in names))).fetchall()
+    # One call for all: at 20,000 rows the calls would cost as much as the reading.
+    values = json.loads(f"[{','.join(text for *_, text in found)}]")
+    for (key, name, _), value in zip(found, values, strict=True):
+        if names and name.startswith(_EPOCH):
+            yield key, name, _fields(names, value)
+        else:
+            yield key, name, value
+
+
+def _fields(names: list[str], values: Row | list[Any]) -> Row:
+    """What a row has of these fields, from the whole row or from their values or None."""
+    if isinstance(values, dict):
+        values = [values.get(name) for name in names]
+    return {name: value for name, value in zip(names, values, strict=True) if value is not None}
+
+
+def read_only(path: Path) -> sqlite3.Connection:
+    """Open a study's file for reading."""
+    # SQLite makes a log beside the file even to read it; where it may not, nobody writes either.
+    log = path.with_name(f"{path.name}-wal")
+    settled = not log.exists() and not os.access(path.parent, os.W_OK)
+    how = "immutable=1" if settled else "mode=ro"
+    return sqlite3.connect(f"{path.absolute().as_uri()}?{how}", uri=True)
+
+
+def epoch_key(epoch: int) -> str:
+    """Name an epoch's row has in the record; names sort as numbers do."""
+    return f"{_EPOCH}{epoch:06d}"
+
+
+def is_epoch_key(name: str) -> bool:
+    """Whether something in the record is an epoch's row."""
+    return name.startswith(_EPOCH)
+
+
+def objective(row: Row) -> float:
+    """What a search makes small: the metric of its space, negated if that is to be large.
+
+    Rows from before a space could name its metric have only the loss.
+    """
+    return float(row["objective"] if "objective" in row else row["val_loss"])
+
+
+def best_trial(trials: list[TrialRecord]) -> TrialRecord | None:
+    """Return the trial of the lowest objective over all epochs; failed ones do not count."""
+    return next(iter(ranked(trials)), None)
+
+
+def ranked(trials: list[TrialRecord]) -> list[TrialRecord]:
+    """Return the trials that gave a result, the best first."""
+    scored = [trial for trial in trials if trial.best is not None and trial.state != "FAIL"]
+    return sorted(scored, key=lambda trial: min(objective(row) for row in trial.rows))

@@ -1,0 +1,277 @@
+"""Looking at experiments while or after they run: their files in, plain values for JSON out.
+
+Nothing is loaded that could start, change or unpickle anything.
+"""
+
+import re
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tune_encoder.config import (
+    BudgetSettings,
+    MetricSettings,
+    TrainConfig,
+    from_mapping,
+    to_mapping,
+)
+from tune_encoder.errors import ConfigError, SearchFailed, StorageError, TuneEncoderError
+from tune_encoder.experiment.folder import Experiment, experiments, open_experiment
+from tune_encoder.experiment.status import (
+    FIELDS,
+    UNFINISHED,
+    WAITING,
+    Launch,
+    Terms,
+    best_of,
+    has_ended,
+    how,
+    is_over,
+    metric_value,
+    standing,
+    trial_line,
+)
+from tune_encoder.experiment.trials import Row, TrialRecord
+from tune_encoder.system.lock import LOCK_NAME, holder
+
+RUNNING, STOPPED, FINISHED, UNREADABLE = "running", "stopped", "finished", "unreadable"
+_PLACES = ("data_dir", "checkpoint_dir")  # settings that are no property of a config
+_HOLDER = re.compile(r"pid (\d+) on (.+)")
+
+View = dict[str, Any]
+
+
+def overview(root: Path) -> list[View]:
+    """Return each experiment of the root with its state; one that cannot be read says why."""
+    return [_entry(experiment) for experiment in experiments(root)]
+
+
+def _entry(experiment: Experiment) -> View:
+    kept = ("name", "state", "process", "trials_ended", "trials_budget", "best")
+    try:
+        view = status(experiment)
+    except TuneEncoderError as error:
+        unread = {"name": experiment.name, "state": UNREADABLE, "problem": str(error)}
+        return {**dict.fromkeys(kept), **unread}
+    return {**{name: view[name] for name in kept}, "problem": None}
+
+
+def newest(root: Path) -> Experiment:
+    """Return the experiment that was launched last.
+
+    Raises:
+        ConfigError: if there is none.
+    """
+    found = experiments(root)
+    if not found:
+        raise ConfigError(f"{root}: no experiment; begin one with `tune-encoder search`")
+    return max(found, key=_launched_at)
+
+
+def _launched_at(experiment: Experiment) -> float:
+    """When the newest launch began, in seconds since 1970: it then wrote into the lock."""
+    lock = experiment.path / LOCK_NAME
+    return (lock if lock.is_file() else experiment.path / "search.yaml").stat().st_mtime
+
+
+def status(experiment: Experiment) -> View:
+    """Return where an experiment stands, who runs it, and how to go on if nobody does."""
+    terms = read_terms(experiment)
+    process = holder(experiment.path)
+    trials = _recorded(experiment, terms)
+    launch = _launch(experiment, trials) if process else None
+    over = is_over(terms, trials)
+    state = RUNNING if process else FINISHED if over else STOPPED
+    return {
+        "name": experiment.name,
+        "path": str(experiment.path),
+        "state": state,
+        "process": _process(process),
+        **standing(terms, trials, launch),
+        "resume": experiment.command("resume") if state == STOPPED else None,
+    }
+
+
+def _launch(experiment: Experiment, trials: list[TrialRecord]) -> Launch:
+    began = _launched_at(experiment)
+    ended = sum(trial.ended_at is not None and trial.ended_at >= began for trial in trials)
+    return Launch(max(0.0, time.time() - began), ended)
+
+
+def _process(held_by: str | None) -> View | None:
+    """Who holds an experiment; the holder may be about to write who it is."""
+    if held_by is None:
+        return None
+    found = _HOLDER.fullmatch(held_by)
+    return {"pid": int(found[1]), "host": found[2]} if found else {"pid": None, "host": None}
+
+
+def read_terms(experiment: Experiment) -> Terms:
+    """Read what the search was told.
+
+    The space is not checked whole, which would take longer than all else.
+    """
+    where = f"{experiment.path / 'search.yaml'}, space"
+    space = experiment.search()["space"]
+    searched = _section(space, "space", where)
+    return Terms(
+        from_mapping(MetricSettings, _section(space, "metric", where), f"{where}, metric"),
+        from_mapping(BudgetSettings, _section(space, "budget", where), f"{where}, budget"),
+        {name: _section(content, "when", f"{where}, {name}") for name, content in searched.items()},
+    )
+
+
+def _section(content: Any, name: str, where: str) -> Mapping[str, Any]:
+    """What stands under a name, nothing if it is absent as in older files."""
+    value = (content.get(name) or {}) if isinstance(content, Mapping) else None
+    if not isinstance(value, Mapping):
+        raise StorageError(f"{where}: {name} is damaged; restore the file")
+    return value
+
+
+def _recorded(experiment: Experiment, terms: Terms) -> list[TrialRecord]:
+    """The trials, as far as their standing needs them."""
+    return experiment.trials((*FIELDS, terms.metric.name))
+
+
+# --- one trial -----------------------------------------------------------------------------------
+
+
+def trial_view(experiment: Experiment, number: int) -> View:
+    """Return all that is known of one trial.
+
+    Raises:
+        ConfigError: if there is none of that number.
+    """
+    terms, trial = read_terms(experiment), _trial(experiment, number)
+    runs = holder(experiment.path) is not None
+    return {
+        "experiment": experiment.name,
+        "trial": number,
+        "state": how(trial, runs),
+        "line": trial_line(trial, terms.budget.epochs, runs),
+        "why": why(trial, terms, runs),
+        "metric": terms.metric.name,
+        "searched": terms.of(trial.settings),
+        "changed": changed(trial.settings),
+        "settings": trial.settings,
+        "best_epoch": trial.best["epoch"] if trial.best else None,
+        "rows": [{**row, terms.metric.name: metric_value(terms, row)} for row in trial.rows],
+        "checkpoint": _newest_checkpoint(experiment, trial),
+    }
+
+
+def _trial(experiment: Experiment, number: int) -> TrialRecord:
+    if experiment.study_path.exists() and (trial := experiment.trial(number)) is not None:
+        return trial
+    numbers = [trial.number for trial in _recorded(experiment, read_terms(experiment))]
+    there = f"there are {len(numbers)}, from 0 to {numbers[-1]}" if numbers else "there is none yet"
+    raise ConfigError(f"{experiment.path}: no trial {number}; {there}")
+
+
+def why(trial: TrialRecord, terms: Terms, runs: bool) -> str:
+    """Say why a trial ended, or when it goes on."""
+    if has_ended(trial):
+        return _why_ended(trial, terms.budget.epochs)
+    return {
+        WAITING: "it goes on once it is known to be among the best there",
+        UNFINISHED: "it goes on at the next resume",
+    }.get(how(trial, runs), "")
+
+
+def _why_ended(trial: TrialRecord, epochs: int) -> str:
+    if trial.reason or trial.state == "FAIL":
+        return trial.reason or "no reason was recorded"
+    if trial.state == "PRUNED":
+        return "others were better by that epoch"
+    if len(trial.rows) >= epochs:
+        return "it used all its epochs"
+    waited = trial.settings.get("early_stopping_patience")
+    return f"no better epoch among the last {waited} (early_stopping_patience)" if waited else ""
+
+
+def changed(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings that differ from the defaults."""
+    defaults = to_mapping(TrainConfig())
+    return {name: value for name, value in settings.items() if defaults.get(name) != value}
+
+
+def _newest_checkpoint(experiment: Experiment, trial: TrialRecord) -> str | None:
+    places = (_checkpoint(experiment, row) for row in reversed(trial.rows))
+    return next((place for place in places if place is not None), None)
+
+
+def _checkpoint(experiment: Experiment, row: Row) -> str | None:
+    """Where a row's checkpoint lies, if it does; a storage is not asked."""
+    place = experiment.checkpoint_place(row)
+    known = place is not None and (experiment.storage is not None or Path(place).is_file())
+    return place if known else None
+
+
+# --- the best, and several -----------------------------------------------------------------------
+
+
+def best_view(experiment: Experiment) -> View:
+    """Return the best epoch of all trials, its scores and how to export it.
+
+    Raises:
+        SearchFailed: if no trial has a result.
+    """
+    terms = read_terms(experiment)
+    best = best_of(terms, _recorded(experiment, terms))
+    trial = experiment.trial(best["trial"]) if best else None
+    if best is None or trial is None:
+        raise SearchFailed(f"{experiment.path}: no trial has a result yet")
+    row = next(row for row in trial.rows if row["epoch"] == best["epoch"])
+    return {
+        "experiment": experiment.name,
+        **best,
+        "scores": {name: value for name, value in row.items() if name.startswith("val_")},
+        "checkpoint": _checkpoint(experiment, row),
+        "export": experiment.command("export"),
+    }
+
+
+def comparison(root: Path, names: list[str]) -> View:
+    """Return several experiments side by side, with what makes their scores incomparable."""
+    views = [_compared(open_experiment(root, name)) for name in names]
+    return {
+        "experiments": views,
+        "differing_settings": _differing([view["settings"] for view in views]),
+        "warnings": _warnings(views),
+    }
+
+
+def _compared(experiment: Experiment) -> View:
+    terms = read_terms(experiment)
+    trials = _recorded(experiment, terms)
+    state = standing(terms, trials, None)
+    best = state["best"]
+    settings = next((t.settings for t in trials if best and t.number == best["trial"]), {})
+    return {
+        "name": experiment.name,
+        "budget": to_mapping(terms.budget),
+        "trials_ended": state["trials_ended"],
+        "epochs": state["epochs"],
+        "metric": terms.metric.name,
+        "best": best,
+        "settings": settings,
+        "fingerprint": experiment.search()["fingerprint"],
+    }
+
+
+def _differing(settings: list[View]) -> dict[str, list[Any]]:
+    """Each setting whose values are not all equal; None where there is no best trial."""
+    names = dict.fromkeys(name for each in settings for name in each if name not in _PLACES)
+    rows = {name: [each.get(name) for each in settings] for name in names}
+    return {name: row for name, row in rows.items() if any(value != row[0] for value in row)}
+
+
+def _warnings(views: list[View]) -> list[str]:
+    found = []
+    if len({view["fingerprint"] for view in views}) > 1:
+        found.append("the data differ: the scores do not compare")
+    if len({view["metric"] for view in views}) > 1:
+        found.append("the metrics differ: the best values do not compare")
+    return found

@@ -1,0 +1,217 @@
+"""Retraining: the winner of a search again, with further seeds and as many epochs as are wanted.
+
+Each seed has a folder within the experiment, `retrain/KEY/0003`, where KEY stands for the config.
+A seed that was stopped goes on from its last epoch.
+"""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from tune_encoder.config import (
+    ExportSettings,
+    MetricSettings,
+    RetrainSettings,
+    TrainConfig,
+    to_mapping,
+    write_yaml,
+)
+from tune_encoder.data.pack import Pack, PackedData, open_pack, searched_pack, with_validation
+from tune_encoder.data.scores import Styles, score
+from tune_encoder.errors import DataError, StorageError
+from tune_encoder.experiment.confirmation import FOLDER as CONFIRM
+from tune_encoder.experiment.confirmation import deviation, new_seeds
+from tune_encoder.experiment.folder import Experiment
+from tune_encoder.experiment.trials import TrialRecord
+from tune_encoder.export import Choice, Model, Source, choose, export_models, refuse_other, single
+from tune_encoder.model.evaluate import difference_interval
+from tune_encoder.system.files import write_whole
+from tune_encoder.system.lock import held
+from tune_encoder.training.checkpoints import load_state, newest_valid, save_state
+from tune_encoder.training.loop import train
+from tune_encoder.training.run_folder import BEST, CONFIG, FINAL, interruptible
+from tune_encoder.training.state import Row, TrainState
+
+FOLDER = "retrain"  # within the experiment
+
+Watch = Callable[[int, Row], None]
+"""Told of every epoch: the seed and the row."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is trained."""
+
+    winner: Choice
+    """Of the search; its config is trained again."""
+    config: TrainConfig
+    """With the epochs wanted; its seed is replaced."""
+    seeds: list[int]
+    with_val: bool
+    """Whether the validation clips are trained on, too."""
+    folder: Path
+
+
+def plan(experiment: Experiment, settings: RetrainSettings) -> Plan:
+    """Decide what is to be trained.
+
+    Raises:
+        SearchFailed: if the search has no usable checkpoint.
+    """
+    (winner,) = choose(experiment, 1)
+    config = dataclasses.replace(
+        winner.config,
+        epochs=settings.epochs or experiment.space().budget.epochs,
+        early_stopping_patience=0,  # the whole budget; the best epoch is taken in any case
+    )
+    searches = [experiment, *map(Experiment, sorted(experiment.path.glob(f"{CONFIRM}/*")))]
+    trials = [trial for each in searches for trial in each.trials()]
+    folder = experiment.path / FOLDER / _key(config, settings.with_val)
+    seeds = new_seeds(trials, settings.seeds)
+    return Plan(winner, config, seeds, settings.with_val, folder)
+
+
+def _key(config: TrainConfig, with_val: bool) -> str:
+    """Name a config, whatever its seed."""
+    content = {**to_mapping(config), "seed": None, "with_val": with_val}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def retrain(
+    experiment: Experiment, plan: Plan, to: Path, settings: ExportSettings, watch: Watch
+) -> dict[str, Any]:
+    """Train what is planned, or go on with it, and export the best.
+
+    Returns:
+        What stands in the metrics.json of the export.
+
+    Raises:
+        ConfigError: if the folder holds something else than an older export.
+        DataError: if without val nothing would be left to score on.
+        StorageError: if the data has changed, or another process trains the same.
+        Interrupted: on Ctrl-C or SIGTERM, every finished epoch saved; the same call goes on.
+    """
+    refuse_other(to)
+    data = open_pack(searched_pack(*experiment.searched_data(), plan.config))
+    if plan.with_val and data.test is None:
+        raise DataError(
+            f"{plan.config.data_dir}: has no test split, so a model trained on val could not be "
+            "scored; add test/ or leave --with-val out"
+        )
+    metric = experiment.space().metric
+    plan.folder.mkdir(parents=True, exist_ok=True)
+    with held(plan.folder), interruptible(lambda: _how_to_go_on(experiment)):
+        for seed in plan.seeds:
+            _train_seed(plan, seed, data, metric, watch)
+    models = [_model(experiment, plan, seed, data, metric) for seed in plan.seeds]
+    best = models[0] if plan.with_val else min(models, key=lambda m: _objective(m, metric))
+    compared = _compared(plan, models, best, data)
+    source = Source(experiment, data, settings, {"retrained": compared})
+    return export_models([best], to, source)[0]
+
+
+def _how_to_go_on(experiment: Experiment) -> str:
+    return (
+        f"stopped, the last epoch is saved; go on with `{experiment.command('retrain')}` and "
+        "the same options"
+    )
+
+
+# --- training ------------------------------------------------------------------------------------
+
+
+def _train_seed(
+    plan: Plan, seed: int, data: PackedData, metric: MetricSettings, watch: Watch
+) -> None:
+    """Train one seed to its end, from its last epoch if it has begun."""
+    folder = _seed_folder(plan, seed)
+    config = dataclasses.replace(plan.config, seed=seed)
+    folder.mkdir(exist_ok=True)
+    write_whole(folder / CONFIG, write_yaml(to_mapping(config)).encode())
+
+    def report(row: Row, state: TrainState) -> None:
+        content = state.state_dict()
+        if _best_row(state.history, metric) is row:
+            save_state(folder / BEST, content)
+        save_state(folder / FINAL, content)
+        watch(seed, row)
+
+    before = newest_valid([path for path in (folder / FINAL, folder / BEST) if path.exists()])[1]
+    for row in before["history"] if before else []:
+        watch(seed, row)
+    train(config, with_validation(data) if plan.with_val else data, folder, report, before)
+
+
+def _seed_folder(plan: Plan, seed: int) -> Path:
+    return plan.folder / f"{seed:04d}"
+
+
+def _best_row(history: list[Row], metric: MetricSettings) -> Row:
+    return min(history, key=lambda row: metric.sign * row[metric.name])
+
+
+# --- what came out -------------------------------------------------------------------------------
+
+
+def _model(
+    experiment: Experiment, plan: Plan, seed: int, data: PackedData, metric: MetricSettings
+) -> Model:
+    """The best epoch of a seed; where val was trained on, nothing tells it, so the last."""
+    folder = _seed_folder(plan, seed)
+    try:
+        state = load_state(folder / (FINAL if plan.with_val else BEST))
+    except StorageError as error:
+        raise StorageError(f"{error}; remove {folder} and run the same command again") from error
+    config = dataclasses.replace(plan.config, seed=seed)
+    row = state["history"][-1]
+    trial = TrialRecord(plan.winner.trial.number, "COMPLETE", to_mapping(config), [row])
+    place = str(folder.relative_to(experiment.path))
+    choice = Choice(experiment, trial, row, state, _why(plan, metric), place)
+    model = single(choice)
+    if not plan.with_val:
+        return model
+    assert data.test is not None  # or `retrain` would have refused
+    skill = _skill(model.predict(data.test), data.test, data)
+    return dataclasses.replace(model, skill=skill, trained_on=("train", "val"))
+
+
+def _why(plan: Plan, metric: MetricSettings) -> str:
+    origin = f"the config of trial {plan.winner.trial.number} of {plan.winner.trained_in}"
+    if plan.with_val:
+        return f"{origin}, trained on train and val for {plan.config.epochs} epochs"
+    word = "lowest" if metric.better == "min" else "highest"
+    return f"{origin}, the {word} {metric.name} of {len(plan.seeds)} further seeds"
+
+
+def _objective(model: Model, metric: MetricSettings) -> float:
+    return float(metric.sign * model.members[0].row[metric.name])
+
+
+def _compared(plan: Plan, models: list[Model], best: Model, data: PackedData) -> dict[str, Any]:
+    """How the retrained models and the search's own do on clips that chose none of them."""
+    name, pack = ("val", data.val) if data.test is None else ("test", data.test)
+    search = single(plan.winner).predict(pack)
+    styles = [model.predict(pack) for model in models]
+    skills = [_skill(each, pack, data) for each in styles]
+    exported = styles[next(i for i, model in enumerate(models) if model is best)]
+    return {
+        "epochs": plan.config.epochs,
+        "with_val": plan.with_val,
+        "seeds": plan.seeds,
+        "split": name,
+        "skills": skills,
+        "mean": fmean(skills),
+        "sd": deviation(skills),
+        "search_skill": _skill(search, pack, data),
+        "exported_skill": _skill(exported, pack, data),
+        "difference_95": difference_interval(exported, search, pack, data),
+    }
+
+
+def _skill(predicted: Styles, pack: Pack, data: PackedData) -> float:
+    return score(predicted, pack.styles, data.statistics)["skill"]

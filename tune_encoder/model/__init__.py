@@ -1,0 +1,1 @@
+"""Encoders: what they are, their folder, their predictions, their scores."""

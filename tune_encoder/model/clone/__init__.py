@@ -1,0 +1,6 @@
+"""Clone: recordings in, Supertonic voice styles out; with ONNX files it needs no torch."""
+
+from tune_encoder.model.clone.cloning import Clone, clone, clone_all, output_paths
+from tune_encoder.model.clone.engines import Engine, open_engine
+
+__all__ = ["Clone", "Engine", "clone", "clone_all", "open_engine", "output_paths"]

@@ -1,0 +1,129 @@
+"""From recordings to style files."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+
+from tune_encoder.data.audio import downmix, read_channels, to_voice
+from tune_encoder.data.voice_style import VoiceStyle, check_one_version, write_voice_style
+from tune_encoder.errors import ConfigError, StorageError, TuneEncoderError
+from tune_encoder.model.clone.engines import Engine
+from tune_encoder.model.clone.quality import Quality, measure
+
+GOOD_DURATION_S = 3.0  # what others who clone Supertonic voices ask for at least
+
+
+@dataclass(frozen=True)
+class Clone:
+    """A recording, the style that was made of it, and where it lies."""
+
+    recording: Path
+    out: Path
+    style: VoiceStyle
+    quality: Quality
+    sound_s: float
+    """Seconds without the silence before and after."""
+
+    def warnings(self) -> list[str]:
+        """Say what makes the style less sure."""
+        if self.sound_s >= GOOD_DURATION_S:
+            return []
+        return [
+            f"{self.recording}: {self.sound_s:.1f} s of sound; from {GOOD_DURATION_S:g} s on a "
+            "voice is better known"
+        ]
+
+
+def clone(engine: Engine, recording: Path, out: Path) -> Clone:
+    """Write the voice style of a recording as JSON.
+
+    Args:
+        engine: An open model.
+        recording: A file soundfile reads, at least a second long.
+        out: The JSON to write.
+
+    Raises:
+        DataError: if the recording cannot be used.
+        StorageError: if the file cannot be written.
+    """
+    made = predict(engine, recording, out)
+    _write(made, engine)
+    return made
+
+
+def clone_all(
+    engine: Engine, outputs: dict[Path, Path], known: dict[Path, VoiceStyle]
+) -> Iterator[Clone | TuneEncoderError]:
+    """Clone one recording after another; of one that fails, yield the error and go on.
+
+    Args:
+        engine: An open model.
+        outputs: Each recording and the JSON to write, as `output_paths` gives them.
+        known: Styles these are to lie beside or to be compared with.
+
+    Raises:
+        DataError: if a known style is of another Supertonic version than the model.
+    """
+    for recording, out in outputs.items():
+        try:
+            made = predict(engine, recording, out)
+        except TuneEncoderError as error:
+            yield error
+            continue
+        check_one_version({recording: made.style, **known})
+        _write(made, engine)
+        yield made
+
+
+def predict(engine: Engine, recording: Path, out: Path) -> Clone:
+    """Do all of `clone` but write the file."""
+    channels, rate = read_channels(recording)
+    mono = downmix(recording, channels)
+    audio = to_voice(recording, mono, rate, engine.sample_rate)
+    quality = measure(channels, mono, rate)
+    style = engine.style(audio)
+    return Clone(recording, out, style, quality, audio.size / engine.sample_rate)
+
+
+def _write(made: Clone, engine: Engine) -> None:
+    metadata = {
+        "source_file": made.recording.name,
+        "source_sample_rate": made.quality.sample_rate,
+        "target_sample_rate": engine.sample_rate,
+        "extracted_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    }
+    write_voice_style(made.out, made.style, metadata)
+
+
+def output_paths(recordings: Sequence[Path], out: Path) -> dict[Path, Path]:
+    """Say which JSON is to be written for each recording, and make the folder for them.
+
+    Args:
+        recordings: Audio files.
+        out: A folder; with one recording it may also be a name that ends in .json.
+
+    Raises:
+        ConfigError: if two recordings would get one name, or several one file.
+        StorageError: if the folder cannot be made.
+    """
+    is_file = out.suffix.lower() == ".json" and not out.is_dir()
+    if is_file and len(recordings) > 1:
+        raise ConfigError(f"-o {out}: is one file for {len(recordings)} recordings; name a folder")
+    outputs = {
+        recording: out if is_file else out / f"{recording.stem}.json" for recording in recordings
+    }
+    _refuse_shared(recordings, out)
+    try:
+        (out.parent if is_file else out).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"{out}: cannot be made ({error.strerror}); name another") from error
+    return outputs
+
+
+def _refuse_shared(recordings: Sequence[Path], out: Path) -> None:
+    name, count = Counter(recording.stem for recording in recordings).most_common(1)[0]
+    if count > 1:
+        same = ", ".join(str(recording) for recording in recordings if recording.stem == name)
+        raise ConfigError(f"{same}: each would be written to {out / name}.json; rename all but one")

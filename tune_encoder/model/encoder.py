@@ -1,0 +1,98 @@
+"""Encoders: log-mel features in, `style_ttl` and `style_dp` out.
+
+Shapes: B batch, M mel bands, T frames.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from tune_encoder.config import TrainConfig
+from tune_encoder.data.style_statistics import Array, Statistics
+from tune_encoder.data.voice_style import DP_SHAPE, TTL_SHAPE
+from tune_encoder.model.backbones import Cnn, ConvNeXt, Transformer
+from tune_encoder.model.heads import PooledHead, QueryHead
+
+__all__ = ["Encoder", "Ensemble", "build_encoder", "rebuild_encoder"]
+
+_BACKBONES = {"convnext": ConvNeXt, "cnn": Cnn, "transformer": Transformer}
+STD_FLOOR = 1e-3  # of a band that never changes
+
+
+class Encoder(nn.Module):
+    """Normalise features with the training set's statistics, then backbone, then head."""
+
+    mel_mean: Tensor
+    mel_std: Tensor
+
+    def __init__(self, backbone: nn.Module, head: nn.Module, statistics: Statistics) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.head = head
+        mel_std = torch.tensor(statistics.mel_std).clamp(min=STD_FLOOR)
+        self.register_buffer("mel_mean", torch.tensor(statistics.mel_mean)[:, None])
+        self.register_buffer("mel_std", mel_std[:, None])
+
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Predict styles from log-mel features.
+
+        Args:
+            features: (B, M, T) as `frontend.log_mel` makes them, T at least 1.
+
+        Returns:
+            `style_ttl` (B, 50, 256) and `style_dp` (B, 8, 16), rows not yet of norm 1.
+        """
+        normal = (features - self.mel_mean) / self.mel_std
+        ttl, dp = self.head(self.backbone(normal))
+        return ttl, dp
+
+
+class Ensemble(Encoder):
+    """Several encoders as one: the mean of the styles they predict from the same features."""
+
+    def __init__(self, members: Sequence[Encoder]) -> None:
+        nn.Module.__init__(self)  # it has members in place of a backbone and a head
+        self.members = nn.ModuleList(members)
+        self.register_buffer("mel_mean", members[0].mel_mean, persistent=False)
+        self.register_buffer("mel_std", members[0].mel_std, persistent=False)
+
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        ttl, dp = zip(*(member(features) for member in self.members), strict=True)
+        return torch.stack(ttl).mean(dim=0), torch.stack(dp).mean(dim=0)
+
+
+def build_encoder(config: TrainConfig, statistics: Statistics) -> Encoder:
+    """Build the encoder the config describes; its weights come from torch's global generator."""
+    backbone = _BACKBONES[config.encoder_type](config.n_mels, config)
+    head = QueryHead if config.head == "query" else PooledHead
+    return Encoder(backbone, head(config.hidden_dim, config, statistics), statistics)
+
+
+def rebuild_encoder(config: TrainConfig, weights: Mapping[str, Tensor]) -> Encoder:
+    """Build the encoder that saved `weights` belong to; statistics are among the weights.
+
+    Raises:
+        RuntimeError: if the weights are of another architecture.
+    """
+
+    def basis(name: str, shape: tuple[int, int]) -> Array:
+        rows = len(weights.get(name, torch.zeros(1)))
+        return np.zeros((rows, math.prod(shape)), dtype=np.float32)
+
+    n_mels = len(weights["mel_mean"])
+    empty = Statistics(
+        mel_mean=np.zeros(n_mels, dtype=np.float32),
+        mel_std=np.ones(n_mels, dtype=np.float32),
+        ttl_mean=np.zeros(TTL_SHAPE, dtype=np.float32),
+        dp_mean=np.zeros(DP_SHAPE, dtype=np.float32),
+        ttl_variance=1.0,
+        dp_variance=1.0,
+        ttl_basis=basis("head.ttl.basis", TTL_SHAPE),
+        dp_basis=basis("head.dp.basis", DP_SHAPE),
+    )
+    encoder = build_encoder(config, empty)
+    encoder.load_state_dict(dict(weights))
+    return encoder.eval()

@@ -1,0 +1,220 @@
+"""Evaluate: how good an exported model is on voices it was not trained on.
+
+Shapes: N clips, D style elements.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from tune_encoder.config import TrainConfig
+from tune_encoder.data.batches import crop_frames, evaluation_windows
+from tune_encoder.data.pack import Pack, PackedData, open_pack, pack_data
+from tune_encoder.data.scores import TINY, Styles, mean_styles, score
+from tune_encoder.errors import DataError
+from tune_encoder.model.encoder import Encoder
+from tune_encoder.model.folder import load_model
+from tune_encoder.model.prediction import predict
+from tune_encoder.system.files import write_whole
+
+N_RESAMPLES = 1000
+INTERVAL = (2.5, 97.5)  # percent
+CPU = torch.device("cpu")
+
+Array = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """An evaluated split."""
+
+    scores: dict[str, dict[str, float]]
+    """Scores of the model and of each baseline."""
+    interval: tuple[float, float]
+    """95 % interval of the model's skill, over voices."""
+    crop_consistency: float
+    """Share of the predictions' variance that lies between clips, not between windows of one;
+    1 if every window of a clip gives the same style."""
+    predicted: Styles
+    target: Styles
+
+
+def evaluate(model_dir: Path, data_dir: Path, split: str) -> Evaluation:
+    """Score a model beside the baselines.
+
+    Args:
+        model_dir: An exported model.
+        data_dir: A data set; the baselines are fitted on its training split.
+        split: val or test.
+
+    Raises:
+        StorageError: if the model cannot be used.
+        DataError: if the data cannot be used or has no such split.
+    """
+    model, config = load_model(model_dir)
+    data = open_pack(pack_data(data_dir, config))
+    if split == "test" and data.test is None:
+        raise DataError(f"{data_dir}: has no {split} split; evaluate on val or add {split}/")
+    return evaluate_model(model, config, data, split)
+
+
+def evaluate_model(model: Encoder, config: TrainConfig, data: PackedData, split: str) -> Evaluation:
+    """Score a loaded encoder on a split that the data has, beside the baselines."""
+    pack = data.test if split == "test" and data.test is not None else data.val
+    predicted = predict(model, pack, crop_frames(config), CPU)
+    nearest = nearest_voice(predicted, data.train.styles)
+    scores = {
+        **data.info["baselines"][split],
+        "nearest": score(nearest, pack.styles, data.statistics),
+        "model": score(predicted, pack.styles, data.statistics),
+    }
+    interval = skill_interval(predicted, pack, data)
+    consistency = crop_consistency(model, pack, config)
+    return Evaluation(scores, interval, consistency, predicted, pack.styles)
+
+
+def nearest_voice(predicted: Styles, known: Styles) -> Styles:
+    """Replace each prediction by the training style nearest to it."""
+    squares = np.square(known.joined()).sum(axis=1)
+    nearest = (squares - 2 * predicted.joined() @ known.joined().T).argmin(axis=1)
+    return Styles(known.ttl[nearest], known.dp[nearest])
+
+
+def skill_interval(predicted: Styles, pack: Pack, data: PackedData) -> tuple[float, float]:
+    """Bootstrap the mean skill over voices, not clips: clips of one voice are not independent."""
+    return _interval(_resampled_skills(predicted, pack, data))
+
+
+def difference_interval(
+    first: Styles, second: Styles, pack: Pack, data: PackedData
+) -> tuple[float, float]:
+    """Bootstrap by how much the first prediction's skill is above the second's, voice by voice."""
+    skills = [_resampled_skills(each, pack, data) for each in (first, second)]
+    return _interval(skills[0] - skills[1])
+
+
+def _interval(values: NDArray[np.floating[Any]]) -> tuple[float, float]:
+    low, high = np.percentile(values, INTERVAL)
+    return float(low), float(high)
+
+
+def _resampled_skills(predicted: Styles, pack: Pack, data: PackedData) -> NDArray[np.floating[Any]]:
+    """Mean skill over each of `N_RESAMPLES` draws of voices, always the same draws."""
+    n = len(set(pack.voices))
+    chosen = np.random.default_rng(0).integers(n, size=(N_RESAMPLES, n))
+    skills = [
+        1 - residual[chosen].sum(axis=1) / np.maximum(spread[chosen].sum(axis=1), TINY)
+        for residual, spread in _voice_errors(predicted, pack, data)
+    ]
+    return np.asarray(np.mean(skills, axis=0))
+
+
+def voice_skills(predicted: Styles, pack: Pack, data: PackedData) -> dict[str, float]:
+    """Return each voice's skill, the mean of its ttl and dp skill, by its name."""
+    skills = [
+        1 - residual / np.maximum(spread, TINY)
+        for residual, spread in _voice_errors(predicted, pack, data)
+    ]
+    mean = np.mean(skills, axis=0)
+    return {str(name): float(each) for name, each in zip(np.unique(pack.voices), mean, strict=True)}
+
+
+def _voice_errors(predicted: Styles, pack: Pack, data: PackedData) -> list[tuple[Array, Array]]:
+    """Of ttl and of dp, each voice's (V,) squared error, and that of the mean voice."""
+    mean = mean_styles(data.statistics, len(pack))
+    _, owner = np.unique(pack.voices, return_inverse=True)
+
+    def per_voice(errors: Array) -> Array:
+        sums = np.square(errors).reshape(len(pack), -1).sum(axis=1)
+        return np.bincount(owner, weights=sums).astype(np.float32)
+
+    return [
+        (
+            per_voice(getattr(predicted, kind) - getattr(pack.styles, kind)),
+            per_voice(getattr(mean, kind) - getattr(pack.styles, kind)),
+        )
+        for kind in ("ttl", "dp")
+    ]
+
+
+@torch.no_grad()
+def crop_consistency(model: Encoder, pack: Pack, config: TrainConfig) -> float:
+    """Return the share of variance between clips; see `Evaluation`."""
+    styles, owners = [], []
+    for features, owner in evaluation_windows(pack, crop_frames(config)):
+        ttl, dp = model(features)
+        styles.append(torch.cat([ttl.flatten(1), dp.flatten(1)], dim=1).numpy())
+        owners += owner
+    windows, owner_of = np.concatenate(styles), np.array(owners)
+    means = np.stack([windows[owner_of == i].mean(axis=0) for i in range(len(pack))])
+    within = float(np.square(windows - means[owner_of]).mean())
+    between = float(means.var(axis=0).mean())
+    return between / (between + within) if between + within > 0 else 1.0
+
+
+def to_content(evaluation: Evaluation) -> dict[str, Any]:
+    """Return what is written as JSON."""
+    return {
+        "scores": evaluation.scores,
+        "skill_interval_95": evaluation.interval,
+        "crop_consistency": evaluation.crop_consistency,
+    }
+
+
+def write_evaluation(evaluation: Evaluation, folder: Path, split: str) -> list[Path]:
+    """Write `evaluation_SPLIT.json` and its figure; returns their paths."""
+    folder.mkdir(parents=True, exist_ok=True)
+    numbers = folder / f"evaluation_{split}.json"
+    write_whole(numbers, json.dumps(to_content(evaluation), indent=2).encode())
+    picture = folder / f"evaluation_{split}.png"
+    draw(evaluation, picture)
+    return [numbers, picture]
+
+
+def row_errors(predicted: Array, target: Array) -> tuple[Array, Array]:
+    """Return the mean squared error of each row of styles (N, R, D), and its variance over clips.
+
+    Both are (R,); the variance is the error that always giving the clips' mean would have.
+    """
+    residual = np.square(predicted - target).mean(axis=(0, 2))
+    return residual, target.var(axis=0).mean(axis=1)
+
+
+def components(predicted: Styles, target: Styles) -> list[tuple[Array, Array]]:
+    """Return true and predicted coordinates (N,) along the targets' principal components.
+
+    The component of the largest variance comes first.
+    """
+    mean = target.joined().mean(axis=0)
+    _, _, directions = np.linalg.svd(target.joined() - mean, full_matrices=False)
+    true, guess = ((styles.joined() - mean) @ directions.T for styles in (target, predicted))
+    return list(zip(true.T, guess.T, strict=True))
+
+
+def draw(evaluation: Evaluation, path: Path) -> None:
+    """Draw the error of each style row, and true against predicted components, as a PNG."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(12, 4), layout="constrained")
+    FigureCanvasAgg(figure)
+    rows, first, second = figure.subplots(1, 3)
+    predicted, target = evaluation.predicted, evaluation.target
+    residual, spread = row_errors(predicted.ttl, target.ttl)
+    rows.bar(np.arange(len(spread)), spread, color="0.8", label="variance between voices")
+    rows.bar(np.arange(len(spread)), residual, color="C0", width=0.5, label="squared error")
+    rows.set(xlabel="row of style_ttl", ylabel="mean square", title="Error of each row")
+    rows.margins(y=0.25)  # room for the legend
+    rows.legend(loc="upper left", ncols=2, fontsize="small")
+    names = ("first", "second")
+    pairs = components(predicted, target)
+    for axis, (true, guess), name in zip((first, second), pairs, names, strict=False):
+        axis.scatter(true, guess, s=14)
+        axis.axline((0, 0), slope=1, color="0.6", linewidth=1)
+        axis.set(xlabel="true", ylabel="predicted", title=f"The voices' {name} component")
+    figure.savefig(path, dpi=120)

@@ -1,0 +1,91 @@
+"""ONNX files of an encoder, opened without torch.
+
+audio_encoder.onnx   log-mel features in, the style of one window out; rows not yet of norm 1
+voice_encoder.onnx   a recording in, its style out, rows of norm 1: what `clone` writes
+
+Each also as `*.int8.onnx` where that was asked for. What a reader has to know (sample rate, front
+end, length of a window) stands in the file as metadata.
+
+Shapes: B batch, M mel bands, F frames, T audio samples.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tune_encoder.data.voice_style import Array
+from tune_encoder.errors import StorageError
+from tune_encoder.system.manifest import load_listed
+
+AUDIO_ENCODER, VOICE_ENCODER = "audio_encoder.onnx", "voice_encoder.onnx"
+ONNX_FORMAT = 1
+OUTPUTS = ("style_ttl", "style_dp")
+INSTALL = "pip install 'tune-encoder[onnx]'"
+_ERRORS_ONLY = 3  # what onnxruntime itself may print
+
+
+@dataclass(frozen=True)
+class OnnxSession:
+    """A loaded file."""
+
+    runtime: Any
+    """An `onnxruntime.InferenceSession`."""
+    metadata: dict[str, str]
+
+    @property
+    def sample_rate(self) -> int:
+        """Of the audio the encoder was made for, in Hz."""
+        return int(self.metadata["sample_rate"])
+
+    def run(self, values: Array) -> tuple[Array, Array]:
+        """Compute `style_ttl` (B, 1, 50, 256) and `style_dp` (B, 1, 8, 16).
+
+        Args:
+            values: (B, M, F) features for the audio encoder, (B, T) audio for the voice encoder.
+        """
+        given = np.ascontiguousarray(values, dtype=np.float32)
+        ttl, dp = self.runtime.run(OUTPUTS, {self.runtime.get_inputs()[0].name: given})
+        return ttl, dp
+
+
+def int8_name(name: str) -> str:
+    """Return the name of the quantised file that stands beside `name`."""
+    return name.removesuffix(".onnx") + ".int8.onnx"
+
+
+def open_onnx(path: Path) -> OnnxSession:
+    """Verify and load one of the files; it runs on the CPU.
+
+    Raises:
+        StorageError: if it is missing, damaged or no file of ours, or onnxruntime is missing.
+    """
+    content = load_listed(path)
+    session = load_onnx(content, str(path))
+    found = session.metadata.get("tune_encoder_onnx", "none")
+    if found != str(ONNX_FORMAT):
+        raise StorageError(
+            f"{path}: its format is {found}, this program reads {ONNX_FORMAT}; export it again"
+        )
+    return session
+
+
+def load_onnx(content: bytes, name: str) -> OnnxSession:
+    """Load a file's content; `name` is for the message of an error."""
+    try:
+        import onnxruntime
+        from onnxruntime.capi import onnxruntime_pybind11_state as state
+    except ImportError as error:
+        raise StorageError(f"{name}: needs onnxruntime; install it with `{INSTALL}`") from error
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = _ERRORS_ONLY
+    options.intra_op_num_threads = 1  # more spin while they wait: on one core twice as slow
+    try:
+        runtime = onnxruntime.InferenceSession(content, options, ["CPUExecutionProvider"])
+    except (state.Fail, state.InvalidProtobuf, state.InvalidGraph, state.NotImplemented) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise StorageError(
+            f"{name}: onnxruntime cannot load it ({reason}); export it again, or update onnxruntime"
+        ) from error
+    return OnnxSession(runtime, dict(runtime.get_modelmeta().custom_metadata_map))

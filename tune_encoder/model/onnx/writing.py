@@ -1,0 +1,115 @@
+"""Write an encoder as ONNX files.
+
+Shapes: B batch, M mel bands, F frames, T audio samples.
+"""
+
+import copy
+import tempfile
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from tune_encoder.config import TrainConfig
+from tune_encoder.data.batches import crop_frames
+from tune_encoder.model.encoder import Encoder
+from tune_encoder.model.onnx.checking import (
+    check_audio_encoder,
+    check_front_end,
+    check_voice_encoder,
+)
+from tune_encoder.model.onnx.encoder_graph import encoder_graph, quietly
+from tune_encoder.model.onnx.session import (
+    AUDIO_ENCODER,
+    ONNX_FORMAT,
+    VOICE_ENCODER,
+    int8_name,
+    load_onnx,
+)
+from tune_encoder.model.onnx.voice_graph import voice_graph
+from tune_encoder.system.manifest import save_listed
+
+
+def write_onnx(
+    folder: Path, model: Encoder, config: TrainConfig, *, epoch: int, int8: bool = False
+) -> list[str]:
+    """Write the ONNX files of an encoder into a folder, each listed in its manifest.
+
+    A file is written once onnxruntime gives with it what torch gives, to 1e-4.
+
+    Args:
+        folder: A folder in the making.
+        model: The encoder; it is not changed.
+        config: The settings it was trained with.
+        epoch: Finished epochs, for the manifest.
+        int8: Whether to write both files quantised as well. They are loaded once; how close
+            they come is for `predict_pack` and `metrics.score` to say.
+
+    Returns:
+        The names of the files.
+
+    Raises:
+        StorageError: if onnxruntime does not give what torch gives.
+    """
+    encoder = copy.deepcopy(model).cpu().eval()
+    graph = encoder_graph(encoder, config)
+    files = {
+        AUDIO_ENCODER: _finished(graph, config),
+        VOICE_ENCODER: _finished(voice_graph(graph, config), config),
+    }
+    check_front_end(files[VOICE_ENCODER], config)
+    check_audio_encoder(load_onnx(files[AUDIO_ENCODER], AUDIO_ENCODER), encoder, config)
+    check_voice_encoder(load_onnx(files[VOICE_ENCODER], VOICE_ENCODER), encoder, config)
+    if int8:
+        small = {int8_name(name): _quantized(content) for name, content in files.items()}
+        for name, content in small.items():
+            load_onnx(content, name)
+        files |= small
+    for name, content in files.items():
+        save_listed(folder / name, content, epoch)
+    return list(files)
+
+
+def _finished(graph: Any, config: TrainConfig) -> bytes:
+    import onnx
+
+    onnx.helper.set_model_props(graph, _metadata(config))
+    onnx.checker.check_model(graph, full_check=True)
+    content: bytes = graph.SerializeToString()
+    return content
+
+
+def _metadata(config: TrainConfig) -> dict[str, str]:
+    """Return what a reader has to know of the model, and what made it."""
+    content = {
+        "tune_encoder_onnx": ONNX_FORMAT,
+        "tune_encoder_version": version("tune-encoder"),
+        "sample_rate": config.sample_rate,
+        "n_fft": config.n_fft,
+        "hop_length": config.hop_length,
+        "n_mels": config.n_mels,
+        "window_frames": crop_frames(config),
+        "encoder_type": config.encoder_type,
+    }
+    return {name: str(value) for name, value in content.items()}
+
+
+def _quantized(content: bytes) -> bytes:
+    """Keep the matrices of the encoder, most of its weights, in 8 bits.
+
+    Only those that stand on the right of a product: the mel filters stand on the left.
+    """
+    import onnx
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    graph = onnx.load_from_string(content)
+    with tempfile.TemporaryDirectory() as folder, quietly():
+        path = Path(folder) / "int8.onnx"
+        quantize_dynamic(
+            graph,
+            path,
+            op_types_to_quantize=["MatMul"],
+            per_channel=True,
+            weight_type=QuantType.QInt8,
+            reduce_range=True,  # without it products saturate on CPUs that lack VNNI
+        )
+        return path.read_bytes()

@@ -1,0 +1,74 @@
+"""Checks of what is right alone but not together."""
+
+import dataclasses
+
+from tune_encoder.config import SchedulerSettings
+from tune_encoder.errors import ConfigError
+from tune_encoder.space.sampling import sampled
+from tune_encoder.space.space import SearchSpace
+
+SAMPLES_CHECKED = 200  # enough to meet any combination that is not very rare
+
+
+def check_together(space: SearchSpace, where: str) -> None:
+    """Refuse a space whose parts contradict each other, or that can propose what does."""
+    _check_grace_period(space, where)
+    _check_brackets(space, where)
+    _check_searcher(space, where)
+    for settings in sampled(space, SAMPLES_CHECKED):
+        space.config(settings, f"{where} can propose this")
+
+
+def fitted(scheduler: SchedulerSettings, epochs: int) -> SchedulerSettings:
+    """Return the scheduler with no more grace and brackets than so many epochs leave room for."""
+    fitting = dataclasses.replace(scheduler, grace_period=min(scheduler.grace_period, epochs))
+    return dataclasses.replace(
+        fitting, brackets=min(scheduler.brackets, most_brackets(fitting, epochs))
+    )
+
+
+def most_brackets(scheduler: SchedulerSettings, epochs: int) -> int:
+    """How many brackets of hyperband begin to stop trials within so many epochs."""
+    brackets, begins = 0, float(scheduler.grace_period)
+    while begins <= epochs:
+        brackets, begins = brackets + 1, begins * scheduler.reduction_factor
+    return brackets
+
+
+def _check_grace_period(space: SearchSpace, where: str) -> None:
+    if space.scheduler.grace_period > space.budget.epochs:
+        raise ConfigError(
+            f"{where}: scheduler.grace_period is {space.scheduler.grace_period}; it must be at "
+            f"most budget.epochs ({space.budget.epochs})"
+        )
+
+
+def _check_brackets(space: SearchSpace, where: str) -> None:
+    scheduler, epochs = space.scheduler, space.budget.epochs
+    most = most_brackets(scheduler, epochs)
+    if scheduler.name == "hyperband" and scheduler.brackets > most:
+        begins = scheduler.grace_period * scheduler.reduction_factor ** (scheduler.brackets - 1)
+        raise ConfigError(
+            f"{where}: scheduler.brackets is {scheduler.brackets}, so the last would stop nothing "
+            f"before epoch {begins:g} of {epochs}; it must be at most {most}"
+        )
+
+
+def _check_searcher(space: SearchSpace, where: str) -> None:
+    if space.searcher.name == "gp":
+        _check_gp(space, where)
+    if space.searcher.name == "grid":
+        try:
+            space.grid()
+        except ConfigError as error:
+            raise ConfigError(f"{where}: {error}") from error
+
+
+def _check_gp(space: SearchSpace, where: str) -> None:
+    """A Gaussian process models what every trial has; the rest is drawn at random in silence."""
+    for parameter in space.parameters:
+        if parameter.when:
+            raise ConfigError(
+                f"{where}: searcher.name is gp, but space.{parameter.name} has a condition, so it "
+                "would be drawn at random; use tpe, or move the setting to base"
+            )

@@ -1,0 +1,1 @@
+"""The machine: files, locks, hashes, memory and ports."""

@@ -1,0 +1,107 @@
+"""Files and folders that are absent, old, or complete, whatever interrupts their writing."""
+
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from io import BufferedWriter
+from pathlib import Path
+
+from tune_encoder.errors import ConfigError, StorageError
+
+Write = Callable[[BufferedWriter], object]
+
+# A process and, where `tempfile` made it, eight letters.
+_LEFT = re.compile(r"(\d+)\.(?:[a-z0-9_]{8}\.)?(?:partial|old)")
+
+
+def partial_path(path: Path) -> Path:
+    """Return the hidden name beside `path` under which it is prepared."""
+    return path.with_name(f".{path.name}.{os.getpid()}.partial")
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file and wait for the disk, then move it into place."""
+    write_beside(path, lambda file: file.write(content)).replace(path)
+    sync_folder(path.parent)
+
+
+def write_beside(path: Path, write: Write) -> Path:
+    """Write a file's content beside it and wait for the disk; the caller moves it into place."""
+    partial = partial_path(path)
+    with partial.open("wb") as file:
+        write(file)
+        file.flush()
+        os.fsync(file.fileno())
+    return partial
+
+
+def sync_folder(folder: Path) -> None:
+    """Wait until renames in the folder are on disk."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def refuse_filled(folder: Path) -> None:
+    """Raise a `ConfigError` if the folder exists and holds anything."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ConfigError(f"{folder}: exists and is not empty; remove it or name another folder")
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what killed processes of this machine left beside `folder` while writing it."""
+    for path in folder.resolve().parent.glob(f".{folder.name}.*"):
+        left = _LEFT.fullmatch(path.name.removeprefix(f".{folder.name}."))
+        if left and not _is_running(int(left[1])):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _is_running(number: int) -> bool:
+    try:
+        os.kill(number, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True  # another user's
+    return True
+
+
+@contextmanager
+def whole_folder(folder: Path, *, replace: bool = False) -> Iterator[Path]:
+    """Give a hidden folder to fill; it becomes `folder` if the block ends without an error.
+
+    Args:
+        folder: Absent, empty, or with `replace` any folder, which then gives way.
+        replace: Whether a filled folder may be replaced.
+
+    Raises:
+        StorageError: if the place cannot be written.
+    """
+    partial = partial_path(folder.resolve())
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(partial, ignore_errors=True)  # in a container a killed run had the same PID
+        partial.mkdir()
+        yield partial
+        _move_into_place(partial, folder, replace)
+    except OSError as error:
+        raise StorageError(f"{folder}: cannot be written ({error}); name another folder") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _move_into_place(partial: Path, folder: Path, replace: bool) -> None:
+    old = partial.with_suffix(".old")
+    if folder.exists() and (replace or not any(folder.iterdir())):
+        folder.rename(old)  # Windows renames onto no folder, not even an empty one
+    partial.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def cache_dir() -> Path:
+    """Where demo voices and packs are kept: `TUNE_ENCODER_CACHE`, or ~/.cache/tune_encoder."""
+    return Path(os.environ.get("TUNE_ENCODER_CACHE") or Path.home() / ".cache" / "tune_encoder")

@@ -1,0 +1,131 @@
+"""The list of a folder's files with their SHA-256, against which a file is verified when read.
+
+A folder of checkpoints keeps it in `manifest.json`, which grows with every checkpoint; a model
+folder, written once, keeps it in its `provenance.json`, under the same key. A manifest is written
+before a file is moved into place and names both its old and its new hash, so at no moment is a
+good file without one.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from tune_encoder.errors import StorageError
+from tune_encoder.system.files import Write, sync_folder, write_beside, write_whole
+
+MANIFEST_FORMAT = 1
+_CHUNK_BYTES = 2**20
+MANIFEST, PROVENANCE = "manifest.json", "provenance.json"
+
+Entries = dict[str, dict[str, Any]]
+
+
+def sha256_of(content: bytes) -> str:
+    """Return the SHA-256 in hexadecimal."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def save_listed(path: Path, content: bytes, epoch: int) -> str:
+    """Write a file and its hash into the manifest beside it; see `save_written`."""
+    return save_written(path, lambda file: file.write(content), epoch)
+
+
+def save_written(path: Path, write: Write, epoch: int) -> str:
+    """Let a file be written, and write its hash into the manifest beside it.
+
+    Args:
+        path: It is absent, old, or complete; its folder is made if need be.
+        write: Called with the open file.
+        epoch: Finished epochs, for the manifest.
+
+    Returns:
+        The file's SHA-256.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = write_beside(path, write)
+    sha256 = _sha256_of_file(partial)
+    entries = read_entries(path.parent)
+    hashes = [sha256, *_vouched_hash(path, entries)]
+    entries[path.name] = {"epoch": epoch, "sha256": hashes}
+    manifest = {"format": MANIFEST_FORMAT, "files": entries}
+    write_whole(path.parent / MANIFEST, json.dumps(manifest).encode())
+    partial.replace(path)
+    sync_folder(path.parent)
+    return sha256
+
+
+def load_listed(path: Path) -> bytes:
+    """Read a file whose hash is the one listed beside it.
+
+    Raises:
+        StorageError: if it is missing, unlisted or damaged.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be read ({error.strerror})") from error
+    listed = read_entries(path.parent).get(path.name)
+    where = _list_path(path.parent).name
+    if listed is None:
+        raise StorageError(f"{path}: not in {where} beside it; use a file that is")
+    if sha256_of(content) not in listed["sha256"]:
+        raise StorageError(f"{path}: damaged, its SHA-256 is not the one in {where}")
+    return content
+
+
+def verify(path: Path) -> tuple[int, str]:
+    """Return the finished epochs of a file and its SHA-256.
+
+    Raises:
+        StorageError: if it is missing, unlisted or damaged.
+    """
+    return listed_epoch(path), sha256_of(load_listed(path))
+
+
+def listed_epoch(path: Path) -> int:
+    """Return the finished epochs that the list has for a file; -1 if it does not say."""
+    epoch: int = read_entries(path.parent).get(path.name, {}).get("epoch", -1)
+    return epoch
+
+
+def read_entries(folder: Path) -> Entries:
+    """Read the list; a missing or damaged one lists nothing, so nothing is believed."""
+    try:
+        entries: Entries = json.loads(_list_path(folder).read_text(encoding="utf-8"))["files"]
+        if all(_is_entry(entry) for entry in entries.values()):
+            return entries
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        pass
+    return {}
+
+
+def _sha256_of_file(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while content := file.read(_CHUNK_BYTES):
+            digest.update(content)
+    return digest.hexdigest()
+
+
+def _list_path(folder: Path) -> Path:
+    manifest, provenance = folder / MANIFEST, folder / PROVENANCE
+    return provenance if provenance.exists() and not manifest.exists() else manifest
+
+
+def _vouched_hash(path: Path, entries: Entries) -> list[str]:
+    """The hash of the file that stands at `path`, if there is one and it is listed.
+
+    The manifest's first entry may be of a file that a kill kept from being moved into place.
+    """
+    listed = entries.get(path.name)
+    if listed is None or not path.is_file():
+        return []
+    present = _sha256_of_file(path)
+    return [present] if present in listed["sha256"] else []
+
+
+def _is_entry(entry: dict[str, Any]) -> bool:
+    """Whether it has what is read of it; only checkpoints have an epoch."""
+    hashes = entry["sha256"]
+    return isinstance(entry.get("epoch", -1), int) and isinstance(hashes, list) and bool(hashes)

@@ -1,0 +1,1 @@
+"""Training one config: the loop, its losses, its checkpoints."""

@@ -1,0 +1,209 @@
+"""One epoch: optimizer steps over every clip, then the validation scores.
+
+Shapes: B batch, S steps of an epoch.
+"""
+
+import itertools
+import math
+import sys
+import time
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from tqdm import tqdm
+
+from tune_encoder.config import TrainConfig
+from tune_encoder.data.batches import Batch, ahead, crop_frames, n_batches, training_batches
+from tune_encoder.data.pack import Pack, PackedData
+from tune_encoder.data.scores import score
+from tune_encoder.data.style_statistics import Statistics
+from tune_encoder.errors import TrainingDiverged
+from tune_encoder.model.prediction import predict
+from tune_encoder.training.augment import augment
+from tune_encoder.training.loss import StyleLoss, style_loss
+from tune_encoder.training.parallel import ALONE, Group
+from tune_encoder.training.state import Row, TrainState, amp_type
+
+BAR_REFRESH_S = 0.5  # reading a loss waits for the device, so it is not done every step
+
+
+def train_epoch(
+    state: TrainState, data: PackedData, device: torch.device, group: Group = ALONE
+) -> Row:
+    """Train and validate one epoch; no step waits for the device but to refresh the bar."""
+    began = time.perf_counter()
+    epoch = state.epoch + 1
+    torch.manual_seed(hash_seed(state.config.seed, epoch))
+    state.model.train()
+    timer = _Timer()
+    steps = [
+        train_step(state, batch, data.statistics, group)
+        for batch in timer.between(_batches(state, data.train, device, group))
+    ]
+    # (S, 5): total, ttl, dp, cosine, gradient norm
+    losses = group.sum(torch.stack(steps)).cpu().numpy()
+    _refuse_divergence(losses[:, 0], epoch, state)
+    trained = time.perf_counter()
+    predicted = predict(state.model, data.val, crop_frames(state.config), device)
+    forwarded = time.perf_counter()
+    scores = score(predicted, data.val.styles, data.statistics)
+    if not math.isfinite(scores["loss"]):
+        raise TrainingDiverged(
+            f"the validation loss is {scores['loss']} after epoch {epoch}; {_calmer(state.config)}"
+        )
+    ended = time.perf_counter()
+    return {
+        "epoch": epoch,
+        **{f"val_{name}": value for name, value in scores.items()},
+        **_training_scores(losses),
+        "learning_rate": state.schedule.get_last_lr()[0],
+        "clips_per_s": len(data.train) / (trained - began),
+        "seconds": ended - began,
+        "step_seconds": timer.seconds,
+        "predict_seconds": forwarded - trained,
+        "score_seconds": ended - forwarded,
+    }
+
+
+def steps_and_validation(state: TrainState, data: PackedData, device: torch.device) -> None:
+    """Do all that an epoch does, but with two batches; it takes as much memory.
+
+    In the second the optimizer has its moments already.
+    """
+    state.model.train()
+    for batch in itertools.islice(_batches(state, data.train, device, ALONE), 2):
+        train_step(state, batch, data.statistics)
+    predict(state.model, data.val, crop_frames(state.config), device)
+
+
+def _training_scores(losses: NDArray[np.float32]) -> Row:
+    total, ttl, dp, cosine = (float(x) for x in losses[:, :4].mean(axis=0))
+    norms = losses[np.isfinite(losses[:, 4]), 4]  # where fp16 overflowed, no step was taken
+    return {
+        "train_loss": total,
+        "train_ttl": ttl,
+        "train_dp": dp,
+        "train_cosine": 1 - cosine,
+        "gradient_norm": float(norms.mean()) if len(norms) else 0.0,
+        "skipped_steps": len(losses) - len(norms),
+    }
+
+
+class _Timer:
+    """Adds up the time between a batch's arrival and the call for the next: the steps."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def between(self, batches: Iterator[Batch]) -> Iterator[Batch]:
+        for batch in batches:
+            began = time.perf_counter()
+            yield batch
+            self.seconds += time.perf_counter() - began
+
+
+def _batches(state: TrainState, pack: Pack, device: torch.device, group: Group) -> Iterator[Batch]:
+    """Augmented batches on the device, with a bar if a person watches."""
+    config = state.config
+    batches = ahead(training_batches(pack, config, state.epoch + 1), config.num_workers)
+    shown = group.is_first and sys.stderr.isatty()
+    with tqdm(
+        batches,
+        f"epoch {state.epoch + 1}/{config.epochs}",
+        n_batches(pack, config),
+        disable=not shown,
+        leave=False,
+        ncols=80,
+    ) as bar:
+        refreshed = time.monotonic()
+        for batch in bar:
+            moved = batch.to(device)
+            features = augment(moved.features, config, state.model.mel_mean)
+            yield moved._replace(features=features)
+            if shown and time.monotonic() - refreshed > BAR_REFRESH_S:
+                refreshed = time.monotonic()
+                _describe(bar, state)
+
+
+def _describe(bar: "tqdm[Batch]", state: TrainState) -> None:
+    assert state.last_loss is not None
+    bar.set_postfix(
+        loss=f"{state.last_loss.total.item():.4f}",
+        lr=f"{state.schedule.get_last_lr()[0]:.2g}",
+        cosine=f"{1 - state.last_loss.cosine.item():.4f}",
+        refresh=False,
+    )
+
+
+def hash_seed(seed: int, epoch: int) -> int:
+    """Mix seed and epoch, so that seed 1 epoch 2 is not seed 2 epoch 1."""
+    return int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0])
+
+
+def train_step(
+    state: TrainState, batch: Batch, statistics: Statistics, group: Group = ALONE
+) -> Tensor:
+    """Take one optimizer step over a batch, in as many parts as the config says.
+
+    Returns:
+        (5,) on the device: this process's contribution to the batch's mean losses and to the
+        gradient norm; over all processes they add up.
+    """
+    config = state.config
+    mine = group.share(batch)
+    parts = [Batch(*split) for split in zip(*_split(mine, config), strict=True)]
+    losses = [_backward(state, part, statistics, group, len(batch.features)) for part in parts]
+    state.scaler.unscale_(state.optimizer)
+    limit = config.gradient_clip or math.inf
+    norm = torch.nn.utils.clip_grad_norm_(state.model.parameters(), limit)
+    scale_before = state.scaler.get_scale() if state.scaler.is_enabled() else 0.0
+    state.scaler.step(state.optimizer)
+    state.scaler.update()
+    state.optimizer.zero_grad(set_to_none=True)
+    overflowed = state.scaler.is_enabled() and state.scaler.get_scale() < scale_before
+    if not overflowed:  # else the step was skipped, and the schedule waits with it
+        state.schedule.step()
+    return torch.cat([torch.stack(losses).sum(dim=0), norm.detach()[None] / group.size])
+
+
+def _split(batch: Batch, config: TrainConfig) -> list[list[Tensor]]:
+    count = min(config.gradient_accumulation, len(batch.features))
+    return [list(torch.tensor_split(part, count)) for part in batch]
+
+
+def _backward(
+    state: TrainState, part: Batch, statistics: Statistics, group: Group, n_clips: int
+) -> Tensor:
+    """Add a part's gradients; returns (4,) its contribution to the batch's mean losses."""
+    loss = batch_loss(state, part, statistics)
+    state.last_loss = loss
+    share = len(part.features) / n_clips
+    # DDP averages over the processes, so each scales its mean to a sum over its share.
+    state.scaler.scale(loss.total * (share * group.size)).backward()
+    return torch.stack([*loss]).detach() * share
+
+
+def batch_loss(state: TrainState, batch: Batch, statistics: Statistics) -> StyleLoss:
+    """Predict a batch, in a narrow type where that pays, and compare it with its styles."""
+    narrow = amp_type(state.config, batch.features.device)
+    with torch.autocast(batch.features.device.type, narrow, enabled=narrow is not None):
+        ttl, dp = state.module(batch.features)
+    predicted = (ttl.float(), dp.float())
+    return style_loss(predicted, (batch.ttl, batch.dp), state.config, statistics)
+
+
+def _refuse_divergence(losses: NDArray[np.float32], epoch: int, state: TrainState) -> None:
+    bad = ~np.isfinite(losses)
+    if bad.any():
+        raise TrainingDiverged(
+            f"the loss is {losses[bad.argmax()]} at step {bad.argmax() + 1} of epoch {epoch}; "
+            f"{_calmer(state.config)}"
+        )
+
+
+def _calmer(config: TrainConfig) -> str:
+    clip = f"gradient_clip (now {config.gradient_clip:g}{'' if config.gradient_clip else ', off'})"
+    return f"lower learning_rate (now {config.learning_rate:g}) or {clip}"

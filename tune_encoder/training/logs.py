@@ -1,0 +1,66 @@
+"""What a run leaves for people: metrics.jsonl, and TensorBoard's scalars and HParams."""
+
+import json
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tune_encoder.config import to_mapping
+from tune_encoder.system.files import write_whole
+from tune_encoder.training.state import Row, TrainState
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard.writer import SummaryWriter
+
+_HPARAM_METRICS = ("val_loss", "val_skill")
+
+
+def write_metrics(path: Path, history: list[Row]) -> None:
+    """Write all rows anew, so that the file never has an epoch twice or half a line."""
+    lines = (json.dumps(row, allow_nan=False) + "\n" for row in history)
+    write_whole(path, "".join(lines).encode())
+
+
+@contextmanager
+def event_log(
+    logs: Path, state: TrainState, shown: Collection[str] = (), wanted: bool = True
+) -> Iterator[Callable[[Row], None]]:
+    """Give a function that writes a row for TensorBoard, or does nothing if that is off.
+
+    Args:
+        logs: The folder of the event files.
+        state: The run.
+        shown: Settings for the HParams tab, which orders columns by name; all if none is named.
+        wanted: Whether this process is the one that writes.
+    """
+    if not (wanted and state.config.use_tensorboard):
+        yield lambda row: None
+        return
+    from torch.utils.tensorboard.writer import SummaryWriter
+
+    # Epochs that an interrupted run wrote after its last checkpoint are hidden.
+    with SummaryWriter(str(logs), purge_step=state.epoch + 1) as writer:
+        _write_hparams(writer, state, shown)
+        yield lambda row: _write_row(writer, row)
+
+
+def _write_hparams(writer: "SummaryWriter", state: TrainState, shown: Collection[str]) -> None:
+    """Name the settings and the scores of the HParams tab; each epoch's row then fills them."""
+    from torch.utils.tensorboard.summary import hparams
+
+    settings = to_mapping(state.config)
+    settings = {name: settings[name] for name in shown or settings}
+    for summary in hparams(settings, dict.fromkeys(_HPARAM_METRICS, 0.0)):
+        writer._get_file_writer().add_summary(summary)
+
+
+def _write_row(writer: "SummaryWriter", row: Row) -> None:
+    for name, value in row.items():
+        if isinstance(value, float):
+            split, _, kind = name.partition("_")
+            tag = f"{split}/{kind}" if split in ("train", "val") else f"run/{name}"
+            writer.add_scalar(tag, value, row["epoch"])
+    for name in _HPARAM_METRICS:
+        writer.add_scalar(name, row[name], row["epoch"])
+    writer.flush()

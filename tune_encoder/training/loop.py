@@ -1,0 +1,97 @@
+"""The epoch loop."""
+
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tune_encoder.config import TrainConfig
+from tune_encoder.data.pack import PackedData
+from tune_encoder.errors import OutOfMemory
+from tune_encoder.model.device import pick_device
+from tune_encoder.system.memory import keep_freed
+from tune_encoder.training.epoch import steps_and_validation, train_epoch
+from tune_encoder.training.logs import event_log, write_metrics
+from tune_encoder.training.parallel import ALONE, Group
+from tune_encoder.training.state import Row, TrainState, finished, start
+
+Report = Callable[[Row, TrainState], None]
+
+
+def train(
+    config: TrainConfig,
+    data: PackedData,
+    run_dir: Path,
+    report: Report,
+    checkpoint: dict[str, Any] | None = None,
+    group: Group = ALONE,
+    shown: Collection[str] = (),
+) -> TrainState:
+    """Train one encoder to the end of its epochs or of its patience.
+
+    The process keeps what memory it needs for that until it ends.
+
+    Args:
+        config: The run's settings.
+        data: The pack made with the same front-end settings.
+        run_dir: Gets `metrics.jsonl`, and `logs/` for TensorBoard if the config says so.
+        report: Called after every epoch, when all is written but before the next begins. It may
+            save the state, and it may end the run by raising.
+        checkpoint: The state of an earlier run to go on from.
+        group: The processes that train together; only the first writes and reports.
+        shown: Settings for TensorBoard's HParams; all of them if none is named.
+
+    Raises:
+        TrainingDiverged: at the first epoch whose loss is NaN or infinite.
+        OutOfMemory: if the device is too small for the settings.
+    """
+    keep_freed()
+    device = pick_device(config.device, group.rank)
+    if config.num_threads:
+        torch.set_num_threads(config.num_threads)
+    state = start(config, data, device)
+    if checkpoint is not None:
+        state.load_state_dict(checkpoint)
+    state.module = group.wrap(state.model, device)
+    run_dir.mkdir(parents=True, exist_ok=True)
+    with event_log(run_dir / "logs", state, shown, group.is_first) as log:
+        while not finished(state):
+            row = _epoch(state, data, device, group)
+            state.history.append(row)
+            row["finished"] = finished(state)
+            if group.is_first:
+                write_metrics(run_dir / "metrics.jsonl", state.history)
+                log(row)
+                report(row, state)
+    return state
+
+
+def train_two_steps(config: TrainConfig, data: PackedData) -> None:
+    """Train two batches and validate, as `train` does, and keep nothing.
+
+    Raises:
+        OutOfMemory: if the device is too small for the settings.
+    """
+    device = pick_device(config.device)
+    with _enough_memory(config, device):
+        steps_and_validation(start(config, data, device), data, device)
+
+
+def _epoch(state: TrainState, data: PackedData, device: torch.device, group: Group) -> Row:
+    with _enough_memory(state.config, device):
+        return train_epoch(state, data, device, group)
+
+
+@contextmanager
+def _enough_memory(config: TrainConfig, device: torch.device) -> Iterator[None]:
+    """Turn running out of memory into a line that names what helps."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise OutOfMemory(
+            f"{device} is out of memory; lower batch_size (now {config.batch_size}) or "
+            f"crop_seconds (now {config.crop_seconds:g}), raise gradient_accumulation (now "
+            f"{config.gradient_accumulation}), or set gradient_checkpointing: true"
+        ) from error

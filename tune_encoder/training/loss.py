@@ -1,0 +1,57 @@
+"""The training loss of the guide, and its scaled form.
+
+Shapes: B batch; styles (B, 50, 256) and (B, 8, 16).
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from tune_encoder.config import LossSettings
+from tune_encoder.data.style_statistics import Statistics
+
+_TINY = 1e-16  # of the product of two squared lengths; keeps the gradient at zero finite
+
+
+class StyleLoss(NamedTuple):
+    """The total and its unweighted parts, each a scalar tensor."""
+
+    total: Tensor
+    ttl: Tensor
+    """MSE of style_ttl; 1.0 is predicting the mean voice under `loss_scale: variance`."""
+    dp: Tensor
+    cosine: Tensor
+    """1 - cosine similarity of the two styles laid end to end, mean over the batch."""
+
+
+def style_loss(
+    predicted: tuple[Tensor, Tensor],
+    target: tuple[Tensor, Tensor],
+    settings: LossSettings,
+    statistics: Statistics,
+) -> StyleLoss:
+    """lambda_ttl * MSE(ttl) + lambda_dp * MSE(dp) + lambda_cosine * (1 - cosine)."""
+    errors = [_squared_lengths(a - b) for a, b in zip(predicted, target, strict=True)]
+    ttl, dp = (error.sum() / part.numel() for error, part in zip(errors, target, strict=True))
+    if settings.loss_scale == "variance":
+        ttl, dp = ttl / statistics.ttl_variance, dp / statistics.dp_variance
+    cosine = 1 - _cosine(predicted, target, errors[0] + errors[1]).mean()
+    total = settings.lambda_ttl * ttl + settings.lambda_dp * dp + settings.lambda_cosine * cosine
+    return StyleLoss(total, ttl, dp, cosine)
+
+
+def _cosine(
+    predicted: tuple[Tensor, Tensor], target: tuple[Tensor, Tensor], error: Tensor
+) -> Tensor:
+    """Cosine of the angle between the two styles of each clip laid end to end, (B,).
+
+    By the law of cosines it needs no product of the two: `error` (B,) is the third side, squared.
+    """
+    a, b = (_squared_lengths(ttl) + _squared_lengths(dp) for ttl, dp in (predicted, target))
+    return (a + b - error) / 2 / (a * b).clamp(min=_TINY).sqrt()
+
+
+def _squared_lengths(style: Tensor) -> Tensor:
+    lengths: Tensor = torch.linalg.vector_norm(style.flatten(1), dim=1)
+    return lengths.square()

@@ -1,0 +1,85 @@
+"""A probe: a few configs of a space trained for an epoch, to know what a search will cost."""
+
+import dataclasses
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tune_encoder.config import TrainConfig
+from tune_encoder.data.pack import PackedData
+from tune_encoder.errors import TrainingDiverged
+from tune_encoder.space import RandomSuggest, SearchSpace, sampled
+from tune_encoder.training.checkpoints import save_state
+from tune_encoder.training.loop import train
+from tune_encoder.training.state import Row, TrainState
+
+RANDOM_CONFIGS = 3  # beside the first: the configs of a space differ many times over in cost
+ENOUGH_S = 30.0  # after so long nothing more is timed
+SEED = 0
+
+
+@dataclass(frozen=True)
+class Timing:
+    """What one config costs on this machine and these data."""
+
+    seconds_per_epoch: float
+    """With the writing of its checkpoint."""
+    checkpoint_bytes: int
+
+
+def probe(space: SearchSpace, data: PackedData) -> Iterator[Timing]:
+    """Time the config of a space's first trial, then a few random ones.
+
+    Each trains alone for an epoch, on the CPU cores that a trial gets, in a folder that is removed.
+
+    Args:
+        space: What is to be searched.
+        data: The pack made with its front-end settings.
+
+    Raises:
+        TrainingDiverged, OutOfMemory: if the first config cannot be trained.
+    """
+    began = time.perf_counter()
+    yield _timed(space, first_config(space), data)
+    for settings in sampled(space, RANDOM_CONFIGS, SEED):
+        if time.perf_counter() - began > ENOUGH_S:
+            return
+        try:
+            yield _timed(space, space.config(settings), data)
+        except TrainingDiverged:
+            continue  # a search counts it as failed and goes on, too
+
+
+def first_config(space: SearchSpace) -> TrainConfig:
+    """Return the config of the first trial; settings that `start` leaves open are random."""
+    first = next(iter(space.first_configs()), {})
+    return space.config(space.sample(RandomSuggest(SEED), first))
+
+
+def _timed(space: SearchSpace, config: TrainConfig, data: PackedData) -> Timing:
+    cpus = min(space.resources.cpus, os.cpu_count() or 1)
+    config = dataclasses.replace(config, num_threads=config.num_threads or cpus)
+    with tempfile.TemporaryDirectory(prefix="tune_encoder_probe_") as folder:
+        state = _train(config, data, Path(folder))
+        file = Path(folder) / "checkpoint.pt"
+        began = time.perf_counter()
+        save_state(file, state.state_dict())
+        saving = time.perf_counter() - began
+        training = min(row["seconds"] for row in state.history)
+        return Timing(training + saving, file.stat().st_size)
+
+
+def _train(config: TrainConfig, data: PackedData, folder: Path) -> TrainState:
+    """One epoch, and if it was quick a second, which bears none of the cost of starting."""
+    state = train(dataclasses.replace(config, epochs=1), data, folder, _ignore)
+    if state.history[-1]["seconds"] > ENOUGH_S:
+        return state
+    twice = dataclasses.replace(config, epochs=2)
+    return train(twice, data, folder, _ignore, state.state_dict())
+
+
+def _ignore(row: Row, state: TrainState) -> None:
+    """Report to nobody."""

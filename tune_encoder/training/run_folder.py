@@ -1,0 +1,151 @@
+"""One run by hand, and the folder it leaves.
+
+config.yaml              the settings, resolved; trains again as it is
+best_model.pt            the epoch of the lowest validation loss
+final_checkpoint.pt      the last epoch
+checkpoint_epoch_5.pt    every `save_interval` epochs; the newest few are kept
+training_history.json    one row an epoch
+logs/                    TensorBoard
+"""
+
+import json
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from types import FrameType
+
+from tune_encoder.config import TrainConfig, to_mapping, write_yaml
+from tune_encoder.data.pack import PackedData, open_pack, pack_data
+from tune_encoder.errors import ConfigError, Interrupted, StorageError
+from tune_encoder.model.device import pick_device
+from tune_encoder.system.files import write_whole
+from tune_encoder.training.checkpoints import State, load_state, newest_valid, save_state
+from tune_encoder.training.loop import train
+from tune_encoder.training.parallel import ALONE, Group, run_group
+from tune_encoder.training.state import Row, TrainState
+
+BEST, FINAL, CONFIG = "best_model.pt", "final_checkpoint.pt", "config.yaml"
+HISTORY = "training_history.json"
+Watch = Callable[[TrainConfig, list[Row]], None]
+
+
+def prepare(config: TrainConfig) -> PackedData:
+    """Check and pack the run's data, and map it."""
+    return open_pack(pack_data(Path(config.data_dir), config))
+
+
+def train_by_hand(
+    config: TrainConfig, watch: Watch, checkpoint: State | None = None, processes: int = 1
+) -> None:
+    """Train into `config.checkpoint_dir`.
+
+    Args:
+        config: The settings, with `data_dir` set.
+        watch: Is told of every epoch; with several processes it must be a module's function.
+        checkpoint: What `read_checkpoint` returned, to go on from.
+        processes: How many train together, each on its own GPU where there are any.
+
+    Raises:
+        Interrupted: on Ctrl-C or SIGTERM, with the last epoch saved.
+    """
+    # config.yaml is read relative to its own folder, not to this one.
+    config = replace(config, data_dir=str(Path(config.data_dir).resolve()))
+    folder = Path(config.checkpoint_dir)
+    if checkpoint is None and (folder / FINAL).exists():
+        raise ConfigError(
+            f"{folder}: holds a run already; go on with --resume {folder / FINAL}, or name "
+            "another --checkpoint-dir"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in periodic(folder):
+        if checkpoint is None or _epoch_of(path) > checkpoint["epoch"]:
+            path.unlink()  # of a run that went further, which this one replaces
+    write_whole(folder / CONFIG, write_yaml(to_mapping(config)).encode())
+    with interruptible(lambda: _how_to_go_on(folder)):
+        if processes != 1:
+            device = pick_device(config.device)
+            run_group(processes, device, _train, (config, watch, checkpoint))
+        else:
+            _train(ALONE, config, watch, checkpoint)
+
+
+def _train(group: Group, config: TrainConfig, watch: Watch, checkpoint: State | None) -> None:
+    folder = Path(config.checkpoint_dir)
+
+    def report(row: Row, state: TrainState) -> None:
+        _save(folder, row, state)
+        watch(config, state.history)
+
+    train(config, prepare(config), folder, report, checkpoint, group)
+
+
+def _save(folder: Path, row: Row, state: TrainState) -> None:
+    content = state.state_dict()
+    if state.best is row or not (folder / BEST).exists():
+        save_state(folder / BEST, content)
+    if row["epoch"] % state.config.save_interval == 0:
+        save_state(folder / f"checkpoint_epoch_{row['epoch']}.pt", content)
+        for old in periodic(folder)[: -state.config.keep_checkpoints]:
+            old.unlink()
+    save_state(folder / FINAL, content)
+    write_whole(folder / HISTORY, json.dumps(state.history, indent=1).encode())
+
+
+def periodic(folder: Path) -> list[Path]:
+    """Return the periodic checkpoints, oldest first."""
+    found = (path for path in folder.glob("checkpoint_epoch_*.pt") if path.stem[17:].isdigit())
+    return sorted(found, key=_epoch_of)
+
+
+def _epoch_of(path: Path) -> int:
+    return int(path.stem[17:])
+
+
+def read_checkpoint(path: Path) -> tuple[State, list[str]]:
+    """Read a checkpoint to go on from, or if it is damaged the next older one beside it.
+
+    Returns:
+        The state, and what is to be said about the choice.
+
+    Raises:
+        StorageError: if none can be used.
+    """
+    try:
+        return load_state(path), []
+    except StorageError as error:
+        found, state, _ = newest_valid([each for each in _siblings(path) if each != path])
+        if found is None or state is None:
+            raise
+        said = f"{error}; going on from {found.name}, after epoch {state['epoch']}"
+        return state, [said]
+
+
+def _siblings(path: Path) -> list[Path]:
+    return [*periodic(path.parent), path.parent / FINAL, path.parent / BEST]
+
+
+def _how_to_go_on(folder: Path) -> str:
+    final = folder / FINAL
+    if not final.exists():
+        return "stopped before the first epoch was done; nothing to save"
+    return f"stopped, the last epoch is saved; go on with `tune-encoder train --resume {final}`"
+
+
+@contextmanager
+def interruptible(message: Callable[[], str]) -> Iterator[None]:
+    """Turn Ctrl-C and SIGTERM into an `Interrupted` with a message that says how to go on.
+
+    It may be raised anywhere: every file is written beside its place and then moved.
+    """
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise Interrupted(message(), number)
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,157 @@
+"""The state of a run: what is built before epoch 1, saved after each, and resumed."""
+
+import math
+from dataclasses import dataclass, field
+from inspect import unwrap
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim.lr_scheduler import LambdaLR
+
+from tune_encoder.config import EncoderSettings, TrainConfig, to_mapping
+from tune_encoder.data.batches import n_batches
+from tune_encoder.data.pack import PackedData
+from tune_encoder.errors import StorageError
+from tune_encoder.model.encoder import Encoder, build_encoder
+from tune_encoder.training.loss import StyleLoss
+
+LONGEST_WARMUP = 0.5  # of the run: a short run still reaches its learning rate
+
+Row = dict[str, Any]
+"""One epoch's metrics; plain numbers under the names a person reads."""
+
+
+@dataclass
+class TrainState:
+    """All that changes while training; what is not in here is not resumed."""
+
+    config: TrainConfig
+    data: dict[str, Any]
+    """The identity of the pack that is trained on."""
+    model: Encoder
+    optimizer: torch.optim.Optimizer
+    schedule: LambdaLR
+    scaler: torch.amp.GradScaler
+    history: list[Row] = field(default_factory=list)
+    module: nn.Module = field(init=False)
+    """What is called in training: the model, or what spreads it over processes."""
+    last_loss: StyleLoss | None = field(init=False, default=None)
+    """Of the newest step, for the progress bar."""
+
+    def __post_init__(self) -> None:
+        self.module = self.model
+
+    @property
+    def epoch(self) -> int:
+        """Number of finished epochs."""
+        return len(self.history)
+
+    @property
+    def best(self) -> Row | None:
+        """The row of the lowest validation loss so far."""
+        return min(self.history, key=lambda row: row["val_loss"], default=None)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return tensors and plain values, for `checkpoints.save_state`."""
+        return {
+            "epoch": self.epoch,
+            "config": to_mapping(self.config),
+            "data": self.data,
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "history": self.history,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a checkpoint.
+
+        Raises:
+            StorageError: if it was trained on other data or has another architecture.
+        """
+        if difference := _difference(state["data"], self.data):
+            raise StorageError(
+                f"the checkpoint was trained on other data: {difference}; give it that"
+            )
+        try:
+            self.model.load_state_dict(state["model"])
+        except RuntimeError as error:
+            now = {name: getattr(self.config, name) for name in to_mapping(EncoderSettings())}
+            reason = _difference(state["config"], now) or " ".join(str(error).split())[:300]
+            raise StorageError(f"the checkpoint has another architecture: {reason}") from error
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
+        self.scaler.load_state_dict(state["scaler"])
+        self.history = list(state["history"])
+
+
+def _difference(before: dict[str, Any], now: dict[str, Any]) -> str:
+    """Say which of the values now were others before."""
+    changed = {name: new for name, new in now.items() if before.get(name) != new}
+    return ", ".join(f"{name} was {before.get(name)}, is {new}" for name, new in changed.items())
+
+
+def finished(state: TrainState) -> bool:
+    """Whether the run has used up its epochs or its patience."""
+    best, patience = state.best, state.config.early_stopping_patience
+    waited = best is not None and patience > 0 and state.epoch - best["epoch"] >= patience
+    return waited or state.epoch >= state.config.epochs
+
+
+def start(config: TrainConfig, data: PackedData, device: torch.device) -> TrainState:
+    """Build everything for epoch 1; equal configs give equal weights."""
+    torch.manual_seed(config.seed)
+    model = build_encoder(config, data.statistics).to(device)
+    optimizer = AdamW(
+        model.parameters(), config.learning_rate, weight_decay=config.weight_decay, fused=True
+    )
+    steps = n_batches(data.train, config)
+    warmup = steps * min(config.warmup_epochs, LONGEST_WARMUP * config.epochs)
+    schedule = LambdaLR(
+        optimizer, lambda step: learning_rate_factor(step, warmup, steps * config.epochs)
+    )
+    scaler = torch.amp.GradScaler(device.type, enabled=amp_type(config, device) == torch.float16)
+    return TrainState(config, data.identity, model, optimizer, schedule, scaler)
+
+
+def learning_rate_factor(step: int, warmup_steps: float, total_steps: int) -> float:
+    """Share of the peak rate at a step counted from 0: linear warm-up, then a cosine to 0.
+
+    The first step is above 0, and past the end the rate stays 0 instead of rising again.
+    """
+    if step < warmup_steps:
+        return min(1.0, (step + 1) / (warmup_steps + 1))
+    progress = (step - warmup_steps) / max(1.0, total_steps - warmup_steps)
+    return 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+
+
+def amp_type(config: TrainConfig, device: torch.device) -> torch.dtype | None:
+    """Return the narrow type that pays on this device, or None for float32 throughout."""
+    if not config.use_amp:
+        return None
+    if config.amp_dtype == "bfloat16":
+        return torch.bfloat16
+    if device.type == "cuda":
+        return torch.float16
+    # Without these instructions torch emulates bfloat16, ten times slower than float32.
+    capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
+    fast = capabilities.get("avx512_bf16") or capabilities.get("amx_bf16")
+    return torch.bfloat16 if device.type == "cpu" and fast else None
+
+
+_Plain = torch.optim.AdamW
+
+
+class AdamW(_Plain):
+    """torch's, whose own methods load `torch.compile` and SymPy though we compile nothing.
+
+    That costs a process a second and a half and 80 MB. `differentiable` has no effect.
+    """
+
+    add_param_group = unwrap(_Plain.add_param_group)
+    zero_grad = unwrap(_Plain.zero_grad)
+    state_dict = unwrap(_Plain.state_dict)
+    load_state_dict = unwrap(_Plain.load_state_dict)
+    step = torch.no_grad()(unwrap(_Plain.step))

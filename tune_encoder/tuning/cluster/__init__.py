@@ -1,0 +1,1 @@
+"""The Ray that a search runs on."""

@@ -1,0 +1,245 @@
+"""The Ray that a search runs on: one of its own, or a cluster that runs already."""
+
+import json
+import logging
+import os
+import re
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+import ray
+from ray._private import ray_constants, utils
+from ray._private.node import Node
+
+from tune_encoder.config import LaunchSettings, ResourceSettings
+from tune_encoder.errors import ConfigError, StorageError
+from tune_encoder.experiment.folder import Experiment
+from tune_encoder.system.lock import note
+from tune_encoder.system.ports import LOOPBACK
+from tune_encoder.tuning.cluster.capacity import refuse_too_large
+from tune_encoder.tuning.cluster.ray_settings import (
+    LOOPBACK_ONLY,
+    protect_token,
+    worker_environment,
+)
+from tune_encoder.tuning.cluster.state import local_address
+
+ANSWER_S = 3.0  # for a cluster's port
+JOIN_S = 30.0  # for the rest; a loaded machine takes seconds to import Ray
+_ASK = """
+import json, sys, ray
+from tune_encoder.tuning.cluster.capacity import nodes
+ray.init(sys.argv[1], log_to_driver=False)
+print("=" + json.dumps(nodes()))
+"""
+_ANSWER = "="  # before the line that is no log of Ray
+_JOB_CONFIG = "RAY_JOB_CONFIG_JSON_ENV_VAR"
+_IMPATIENT = {"RAY_gcs_server_request_timeout_seconds": "5"}  # a minute without
+_MISFIT_TOKEN = re.compile(r"InvalidAuthToken|AuthenticationError|Unauthenticated")
+_MISFIT_VERSION = re.compile(r"Version mismatch")
+_NO_NODE = re.compile(r"No node info found")
+
+
+@contextmanager
+def connected(experiment: Experiment, launch: LaunchSettings) -> Iterator[None]:
+    """Have Ray while the block runs; nothing happens where an outer block has it already.
+
+    Args:
+        experiment: Whose lock tells others where Ray's page is.
+        launch: With HOST:PORT of a cluster, as `resolve` gives it, or empty for a Ray of our own.
+
+    Raises:
+        ConnectionError: if the cluster is gone since `resolve`.
+    """
+    if ray.is_initialized():
+        yield
+        return
+    protect_token()
+    try:
+        page = _join(launch.address) if launch.address else _start(launch.dashboard)
+        if page:
+            note(experiment.path, f"http://{page}")
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _start(dashboard: bool) -> str:
+    _keep_to_loopback(True)
+    os.environ.pop(_JOB_CONFIG, None)  # of a job it may be part of
+    with nullcontext() if dashboard else _without_helpers():
+        context = ray.init(
+            "local",  # without it Ray would join any cluster that runs on this machine
+            include_dashboard=dashboard,
+            dashboard_host=LOOPBACK,
+            log_to_driver=False,
+            logging_level=logging.CRITICAL,
+        )
+    return str(context.dashboard_url) if dashboard else ""
+
+
+@contextmanager
+def _without_helpers() -> Iterator[None]:
+    """Keep Ray from starting what no search needs: half of its time to start and to end.
+
+    What another version of Ray does not have is left alone.
+    """
+    helpers = [each for each in _HELPERS if hasattr(*each[:2])]
+    kept = [(owner, name, getattr(owner, name)) for owner, name, _ in helpers]
+    try:
+        for owner, name, instead in helpers:
+            setattr(owner, name, instead)
+        yield
+    finally:
+        for owner, name, own in kept:
+            setattr(owner, name, own)
+
+
+def _nothing(*_: Any, **__: Any) -> None:
+    pass
+
+
+def _no_api_server(node: Node, **_: Any) -> None:
+    """Give an address at which nobody is, or the node's agent logs every second that none is."""
+    node.get_gcs_client().internal_kv_put(
+        ray_constants.DASHBOARD_ADDRESS.encode(),
+        f"{LOOPBACK}:0".encode(),
+        True,
+        ray_constants.KV_NAMESPACE_DASHBOARD,
+    )
+
+
+def _no_dashboard() -> str:
+    return "not wanted"
+
+
+_HELPERS: tuple[tuple[Any, str, Callable[..., object]], ...] = (
+    (Node, "start_monitor", _nothing),  # scales a cluster
+    (Node, "start_log_monitor", _nothing),  # would send workers' logs to us
+    (Node, "start_api_server", _no_api_server),  # serves the dashboard
+    (utils, "get_dashboard_dependency_error", _no_dashboard),  # nor does a node's agent serve it
+)
+
+
+def _join(address: str) -> str:
+    _keep_to_loopback(address == local_address())
+    context = ray.init(
+        address,
+        log_to_driver=False,
+        logging_level=logging.CRITICAL,
+        runtime_env={"env_vars": worker_environment()},
+    )
+    return context.dashboard_url or ""
+
+
+def _keep_to_loopback(yes: bool) -> None:
+    """Do as Ray does with `LOOPBACK_ONLY`, which it has read already."""
+    ray_constants.ENABLE_RAY_CLUSTER = not yes
+
+
+# --- before anything is trained ------------------------------------------------------------------
+
+
+def resolve(address: str, resources: ResourceSettings) -> str:
+    """Return HOST:PORT of the cluster that is meant, which lets us in and has room for a trial.
+
+    Args:
+        address: HOST:PORT, or `auto`: that of RAY_ADDRESS, else of `tune-encoder cluster start`.
+        resources: What a trial needs.
+
+    Raises:
+        ConfigError: if it is no address, or one a search cannot use.
+        StorageError: if nothing answers, our token or versions do not fit, or no node is large
+            enough.
+    """
+    found = address
+    if address == "auto":
+        found = os.environ.get("RAY_ADDRESS") or local_address()
+    if not found:
+        raise StorageError(
+            "no cluster runs here; start one with `tune-encoder cluster start`, or name it by "
+            "--address HOST:PORT"
+        )
+    host, port = _parts(found)
+    try:
+        socket.create_connection((host, port), ANSWER_S).close()
+    except OSError as error:
+        raise StorageError(
+            f"nothing answers at {host}:{port} ({error}); give the address that the cluster's "
+            "head node named when it was started"
+        ) from error
+    protect_token()
+    refuse_too_large(resources, _nodes_of(f"{host}:{port}"))
+    return f"{host}:{port}"
+
+
+def _parts(address: str) -> tuple[str, int]:
+    if "://" in address:
+        raise ConfigError(
+            f"address is {address}; a search keeps its record where it runs, on a node of the "
+            "cluster: give it HOST:PORT after `ray start --address HOST:PORT --num-cpus 0` here, "
+            "or let it run there with `tune-encoder submit --address http://HOST:8265`"
+        )
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit() or not 0 < int(port) < 2**16:
+        raise ConfigError(f"address is {address}; it must be HOST:PORT, as head:6379, or auto")
+    return host, int(port)
+
+
+def _nodes_of(address: str) -> list[dict[str, Any]]:
+    """Return what each node of the cluster has, asked by a process of its own.
+
+    Ray tries a token that does not fit for 20 s, and writes why to the terminal instead of saying
+    it in its error.
+    """
+    place = LOOPBACK_ONLY if address == local_address() else {}
+    process = subprocess.Popen(
+        [sys.executable, "-c", _ASK, address],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        env={**os.environ, **_IMPATIENT, **place},
+    )
+    limit = threading.Timer(JOIN_S, process.kill)
+    limit.start()
+    said = []
+    try:
+        assert process.stdout is not None
+        with process.stdout as lines:
+            for line in lines:
+                said.append(line.strip())
+                if _MISFIT_TOKEN.search(line):
+                    process.kill()
+    finally:
+        limit.cancel()
+        ended = process.wait()
+    if ended:
+        raise StorageError(f"{address}: {why_not(said)}")
+    nodes: list[dict[str, Any]] = json.loads(next(x for x in said if x.startswith(_ANSWER))[1:])
+    return nodes
+
+
+def why_not(said: list[str]) -> str:
+    """Say in our words what Ray wrote before it gave up."""
+    text = " ".join(said)
+    if _MISFIT_TOKEN.search(text):
+        return (
+            "the cluster does not take our token; put its own into ~/.ray/auth_token, or name its "
+            "file in RAY_AUTH_TOKEN_PATH"
+        )
+    if _MISFIT_VERSION.search(text):
+        _, _, versions = text.partition("Version mismatch:")
+        return f"Ray or Python differ: {versions.strip()[:300]} Install the cluster's versions here"
+    if _NO_NODE.search(text):
+        return (
+            "this machine is no node of the cluster; run `ray start --address HOST:PORT "
+            "--num-cpus 0` here first"
+        )
+    last = next((line for line in reversed(said) if line), f"no answer in {JOIN_S:g} s")
+    return f"Ray does not connect ({last[:200]}); see that a Ray cluster runs there"

@@ -1,0 +1,80 @@
+"""What Ray is told wherever we start it or connect to it: its environment and its token."""
+
+import os
+import secrets
+import sys
+from pathlib import Path
+
+# Each undoes a default that would harm a search. Ray reads them when it is imported or started.
+ENVIRONMENT = {
+    "RAY_AUTH_MODE": "token",  # whoever reaches Ray's ports can run code
+    "RAY_AIR_NEW_OUTPUT": "0",  # with verbose=0 the only way to silence Tune
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths keep their meaning in a worker
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_enable_metrics_collection": "false",  # for Prometheus, at a port that takes no token
+    "RAY_memory_monitor_refresh_ms": "0",  # its kill ends the whole search, not one trial
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # our record and TensorBoard logs replace them
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # ours also knows SIGTERM
+    "TUNE_GLOBAL_CHECKPOINT_S": "86400",  # Tune's own state is never read back
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+}
+# Ray's own way to keep every port on loopback; its name tells where it is the default.
+LOOPBACK_ONLY = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+# Seconds a worker may take to leave a trial; one that takes longer is replaced by a new one.
+LEAVE_S = ("TUNE_FUNCTION_THREAD_TIMEOUT_S", "60")
+_READ_BY_WORKERS = ("RAY_CHDIR_TO_TRIAL_DIR", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", LEAVE_S[0])
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+_READ_BY_NODES = (
+    "RAY_USAGE_STATS_ENABLED",
+    "RAY_enable_metrics_collection",
+    "RAY_memory_monitor_refresh_ms",
+)
+_TOKEN_PATH = Path("~/.ray/auth_token")
+
+
+def set_environment() -> None:
+    """Set what Ray reads when it is imported; to be called before that.
+
+    A Ray that is loaded has chosen its mode of authentication, and two halves must not differ.
+    """
+    chosen = {"RAY_AUTH_MODE"} if "ray" in sys.modules else set()
+    os.environ.update({name: value for name, value in ENVIRONMENT.items() if name not in chosen})
+    os.environ.setdefault(*LEAVE_S)
+
+
+def reach_loopback_directly() -> None:
+    """Send what goes to this machine by no proxy, which would see the token."""
+    known = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
+    hosts = [*filter(None, known.split(",")), *_LOOPBACK]
+    os.environ["no_proxy"] = os.environ["NO_PROXY"] = ",".join(dict.fromkeys(hosts))
+
+
+def worker_environment() -> dict[str, str]:
+    """What a cluster's workers must be told: they have their node's environment, not ours."""
+    return {name: os.environ[name] for name in _READ_BY_WORKERS}
+
+
+def node_environment() -> dict[str, str]:
+    """What every node of a cluster must be started with, beside a token."""
+    return {name: ENVIRONMENT[name] for name in _READ_BY_NODES}
+
+
+def token() -> str:
+    """Return Ray's token, from where Ray takes it."""
+    if value := os.environ.get("RAY_AUTH_TOKEN"):
+        return value
+    path = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or _TOKEN_PATH)
+    return path.expanduser().read_text(encoding="utf-8").strip()
+
+
+def protect_token() -> None:
+    """Make Ray's token before Ray does, which would let every local user read it."""
+    path = _TOKEN_PATH.expanduser()
+    path.parent.mkdir(mode=0o700, exist_ok=True)
+    if path.exists():
+        path.chmod(0o600)
+        return
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(secrets.token_hex(32))

@@ -1,0 +1,143 @@
+"""Starting a cluster of this machine."""
+
+import os
+import socket
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import psutil
+
+from tune_encoder.errors import StorageError
+from tune_encoder.system.lock import held
+from tune_encoder.system.ports import LOOPBACK, free_port
+from tune_encoder.tuning.cluster.ray_settings import (
+    ENVIRONMENT,
+    LEAVE_S,
+    LOOPBACK_ONLY,
+    protect_token,
+)
+from tune_encoder.tuning.cluster.state import (
+    Cluster,
+    find_cluster,
+    home,
+    of,
+    remember,
+    remove_remains,
+    usage,
+)
+from tune_encoder.tuning.cluster.stop import stop_cluster
+
+PORT, PAGE_PORT = 6379, 8265  # Ray's own defaults; the next that is free is taken
+START_S, ANSWER_S, POLL_S = 90.0, 5.0, 0.2
+_ATTEMPTS = 3
+_TAKEN = "in use"  # what Ray says of a port
+
+
+def start_cluster(cpus: int | None = None) -> tuple[Cluster, bool]:
+    """Start a cluster of this machine that takes tokens only, or find that it runs.
+
+    Args:
+        cpus: How many CPUs it may give away; all without.
+
+    Returns:
+        The cluster, and whether it was started now.
+
+    Raises:
+        StorageError: if it does not start.
+    """
+    home().mkdir(parents=True, exist_ok=True)
+    with held(home()):
+        if (cluster := find_cluster()) is not None:
+            return cluster, False
+        remove_remains()
+        protect_token()
+        return _started(cpus), True
+
+
+def _started(cpus: int | None) -> Cluster:
+    """Start it, again where another program was faster to take a port."""
+    for _ in range(_ATTEMPTS - 1):
+        try:
+            return _start(cpus)
+        except StorageError as error:
+            if _TAKEN not in str(error):
+                raise
+    return _start(cpus)
+
+
+def _start(cpus: int | None) -> Cluster:
+    # Not in the cache folder: the path of a socket has at most 107 letters.
+    folder = tempfile.mkdtemp(prefix="tune_encoder_")
+    port, page_port = free_port(PORT), free_port(PAGE_PORT)
+    log = home() / "head.log"
+    keeper = psutil.Process(_spawn(_command(port, page_port, folder, cpus), log))
+    page = f"http://{LOOPBACK}:{page_port}"
+    first = Cluster(_address(port), page, folder, [of(keeper)])
+    remember(first)  # so that whatever happens now, `stop` finds it
+    try:
+        _await_answer(first, log)
+    except BaseException:
+        stop_cluster()
+        remove_remains()
+        raise
+    processes = [first.processes[0], *map(of, keeper.children(recursive=True))]
+    cluster = Cluster(first.address, page, folder, processes)
+    remember(cluster)
+    return cluster
+
+
+def _spawn(command: list[str], log: Path) -> int:
+    """Start a process that goes on when this one ends, whatever the terminal is told."""
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:
+        to_log = [(os.POSIX_SPAWN_DUP2, descriptor, number) for number in (1, 2)]
+        from_nothing = (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)
+        return os.posix_spawn(
+            command[0], command, _environment(), file_actions=[from_nothing, *to_log], setsid=True
+        )
+    finally:
+        os.close(descriptor)
+
+
+def _command(port: int, page_port: int, folder: str, cpus: int | None) -> list[str]:
+    options = {
+        "port": port,
+        "dashboard-host": LOOPBACK,
+        "dashboard-port": page_port,
+        "include-dashboard": "true",
+        "dashboard-agent-listen-port": 0,  # any: who finds its usual one taken takes no jobs
+        "temp-dir": folder,
+        **({} if cpus is None else {"num-cpus": cpus}),
+    }
+    ray = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block"]
+    return [*ray, *(f"--{name}={value}" for name, value in options.items())]
+
+
+def _environment() -> dict[str, str]:
+    leave = {LEAVE_S[0]: os.environ.get(*LEAVE_S)}
+    return {**os.environ, **ENVIRONMENT, **LOOPBACK_ONLY, **leave}
+
+
+def _address(port: int) -> str:
+    return f"{LOOPBACK}:{port}"
+
+
+def _await_answer(cluster: Cluster, log: Path) -> None:
+    deadline = time.monotonic() + START_S
+    while not _answers(cluster):
+        if not cluster.running() or time.monotonic() > deadline:
+            said = log.read_text(encoding="utf-8", errors="replace").splitlines()
+            reason = next((line for line in reversed(said) if line.strip()), "no reason given")
+            raise StorageError(f"the cluster did not start: {reason.strip()[:200]}; see {log}")
+        time.sleep(POLL_S)
+
+
+def _answers(cluster: Cluster) -> bool:
+    host, _, port = cluster.address.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), ANSWER_S).close()
+        return "memory" in usage(cluster)  # then its node has joined
+    except (OSError, StorageError):
+        return False

@@ -1,0 +1,56 @@
+"""Ending a cluster: what was started, and nothing else."""
+
+from collections.abc import Iterator
+
+import psutil
+
+from tune_encoder.errors import StorageError
+from tune_encoder.tuning.cluster.state import Cluster, find_cluster, remove_remains
+
+DRAIN_S, END_S = 40.0, 5.0  # Ray lets its nodes drain for 30 s
+
+
+def stop_cluster() -> Cluster | None:
+    """End what was started, and nothing else; returns what it was, or None if nothing ran.
+
+    Raises:
+        StorageError: if a process does not end.
+    """
+    if (cluster := find_cluster()) is None:
+        return None
+    ours = _with_descendants(cluster)
+    if (head := cluster.processes[0].running()) is not None:
+        head.terminate()
+        _wait([head], DRAIN_S)
+        _wait(ours, END_S)
+    for process in _alive(ours):
+        process.kill()
+    _wait(ours, END_S)
+    if left := _alive(ours):
+        raise StorageError(f"processes {', '.join(str(p.pid) for p in left)} do not end")
+    remove_remains()
+    return cluster
+
+
+def _with_descendants(cluster: Cluster) -> list[psutil.Process]:
+    """Our processes and all they started, such as workers."""
+    ours: dict[int, psutil.Process] = {}
+    for process in _processes(cluster):
+        ours[process.pid] = process
+        ours.update({child.pid: child for child in process.children(recursive=True)})
+    return list(ours.values())
+
+
+def _processes(cluster: Cluster) -> Iterator[psutil.Process]:
+    for each in cluster.processes:
+        if (process := each.running()) is not None:
+            yield process
+
+
+def _wait(processes: list[psutil.Process], limit_s: float) -> None:
+    psutil.wait_procs(processes, limit_s)
+
+
+def _alive(processes: list[psutil.Process]) -> list[psutil.Process]:
+    """Those that run; psutil compares the start, so a number given anew is not among them."""
+    return [p for p in processes if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]

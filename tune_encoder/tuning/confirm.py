@@ -1,0 +1,123 @@
+"""Confirming a result: the best configs of a search again, with further seeds, at full budget.
+
+A search names the config that was best with one seed, among many; part of that is luck. So the
+best few are trained again with seeds that the search did not use, as a search of its own within
+the experiment's folder (`confirm/top3x3`), which is stopped and continued like any other. The
+scores of the search itself do not count: the configs were chosen by them.
+"""
+
+import itertools
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from tune_encoder.config import (
+    HERE,
+    KeepingSettings,
+    LaunchSettings,
+    SchedulerSettings,
+    SearcherSettings,
+    TrainConfig,
+)
+from tune_encoder.data.pack import searched_pack
+from tune_encoder.errors import ConfigError
+from tune_encoder.experiment.confirmation import (
+    FOLDER,
+    Configs,
+    Confirmation,
+    best_configs,
+    new_seeds,
+    summary,
+)
+from tune_encoder.experiment.folder import Experiment
+from tune_encoder.space import Parameter, SearchSpace, parse_space, to_content
+from tune_encoder.tuning.start import resume_search, start_search
+
+MOST_SEEDS, MOST_CONFIGS = 32, 100  # seeds as in budget.seeds
+
+
+def confirm(
+    experiment: Experiment,
+    n_configs: int,
+    n_seeds: int,
+    announce: Callable[[str], None],
+    launch: LaunchSettings = HERE,
+) -> Confirmation:
+    """Train the best configs of a search again with further seeds, or go on doing so.
+
+    Args:
+        experiment: The search; it may still be running.
+        n_configs: How many of its best to confirm.
+        n_seeds: Seeds of each, at least 2.
+        announce: Is told, once all is checked, what will be trained.
+        launch: Where it runs.
+
+    Raises:
+        ConfigError: if a number is out of range.
+        StorageError: if the data has changed since the search.
+        SearchFailed: if no trial gave a result, in the search or again.
+        Interrupted: on Ctrl-C or SIGTERM, everything saved; the same call goes on.
+    """
+    _check_numbers(n_configs, n_seeds)
+    best = best_configs(experiment, n_configs)
+    space = confirming_space(experiment, best, n_seeds)
+    searched_pack(*experiment.searched_data(), TrainConfig(**space.base))
+    root = experiment.path / FOLDER
+    name = folder_name(root, f"top{len(best)}x{n_seeds}", space)
+    announce(
+        f"confirming: {len(best)} configs x {n_seeds} further seeds, {space.budget.epochs} epochs "
+        f"each, in {root / name}"
+    )
+    if (root / name).exists():
+        return summary(resume_search(root, name, launch=launch), best)
+    data_dir = experiment.searched_data()[0]
+    keeping = _kept_with(experiment)
+    return summary(start_search(space, data_dir, root, name, launch=launch, keeping=keeping), best)
+
+
+def _kept_with(experiment: Experiment) -> KeepingSettings:
+    """Checkpoints go where those of the search are, for nodes that do not see its folder."""
+    place = experiment.keeping().storage
+    return KeepingSettings(storage=f"{place}/{FOLDER}" if place else "")
+
+
+def _check_numbers(n_configs: int, n_seeds: int) -> None:
+    if not 1 <= n_configs <= MOST_CONFIGS:
+        raise ConfigError(f"top is {n_configs}; it must be from 1 to {MOST_CONFIGS}")
+    if not 2 <= n_seeds <= MOST_SEEDS:
+        raise ConfigError(
+            f"seeds is {n_seeds}; it must be from 2 to {MOST_SEEDS}, since one shows no spread"
+        )
+
+
+# --- what to train -------------------------------------------------------------------------------
+
+
+def confirming_space(experiment: Experiment, configs: Configs, n_seeds: int) -> SearchSpace:
+    """Return the space that trains each config with each seed, to the end, and nothing else."""
+    space = experiment.space()
+    seeds = new_seeds(experiment.trials(), n_seeds)
+    start = [{**config, "seed": seed} for config in configs.values() for seed in seeds]
+    parameters = [each for each in space.parameters if each.name != "seed"]
+    confirming = replace(
+        space,
+        budget=replace(space.budget, trials=len(start), time="", target=None, seeds=1),
+        scheduler=SchedulerSettings(name="none"),
+        searcher=SearcherSettings(name="random"),
+        base={name: value for name, value in space.base.items() if name != "seed"},
+        parameters=[*parameters, Parameter("seed", "int", (seeds[0], seeds[-1]))],
+        start=start,
+    )
+    return parse_space(to_content(confirming), f"{experiment.name}, confirm", experiment.path)
+
+
+def folder_name(root: Path, name: str, space: SearchSpace) -> str:
+    """Return the name of the confirming search, which may have begun already.
+
+    A search that went on since may have other best configs: they get a folder of their own.
+    """
+    names = itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2)))
+    for each in names:
+        if not (root / each).exists() or Experiment(root / each).space() == space:
+            return each
+    raise AssertionError("there is always a next name")

@@ -1,0 +1,1 @@
+"""The process that runs a search with Ray Tune: the half that knows Ray and no Optuna."""

@@ -1,0 +1,87 @@
+"""What Tune calls between its steps: a signal ends the search, a lost worker fails its trial."""
+
+import os
+import re
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from ray.tune import Callback
+from ray.tune.experiment import Trial
+
+from tune_encoder.tuning.driver.scheduler import RecordingScheduler
+from tune_encoder.tuning.driver.searcher import StudySearcher
+from tune_encoder.tuning.driver.steering import Steering
+
+_ERROR_LINE = re.compile(r"^[\w.]*(Error|Exception|Died|OutOfMemory)\b.*")
+_STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class StopSignal(Callback):
+    """Notes the first signal and passes it on to Tune; a second one ends the program at once."""
+
+    def __init__(self, steering: Steering) -> None:
+        self.number: int | None = None
+        self._steering = steering
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Listen while the block runs, then restore what was there before.
+
+        To be entered after `ray.init`, which installs a handler of its own. Python lets only the
+        main thread install any, so in another thread, as a notebook may use, none is changed.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.getsignal(number) for number in (*_STOPPING, signal.SIGUSR1)}
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # until Tune has its handler
+        for number in _STOPPING:
+            if number != signal.SIGHUP or before[number] is not signal.SIG_IGN:  # as under nohup
+                signal.signal(number, self._note)
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if self.number is not None:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+        self.number = number
+
+    def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        """Ask Tune to stop; it listens to SIGUSR1 only while it runs, so not in the handler."""
+        self._steering.poll()
+        if self.number is not None:
+            os.kill(os.getpid(), signal.SIGUSR1)
+
+
+class Failures(Callback):
+    """Records a trial that Tune has given up, with the reason."""
+
+    def __init__(self, scheduler: RecordingScheduler, searcher: StudySearcher) -> None:
+        self._scheduler = scheduler
+        self._searcher = searcher
+
+    def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        """Give back trials whose worker was not ready for them; Tune tells nobody of these."""
+        for trial in trials:
+            if trial.status == Trial.ERROR:
+                self._searcher.take_back(trial.trial_id)
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Record the failure; Tune calls this once no retry is left."""
+        self._scheduler.fail(trial.config["number"], failure_reason(Path(trial.error_file)))
+
+
+def failure_reason(error_file: Path) -> str:
+    """Return the line of Ray's report that names the error; the rest is its own traceback."""
+    lines = error_file.read_text(encoding="utf-8", errors="replace").splitlines()
+    named = [line.strip() for line in lines if _ERROR_LINE.match(line.strip())]
+    return named[-1] if named else f"the worker ended without a reason; see {error_file}"

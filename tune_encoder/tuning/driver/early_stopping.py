@@ -1,0 +1,160 @@
+"""Who goes on, who waits at a rung, and who is stopped.
+
+A rule hears of every recorded row, in order, and judges by the row's objective, of which less is
+better. It holds no state of its own that matters: after a resume it hears the rows again.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from enum import Enum
+from types import SimpleNamespace
+from typing import Any
+
+from ray.tune.schedulers import AsyncHyperBandScheduler, MedianStoppingRule, TrialScheduler
+
+from tune_encoder.experiment.trials import Row, objective
+from tune_encoder.space import SearchSpace
+from tune_encoder.tuning.record.record import METRIC
+
+TIME = "epoch"
+_NO_CONTROLLER = SimpleNamespace(get_live_trials=list)  # the median rule asks for idle trials
+
+
+class Decision(Enum):
+    """What becomes of a trial after an epoch."""
+
+    GO_ON = "go on"
+    HOLD = "hold"
+    """It waits without a worker until the rule promotes it."""
+    STOP = "stop"
+
+
+class Rule:
+    """Lets every trial use all its epochs; the others refine it."""
+
+    def add(self, number: int) -> None:
+        """Hear of a trial that starts."""
+
+    def result(self, number: int, row: Row) -> Decision:
+        """Decide after a trial's epoch."""
+        return Decision.GO_ON
+
+    def promote(self, held: Collection[int], running: Collection[int]) -> int | None:
+        """Choose a trial that waits and may go on, now that no new one can be started.
+
+        Args:
+            held: The trials that wait.
+            running: The trials under way.
+        """
+        return None
+
+
+@dataclass(frozen=True)
+class _Key:
+    """All that Ray's schedulers need of a trial; its id is the record's number."""
+
+    trial_id: str
+
+
+class RayRule(Rule):
+    """One of Ray's schedulers, or one for each bracket of a Hyperband."""
+
+    def __init__(self, brackets: list[TrialScheduler], factor: float) -> None:
+        self._brackets: list[Any] = list(brackets)  # typed by Ray for its own trials
+        self._factor = factor
+
+    def add(self, number: int) -> None:
+        """Hear of a trial that starts."""
+        self._bracket(number).on_trial_add(_NO_CONTROLLER, _Key(f"{number}"))
+
+    def result(self, number: int, row: Row) -> Decision:
+        """Decide as Ray does."""
+        scheduler = self._bracket(number)
+        decision = scheduler.on_trial_result(_NO_CONTROLLER, _Key(f"{number}"), row)
+        return Decision.STOP if decision == TrialScheduler.STOP else Decision.GO_ON
+
+    def _bracket(self, number: int) -> Any:
+        """Each bracket gets its factor's share fewer trials than the one before it.
+
+        Ray spreads trials over brackets at random, so a resumed search could decide otherwise.
+        """
+        last = len(self._brackets) - 1
+        shares = (round(self._factor**k) for k in range(last, 0, -1))
+        skipped = next((k for k, share in enumerate(shares) if (number + 1) % share == 0), last)
+        return self._brackets[last - skipped]
+
+
+class Promote(Rule):
+    """Successive halving that holds every trial at each rung and promotes the best when known.
+
+    Of N trials that reach a rung the best N / factor go on, and at least one. A trial is promoted
+    as soon as it is among them whatever the outstanding ones bring; so no epoch is ever spent on a
+    loser, with any number of workers. The rungs are those of Jamieson and Talwalkar,
+    "Non-stochastic best arm identification and hyperparameter optimization", 2016.
+    """
+
+    def __init__(self, epochs: int, grace_period: int, factor: float) -> None:
+        self._factor = factor
+        self._levels = rung_levels(epochs, grace_period, factor)
+        self._at: list[dict[int, float]] = [{} for _ in self._levels]
+
+    def result(self, number: int, row: Row) -> Decision:
+        """Hold a trial that has reached a rung."""
+        if row["epoch"] not in self._levels:
+            return Decision.GO_ON
+        self._at[self._levels.index(row["epoch"])][number] = objective(row)
+        return Decision.HOLD
+
+    def promote(self, held: Collection[int], running: Collection[int]) -> int | None:
+        """Choose the best trial of the highest rung that has a place nobody can take from it."""
+        chosen = None
+        outstanding = 0  # trials that may yet reach the rung
+        for rung, values in enumerate(self._at):
+            outstanding += sum(self._n_rungs(number) == rung for number in running)
+            places = max(1, int((len(values) + outstanding) / self._factor))
+            ranked = sorted(values, key=lambda number: (values[number], number))
+            waiting = [n for n in ranked[:places] if n in held and self._n_rungs(n) == rung + 1]
+            sure = ranked[: max(0, places - outstanding)]
+            chosen = next((number for number in waiting if number in sure), chosen)
+            outstanding += len(waiting)
+        return chosen
+
+    def _n_rungs(self, number: int) -> int:
+        """Rungs that a trial has reached."""
+        return sum(number in values for values in self._at)
+
+
+def rung_levels(epochs: int, grace_period: int, factor: float) -> list[int]:
+    """Return the epochs at which trials are compared: below `epochs`, each `factor` times more."""
+    levels, level = [], float(grace_period)
+    while round(level) < epochs:
+        levels.append(round(level))
+        level *= factor
+    return sorted(set(levels))
+
+
+def make_rule(space: SearchSpace) -> Rule:
+    """Return the rule of a space."""
+    settings, epochs = space.scheduler, space.budget.epochs
+    factor, grace = settings.reduction_factor, min(settings.grace_period, epochs)
+    if settings.name == "none":
+        return Rule()
+    if settings.name == "asha-promote":
+        return Promote(epochs, grace, factor)
+    if settings.name == "median":
+        return RayRule([MedianStoppingRule(TIME, METRIC, "min", grace)], factor)
+    count = settings.brackets if settings.name == "hyperband" else 1
+    starts = [round(grace * factor**k) for k in range(count)]
+    return RayRule([_halving(min(start, epochs), epochs, factor) for start in starts], factor)
+
+
+def _halving(grace_period: int, epochs: int, factor: float) -> TrialScheduler:
+    return AsyncHyperBandScheduler(
+        time_attr=TIME,
+        metric=METRIC,
+        mode="min",
+        # One more than the last epoch, so that the trial ends by itself.
+        max_t=epochs + 1,
+        grace_period=grace_period,
+        reduction_factor=factor,
+    )

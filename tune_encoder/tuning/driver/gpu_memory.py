@@ -1,0 +1,95 @@
+"""Whether trials that share a GPU have room on it together, measured before the search."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import ray
+
+from tune_encoder.config import TrainConfig, from_mapping
+from tune_encoder.errors import ConfigError, OutOfMemory, StorageError
+from tune_encoder.space import SearchSpace, largest
+
+DRAWS = 64  # of what is no number
+CONTEXT_BYTES = 600 * 2**20  # what CUDA itself takes for a process; torch does not count it
+_GIB = 2**30
+
+
+def refuse_crowded(space: SearchSpace, shared: Mapping[str, Any]) -> None:
+    """Train the largest configs of a space for two steps, where each gets a fraction of a GPU.
+
+    Nothing is done where trials have whole GPUs, or none.
+
+    Args:
+        space: What is searched.
+        shared: What every trial's worker is told.
+
+    Raises:
+        StorageError: if the fraction is less than such a config takes.
+    """
+    share, cpus = space.resources.gpus, space.resources.cpus
+    if not 0 < share < 1:
+        return
+    configs = [each for each in largest(space, DRAWS) if _usable(space, each)]
+    # A process of its own, which frees what it took.
+    measure = ray.remote(num_cpus=cpus, num_gpus=share, max_calls=1)(_measure)
+    found = ray.get(measure.remote(configs, shared))
+    if isinstance(found, str):
+        raise StorageError(f"the largest config of the space: {found}")
+    if found is not None:
+        refuse_share(share, *found)
+
+
+def refuse_share(share: float, peak: int, total: int) -> None:
+    """Refuse a fraction of a GPU that is too small.
+
+    Args:
+        share: The fraction.
+        peak: Bytes the largest config takes.
+        total: Bytes of the GPU.
+
+    Raises:
+        StorageError: if it is.
+    """
+    if peak <= share * total:
+        return
+    least = -(-peak * 100 // total) / 100
+    remedy = f"set it to {least:g}" if least <= 1 else "no GPU here is large enough"
+    raise StorageError(
+        f"resources.gpus is {share:g}, {share * total / _GIB:.1f} of a GPU's {total / _GIB:.1f} "
+        f"GiB, but the largest config takes {peak / _GIB:.1f}; {remedy}, or lower batch_size, "
+        "hidden_dim or crop_seconds in the search space"
+    )
+
+
+def _usable(space: SearchSpace, settings: dict[str, Any]) -> bool:
+    try:
+        space.config(settings)
+    except ConfigError:
+        return False
+    return True
+
+
+def _measure(
+    configs: list[dict[str, Any]], shared: Mapping[str, Any]
+) -> tuple[int, int] | str | None:
+    """In a worker: the peak and the GPU's bytes, why it cannot be trained, or None without CUDA."""
+    import torch
+
+    from tune_encoder.data.pack import open_pack
+    from tune_encoder.training.loop import train_two_steps
+    from tune_encoder.tuning.worker.pack_transfer import pack_here
+
+    if not torch.cuda.is_available():
+        return None
+    data = open_pack(pack_here(Path(shared["pack"]), shared["home"]))
+    peak = 0
+    for settings in configs:
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+        try:
+            train_two_steps(from_mapping(TrainConfig, settings, "search space"), data)
+        except OutOfMemory as error:
+            return str(error)
+        peak = max(peak, torch.cuda.max_memory_reserved())
+    return peak + CONTEXT_BYTES, torch.cuda.mem_get_info()[1]

@@ -1,0 +1,213 @@
+"""One launch of a search: Ray Tune around the record, until nothing is left or it is stopped."""
+
+import os
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict
+from importlib import import_module
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import ray
+from ray import tune
+from ray.tune.execution import class_cache
+
+from tune_encoder.config import HERE, LaunchSettings
+from tune_encoder.errors import Interrupted, SearchFailed, StorageError
+from tune_encoder.experiment.dashboards import open_pages, page_lines
+from tune_encoder.experiment.folder import Experiment
+from tune_encoder.tuning.cluster.capacity import Capacity, nodes, refuse_too_large
+from tune_encoder.tuning.cluster.connection import connected
+from tune_encoder.tuning.driver.callbacks import Failures, StopSignal
+from tune_encoder.tuning.driver.gpu_memory import refuse_crowded
+from tune_encoder.tuning.driver.progress import Progress
+from tune_encoder.tuning.driver.scheduler import RecordingScheduler
+from tune_encoder.tuning.driver.searcher import StudySearcher
+from tune_encoder.tuning.driver.steering import Steering
+from tune_encoder.tuning.record.record import REPORTED, Record
+from tune_encoder.tuning.worker.trial import run_trial
+
+# What Tune gives a worker would show keys of AWS in Ray's logs and dashboard, and Ray would start
+# each worker anew for it, beside those it keeps ready; a worker's environment is in `ray_settings`.
+for _name in ("ENV_VARS_TO_PROPAGATE", "DEFAULT_ENV_VARS"):
+    getattr(class_cache, _name, set()).clear()
+
+_PENDING = "TUNE_MAX_PENDING_TRIALS_PG"
+
+
+def launch_search(record: Record, pack: Path, settings: LaunchSettings = HERE) -> None:
+    """Run what is left of the record's budget, on a Ray of its own or on a cluster."""
+    launch = _next_launch(record)
+    scheduler = RecordingScheduler(record, launch)
+    scheduler.replay()
+    if record.has_work():
+        with connected(record.experiment, settings):
+            capacity = Capacity(record.space.resources)
+            refuse_too_large(record.space.resources, nodes())
+            shared = _shared(record, pack, launch)
+            if not record.trials:
+                refuse_crowded(record.space, shared)
+            steering = Steering(record, scheduler, capacity)
+            searcher = StudySearcher(record, scheduler, steering, shared, capacity)
+            asking = nullcontext() if settings.address else _all_at_once()
+            with _pages(record.experiment, settings.dashboard), asking:
+                _fit(record, launch, searcher, scheduler, steering)
+    if record.best() is None:
+        raise SearchFailed(_all_failed(record))
+
+
+def _shared(record: Record, pack: Path, launch: str) -> dict[str, Any]:
+    """What every trial's worker is told."""
+    resources, storage = record.space.resources, record.experiment.storage
+    return {
+        "experiment": str(record.experiment.path.absolute()),
+        "storage": None if storage is None else asdict(storage),
+        "identity": record.experiment.identity(),
+        "launch": launch,
+        "pack": str(pack.absolute()),
+        "home": ray.get_runtime_context().get_node_id(),
+        "cpus": resources.cpus,
+        "processes": resources.processes_of_a_trial,
+        "searched": [parameter.name for parameter in record.space.parameters],
+    }
+
+
+@contextmanager
+def _pages(experiment: Experiment, dashboard: bool) -> Iterator[None]:
+    if not dashboard:
+        yield
+        return
+    with open_pages(experiment) as pages:
+        print("\n".join(page_lines(pages)))  # noqa: T201
+        yield
+
+
+@contextmanager
+def _all_at_once() -> Iterator[None]:
+    """Have Tune ask for as many trials as run at once, not for one after another as each starts.
+
+    Only on a Ray of our own: where others compute too, a trial might be held for long.
+    """
+    wanted = os.environ.get(_PENDING)
+    os.environ.setdefault(_PENDING, str(sys.maxsize))
+    try:
+        yield
+    finally:
+        if wanted is None:
+            del os.environ[_PENDING]
+
+
+def _fit(
+    record: Record,
+    launch: str,
+    searcher: StudySearcher,
+    scheduler: RecordingScheduler,
+    steering: Steering,
+) -> None:
+    """Run Tune until the searcher has nothing left or a signal comes."""
+    experiment, resources = record.experiment, record.space.resources
+    progress, stop, ahead = Progress(record), StopSignal(steering), LoadAhead(record.may_start)
+    tuner = tune.Tuner(
+        tune.with_resources(run_trial, {"cpu": resources.cpus, "gpu": resources.gpus}),
+        tune_config=tune.TuneConfig(
+            metric=REPORTED,
+            mode="min",
+            num_samples=-1,  # until the searcher has nothing left
+            search_alg=searcher,
+            scheduler=scheduler,
+            reuse_actors=True,
+            trial_dirname_creator=_trial_dirname,
+        ),
+        run_config=tune.RunConfig(
+            name=launch,
+            storage_path=str(experiment.checkpoints.absolute()),
+            failure_config=tune.FailureConfig(max_failures=resources.retries),
+            callbacks=[
+                progress,
+                stop,
+                Failures(scheduler, searcher),
+                _Forget(),
+                ahead,
+            ],
+            verbose=0,
+        ),
+    )
+    try:
+        with stop.listening():
+            tuner.fit()
+    finally:
+        progress.close()
+        ahead.wait()
+        _remove_tune_state(experiment.checkpoints / launch)
+    _say_why_it_ended(experiment, scheduler.storage_problem, steering.stops, stop.number)
+
+
+class _Forget(tune.Callback):
+    """Frees Tune's running means of a trial that has ended: half of what one costs the driver."""
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        trial.metric_analysis.clear()
+        trial.metric_n_steps.clear()
+
+
+class LoadAhead(tune.Callback):
+    """Loads torch, for the report and the export, once a worker has nothing left to do."""
+
+    def __init__(self, may_start: Callable[[], bool]) -> None:
+        self._may_start = may_start
+        self._thread: Thread | None = None
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Begin if no trial is to come."""
+        if self._thread is None and not self._may_start():
+            self._thread = Thread(target=import_module, args=("torch",))
+            self._thread.start()
+
+    def wait(self) -> None:
+        """Wait for the end.
+
+        Its thread may collect garbage, and Ray ends the process if objects of Ray are among that
+        after its shutdown.
+        """
+        if self._thread is not None:
+            self._thread.join()
+
+
+def _say_why_it_ended(
+    experiment: Experiment, storage_problem: str | None, asked: str, signal_number: int | None
+) -> None:
+    resume = f"go on with `{experiment.command('resume')}`"
+    if storage_problem is not None:
+        raise StorageError(f"{storage_problem}; then {resume}")
+    if signal_number is not None:
+        raise Interrupted(f"stopped, everything is saved; {resume}", signal_number)
+    if asked:
+        print(f"{asked}; {resume}")  # noqa: T201
+
+
+def _next_launch(record: Record) -> str:
+    """Number this launch: each has its own folder, so that no checkpoint is ever overwritten."""
+    begun = [path.name for path in record.experiment.checkpoints.glob("[0-9]*")]
+    begun += [name.split("/")[0] for name in record.kept]
+    return str(1 + max(map(int, begun), default=0))
+
+
+def _trial_dirname(trial: Any) -> str:
+    return f"{trial.config['number']:04d}"
+
+
+def _remove_tune_state(folder: Path) -> None:
+    """Remove Tune's pickles: the record replaces them, and nobody should open them."""
+    if folder.is_dir():
+        for path in (*folder.iterdir(), *folder.glob("*/*.pkl")):
+            if path.is_file():
+                path.unlink()
+
+
+def _all_failed(record: Record) -> str:
+    reasons = Counter(trial.reason for trial in record.trials.values() if trial.reason)
+    told = [f"{reason} ({count} of them)" for reason, count in reasons.most_common()]
+    return f"no trial of {record.experiment.name} gave a result: {'; '.join(told) or 'none ran'}"

@@ -1,0 +1,88 @@
+"""What a person watches while a search runs: five calm lines, rewritten in place.
+
+Where the output is no terminal, one line for each trial that ends.
+"""
+
+import sys
+import time
+from typing import Any
+
+from ray.tune import Callback
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from tune_encoder.experiment.status import (
+    WIDTH,
+    Launch,
+    Terms,
+    has_ended,
+    standing,
+    status_lines,
+    trial_line,
+)
+from tune_encoder.space import SearchSpace
+from tune_encoder.tuning.record.record import Record
+
+REFRESH_S = 0.5
+
+
+class Progress(Callback):
+    """Shows the record after each of Tune's steps."""
+
+    def __init__(self, record: Record) -> None:
+        self._record = record
+        self._started = time.monotonic()
+        self._shown_at = 0.0
+        self._ended_before = set(_ended(record))
+        self._live: Live | None = None
+
+    def __reduce__(self) -> Any:
+        """Pickle without the terminal: Tune pickles its callbacks, nobody reads them back."""
+        return Progress, (self._record,)
+
+    def setup(self, *args: Any, **info: Any) -> None:
+        """Begin to show; called by Tune before the first trial."""
+        console = Console(file=sys.stderr, width=WIDTH, highlight=False)
+        self._console = console
+        if console.is_terminal:
+            self._live = Live(self._text(), console=console, auto_refresh=False)
+            self._live.start()
+        else:
+            self._told = set(self._ended_before)
+
+    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        """Show what is new."""
+        if self._live is None:
+            self._tell_ended()
+        elif time.monotonic() - self._shown_at > REFRESH_S:
+            self._shown_at = time.monotonic()
+            self._live.update(self._text(), refresh=True)
+
+    def close(self) -> None:
+        """Show the last state and leave it standing."""
+        if self._live is not None:
+            self._live.update(self._text(), refresh=True)
+            self._live.stop()
+
+    def _tell_ended(self) -> None:
+        for number in _ended(self._record):
+            if number not in self._told:
+                self._told.add(number)
+                trial = self._record.trials[number]
+                self._console.print(trial_line(trial, self._record.space.budget.epochs))
+
+    def _text(self) -> Text:
+        ended = len(set(_ended(self._record)) - self._ended_before)
+        elapsed = time.monotonic() - self._started
+        trials = list(self._record.trials.values())
+        view = standing(_terms(self._record.space), trials, Launch(elapsed, ended))
+        return Text("\n".join(status_lines(view, self._console.encoding == "utf-8")))
+
+
+def _ended(record: Record) -> list[int]:
+    return [number for number, trial in record.trials.items() if has_ended(trial)]
+
+
+def _terms(space: SearchSpace) -> Terms:
+    return Terms(space.metric, space.budget, {p.name: p.when for p in space.parameters})

@@ -1,0 +1,141 @@
+"""The door through which every result enters the record.
+
+A scheduler is the first in Tune to see a result and the one to decide on it. So ours records the
+row, asks the rule for its decision, and records that too: nothing can fall between them.
+"""
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+
+from tune_encoder.errors import StorageError
+from tune_encoder.experiment.trials import Row
+from tune_encoder.tuning.driver.early_stopping import Decision, Rule, make_rule
+from tune_encoder.tuning.record.record import Record
+from tune_encoder.tuning.worker.file_sync import FILES, unpack
+
+_STOP, _CONTINUE = str(TrialScheduler.STOP), str(TrialScheduler.CONTINUE)
+
+
+class RecordingScheduler(FIFOScheduler):
+    """Records every result, then does what the rule decides."""
+
+    def __init__(self, record: Record, launch: str) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._record = record
+        self._launch = launch
+        self.rule: Rule = make_rule(record.space)
+        self.storage_problem: str | None = None
+        """What a worker, or the record, could not read or write; the search then ends."""
+        self.lets_go = False
+        """Whether trials leave their workers after their epoch, to go on later."""
+        self.let_go: set[str] = set()
+        """Tune's ids of those that did."""
+        self.to_end: dict[int, str] = {}
+        """Trials that somebody wants ended, and why."""
+
+    @contextmanager
+    def recording(self) -> Iterator[None]:
+        """Let a record that cannot be written end the search, instead of what Tune is doing."""
+        try:
+            yield
+        except StorageError as error:
+            self.lose_record(error)
+
+    def lose_record(self, error: StorageError) -> None:
+        """End the search, since its record cannot be written; the first reason counts."""
+        self.storage_problem = self.storage_problem or str(error)
+
+    def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
+        """Accept Tune's metric; the rule has its own."""
+        return True
+
+    def replay(self) -> None:
+        """Rebuild the rule's rungs from the record, in the order in which the rows came.
+
+        A trial whose last row was recorded but not decided on, because the program was killed in
+        between, is decided on now.
+        """
+        for number in self._record.trials:
+            self.rule.add(number)
+        for number, row in self._record.rows_in_order():
+            decision = self.rule.result(number, row)
+            trial = self._record.trials[number]
+            if trial.state == "RUNNING" and row is trial.rows[-1]:
+                self._end(number, row, decision)
+
+    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
+        """Tell the rule of a trial that it does not know from a replay."""
+        number = trial.config["number"]
+        if not self._record.trials[number].rows:
+            self.rule.add(number)
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        """Record a row and decide whether its trial goes on."""
+        try:
+            return self._record_result(trial, result)
+        except StorageError as error:
+            self.lose_record(error)
+            return _STOP
+
+    def _record_result(self, trial: Any, result: dict[str, Any]) -> str:
+        number = trial.config["number"]
+        unpack(result.get(FILES, []), self._record.experiment.trial_dir(number))
+        if self._record.trials[number].state != "RUNNING":
+            return _STOP
+        if result.get("storage"):
+            self.storage_problem = result["storage"]
+            return _STOP
+        if result.get("failure"):
+            self._record.fail(number, result["failure"])
+            return _STOP
+        row = self._record.add_row(number, self._row(trial, result))
+        if row is None:
+            return _CONTINUE
+        decision = self._end(number, row, self.rule.result(number, row))
+        self._record.drop_old_checkpoints(number)
+        if self.lets_go and decision == _CONTINUE:
+            self.let_go.add(trial.trial_id)
+            return _STOP
+        return decision
+
+    def _row(self, trial: Any, result: dict[str, Any]) -> Row:
+        row: Row = json.loads(result["row"])
+        row["worker"] = f"{result.get('hostname', '')}:{result.get('pid', '')}"
+        row["attempt"] = 1 + getattr(trial, "num_failures", 0)
+        row["recorded_at"] = round(time.time(), 3)
+        if folder := result.get("checkpoint_dir_name"):
+            row["checkpoint"] = f"{self._launch}/{trial.storage.trial_dir_name}/{folder}"
+        return row
+
+    def fail(self, number: int, reason: str) -> None:
+        """Record a failure."""
+        with self.recording():
+            self._record.fail(number, reason)
+
+    def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
+        """Do nothing: Tune may start the trial again; `Failures` is told when it does not."""
+
+    def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
+        """Do nothing: whatever ended was recorded with its result."""
+
+    def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:
+        """Do nothing: a trial that is removed unfinished goes on at the next resume."""
+
+    def _end(self, number: int, row: Row, decision: Decision) -> str:
+        """Record what becomes of a trial, and tell Tune whether it keeps its worker."""
+        if row["finished"]:
+            self._record.complete(number)
+        elif number in self.to_end:
+            self._record.prune(number, self.to_end.pop(number))
+        elif decision is Decision.STOP:
+            self._record.prune(number)
+        elif decision is Decision.HOLD and row["epoch"] > self._record.trials[number].promoted:
+            self._record.hold(number)
+        else:
+            return _CONTINUE
+        return _STOP

@@ -1,0 +1,101 @@
+"""The searcher Tune asks for configs: unfinished trials first, then what the study proposes."""
+
+from collections.abc import Callable
+from typing import Any
+
+from ray.tune.search import Searcher
+
+from tune_encoder.errors import StorageError
+from tune_encoder.experiment.trials import TrialRecord
+from tune_encoder.tuning.driver.scheduler import RecordingScheduler
+from tune_encoder.tuning.driver.steering import Steering
+from tune_encoder.tuning.record.record import REPORTED, Record
+
+
+class StudySearcher(Searcher):
+    """Hands out trials of the record. Results reach the record through the scheduler.
+
+    It limits how many run at once by itself: Tune's limiter never hears of a trial whose worker
+    could not be used again, and would wait for its end for ever.
+    """
+
+    def __init__(
+        self,
+        record: Record,
+        scheduler: RecordingScheduler,
+        steering: Steering,
+        shared: dict[str, Any],
+        capacity: Callable[[], int],
+    ) -> None:
+        super().__init__(metric=REPORTED, mode="min")
+        self._record = record
+        self._scheduler = scheduler
+        self._steering = steering
+        self._shared = shared
+        self._capacity = capacity
+        self._waiting = record.unfinished()
+        self._handed_out: dict[str, TrialRecord] = {}
+
+    def suggest(self, trial_id: str) -> Any:
+        """Return the next trial's config, None for not now, or that there will be none."""
+        try:
+            return self._suggest(trial_id)
+        except StorageError as error:
+            self._scheduler.lose_record(error)
+            return Searcher.FINISHED
+
+    def _suggest(self, trial_id: str) -> Any:
+        self._steering.poll()
+        if self._steering.stops:
+            return Searcher.FINISHED
+        if self._steering.pauses or len(self._handed_out) >= self._capacity():
+            return None
+        trial = self._next()
+        if trial is None:
+            return None if self._handed_out else self._finish()
+        self._handed_out[trial_id] = trial
+        self._record.write_settings(trial)
+        return {
+            **self._shared,
+            "number": trial.number,
+            "settings": trial.settings,
+            "recorded": len(trial.rows),
+        }
+
+    def _next(self) -> TrialRecord | None:
+        """One that is under way, else a new one, else one that waits and is promoted."""
+        if self._waiting:
+            return self._waiting.pop(0)
+        while self._record.may_start():
+            trial = self._record.ask()
+            if trial.state == "RUNNING":
+                return trial
+        number = self._scheduler.rule.promote(self._record.held(), self._record.running())
+        # Tune asks again before it has let go of a trial that it stopped.
+        in_hand = {trial.number for trial in self._handed_out.values()}
+        return None if number is None or number in in_hand else self._record.promote(number)
+
+    def _finish(self) -> str:
+        """End the trials that wait: nothing that could make room for them is left."""
+        for number in self._record.held():
+            self._record.prune(number)
+        return Searcher.FINISHED
+
+    def take_back(self, trial_id: str) -> None:
+        """Hand a trial out again, which Tune gave up but the record did not."""
+        if (trial := self._handed_out.pop(trial_id, None)) is not None:
+            self._waiting.append(self._record.trials[trial.number])
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        """Make room for another; the scheduler has recorded already what became of the trial."""
+        if trial_id in self._scheduler.let_go:
+            self.take_back(trial_id)
+        self._handed_out.pop(trial_id, None)
+
+    def save(self, checkpoint_path: str) -> None:
+        """Save nothing: the record is on disk already."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Restore nothing: a resumed search reads the record."""

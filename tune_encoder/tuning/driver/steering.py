@@ -1,0 +1,87 @@
+"""Why a running search ends or waits: a person's wish, its budget, or a disk that fills up."""
+
+import shutil
+import time
+from collections.abc import Callable
+
+from tune_encoder.experiment.control import Controls
+from tune_encoder.experiment.trials import objective
+from tune_encoder.tuning.driver.scheduler import RecordingScheduler
+from tune_encoder.tuning.record.record import Record
+
+POLL_S = 0.5
+LOW_DISK_BYTES = 256 * 2**20
+CHECKPOINTS_AHEAD = 4  # that must still fit, for each trial at once
+BY_HAND = "ended by hand"
+
+
+class Steering:
+    """Looks twice a second at what might end the search."""
+
+    def __init__(
+        self, record: Record, scheduler: RecordingScheduler, capacity: Callable[[], int]
+    ) -> None:
+        self._record = record
+        self._scheduler = scheduler
+        self._capacity = capacity
+        self._controls = Controls(record.experiment)
+        self._began = time.monotonic()
+        self._polled = -POLL_S
+        self.stops = ""
+        """Why the search shall end; empty while it goes on."""
+        self.pauses = False
+
+    def __reduce__(self) -> "tuple[type[Steering], tuple[object, ...]]":
+        """Pickle without the clock: Tune pickles its searcher, nobody reads it back."""
+        return Steering, (self._record, self._scheduler, self._capacity)
+
+    def poll(self) -> None:
+        """Look, if it is time to."""
+        if time.monotonic() - self._polled < POLL_S:
+            return
+        self._polled = time.monotonic()
+        self.pauses = self._controls.pauses()
+        with self._scheduler.recording():
+            self._end_trials()
+            for params in self._controls.take_added():
+                self._record.add(params)
+        self._check_disk()
+        self.stops = self.stops or self._reason()
+        self._scheduler.lets_go = self.pauses or bool(self.stops)
+
+    def _reason(self) -> str:
+        if self._controls.stops():
+            return "stopped as asked"
+        if self._scheduler.storage_problem is not None:
+            return self._scheduler.storage_problem
+        budget = self._record.space.budget
+        if budget.time_s is not None and time.monotonic() - self._began > budget.time_s:
+            return f"the time of {budget.time} is used up"
+        return self._reached(budget.target) if budget.target is not None else ""
+
+    def _reached(self, target: float) -> str:
+        metric, best = self._record.space.metric, self._record.best()
+        if best is None or best.best is None or objective(best.best) > metric.sign * target:
+            return ""
+        return f"{metric.name} has reached {target:g}"
+
+    def _end_trials(self) -> None:
+        for number in self._controls.take_ends():
+            trial = self._record.trials.get(number)
+            if trial is None or trial.state != "RUNNING":
+                continue
+            if trial.paused:
+                self._record.prune(number, BY_HAND)
+            else:
+                self._scheduler.to_end[number] = BY_HAND
+
+    def _check_disk(self) -> None:
+        folder = self._record.experiment.path
+        free = shutil.disk_usage(folder).free
+        ahead = self._capacity() * CHECKPOINTS_AHEAD
+        needed = LOW_DISK_BYTES + ahead * self._record.checkpoint_bytes
+        if free < needed and self._scheduler.storage_problem is None:
+            self._scheduler.storage_problem = (
+                f"{folder}: only {free / 2**20:.0f} MB are free of the {needed / 2**20:.0f} MB "
+                "that the next epochs may need; nothing is lost, make room"
+            )

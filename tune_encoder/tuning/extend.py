@@ -1,0 +1,93 @@
+"""A larger budget for a search that has run: more trials, more epochs, another time."""
+
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+from tune_encoder.errors import ConfigError
+from tune_encoder.experiment.folder import Experiment
+from tune_encoder.experiment.trials import TrialRecord, epoch_key
+from tune_encoder.space import SearchSpace, override, to_content
+
+if TYPE_CHECKING:
+    from tune_encoder.tuning.record.database import Database
+
+_ENDED = ("COMPLETE", "PRUNED")
+
+
+def extend(
+    experiment: Experiment,
+    space: SearchSpace,
+    changes: dict[str, Any],
+    database: "Database | None" = None,
+) -> SearchSpace:
+    """Return the space with a larger budget, and let the trials it concerns go on.
+
+    Stopped and finished trials run again in the record; the rule then decides anew on their last
+    rows, and stops again those that it would not let on. A trial that goes on to more epochs
+    follows the learning rate of the longer run from there.
+
+    Args:
+        experiment: One that is held.
+        space: Its space.
+        changes: trials, epochs, time, target; None changes nothing.
+        database: That of its record, if there is one.
+
+    Raises:
+        ConfigError: if a number is smaller than what was run already.
+    """
+    given = {name: value for name, value in changes.items() if value is not None}
+    if not given:
+        return space
+    budget = space.budget
+    if given.get("epochs", budget.epochs) < budget.epochs:
+        raise ConfigError(
+            f"command line: epochs is {given['epochs']}; trials were planned for {budget.epochs}, "
+            "give at least that"
+        )
+    if "trials" in given and space.searcher.name == "grid":
+        raise ConfigError(
+            f"command line: trials is {given['trials']}; a grid has no more configs than its "
+            f"{budget.trials}, fork the search with a wider one"
+        )
+    wider = override(space, {"budget": given}, "command line")
+    # Where trials are stopped as they come, those that come later change nothing for them.
+    promotes = space.scheduler.name == "asha-promote" and wider.budget.trials > budget.trials
+    if promotes or wider.budget.epochs > budget.epochs:
+        reopen(experiment, budget.epochs, wider.budget.epochs, database)
+    experiment.write_search({**experiment.search(), "space": to_content(wider)})
+    return wider
+
+
+def reopen(
+    experiment: Experiment, epochs: int, more: int, database: "Database | None" = None
+) -> None:
+    """Set ended trials back to running, where more epochs or trials may concern them."""
+    from tune_encoder.tuning.record.stored_study import open_file
+
+    if not experiment.study_path.exists():
+        return
+    notes = {
+        trial.number: _changes(trial, more)
+        for trial in experiment.trials()
+        if _may_go_on(trial, epochs, more)
+    }
+    if database is not None:
+        database.write(lambda study: study.reopen(notes))
+    with closing(open_file(experiment.study_path)) as file:
+        file.reopen(notes)
+
+
+def _may_go_on(trial: TrialRecord, epochs: int, more: int) -> bool:
+    """Whether the rule, not the trial's patience or a person, ended it, or its epochs did."""
+    if not trial.rows or trial.reason or trial.state not in (*_ENDED, "RUNNING"):
+        return False
+    used_up = trial.rows[-1]["epoch"] >= epochs
+    return trial.state == "PRUNED" or (more > epochs and (used_up or trial.state == "RUNNING"))
+
+
+def _changes(trial: TrialRecord, more: int) -> dict[str, Any]:
+    last = {**trial.rows[-1], "finished": False}
+    return {
+        "settings": {**trial.settings, "epochs": more},
+        epoch_key(last["epoch"]): last,
+    }

@@ -1,0 +1,280 @@
+"""The record of an experiment: an Optuna study, written to databases as things happen.
+
+The study is the truth and Ray Tune only the engine: a search that was killed goes on from what
+stands here.
+"""
+
+import dataclasses
+from functools import cached_property
+from typing import Any, NamedTuple
+
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from tune_encoder.config import write_yaml
+from tune_encoder.errors import ConfigError, StorageError
+from tune_encoder.experiment.checkpoint_storage import names_of_trial
+from tune_encoder.experiment.folder import Experiment
+from tune_encoder.experiment.trials import Row, TrialRecord, best_trial, needed_checkpoints
+from tune_encoder.space import SearchSpace, to_content
+from tune_encoder.system.files import partial_path, write_whole
+from tune_encoder.tuning.record.database import Database
+from tune_encoder.tuning.record.restore import make_anew
+from tune_encoder.tuning.record.samplers import make_sampler
+from tune_encoder.tuning.record.stored_study import make_file, open_file
+from tune_encoder.tuning.record.study import Study
+from tune_encoder.tuning.record.warm_start import best_configs, known_trials
+
+METRIC = "objective"  # what the scheduler compares, in a row
+_DIRECTIONS = {"min": StudyDirection.MINIMIZE, "max": StudyDirection.MAXIMIZE}
+_ONCE = ("worker", "attempt", "recorded_at")  # of the report that came first
+REPORTED = "val_loss"  # what Tune is told; it decides nothing by it
+
+
+class Record:
+    """Every trial, its settings, every epoch's metrics, its state and why it ended."""
+
+    def __init__(
+        self, experiment: Experiment, space: SearchSpace, database: Database | None = None
+    ) -> None:
+        self.experiment = experiment
+        self.space = space
+        self.trials = {trial.number: trial for trial in experiment.trials()}
+        self.checkpoint_bytes = 0
+        """Size of the newest checkpoint."""
+        self._n_rows = sum(len(trial.rows) for trial in self.trials.values())
+        self._study = Study(open_file(experiment.study_path), database)
+        self._study.keep(experiment.search())
+
+    @classmethod
+    def open(
+        cls, experiment: Experiment, space: SearchSpace, database: Database | None = None
+    ) -> "Record":
+        """Return the experiment's record, made now if the first launch did not come so far.
+
+        Args:
+            experiment: Whose record.
+            space: What is searched.
+            database: Where it is kept beside study.db, which then equals it or is not there.
+        """
+        if not experiment.study_path.exists():
+            if any(experiment.checkpoints.glob("*")):
+                raise StorageError(f"{experiment.study_path}: missing; restore it to go on")
+            _begin(experiment, space, database)
+        return cls(experiment, space, database)
+
+    def __reduce__(self) -> Any:
+        """Pickle as a path: Tune pickles whatever it is handed, and a record is its file."""
+        return Record, (self.experiment, self.space)
+
+    def unfinished(self) -> list[TrialRecord]:
+        """Trials that were under way when the last launch ended, oldest first.
+
+        Those that wait at a rung are not among them.
+        """
+        return [self.trials[number] for number in self.running()]
+
+    def n_started(self) -> int:
+        """Trials that count against the budget."""
+        return sum(trial.state != "WAITING" for trial in self.trials.values())
+
+    def rows_in_order(self) -> list[tuple[int, Row]]:
+        """All rows with their trial's number, in the order in which they were recorded."""
+        rows = [(trial.number, row) for trial in self.trials.values() for row in trial.rows]
+        return sorted(rows, key=lambda pair: int(pair[1]["order"]))
+
+    def best(self) -> TrialRecord | None:
+        """The trial of the lowest validation loss so far."""
+        return best_trial(list(self.trials.values()))
+
+    def ask(self) -> TrialRecord:
+        """Start the next trial; it has failed already if its config cannot be used."""
+        return self._configure(self._study.ask(make_sampler(self.space.searcher, self.n_started())))
+
+    def _configure(self, trial: Trial) -> TrialRecord:
+        settings = self.space.sample(trial)
+        trial.set_user_attr("settings", settings)
+        self._study.write(trial.number)
+        self.trials[trial.number] = TrialRecord(trial.number, "RUNNING", settings)
+        try:
+            self.space.config(settings)
+        except ConfigError as error:
+            self.fail(trial.number, str(error))
+        return self.trials[trial.number]
+
+    def write_settings(self, trial: TrialRecord) -> None:
+        """Leave a trial's settings beside its metrics: `repair` finds them there if need be."""
+        path = self.experiment.trial_config(trial.number)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, write_yaml(trial.settings).encode())
+
+    def add_row(self, number: int, row: Row) -> Row | None:
+        """Record one epoch.
+
+        Returns:
+            The row as it stands in the record, or None if the epoch stood already, as after a
+            repeated one; it is then replaced, since its checkpoint is known to be good.
+        """
+        rows = self.trials[number].rows
+        old = next((each for each in rows if each["epoch"] == row["epoch"]), None)
+        row = {"order": self._n_rows, **row} if old is None else _repeated(old, row)
+        row["objective"] = self.space.metric.sign * row[self.space.metric.name]
+        self._study.add_row(number, row, row[self.space.metric.name])
+        if "checkpoint" in row:
+            self.kept.add(row["checkpoint"])
+        if old is not None:
+            rows[rows.index(old)] = row
+            self._remove_replaced(old, row)
+            return None
+        rows.append(row)
+        self._n_rows += 1
+        self._measure(row)
+        return row
+
+    def _measure(self, row: Row) -> None:
+        """Note the size of a checkpoint on this disk."""
+        if self.experiment.storage is None:
+            file = self.experiment.checkpoint_file(row)
+            if file is not None and file.exists():
+                self.checkpoint_bytes = file.stat().st_size
+
+    @cached_property
+    def kept(self) -> set[str]:
+        """The checkpoints that are there: each is removed but once, which may take a request."""
+        return set(self.experiment.checkpoint_names())
+
+    def _remove_replaced(self, old: Row, row: Row) -> None:
+        """Remove an epoch's checkpoint once the record names a newer one instead."""
+        made = old.get("checkpoint")
+        if made is not None and row["checkpoint"] != made:
+            self.experiment.remove_checkpoint(made)
+            self.kept.discard(made)
+
+    def complete(self, number: int) -> None:
+        """End a trial that used its epochs or its patience; its value is its best epoch's."""
+        best = self.trials[number].best
+        assert best is not None
+        self._end(number, TrialState.COMPLETE, best[self.space.metric.name])
+
+    def prune(self, number: int, reason: str = "") -> None:
+        """End a trial that the scheduler or a person stopped."""
+        self._end(number, TrialState.PRUNED, reason=reason)
+
+    def fail(self, number: int, reason: str) -> None:
+        """End a trial that diverged, crashed or could not start."""
+        self._end(number, TrialState.FAIL, reason=reason)
+
+    def _end(
+        self, number: int, state: TrialState, value: float | None = None, reason: str = ""
+    ) -> None:
+        if reason:
+            self._study.note(number, "reason", reason)
+        self._study.end(number, state, value)
+        self._change(number, state=state.name, reason=reason, paused=False)
+
+    def hold(self, number: int) -> None:
+        """Let a trial wait at a rung, without a worker."""
+        self._study.note(number, "paused", True)
+        self._change(number, paused=True)
+
+    def promote(self, number: int) -> TrialRecord:
+        """Let a trial that waits go on."""
+        epoch = self.trials[number].rows[-1]["epoch"]
+        self._study.note(number, "promoted", epoch)
+        self._study.note(number, "paused", False)
+        self._change(number, paused=False, promoted=epoch)
+        return self.trials[number]
+
+    def running(self) -> list[int]:
+        """The trials under way."""
+        return [n for n, t in self.trials.items() if t.state == "RUNNING" and not t.paused]
+
+    def held(self) -> list[int]:
+        """The trials that wait at a rung."""
+        return [n for n, t in self.trials.items() if t.state == "RUNNING" and t.paused]
+
+    def has_work(self) -> bool:
+        """Whether a launch has any trial to run."""
+        return bool(self.running() or self.held()) or self.may_start()
+
+    def may_start(self) -> bool:
+        """Whether the budget has room for a new trial."""
+        return self.n_started() < self.space.budget.trials
+
+    def add(self, params: dict[str, Any]) -> None:
+        """Let a config be tried next, beyond the budget; what it leaves open is drawn."""
+        self._study.enqueue(params)
+        budget = dataclasses.replace(self.space.budget, trials=self.space.budget.trials + 1)
+        self.space = dataclasses.replace(self.space, budget=budget)
+        content = {**self.experiment.search(), "space": to_content(self.space)}
+        self.experiment.write_search(content)
+        self._study.keep(content)
+
+    def drop_old_checkpoints(self, number: int) -> None:
+        """Keep as many checkpoints of a trial as the space says.
+
+        Some may be of epochs that were not recorded when the program was killed; they are needed
+        until a newer one is.
+        """
+        trial = self.trials[number]
+        if "checkpoint" not in trial.rows[-1]:
+            return
+        needed = needed_checkpoints(trial, self.space.resources.keep)
+        for name in set(names_of_trial(self.kept, number)) - needed:
+            self.experiment.remove_checkpoint(name)
+            self.kept.remove(name)
+
+    def _change(self, number: int, **changes: Any) -> None:
+        self.trials[number] = dataclasses.replace(self.trials[number], **changes)
+
+
+def _repeated(old: Row, row: Row) -> Row:
+    """An epoch that stood already: trained again, or only told again by another worker.
+
+    What only the first report knew, such as where the checkpoint lies, is kept.
+    """
+    was_trained = old.get("seconds") != row.get("seconds")
+    clock = {} if was_trained else {name: old[name] for name in _ONCE if name in old}
+    return {**old, **row, **clock}
+
+
+class Relatives(NamedTuple):
+    """Experiments that a search takes something over from."""
+
+    forked: Experiment | None
+    """All its trials are known."""
+    warm: list[Experiment]
+    """Their best configs are tried first."""
+
+
+def _relatives(experiment: Experiment) -> Relatives:
+    content = experiment.search()
+    forked = content.get("forked_from")
+    warm = [Experiment(experiment.path.parent / name) for name in content.get("warm_start", [])]
+    return Relatives(Experiment(experiment.path.parent / forked) if forked else None, warm)
+
+
+def _begin(experiment: Experiment, space: SearchSpace, database: Database | None) -> None:
+    """Make a study of what is known already, whose first trials are the space's first configs."""
+    known, first = _beginning(space, _relatives(experiment))
+    direction = _DIRECTIONS[space.metric.better]
+    if database is not None:
+        database.begin(direction, known, first, experiment.search())
+        make_anew(experiment.study_path, database)
+        return
+    partial = partial_path(experiment.study_path)
+    partial.unlink(missing_ok=True)
+    make_file(partial, direction, known, first)
+    partial.rename(experiment.study_path)
+
+
+def _beginning(
+    space: SearchSpace, relatives: Relatives
+) -> tuple[list[FrozenTrial], list[dict[str, Any]]]:
+    """The trials that are known, and the configs to try first."""
+    known = known_trials(relatives.forked, space) if relatives.forked is not None else ()
+    own = space.grid() if space.searcher.name == "grid" else space.first_configs()
+    warm: list[dict[str, Any]] = []
+    for old in relatives.warm:
+        warm += [each for each in best_configs(old, space) if each not in (*warm, *own)]
+    return list(known), [*warm, *own]

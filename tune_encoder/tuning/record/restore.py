@@ -1,0 +1,182 @@
+"""What lies in an experiment's folder, made again from the database of its record."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from optuna.exceptions import StorageInternalError
+from sqlalchemy.exc import SQLAlchemyError
+
+from tune_encoder.errors import ConfigError, StorageError
+from tune_encoder.experiment.folder import Experiment
+from tune_encoder.system.files import partial_path, sync_folder
+from tune_encoder.tuning.record.database import Database
+from tune_encoder.tuning.record.optuna_tables import (
+    Rows,
+    ended,
+    epochs,
+    facts,
+    read_file,
+    trials,
+    write_file,
+)
+
+_BESIDE = ("-wal", "-shm", "-journal")  # what SQLite keeps beside a database
+_PROBLEMS = (OSError, sqlite3.Error, SQLAlchemyError, StorageInternalError)
+
+
+@contextmanager
+def open_database(experiment: Experiment) -> Iterator[Database | None]:
+    """Connect to the database of a record, if it has one, and bring study.db up to it.
+
+    Raises:
+        ConfigError, StorageError: as `Database` and `bring_up`, or if only study.db has the
+            search, or the database has another one of that name.
+    """
+    url = experiment.keeping().record
+    if not url:
+        yield None
+        return
+    with closing(Database(url, experiment.record_name())) as database:
+        if has_search(experiment, database):
+            bring_up(experiment.study_path, database)
+            database.own()
+        elif experiment.study_path.exists():
+            raise not_there(experiment, database)
+        yield database
+
+
+def has_search(experiment: Experiment, database: Database) -> bool:
+    """Whether the database has the experiment's search.
+
+    Raises:
+        StorageError: if it has another one of that name.
+    """
+    content = database.search()
+    if content is None:
+        return False
+    if str(content.get("id", "")) != experiment.identity():
+        raise StorageError(
+            f"{database.url}: has another search {database.name} than {experiment.path}; start "
+            f"this one anew under another --name, or take `record` out of its search.yaml"
+        )
+    return True
+
+
+def not_there(experiment: Experiment, database: Database) -> StorageError:
+    """Say that the database has not what the folder says it has."""
+    return StorageError(
+        f"{database.url}: has no search {database.name}; restore the database, or take `record` "
+        f"out of {experiment.path / 'search.yaml'}"
+    )
+
+
+def restore(path: Path, url: str) -> str:
+    """Make an experiment's folder again; returns what was found.
+
+    Raises:
+        ConfigError: if the database has no search of that name.
+        StorageError: as `Database` and `bring_up`, or if the folder cannot be written.
+    """
+    experiment = Experiment(path)
+    with closing(Database(url, path.name)) as database:
+        content = database.search()
+        if content is None:
+            others = ", ".join(database.others())
+            raise ConfigError(f"{url}: has no search {path.name}; there are {others or 'none'}")
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            bring_up(experiment.study_path, database)
+            experiment.write_search({**content, "record": url})
+        except OSError as error:
+            raise StorageError(f"{path}: cannot be written ({error}); name another root") from error
+    return "\n".join(_found(experiment, url))
+
+
+def _found(experiment: Experiment, url: str) -> Iterator[str]:
+    trials = [trial for trial in experiment.trials() if trial.rows]
+    epochs = sum(len(trial.rows) for trial in trials)
+    yield f"{experiment.path}: made again, {len(trials)} trials with {epochs} epochs, from {url}"
+    if not experiment.keeping().storage and not any(experiment.checkpoints.glob("*")):
+        yield "its checkpoints are lost: what was best of trials that ended cannot be exported,"
+        yield "and trials that had not ended begin anew"
+
+
+def bring_up(path: Path, database: Database) -> None:
+    """Let study.db say what the database does: they differ where a driver was killed in between.
+
+    Raises:
+        StorageError: if the database lacks what study.db has, as after an old backup of it came
+            back; nothing is then changed. Or if study.db cannot be written.
+    """
+    rows = database.rows()
+    old = read_file(path) if path.exists() else None
+    if old is None:
+        _put(path, rows)
+        return
+    _refuse_older(rows, old, path, database)
+    if facts(old) == facts(rows):
+        return
+    kept = _put(path, rows)
+    nothing_lost = epochs(old).items() <= epochs(rows).items() and ended(old) <= ended(rows)
+    if kept is not None and nothing_lost:
+        for file in _with_beside(kept):
+            file.unlink(missing_ok=True)
+
+
+def _refuse_older(rows: Rows, old: Rows, path: Path, database: Database) -> None:
+    """Refuse a database older than study.db, which is always written after it."""
+    what = ""
+    if ahead := epochs(old).keys() - epochs(rows).keys():
+        number, epoch = min(ahead)
+        what = f"trial {number}'s {epoch}"
+    if lacking := trials(old) - trials(rows):
+        what = f"trial {min(lacking)}"
+    if what:
+        raise StorageError(
+            f"{database.url}: older than {path}, which has {what}; restore its newest backup, or "
+            f"move {path} away to go on without what only that has"
+        )
+
+
+def make_anew(path: Path, database: Database) -> Path | None:
+    """Make study.db from the database; returns where the one is kept that was there.
+
+    Raises:
+        StorageError: if the database cannot be read or study.db not be written.
+    """
+    return _put(path, database.rows())
+
+
+def _put(path: Path, rows: Rows) -> Path | None:
+    """Replace a study.db by a new file: whoever reads the old one goes on reading that."""
+    partial = partial_path(path)
+    try:
+        for file in _with_beside(partial):  # in a container a killed run had the same PID
+            file.unlink(missing_ok=True)
+        write_file(partial, rows)
+        kept = put_aside(path)
+        partial.rename(path)
+        sync_folder(path.parent)
+    except _PROBLEMS as error:
+        raise StorageError(
+            f"{path}: cannot be written ({' '.join(str(error).split())}); see that it can"
+        ) from error
+    return kept
+
+
+def put_aside(path: Path) -> Path | None:
+    """Rename a record and what SQLite keeps beside it, so that nothing of it is replayed."""
+    number = 1
+    while any(path.parent.glob(f"{path.name}.damaged-{number}*")):
+        number += 1
+    kept = path.with_name(f"{path.name}.damaged-{number}")
+    for file, aside in zip(_with_beside(path), _with_beside(kept), strict=True):
+        if file.exists():
+            file.rename(aside)
+    return kept if kept.exists() else None
+
+
+def _with_beside(path: Path) -> list[Path]:
+    return [path.with_name(path.name + suffix) for suffix in ("", *_BESIDE)]

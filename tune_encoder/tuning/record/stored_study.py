@@ -1,0 +1,186 @@
+"""The study of a search as it stands in one database, in Optuna's tables."""
+
+import json
+import sqlite3
+from collections.abc import Iterable, Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.storages import BaseStorage, RDBStorage
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy import Engine, text
+
+from tune_encoder.errors import StorageError
+from tune_encoder.experiment.folder import STUDY_NAME
+from tune_encoder.experiment.trials import epoch_key
+
+optuna.logging.set_verbosity(optuna.logging.ERROR)
+_REOPEN = (
+    text("DELETE FROM trial_values WHERE trial_id = :key"),
+    text("UPDATE trials SET state = 'RUNNING', datetime_complete = NULL WHERE trial_id = :key"),
+)
+_NOTE = text(
+    "UPDATE trial_user_attributes SET value_json = :value WHERE trial_id = :key AND key = :name"
+)
+
+
+class StoredStudy:
+    """Writes the changes of a study, whose trials it knows by their numbers."""
+
+    def __init__(self, storage: BaseStorage, name: str) -> None:
+        self.storage = storage
+        self.id = storage.get_study_id_from_name(name)
+        self._keys: dict[int, int] = {}
+
+    @property
+    def engine(self) -> Engine:
+        """What connects to the database."""
+        assert isinstance(self.storage, RDBStorage)
+        return self.storage.engine
+
+    def __contains__(self, number: int) -> bool:
+        try:
+            self._key(number)
+        except KeyError:
+            return False
+        return True
+
+    def _key(self, number: int) -> int:
+        if number not in self._keys:
+            key = self.storage.get_trial_id_from_study_id_trial_number(self.id, number)
+            self._keys[number] = key
+        return self._keys[number]
+
+    def trials(self) -> list[FrozenTrial]:
+        """Read all trials."""
+        return self.storage.get_all_trials(self.id)
+
+    def directions(self) -> list[StudyDirection]:
+        """Read what is better."""
+        return self.storage.get_study_directions(self.id)
+
+    def create(self, trial: FrozenTrial) -> None:
+        """Write a new trial as it is, whole or not at all; written already, it stays.
+
+        Raises:
+            StorageError: if the next trial is another one already, as of a second driver.
+        """
+        if trial.number in self:  # written, and only the answer lost
+            same = self.storage.get_trial(self._key(trial.number)).params == trial.params
+        else:
+            same = self.storage.create_new_trial(self.id, trial) == self._key(trial.number)
+        if not same:
+            raise StorageError(
+                f"trial {trial.number} has been written by another program; stop that"
+            )
+
+    def begin(self, trial: FrozenTrial) -> None:
+        """Let a trial that waited run; killed before the last line, it waits as it did."""
+        key = self._key(trial.number)
+        for name, value in trial.params.items():
+            kind = trial.distributions[name]
+            self.storage.set_trial_param(key, name, kind.to_internal_repr(value), kind)
+        for name, value in trial.user_attrs.items():
+            self.storage.set_trial_user_attr(key, name, value)
+        self.storage.set_trial_state_values(key, TrialState.RUNNING)
+
+    def add_row(self, number: int, row: Mapping[str, Any], value: float) -> None:
+        """Write an epoch of a trial and what the search compares of it."""
+        self.storage.set_trial_intermediate_value(self._key(number), row["epoch"], value)
+        self.note(number, epoch_key(row["epoch"]), row)
+
+    def note(self, number: int, name: str, value: Any) -> None:
+        """Write something about a trial."""
+        self.storage.set_trial_user_attr(self._key(number), name, value)
+
+    def end(self, number: int, state: TrialState, values: list[float] | None) -> None:
+        """End a trial; one that has ended in just this way stays."""
+        key = self._key(number)
+        try:
+            self.storage.set_trial_state_values(key, state, values)
+        except UpdateFinishedTrialError:  # written, and only the answer lost
+            trial = self.storage.get_trial(key)
+            if (trial.state, trial.values) != (state, values):
+                raise
+
+    def reopen(self, notes: Mapping[int, Mapping[str, Any]]) -> None:
+        """Set trials back to running and replace these notes of each.
+
+        Optuna lets nobody change a trial that has ended, so this writes its tables itself, in one
+        transaction.
+        """
+        with self.engine.begin() as connection:
+            for number, changes in notes.items():
+                key = self._key(number)
+                for statement in _REOPEN:
+                    connection.execute(statement, {"key": key})
+                for name, value in changes.items():
+                    note = {"key": key, "name": name, "value": json.dumps(value)}
+                    connection.execute(_NOTE, note)
+
+    def close(self) -> None:
+        """Close every connection to the database."""
+        self.storage.remove_session()
+        self.engine.dispose()
+
+
+def open_file(path: Path) -> StoredStudy:
+    """Open the study of an SQLite file."""
+
+    def connect() -> sqlite3.Connection:
+        connection = sqlite3.connect(path, check_same_thread=False)
+        # No commit waits for the disk: only a power cut can undo the last ones, each whole.
+        connection.execute("PRAGMA synchronous=NORMAL")
+        return connection
+
+    return StoredStudy(RDBStorage(study_url(path), engine_kwargs={"creator": connect}), STUDY_NAME)
+
+
+def make_file(
+    path: Path,
+    direction: StudyDirection,
+    known: Iterable[FrozenTrial],
+    first: Iterable[dict[str, Any]],
+) -> None:
+    """Make an SQLite file with a study; see `make_study`."""
+    storage = RDBStorage(study_url(path))
+    make_study(storage, STUDY_NAME, direction, known, first)
+    storage.engine.dispose()
+    write_ahead(path)
+
+
+def make_study(
+    storage: RDBStorage,
+    name: str,
+    direction: StudyDirection,
+    known: Iterable[FrozenTrial],
+    first: Iterable[dict[str, Any]],
+) -> None:
+    """Make a study.
+
+    Args:
+        storage: The database.
+        name: Its name there.
+        direction: What is better.
+        known: Trials that it has from the beginning.
+        first: Configs to try first.
+    """
+    study = optuna.create_study(study_name=name, storage=storage, direction=direction)
+    study.add_trials(known)
+    for config in first:
+        study.enqueue_trial(config)
+
+
+def write_ahead(path: Path) -> None:
+    """Give a study a write-ahead log: readers then never wait for the writer, nor it for them."""
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("PRAGMA journal_mode=WAL")
+
+
+def study_url(path: Path) -> str:
+    """The address of an SQLite file, as Optuna takes it."""
+    return f"sqlite:///{path.absolute()}"

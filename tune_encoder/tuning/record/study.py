@@ -1,0 +1,99 @@
+"""The study of a search: in memory for the sampler, and in databases for everybody else.
+
+Optuna reads and writes a database some fifty times for one proposal. Here a proposal is drawn in
+memory and then written at once, which takes a fifth of the time, and a program that is killed
+leaves a trial whole or not at all.
+"""
+
+import copy
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import optuna
+from optuna.samplers import BaseSampler
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from tune_encoder.tuning.record.database import Database
+from tune_encoder.tuning.record.stored_study import StoredStudy
+
+
+class Study:
+    """Trials that are proposed, scored and ended; each change is on disk before it counts."""
+
+    def __init__(self, file: StoredStudy, database: Database | None = None) -> None:
+        """Read the study.
+
+        Args:
+            file: That of study.db.
+            database: Where each change is written first, if there is one; study.db then equals it.
+        """
+        self._file, self._database = file, database
+        self._memory = optuna.create_study(directions=file.directions())
+        for trial in file.trials():
+            trial.user_attrs = _without_rows(trial.user_attrs)
+            self._memory.add_trial(trial)
+
+    def ask(self, sampler: BaseSampler) -> Trial:
+        """Begin the next trial, whose settings are now to be drawn and then written."""
+        self._memory.sampler = sampler
+        return self._memory.ask()
+
+    def write(self, number: int) -> None:
+        """Write a trial whose settings are drawn."""
+        trial = self._trial(number)
+        if number in self._file:  # a config that waited to be tried
+            self._change(lambda stored: stored.begin(trial))
+        else:
+            self._change(lambda stored: stored.create(_without_notes(trial)))
+
+    def enqueue(self, params: dict[str, Any]) -> None:
+        """Let a config be tried next; what it leaves open is drawn."""
+        self._memory.enqueue_trial(params)
+        trial = self._memory.get_trials(deepcopy=False)[-1]
+        self._change(lambda stored: stored.create(trial))
+
+    def add_row(self, number: int, row: Mapping[str, Any], value: float) -> None:
+        """Write an epoch of a trial and what the search compares of it."""
+        self._change(lambda stored: stored.add_row(number, row, value))
+        self._memory._storage.set_trial_intermediate_value(
+            self._trial(number)._trial_id, row["epoch"], value
+        )
+
+    def note(self, number: int, name: str, value: Any) -> None:
+        """Write something about a trial."""
+        self._change(lambda stored: stored.note(number, name, value))
+        self._memory._storage.set_trial_user_attr(self._trial(number)._trial_id, name, value)
+
+    def end(self, number: int, state: TrialState, value: float | None) -> None:
+        """End a trial; one that was stopped has the value of its last epoch."""
+        trial = self._trial(number)
+        if state is TrialState.PRUNED and trial.intermediate_values:
+            value = trial.intermediate_values[max(trial.intermediate_values)]
+        values = None if value is None else [value]
+        self._change(lambda stored: stored.end(number, state, values))
+        self._memory._storage.set_trial_state_values(trial._trial_id, state, values)
+
+    def keep(self, search: dict[str, Any]) -> None:
+        """Write the content of search.yaml where its folder may be made again from."""
+        if self._database is not None:
+            self._database.keep(search)
+
+    def _change(self, change: Callable[[StoredStudy], None]) -> None:
+        if self._database is not None:
+            self._database.write(change)
+        change(self._file)
+
+    def _trial(self, number: int) -> FrozenTrial:
+        return self._memory.get_trials(deepcopy=False)[number]
+
+
+def _without_notes(trial: FrozenTrial) -> FrozenTrial:
+    """A trial without what its sampler noted down while it drew."""
+    trial = copy.copy(trial)
+    trial.system_attrs = {}
+    return trial
+
+
+def _without_rows(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """What a sampler may look at: rows are many, and it needs but their values."""
+    return {name: value for name, value in attributes.items() if not isinstance(value, dict)}

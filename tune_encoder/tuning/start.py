@@ -1,0 +1,301 @@
+"""Start, resume, extend and fork searches: what is checked before Ray starts.
+
+Ray and Optuna are loaded once nothing is left to refuse.
+"""
+
+import os
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import asdict, replace
+from importlib import import_module
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from threading import Thread
+from typing import TYPE_CHECKING, Any
+
+from tune_encoder.config import (
+    HERE,
+    IN_ITS_FOLDER,
+    FrontendSettings,
+    KeepingSettings,
+    LaunchSettings,
+    TrainConfig,
+)
+from tune_encoder.data.pack import check_same_data, open_pack, pack_data, searched_pack
+from tune_encoder.errors import ConfigError, StorageError
+from tune_encoder.experiment.checkpoint_storage import Storage, place_of, storage_around
+from tune_encoder.experiment.control import Controls
+from tune_encoder.experiment.folder import (
+    Experiment,
+    create_experiment,
+    experiment_path,
+    open_experiment,
+    refuse_taken,
+)
+from tune_encoder.space import SearchSpace, parse_space, to_content
+from tune_encoder.system.lock import held
+from tune_encoder.tuning.cluster.ray_settings import set_environment
+from tune_encoder.tuning.extend import extend
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from tune_encoder.tuning.record.database import Database
+
+
+def start_search(
+    space: SearchSpace,
+    data_dir: Path,
+    root: Path,
+    name: str,
+    *,
+    warm_start: Sequence[str] = (),
+    launch: LaunchSettings = HERE,
+    keeping: KeepingSettings = IN_ITS_FOLDER,
+) -> Experiment:
+    """Run a new search to its end.
+
+    Args:
+        space: What to search.
+        data_dir: A data set in the guide's layout; checked and packed before anything starts.
+        root: Folder of experiments.
+        name: The new experiment.
+        warm_start: Experiments in the root whose best configs are tried first.
+        launch: Where it runs.
+        keeping: Where it is kept.
+
+    Raises:
+        ConfigError, DataError, StorageError: before Ray starts.
+        SearchFailed: if no trial gave a result.
+        Interrupted: on Ctrl-C or SIGTERM, everything saved.
+    """
+    for other in warm_start:
+        open_experiment(root, other)
+    heritage = {"warm_start": list(warm_start), **_kept_as(keeping, name)}
+    return _start(space, data_dir, root, name, launch, heritage)
+
+
+def fork_search(
+    root: Path,
+    name: str,
+    new: str,
+    space: SearchSpace,
+    launch: LaunchSettings = HERE,
+) -> Experiment:
+    """Run a new search on an old one's data that knows its trials, kept where that is.
+
+    Raises:
+        ConfigError: if there is no such experiment, or the new name is taken.
+    """
+    old = open_experiment(root, name)
+    data_dir = old.searched_data()[0]
+    heritage = {"forked_from": name, **_kept_as(_keeping_around(old), new)}
+    return _start(space, data_dir, root, new, launch, heritage)
+
+
+def _start(
+    space: SearchSpace,
+    data_dir: Path,
+    root: Path,
+    name: str,
+    launch: LaunchSettings,
+    heritage: dict[str, Any],
+) -> Experiment:
+    refuse_taken(root, name)
+    launch = check_place(space, launch)
+    if heritage["storage"]:
+        _refuse_own_folder(heritage["storage"], experiment_path(root, name))
+        storage = Storage.at(heritage["storage"])
+        storage.check()
+        storage.refuse_filled()
+    if record := heritage["record"]:
+        _refuse_recorded(record, name)
+        heritage = {**heritage, "record_name": name}
+    space = replace(space, budget=replace(space.budget, trials=space.n_trials))
+    pack = pack_data(data_dir, TrainConfig(**space.base))
+    fingerprint = open_pack(pack).info["fingerprint"]
+    content = {
+        "space": to_content(space),
+        "data_dir": str(data_dir.resolve()),
+        "fingerprint": fingerprint,
+        "versions": versions(),
+        **heritage,
+    }
+    if forked := heritage.get("forked_from"):
+        check_same_data(*Experiment(root / forked).searched_data(), fingerprint)
+    experiment = create_experiment(root, name, content)
+    with held(experiment.path), _database(experiment) as database:
+        _launch(experiment, space, pack, launch, database)
+    return experiment
+
+
+def _refuse_own_folder(place: str, path: Path) -> None:
+    """Raise a `ConfigError` if a storage's place is the experiment's folder, or in it."""
+    if "://" not in place and Path(place).resolve().is_relative_to(path.resolve()):
+        raise ConfigError(
+            f"storage is {storage_around(place)}: checkpoints would lie in {path}, where they lie "
+            "without a storage; leave it out, or name another folder than that of the experiments"
+        )
+
+
+def _refuse_recorded(record: str, name: str) -> None:
+    """Raise a `ConfigError` if the database has a search of that name."""
+    from tune_encoder.tuning.record.database import refuse_taken_name
+
+    refuse_taken_name(record, name)
+
+
+def _database(experiment: Experiment) -> "AbstractContextManager[Database | None]":
+    """Connect to the database of the record, if it has one; Optuna is loaded only then."""
+    if not experiment.keeping().record:
+        return nullcontext()
+    from tune_encoder.tuning.record.restore import open_database
+
+    return open_database(experiment)
+
+
+def find_search(root: Path, name: str, record: str = "") -> Experiment:
+    """Return an experiment, whose folder is made again if it is lost.
+
+    Args:
+        root: Folder of experiments.
+        name: The experiment.
+        record: Database that has its record; without one a lost folder stays lost.
+
+    Raises:
+        ConfigError: if there is no such experiment, or its record is not there.
+        StorageError: if the database does not answer.
+    """
+    path = experiment_path(root, name)
+    if record and not (path / "search.yaml").is_file():
+        from tune_encoder.tuning.record.restore import restore
+
+        print(restore(path, KeepingSettings(record=record).record))  # noqa: T201
+    experiment = open_experiment(root, name)
+    known = experiment.keeping().record
+    if record not in ("", known):
+        raise ConfigError(
+            f"record: {path / 'search.yaml'} has {known or 'none'}; leave it out, or change it "
+            "there if the database has moved"
+        )
+    return experiment
+
+
+def resume_search(
+    root: Path,
+    name: str,
+    *,
+    accept_data_change: bool = False,
+    launch: LaunchSettings = HERE,
+    record: str = "",
+    **budget: Any,
+) -> Experiment:
+    """Go on with a search that was stopped or killed, or extend one that has ended.
+
+    Args:
+        root: Folder of experiments.
+        name: The experiment.
+        accept_data_change: Whether data other than the search began with is used.
+        launch: As in `start_search`.
+        record: As in `find_search`.
+        **budget: trials, epochs, time or target that replace those of the space.
+
+    Raises:
+        StorageError: if the data has changed, or another process holds the experiment.
+        ConfigError: if the budget is below what was planned already.
+    """
+    experiment = find_search(root, name, record)
+    with held(experiment.path), _database(experiment) as database:
+        Controls(experiment).withdraw()
+        content = experiment.search()
+        where = f"{experiment.path / 'search.yaml'}, space"
+        space = parse_space(content["space"], where, experiment.path)
+        launch = check_place(space, launch)
+        space = extend(experiment, space, budget, database)
+        if experiment.storage is not None:
+            experiment.storage.check()
+        settings = TrainConfig(**space.base)
+        if accept_data_change:
+            accept_data(experiment, settings)
+        pack = searched_pack(*experiment.searched_data(), settings)
+        _launch(experiment, space, pack, launch, database)
+    return experiment
+
+
+def _kept_as(keeping: KeepingSettings, name: str) -> dict[str, Any]:
+    """What search.yaml says of where an experiment is kept; its place outlives its name."""
+    storage = place_of(keeping.storage, name) if keeping.storage else ""
+    return {**asdict(keeping), "storage": storage}
+
+
+def _keeping_around(experiment: Experiment) -> KeepingSettings:
+    """Where an experiment and others are kept."""
+    keeping = experiment.keeping()
+    return replace(keeping, storage=storage_around(keeping.storage))
+
+
+def versions() -> dict[str, str]:
+    """Return the versions a result may depend on."""
+    return {name: version(name) for name in ("tune-encoder", "torch", "ray", "optuna", "numpy")}
+
+
+def check_place(space: SearchSpace, launch: LaunchSettings) -> LaunchSettings:
+    """Return the settings with HOST:PORT of the cluster that is meant, if any is.
+
+    Raises:
+        ConfigError, StorageError: if a trial can never run there, where that is known before Ray.
+    """
+    set_environment()
+    _refuse_searcher(space)
+    if launch.address:
+        from tune_encoder.tuning.cluster.connection import resolve
+
+        return replace(launch, address=resolve(launch.address, space.resources))
+    wanted, present = space.resources.cpus, os.cpu_count() or 1
+    if wanted > present:
+        raise StorageError(
+            f"resources.cpus is {wanted}, this machine has {present}; lower it in the search space"
+        )
+    return launch
+
+
+def _refuse_searcher(space: SearchSpace) -> None:
+    """Raise a `ConfigError` if what proposes configs is not installed."""
+    if space.searcher.name == "gp" and find_spec("scipy") is None:
+        raise ConfigError(
+            "searcher.name is gp, which needs scipy; pip install 'tune-encoder[gp]', or use tpe"
+        )
+
+
+def _launch(
+    experiment: Experiment,
+    space: SearchSpace,
+    pack: Path,
+    launch: LaunchSettings,
+    database: "Database | None",
+) -> None:
+    if experiment.storage is not None:
+        experiment.storage.claim(experiment.identity())
+    with nullcontext() if experiment.trials() else _connected_early(experiment, launch):
+        from tune_encoder.tuning.driver.launch import launch_search
+        from tune_encoder.tuning.record.record import Record
+
+        launch_search(Record.open(experiment, space, database), pack, launch)
+
+
+def _connected_early(
+    experiment: Experiment, launch: LaunchSettings
+) -> "AbstractContextManager[None]":
+    """Have Ray for a search that surely needs it, and load what else does while it starts."""
+    from tune_encoder.tuning.cluster.connection import connected
+
+    Thread(target=import_module, args=("tune_encoder.tuning.driver.launch",)).start()
+    return connected(experiment, launch)
+
+
+def accept_data(experiment: Experiment, settings: FrontendSettings) -> None:
+    """Let the data as it is now be that of the search."""
+    content = experiment.search()
+    info = open_pack(pack_data(Path(content["data_dir"]), settings)).info
+    experiment.write_search({**content, "fingerprint": info["fingerprint"]})

@@ -1,0 +1,84 @@
+"""How a pack gets to a node that has it not: once a node, whatever the number of trials there."""
+
+import fcntl
+from collections.abc import Iterator
+from pathlib import Path
+
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from tune_encoder.errors import StorageError
+from tune_encoder.system.files import cache_dir, whole_folder
+
+CHUNK_BYTES = 64 * 2**20  # at a time in Ray's store, on either node
+INFO = "pack.json"
+
+
+def pack_here(pack: Path, home: str) -> Path:
+    """Return the folder of a pack on this node, fetched if it is not on its disk.
+
+    Args:
+        pack: Where the search's node has it; the folder's name stands for its content.
+        home: Ray's id of that node.
+
+    Raises:
+        StorageError: if it can neither be found nor fetched.
+    """
+    if (pack / INFO).is_file():
+        return pack
+    here = cache_dir() / "packs" / pack.name
+    here.parent.mkdir(parents=True, exist_ok=True)
+    with (here.parent / f".{pack.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # the node's other trials wait for the one that fetches
+        if not (here / INFO).is_file():
+            _fetch(pack, here, home)
+    return here
+
+
+def _fetch(pack: Path, here: Path, home: str) -> None:
+    """Copy the pack's files from its node, in pieces through Ray's object store."""
+    at_home = {"scheduling_strategy": NodeAffinitySchedulingStrategy(home, soft=False)}
+    sizes, read = ray.remote(num_cpus=0)(_sizes), ray.remote(num_cpus=0)(_read)
+    try:
+        with whole_folder(here) as partial:
+            for name, size in ray.get(sizes.options(**at_home).remote(pack)).items():
+                with (partial / name).open("wb") as file:
+                    for start in _starts(size):
+                        file.write(ray.get(read.options(**at_home).remote(pack / name, start)))
+    except (ray.exceptions.RayError, OSError) as error:
+        raise StorageError(
+            f"{pack}: not on node {_node()}, and cannot be fetched ({_first_line(error)}); let "
+            "TUNE_ENCODER_CACHE name a folder that all nodes see"
+        ) from error
+
+
+def _sizes(pack: Path) -> dict[str, int]:
+    return {path.name: path.stat().st_size for path in sorted(pack.iterdir())}
+
+
+def _read(path: Path, start: int) -> bytes:
+    with path.open("rb") as file:
+        file.seek(start)
+        return file.read(CHUNK_BYTES)
+
+
+def _starts(size: int) -> Iterator[int]:
+    yield from range(0, size, CHUNK_BYTES)
+
+
+def _node() -> str:
+    return str(ray.util.get_node_ip_address())
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1][:200] if lines else type(error).__name__
+
+
+def refuse_unseen(experiment: Path) -> None:
+    """Raise a `StorageError` on a node that does not see the experiment's folder."""
+    if not (experiment / "search.yaml").is_file():
+        raise StorageError(
+            f"{experiment}: node {_node()} does not see it; put --root on a disk that all nodes "
+            "of the cluster share"
+        )

@@ -1,0 +1,125 @@
+"""How an epoch gets from the training to Tune, with its checkpoint.
+
+Imported only in workers: it loads torch.
+"""
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Collection
+from pathlib import Path
+
+from ray import tune
+from torch import multiprocessing
+
+from tune_encoder.config import TrainConfig
+from tune_encoder.data.pack import open_pack
+from tune_encoder.experiment.folder import CHECKPOINT_NAME
+from tune_encoder.model.device import pick_device
+from tune_encoder.training.checkpoints import State, save_state
+from tune_encoder.training.loop import train
+from tune_encoder.training.parallel import Group, run_group
+from tune_encoder.training.state import Row, TrainState
+from tune_encoder.tuning.worker.file_sync import FILES
+from tune_encoder.tuning.worker.trial_files import Keeping
+
+ROOMY_BYTES = 2**30  # several checkpoints of the largest encoder
+_MEMORY_DISK = Path("/dev/shm")  # Tune copies a checkpoint from where it was written
+
+
+class Reporter:
+    """Hands the epochs of one trial to Tune; each call returns only if the trial goes on."""
+
+    def __init__(self, keeping: Keeping) -> None:
+        self._keeping = keeping
+
+    def epoch(self, row: Row, state: TrainState) -> None:
+        """Report an epoch and its checkpoint."""
+        self.state(row, state.state_dict())
+
+    def state(self, row: Row, content: State) -> None:
+        """Report an epoch whose state is at hand."""
+        with tempfile.TemporaryDirectory(dir=_scratch()) as folder:
+            sha256 = save_state(Path(folder) / CHECKPOINT_NAME, content)
+            self.saved(row, sha256, Path(folder))
+
+    def saved(self, row: Row, sha256: str, folder: Path) -> None:
+        """Report an epoch whose checkpoint lies in a folder.
+
+        Raises:
+            StorageError: if it cannot be kept.
+        """
+        self.row(*self._keeping.keep({**row, "checkpoint_sha256": sha256}, folder))
+
+    def row(self, row: Row, folder: Path | None = None) -> None:
+        """Report a row; as text, since of every number Tune keeps three running means."""
+        result = {
+            "val_loss": row["val_loss"],
+            "epoch": row["epoch"],
+            "row": json.dumps(row),
+            FILES: self._keeping.parcel(),
+        }
+        checkpoint = None if folder is None else tune.Checkpoint.from_directory(folder)
+        tune.report(result, checkpoint=checkpoint)
+
+
+def _scratch() -> str | None:
+    """Where a checkpoint waits to be copied: in memory, unless that is small as in a container."""
+    roomy = os.access(_MEMORY_DISK, os.W_OK) and (
+        shutil.disk_usage(_MEMORY_DISK).free > ROOMY_BYTES
+    )
+    return str(_MEMORY_DISK) if roomy else None
+
+
+class Relay:
+    """Carries epochs from the first of several processes to the worker, which Tune listens to."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._worker, self._process = multiprocessing.get_context("spawn").Pipe()
+
+    def send(self, row: Row, state: TrainState) -> None:
+        """In the first process: hand an epoch over, and wait for the leave to go on."""
+        sha256 = save_state(self._folder / CHECKPOINT_NAME, state.state_dict())
+        self._process.send((row, sha256))
+        self._process.recv()
+
+    def pass_on(self, reporter: Reporter) -> None:
+        """In the worker: report the epoch that has come, if any; Tune may end the trial here."""
+        if self._worker.poll():
+            row, sha256 = self._worker.recv()
+            reporter.saved(row, sha256, self._folder)
+            self._worker.send(None)
+
+
+def train_together(
+    processes: int,
+    config: TrainConfig,
+    pack: Path,
+    run_dir: Path,
+    checkpoint: State | None,
+    shown: Collection[str],
+    reporter: Reporter,
+) -> None:
+    """Train a trial in several processes of this machine; see `trainer.train`.
+
+    Ray Train would do the same, at 20 seconds a trial.
+    """
+    with tempfile.TemporaryDirectory(dir=_scratch()) as folder:
+        relay = Relay(Path(folder))
+        arguments = (config, pack, run_dir, checkpoint, shown, relay)
+        device = pick_device(config.device)
+        run_group(processes, device, _member, arguments, lambda: relay.pass_on(reporter))
+
+
+def _member(
+    group: Group,
+    config: TrainConfig,
+    pack: Path,
+    run_dir: Path,
+    checkpoint: State | None,
+    shown: Collection[str],
+    relay: Relay,
+) -> None:
+    train(config, open_pack(pack), run_dir, relay.send, checkpoint, group, shown)

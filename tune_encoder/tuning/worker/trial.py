@@ -1,0 +1,74 @@
+"""The function Tune runs in a worker: one trial of an experiment.
+
+It imports torch within, so that the driver, which only names it, does not load it.
+"""
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tune_encoder.config import TrainConfig, from_mapping
+from tune_encoder.errors import OutOfMemory, StorageError, TuneEncoderError
+from tune_encoder.system.memory import collect_seldom
+
+if TYPE_CHECKING:
+    from tune_encoder.training.checkpoints import State
+    from tune_encoder.tuning.worker.reporting import Reporter
+
+WORST_LOSS = 1e9  # reported for a failure: finite, or Ray's percentiles would break
+
+
+def run_trial(config: dict[str, Any]) -> None:
+    """Train the trial's config, reporting every epoch with its checkpoint to Tune.
+
+    Our own errors end the trial with a reason instead of a crash, so that Tune neither retries
+    them nor gives up the worker. Missing or damaged storage is no fault of the config: it ends the
+    search, and the trial goes on at the next resume.
+    """
+    from ray import tune
+
+    collect_seldom()
+    try:
+        _train(config)
+    except StorageError as error:
+        tune.report({"val_loss": WORST_LOSS, "epoch": 0, "storage": str(error)})
+    except OutOfMemory:
+        raise  # perhaps it was a neighbour's memory: Tune starts the trial again
+    except TuneEncoderError as error:
+        failure = f"{type(error).__name__}: {error}"
+        tune.report({"val_loss": WORST_LOSS, "epoch": 0, "failure": failure})
+
+
+def _train(config: dict[str, Any]) -> None:
+    from tune_encoder.data.pack import open_pack
+    from tune_encoder.training.loop import train
+    from tune_encoder.tuning.worker.pack_transfer import pack_here
+    from tune_encoder.tuning.worker.reporting import Reporter, train_together
+    from tune_encoder.tuning.worker.trial_files import keeping_of
+
+    processes = config["processes"]
+    with keeping_of(config) as keeping:
+        pack = pack_here(Path(config["pack"]), config["home"])
+        settings = from_mapping(TrainConfig, config["settings"], f"trial {config['number']}")
+        threads = settings.num_threads or max(1, config["cpus"] // processes)
+        settings = dataclasses.replace(settings, num_threads=threads)
+        checkpoint, problems = keeping.newest()
+        for problem in problems:
+            print(problem)  # noqa: T201  (goes to the worker's log)
+        reporter = Reporter(keeping)
+        if checkpoint is not None:
+            _report_unrecorded(reporter, checkpoint, config["recorded"])
+        run_dir, shown = keeping.run_dir, config["searched"]
+        if processes > 1:
+            train_together(processes, settings, pack, run_dir, checkpoint, shown, reporter)
+        else:
+            train(settings, open_pack(pack), run_dir, reporter.epoch, checkpoint, shown=shown)
+
+
+def _report_unrecorded(reporter: "Reporter", checkpoint: "State", recorded: int) -> None:
+    """Report again what was saved but not recorded, because the driver died in between."""
+    unrecorded = checkpoint["history"][recorded:]
+    for row in unrecorded[:-1]:
+        reporter.row(row)
+    if unrecorded:
+        reporter.state(unrecorded[-1], checkpoint)
