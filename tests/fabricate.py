@@ -17,8 +17,8 @@ from tune_encoder.data.voice_style import DP_SHAPE, TTL_SHAPE, VoiceStyle, unit_
 from tune_encoder.experiment.folder import create_experiment
 from tune_encoder.experiment.trials import epoch_key
 from tune_encoder.model.encoder import build_encoder
-from tune_encoder.space import to_content
-from tune_encoder.system.manifest import save_listed
+from tune_encoder.space import space_to_content
+from tune_encoder.system.manifest import save_with_hash
 
 SMALL_ENCODER = TrainConfig(hidden_dim=8, num_layers=1, dropout=0.0)
 
@@ -59,7 +59,7 @@ def write_wav(path, audio, rate=24000):
 
 def write_model(folder, config, weights):
     """An exported model as far as it is read: its settings and its weights."""
-    save_listed(folder / "model.safetensors", save(weights), epoch=1)
+    save_with_hash(folder / "model.safetensors", save(weights), epoch=1)
     (folder / "config.yaml").write_text(write_yaml(to_mapping(config)))
     return folder
 
@@ -78,7 +78,7 @@ def make_search(root, space, trials, data_dir="", fingerprint="", name="mine", r
     and a reason if there is one. `row_of` makes a row of (trial's number, epoch, metric).
     """
     row_of = row_of or (lambda number, epoch, value: make_row(space, epoch, value))
-    content = {"space": to_content(space), "data_dir": str(data_dir), "versions": {}}
+    content = {"space": space_to_content(space), "data_dir": str(data_dir), "versions": {}}
     made = create_experiment(root, name, {**content, "fingerprint": fingerprint})
     study = optuna.create_study(study_name="search", storage=f"sqlite:///{made.study_path}")
     for number, (state, searched, values, *reason) in enumerate(trials):

@@ -10,7 +10,7 @@ import tune_encoder
 from tune_encoder.api.results import Best, Experiment
 from tune_encoder.errors import ConfigError
 from tune_encoder.experiment.folder import create_experiment
-from tune_encoder.space import parse_space, to_content
+from tune_encoder.space import parse_space, space_to_content
 from tune_encoder.tuning.record.record import Record
 
 SPACE = parse_space(
@@ -34,7 +34,7 @@ LOSSES = [[0.9, 0.4, 0.5], [0.8, 0.7], [0.3], []]
 
 
 def new_experiment(root, name="mine"):
-    content = {"space": to_content(SPACE), "data_dir": "", "fingerprint": "", "versions": {}}
+    content = {"space": space_to_content(SPACE), "data_dir": "", "fingerprint": "", "versions": {}}
     return create_experiment(root, name, content)
 
 

@@ -15,12 +15,12 @@ from tests.fabricate import make_sample
 from tests.tuning.conftest import TINY_SPACE
 from tune_encoder.api import searching as api
 from tune_encoder.cli import main
-from tune_encoder.config import KeepingSettings, LaunchSettings, write_yaml
+from tune_encoder.config import LaunchSettings, StorageSettings, write_yaml
 from tune_encoder.data.demo import demo_folder
 from tune_encoder.data.samples import write_sample
 from tune_encoder.errors import ConfigError, DataError, StorageError
 from tune_encoder.experiment.folder import create_experiment
-from tune_encoder.space import load_space, parse_space, to_content
+from tune_encoder.space import load_space, parse_space, space_to_content
 
 CONTENT = {
     "budget": {"trials": 6, "epochs": 4},
@@ -43,13 +43,13 @@ def voices(tmp_path):
 
 
 def prepare(space=None, data_dir="voices", name="mine", root="runs", **overrides):
-    return api.prepare(CONTENT if space is None else space, data_dir, name, root, overrides)
+    return api.prepare_search(CONTENT if space is None else space, data_dir, name, root, overrides)
 
 
 def test_settings_that_are_none_are_not_given():
     options = {"storage": None, "record": None, "dashboard": None, "trials": None}
 
-    assert api._taken(KeepingSettings, options) == KeepingSettings()
+    assert api._taken(StorageSettings, options) == StorageSettings()
     assert api._taken(LaunchSettings, options) == LaunchSettings()
     assert options == {"trials": None}
 
@@ -101,7 +101,7 @@ def test_a_dict_may_hold_what_python_has_and_yaml_has_not(tmp_path):
 
     space = prepare(content).space
 
-    (tmp_path / "space.yaml").write_text(write_yaml(to_content(space)))
+    (tmp_path / "space.yaml").write_text(write_yaml(space_to_content(space)))
     assert load_space(tmp_path / "space.yaml") == space
     assert [parameter.values for parameter in space.parameters] == [(0.0, 0.5), (8, 16)]
     assert space.base == {"data_dir": "/voices", "seed": 3}
@@ -194,7 +194,7 @@ def test_what_the_data_check_warns_of_is_a_warning(voices, tmp_path, monkeypatch
 
 
 def experiment(root):
-    space = to_content(parse_space(CONTENT, "test", Path()))
+    space = space_to_content(parse_space(CONTENT, "test", Path()))
     return create_experiment(
         root, "mine", {"space": space, "data_dir": "", "fingerprint": "", "versions": {}}
     )

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tests.tuning.cluster.test_cluster_search import a_head, node, wait_for_cpus
 from tune_encoder.tuning.cluster.ray_settings import ENVIRONMENT
-from tune_encoder.tuning.worker.pack_transfer import INFO, pack_here
+from tune_encoder.tuning.worker.pack_transfer import INFO, fetch_pack
 
 TRIALS = 4
 
@@ -41,7 +41,7 @@ def timed(pack: Path, home: str, cache: Path) -> float:
     """Seconds until the pack is on the node."""
     os.environ["TUNE_ENCODER_CACHE"] = str(cache)
     began = time.perf_counter()
-    pack_here(pack, home)
+    fetch_pack(pack, home)
     return time.perf_counter() - began
 
 

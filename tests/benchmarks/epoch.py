@@ -17,9 +17,9 @@ from tune_encoder.config import TrainConfig
 from tune_encoder.data.batches import Batch, training_batches
 from tune_encoder.data.demo import cached_demo
 from tune_encoder.data.pack import PackedData, open_pack, pack_data
-from tune_encoder.system.memory import keep_freed
+from tune_encoder.system.memory import keep_freed_memory
 from tune_encoder.training.epoch import batch_loss, train_epoch
-from tune_encoder.training.state import TrainState, amp_type, start
+from tune_encoder.training.state import TrainState, amp_type, start_run
 
 ENCODERS = ("convnext", "cnn", "transformer")
 PARTS = ("data", "steps", "predict", "score", "epoch", "forward", "backward", "step", "bare")
@@ -86,14 +86,14 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=TrainConfig().batch_size)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    keep_freed()
+    keep_freed_memory()
     config = TrainConfig(batch_size=options.batch_size)
     data = open_pack(pack_data(cached_demo(), config))
     kinds = {torch.float32, amp_type(config, DEVICE) or torch.float32}
     peaks = ", ".join(f"{kind} {peak_gflops(kind):.0f} GFLOP/s" for kind in kinds)
     print(f"{len(data.train)} clips, {DEVICE}, {options.threads} threads; products: {peaks}")
     states = {
-        kind: start(dataclasses.replace(config, encoder_type=kind), data, DEVICE)
+        kind: start_run(dataclasses.replace(config, encoder_type=kind), data, DEVICE)
         for kind in ENCODERS
     }
     rounds: dict[str, list[dict[str, float]]] = {kind: [] for kind in ENCODERS}

@@ -28,14 +28,14 @@ import torch
 from tune_encoder.config import TrainConfig
 from tune_encoder.data.batches import training_batches
 from tune_encoder.data.pack import open_pack
-from tune_encoder.memory import keep_freed
+from tune_encoder.system.memory import keep_freed_memory
 from tune_encoder.training.state import start
 from tune_encoder.training.epoch import train_step
 torch.set_num_threads(1)
 config = TrainConfig()
 data = open_pack(Path(sys.argv[1]))
 if sys.argv[2] == "train":
-    keep_freed()
+    keep_freed_memory()
     state = start(config, data, torch.device("cpu"))
     for index, batch in enumerate(training_batches(data.train, config, 1)):
         if index < 20:

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from tests.benchmarks.simulate import CURVES
 from tune_encoder.data.demo import cached_demo
 from tune_encoder.data.pack import PackedData, open_pack, pack_data
-from tune_encoder.space import SearchSpace, parse_space, sampled
+from tune_encoder.space import SearchSpace, parse_space, sample_configs
 from tune_encoder.training.loop import train
 from tune_encoder.tuning.start import versions
 
@@ -65,7 +65,7 @@ def main() -> None:
 def recorded(space: SearchSpace, data: PackedData) -> Iterator[dict[str, Any]]:
     """Yield each config with the validation loss and the seconds of each of its epochs."""
     searched = [parameter.name for parameter in space.parameters]
-    for settings in sampled(space, N_CONFIGS, SEED):
+    for settings in sample_configs(space, N_CONFIGS, SEED):
         with tempfile.TemporaryDirectory() as folder:
             state = train(space.config(settings), data, Path(folder), lambda row, state: None)
         yield {

@@ -22,11 +22,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from tune_encoder.config import KeepingSettings, TrainConfig
+from tune_encoder.config import StorageSettings, TrainConfig
 from tune_encoder.data.demo import make_demo
 from tune_encoder.data.pack import open_pack, pack_data
 from tune_encoder.experiment.folder import Experiment, create_experiment
-from tune_encoder.space import find_space, load_space, override, to_content
+from tune_encoder.space import find_space, load_space, override_space, space_to_content
 from tune_encoder.tuning.driver.scheduler import RecordingScheduler
 from tune_encoder.tuning.record.record import Record
 from tune_encoder.tuning.record.restore import open_database
@@ -48,11 +48,11 @@ def fill(
         url: Database that has the record too.
     """
     space = load_space(find_space("quick"))
-    space = override(space, {"budget": {"trials": n_trials, "epochs": EPOCHS}}, "benchmark")
+    space = override_space(space, {"budget": {"trials": n_trials, "epochs": EPOCHS}}, "benchmark")
     fingerprint = open_pack(pack_data(data_dir, TrainConfig(**space.base))).info["fingerprint"]
     content = {"data_dir": str(data_dir), "fingerprint": fingerprint, "versions": {}}
-    content |= asdict(KeepingSettings(record=url))
-    made = create_experiment(root, NAME, {"space": to_content(space), **content})
+    content |= asdict(StorageSettings(record=url))
+    made = create_experiment(root, NAME, {"space": space_to_content(space), **content})
     with open_database(made) as database:
         return made, record_trials(Record.open(made, space, database), n_trials)
 

@@ -37,10 +37,10 @@ from tune_encoder.data.demo import make_demo
 from tune_encoder.data.pack import Pack, PackedData, open_pack, pack_data
 from tune_encoder.experiment.folder import Experiment
 from tune_encoder.experiment.trials import TrialRecord
-from tune_encoder.model.prediction import predict
+from tune_encoder.model.prediction import predict_pack
 from tune_encoder.training.augment import augment
 from tune_encoder.training.epoch import batch_loss
-from tune_encoder.training.state import start
+from tune_encoder.training.state import start_run
 
 CONFIGS, LOOPED, CLIPS = 16, 2, 512
 # The guide's encoder and head, on crops of two seconds.
@@ -168,7 +168,7 @@ def loop(data: PackedData, base: dict[str, Any]) -> dict[str, float]:
 def train_plainly(config: TrainConfig, data: PackedData) -> None:
     """The shortest loop that trains the same model on the same crops."""
     device = torch.device("cpu")
-    state = start(config, data, device)
+    state = start_run(config, data, device)
     for epoch in range(1, EPOCHS + 1):
         state.model.train()
         for batch in training_batches(data.train, config, epoch):
@@ -178,7 +178,7 @@ def train_plainly(config: TrainConfig, data: PackedData) -> None:
             state.optimizer.step()
             state.optimizer.zero_grad(set_to_none=True)
             state.schedule.step()
-        predict(state.model, data.val, 188, device)
+        predict_pack(state.model, data.val, 188, device)
 
 
 def in_memory(pack: Pack) -> Pack:

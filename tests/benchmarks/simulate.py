@@ -25,9 +25,9 @@ import optuna
 from optuna.trial import Trial
 
 from tune_encoder.experiment.folder import STUDY_NAME, Experiment
-from tune_encoder.experiment.trials import Row, TrialRecord, objective
-from tune_encoder.space import Parameter, SearchSpace, override, parse_space
-from tune_encoder.tuning.driver.early_stopping import Promote, Rule, make_rule
+from tune_encoder.experiment.trials import EpochRow, TrialRecord, objective
+from tune_encoder.space import Parameter, SearchSpace, override_space, parse_space
+from tune_encoder.tuning.driver.early_stopping import EarlyStoppingRule, Promote, make_rule
 from tune_encoder.tuning.driver.scheduler import RecordingScheduler
 from tune_encoder.tuning.driver.searcher import StudySearcher
 from tune_encoder.tuning.record.record import Record
@@ -93,7 +93,7 @@ class TableRecord(Record):
     def write_settings(self, trial: TrialRecord) -> None:
         """Leave nothing on the disk."""
 
-    def _measure(self, row: Row) -> None:
+    def _measure(self, row: EpochRow) -> None:
         """There are no checkpoints."""
 
     def _configure(self, trial: Trial) -> TrialRecord:
@@ -133,7 +133,9 @@ class Outcome:
     """Simulated time from the first epoch's begin to the last one's end."""
 
 
-def simulate(table: Table, space: SearchSpace, rule: Rule, workers: int, timed: bool) -> Outcome:
+def simulate(
+    table: Table, space: SearchSpace, rule: EarlyStoppingRule, workers: int, timed: bool
+) -> Outcome:
     """Run one search over the table to its end."""
     record = TableRecord(space, table)
     scheduler = RecordingScheduler(record, launch="1")
@@ -175,7 +177,7 @@ def simulate(table: Table, space: SearchSpace, rule: Rule, workers: int, timed: 
 
 def _outcome(record: TableRecord, table: Table, clock: float) -> Outcome:
     assert not record.unfinished()
-    assert not record.held()
+    assert not record.paused()
     rows = [row for _, row in record.rows_in_order()]
     best = min(rows, key=objective)
     drawn = record.space.searcher.name == "random"
@@ -202,10 +204,10 @@ def one_epoch(trials: int, k: int) -> Promote:
     return Promote(epochs=2, grace_period=1, factor=trials / k)
 
 
-def rules(space: SearchSpace) -> dict[str, Callable[[], Rule]]:
+def rules(space: SearchSpace) -> dict[str, Callable[[], EarlyStoppingRule]]:
     """Everything that is compared, by the name it has in the table."""
 
-    def of(name: str) -> Callable[[], Rule]:
+    def of(name: str) -> Callable[[], EarlyStoppingRule]:
         return lambda: make_rule(changed(space, "scheduler", name=name))
 
     trials, epochs, settings = space.budget.trials, space.budget.epochs, space.scheduler
@@ -286,7 +288,7 @@ def main() -> None:
         "scheduler": {"grace_period": options.grace, "reduction_factor": options.factor},
         "searcher": {"name": options.searcher},
     }
-    space = override(table.space, sections, "command line")
+    space = override_space(table.space, sections, "command line")
     print(
         f"{options.trials} trials of {len(table.settings)} x {options.epochs} epochs, grace "
         f"{options.grace}, factor {options.factor:g}, {options.workers} workers, "

@@ -9,14 +9,14 @@ from tune_encoder.cli import main
 from tune_encoder.errors import StorageError
 from tune_encoder.experiment.control import Controls
 from tune_encoder.experiment.folder import create_experiment
-from tune_encoder.space import to_content
-from tune_encoder.system.lock import held, holder
+from tune_encoder.space import space_to_content
+from tune_encoder.system.lock import lock_experiment, lock_holder
 from tune_encoder.tuning.record.record import Record
 
 
 @pytest.fixture
 def experiment(tmp_path):
-    content = {"space": to_content(SPACE), "data_dir": "", "fingerprint": "", "versions": {}}
+    content = {"space": space_to_content(SPACE), "data_dir": "", "fingerprint": "", "versions": {}}
     made = create_experiment(tmp_path, "night", content)
     record = Record.open(made, SPACE)
     record.ask()
@@ -41,7 +41,7 @@ def test_a_search_that_does_not_run_cannot_be_steered(experiment, command, capsy
 
 
 def test_stop_leaves_the_wish_for_the_search(experiment, capsys):
-    with held(experiment.path):
+    with lock_experiment(experiment.path):
         assert steer(experiment, "stop", "night") == 0
 
     assert capsys.readouterr().out == "night ends after the running epochs\n"
@@ -50,7 +50,7 @@ def test_stop_leaves_the_wish_for_the_search(experiment, capsys):
 
 
 def test_pause_and_pause_again(experiment, capsys):
-    with held(experiment.path):
+    with lock_experiment(experiment.path):
         steer(experiment, "pause", "night")
         assert Controls(experiment).pauses()
         steer(experiment, "pause", "night", "--json")
@@ -60,7 +60,7 @@ def test_pause_and_pause_again(experiment, capsys):
 
 
 def test_a_trial_is_ended_by_number(experiment, capsys):
-    with held(experiment.path):
+    with lock_experiment(experiment.path):
         assert steer(experiment, "kill-trial", "night", "0") == 0
         assert steer(experiment, "kill-trial", "night", "7") == 2
 
@@ -94,7 +94,7 @@ def test_a_damaged_wish_is_named(experiment):
 
 
 def test_the_holder_is_named_while_it_holds(experiment):
-    assert holder(experiment.path) is None
-    with held(experiment.path):
-        assert "pid " in str(holder(experiment.path))
-    assert holder(experiment.path) is None
+    assert lock_holder(experiment.path) is None
+    with lock_experiment(experiment.path):
+        assert "pid " in str(lock_holder(experiment.path))
+    assert lock_holder(experiment.path) is None

@@ -8,10 +8,10 @@ import pytest
 
 from tune_encoder.cli import main
 from tune_encoder.config import read_yaml
-from tune_encoder.space import load_space, sampled, shipped_spaces
+from tune_encoder.space import builtin_spaces, load_space, sample_configs
 from tune_encoder.training.probe import RANDOM_CONFIGS
 
-SHIPPED = list(shipped_spaces())
+SHIPPED = list(builtin_spaces())
 ALL = """\
 metric: {name: val_skill}
 budget: {trials: 8, epochs: 9, time: 2h, target: 0.5, seeds: 3}
@@ -116,7 +116,7 @@ def test_whatever_is_shown_fits_into_80_columns(run, name):
 def test_a_shown_sample_can_be_copied_into_a_space(run, tmp_path, name):
     _, out, _ = run("space", name, "--sample", 20)
     copied = tmp_path / "copied.yaml"
-    space = shipped_spaces()[name].read_text().partition("\nstart:")[0]
+    space = builtin_spaces()[name].read_text().partition("\nstart:")[0]
     copied.write_text(space + "\n" + out[out.index("start:") :])
 
     assert len(load_space(copied).start) == 20
@@ -148,7 +148,7 @@ def test_json_holds_the_space_as_a_file_would_and_exact_samples(run, all_kinds):
 
     content = json.loads(out)
     samples = content.pop("samples")
-    assert samples == [space.searched(settings) for settings in sampled(space, 2)]
+    assert samples == [space.searched(settings) for settings in sample_configs(space, 2)]
     all_kinds.write_text(json.dumps(content))  # JSON is YAML
     assert load_space(all_kinds) == space
     assert read_yaml(all_kinds) == content

@@ -13,7 +13,7 @@ import pytest
 from tests.training.test_run_folder import weights_sha256
 from tune_encoder.cli import main
 from tune_encoder.training.checkpoints import load_state
-from tune_encoder.training.run_folder import periodic
+from tune_encoder.training.run_folder import periodic_checkpoints
 
 SMALL: dict[str, Any] = {
     "hidden_dim": 8,
@@ -66,7 +66,7 @@ def test_a_run_killed_after_every_epoch_has_the_weights_of_one_that_was_not(data
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     _, error = (process := start(options(data_dir, whole, **patience))).communicate()
     assert process.returncode == 0, error
-    epochs = [path.name for path in periodic(whole)]
+    epochs = [path.name for path in periodic_checkpoints(whole)]
     assert 5 <= len(epochs) < SMALL["epochs"], "the patience was not used up, or too early"
 
     signal_after(start(options(data_dir, killed, **patience)), 1, signal.SIGKILL)
@@ -75,13 +75,13 @@ def test_a_run_killed_after_every_epoch_has_the_weights_of_one_that_was_not(data
     _, error = (process := start(["train", "--resume", str(newest(killed))])).communicate()
     assert process.returncode == 0, error
 
-    assert [path.name for path in periodic(killed)] == epochs
+    assert [path.name for path in periodic_checkpoints(killed)] == epochs
     for name in (*epochs, "best_model.pt", "final_checkpoint.pt"):
         assert weights_sha256(killed / name) == weights_sha256(whole / name), name
 
 
 def newest(folder):
-    return periodic(folder)[-1]
+    return periodic_checkpoints(folder)[-1]
 
 
 @pytest.mark.slow

@@ -5,12 +5,12 @@ import torch
 from tune_encoder.config import TrainConfig
 from tune_encoder.data.batches import (
     EVALUATION_BATCH,
+    covering_windows,
     crop,
     crop_frames,
     evaluation_windows,
-    n_batches,
+    steps_per_epoch,
     training_batches,
-    windows,
 )
 from tune_encoder.data.pack import Pack
 from tune_encoder.data.scores import Styles
@@ -80,7 +80,7 @@ def test_sizes_of_batches_differ_by_at_most_one(batch_size, sizes):
     found = [len(batch.features) for batch in training_batches(PACK, config, 0)]
 
     assert found == sizes
-    assert n_batches(PACK, config) == len(sizes)
+    assert steps_per_epoch(PACK, config) == len(sizes)
 
 
 def test_a_batch_joins_each_crop_with_the_style_of_its_clip():
@@ -123,7 +123,7 @@ def test_a_clip_shorter_than_the_crop_is_repeated_without_a_zero(n_frames):
 
 @pytest.mark.parametrize("length", [*range(1, 30), 90, 91])
 def test_windows_cover_a_clip_with_as_few_as_can_be(length):
-    cut = windows(clip_of(length), 9)
+    cut = covering_windows(clip_of(length), 9)
 
     assert all(window.shape == (9, 2) for window in cut)
     assert {int(frame) for window in cut for frame in window[:, 0]} == set(range(1, length + 1))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.fabricate import make_sample
-from tune_encoder.data.checking import DataCheck, check_data, fingerprint, warnings_of
+from tune_encoder.data.checking import DataCheck, check_data, fingerprint, warning_messages
 from tune_encoder.data.samples import write_sample
 from tune_encoder.errors import DataError
 
@@ -99,7 +99,7 @@ def test_styles_shared_between_splits_are_counted_in_a_warning(folder):
 
     report = check_data(folder, RATE)
 
-    (warning,) = warnings_of(report.problems)
+    (warning,) = warning_messages(report.problems)
     assert warning.startswith("2 styles are in both train and val: scores tell how well known")
     assert report.errors == []
 
@@ -110,7 +110,7 @@ def test_clips_without_a_sample_rate_are_counted_in_a_warning(folder):
 
     report = check_data(folder, 16000)
 
-    assert warnings_of(report.problems) == [
+    assert warning_messages(report.problems) == [
         "2 clips of train have no sample_rate; 16000 Hz is assumed"
     ]
     assert report.splits[0].seconds == pytest.approx(1.0 + 2 * 12000 / 16000)

@@ -7,10 +7,10 @@ from tune_encoder.config import TrainConfig
 from tune_encoder.data.log_mel import (
     LEVEL,
     POWER_FLOOR,
-    frames_of,
     log_mel,
     mel_centers,
     mel_filters,
+    n_frames_of,
 )
 from tune_encoder.data.samples import find_samples, read_sample
 
@@ -106,7 +106,7 @@ def test_clips_of_a_batch_do_not_touch_each_other():
 
 @pytest.mark.parametrize(("n_samples", "frames"), [(1, 1), (255, 1), (256, 2), (257, 2), (600, 3)])
 def test_the_number_of_frames_is_known_beforehand(n_samples, frames):
-    assert frames_of(n_samples, 256) == frames
+    assert n_frames_of(n_samples, 256) == frames
     assert log_mel(noise(n_samples), CONFIG).shape == (80, frames)
 
 

@@ -13,7 +13,7 @@ from tune_encoder.data.voice_bank import (
 )
 from tune_encoder.data.voice_style import VoiceStyle, write_voice_style
 from tune_encoder.errors import ConfigError, DataError, StorageError
-from tune_encoder.system.manifest import save_listed
+from tune_encoder.system.manifest import save_with_hash
 
 
 def styles_of(seeds):
@@ -88,7 +88,7 @@ def test_a_damaged_bank_is_refused_by_name(bank, tmp_path):
 def test_a_bank_that_would_have_to_be_unpickled_is_refused(tmp_path):
     with (tmp_path / "evil.npz").open("wb") as file:
         np.savez(file, names=np.array([print], dtype=object), ttl=np.zeros(1), dp=np.zeros(1))
-    save_listed(tmp_path / "voices.npz", (tmp_path / "evil.npz").read_bytes(), epoch=1)
+    save_with_hash(tmp_path / "voices.npz", (tmp_path / "evil.npz").read_bytes(), epoch=1)
 
     with pytest.raises(StorageError, match=r"voices\.npz: holds no voices \(Object arrays cannot"):
         read_bank(tmp_path)

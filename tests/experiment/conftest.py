@@ -7,7 +7,7 @@ import pytest
 
 from tests.experiment.test_folder import new_experiment
 from tune_encoder.cli import main
-from tune_encoder.space import parse_space, to_content
+from tune_encoder.space import parse_space, space_to_content
 from tune_encoder.tuning.record.record import Record
 
 CONTENT = {
@@ -49,7 +49,7 @@ def row(number, epoch, loss):
 def fabricate(root, name, space=None, losses=LOSSES, **content):
     """The record of a search that was stopped; its trials still run, but for those it ends."""
     space = space or space_of()
-    made = new_experiment(root, name, space=to_content(space), **content)
+    made = new_experiment(root, name, space=space_to_content(space), **content)
     record = Record.open(made, space)
     for number, values in enumerate(losses):
         record.ask()
@@ -68,7 +68,7 @@ def root(tmp_path_factory):
     record.prune(1)
     record.fail(2, "TrainingDiverged: the loss is nan")
     record.complete(3)
-    new_experiment(folder, "new", space=to_content(space_of()))
+    new_experiment(folder, "new", space=space_to_content(space_of()))
     for number, epoch in ((0, 2), (0, 4), (3, 1)):
         file = made.checkpoint_file(row(number, epoch, 0.5))
         file.parent.mkdir(parents=True)

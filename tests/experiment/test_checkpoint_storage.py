@@ -6,13 +6,13 @@ import pytest
 from pyarrow.fs import FileType
 
 from tests.conftest import KEY, SECRET
-from tune_encoder.config import KeepingSettings
+from tune_encoder.config import StorageSettings
 from tune_encoder.errors import ConfigError, StorageError
 from tune_encoder.experiment.checkpoint_storage import (
     Storage,
-    names_of_trial,
-    place_of,
-    storage_around,
+    checkpoint_location,
+    checkpoints_of_trial,
+    storage_of_location,
 )
 from tune_encoder.space import find_space, load_space
 from tune_encoder.training.checkpoints import load_state, save_state
@@ -24,9 +24,9 @@ NAME = "1/0007_abcdef/checkpoint_000003"
 @pytest.fixture(params=["s3", "folder"])
 def storage(request, tmp_path):
     if request.param == "folder":
-        return Storage.at(place_of(f"file://{tmp_path}/a%20shared/folder", "mine"))
+        return Storage.at(checkpoint_location(f"file://{tmp_path}/a%20shared/folder", "mine"))
     server = request.getfixturevalue("s3")
-    return Storage.at(place_of(f"s3://{server.make_bucket()}/runs/", "mine"))
+    return Storage.at(checkpoint_location(f"s3://{server.make_bucket()}/runs/", "mine"))
 
 
 @pytest.fixture
@@ -167,7 +167,7 @@ def test_a_trial_has_the_checkpoints_of_all_its_runs_and_no_others():
     ]
     others = ["1/0070_ab/checkpoint_000001", "1/0008/checkpoint_000007"]
 
-    assert names_of_trial([*mine, *others], 7) == mine
+    assert checkpoints_of_trial([*mine, *others], 7) == mine
 
 
 @pytest.mark.parametrize(
@@ -181,21 +181,29 @@ def test_a_trial_has_the_checkpoints_of_all_its_runs_and_no_others():
     ],
 )
 def test_an_experiment_has_a_place_of_its_own_in_a_storage(storage, place):
-    assert place_of(storage, "mine") == place
-    assert place_of(storage_around(place), "other") == place[: -len("mine")] + "other"
+    assert checkpoint_location(storage, "mine") == place
+    assert (
+        checkpoint_location(storage_of_location(place), "other") == place[: -len("mine")] + "other"
+    )
 
 
 @pytest.mark.parametrize("storage", ["runs", "runs/mine", "a link"])
 def test_a_storage_in_the_experiments_own_folder_is_refused_and_nothing_is_made(storage, tmp_path):
     (tmp_path / "a link").symlink_to(tmp_path / "runs")
-    root, keeping = tmp_path / "runs", KeepingSettings(storage=str(tmp_path / storage))
+    root, storage_settings = tmp_path / "runs", StorageSettings(storage=str(tmp_path / storage))
 
     with pytest.raises(
         ConfigError,
-        match=f"storage is {tmp_path}/{storage}: checkpoints would lie "
-        "in .*runs/mine, where they lie without a storage; leave it out, or name another folder",
+        match=f"storage is {tmp_path}/{storage}: checkpoints would be "
+        "in .*runs/mine, where they are without a storage; leave it out, or name another folder",
     ):
-        start_search(load_space(find_space("quick")), tmp_path, root, "mine", keeping=keeping)
+        start_search(
+            load_space(find_space("quick")),
+            tmp_path,
+            root,
+            "mine",
+            storage_settings=storage_settings,
+        )
 
     assert not root.exists()
 
@@ -219,7 +227,7 @@ def test_a_storage_in_the_experiments_own_folder_is_refused_and_nothing_is_made(
 )
 def test_an_address_that_is_no_storage_is_refused(storage, said):
     with pytest.raises(ConfigError) as refused:
-        KeepingSettings(storage=storage)
+        StorageSettings(storage=storage)
     assert str(refused.value).startswith(said)
 
 
@@ -229,7 +237,7 @@ def test_an_address_that_is_no_storage_is_refused(storage, said):
 )
 def test_a_key_in_an_address_is_refused_and_not_repeated(storage):
     with pytest.raises(ConfigError, match="storage") as refused:
-        KeepingSettings(storage=storage)
+        StorageSettings(storage=storage)
     assert "canary" not in str(refused.value)
 
 

@@ -15,7 +15,7 @@ import pytest
 from tests.experiment.test_folder import SPACE
 from tests.fabricate import make_search
 from tune_encoder.experiment.dashboards import Page, open_pages, page_lines, ray_page, read_only_url
-from tune_encoder.system.lock import held, note
+from tune_encoder.system.lock import lock_experiment, write_note
 from tune_encoder.system.ports import free_port
 
 TRIALS = [("COMPLETE", {"dropout": 0.2}, [0.9, 0.5]), ("PRUNED", {"dropout": 0.4}, [0.8])]
@@ -67,9 +67,9 @@ def test_a_port_in_use_is_passed_over():
 
 def test_the_ray_page_is_that_of_the_search_that_runs(finished):
     assert ray_page(finished) == Page("Ray", "", "no search runs now")
-    with held(finished.path):
+    with lock_experiment(finished.path):
         assert ray_page(finished).remark == "the search was started without `--dashboard`"
-        note(finished.path, "http://127.0.0.1:8265")
+        write_note(finished.path, "http://127.0.0.1:8265")
         assert ray_page(finished).address == "http://127.0.0.1:8265"
     assert ray_page(finished).address == ""
 

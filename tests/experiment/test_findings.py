@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.fabricate import make_row
-from tune_encoder.experiment.findings import agreement, find, rung_epochs, spearman
+from tune_encoder.experiment.findings import agreement, find_findings, rung_epochs, spearman
 from tune_encoder.experiment.trials import TrialRecord
 from tune_encoder.space import parse_space
 
@@ -121,7 +121,7 @@ WARNING = "epoch 1 does not predict epoch 3 (rank correlation 0.21 over 8 trials
 
 
 def test_an_early_rung_that_does_not_predict_the_next_is_a_warning():
-    found = find(trials_of(LOSSES, SHUFFLED), SPACE, BASELINES)
+    found = find_findings(trials_of(LOSSES, SHUFFLED), SPACE, BASELINES)
 
     assert [str(each) for each in found.agreements] == [
         "rank correlation of epoch 1 with 3: 0.21 over 8 trials"
@@ -139,7 +139,7 @@ def test_an_early_rung_that_does_not_predict_the_next_is_a_warning():
     ],
 )
 def test_few_trials_or_a_fair_correlation_are_no_warning(late, n_early, warned):
-    found = find(trials_of(LOSSES[:n_early], late), SPACE, BASELINES)
+    found = find_findings(trials_of(LOSSES[:n_early], late), SPACE, BASELINES)
 
     assert len(found.agreements) == 1
     assert any("does not predict" in each for each in found.warnings) == warned
@@ -148,7 +148,7 @@ def test_few_trials_or_a_fair_correlation_are_no_warning(late, n_early, warned):
 def test_where_no_trial_is_stopped_a_low_correlation_is_said_but_harms_nothing():
     space = space_of(scheduler={"name": "none", "grace_period": 1, "reduction_factor": 3})
 
-    found = find(trials_of(LOSSES, SHUFFLED), space, BASELINES)
+    found = find_findings(trials_of(LOSSES, SHUFFLED), space, BASELINES)
 
     assert len(found.agreements) == 1
     assert found.warnings == []
@@ -187,7 +187,7 @@ def test_where_no_trial_is_stopped_a_low_correlation_is_said_but_harms_nothing()
 def test_a_best_value_at_an_end_of_its_range_is_a_warning(settings, warning):
     trials = [trial(0, {1: 0.9}), trial(1, {1: 0.2}, **settings)]
 
-    assert find(trials, SPACE, BASELINES).warnings == [warning]
+    assert find_findings(trials, SPACE, BASELINES).warnings == [warning]
 
 
 @pytest.mark.parametrize(
@@ -201,19 +201,19 @@ def test_a_best_value_at_an_end_of_its_range_is_a_warning(settings, warning):
     ],
 )
 def test_a_best_value_within_its_range_or_at_the_end_of_all_values_is_no_warning(settings):
-    assert find([trial(0, {1: 0.2}, **settings)], SPACE, BASELINES).warnings == []
+    assert find_findings([trial(0, {1: 0.2}, **settings)], SPACE, BASELINES).warnings == []
 
 
 def test_only_the_best_trial_is_asked():
     trials = [trial(0, {1: 0.2}), trial(1, {1: 0.3}, num_layers=8)]
 
-    assert find(trials, SPACE, BASELINES).warnings == []
+    assert find_findings(trials, SPACE, BASELINES).warnings == []
 
 
 def test_a_searched_seed_has_no_end_worth_widening():
     space = space_of(space={"seed": {"int": [1, 3]}})
 
-    assert find([trial(0, {1: 0.2}, seed=3)], space, BASELINES).warnings == []
+    assert find_findings([trial(0, {1: 0.2}, seed=3)], space, BASELINES).warnings == []
 
 
 @pytest.mark.parametrize(
@@ -227,7 +227,7 @@ def test_a_searched_seed_has_no_end_worth_widening():
 def test_a_best_trial_that_beats_no_baseline_is_a_warning(ridge, loss, beaten_by):
     baselines = {**BASELINES, "ridge": {"skill": ridge}}
 
-    assert find([trial(0, {1: 1.7, 2: loss})], SPACE, baselines).warnings == [
+    assert find_findings([trial(0, {1: 1.7, 2: loss})], SPACE, baselines).warnings == [
         f"the best trial ({beaten_by}, which needs no training; raise budget.epochs, widen the "
         "space or add voices"
     ]
@@ -236,5 +236,5 @@ def test_a_best_trial_that_beats_no_baseline_is_a_warning(ridge, loss, beaten_by
 def test_failed_trials_and_a_search_without_a_result_are_no_best_trial():
     failed = replace(trial(0, {1: 0.9}), state="FAIL")
 
-    assert find([failed, trial(1, {})], SPACE, BASELINES).warnings == []
-    assert find([], SPACE, BASELINES).agreements == []
+    assert find_findings([failed, trial(1, {})], SPACE, BASELINES).warnings == []
+    assert find_findings([], SPACE, BASELINES).agreements == []

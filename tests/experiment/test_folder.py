@@ -17,14 +17,14 @@ from tune_encoder.experiment.folder import (
     open_experiment,
 )
 from tune_encoder.experiment.trials import TrialRecord, best_trial, needed_checkpoints
-from tune_encoder.space import parse_space, to_content
+from tune_encoder.space import parse_space, space_to_content
 from tune_encoder.tuning.record.record import Record
 
 SPACE = parse_space({"space": {"dropout": {"float": [0.0, 0.4]}}}, "test", Path())
 
 
 def new_experiment(root, name="mine", **content):
-    written = {"space": to_content(SPACE), "data_dir": "", "fingerprint": "", "versions": {}}
+    written = {"space": space_to_content(SPACE), "data_dir": "", "fingerprint": "", "versions": {}}
     return create_experiment(root, name, {**written, **content})
 
 

@@ -10,7 +10,7 @@ from tune_encoder.cli import main
 from tune_encoder.experiment.folder import Experiment
 from tune_encoder.experiment.trials import objective
 from tune_encoder.experiment.views import overview, read_terms
-from tune_encoder.space import to_content
+from tune_encoder.space import space_to_content
 
 # --- JSON, errors, what is loaded ----------------------------------------------------------------
 
@@ -94,7 +94,7 @@ def test_status_of_an_empty_root_says_how_to_begin(tmp_path, capsys):
 
 
 def test_a_record_that_is_missing_is_not_taken_for_a_new_search(root, tmp_path):
-    made = new_experiment(tmp_path, "lost", space=to_content(space_of()))
+    made = new_experiment(tmp_path, "lost", space=space_to_content(space_of()))
     (made.checkpoints / "1").mkdir(parents=True)
 
     (entry,) = overview(tmp_path)
@@ -135,7 +135,7 @@ def test_a_trial_that_ended_says_when(root):
 
 
 def test_a_search_from_before_metrics_had_names_is_read_by_its_loss(tmp_path):
-    old = to_content(space_of())
+    old = space_to_content(space_of())
     del old["metric"], old["budget"]["target"]
 
     terms = read_terms(new_experiment(tmp_path, "old", space=old))

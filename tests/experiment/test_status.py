@@ -10,18 +10,25 @@ from tests.experiment.conftest import fabricate, row, space_of
 from tests.experiment.test_folder import new_experiment
 from tune_encoder.cli import main
 from tune_encoder.experiment.folder import Experiment
-from tune_encoder.experiment.status import Launch, Terms, best_line, is_over, standing, status_lines
+from tune_encoder.experiment.status import (
+    Launch,
+    SearchTerms,
+    best_line,
+    is_over,
+    search_status,
+    status_lines,
+)
 from tune_encoder.experiment.trials import TrialRecord
 from tune_encoder.experiment.views import status
-from tune_encoder.space import to_content
-from tune_encoder.system.lock import LOCK_NAME, held
+from tune_encoder.space import space_to_content
+from tune_encoder.system.lock import LOCK_NAME, lock_experiment
 
 STATUS = """\
 mine: stopped
 trials  2 finished, 1 stopped early, 1 failed, 1 unfinished of 6
 epochs  10 done, 2 saved by early stopping
 best    skill 0.600, trial 3 epoch 1: learning_rate 0.003, head linear
-course  ▁▇▇▇▇▇████ skill 0.100 to 0.600
+history ▁▇▇▇▇▇████ skill 0.100 to 0.600
 time    10:00 of training
 
 resume it:  tune-encoder resume mine --root {root}
@@ -66,9 +73,9 @@ def test_list_shows_one_that_cannot_be_read_with_the_reason_among_the_others(say
 
 def test_long_names_and_long_numbers_fit_into_80_columns(say, tmp_path):
     space = space_of(budget={"trials": 100_000, "epochs": 4})
-    made = new_experiment(tmp_path, "n" * 64, space=to_content(space))
+    made = new_experiment(tmp_path, "n" * 64, space=space_to_content(space))
 
-    with held(made.path):
+    with lock_experiment(made.path):
         lines = say("list", tmp_path).splitlines()
 
     assert max(map(len, lines)) <= 80
@@ -81,7 +88,7 @@ def test_status_of_a_stopped_search_says_where_it_stands_and_how_to_go_on(say, r
 
 def test_status_without_a_name_is_that_of_the_experiment_launched_last(say, tmp_path):
     for name in ("a", "b", "c"):
-        made = new_experiment(tmp_path, name, space=to_content(space_of()))
+        made = new_experiment(tmp_path, name, space=space_to_content(space_of()))
         os.utime(made.path / "search.yaml", (1, 1))
     (tmp_path / "b" / LOCK_NAME).write_text("pid 1 on here\n")
 
@@ -91,7 +98,7 @@ def test_status_without_a_name_is_that_of_the_experiment_launched_last(say, tmp_
 def test_status_of_a_running_search_names_its_process_and_guesses_the_time_left(
     say, root, monkeypatch
 ):
-    with held(root / "mine"):
+    with lock_experiment(root / "mine"):
         began = (root / "mine" / LOCK_NAME).stat().st_mtime - 600
         os.utime(root / "mine" / LOCK_NAME, (began, began))
         monkeypatch.setattr("tune_encoder.experiment.views.time.time", lambda: began + 600)
@@ -103,14 +110,14 @@ def test_status_of_a_running_search_names_its_process_and_guesses_the_time_left(
 
 
 def test_trials_that_ended_before_this_launch_do_not_tell_how_fast_it_is(root):
-    with held(root / "mine"):
+    with lock_experiment(root / "mine"):
         os.utime(root / "mine" / LOCK_NAME, (2e9, 2e9))  # later than any of them
 
         assert status(Experiment(root / "mine"))["time"]["left_s"] is None
 
 
 def test_a_holder_about_to_write_who_it_is_still_counts_as_running(root):
-    with held(root / "mine"):
+    with lock_experiment(root / "mine"):
         (root / "mine" / LOCK_NAME).write_text("")
 
         view = status(Experiment(root / "mine"))
@@ -145,7 +152,7 @@ def test_a_search_that_met_its_target_is_over(root, metric, target, over):
         each["objective"] = sign * each[metric]
     space = space_of(metric={"name": metric}, budget={"trials": 6, "epochs": 4, "target": target})
 
-    assert is_over(Terms(space.metric, space.budget, {}), trials) is over
+    assert is_over(SearchTerms(space.metric, space.budget, {}), trials) is over
 
 
 def test_a_trial_that_waits_at_a_rung_is_said_to():
@@ -155,13 +162,13 @@ def test_a_trial_that_waits_at_a_rung_is_said_to():
         for n in range(3)
     ]
 
-    view = standing(Terms(space.metric, space.budget, {}), trials, Launch(7.0, 0))
+    view = search_status(SearchTerms(space.metric, space.budget, {}), trials, Launch(7.0, 0))
 
     assert status_lines(view, unicode=True)[0] == "trials  1 running, 2 waiting at a rung of 6"
     assert status_lines(view, unicode=False)[3] == "time    0:07"
 
 
-def test_the_course_of_the_best_skill_is_drawn_as_the_epochs_came():
+def test_the_history_of_the_best_skill_is_drawn_as_the_epochs_came():
     orders = [[0, 2, 3], [1, 4]]
     losses = [[0.9, 0.6, 0.7], [0.8, 0.1]]
     trials = [
@@ -171,24 +178,24 @@ def test_the_course_of_the_best_skill_is_drawn_as_the_epochs_came():
     ]  # fmt: skip
     space = space_of()
 
-    view = standing(Terms(space.metric, space.budget, {}), trials, Launch(7.0, 0))
+    view = search_status(SearchTerms(space.metric, space.budget, {}), trials, Launch(7.0, 0))
 
-    assert view["course"] == pytest.approx([0.1, 0.2, 0.4, 0.4, 0.9])
+    assert view["history"] == pytest.approx([0.1, 0.2, 0.4, 0.4, 0.9])
     lines = status_lines(view, unicode=True)
-    assert lines[3] == "course  \u2581\u2582\u2584\u2584\u2588 skill 0.100 to 0.900"
-    assert "course" not in str(status_lines(view, unicode=False))
+    assert lines[3] == "history \u2581\u2582\u2584\u2584\u2588 skill 0.100 to 0.900"
+    assert "history" not in str(status_lines(view, unicode=False))
 
 
-def test_a_long_course_keeps_to_80_columns_and_ends_with_the_best():
+def test_a_long_history_keeps_to_80_columns_and_ends_with_the_best():
     rows = [{**row(0, e, 1 / e), "order": e} for e in range(1, 1000)]
     space = space_of()
 
-    view = standing(
-        Terms(space.metric, space.budget, {}), [TrialRecord(0, "RUNNING", rows=rows)], None
+    view = search_status(
+        SearchTerms(space.metric, space.budget, {}), [TrialRecord(0, "RUNNING", rows=rows)], None
     )
 
-    assert len(view["course"]) == 40
-    assert view["course"][-1] == 1 - 1 / 999
+    assert len(view["history"]) == 40
+    assert view["history"][-1] == 1 - 1 / 999
     assert max(map(len, status_lines(view, unicode=True))) <= 80
 
 
@@ -221,7 +228,7 @@ def test_watching_without_a_terminal_prints_a_line_on_change_until_the_search_en
 ):
     made, record = fabricate(tmp_path, "w", losses=[[0.5]])
     search = contextlib.ExitStack()
-    search.enter_context(held(made.path))
+    search.enter_context(lock_experiment(made.path))
     steps = iter([lambda: None, lambda: record.complete(0), lambda: None, search.close])
     when_it_waits(lambda: next(steps)())
 
@@ -237,7 +244,7 @@ def test_ctrl_c_ends_the_watching_quietly_with_130(root, capsys, when_it_waits):
         raise KeyboardInterrupt
 
     when_it_waits(ctrl_c)
-    with held(root / "mine"), pytest.raises(SystemExit) as ended:
+    with lock_experiment(root / "mine"), pytest.raises(SystemExit) as ended:
         main(["status", "mine", "--watch", "--root", str(root)])
 
     assert ended.value.code == 130

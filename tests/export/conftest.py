@@ -11,7 +11,7 @@ from tune_encoder.config import ExportSettings
 from tune_encoder.experiment.confirmation import best_configs
 from tune_encoder.experiment.folder import CHECKPOINT_NAME, Experiment, create_experiment
 from tune_encoder.export import export
-from tune_encoder.space import parse_space, to_content
+from tune_encoder.space import parse_space, space_to_content
 from tune_encoder.training.checkpoints import save_state
 from tune_encoder.training.loop import train
 from tune_encoder.tuning.confirm import confirming_space
@@ -44,7 +44,7 @@ def searched(packed, data_dir, tmp_path_factory):
     """A finished search of two trials, made without Ray; copy it before changing it."""
     space = parse_space(SPACE, "test", data_dir)
     content = {
-        "space": to_content(space),
+        "space": space_to_content(space),
         "data_dir": str(data_dir.resolve()),
         "fingerprint": packed.info["fingerprint"],
         "versions": versions(),
@@ -107,7 +107,7 @@ def change_row(experiment, number, row):
 def confirmed(experiment, packed, name="top2x2", n_configs=2):
     """Confirm the best configs of a search with two further seeds, as `confirm` does."""
     space = confirming_space(experiment, best_configs(experiment, n_configs), 2)
-    content = {**experiment.search(), "space": to_content(space)}
+    content = {**experiment.search(), "space": space_to_content(space)}
     confirming = create_experiment(experiment.path / "confirm", name, content)
     record = Record.open(confirming, space)
     for _ in range(space.budget.trials):

@@ -16,7 +16,7 @@ from tune_encoder.export.combining import average, best_model, single
 from tune_encoder.model.encoder import Ensemble
 from tune_encoder.model.evaluate import CPU
 from tune_encoder.model.folder import load_model
-from tune_encoder.model.prediction import predict
+from tune_encoder.model.prediction import predict_pack
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]  # the first trains and exports
 MODELS = {"average": 3, "ensemble": 2}
@@ -28,7 +28,7 @@ def combine(searched, packed, **asked):
 
 
 def scores_of(model, pack, packed):
-    predicted = predict(model.encoder, pack, crop_frames(model.config), CPU)
+    predicted = predict_pack(model.encoder, pack, crop_frames(model.config), CPU)
     return score(predicted, pack.styles, packed.statistics)
 
 

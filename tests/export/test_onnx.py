@@ -16,7 +16,7 @@ from tune_encoder.export.verifying import verify
 from tune_encoder.model.encoder import Ensemble
 from tune_encoder.model.evaluate import CPU
 from tune_encoder.model.onnx.session import open_onnx
-from tune_encoder.model.prediction import predict
+from tune_encoder.model.prediction import predict_pack
 
 pytest.importorskip("onnxscript")
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
@@ -25,7 +25,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 def test_an_ensemble_is_one_graph_and_what_int8_costs_is_known(searched, packed, tmp_path):
     choices = choose(searched, 2)
     ensemble = Ensemble([single(choice).encoder for choice in choices]).eval()
-    predicted = predict(ensemble, packed.val, crop_frames(choices[0].config), CPU)
+    predicted = predict_pack(ensemble, packed.val, crop_frames(choices[0].config), CPU)
     skill = score(predicted, packed.val.styles, packed.statistics)["skill"]
     model = dataclasses.replace(
         single(choices[0]), kind=ENSEMBLE, encoder=ensemble, members=choices, skill=skill

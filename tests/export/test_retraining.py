@@ -13,7 +13,7 @@ from tune_encoder.errors import ConfigError, DataError, Interrupted, StorageErro
 from tune_encoder.export.retraining import plan, retrain
 from tune_encoder.export.verifying import verify
 from tune_encoder.model.folder import load_model
-from tune_encoder.system.lock import held
+from tune_encoder.system.lock import lock_experiment
 from tune_encoder.training.checkpoints import load_state
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
@@ -157,7 +157,10 @@ def test_two_processes_do_not_train_the_same(experiment, tmp_path):
     planned = plan(experiment, TWO)
     planned.folder.mkdir(parents=True)
 
-    with held(planned.folder), pytest.raises(StorageError, match=r"in use by pid \d+ on"):
+    with (
+        lock_experiment(planned.folder),
+        pytest.raises(StorageError, match=r"in use by pid \d+ on"),
+    ):
         retrain(experiment, planned, tmp_path / "model", TORCH, ignore)
 
 

@@ -5,7 +5,7 @@ import pytest
 import tune_encoder
 from tests.report.conftest import TRIALS, made_search
 from tune_encoder.cli import main
-from tune_encoder.cli.report import report_written
+from tune_encoder.cli.report import write_report_at_end
 from tune_encoder.errors import ConfigError
 
 
@@ -48,7 +48,7 @@ def test_a_search_without_a_report_is_no_worse(tmp_path, capsys):
     experiment = tune_encoder.Experiment(made.path)
     (made.path / "report.html").mkdir()
 
-    assert report_written(experiment) is None
+    assert write_report_at_end(experiment) is None
 
     said = capsys.readouterr()
     assert said.out == ""
@@ -62,11 +62,11 @@ def test_a_damaged_record_leaves_no_report_and_one_line(tmp_path, capsys):
     experiment = tune_encoder.Experiment(made.path)
     made.study_path.write_bytes(b"not a database" * 100)
 
-    assert report_written(experiment) is None
+    assert write_report_at_end(experiment) is None
     assert len(capsys.readouterr().err.splitlines()) == 1
 
 
 def test_a_search_that_has_ended_writes_its_report(made, tmp_path):
-    written = report_written(tune_encoder.Experiment(made.path))
+    written = write_report_at_end(tune_encoder.Experiment(made.path))
 
     assert written == made.path / "report.html"

@@ -17,7 +17,7 @@ from tests.report.conftest import (
 )
 from tune_encoder.experiment.status import FINISHED, STOPPED
 from tune_encoder.report.curves import MOST_POINTS, learning_curves, line_of, thinned
-from tune_encoder.report.facts import MOST_DRAWN, drawn, read_facts
+from tune_encoder.report.facts import MOST_DRAWN, read_facts, sample_for_plot
 from tune_encoder.report.progress import best_over_epochs, best_over_time, progress
 
 WITH_ROWS = [number for number, (_, _, values, *_) in enumerate(TRIALS) if values]
@@ -76,7 +76,7 @@ def test_of_too_many_trials_the_best_half_and_an_even_choice_of_the_others_is_dr
     trials = [("COMPLETE", linear(0.001, 0.1), [0.3 + n / 1000]) for n in range(n)]
     facts = read_facts(made_search(tmp_path, trials))
 
-    chosen, said = drawn(facts.trials)
+    chosen, said = sample_for_plot(facts.trials)
 
     numbers = sorted(trial.number for trial in chosen)
     assert len(set(numbers)) == MOST_DRAWN

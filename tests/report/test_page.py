@@ -16,8 +16,8 @@ from tune_encoder.experiment.folder import Experiment
 from tune_encoder.report import write_report
 from tune_encoder.report.contents import read_contents
 from tune_encoder.report.page import render
-from tune_encoder.space import to_content
-from tune_encoder.system.lock import held
+from tune_encoder.space import space_to_content
+from tune_encoder.system.lock import lock_experiment
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 ADDRESSES = ("src", "href", "action", "data", "poster", "srcset", "xlink:href")
@@ -118,7 +118,7 @@ def test_the_headline_the_config_and_the_commands_are_there(text, trained):
 
 
 def test_a_search_that_runs_says_so(made):
-    with held(made.path):
+    with lock_experiment(made.path):
         text = render(read_contents(made))
 
     assert "The search is running: this page shows what there was when it was written." in text
@@ -126,7 +126,7 @@ def test_a_search_that_runs_says_so(made):
 
 
 def test_before_the_first_trial_the_page_says_so(tmp_path):
-    new = new_experiment(tmp_path, "new", space=to_content(SPACE))
+    new = new_experiment(tmp_path, "new", space=space_to_content(SPACE))
 
     text = render(read_contents(new))
 

@@ -10,10 +10,10 @@ from tune_encoder.space import (
     RandomSuggest,
     find_space,
     load_space,
-    override,
+    override_space,
     parse_space,
-    sampled,
-    to_content,
+    sample_configs,
+    space_to_content,
 )
 
 SHIPPED = sorted((Path(__file__).parents[2] / "search_spaces").glob("*.yaml"))
@@ -60,7 +60,7 @@ def test_a_shipped_space_begins_with_what_it_is_for(path):
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_a_shipped_space_proposes_usable_configs_that_differ(path):
     space = load_space(path)
-    configs = [space.config(settings) for settings in sampled(space, 50)]
+    configs = [space.config(settings) for settings in sample_configs(space, 50)]
 
     assert len(set(configs)) == 50
     assert all(config.epochs == space.budget.epochs for config in configs)
@@ -96,7 +96,7 @@ def test_an_unknown_space_is_refused_with_the_names_there_are(name):
 def test_a_space_written_as_plain_values_reads_back_equal(content):
     space = parse(content)
 
-    assert parse(to_content(space)) == space
+    assert parse(space_to_content(space)) == space
 
 
 def test_a_parameter_comes_after_those_its_condition_names():
@@ -107,7 +107,7 @@ def test_a_parameter_comes_after_those_its_condition_names():
 
 
 def test_a_conditional_parameter_is_searched_only_where_its_condition_holds():
-    settings = list(sampled(parse(FULL), 100))
+    settings = list(sample_configs(parse(FULL), 100))
 
     ranks = {
         name: {s["head_rank"] for s in settings if s["head"] == name}
@@ -122,11 +122,11 @@ def test_a_condition_may_name_a_setting_of_the_base():
 
     for head, expected in (("lowrank", set(range(16, 33))), ("linear", {TrainConfig().head_rank})):
         space = parse({"base": {"head": head}, "space": content})
-        assert {settings["head_rank"] for settings in sampled(space, 300)} == expected
+        assert {settings["head_rank"] for settings in sample_configs(space, 300)} == expected
 
 
 def test_proposals_keep_to_range_step_and_choice():
-    settings = list(sampled(parse(FULL), 300))
+    settings = list(sample_configs(parse(FULL), 300))
 
     assert {s["num_layers"] for s in settings} == {2, 4, 6, 8}
     assert {s["dropout"] for s in settings} == {0.0, 0.1, 0.2, 0.3, 0.4}
@@ -138,8 +138,8 @@ def test_proposals_keep_to_range_step_and_choice():
 def test_proposals_depend_on_the_seed_alone():
     space = parse(FULL)
 
-    assert list(sampled(space, 5, seed=1)) == list(sampled(space, 5, seed=1))
-    assert list(sampled(space, 5, seed=1)) != list(sampled(space, 5, seed=2))
+    assert list(sample_configs(space, 5, seed=1)) == list(sample_configs(space, 5, seed=1))
+    assert list(sample_configs(space, 5, seed=1)) != list(sample_configs(space, 5, seed=2))
 
 
 def test_every_trial_has_the_base_and_the_epochs_of_the_budget():
@@ -299,36 +299,40 @@ def test_a_bad_parameter_is_refused_with_its_place_and_a_remedy(name, content, m
 def test_the_command_line_changes_what_it_names_and_nothing_else():
     space = parse(FULL)
 
-    changed = override(
+    changed = override_space(
         space, {"budget": {"trials": 7, "epochs": None}, "base": {"seed": 4}}, "command line"
     )
 
-    expected = to_content(space)
+    expected = space_to_content(space)
     expected["budget"]["trials"] = 7
     expected["base"] = {**expected["base"], "seed": 4}
-    assert to_content(changed) == expected
+    assert space_to_content(changed) == expected
 
 
 def test_overriding_nothing_leaves_the_space_equal():
     space = parse(FULL)
 
-    assert override(space, {"budget": {"trials": None}}, "command line") == space
+    assert override_space(space, {"budget": {"trials": None}}, "command line") == space
 
 
 def test_a_bad_override_is_refused_as_one_of_the_command_line():
     with pytest.raises(ConfigError, match=r"^command line, budget: trials is 0; .* from 1 to"):
-        override(parse(FULL), {"budget": {"trials": 0}}, "command line")
+        override_space(parse(FULL), {"budget": {"trials": 0}}, "command line")
 
 
 def test_fewer_epochs_on_the_command_line_leave_fewer_brackets():
     space = parse({"scheduler": {"name": "hyperband", "grace_period": 2, "brackets": 3}})
 
-    assert override(space, {"budget": {"epochs": 17}}, "command line").scheduler.brackets == 2
-    assert override(space, {"budget": {"epochs": 18}}, "command line").scheduler.brackets == 3
+    assert override_space(space, {"budget": {"epochs": 17}}, "command line").scheduler.brackets == 2
+    assert override_space(space, {"budget": {"epochs": 18}}, "command line").scheduler.brackets == 3
 
 
 def test_fewer_epochs_than_the_grace_period_on_the_command_line_shorten_it():
     space = parse({"scheduler": {"grace_period": 5}})
 
-    assert override(space, {"budget": {"epochs": 3}}, "command line").scheduler.grace_period == 3
-    assert override(space, {"budget": {"epochs": 9}}, "command line").scheduler.grace_period == 5
+    assert (
+        override_space(space, {"budget": {"epochs": 3}}, "command line").scheduler.grace_period == 3
+    )
+    assert (
+        override_space(space, {"budget": {"epochs": 9}}, "command line").scheduler.grace_period == 5
+    )

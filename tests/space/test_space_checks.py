@@ -8,7 +8,13 @@ import pytest
 
 from tune_encoder.config import TrainConfig
 from tune_encoder.errors import ConfigError
-from tune_encoder.space import MAX_GRID_POINTS, RandomSuggest, parse_space, sampled, to_content
+from tune_encoder.space import (
+    MAX_GRID_POINTS,
+    RandomSuggest,
+    parse_space,
+    sample_configs,
+    space_to_content,
+)
 
 
 def parse(**content):
@@ -51,7 +57,7 @@ def test_a_dotted_section_is_refused_with_the_nearest_one():
 def test_the_seed_can_be_searched(content):
     space = parse(space={"seed": content})
 
-    assert {settings["seed"] for settings in sampled(space, 30)} == {0, 1, 2}
+    assert {settings["seed"] for settings in sample_configs(space, 30)} == {0, 1, 2}
 
 
 # --- conditions ----------------------------------------------------------------------------------
@@ -70,7 +76,7 @@ def test_a_nested_condition_holds_only_where_all_above_it_do():
     assert TrainConfig().head == "pca"  # so a default counts for no condition
     space = parse(space=NESTED)
 
-    for settings in sampled(space, 500):
+    for settings in sample_configs(space, 500):
         expected = {"encoder_type", "num_layers"}
         if settings["encoder_type"] != "transformer":
             expected.add("head")
@@ -84,13 +90,18 @@ def test_a_nested_condition_holds_only_where_all_above_it_do():
 def test_every_depth_of_conditions_is_met():
     space = parse(space=NESTED)
 
-    assert {len(space.searched(settings)) for settings in sampled(space, 500)} == {2, 3, 4, 5}
+    assert {len(space.searched(settings)) for settings in sample_configs(space, 500)} == {
+        2,
+        3,
+        4,
+        5,
+    }
 
 
 def test_a_setting_that_is_not_searched_in_a_trial_has_the_value_of_the_base():
     space = parse(base={"pca_components": 7}, space=NESTED)
 
-    for settings in sampled(space, 100):
+    for settings in sample_configs(space, 100):
         if "pca_components" not in space.searched(settings):
             assert settings["pca_components"] == 7
 
@@ -98,7 +109,7 @@ def test_a_setting_that_is_not_searched_in_a_trial_has_the_value_of_the_base():
 def test_a_nested_space_written_as_plain_values_reads_back_equal():
     space = parse(space=NESTED)
 
-    assert parse(**to_content(space)) == space
+    assert parse(**space_to_content(space)) == space
 
 
 def test_what_is_given_is_taken_and_the_rest_drawn():

@@ -1,7 +1,7 @@
 import pytest
 
 from tune_encoder.errors import ConfigError, StorageError
-from tune_encoder.system.files import refuse_filled, whole_folder, write_whole
+from tune_encoder.system.files import atomic_folder, atomic_write, check_empty
 
 
 def fill(folder, text="new"):
@@ -12,7 +12,7 @@ def fill(folder, text="new"):
 
 def break_off(folder, error):
     """Fail while a folder is being made."""
-    with whole_folder(folder, replace=True) as partial:
+    with atomic_folder(folder, replace=True) as partial:
         (partial / "file").write_text("new")
         raise error
 
@@ -22,15 +22,15 @@ def names(folder):
 
 
 def test_a_file_is_replaced_and_nothing_is_left_beside_it(tmp_path):
-    write_whole(tmp_path / "a", b"old")
-    write_whole(tmp_path / "a", b"new")
+    atomic_write(tmp_path / "a", b"old")
+    atomic_write(tmp_path / "a", b"new")
 
     assert (tmp_path / "a").read_bytes() == b"new"
     assert names(tmp_path) == ["a"]
 
 
 def test_a_folder_appears_only_once_it_is_whole(tmp_path):
-    with whole_folder(tmp_path / "deep" / "made") as partial:
+    with atomic_folder(tmp_path / "deep" / "made") as partial:
         (partial / "file").write_text("new")
         assert not (tmp_path / "deep" / "made").exists()
 
@@ -40,7 +40,7 @@ def test_a_folder_appears_only_once_it_is_whole(tmp_path):
 
 def test_an_empty_folder_is_filled(tmp_path):
     (tmp_path / "made").mkdir()
-    with whole_folder(tmp_path / "made") as partial:
+    with atomic_folder(tmp_path / "made") as partial:
         (partial / "file").write_text("new")
 
     assert names(tmp_path) == ["made"]
@@ -58,7 +58,7 @@ def test_a_folder_whose_making_fails_leaves_nothing(tmp_path, error):
 def test_a_filled_folder_gives_way_if_asked_to(tmp_path):
     old = fill(tmp_path / "made", "old")
     (old / "other").write_text("old")
-    with whole_folder(old, replace=True) as partial:
+    with atomic_folder(old, replace=True) as partial:
         (partial / "file").write_text("new")
 
     assert names(tmp_path) == ["made"]
@@ -79,7 +79,7 @@ def test_a_filled_folder_is_not_replaced_unasked(tmp_path):
     old = fill(tmp_path / "made", "old")
     with (
         pytest.raises(StorageError, match=r"made: cannot be written .*; name another folder"),
-        whole_folder(old),
+        atomic_folder(old),
     ):
         pass
 
@@ -88,12 +88,12 @@ def test_a_filled_folder_is_not_replaced_unasked(tmp_path):
 
 
 def test_what_a_killed_process_of_the_same_number_left_is_cleared(tmp_path):
-    with whole_folder(tmp_path / "made") as partial:
+    with atomic_folder(tmp_path / "made") as partial:
         name = partial.name
     (tmp_path / "made").rmdir()
     fill(tmp_path / name, "stale")
 
-    with whole_folder(tmp_path / "made"):
+    with atomic_folder(tmp_path / "made"):
         pass
 
     assert names(tmp_path) == ["made"]
@@ -104,16 +104,16 @@ def test_a_folder_below_a_file_is_refused_by_name(tmp_path):
     (tmp_path / "file").write_text("")
     with (
         pytest.raises(StorageError, match=r"made: cannot be written .*; name another folder"),
-        whole_folder(tmp_path / "file" / "made"),
+        atomic_folder(tmp_path / "file" / "made"),
     ):
         pass
 
 
 def test_only_a_filled_folder_or_a_file_is_refused(tmp_path):
     (tmp_path / "empty").mkdir()
-    refuse_filled(tmp_path / "empty")
-    refuse_filled(tmp_path / "absent")
+    check_empty(tmp_path / "empty")
+    check_empty(tmp_path / "absent")
 
     for path in (fill(tmp_path / "made"), tmp_path / "made" / "file"):
         with pytest.raises(ConfigError, match=rf"{path}: exists and is not empty; remove it or"):
-            refuse_filled(path)
+            check_empty(path)

@@ -9,9 +9,9 @@ from tune_encoder.data.pack import pack_data
 SEEN_LAST = """
 import atexit, gc
 atexit.register(lambda: print(gc.isenabled(), gc.get_freeze_count() > 1000, gc.get_threshold()[0]))
-from tune_encoder.memory import collect_seldom
-collect_seldom()
-collect_seldom()
+from tune_encoder.system.memory import collect_garbage_rarely
+collect_garbage_rarely()
+collect_garbage_rarely()
 """
 
 PAGES_A_STEP = """

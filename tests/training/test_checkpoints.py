@@ -16,7 +16,7 @@ from tune_encoder.training import checkpoints
 from tune_encoder.training.checkpoints import (
     CHECKPOINT_FORMAT,
     load_state,
-    newest_valid,
+    newest_valid_checkpoint,
     save_state,
     write_state,
 )
@@ -80,7 +80,7 @@ def test_a_damaged_manifest_refuses_the_file_or_does_not_matter(tmp_path):
 
     for content in damaged_copies(manifest.read_bytes(), 200, random.Random(7)):
         manifest.write_bytes(content)
-        found, state, problems = newest_valid([path])
+        found, state, problems = newest_valid_checkpoint([path])
         if found is None:
             assert len(problems) == 1
         else:
@@ -238,7 +238,7 @@ def test_the_newest_checkpoint_that_verifies_is_found_and_damaged_ones_reported(
     paths = [saved(tmp_path / str(epoch) / "c.pt", epoch) for epoch in (3, 9, 10)]
     paths[2].write_bytes(paths[2].read_bytes()[:-1])
 
-    path, state, problems = newest_valid(paths)
+    path, state, problems = newest_valid_checkpoint(paths)
 
     assert path == paths[1]
     assert_epoch(state, 9)
@@ -250,8 +250,8 @@ def test_where_nothing_verifies_nothing_is_found(tmp_path):
     path = saved(tmp_path / "a.pt")
     path.write_bytes(b"")
 
-    found, state, problems = newest_valid([path, tmp_path / "gone" / "c.pt"])
+    found, state, problems = newest_valid_checkpoint([path, tmp_path / "gone" / "c.pt"])
 
     assert (found, state) == (None, None)
     assert len(problems) == 2
-    assert newest_valid([]) == (None, None, [])
+    assert newest_valid_checkpoint([]) == (None, None, [])

@@ -18,11 +18,11 @@ from tune_encoder.data.scores import score
 from tune_encoder.model.backbones import RowConv, RowNorm
 from tune_encoder.model.dropout import Dropout
 from tune_encoder.model.heads import FrameLinear
-from tune_encoder.model.prediction import predict
+from tune_encoder.model.prediction import predict_pack
 from tune_encoder.training.augment import DB, augment
 from tune_encoder.training.loop import train
 from tune_encoder.training.loss import style_loss
-from tune_encoder.training.state import AdamW, start
+from tune_encoder.training.state import AdamW, start_run
 
 CPU = torch.device("cpu")
 
@@ -193,7 +193,7 @@ def test_a_run_has_the_losses_of_the_plain_loop(packed, tmp_path, encoder_type):
         augment_prob=0.0,
         use_amp=False,
     )
-    state = start(config, packed, CPU)
+    state = start_run(config, packed, CPU)
     model, losses = plain(state.model), []
     for epoch in range(1, config.epochs + 1):
         model.train()
@@ -204,7 +204,7 @@ def test_a_run_has_the_losses_of_the_plain_loop(packed, tmp_path, encoder_type):
             state.optimizer.step()
             state.optimizer.zero_grad()
             state.schedule.step()
-        guess = predict(model, packed.val, crop_frames(config), CPU)
+        guess = predict_pack(model, packed.val, crop_frames(config), CPU)
         losses.append(score(guess, packed.val.styles, packed.statistics)["loss"])
 
     ours = train(config, packed, tmp_path, lambda row, state: None)

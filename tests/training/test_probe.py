@@ -8,7 +8,7 @@ import pytest
 from tune_encoder.config import TrainConfig
 from tune_encoder.data.scores import Styles
 from tune_encoder.errors import TrainingDiverged
-from tune_encoder.space import parse_space, sampled
+from tune_encoder.space import parse_space, sample_configs
 from tune_encoder.training.probe import RANDOM_CONFIGS, first_config, probe
 
 SMALL = {"hidden_dim": 8, "crop_seconds": 0.5, "device": "cpu", "use_tensorboard": False}
@@ -98,7 +98,7 @@ def test_a_first_config_that_diverges_is_told(large, scratch):
 
 def test_a_random_config_that_diverges_is_left_out(large, scratch):
     space = space_that_starts_with(1.0)
-    weights = [settings["lambda_ttl"] for settings in sampled(space, RANDOM_CONFIGS)]
+    weights = [settings["lambda_ttl"] for settings in sample_configs(space, RANDOM_CONFIGS)]
     assert weights.count(1.0) < RANDOM_CONFIGS
 
     assert len(list(probe(space, large))) == 1 + weights.count(1.0)

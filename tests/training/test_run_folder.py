@@ -10,7 +10,7 @@ import pytest
 from tune_encoder.config import TrainConfig, load_config
 from tune_encoder.errors import ConfigError, Interrupted, StorageError
 from tune_encoder.training.checkpoints import load_state
-from tune_encoder.training.run_folder import periodic, read_checkpoint, train_by_hand
+from tune_encoder.training.run_folder import periodic_checkpoints, read_checkpoint, train_by_hand
 
 
 def tiny(data_dir, folder, **changes):
@@ -164,7 +164,7 @@ def test_a_checkpoint_with_nothing_usable_beside_it_is_refused(run, tmp_path):
 def test_only_the_newest_periodic_checkpoints_are_kept(data_dir, tmp_path):
     train_by_hand(tiny(data_dir, tmp_path, save_interval=1, keep_checkpoints=2), ignore)
 
-    assert [path.name for path in periodic(tmp_path)] == [
+    assert [path.name for path in periodic_checkpoints(tmp_path)] == [
         "checkpoint_epoch_5.pt",
         "checkpoint_epoch_6.pt",
     ]

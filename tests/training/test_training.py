@@ -8,14 +8,20 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tune_encoder.config import TrainConfig
-from tune_encoder.data.batches import crop_frames, n_batches, to_features, training_batches, windows
+from tune_encoder.data.batches import (
+    covering_windows,
+    crop_frames,
+    steps_per_epoch,
+    to_features,
+    training_batches,
+)
 from tune_encoder.errors import StorageError, TrainingDiverged
 from tune_encoder.model.device import pick_device
-from tune_encoder.model.prediction import predict
+from tune_encoder.model.prediction import predict_pack
 from tune_encoder.training.checkpoints import load_state, save_state
 from tune_encoder.training.epoch import hash_seed, train_epoch
 from tune_encoder.training.loop import train
-from tune_encoder.training.state import amp_type, finished, learning_rate_factor, start
+from tune_encoder.training.state import amp_type, is_finished, learning_rate_factor, start_run
 
 CPU = torch.device("cpu")
 CLOCKS = ("seconds", "clips_per_s", "step_seconds", "predict_seconds", "score_seconds")
@@ -206,7 +212,7 @@ def test_a_patience_of_zero_never_stops_a_run(packed, tmp_path):
     state = train(config, packed, tmp_path, ignore)
 
     assert [row["finished"] for row in state.history] == [False, False, False, True]
-    assert finished(state)
+    assert is_finished(state)
 
 
 @pytest.mark.parametrize(
@@ -232,7 +238,7 @@ def test_a_diverged_loss_is_refused_with_its_step_and_the_settings_to_lower(
 
 def test_divergence_names_the_first_bad_step_of_its_epoch(packed):
     config = tiny(crop_seconds=6.0, augment_prob=0.0)  # a crop that holds every clip whole
-    state = start(config, packed, CPU)
+    state = start_run(config, packed, CPU)
     state.history.append(train_epoch(state, packed, CPU))
     second = list(training_batches(packed.train, config, epoch=2))[1]
     styles = packed.train.styles.ttl
@@ -274,8 +280,8 @@ def test_past_the_end_the_learning_rate_stays_zero():
 
 
 def test_a_warm_up_longer_than_the_run_is_capped_at_half_of_it(packed):
-    state = start(tiny(epochs=4, warmup_epochs=100.0, learning_rate=1e-2), packed, CPU)
-    n_steps = 4 * n_batches(packed.train, state.config)
+    state = start_run(tiny(epochs=4, warmup_epochs=100.0, learning_rate=1e-2), packed, CPU)
+    n_steps = 4 * steps_per_epoch(packed.train, state.config)
 
     rates = [state.schedule.lr_lambdas[0](step) for step in range(n_steps + 1)]
 
@@ -286,7 +292,7 @@ def test_a_warm_up_longer_than_the_run_is_capped_at_half_of_it(packed):
 
 @pytest.mark.parametrize(("batch_size", "steps"), [(8, 3), (7, 4), (24, 1), (1000, 1)])
 def test_an_epoch_takes_a_step_for_every_batch_of_all_clips(packed, batch_size, steps):
-    state = start(tiny(batch_size=batch_size), packed, CPU)
+    state = start_run(tiny(batch_size=batch_size), packed, CPU)
 
     train_epoch(state, packed, CPU)
 
@@ -304,12 +310,12 @@ def test_mixed_precision_takes_float16_on_cuda_alone():
 
 
 def test_the_scaler_of_float16_is_off_on_the_cpu(packed):
-    assert not start(tiny(use_amp=True), packed, CPU).scaler.is_enabled()
+    assert not start_run(tiny(use_amp=True), packed, CPU).scaler.is_enabled()
     assert pick_device("cpu") == CPU
 
 
 def test_a_step_whose_gradients_overflow_is_skipped_and_leaves_a_finite_row(packed):
-    state = start(tiny(batch_size=24, use_amp=False), packed, CPU)
+    state = start_run(tiny(batch_size=24, use_amp=False), packed, CPU)
     state.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**127)
     before = {name: p.clone() for name, p in state.model.state_dict().items()}
 
@@ -325,11 +331,11 @@ def test_a_step_whose_gradients_overflow_is_skipped_and_leaves_a_finite_row(pack
 
 def test_the_validation_loss_does_not_depend_on_the_weights_of_the_training_loss(packed):
     weights = {"lambda_ttl": 7.0, "lambda_dp": 3.0, "lambda_cosine": 2.0, "loss_scale": "none"}
-    state = start(tiny(**weights), packed, CPU)
+    state = start_run(tiny(**weights), packed, CPU)
 
     row = train_epoch(state, packed, CPU)
 
-    predicted = predict(state.model, packed.val, crop_frames(state.config), CPU)
+    predicted = predict_pack(state.model, packed.val, crop_frames(state.config), CPU)
     a, b = predicted.joined(), packed.val.styles.joined()
     cosine = (a * b).sum(axis=1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
     expected = (
@@ -403,14 +409,14 @@ def test_training_lowers_the_loss_and_beats_the_mean_voice(packed, tmp_path):
 
 
 def test_a_clip_is_predicted_as_the_mean_of_the_windows_that_cover_it(packed):
-    state = start(tiny(learning_rate=1e-2), packed, CPU)
+    state = start_run(tiny(learning_rate=1e-2), packed, CPU)
     train_epoch(state, packed, CPU)
     n_frames = crop_frames(state.config)
 
-    predicted = predict(state.model, packed.val, n_frames, CPU)
+    predicted = predict_pack(state.model, packed.val, n_frames, CPU)
 
     for i in range(len(packed.val)):
-        cut = windows(packed.val.clip(i), n_frames)
+        cut = covering_windows(packed.val.clip(i), n_frames)
         assert len(cut) > 1
         with torch.no_grad():
             ttl, dp = state.model.eval()(to_features(cut))
@@ -419,10 +425,10 @@ def test_a_clip_is_predicted_as_the_mean_of_the_windows_that_cover_it(packed):
 
 
 def test_predicting_uses_no_dropout(packed):
-    state = start(tiny(dropout=0.9), packed, CPU)
+    state = start_run(tiny(dropout=0.9), packed, CPU)
     train_epoch(state, packed, CPU)
     state.model.train()
 
-    first, again = (predict(state.model, packed.val, 47, CPU) for _ in range(2))
+    first, again = (predict_pack(state.model, packed.val, 47, CPU) for _ in range(2))
 
     np.testing.assert_array_equal(first.ttl, again.ttl)

@@ -12,7 +12,7 @@ import pytest
 from tune_encoder.cli import main
 from tune_encoder.config import write_yaml
 from tune_encoder.experiment.folder import STUDY_NAME, create_experiment
-from tune_encoder.space import parse_space, to_content
+from tune_encoder.space import parse_space, space_to_content
 from tune_encoder.training.checkpoints import save_state
 from tune_encoder.tuning.record.record import Record
 from tune_encoder.tuning.record.repair import repair
@@ -35,7 +35,12 @@ class Search:
     """An experiment as a search leaves it, without a search."""
 
     def __init__(self, root, space=SPACE):
-        written = {"space": to_content(space), "data_dir": "", "fingerprint": "", "versions": {}}
+        written = {
+            "space": space_to_content(space),
+            "data_dir": "",
+            "fingerprint": "",
+            "versions": {},
+        }
         self.experiment = create_experiment(root, "mine", written)
         self.record = Record.open(self.experiment, space)
         self.space = space

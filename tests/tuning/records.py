@@ -7,9 +7,9 @@ from dataclasses import asdict, replace
 import optuna
 
 from tests.tuning.lost import EPOCHS, SPACE
-from tune_encoder.config import KeepingSettings
+from tune_encoder.config import StorageSettings
 from tune_encoder.experiment.folder import STUDY_NAME, create_experiment
-from tune_encoder.space import to_content
+from tune_encoder.space import space_to_content
 from tune_encoder.tuning.record.database import Database
 from tune_encoder.tuning.record.record import Record
 from tune_encoder.tuning.record.restore import open_database
@@ -19,8 +19,8 @@ NAMES = (f"search-{number}" for number in itertools.count())
 
 def make(root, url, name=None):
     name = name or next(NAMES)
-    content = {"space": to_content(SPACE), "data_dir": "", "fingerprint": "", "versions": {}}
-    kept = asdict(KeepingSettings(record=url))
+    content = {"space": space_to_content(SPACE), "data_dir": "", "fingerprint": "", "versions": {}}
+    kept = asdict(StorageSettings(record=url))
     return create_experiment(root, name, {**content, **kept, "record_name": name})
 
 
@@ -52,7 +52,7 @@ def filled(experiment):
         record.complete(0)
         record.prune(1)
         record.fail(2, "the loss is NaN")
-        record.hold(3)
+        record.pause(3)
         train(record, [0.7])
         record.add({"head": "lowrank"})
     return experiment

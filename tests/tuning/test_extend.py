@@ -7,9 +7,9 @@ import pytest
 
 from tune_encoder.errors import ConfigError
 from tune_encoder.experiment.folder import create_experiment
-from tune_encoder.space import parse_space, to_content
+from tune_encoder.space import parse_space, space_to_content
 from tune_encoder.tuning.driver.scheduler import RecordingScheduler
-from tune_encoder.tuning.extend import extend
+from tune_encoder.tuning.extend import extend_search
 from tune_encoder.tuning.record.record import Record
 from tune_encoder.tuning.record.warm_start import best_configs
 
@@ -25,7 +25,7 @@ SPACE = parse_space(CONTENT, "test", Path())
 
 def make(root, name, space=SPACE, **more):
     content = {"data_dir": "", "fingerprint": "", "versions": {}, **more}
-    return create_experiment(root, name, {"space": to_content(space), **content})
+    return create_experiment(root, name, {"space": space_to_content(space), **content})
 
 
 def loss_of(number, epoch):
@@ -41,14 +41,14 @@ def run(experiment, space):
     going = record.unfinished()
     while going or record.may_start():
         trial = going.pop(0) if going else record.ask()
-        scheduler.rule.add(trial.number)
+        scheduler.rule.on_trial_start(trial.number)
         while record.trials[trial.number].state == "RUNNING":
             epoch = len(record.trials[trial.number].rows) + 1
             loss, finished = loss_of(trial.number, epoch), epoch == space.budget.epochs
             row = {"epoch": epoch, "val_loss": loss, "finished": finished}
             stored = record.add_row(trial.number, row)
             assert stored is not None
-            scheduler._end(trial.number, stored, scheduler.rule.result(trial.number, stored))
+            scheduler._end(trial.number, stored, scheduler.rule.on_result(trial.number, stored))
     return record
 
 
@@ -67,7 +67,7 @@ def finished(tmp_path):
 def test_more_epochs_let_finished_trials_go_on_and_stopped_ones_stay_stopped(finished):
     before = states(finished)
 
-    wider = extend(finished, SPACE, {"epochs": 8, "trials": None})
+    wider = extend_search(finished, SPACE, {"epochs": 8, "trials": None})
     assert [state for state, _ in states(finished)] == ["RUNNING"] * 6
     run(finished, wider)
 
@@ -87,7 +87,7 @@ def test_more_epochs_let_finished_trials_go_on_and_stopped_ones_stay_stopped(fin
 def test_more_trials_leave_finished_ones_as_they_are(finished):
     before = finished.trials()
 
-    wider = extend(finished, SPACE, {"trials": 9})
+    wider = extend_search(finished, SPACE, {"trials": 9})
     run(finished, wider)
 
     after = finished.trials()
@@ -107,14 +107,14 @@ def test_more_trials_decide_anew_on_those_that_a_promoting_search_stopped(tmp_pa
         record.add_row(number, {"epoch": 1, "val_loss": 1.0, "finished": False})
         record.prune(number)
 
-    extend(made, space, {"trials": 9})
+    extend_search(made, space, {"trials": 9})
 
     assert states(made)[:2] == [("RUNNING", 1)] * 2
 
 
 def test_fewer_epochs_than_planned_are_refused(finished):
     with pytest.raises(ConfigError, match=r"epochs is 3; trials were planned for 4, give at least"):
-        extend(finished, SPACE, {"epochs": 3})
+        extend_search(finished, SPACE, {"epochs": 3})
 
 
 def test_a_grid_has_no_further_trials(finished):
@@ -130,13 +130,13 @@ def test_a_grid_has_no_further_trials(finished):
 
     assert grid.n_trials == 2
     with pytest.raises(ConfigError, match=r"trials is 9; a grid has no more configs than its 6, "):
-        extend(finished, grid, {"trials": 9})
+        extend_search(finished, grid, {"trials": 9})
 
 
 def test_no_change_changes_nothing(finished):
     before = (finished.path / "search.yaml").read_bytes()
 
-    assert extend(finished, SPACE, {"epochs": None, "trials": None}) is SPACE
+    assert extend_search(finished, SPACE, {"epochs": None, "trials": None}) is SPACE
     assert (finished.path / "search.yaml").read_bytes() == before
 
 

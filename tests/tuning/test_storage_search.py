@@ -11,8 +11,8 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tests.conftest import KEY, SECRET
-from tune_encoder.experiment.checkpoint_storage import names_of_trial
-from tune_encoder.experiment.trials import ranked
+from tune_encoder.experiment.checkpoint_storage import checkpoints_of_trial
+from tune_encoder.experiment.trials import rank_trials
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(450)]
 
@@ -67,8 +67,8 @@ def assert_only_there(experiment):
     assert max(kept.values()) <= 2
     for trial in experiment.trials():
         for row in (trial.best, trial.rows[-1]):
-            assert row["checkpoint"] in names_of_trial(names, trial.number)
-    best = ranked(experiment.trials())[0]
+            assert row["checkpoint"] in checkpoints_of_trial(names, trial.number)
+    best = rank_trials(experiment.trials())[0]
     fetched = {path.parent.parent.name[:4] for path in experiment.checkpoints.rglob("*.pt")}
     assert fetched == {f"{best.number:04d}"}  # by the report
 

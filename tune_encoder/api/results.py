@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 from tune_encoder.config import ExportSettings, from_mapping
 from tune_encoder.errors import ConfigError, StorageError
 from tune_encoder.experiment import folder as on_disk
-from tune_encoder.experiment.trials import Row, TrialRecord, best_trial, objective
+from tune_encoder.experiment.trials import EpochRow, TrialRecord, best_trial, objective
 from tune_encoder.space import Parameter
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ class Experiment:
         Raises:
             ConfigError: if there is none.
         """
-        path = expanded(path)
+        path = expand_path(path)
         path = path if path.name not in ("", "..") else path.resolve()
         self._folder = on_disk.open_experiment(path.parent, path.name)
 
@@ -160,7 +160,7 @@ class Experiment:
         from tune_encoder.export import export
 
         settings = from_mapping(ExportSettings, options, "export()")
-        folder = self._export_folder(settings) if to is None else expanded(to)
+        folder = self._export_folder(settings) if to is None else expand_path(to)
         export(self._folder, folder, settings)
         return folder
 
@@ -184,7 +184,7 @@ class Experiment:
         from tune_encoder.report import write_report
 
         others = [on_disk.open_experiment(self.path.parent, name) for name in compare]
-        return write_report(self._folder, None if to is None else expanded(to), others)
+        return write_report(self._folder, None if to is None else expand_path(to), others)
 
     def __repr__(self) -> str:
         try:
@@ -242,11 +242,11 @@ def _searched_settings(trial: TrialRecord, searched: list[Parameter]) -> dict[st
     }
 
 
-def _metrics(row: Row) -> dict[str, float]:
+def _metrics(row: EpochRow) -> dict[str, float]:
     """What was measured in an epoch; the rest of a row is what the record needs."""
     return {name: value for name, value in row.items() if isinstance(value, float)}
 
 
-def expanded(path: str | Path) -> Path:
+def expand_path(path: str | Path) -> Path:
     """Return the path with `~` resolved; in Python no shell does it."""
     return Path(path).expanduser()

@@ -11,19 +11,19 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 
-from tune_encoder.api.results import Experiment, expanded
+from tune_encoder.api.results import Experiment, expand_path
 from tune_encoder.config import (
     DEFAULT_ROOT,
-    HERE,
-    IN_ITS_FOLDER,
-    KeepingSettings,
+    LOCAL_LAUNCH,
+    LOCAL_STORAGE,
     LaunchSettings,
+    StorageSettings,
     TrainConfig,
     unknown_name,
 )
 from tune_encoder.errors import ConfigError, StorageError
-from tune_encoder.experiment.folder import refuse_taken
-from tune_encoder.space import SearchSpace, find_space, load_space, override, parse_space
+from tune_encoder.experiment.folder import check_name_free
+from tune_encoder.space import SearchSpace, find_space, load_space, override_space, parse_space
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -39,7 +39,7 @@ _OVERRIDES = {
     "seed": [("searcher", "seed"), ("base", "seed")],
 }
 OVERRIDES = tuple(_OVERRIDES)
-Settings = TypeVar("Settings", LaunchSettings, KeepingSettings)
+Settings = TypeVar("Settings", LaunchSettings, StorageSettings)
 
 
 class Overrides(TypedDict, total=False):
@@ -129,11 +129,11 @@ def search(
     """
     overrides: dict[str, Any] = {**options}
     warm_start = overrides.pop("warm_start", ())
-    launch, keeping = _taken(LaunchSettings, overrides), _taken(KeepingSettings, overrides)
-    prepared = prepare(space, data_dir, name, root, overrides)
+    launch, storage_settings = _taken(LaunchSettings, overrides), _taken(StorageSettings, overrides)
+    prepared = prepare_search(space, data_dir, name, root, overrides)
     for warning in prepared.data().info["warnings"]:
         warnings.warn(warning, stacklevel=2)
-    return prepared.start(warm_start, launch, keeping)
+    return prepared.start(warm_start, launch, storage_settings)
 
 
 def resume(
@@ -160,12 +160,12 @@ def resume(
 
     changes: dict[str, Any] = _known(options, ResumeOptions.__annotations__, "resume()")
     launch = _taken(LaunchSettings, changes)
-    folder = find_search(expanded(root), name, changes.pop("record", ""))
+    folder = find_search(expand_path(root), name, changes.pop("record", ""))
     written = folder.study_path.exists() or folder.has_trials()
-    if written and not folder.keeping().record:  # else study.db is a copy
+    if written and not folder.storage_settings().record:  # else study.db is a copy
         folder.check_record()
     _refuse_running_ray()
-    return Experiment(resume_search(expanded(root), name, launch=launch, **changes).path)
+    return Experiment(resume_search(expand_path(root), name, launch=launch, **changes).path)
 
 
 def fork(
@@ -191,7 +191,7 @@ def fork(
 
     _refuse_running_ray()
     settings = LaunchSettings(**_known(launch, LaunchOptions.__annotations__, "fork()"))
-    folder = fork_search(expanded(root), name, new, _find(space), launch=settings)
+    folder = fork_search(expand_path(root), name, new, _find(space), launch=settings)
     return Experiment(folder.path)
 
 
@@ -215,8 +215,8 @@ class PreparedSearch:
     def start(
         self,
         warm_start: Sequence[str] = (),
-        launch: LaunchSettings = HERE,
-        keeping: KeepingSettings = IN_ITS_FOLDER,
+        launch: LaunchSettings = LOCAL_LAUNCH,
+        storage_settings: StorageSettings = LOCAL_STORAGE,
     ) -> Experiment:
         """Run the search to its end; see `search`."""
         from tune_encoder.tuning.start import start_search
@@ -229,12 +229,12 @@ class PreparedSearch:
             self.name,
             warm_start=list(warm_start),
             launch=launch,
-            keeping=keeping,
+            storage_settings=storage_settings,
         )
         return Experiment(folder.path)
 
 
-def prepare(
+def prepare_search(
     space: str | Path | Mapping[str, Any],
     data_dir: str | Path | None,
     name: str,
@@ -253,22 +253,22 @@ def prepare(
         where: Where the overrides come from, for the message.
     """
     chosen = choose_space(space, overrides, where)
-    refuse_taken(expanded(root), name)
+    check_name_free(expand_path(root), name)
     folder = data_dir or chosen.base.get("data_dir")
     return PreparedSearch(
-        chosen, expanded(folder) if folder else _demo(), not folder, name, expanded(root)
+        chosen, expand_path(folder) if folder else _demo(), not folder, name, expand_path(root)
     )
 
 
 def choose_space(
     space: str | Path | Mapping[str, Any], overrides: Mapping[str, Any], where: str
 ) -> SearchSpace:
-    """Read a space and put the overrides into it; see `prepare`.
+    """Read a space and put the overrides into it; see `prepare_search`.
 
     Raises:
         ConfigError: naming the file or the override, the key, and what is allowed.
     """
-    return override(_find(space), _sections(_known(overrides, _OVERRIDES, where)), where)
+    return override_space(_find(space), _sections(_known(overrides, _OVERRIDES, where)), where)
 
 
 def _find(space: str | Path | Mapping[str, Any]) -> SearchSpace:

@@ -3,7 +3,7 @@
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from tune_encoder.cli.common import add_command, add_json, say
+from tune_encoder.cli.common import add_command, add_json, print_view
 
 if TYPE_CHECKING:
     from tune_encoder.tuning.cluster.state import Cluster
@@ -32,12 +32,12 @@ def _start(options: argparse.Namespace) -> None:
 
 def _status(options: argparse.Namespace) -> None:
     """Say where the cluster is, what it has, and which processes it is."""
-    from tune_encoder.tuning.cluster.state import find_cluster, load
+    from tune_encoder.tuning.cluster.state import cluster_load, find_cluster
 
     if (cluster := find_cluster()) is None:
-        say(options, None, ["no cluster runs; `tune-encoder cluster start` starts one"])
+        print_view(options, None, ["no cluster runs; `tune-encoder cluster start` starts one"])
         return
-    used, running = load(cluster), cluster.running()
+    used, running = cluster_load(cluster), cluster.running()
     content = {
         "address": cluster.address,
         "page": cluster.page,
@@ -48,7 +48,7 @@ def _status(options: argparse.Namespace) -> None:
     lines = [f"{name}s in use:   {a:g} of {b:g}" for name, (a, b) in used.items()]
     processes = [f"  {process.pid:7}  {process.name}" for process in running]
     head = f"runs at {cluster.address}"
-    say(options, content, [head, *_addresses(cluster), *lines, "processes:", *processes])
+    print_view(options, content, [head, *_addresses(cluster), *lines, "processes:", *processes])
 
 
 def _stop(options: argparse.Namespace) -> None:

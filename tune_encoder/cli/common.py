@@ -40,11 +40,11 @@ def demo_voices() -> Path:
     from tune_encoder.data.demo import cached_demo
 
     folder = cached_demo()
-    tell_demo(folder)
+    announce_demo(folder)
     return folder
 
 
-def tell_demo(folder: Path) -> None:
+def announce_demo(folder: Path) -> None:
     """Say that the built-in data set is used."""
     print(f"no --data-dir given: using the demo voices in {folder}")
 
@@ -60,7 +60,7 @@ def add_json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON instead of words")
 
 
-def say(options: argparse.Namespace, content: Any, lines: Iterable[str]) -> None:
+def print_view(options: argparse.Namespace, content: Any, lines: Iterable[str]) -> None:
     """Print the content as JSON if that was asked for, else the lines."""
     if options.json:
         print(json.dumps(_finite(content), indent=2, allow_nan=False))

@@ -6,7 +6,7 @@ import textwrap
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from tune_encoder.cli.common import add_command, add_root, say
+from tune_encoder.cli.common import add_command, add_root, print_view
 from tune_encoder.config import LaunchSettings, TrainConfig
 from tune_encoder.errors import Interrupted, SearchFailed, StorageError
 from tune_encoder.experiment.status import WIDTH
@@ -20,7 +20,7 @@ TOP = 3  # configs that are confirmed
 SEEDS = 3  # of each, where the space has none
 
 
-def add_trust(commands: Any) -> None:
+def add_confirm(commands: Any) -> None:
     """Add the commands `importance` and `confirm`."""
     for name, run in (("importance", _importance), ("confirm", _confirm)):
         parser = add_command(commands, name, run)
@@ -47,11 +47,11 @@ def add_trust(commands: Any) -> None:
 def print_findings(experiment: "Experiment") -> None:
     """Say how far a search can be trusted."""
     from tune_encoder.data.pack import open_pack, pack_data
-    from tune_encoder.experiment.findings import find
+    from tune_encoder.experiment.findings import find_findings
 
     space = experiment.space()
     pack = pack_data(experiment.searched_data()[0], TrainConfig(**space.base))
-    findings = find(experiment.trials(), space, open_pack(pack).baselines)
+    findings = find_findings(experiment.trials(), space, open_pack(pack).baselines)
     for agreement in findings.agreements:
         print(agreement)
     for warning in findings.warnings:
@@ -84,7 +84,7 @@ def _importance(options: argparse.Namespace) -> None:
 
     rated = importances(open_experiment(options.root, options.name))
     content = {"experiment": options.name, **_importance_content(rated)}
-    say(options, content, importance_lines(rated))
+    print_view(options, content, importance_lines(rated))
 
 
 def _importance_content(rated: "Importances") -> dict[str, Any]:
@@ -128,7 +128,7 @@ def _confirm(options: argparse.Namespace) -> None:
     launch = LaunchSettings(address=options.address)
     confirmation = _confirmed(experiment, options.top, seeds, again, launch)
     if options.json:
-        say(options, {"experiment": options.name, **_confirmation_content(confirmation)}, ())
+        print_view(options, {"experiment": options.name, **_confirmation_content(confirmation)}, ())
     else:
         print_confirmation(confirmation)
 

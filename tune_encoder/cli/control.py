@@ -4,16 +4,16 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from tune_encoder.cli.common import add_command, add_json, add_root, say
+from tune_encoder.cli.common import add_command, add_json, add_root, print_view
 from tune_encoder.cli.jobs import add_jobs_address, stop_job
 from tune_encoder.config import parse_assignment
 from tune_encoder.errors import ConfigError
 from tune_encoder.experiment.control import Controls
 from tune_encoder.experiment.folder import Experiment, open_experiment
-from tune_encoder.system.lock import holder
+from tune_encoder.system.lock import lock_holder
 
 
-def add_steer(commands: Any) -> None:
+def add_control(commands: Any) -> None:
     """Add the commands."""
     parser = _of_experiment(add_command(commands, "stop", _stop))
     add_jobs_address(parser, "stop a submitted search on this cluster")
@@ -78,13 +78,13 @@ def _add(options: argparse.Namespace) -> None:
     # Reading it as the first config of the space checks it as such.
     parse_space({**content, "start": [params]}, "command line", Path())
     Controls(experiment).ask_add(params)
-    when = "next" if holder(experiment.path) else "at the next resume"
+    when = "next" if lock_holder(experiment.path) else "at the next resume"
     _tell(options, experiment, f"{experiment.name} tries it {when}")
 
 
 def _running(root: Path, name: str) -> Experiment:
     experiment = open_experiment(root, name)
-    if holder(experiment.path) is None:
+    if lock_holder(experiment.path) is None:
         raise ConfigError(
             f"{experiment.path}: is not running; go on with `{experiment.command('resume')}`"
         )
@@ -92,4 +92,4 @@ def _running(root: Path, name: str) -> Experiment:
 
 
 def _tell(options: argparse.Namespace, experiment: Experiment, words: str) -> None:
-    say(options, {"experiment": experiment.name, "told": words}, [words])
+    print_view(options, {"experiment": experiment.name, "told": words}, [words])

@@ -84,7 +84,7 @@ def _print_several(to: Path, asked: int) -> None:
     print(f"\nexported{'':34}{heads}")
     for folder, metrics in zip(folders, found, strict=True):
         skills = "".join(f"{metrics['scores'][s]['model']['skill']:15.3f}" for s in splits)
-        print(f"{folder.name:>3}  {what_words(metrics):37}{skills}")
+        print(f"{folder.name:>3}  {source_words(metrics):37}{skills}")
     print(textwrap.fill(f"1 is {found[0]['why']}", WIDTH))
     if len(found) < asked:
         print(f"{len(found)} of {asked}: no other trial has a usable checkpoint")
@@ -104,7 +104,7 @@ def print_export(folder: Path) -> None:
     from tune_encoder.export.card import int8_words, rival_words
 
     metrics = _metrics(folder)
-    print(f"\nexported: {what_words(metrics)}")
+    print(f"\nexported: {source_words(metrics)}")
     print(_wrapped(f"because:  {metrics['why']}", 10))
     for rival in metrics["combined"]:
         print(_wrapped(rival_words(rival), 10))
@@ -115,7 +115,7 @@ def print_export(folder: Path) -> None:
     print(f"clone:     {clone_line(folder)}")
 
 
-def what_words(metrics: Mapping[str, Any]) -> str:
+def source_words(metrics: Mapping[str, Any]) -> str:
     """Say which checkpoint a model is, or the first of several."""
     trained = metrics["trained_in"]
     place = "" if trained == metrics["experiment"] else f" of {trained}"

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from tune_encoder.cli.common import add_command, add_json, say
+from tune_encoder.cli.common import add_command, add_json, print_view
 from tune_encoder.config import DEFAULT_ROOT
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def _jobs(options: argparse.Namespace) -> None:
     client = _client(options)
     jobs = client.jobs()
     content = [{**dataclasses.asdict(job), "root": str(job.root)} for job in jobs]
-    say(options, content, _job_lines(client, jobs))
+    print_view(options, content, _job_lines(client, jobs))
 
 
 def _job_lines(client: "Client", jobs: list["Job"]) -> Iterator[str]:
@@ -70,7 +70,7 @@ def stop_job(options: argparse.Namespace) -> None:
     """Let a submitted search save and end."""
     job = _client(options).stop(options.name)
     words = f"{job.name} saves and ends"
-    say(options, {"experiment": job.name, "told": words}, [words])
+    print_view(options, {"experiment": job.name, "told": words}, [words])
 
 
 def resume_job(options: argparse.Namespace) -> None:
@@ -79,10 +79,10 @@ def resume_job(options: argparse.Namespace) -> None:
     given = {name: getattr(options, name) for name in _EXTENSION}
     root = None if options.root == DEFAULT_ROOT else options.root
     client.resume(options.name, root, export=not options.no_export, **given)
-    tell_submitted(client.address, options.name)
+    print_submitted(client.address, options.name)
 
 
-def tell_submitted(address: str, name: str) -> None:
+def print_submitted(address: str, name: str) -> None:
     """Say where a search went, and how to see what it does there."""
     from tune_encoder.api.jobs.connection import DEFAULT_ADDRESS
 

@@ -12,8 +12,8 @@ from typing import NoReturn
 import tune_encoder
 from tune_encoder.cli.clone import add_clone
 from tune_encoder.cli.cluster import add_cluster
-from tune_encoder.cli.confirm import add_trust
-from tune_encoder.cli.control import add_steer
+from tune_encoder.cli.confirm import add_confirm
+from tune_encoder.cli.control import add_control
 from tune_encoder.cli.dashboard import add_dashboard
 from tune_encoder.cli.data import add_data
 from tune_encoder.cli.export import add_export
@@ -25,14 +25,14 @@ from tune_encoder.cli.search import add_fork, add_resume, add_search
 from tune_encoder.cli.space import add_space
 from tune_encoder.cli.submit import add_submit
 from tune_encoder.cli.train import add_evaluate, add_train
-from tune_encoder.cli.views import add_look
+from tune_encoder.cli.views import add_views
 from tune_encoder.errors import StorageError, TuneEncoderError
-from tune_encoder.system.memory import collect_seldom
+from tune_encoder.system.memory import collect_garbage_rarely
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run one command and exit with its code; see `errors` for what the codes mean."""
-    collect_seldom()
+    collect_garbage_rarely()
     options = make_parser().parse_args(arguments)
     try:
         options.command(options)
@@ -65,15 +65,15 @@ def make_parser() -> argparse.ArgumentParser:
     add_fork(commands)
     add_submit(commands)
     add_jobs(commands)
-    add_look(commands)
+    add_views(commands)
     add_dashboard(commands)
     add_cluster(commands)
-    add_steer(commands)
+    add_control(commands)
     add_repair(commands)
     add_export(commands)
     add_retrain(commands)
     add_report(commands)
-    add_trust(commands)
+    add_confirm(commands)
     add_clone(commands)
     add_evaluate(commands)
     add_train(commands)

@@ -31,7 +31,7 @@ def _report(options: argparse.Namespace) -> None:
     print(f"report: {experiment.report(options.to, options.compare)}")
 
 
-def report_written(experiment: "Experiment") -> Path | None:
+def write_report_at_end(experiment: "Experiment") -> Path | None:
     """Write the report of a search that has ended; without one the search is no worse.
 
     Returns:

@@ -4,12 +4,12 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tune_encoder.cli.common import BASELINES, add_command, add_root, score_words, tell_demo
+from tune_encoder.cli.common import BASELINES, add_command, add_root, announce_demo, score_words
 from tune_encoder.cli.confirm import confirm_if_asked, print_findings
 from tune_encoder.cli.export import export_to
 from tune_encoder.cli.jobs import JOBS_SCHEMES, resume_job
-from tune_encoder.cli.report import report_written
-from tune_encoder.config import KeepingSettings, LaunchSettings
+from tune_encoder.cli.report import write_report_at_end
+from tune_encoder.config import LaunchSettings, StorageSettings
 
 if TYPE_CHECKING:
     from tune_encoder.api.results import Experiment
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 def add_search(commands: Any) -> None:
     """Add the command `search`."""
     parser = add_command(commands, "search", _search)
-    add_what_to_search(parser)
+    add_search_options(parser)
     _add_launch(parser)
 
 
-def add_what_to_search(parser: argparse.ArgumentParser) -> None:
+def add_search_options(parser: argparse.ArgumentParser) -> None:
     """Add what says which search it is, wherever it runs."""
     parser.add_argument(
         "--space",
@@ -73,15 +73,17 @@ def _search(options: argparse.Namespace) -> None:
     """Search for the best encoder and export it."""
     from tune_encoder.api import searching as api
 
-    keeping = KeepingSettings(storage=options.storage, record=options.record)
+    storage_settings = StorageSettings(storage=options.storage, record=options.record)
     overrides = {name: getattr(options, name) for name in api.OVERRIDES}
-    prepared = api.prepare(
+    prepared = api.prepare_search(
         options.space, options.data_dir, options.name, options.root, overrides, "command line"
     )
     if prepared.is_demo:
-        tell_demo(prepared.data_dir)
+        announce_demo(prepared.data_dir)
     _print_baselines(prepared)
-    experiment = prepared.start(options.warm_start, LaunchSettings(**_launch(options)), keeping)
+    experiment = prepared.start(
+        options.warm_start, LaunchSettings(**_launch(options)), storage_settings
+    )
     _finish(experiment, options)
 
 
@@ -159,7 +161,7 @@ def _finish(experiment: "Experiment", options: argparse.Namespace) -> None:
     folder = Folder(experiment.path)
     print_findings(folder)
     confirm_if_asked(folder, LaunchSettings(address=options.address))
-    report = report_written(experiment)
+    report = write_report_at_end(experiment)
     if not options.no_export:
         export_to(experiment, None, {})
     else:

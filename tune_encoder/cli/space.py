@@ -12,7 +12,7 @@ from pathlib import Path
 from statistics import mean
 from typing import TYPE_CHECKING, Any
 
-from tune_encoder.cli.common import add_command, add_json, demo_voices, say
+from tune_encoder.cli.common import add_command, add_json, demo_voices, print_view
 from tune_encoder.config import SchedulerSettings, TrainConfig
 from tune_encoder.errors import ConfigError
 from tune_encoder.experiment.status import WIDTH
@@ -46,7 +46,7 @@ def add_space(commands: Any) -> None:
 
 def _space(options: argparse.Namespace) -> None:
     """Show a search space, and configs drawn from it."""
-    from tune_encoder.space import find_space, load_space, sampled, to_content
+    from tune_encoder.space import find_space, load_space, sample_configs, space_to_content
 
     if options.list:
         _list(options)
@@ -56,20 +56,22 @@ def _space(options: argparse.Namespace) -> None:
     if options.sample < 0:
         raise ConfigError(f"--sample is {options.sample}; it must be 0 or more")
     space = load_space(find_space(options.file))
-    samples = [space.searched(each) for each in sampled(space, options.sample, options.seed)]
+    samples = [space.searched(each) for each in sample_configs(space, options.sample, options.seed)]
     if options.json:
-        say(options, {**to_content(space), "samples": samples}, ())
+        print_view(options, {**space_to_content(space), "samples": samples}, ())
         return
     _print_space(space)
     _print_samples(samples)
 
 
 def _list(options: argparse.Namespace) -> None:
-    from tune_encoder.space import about, shipped_spaces
+    from tune_encoder.space import builtin_spaces, space_summary
 
-    lines = {name: about(path).partition(": ")[2] for name, path in shipped_spaces().items()}
+    lines = {
+        name: space_summary(path).partition(": ")[2] for name, path in builtin_spaces().items()
+    }
     if options.json:
-        say(options, lines, ())
+        print_view(options, lines, ())
         return
     for name, line in lines.items():
         _print_row(name, line)
@@ -175,7 +177,7 @@ def _plan(options: argparse.Namespace) -> None:
     cost = {} if options.no_probe else _cost(space, plan, _probe(space, options.data_dir))
     if options.json:
         content = {**dataclasses.asdict(plan), "total_epochs": plan.total_epochs}
-        say(options, {**content, "full_epochs": plan.full_epochs, **cost}, ())
+        print_view(options, {**content, "full_epochs": plan.full_epochs, **cost}, ())
     elif cost:
         _print_cost(space, plan, cost)
 

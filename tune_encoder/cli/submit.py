@@ -4,14 +4,14 @@ import argparse
 from typing import Any
 
 from tune_encoder.cli.common import add_command
-from tune_encoder.cli.jobs import add_jobs_address, tell_submitted
-from tune_encoder.cli.search import add_what_to_search
+from tune_encoder.cli.jobs import add_jobs_address, print_submitted
+from tune_encoder.cli.search import add_search_options
 
 
 def add_submit(commands: Any) -> None:
     """Add the command `submit`."""
     parser = add_command(commands, "submit", _submit)
-    add_what_to_search(parser)
+    add_search_options(parser)
     add_jobs_address(parser, "the cluster's address")
     parser.add_argument(
         "--print", choices=("kuberay", "slurm"), help="print what starts it there, submit nothing"
@@ -34,7 +34,7 @@ def _submit(options: argparse.Namespace) -> None:
 
     client = Client(options.address)
     client.submit(*what, **given)
-    tell_submitted(client.address, options.name)
+    print_submitted(client.address, options.name)
 
 
 def _script(kind: str, what: tuple[Any, Any, Any, Any], given: dict[str, Any]) -> str:

@@ -65,13 +65,13 @@ def add_train(commands: Any) -> None:
 
 def _train(options: argparse.Namespace) -> None:
     """Train one encoder by hand."""
-    from tune_encoder.training.run_folder import prepare, read_checkpoint, train_by_hand
+    from tune_encoder.training.run_folder import prepare_run, read_checkpoint, train_by_hand
 
     checkpoint, warnings = read_checkpoint(options.resume) if options.resume else (None, [])
     config = _config_of(options, checkpoint["config"] if checkpoint else {})
     for warning in [*warnings, *label_warnings(config)]:
         print(f"warning: {warning}")
-    data = prepare(config)
+    data = prepare_run(config)
     for name in BASELINES:
         print(f"baseline {name}: {score_words(data.baselines[name])} on val")
     if checkpoint:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tune_encoder.cli.common import SCORES, add_command, add_json, add_root, say
+from tune_encoder.cli.common import SCORES, add_command, add_json, add_root, print_view
 from tune_encoder.cli.curve import draw_curve
 from tune_encoder.errors import ConfigError
 from tune_encoder.experiment.status import WIDTH
@@ -27,7 +27,7 @@ NAME_WIDTH = 34  # of an experiment in a table
 LABEL_WIDTH = 24  # of a setting in a table
 
 
-def add_look(commands: Any) -> None:
+def add_views(commands: Any) -> None:
     """Add the commands that look at searches and change nothing."""
     _add(commands, "list", _list)
     status = _add(commands, "status", _status)
@@ -55,7 +55,7 @@ def _list(options: argparse.Namespace) -> None:
     from tune_encoder.experiment.views import overview
 
     entries = overview(options.root)
-    say(options, entries, _list_lines(entries, options.root))
+    print_view(options, entries, _list_lines(entries, options.root))
 
 
 def _list_lines(entries: list[View], root: Path) -> Iterator[str]:
@@ -97,7 +97,7 @@ def _status(options: argparse.Namespace) -> None:
         _watch(experiment)
     else:
         view = status(experiment)
-        say(options, view, _status_lines(view, _is_unicode()))
+        print_view(options, view, _status_lines(view, _is_unicode()))
 
 
 def _status_lines(view: View, unicode: bool) -> list[str]:
@@ -160,7 +160,7 @@ def _show(options: argparse.Namespace) -> None:
     from tune_encoder.experiment.views import trial_view
 
     view = trial_view(open_experiment(options.root, options.name), options.trial)
-    say(options, view, _trial_lines(view))
+    print_view(options, view, _trial_lines(view))
 
 
 def _trial_lines(view: View) -> Iterator[str]:
@@ -221,7 +221,7 @@ def _best(options: argparse.Namespace) -> None:
     from tune_encoder.experiment.views import best_view
 
     view = best_view(open_experiment(options.root, options.name))
-    say(options, view, _best_lines(view))
+    print_view(options, view, _best_lines(view))
 
 
 def _best_lines(view: View) -> Iterator[str]:
@@ -247,7 +247,7 @@ def _compare(options: argparse.Namespace) -> None:
         count = len(options.names)
         raise ConfigError(f"{count} experiments given; name from 2 to {MOST_COMPARED} to compare")
     view = comparison(options.root, options.names)
-    say(options, view, _comparison_lines(view))
+    print_view(options, view, _comparison_lines(view))
 
 
 def _comparison_lines(view: View) -> Iterator[str]:

@@ -2,14 +2,14 @@
 
 from tune_encoder.config.checking import (
     MAX_EXACT_INT,
-    allowed,
+    allowed_values,
     checked_value,
     from_mapping,
     to_mapping,
     unknown_name,
 )
 from tune_encoder.config.export import ExportSettings, RetrainSettings
-from tune_encoder.config.launch import HERE, IN_ITS_FOLDER, KeepingSettings, LaunchSettings
+from tune_encoder.config.launch import LOCAL_LAUNCH, LOCAL_STORAGE, LaunchSettings, StorageSettings
 from tune_encoder.config.search import (
     DEFAULT_ROOT,
     BudgetSettings,
@@ -43,8 +43,8 @@ from tune_encoder.config.yaml import (
 __all__ = [
     "DEFAULT_ROOT",
     "DEMO_COUNTS",
-    "HERE",
-    "IN_ITS_FOLDER",
+    "LOCAL_LAUNCH",
+    "LOCAL_STORAGE",
     "MAX_EXACT_INT",
     "MAX_YAML_BYTES",
     "MAX_YAML_DEPTH",
@@ -53,7 +53,6 @@ __all__ = [
     "EncoderSettings",
     "ExportSettings",
     "FrontendSettings",
-    "KeepingSettings",
     "LaunchSettings",
     "LossSettings",
     "MetricSettings",
@@ -63,8 +62,9 @@ __all__ = [
     "RunSettings",
     "SchedulerSettings",
     "SearcherSettings",
+    "StorageSettings",
     "TrainConfig",
-    "allowed",
+    "allowed_values",
     "checked_value",
     "from_mapping",
     "label_warnings",

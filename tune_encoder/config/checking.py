@@ -53,7 +53,9 @@ def checked_value(field: "dataclasses.Field[Any]", kind: Any, value: Any, where:
     """Return `value` as the field's type, or raise a `ConfigError` with what is allowed."""
     accepted = _convert(kind, value)
     if accepted is _REFUSED or not _in_limits(field, accepted):
-        raise ConfigError(f"{where}: {field.name} is {value!r}; it must be {allowed(field, kind)}")
+        raise ConfigError(
+            f"{where}: {field.name} is {value!r}; it must be {allowed_values(field, kind)}"
+        )
     return accepted
 
 
@@ -85,7 +87,7 @@ def _in_limits(field: "dataclasses.Field[Any]", value: Any) -> bool:
     return (low is None or value >= low) and (high is None or value <= high)
 
 
-def allowed(field: "dataclasses.Field[Any]", kind: Any) -> str:
+def allowed_values(field: "dataclasses.Field[Any]", kind: Any) -> str:
     """Say in words which values the field takes."""
     limits = field.metadata
     if limits["choices"] is not None:

@@ -24,7 +24,7 @@ class LaunchSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class KeepingSettings:
+class StorageSettings:
     """Of a search and all its launches; search.yaml has them."""
 
     storage: str = setting("", "where checkpoints are kept; empty is the experiment's folder")
@@ -80,5 +80,5 @@ def _check_storage(storage: str) -> None:
         )
 
 
-HERE = LaunchSettings()
-IN_ITS_FOLDER = KeepingSettings()
+LOCAL_LAUNCH = LaunchSettings()
+LOCAL_STORAGE = StorageSettings()

@@ -123,7 +123,7 @@ def _check_header(path: Path, sample_rate: int, n_samples: int) -> None:
 
 def _remedy(path: Path) -> str:
     if path.suffix.lower() in CONVERT_SUFFIXES:
-        return f"convert it: {ffmpeg_line(path)}"
+        return f"convert it: {ffmpeg_command(path)}"
     return "export it again as WAV"
 
 
@@ -131,7 +131,7 @@ def _silent(path: Path) -> str:
     return f"{path}: is silent, below -80 dBFS throughout; record it again or remove it"
 
 
-def ffmpeg_line(path: Path) -> str:
+def ffmpeg_command(path: Path) -> str:
     """Return the command that makes a WAV file of the recording, beside it."""
     return f"ffmpeg -i {shlex.quote(str(path))} {shlex.quote(str(path.with_suffix('.wav')))}"
 
@@ -173,7 +173,7 @@ def level_dbfs(audio: Array, sample_rate: int) -> float:
     return float(10 * np.log10(np.square(rms[_active(rms)]).mean()))
 
 
-def silent_share(audio: Array, sample_rate: int) -> float:
+def silence_ratio(audio: Array, sample_rate: int) -> float:
     """Return the share of frames 40 dB below the loudest."""
     return float(1 - _active(_frame_rms(audio, sample_rate)).mean())
 

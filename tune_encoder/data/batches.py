@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tune_encoder.config import TrainConfig
-from tune_encoder.data.log_mel import frames_of
+from tune_encoder.data.log_mel import n_frames_of
 from tune_encoder.data.pack import Pack
 
 EVALUATION_BATCH = 64  # windows at once; without gradients memory is no concern
@@ -40,14 +40,14 @@ class Batch(NamedTuple):
 
 def crop_frames(config: TrainConfig) -> int:
     """Frames of a crop of `config.crop_seconds`."""
-    return frames_of(round(config.crop_seconds * config.sample_rate), config.hop_length)
+    return n_frames_of(round(config.crop_seconds * config.sample_rate), config.hop_length)
 
 
 def training_batches(pack: Pack, config: TrainConfig, epoch: int) -> Iterator[Batch]:
     """One crop of every clip, shuffled, in batches whose sizes differ by at most one."""
     rng = np.random.default_rng([config.seed, epoch])
     order, position = rng.permutation(len(pack)), rng.random(len(pack))
-    for chosen in np.array_split(order, n_batches(pack, config)):
+    for chosen in np.array_split(order, steps_per_epoch(pack, config)):
         crops = [crop(pack.clip(i), position[i], crop_frames(config)) for i in chosen]
         yield Batch(to_features(crops), *_styles(pack, chosen))
 
@@ -58,7 +58,7 @@ def _styles(pack: Pack, clips: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(pack.known.ttl[which]).float(), torch.from_numpy(pack.known.dp[which])
 
 
-def ahead(batches: Iterator[Batch], count: int) -> Iterator[Batch]:
+def prefetch(batches: Iterator[Batch], count: int) -> Iterator[Batch]:
     """Yield the same batches in the same order, up to `count` of them made ahead by a thread."""
     if count == 0:
         yield from batches
@@ -70,7 +70,7 @@ def ahead(batches: Iterator[Batch], count: int) -> Iterator[Batch]:
             yield batch
 
 
-def n_batches(pack: Pack, config: TrainConfig) -> int:
+def steps_per_epoch(pack: Pack, config: TrainConfig) -> int:
     """Optimizer steps of one epoch."""
     return -(-len(pack) // config.batch_size)
 
@@ -88,7 +88,7 @@ def to_features(crops: list[NDArray[np.float16]]) -> Tensor:
     return torch.from_numpy(np.stack(crops)).to(torch.float32).transpose(1, 2)
 
 
-def windows(clip: NDArray[np.float16], n_frames: int) -> list[NDArray[np.float16]]:
+def covering_windows(clip: NDArray[np.float16], n_frames: int) -> list[NDArray[np.float16]]:
     """Cut a clip (F, M) into the fewest evenly spaced windows (T, M) that cover it."""
     count = max(1, -(-len(clip) // n_frames))
     starts = np.linspace(0, max(0, len(clip) - n_frames), count).round().astype(int)
@@ -100,7 +100,7 @@ def evaluation_windows(pack: Pack, n_frames: int) -> Iterator[tuple[Tensor, list
     batch: list[NDArray[np.float16]] = []
     owners: list[int] = []
     for i in range(len(pack)):
-        for window in windows(pack.clip(i), n_frames):
+        for window in covering_windows(pack.clip(i), n_frames):
             batch.append(window)
             owners.append(i)
             if len(batch) == EVALUATION_BATCH:

@@ -185,6 +185,6 @@ def fingerprint(data_dir: Path) -> str:
     return digest.hexdigest()
 
 
-def warnings_of(problems: Iterable[Problem]) -> list[str]:
+def warning_messages(problems: Iterable[Problem]) -> list[str]:
     """Return the messages of the problems that do not stop a run."""
     return [problem.message for problem in problems if not problem.is_error]

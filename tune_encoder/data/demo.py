@@ -20,7 +20,7 @@ from tqdm import tqdm
 from tune_encoder.config import DEMO_COUNTS
 from tune_encoder.data.samples import SPLITS, Sample, write_sample
 from tune_encoder.data.voice_style import DP_SHAPE, TTL_SHAPE, VoiceStyle, unit_rows
-from tune_encoder.system.files import cache_dir, refuse_filled, whole_folder
+from tune_encoder.system.files import atomic_folder, cache_dir, check_empty
 
 Array = NDArray[np.float32]
 Doubles = NDArray[np.float64]
@@ -40,9 +40,9 @@ def make_demo(folder: Path, *, voices: int, val_voices: int, test_voices: int, s
     Raises:
         ConfigError: if `folder` is already in use.
     """
-    refuse_filled(folder)
+    check_empty(folder)
     counts = dict(zip(SPLITS, (voices, val_voices, test_voices), strict=True))
-    with whole_folder(folder) as partial:
+    with atomic_folder(folder) as partial:
         _write_splits(partial, counts, seed)
 
 

@@ -16,14 +16,14 @@ from tqdm import tqdm
 from tune_encoder.data.audio import (
     AUDIO_SUFFIXES,
     CONVERT_SUFFIXES,
-    ffmpeg_line,
+    ffmpeg_command,
     is_silent,
     load_voice,
 )
 from tune_encoder.data.samples import SPLITS, Sample, write_sample
 from tune_encoder.data.voice_style import VoiceStyle, check_one_version, read_voice_style
 from tune_encoder.errors import DataError
-from tune_encoder.system.files import refuse_filled, whole_folder
+from tune_encoder.system.files import atomic_folder, check_empty
 
 MIN_VOICES = 3  # one for each split
 HELD_OUT_SHARE = 0.1  # of the voices, for val and again for test
@@ -72,11 +72,11 @@ def import_voices(
         DataError: naming the folder, recording or style, and what to do.
         StorageError: if `out` cannot be written.
     """
-    refuse_filled(out)
+    check_empty(out)
     clips, warnings = _pair(audio_dir, styles_dir)
     styles = _read_styles(styles_dir, clips)
     split_of, reason = _split_voices(clips, seed)
-    with whole_folder(out) as partial:
+    with atomic_folder(out) as partial:
         for split in SPLITS:
             (partial / split).mkdir()
         writer = _Writer(partial, styles, sample_rate)
@@ -144,7 +144,7 @@ def _left_out(files: list[Path], voice_of: Mapping[Path, str | None], names: set
     if foreign:
         warnings.append(
             f"left out {len(foreign)} recordings that are not WAV, FLAC, OGG or MP3: "
-            f"{_list([path.name for path in foreign])}; convert them: {ffmpeg_line(foreign[0])}"
+            f"{_list([path.name for path in foreign])}; convert them: {ffmpeg_command(foreign[0])}"
         )
     return warnings
 

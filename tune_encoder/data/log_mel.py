@@ -29,7 +29,7 @@ def log_mel(audio: Tensor, settings: FrontendSettings) -> Tensor:
     """
     window = torch.hann_window(settings.n_fft, dtype=audio.dtype, device=audio.device)
     spectrum = torch.stft(
-        at_level(audio),
+        normalize_level(audio),
         settings.n_fft,
         settings.hop_length,
         window=window,
@@ -41,7 +41,7 @@ def log_mel(audio: Tensor, settings: FrontendSettings) -> Tensor:
     return log_bands(power, filters)
 
 
-def at_level(audio: Tensor) -> Tensor:
+def normalize_level(audio: Tensor) -> Tensor:
     """Bring clips (..., T) to an RMS of `LEVEL`."""
     rms = audio.square().mean(dim=-1, keepdim=True).sqrt().clamp(min=QUIETEST_RMS)
     return audio * (LEVEL / rms)
@@ -52,7 +52,7 @@ def log_bands(power: Tensor, filters: Tensor) -> Tensor:
     return (filters @ power).clamp(min=POWER_FLOOR).log()
 
 
-def frames_of(n_samples: int, hop_length: int) -> int:
+def n_frames_of(n_samples: int, hop_length: int) -> int:
     """Return the number of frames `log_mel` makes of a clip."""
     return 1 + n_samples // hop_length
 

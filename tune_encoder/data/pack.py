@@ -21,14 +21,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tune_encoder.config import FrontendSettings, to_mapping
-from tune_encoder.data.checking import DataCheck, check_data, fingerprint, warnings_of
+from tune_encoder.data.checking import DataCheck, check_data, fingerprint, warning_messages
 from tune_encoder.data.demo import cached_demo, demo_folder
 from tune_encoder.data.samples import SPLITS, Sample, find_samples
 from tune_encoder.data.scores import Styles, fit_ridge, mean_styles, score
 from tune_encoder.data.style_statistics import Statistics, style_statistics
 from tune_encoder.data.voice_style import TTL_SHAPE
 from tune_encoder.errors import StorageError
-from tune_encoder.system.files import cache_dir, whole_folder
+from tune_encoder.system.files import atomic_folder, cache_dir
 
 PACK_FORMAT = 2
 _BASIS = "ttl_basis.f16"  # apart from the other statistics, since a trial reads few of its rows
@@ -257,13 +257,13 @@ def _make(
     folder: Path, data_dir: Path, settings: FrontendSettings, identity: dict[str, Any]
 ) -> None:
     check = DataCheck(data_dir, settings.sample_rate)
-    with whole_folder(folder, replace=True) as partial:  # another process may have been faster
+    with atomic_folder(folder, replace=True) as partial:  # another process may have been faster
         splits = _write_splits(partial, check, settings)
         statistics = _write_statistics(partial, splits["train"], settings.n_mels)
         info = {
             "format": PACK_FORMAT,
             **identity,
-            "warnings": warnings_of(check.report().problems),
+            "warnings": warning_messages(check.report().problems),
             "clips": {name: len(split.voices) for name, split in splits.items()},
             "voices": {name: len(set(split.voices)) for name, split in splits.items()},
             "hours": {name: _hours(split, settings) for name, split in splits.items()},

@@ -21,7 +21,7 @@ from tune_encoder.data.voice_style import (
     unit_rows,
 )
 from tune_encoder.errors import ConfigError, DataError, StorageError
-from tune_encoder.system.manifest import load_listed, save_listed
+from tune_encoder.system.manifest import load_verified, save_with_hash
 
 VOICES = "voices.npz"
 
@@ -86,7 +86,7 @@ def write_bank(folder: Path, bank: VoiceBank, epoch: int) -> None:
     content = io.BytesIO()
     halves = {part: getattr(bank.styles, part).astype(np.float16) for part in ("ttl", "dp")}
     np.savez(content, names=np.array(bank.names), **halves)
-    save_listed(folder / VOICES, content.getvalue(), epoch)
+    save_with_hash(folder / VOICES, content.getvalue(), epoch)
 
 
 def read_bank(folder: Path) -> VoiceBank | None:
@@ -98,7 +98,7 @@ def read_bank(folder: Path) -> VoiceBank | None:
     path = folder / VOICES
     if not path.exists():
         return None
-    content = io.BytesIO(load_listed(path))
+    content = io.BytesIO(load_verified(path))
     try:
         with np.load(content, allow_pickle=False) as file:
             names = file["names"].tolist()

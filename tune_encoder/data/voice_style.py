@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tune_encoder.errors import DataError, StorageError
-from tune_encoder.system.files import write_whole
+from tune_encoder.system.files import atomic_write
 
 TTL_SHAPE = (50, 256)
 DP_SHAPE = (8, 16)
@@ -125,7 +125,7 @@ def write_voice_style(path: Path, style: VoiceStyle, metadata: dict[str, Any]) -
     normal = style.normalized()
     content = {"style_ttl": _part(normal.ttl), "style_dp": _part(normal.dp), "metadata": metadata}
     try:
-        write_whole(path, json.dumps(content, allow_nan=False).encode())
+        atomic_write(path, json.dumps(content, allow_nan=False).encode())
     except OSError as error:
         raise StorageError(f"{path}: cannot be written ({error.strerror})") from error
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from tune_encoder.errors import ConfigError, StorageError
-from tune_encoder.system.files import whole_folder, write_whole
+from tune_encoder.system.files import atomic_folder, atomic_write
 from tune_encoder.system.manifest import MANIFEST
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ _REMEDIES = {
 }
 
 
-def place_of(storage: str, name: str) -> str:
+def checkpoint_location(storage: str, name: str) -> str:
     """Return where an experiment's checkpoints are kept within a storage that was named.
 
     Args:
@@ -60,12 +60,12 @@ def place_of(storage: str, name: str) -> str:
     return str(Path(folder).expanduser().absolute() / name)
 
 
-def storage_around(place: str) -> str:
+def storage_of_location(place: str) -> str:
     """Return the storage that a place lies in."""
     return place.rpartition("/")[0]
 
 
-def names_of_trial(names: Iterable[str], number: int) -> list[str]:
+def checkpoints_of_trial(names: Iterable[str], number: int) -> list[str]:
     """Return which of the checkpoints are of one trial.
 
     The folder of a run has an underscore and letters after the trial's number if it began again.
@@ -220,9 +220,9 @@ class Storage:
             infos = self._files.get_file_info(there)
             contents = [(info, _read(self._files, info.path)) for info in infos if info.is_file]
         if contents:
-            with whole_folder(here, replace=True) as partial:
+            with atomic_folder(here, replace=True) as partial:
                 for info, content in contents:
-                    write_whole(partial / info.base_name, content)
+                    atomic_write(partial / info.base_name, content)
                     os.utime(partial / info.base_name, ns=(info.mtime_ns, info.mtime_ns))
 
     def remove(self, name: str) -> None:

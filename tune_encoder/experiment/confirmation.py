@@ -14,7 +14,7 @@ from tune_encoder.config import MetricSettings
 from tune_encoder.errors import SearchFailed
 from tune_encoder.experiment.folder import Experiment
 from tune_encoder.experiment.status import has_ended
-from tune_encoder.experiment.trials import TrialRecord, objective, ranked
+from tune_encoder.experiment.trials import TrialRecord, objective, rank_trials
 from tune_encoder.space import Parameter
 
 FOLDER = "confirm"  # within the experiment
@@ -80,7 +80,7 @@ def best_configs(experiment: Experiment, count: int) -> Configs:
     """
     parameters = experiment.space().parameters
     found: Configs = {}
-    for trial in ranked(experiment.trials()):
+    for trial in rank_trials(experiment.trials()):
         config = _searched(parameters, trial.settings)
         if config not in found.values() and len(found) < count:
             found[trial.number] = config
@@ -138,7 +138,7 @@ def _configs_of(confirming: Experiment, experiment: Experiment) -> Configs:
         config = {name: value for name, value in start.items() if name != "seed"}
         if config not in wanted:
             wanted.append(config)
-    trials = ranked(experiment.trials())
+    trials = rank_trials(experiment.trials())
     owners = {
         next((t.number for t in trials if config.items() <= t.settings.items()), None): config
         for config in wanted
@@ -152,7 +152,7 @@ def summary(experiment: Experiment, configs: Configs) -> Confirmation:
     Raises:
         SearchFailed: if no trial gave a result.
     """
-    trials = ranked(experiment.trials())
+    trials = rank_trials(experiment.trials())
     confirmed = [_confirmed(number, config, trials) for number, config in configs.items()]
     scored = [each for each in confirmed if each.objectives]
     if not scored:

@@ -14,7 +14,7 @@ from typing import Any
 
 from tune_encoder.errors import StorageError
 from tune_encoder.experiment.folder import Experiment
-from tune_encoder.system.files import write_whole
+from tune_encoder.system.files import atomic_write
 
 _STOP, _PAUSE, _END, _ADD = "stop", "pause", "end-", "add-"
 
@@ -76,4 +76,4 @@ class Controls:
 
     def _write(self, name: str, text: str = "") -> None:
         self.folder.mkdir(exist_ok=True)
-        write_whole(self.folder / name, text.encode())
+        atomic_write(self.folder / name, text.encode())

@@ -21,7 +21,7 @@ from pathlib import Path
 from tune_encoder.errors import StorageError
 from tune_encoder.experiment.folder import Experiment
 from tune_encoder.experiment.status import WIDTH
-from tune_encoder.system.lock import holder, noted
+from tune_encoder.system.lock import lock_holder, read_note
 from tune_encoder.system.ports import LOOPBACK, free_port
 
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # not by any proxy
@@ -126,9 +126,9 @@ def _answers(address: str) -> bool:
 
 def ray_page(experiment: Experiment) -> Page:
     """The page of Ray, which only the search itself can serve."""
-    if holder(experiment.path) is None:
+    if lock_holder(experiment.path) is None:
         return Page("Ray", "", "no search runs now")
-    if not (address := noted(experiment.path)):
+    if not (address := read_note(experiment.path)):
         return Page("Ray", "", "the search was started without `--dashboard`")
     return Page(
         "Ray",

@@ -66,7 +66,7 @@ class Findings:
     warnings: list[str]
 
 
-def find(
+def find_findings(
     trials: Sequence[TrialRecord], space: SearchSpace, baselines: Mapping[str, Mapping[str, float]]
 ) -> Findings:
     """Judge a search by its trials.
@@ -162,7 +162,7 @@ def _misleading(agreement: Agreement) -> str:
 
 def _at_bound(parameter: Parameter, settings: Mapping[str, Any]) -> str:
     """Say which end of its range the best value lies at, if that end can be moved."""
-    if not (end := bound_hit(parameter, settings)):
+    if not (end := bound_reached(parameter, settings)):
         return ""
     value, (low, high) = settings[parameter.name], parameter.values
     return (
@@ -171,7 +171,7 @@ def _at_bound(parameter: Parameter, settings: Mapping[str, Any]) -> str:
     )
 
 
-def bound_hit(parameter: Parameter, settings: Mapping[str, Any]) -> str:
+def bound_reached(parameter: Parameter, settings: Mapping[str, Any]) -> str:
     """Return "lower" or "upper" if a config's value lies at that end of its range, else nothing.
 
     An end that cannot be moved, since the setting allows nothing beyond it, does not count.
@@ -179,7 +179,7 @@ def bound_hit(parameter: Parameter, settings: Mapping[str, Any]) -> str:
     if parameter.kind == "choice" or not parameter.applies(settings) or parameter.name == "seed":
         return ""
     (low, high), limits = parameter.values, _SETTINGS[parameter.name]
-    at = place(parameter, settings[parameter.name])
+    at = position_in_range(parameter, settings[parameter.name])
     if at <= AT_BOUND and low != limits["minimum"]:
         return "lower"
     return "upper" if at >= 1 - AT_BOUND and high != limits["maximum"] else ""
@@ -189,7 +189,7 @@ def _short(number: Any) -> str:
     return f"{number:.4g}" if isinstance(number, float) else str(number)
 
 
-def place(parameter: Parameter, value: Any) -> float:
+def position_in_range(parameter: Parameter, value: Any) -> float:
     """Return where in its range a value lies, from 0 to 1; choices lie evenly, as written."""
     if parameter.kind == "choice":
         return parameter.values.index(value) / max(1, len(parameter.values) - 1)

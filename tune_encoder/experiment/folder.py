@@ -20,13 +20,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from tune_encoder.config import KeepingSettings, read_yaml, write_yaml
+from tune_encoder.config import StorageSettings, read_yaml, write_yaml
 from tune_encoder.errors import ConfigError, StorageError
-from tune_encoder.experiment.checkpoint_storage import Storage, names_of_trial
+from tune_encoder.experiment.checkpoint_storage import Storage, checkpoints_of_trial
 from tune_encoder.experiment.commands import command_line
-from tune_encoder.experiment.trials import Row, TrialRecord, _read_trials, read_only
+from tune_encoder.experiment.trials import EpochRow, TrialRecord, _read_trials, read_only
 from tune_encoder.space import SearchSpace, parse_space
-from tune_encoder.system.files import whole_folder, write_whole
+from tune_encoder.system.files import atomic_folder, atomic_write
 
 EXPERIMENT_FORMAT = 1
 CHECKPOINT_NAME = "checkpoint.pt"
@@ -72,7 +72,7 @@ class Experiment:
     @cached_property
     def storage(self) -> Storage | None:
         """Where its checkpoints are kept, if that is not its folder."""
-        place = self.keeping().storage
+        place = self.storage_settings().storage
         return Storage.at(place) if place else None
 
     def checkpoint_names(self) -> list[str]:
@@ -92,10 +92,10 @@ class Experiment:
         Raises:
             StorageError: if its storage cannot be read.
         """
-        names = names_of_trial(self.checkpoint_names(), number)
+        names = checkpoints_of_trial(self.checkpoint_names(), number)
         return [self._fetched(name) for name in names]
 
-    def checkpoint_file(self, row: Row) -> Path | None:
+    def checkpoint_file(self, row: EpochRow) -> Path | None:
         """The checkpoint of a recorded epoch, fetched if need be; None if none was made.
 
         It is not there if it was not kept.
@@ -111,7 +111,7 @@ class Experiment:
             self.storage.fetch(name, self.checkpoints)
         return self.checkpoints / name / CHECKPOINT_NAME
 
-    def checkpoint_place(self, row: Row) -> str | None:
+    def checkpoint_place(self, row: EpochRow) -> str | None:
         """Where the checkpoint of a recorded epoch lies, if it was made; nothing is fetched."""
         name = row.get("checkpoint")
         folder = self.checkpoints if self.storage is None else self.storage.place
@@ -159,7 +159,7 @@ class Experiment:
 
     def write_search(self, content: dict[str, Any]) -> None:
         """Replace search.yaml."""
-        write_whole(self.path / "search.yaml", write_yaml(content).encode())
+        atomic_write(self.path / "search.yaml", write_yaml(content).encode())
 
     def space(self) -> SearchSpace:
         """Read what is searched from search.yaml.
@@ -169,11 +169,11 @@ class Experiment:
         """
         return parse_space(self.search()["space"], f"{self.path / 'search.yaml'}, space", self.path)
 
-    def keeping(self) -> KeepingSettings:
+    def storage_settings(self) -> StorageSettings:
         """Read from search.yaml where it is kept beside its folder."""
         content = self.search()
-        names = (field.name for field in fields(KeepingSettings))
-        return KeepingSettings(**{name: content.get(name, "") for name in names})
+        names = (field.name for field in fields(StorageSettings))
+        return StorageSettings(**{name: content.get(name, "") for name in names})
 
     def identity(self) -> str:
         """Read what tells it from every other, also of its name; empty in an old search.yaml."""
@@ -252,7 +252,7 @@ def experiment_path(root: Path, name: str) -> Path:
     return root / name
 
 
-def refuse_taken(root: Path, name: str) -> Path:
+def check_name_free(root: Path, name: str) -> Path:
     """Return the path of a new experiment.
 
     Raises:
@@ -274,9 +274,9 @@ def create_experiment(root: Path, name: str, content: dict[str, Any]) -> Experim
         ConfigError: if the name is taken or cannot be used.
         StorageError: if the folder cannot be written.
     """
-    path = refuse_taken(root, name)
+    path = check_name_free(root, name)
     text = write_yaml({"format": EXPERIMENT_FORMAT, "id": secrets.token_hex(16), **content})
-    with whole_folder(path) as folder:
+    with atomic_folder(path) as folder:
         (folder / "search.yaml").write_text(text, encoding="utf-8")
     return Experiment(path)
 
@@ -289,13 +289,13 @@ def open_experiment(root: Path, name: str) -> Experiment:
     """
     path = experiment_path(root, name)
     if not (path / "search.yaml").is_file():
-        others = [experiment.name for experiment in experiments(root)]
+        others = [experiment.name for experiment in list_experiments(root)]
         known = f"there are {', '.join(others)}" if others else f"{root} has none"
         raise ConfigError(f"{path}: no such experiment; {known}")
     return Experiment(path)
 
 
-def experiments(root: Path) -> list[Experiment]:
+def list_experiments(root: Path) -> list[Experiment]:
     """Return every experiment of a root by name; a folder half made is hidden and not among them.
 
     Raises:

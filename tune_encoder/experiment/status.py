@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tune_encoder.config import BudgetSettings, MetricSettings
-from tune_encoder.experiment.trials import Row, TrialRecord, best_trial, objective
+from tune_encoder.experiment.trials import EpochRow, TrialRecord, best_trial, objective
 
 WIDTH = 80  # columns of every line
 FIELDS = ("val_skill", "seconds", "order")  # what is read here of a row, beside the metric
@@ -27,7 +27,7 @@ _SAID_BY_SKILL = ("val_loss", "val_skill")  # metrics beside which the skill say
 
 
 @dataclass(frozen=True)
-class Terms:
+class SearchTerms:
     """What a search was told, as far as it tells where the search stands."""
 
     metric: MetricSettings
@@ -54,7 +54,7 @@ class Launch:
     """Trials that ended since then, from which the time left is guessed."""
 
 
-def how(trial: TrialRecord, runs: bool = True) -> str:
+def trial_status(trial: TrialRecord, runs: bool = True) -> str:
     """Say in a word or two how a trial stands.
 
     Args:
@@ -71,20 +71,22 @@ def has_ended(trial: TrialRecord) -> bool:
     return trial.state in _STATES
 
 
-def is_over(terms: Terms, trials: list[TrialRecord]) -> bool:
+def is_over(terms: SearchTerms, trials: list[TrialRecord]) -> bool:
     """Whether the budget is used up or its target met; a new launch would find nothing to do."""
     started = [trial for trial in trials if trial.state != "WAITING"]
     used_up = len(started) >= terms.budget.trials and all(map(has_ended, started))
     return used_up or _met_target(terms, trials)
 
 
-def _met_target(terms: Terms, trials: list[TrialRecord]) -> bool:
+def _met_target(terms: SearchTerms, trials: list[TrialRecord]) -> bool:
     target = terms.budget.target
     best = best_of(terms, trials) if target is not None else None
     return best is not None and bool(terms.metric.sign * (best["value"] - target) <= 0)
 
 
-def standing(terms: Terms, trials: list[TrialRecord], launch: Launch | None) -> dict[str, Any]:
+def search_status(
+    terms: SearchTerms, trials: list[TrialRecord], launch: Launch | None
+) -> dict[str, Any]:
     """Return where a search stands, in values ready for JSON.
 
     Args:
@@ -92,7 +94,7 @@ def standing(terms: Terms, trials: list[TrialRecord], launch: Launch | None) -> 
         trials: All its trials.
         launch: The process that runs it, if any.
     """
-    counts = Counter(how(trial, runs=launch is not None) for trial in trials)
+    counts = Counter(trial_status(trial, runs=launch is not None) for trial in trials)
     ended = sum(counts[word] for word in ENDED)
     pruned = [trial for trial in trials if trial.state == "PRUNED"]
     return {
@@ -102,12 +104,12 @@ def standing(terms: Terms, trials: list[TrialRecord], launch: Launch | None) -> 
         "epochs": sum(len(trial.rows) for trial in trials),
         "epochs_saved": sum(terms.budget.epochs - len(trial.rows) for trial in pruned),
         "best": best_of(terms, trials),
-        "course": _course(trials),
+        "history": _history(trials),
         "time": _time(terms, trials, ended, launch),
     }
 
 
-def _course(trials: list[TrialRecord]) -> list[float]:
+def _history(trials: list[TrialRecord]) -> list[float]:
     """The skill of the best epoch so far, at up to `COURSE_POINTS` epochs as they came."""
     rows = [row for trial in trials if trial.state != "FAIL" for row in trial.rows]
     rows.sort(key=lambda row: int(row["order"]))
@@ -116,12 +118,12 @@ def _course(trials: list[TrialRecord]) -> list[float]:
     return [so_far[-1 - i * len(so_far) // n_points]["val_skill"] for i in range(n_points)][::-1]
 
 
-def _better(one: Row, other: Row) -> Row:
+def _better(one: EpochRow, other: EpochRow) -> EpochRow:
     return min(one, other, key=objective)
 
 
 def _time(
-    terms: Terms, trials: list[TrialRecord], ended: int, launch: Launch | None
+    terms: SearchTerms, trials: list[TrialRecord], ended: int, launch: Launch | None
 ) -> dict[str, float | None]:
     """Seconds: of the launch, of what is left, and of all training so far."""
     left = max(0, terms.budget.trials - ended)
@@ -133,7 +135,7 @@ def _time(
     }
 
 
-def best_of(terms: Terms, trials: list[TrialRecord]) -> dict[str, Any] | None:
+def best_of(terms: SearchTerms, trials: list[TrialRecord]) -> dict[str, Any] | None:
     """Return the best trial's best epoch with its scores and what was searched, if there is one."""
     trial = best_trial(trials)
     if trial is None or trial.best is None:
@@ -148,27 +150,29 @@ def best_of(terms: Terms, trials: list[TrialRecord]) -> dict[str, Any] | None:
     }
 
 
-def metric_value(terms: Terms, row: Row) -> float:
+def metric_value(terms: SearchTerms, row: EpochRow) -> float:
     """Return the metric of the space as a person knows it; the objective may be its negative."""
     return terms.metric.sign * objective(row)
 
 
-def status_lines(standing: Mapping[str, Any], unicode: bool) -> list[str]:
+def status_lines(status: Mapping[str, Any], unicode: bool) -> list[str]:
     """Say where a search stands, in up to five lines of at most 80 columns.
 
     Args:
-        standing: What `standing` returns.
+        status: What `search_status` returns.
         unicode: Whether the terminal shows a spark line.
     """
     lines = [
-        f"trials  {count_words(standing)}",
-        f"epochs  {standing['epochs']} done, {standing['epochs_saved']} saved by early stopping",
-        f"best    {best_line(standing['best'], WIDTH - 8)}",
-        f"time    {time_words(standing['time'])}",
+        f"trials  {count_words(status)}",
+        f"epochs  {status['epochs']} done, {status['epochs_saved']} saved by early stopping",
+        f"best    {best_line(status['best'], WIDTH - 8)}",
+        f"time    {time_words(status['time'])}",
     ]
-    course = standing["course"]
-    if unicode and len(course) > 1:
-        lines.insert(3, f"course  {spark_line(course)} skill {course[0]:.3f} to {course[-1]:.3f}")
+    history = status["history"]
+    if unicode and len(history) > 1:
+        lines.insert(
+            3, f"history {spark_line(history)} skill {history[0]:.3f} to {history[-1]:.3f}"
+        )
     return lines
 
 
@@ -182,11 +186,11 @@ def spark_line(values: Sequence[float]) -> str:
     )
 
 
-def count_words(standing: Mapping[str, Any]) -> str:
+def count_words(status: Mapping[str, Any]) -> str:
     """Say how many trials stand how."""
-    counts = standing["trials"].items()
+    counts = status["trials"].items()
     parts = [f"{count} {name.replace('_', ' ')}" for name, count in counts if count]
-    return f"{', '.join(parts) or 'none yet'} of {standing['trials_budget']}"
+    return f"{', '.join(parts) or 'none yet'} of {status['trials_budget']}"
 
 
 def time_words(time: Mapping[str, float | None]) -> str:
@@ -225,7 +229,7 @@ def score_words(best: Mapping[str, Any]) -> str:
 
 def trial_line(trial: TrialRecord, epochs: int, runs: bool = True) -> str:
     """Say how one trial stands or ended."""
-    words = f"trial {trial.number} {how(trial, runs)}"
+    words = f"trial {trial.number} {trial_status(trial, runs)}"
     why = f": {trial.reason}" if trial.reason else ""
     if trial.best is None:
         return f"{words}{why}"

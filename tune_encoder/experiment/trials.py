@@ -24,7 +24,7 @@ _ATTRIBUTES = (
     "FROM trials JOIN trial_user_attributes USING (trial_id) WHERE ?1 IS NULL OR number = ?1"
 )
 
-Row = dict[str, Any]
+EpochRow = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class TrialRecord:
     state: str
     """RUNNING, COMPLETE, PRUNED (stopped by the scheduler), FAIL or WAITING."""
     settings: dict[str, Any] = field(default_factory=dict)
-    rows: list[Row] = field(default_factory=list)
+    rows: list[EpochRow] = field(default_factory=list)
     """Each finished epoch's metrics, in order."""
     reason: str = ""
     """Why it failed."""
@@ -47,7 +47,7 @@ class TrialRecord:
     """When it ended, in seconds since 1970, as far as the record says."""
 
     @property
-    def best(self) -> Row | None:
+    def best(self) -> EpochRow | None:
         """The epoch of the lowest objective."""
         return min(self.rows, key=objective, default=None)
 
@@ -106,7 +106,7 @@ def _attributes(
             yield key, name, value
 
 
-def _fields(names: list[str], values: Row | list[Any]) -> Row:
+def _fields(names: list[str], values: EpochRow | list[Any]) -> EpochRow:
     """What a row has of these fields, from the whole row or from their values or None."""
     if isinstance(values, dict):
         values = [values.get(name) for name in names]
@@ -132,7 +132,7 @@ def is_epoch_key(name: str) -> bool:
     return name.startswith(_EPOCH)
 
 
-def objective(row: Row) -> float:
+def objective(row: EpochRow) -> float:
     """What a search makes small: the metric of its space, negated if that is to be large.
 
     Rows from before a space could name its metric have only the loss.
@@ -142,10 +142,10 @@ def objective(row: Row) -> float:
 
 def best_trial(trials: list[TrialRecord]) -> TrialRecord | None:
     """Return the trial of the lowest objective over all epochs; failed ones do not count."""
-    return next(iter(ranked(trials)), None)
+    return next(iter(rank_trials(trials)), None)
 
 
-def ranked(trials: list[TrialRecord]) -> list[TrialRecord]:
+def rank_trials(trials: list[TrialRecord]) -> list[TrialRecord]:
     """Return the trials that gave a result, the best first."""
     scored = [trial for trial in trials if trial.best is not None and trial.state != "FAIL"]
     return sorted(scored, key=lambda trial: min(objective(row) for row in trial.rows))

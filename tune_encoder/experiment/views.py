@@ -17,23 +17,23 @@ from tune_encoder.config import (
     to_mapping,
 )
 from tune_encoder.errors import ConfigError, SearchFailed, StorageError, TuneEncoderError
-from tune_encoder.experiment.folder import Experiment, experiments, open_experiment
+from tune_encoder.experiment.folder import Experiment, list_experiments, open_experiment
 from tune_encoder.experiment.status import (
     FIELDS,
     UNFINISHED,
     WAITING,
     Launch,
-    Terms,
+    SearchTerms,
     best_of,
     has_ended,
-    how,
     is_over,
     metric_value,
-    standing,
+    search_status,
     trial_line,
+    trial_status,
 )
-from tune_encoder.experiment.trials import Row, TrialRecord
-from tune_encoder.system.lock import LOCK_NAME, holder
+from tune_encoder.experiment.trials import EpochRow, TrialRecord
+from tune_encoder.system.lock import LOCK_NAME, lock_holder
 
 RUNNING, STOPPED, FINISHED, UNREADABLE = "running", "stopped", "finished", "unreadable"
 _PLACES = ("data_dir", "checkpoint_dir")  # settings that are no property of a config
@@ -44,7 +44,7 @@ View = dict[str, Any]
 
 def overview(root: Path) -> list[View]:
     """Return each experiment of the root with its state; one that cannot be read says why."""
-    return [_entry(experiment) for experiment in experiments(root)]
+    return [_entry(experiment) for experiment in list_experiments(root)]
 
 
 def _entry(experiment: Experiment) -> View:
@@ -63,7 +63,7 @@ def newest(root: Path) -> Experiment:
     Raises:
         ConfigError: if there is none.
     """
-    found = experiments(root)
+    found = list_experiments(root)
     if not found:
         raise ConfigError(f"{root}: no experiment; begin one with `tune-encoder search`")
     return max(found, key=_launched_at)
@@ -78,7 +78,7 @@ def _launched_at(experiment: Experiment) -> float:
 def status(experiment: Experiment) -> View:
     """Return where an experiment stands, who runs it, and how to go on if nobody does."""
     terms = read_terms(experiment)
-    process = holder(experiment.path)
+    process = lock_holder(experiment.path)
     trials = _recorded(experiment, terms)
     launch = _launch(experiment, trials) if process else None
     over = is_over(terms, trials)
@@ -88,7 +88,7 @@ def status(experiment: Experiment) -> View:
         "path": str(experiment.path),
         "state": state,
         "process": _process(process),
-        **standing(terms, trials, launch),
+        **search_status(terms, trials, launch),
         "resume": experiment.command("resume") if state == STOPPED else None,
     }
 
@@ -107,7 +107,7 @@ def _process(held_by: str | None) -> View | None:
     return {"pid": int(found[1]), "host": found[2]} if found else {"pid": None, "host": None}
 
 
-def read_terms(experiment: Experiment) -> Terms:
+def read_terms(experiment: Experiment) -> SearchTerms:
     """Read what the search was told.
 
     The space is not checked whole, which would take longer than all else.
@@ -115,7 +115,7 @@ def read_terms(experiment: Experiment) -> Terms:
     where = f"{experiment.path / 'search.yaml'}, space"
     space = experiment.search()["space"]
     searched = _section(space, "space", where)
-    return Terms(
+    return SearchTerms(
         from_mapping(MetricSettings, _section(space, "metric", where), f"{where}, metric"),
         from_mapping(BudgetSettings, _section(space, "budget", where), f"{where}, budget"),
         {name: _section(content, "when", f"{where}, {name}") for name, content in searched.items()},
@@ -130,7 +130,7 @@ def _section(content: Any, name: str, where: str) -> Mapping[str, Any]:
     return value
 
 
-def _recorded(experiment: Experiment, terms: Terms) -> list[TrialRecord]:
+def _recorded(experiment: Experiment, terms: SearchTerms) -> list[TrialRecord]:
     """The trials, as far as their standing needs them."""
     return experiment.trials((*FIELDS, terms.metric.name))
 
@@ -145,11 +145,11 @@ def trial_view(experiment: Experiment, number: int) -> View:
         ConfigError: if there is none of that number.
     """
     terms, trial = read_terms(experiment), _trial(experiment, number)
-    runs = holder(experiment.path) is not None
+    runs = lock_holder(experiment.path) is not None
     return {
         "experiment": experiment.name,
         "trial": number,
-        "state": how(trial, runs),
+        "state": trial_status(trial, runs),
         "line": trial_line(trial, terms.budget.epochs, runs),
         "why": why(trial, terms, runs),
         "metric": terms.metric.name,
@@ -170,14 +170,14 @@ def _trial(experiment: Experiment, number: int) -> TrialRecord:
     raise ConfigError(f"{experiment.path}: no trial {number}; {there}")
 
 
-def why(trial: TrialRecord, terms: Terms, runs: bool) -> str:
+def why(trial: TrialRecord, terms: SearchTerms, runs: bool) -> str:
     """Say why a trial ended, or when it goes on."""
     if has_ended(trial):
         return _why_ended(trial, terms.budget.epochs)
     return {
         WAITING: "it goes on once it is known to be among the best there",
         UNFINISHED: "it goes on at the next resume",
-    }.get(how(trial, runs), "")
+    }.get(trial_status(trial, runs), "")
 
 
 def _why_ended(trial: TrialRecord, epochs: int) -> str:
@@ -202,7 +202,7 @@ def _newest_checkpoint(experiment: Experiment, trial: TrialRecord) -> str | None
     return next((place for place in places if place is not None), None)
 
 
-def _checkpoint(experiment: Experiment, row: Row) -> str | None:
+def _checkpoint(experiment: Experiment, row: EpochRow) -> str | None:
     """Where a row's checkpoint lies, if it does; a storage is not asked."""
     place = experiment.checkpoint_place(row)
     known = place is not None and (experiment.storage is not None or Path(place).is_file())
@@ -246,7 +246,7 @@ def comparison(root: Path, names: list[str]) -> View:
 def _compared(experiment: Experiment) -> View:
     terms = read_terms(experiment)
     trials = _recorded(experiment, terms)
-    state = standing(terms, trials, None)
+    state = search_status(terms, trials, None)
     best = state["best"]
     settings = next((t.settings for t in trials if best and t.number == best["trial"]), {})
     return {

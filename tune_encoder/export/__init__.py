@@ -9,16 +9,16 @@ from tune_encoder.export.choosing import Choice, choose
 from tune_encoder.export.combining import Model, best_model, single
 from tune_encoder.export.writing import Metrics, Source, write_models
 from tune_encoder.model.folder import is_model
-from tune_encoder.system.files import refuse_filled, remove_leftovers, whole_folder
+from tune_encoder.system.files import atomic_folder, check_empty, remove_leftovers
 
 __all__ = [
     "Choice",
     "Model",
     "Source",
+    "check_replaceable",
     "choose",
     "export",
     "export_models",
-    "refuse_other",
     "single",
 ]
 
@@ -36,7 +36,7 @@ def export(experiment: Experiment, to: Path, settings: ExportSettings) -> list[M
         ConfigError: if the folder holds something else than an older export.
         StorageError: if the data has changed, or a new process cannot reproduce a score.
     """
-    refuse_other(to)
+    check_replaceable(to)
     choices = choose(experiment, settings.top_k)
     data = open_pack(searched_pack(*experiment.searched_data(), choices[0].config))
     models = _models(experiment, choices, settings, data)
@@ -45,7 +45,7 @@ def export(experiment: Experiment, to: Path, settings: ExportSettings) -> list[M
 
 def export_models(models: list[Model], to: Path, source: Source) -> list[Metrics]:
     """Write models to the folder `to`: a single one as it is, of several each into its own."""
-    with whole_folder(to, replace=True) as folder:
+    with atomic_folder(to, replace=True) as folder:
         alone = source.settings.top_k == 1
         names = [folder] if alone else [folder / str(i + 1) for i in range(len(models))]
         metrics = write_models(names, models, source)
@@ -53,10 +53,10 @@ def export_models(models: list[Model], to: Path, source: Source) -> list[Metrics
     return metrics
 
 
-def refuse_other(to: Path) -> None:
+def check_replaceable(to: Path) -> None:
     """Raise a `ConfigError` if the folder holds something else than an older export."""
     if not (is_model(to) or is_model(to / "1")):
-        refuse_filled(to)
+        check_empty(to)
 
 
 def _models(

@@ -11,7 +11,7 @@ from tune_encoder.errors import SearchFailed, StorageError
 from tune_encoder.experiment.confirmation import FOLDER, Confirmation, newest_confirmation
 from tune_encoder.experiment.folder import Experiment
 from tune_encoder.experiment.status import has_ended
-from tune_encoder.experiment.trials import Row, TrialRecord, objective, ranked
+from tune_encoder.experiment.trials import EpochRow, TrialRecord, objective, rank_trials
 from tune_encoder.training.checkpoints import State, load_state
 
 
@@ -22,7 +22,7 @@ class Choice:
     search: Experiment
     """Whose trial it is: the experiment, or a search that confirmed it."""
     trial: TrialRecord
-    row: Row
+    row: EpochRow
     state: State
     why: str = ""
     """For a person."""
@@ -66,7 +66,7 @@ def choose(experiment: Experiment, count: int) -> list[Choice]:
     Raises:
         SearchFailed: if no trial has one.
     """
-    trials = ranked(experiment.trials())
+    trials = rank_trials(experiment.trials())
     confirmation, doubt = _confirmation(experiment, trials)
     found = [] if confirmation is None or doubt else _confirmed(confirmation)
     seen = {confirmation.configs[0].trial} if confirmation is not None and found else set()
@@ -144,7 +144,9 @@ def _confirmed(confirmation: Confirmation) -> list[Choice]:
     """The best epoch of the config with the best mean over further seeds, if one can be read."""
     first = confirmation.configs[0]
     search = confirmation.experiment
-    trials = [t for t in ranked(search.trials()) if first.settings.items() <= t.settings.items()]
+    trials = [
+        t for t in rank_trials(search.trials()) if first.settings.items() <= t.settings.items()
+    ]
     return list(itertools.islice(best_epochs(search, trials, _why_confirmed(confirmation)), 1))
 
 

@@ -19,7 +19,7 @@ from tune_encoder.experiment.folder import Experiment
 from tune_encoder.export.choosing import Choice, best_epochs, choose
 from tune_encoder.model.encoder import Encoder, Ensemble, rebuild_encoder
 from tune_encoder.model.evaluate import CPU, difference_interval
-from tune_encoder.model.prediction import predict
+from tune_encoder.model.prediction import predict_pack
 
 SINGLE, AVERAGE, ENSEMBLE = "epoch", "average", "ensemble"
 
@@ -52,7 +52,7 @@ class Model:
 
     def predict(self, pack: Pack) -> Styles:
         """Predict the style of every clip of a split."""
-        return predict(self.encoder, pack, crop_frames(self.config), CPU)
+        return predict_pack(self.encoder, pack, crop_frames(self.config), CPU)
 
 
 def single(choice: Choice) -> Model:

@@ -7,7 +7,7 @@ from tune_encoder.data.batches import crop_frames
 from tune_encoder.data.pack import Pack, PackedData
 from tune_encoder.data.scores import score
 from tune_encoder.export.combining import Model
-from tune_encoder.model.onnx.checking import predict_pack
+from tune_encoder.model.onnx.checking import predict_pack_onnx
 from tune_encoder.model.onnx.session import AUDIO_ENCODER, int8_name, load_onnx
 from tune_encoder.model.onnx.writing import write_onnx
 
@@ -38,7 +38,9 @@ def add_onnx(
         name = int8_name(AUDIO_ENCODER)
         session = load_onnx((folder / name).read_bytes(), name)
         frames = crop_frames(model.config)
-        predicted = {split: predict_pack(session, pack, frames) for split, pack in splits.items()}
+        predicted = {
+            split: predict_pack_onnx(session, pack, frames) for split, pack in splits.items()
+        }
         written["int8_skill"] = {
             split: score(styles, splits[split].styles, data.statistics)["skill"]
             for split, styles in predicted.items()

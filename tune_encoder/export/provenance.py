@@ -13,8 +13,8 @@ from tune_encoder.data.pack import Pack, PackedData
 from tune_encoder.errors import StorageError
 from tune_encoder.experiment.folder import Experiment
 from tune_encoder.export.combining import Model
-from tune_encoder.system.files import write_whole
-from tune_encoder.system.manifest import MANIFEST, PROVENANCE, read_entries, sha256_of
+from tune_encoder.system.files import atomic_write
+from tune_encoder.system.manifest import MANIFEST, PROVENANCE, read_manifest, sha256_of
 
 PROVENANCE_FORMAT = 1
 _PACKAGES = ("tune-encoder", "torch", "numpy", "safetensors", "onnx", "onnxruntime")
@@ -74,7 +74,7 @@ def write_provenance(folder: Path, content: Provenance) -> None:
         if path.name not in (PROVENANCE, MANIFEST)
     }
     text = json.dumps({**content, "files": files}, indent=2, allow_nan=False)
-    write_whole(folder / PROVENANCE, text.encode())
+    atomic_write(folder / PROVENANCE, text.encode())
 
 
 def read_provenance(folder: Path) -> Provenance:
@@ -87,7 +87,7 @@ def read_provenance(folder: Path) -> Provenance:
     try:
         content: Provenance = json.loads(path.read_text(encoding="utf-8"))
         written = int(content["format"])
-        if not read_entries(folder):
+        if not read_manifest(folder):
             raise ValueError("it lists no files with their SHA-256")
         content["data"]["fingerprint"]
     except OSError as error:

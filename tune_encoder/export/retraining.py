@@ -28,11 +28,19 @@ from tune_encoder.experiment.confirmation import FOLDER as CONFIRM
 from tune_encoder.experiment.confirmation import deviation, new_seeds
 from tune_encoder.experiment.folder import Experiment
 from tune_encoder.experiment.trials import TrialRecord
-from tune_encoder.export import Choice, Model, Source, choose, export_models, refuse_other, single
+from tune_encoder.export import (
+    Choice,
+    Model,
+    Source,
+    check_replaceable,
+    choose,
+    export_models,
+    single,
+)
 from tune_encoder.model.evaluate import difference_interval
-from tune_encoder.system.files import write_whole
-from tune_encoder.system.lock import held
-from tune_encoder.training.checkpoints import load_state, newest_valid, save_state
+from tune_encoder.system.files import atomic_write
+from tune_encoder.system.lock import lock_experiment
+from tune_encoder.training.checkpoints import load_state, newest_valid_checkpoint, save_state
 from tune_encoder.training.loop import train
 from tune_encoder.training.run_folder import BEST, CONFIG, FINAL, interruptible
 from tune_encoder.training.state import Row, TrainState
@@ -96,7 +104,7 @@ def retrain(
         StorageError: if the data has changed, or another process trains the same.
         Interrupted: on Ctrl-C or SIGTERM, every finished epoch saved; the same call goes on.
     """
-    refuse_other(to)
+    check_replaceable(to)
     data = open_pack(searched_pack(*experiment.searched_data(), plan.config))
     if plan.with_val and data.test is None:
         raise DataError(
@@ -105,7 +113,7 @@ def retrain(
         )
     metric = experiment.space().metric
     plan.folder.mkdir(parents=True, exist_ok=True)
-    with held(plan.folder), interruptible(lambda: _how_to_go_on(experiment)):
+    with lock_experiment(plan.folder), interruptible(lambda: _how_to_go_on(experiment)):
         for seed in plan.seeds:
             _train_seed(plan, seed, data, metric, watch)
     models = [_model(experiment, plan, seed, data, metric) for seed in plan.seeds]
@@ -132,7 +140,7 @@ def _train_seed(
     folder = _seed_folder(plan, seed)
     config = dataclasses.replace(plan.config, seed=seed)
     folder.mkdir(exist_ok=True)
-    write_whole(folder / CONFIG, write_yaml(to_mapping(config)).encode())
+    atomic_write(folder / CONFIG, write_yaml(to_mapping(config)).encode())
 
     def report(row: Row, state: TrainState) -> None:
         content = state.state_dict()
@@ -141,7 +149,9 @@ def _train_seed(
         save_state(folder / FINAL, content)
         watch(seed, row)
 
-    before = newest_valid([path for path in (folder / FINAL, folder / BEST) if path.exists()])[1]
+    before = newest_valid_checkpoint(
+        [path for path in (folder / FINAL, folder / BEST) if path.exists()]
+    )[1]
     for row in before["history"] if before else []:
         watch(seed, row)
     train(config, with_validation(data) if plan.with_val else data, folder, report, before)

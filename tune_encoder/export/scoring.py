@@ -16,7 +16,7 @@ from tune_encoder.export.provenance import read_provenance
 from tune_encoder.model.encoder import Encoder
 from tune_encoder.model.evaluate import CPU, skill_interval
 from tune_encoder.model.folder import load_model
-from tune_encoder.model.prediction import predict
+from tune_encoder.model.prediction import predict_pack
 
 EXPORTED_SCORES = ("skill", "skill_ttl", "skill_dp", "centered_cosine", "retrieval", "loss")
 
@@ -72,7 +72,7 @@ def unseen(data: PackedData, trained_on: Collection[str]) -> dict[str, Pack]:
 def _scored(
     model: Encoder, config: TrainConfig, pack: Pack, data: PackedData
 ) -> tuple[dict[str, float], tuple[float, float]]:
-    predicted = predict(model, pack, crop_frames(config), CPU)
+    predicted = predict_pack(model, pack, crop_frames(config), CPU)
     return (
         score(predicted, pack.styles, data.statistics),
         skill_interval(predicted, pack, data),

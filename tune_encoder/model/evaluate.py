@@ -19,8 +19,8 @@ from tune_encoder.data.scores import TINY, Styles, mean_styles, score
 from tune_encoder.errors import DataError
 from tune_encoder.model.encoder import Encoder
 from tune_encoder.model.folder import load_model
-from tune_encoder.model.prediction import predict
-from tune_encoder.system.files import write_whole
+from tune_encoder.model.prediction import predict_pack
+from tune_encoder.system.files import atomic_write
 
 N_RESAMPLES = 1000
 INTERVAL = (2.5, 97.5)  # percent
@@ -66,7 +66,7 @@ def evaluate(model_dir: Path, data_dir: Path, split: str) -> Evaluation:
 def evaluate_model(model: Encoder, config: TrainConfig, data: PackedData, split: str) -> Evaluation:
     """Score a loaded encoder on a split that the data has, beside the baselines."""
     pack = data.test if split == "test" and data.test is not None else data.val
-    predicted = predict(model, pack, crop_frames(config), CPU)
+    predicted = predict_pack(model, pack, crop_frames(config), CPU)
     nearest = nearest_voice(predicted, data.train.styles)
     scores = {
         **data.info["baselines"][split],
@@ -157,7 +157,7 @@ def crop_consistency(model: Encoder, pack: Pack, config: TrainConfig) -> float:
     return between / (between + within) if between + within > 0 else 1.0
 
 
-def to_content(evaluation: Evaluation) -> dict[str, Any]:
+def evaluation_content(evaluation: Evaluation) -> dict[str, Any]:
     """Return what is written as JSON."""
     return {
         "scores": evaluation.scores,
@@ -170,9 +170,9 @@ def write_evaluation(evaluation: Evaluation, folder: Path, split: str) -> list[P
     """Write `evaluation_SPLIT.json` and its figure; returns their paths."""
     folder.mkdir(parents=True, exist_ok=True)
     numbers = folder / f"evaluation_{split}.json"
-    write_whole(numbers, json.dumps(to_content(evaluation), indent=2).encode())
+    atomic_write(numbers, json.dumps(evaluation_content(evaluation), indent=2).encode())
     picture = folder / f"evaluation_{split}.png"
-    draw(evaluation, picture)
+    draw_evaluation(evaluation, picture)
     return [numbers, picture]
 
 
@@ -196,7 +196,7 @@ def components(predicted: Styles, target: Styles) -> list[tuple[Array, Array]]:
     return list(zip(true.T, guess.T, strict=True))
 
 
-def draw(evaluation: Evaluation, path: Path) -> None:
+def draw_evaluation(evaluation: Evaluation, path: Path) -> None:
     """Draw the error of each style row, and true against predicted components, as a PNG."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

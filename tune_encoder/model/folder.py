@@ -19,7 +19,7 @@ from torch import Tensor
 from tune_encoder.config import TrainConfig, load_config
 from tune_encoder.errors import StorageError, TuneEncoderError
 from tune_encoder.model.encoder import Encoder, Ensemble, rebuild_encoder
-from tune_encoder.system.manifest import PROVENANCE, load_listed, read_entries
+from tune_encoder.system.manifest import PROVENANCE, load_verified, read_manifest
 
 CONFIG, WEIGHTS, CHECKPOINT, METRICS, CARD = (
     "config.yaml",
@@ -50,7 +50,7 @@ def load_model(folder: Path) -> tuple[Encoder, TrainConfig]:
     if not (folder / WEIGHTS).is_file():
         raise StorageError(f"{folder}: no model here; make one with `tune-encoder export`")
     try:
-        weights = load(load_listed(folder / WEIGHTS))
+        weights = load(load_verified(folder / WEIGHTS))
         return _rebuild(folder, weights), _config(folder)
     except (OSError, SafetensorError, RuntimeError, KeyError, TuneEncoderError) as error:
         reason = " ".join(str(error).split())[:300]
@@ -73,6 +73,6 @@ def _rebuild(folder: Path, weights: Mapping[str, Tensor]) -> Encoder:
 def _config(folder: Path, number: int = 0) -> TrainConfig:
     """A member's settings, verified where their hash is listed."""
     path = folder / member_config(number)
-    if path.name in read_entries(folder):
-        load_listed(path)
+    if path.name in read_manifest(folder):
+        load_verified(path)
     return load_config(path, {})

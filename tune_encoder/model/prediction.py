@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from tune_encoder.config import TrainConfig
-from tune_encoder.data.batches import crop_frames, evaluation_windows, to_features, windows
+from tune_encoder.data.batches import covering_windows, crop_frames, evaluation_windows, to_features
 from tune_encoder.data.log_mel import log_mel
 from tune_encoder.data.pack import Pack
 from tune_encoder.data.scores import Styles
@@ -27,7 +27,7 @@ def predict_voice(model: Encoder, config: TrainConfig, audio: Array) -> VoiceSty
         audio: (T,) float32 at `config.sample_rate`, as `audio.load_voice` makes it.
     """
     mel = log_mel(torch.from_numpy(audio), config).T.to(torch.float16).numpy()  # as in the pack
-    features = to_features(windows(mel, crop_frames(config)))  # (W, M, F)
+    features = to_features(covering_windows(mel, crop_frames(config)))  # (W, M, F)
     ttl, dp = model(features.to(model.mel_mean.device))
     return VoiceStyle(_mean(ttl), _mean(dp)).normalized()
 
@@ -37,7 +37,7 @@ def _mean(styles: torch.Tensor) -> NDArray[Any]:
 
 
 @torch.no_grad()
-def predict(model: Encoder, pack: Pack, n_frames: int, device: torch.device) -> Styles:
+def predict_pack(model: Encoder, pack: Pack, n_frames: int, device: torch.device) -> Styles:
     """Predict the style of every clip: the mean over the windows that cover it."""
     model.eval()
     ttl = torch.zeros(len(pack), *TTL_SHAPE, device=device)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from tune_encoder.experiment.views import comparison
-from tune_encoder.report.drawing import CYCLE, Canvas, Tip
+from tune_encoder.report.drawing import CYCLE, Canvas, Tooltip
 from tune_encoder.report.facts import Facts
 from tune_encoder.report.figure import Figure, Table, table
 from tune_encoder.report.progress import Progress, progress
@@ -37,7 +37,7 @@ def _line(canvas: Canvas, name: str, made: Progress, number: int) -> str:
         places, [*skills, skills[-1]], where="post", color=color, ls=dashes, lw=1.8, label=name
     )
     said = f"{name}: skill {skills[-1]:.3f} after {made.epochs} epochs"
-    canvas.mark(line, Tip(said))
+    canvas.add_tooltip(line, Tooltip(said))
     return said
 
 

@@ -9,7 +9,7 @@ from tune_encoder.data.pack import PackedData
 from tune_encoder.errors import TuneEncoderError
 from tune_encoder.experiment.commands import clone_line, curves_line
 from tune_encoder.experiment.confirmation import Confirmation, newest_confirmation
-from tune_encoder.experiment.findings import find
+from tune_encoder.experiment.findings import find_findings
 from tune_encoder.experiment.folder import Experiment
 from tune_encoder.experiment.views import RUNNING, STOPPED
 from tune_encoder.report.comparison import compared_curves, compared_settings
@@ -96,7 +96,7 @@ def read_contents(experiment: Experiment, compared: Sequence[Experiment] = ()) -
         parts.winner = parts.attempt(lambda: evaluate_winner(facts, data))
     split = parts.winner.split if parts.winner else "val"
     found = scores(facts, parts.data, parts.winner)
-    findings = find(facts.trials, facts.space, data.baselines) if data else None
+    findings = find_findings(facts.trials, facts.space, data.baselines) if data else None
     confirmation, doubts = _confirmation(experiment)
     sections = [
         Section("scores", "The result", [score_bars(found, split)], notes=doubts),

@@ -5,9 +5,18 @@ from collections.abc import Sequence
 
 from tune_encoder.experiment.findings import rung_epochs
 from tune_encoder.experiment.status import FAILED, FINISHED, STOPPED
-from tune_encoder.experiment.trials import Row, TrialRecord, objective
-from tune_encoder.report.drawing import BLACK, BLUE, GREEN, GREY, ORANGE, Canvas, Tip, whole_ticks
-from tune_encoder.report.facts import Facts, drawn, told
+from tune_encoder.experiment.trials import EpochRow, TrialRecord, objective
+from tune_encoder.report.drawing import (
+    BLACK,
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    Canvas,
+    Tooltip,
+    integer_ticks,
+)
+from tune_encoder.report.facts import Facts, describe_trial, sample_for_plot
 from tune_encoder.report.figure import Figure, Table, table
 
 MOST_POINTS = 100  # of a curve; a phone has no more pixels for them
@@ -27,7 +36,7 @@ _BEST = (ORANGE, 2.4, 1.0, "-")
 def learning_curves(facts: Facts) -> Figure:
     """Draw every trial's metric over its epochs."""
     key, title = "curves", "Learning curves"
-    chosen, said = drawn([trial for trial in facts.trials if trial.rows])
+    chosen, said = sample_for_plot([trial for trial in facts.trials if trial.rows])
     if not chosen:
         return Figure(key, title, "No epoch has been finished yet.")
     canvas = Canvas(key)
@@ -36,7 +45,7 @@ def learning_curves(facts: Facts) -> Figure:
     _rungs(canvas, facts)
     set_scale(canvas, facts, [facts.value(row) for trial in chosen for row in trial.rows])
     canvas.name("epoch", facts.metric)
-    whole_ticks(canvas.axes.xaxis)
+    integer_ticks(canvas.axes.xaxis)
     _legend(canvas, facts, chosen)
     return Figure(key, title, _summary(facts, chosen) + said, canvas.svg(), trials_table(facts))
 
@@ -60,7 +69,7 @@ def _curve(canvas: Canvas, facts: Facts, trial: TrialRecord) -> None:
         markevery=[-1],
         ms=3.5,
     )
-    canvas.mark(line, Tip(told(facts, trial), trial.number))
+    canvas.add_tooltip(line, Tooltip(describe_trial(facts, trial), trial.number))
 
 
 def line_of(state: str) -> tuple[str, float, float, str]:
@@ -68,7 +77,7 @@ def line_of(state: str) -> tuple[str, float, float, str]:
     return _LINES.get(state, _UNDER_WAY)
 
 
-def thinned(rows: Sequence[Row]) -> list[Row]:
+def thinned(rows: Sequence[EpochRow]) -> list[EpochRow]:
     """Return at most about `MOST_POINTS` rows: every n-th, the first, the last and the best."""
     step = -(-len(rows) // MOST_POINTS)
     best = min(rows, key=objective)

@@ -57,7 +57,7 @@ _FONT = re.compile(r"font-family:[^;]*;\s*")
 ElementTree.register_namespace("", "http://www.w3.org/2000/svg")
 
 
-class Tip(NamedTuple):
+class Tooltip(NamedTuple):
     """What a mark says when it is pointed at."""
 
     text: str
@@ -77,7 +77,7 @@ class Canvas:
     height: float = HEIGHT
     labels: Sequence[str] = ()
     """Of the vertical axis from its top, in place of numbers."""
-    _tips: list[Sequence[Tip]] = field(default_factory=list)
+    _tips: list[Sequence[Tooltip]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         with matplotlib.rc_context(_STYLE):
@@ -124,7 +124,7 @@ class Canvas:
                 text, (x, y), (5, 0), textcoords="offset points", va="center", size=11
             )
 
-    def mark(self, artist: Any, *tips: Tip) -> None:
+    def add_tooltip(self, artist: Any, *tips: Tooltip) -> None:
         """Let a line or bar say its tip, or each point of a scatter its own."""
         artist.set_gid(f"mark{len(self._tips)}")
         self._tips.append(tips)
@@ -167,7 +167,7 @@ def _plain_ticks(axis: Axis) -> None:
         axis.set_minor_locator(NullLocator())
 
 
-def whole_ticks(axis: Axis) -> None:
+def integer_ticks(axis: Axis) -> None:
     """Put ticks at whole numbers only."""
     axis.set_major_locator(MaxNLocator(_MOST_TICKS, integer=True))
 
@@ -179,7 +179,7 @@ def _shapes(group: ElementTree.Element) -> list[ElementTree.Element]:
     return [each for each in group.iter() if each.tag in wanted and each not in copied]
 
 
-def _say(shape: ElementTree.Element, tip: Tip) -> None:
+def _say(shape: ElementTree.Element, tip: Tooltip) -> None:
     shape.set("class", "mark")
     if tip.trial is not None:
         shape.set("data-trial", str(tip.trial))

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tune_encoder.model.evaluate import components, row_errors
-from tune_encoder.report.drawing import BLUE, GREY, ORANGE, PALE, Canvas, Tip, whole_ticks
+from tune_encoder.report.drawing import BLUE, GREY, ORANGE, PALE, Canvas, Tooltip, integer_ticks
 from tune_encoder.report.figure import Figure, counted, table
 from tune_encoder.report.winner import Winner
 
@@ -26,8 +26,10 @@ def voice_dots(winner: Winner) -> Figure:
     ranks, names = [rank for rank, *_ in chosen], [name for _, name, _ in chosen]
     values = [skill for *_, skill in chosen]
     points = canvas.axes.scatter(ranks, values, s=20, color=BLUE, clip_on=False)
-    tips = [Tip(f"{name}: skill {skill:.3f}") for name, skill in zip(names, values, strict=True)]
-    canvas.mark(points, *tips)
+    tips = [
+        Tooltip(f"{name}: skill {skill:.3f}") for name, skill in zip(names, values, strict=True)
+    ]
+    canvas.add_tooltip(points, *tips)
     canvas.name(f"{winner.split} voices, the best first", "skill")
     worse = sum(skill < 0 for skill in skills.values())
     middle = float(np.median(list(skills.values())))
@@ -75,9 +77,9 @@ def _row_bars(
     for row, bars in zip(rows, zip(around, within, strict=True), strict=True):
         words = f"row {row}: error {error[row - 1]:.2e} of variance {spread[row - 1]:.2e}"
         for bar in bars:
-            canvas.mark(bar, Tip(words))
+            canvas.add_tooltip(bar, Tooltip(words))
     canvas.name("row", f"mean square, in units of {unit:.0e}")
-    whole_ticks(canvas.axes.xaxis)
+    integer_ticks(canvas.axes.xaxis)
     canvas.axes.grid(visible=False, axis="x")
     canvas.legend([around, within])
     share = error.sum() / max(float(spread.sum()), _LEAST)
@@ -117,10 +119,10 @@ def _component(
     canvas = Canvas(key, height=320)
     canvas.axes.axline((0, 0), slope=1, color=GREY, lw=1)
     points = canvas.axes.scatter(true[places], guess[places], s=20, color=ORANGE, alpha=0.8)
-    canvas.mark(
+    canvas.add_tooltip(
         points,
         *(
-            Tip(f"{winner.pack.voices[i]}\ntrue {true[i]:.3f}, predicted {guess[i]:.3f}")
+            Tooltip(f"{winner.pack.voices[i]}\ntrue {true[i]:.3f}, predicted {guess[i]:.3f}")
             for i in places
         ),
     )

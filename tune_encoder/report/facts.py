@@ -7,8 +7,15 @@ from functools import cached_property
 from typing import Any
 
 from tune_encoder.experiment.folder import Experiment
-from tune_encoder.experiment.status import FAILED, FIELDS, Terms, how, metric_value, short
-from tune_encoder.experiment.trials import Row, TrialRecord, objective, ranked
+from tune_encoder.experiment.status import (
+    FAILED,
+    FIELDS,
+    SearchTerms,
+    metric_value,
+    short,
+    trial_status,
+)
+from tune_encoder.experiment.trials import EpochRow, TrialRecord, objective, rank_trials
 from tune_encoder.experiment.views import RUNNING, read_terms, status
 from tune_encoder.report.figure import Table, counted, table
 from tune_encoder.space import SearchSpace
@@ -28,7 +35,7 @@ class Facts:
     content: Mapping[str, Any]
     """search.yaml."""
     space: SearchSpace
-    terms: Terms
+    terms: SearchTerms
     trials: Sequence[TrialRecord]
     """Those that began."""
     status: Mapping[str, Any]
@@ -49,18 +56,18 @@ class Facts:
         """What trials are compared by."""
         return self.terms.metric.name
 
-    def value(self, row: Row) -> float:
+    def value(self, row: EpochRow) -> float:
         """The metric of an epoch."""
         return metric_value(self.terms, row)
 
     def how(self, trial: TrialRecord) -> str:
         """How a trial stands, in a word or two."""
-        return how(trial, self.runs)
+        return trial_status(trial, self.runs)
 
     @cached_property  # every mark asks whether it is the best
     def scored(self) -> list[TrialRecord]:
         """The trials that gave a result, the best first."""
-        return ranked(list(self.trials))
+        return rank_trials(list(self.trials))
 
 
 def read_facts(experiment: Experiment) -> Facts:
@@ -77,7 +84,7 @@ def read_facts(experiment: Experiment) -> Facts:
     )
 
 
-def drawn(trials: Sequence[TrialRecord]) -> tuple[list[TrialRecord], str]:
+def sample_for_plot(trials: Sequence[TrialRecord]) -> tuple[list[TrialRecord], str]:
     """Choose which trials a figure draws, and say so if it is not all.
 
     The best half of what is drawn is the best of all; the rest lies evenly over all others by
@@ -104,7 +111,7 @@ def _rank(trial: TrialRecord) -> tuple[bool, float]:
     return failed, objective(trial.best) if trial.best is not None else math.inf
 
 
-def told(facts: Facts, trial: TrialRecord) -> str:
+def describe_trial(facts: Facts, trial: TrialRecord) -> str:
     """Say what a trial tried, how it ended and how good it was, in up to three lines."""
     why = f": {trial.reason}" if trial.reason else ""
     lines = [f"trial {trial.number}, {facts.how(trial)}{why}"]

@@ -4,7 +4,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from tune_encoder.errors import TuneEncoderError
 from tune_encoder.experiment.importance import RELIABLE, importances
-from tune_encoder.report.drawing import BLUE, Canvas, Tip
+from tune_encoder.report.drawing import BLUE, Canvas, Tooltip
 from tune_encoder.report.facts import Facts
 from tune_encoder.report.figure import Figure, counted, table
 
@@ -23,7 +23,7 @@ def importance_bars(facts: Facts) -> Figure:
     for i, each in enumerate(rated.settings):
         (bar,) = canvas.axes.barh(i, each.share, height=0.6, color=BLUE)
         told = f"{each.name}: {each.share:.0%}, over {counted(each.n_trials, 'trial')}"
-        canvas.mark(bar, Tip(told))
+        canvas.add_tooltip(bar, Tooltip(told))
         canvas.write(f"{each.share:.0%}", each.share, i)
     canvas.name("share of the difference")
     canvas.axes.set_xlim(0, 1.25 * rated.settings[0].share)

@@ -15,7 +15,7 @@ from markupsafe import Markup
 from tune_encoder.errors import StorageError
 from tune_encoder.experiment.folder import Experiment
 from tune_encoder.report.contents import Contents, read_contents
-from tune_encoder.system.files import write_whole
+from tune_encoder.system.files import atomic_write
 
 REPORT_NAME = "report.html"
 
@@ -39,7 +39,7 @@ def write_report(
     text = render(read_contents(experiment, compare))
     try:
         to.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(to, text.encode())
+        atomic_write(to, text.encode())
     except OSError as error:
         raise StorageError(
             f"{to}: cannot be written ({error.strerror}); name another file with --to"

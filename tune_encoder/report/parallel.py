@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 import matplotlib
 
-from tune_encoder.experiment.findings import place
+from tune_encoder.experiment.findings import position_in_range
 from tune_encoder.experiment.status import short
 from tune_encoder.experiment.trials import TrialRecord
-from tune_encoder.report.drawing import ORANGE, Canvas, Tip
-from tune_encoder.report.facts import Facts, drawn, told
+from tune_encoder.report.drawing import ORANGE, Canvas, Tooltip
+from tune_encoder.report.facts import Facts, describe_trial, sample_for_plot
 from tune_encoder.report.figure import Figure, counted
 from tune_encoder.space import Parameter
 
@@ -24,7 +24,7 @@ def parallel_coordinates(facts: Facts) -> Figure:
     parameters = facts.space.parameters
     if not scored or not parameters:
         return Figure(key, title, "No trial has given a result yet.")
-    chosen, said = drawn(scored)
+    chosen, said = sample_for_plot(scored)
     values = [facts.value(trial.best) for trial in chosen if trial.best]
     canvas = Canvas(key, height=8 + _AXIS_HEIGHT * (len(parameters) + 1))
     for rank, (trial, value) in enumerate(zip(chosen, values, strict=True)):
@@ -58,7 +58,7 @@ def _places(facts: Facts, trial: TrialRecord, value: float, values: Sequence[flo
     """Where a trial lies on each axis, from 0 to 1, or beside it."""
     searched = facts.terms.of(trial.settings)
     places = [
-        place(p, searched[p.name]) if p.name in searched else _NOT_SEARCHED
+        position_in_range(p, searched[p.name]) if p.name in searched else _NOT_SEARCHED
         for p in facts.space.parameters
     ]
     worst, best = values[0], values[-1]
@@ -75,7 +75,7 @@ def _thread(
         places, range(len(places)), color=color, lw=width, alpha=opacity, zorder=order
     )
     assert trial.best is not None
-    canvas.mark(line, Tip(told(facts, trial), trial.number))
+    canvas.add_tooltip(line, Tooltip(describe_trial(facts, trial), trial.number))
 
 
 def _axis(canvas: Canvas, row: int, name: str, labels: Sequence[tuple[float, str]]) -> None:
@@ -93,4 +93,4 @@ def _axis(canvas: Canvas, row: int, name: str, labels: Sequence[tuple[float, str
 
 
 def _labels(parameter: Parameter) -> list[tuple[float, str]]:
-    return [(place(parameter, value), short(value)) for value in parameter.values]
+    return [(position_in_range(parameter, value), short(value)) for value in parameter.values]

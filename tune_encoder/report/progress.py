@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from tune_encoder.experiment.status import clock
-from tune_encoder.experiment.trials import Row, objective
-from tune_encoder.report.drawing import BLUE, ORANGE, Canvas, Tip
+from tune_encoder.experiment.trials import EpochRow, objective
+from tune_encoder.report.drawing import BLUE, ORANGE, Canvas, Tooltip
 from tune_encoder.report.facts import Facts
 from tune_encoder.report.figure import Figure, Table, counted, table
 
@@ -53,7 +53,7 @@ def progress(facts: Facts) -> Progress:
     return Progress(steps, len(pairs), max(times, default=0.0), is_clock)
 
 
-def _times(rows: Sequence[Row]) -> tuple[list[float], bool]:
+def _times(rows: Sequence[EpochRow]) -> tuple[list[float], bool]:
     """When each epoch ended, in seconds since the first began; without a clock, by training."""
     if rows and all("recorded_at" in row for row in rows):
         began = min(row["recorded_at"] - row["seconds"] for row in rows)
@@ -128,12 +128,12 @@ def _staircase(
     axes = canvas.axes
     axes.step([*places, end], [*values, values[-1]], where="post", color=BLUE, lw=1.8)
     points = axes.scatter(places, values, s=22, color=ORANGE, zorder=3, clip_on=False)
-    canvas.mark(points, *(_tip(step, facts) for step in made.steps))
+    canvas.add_tooltip(points, *(_tip(step, facts) for step in made.steps))
     axes.set_xlim(left=0)
 
 
-def _tip(step: Step, facts: Facts) -> Tip:
-    return Tip(
+def _tip(step: Step, facts: Facts) -> Tooltip:
+    return Tooltip(
         f"{facts.metric} {step.value:.4g}, skill {step.skill:.3f}\ntrial {step.trial}, epoch "
         f"{step.epoch}\nafter {counted(step.epochs, 'epoch')}, {clock(step.seconds)}",
         step.trial,

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from tune_encoder.experiment.findings import rung_epochs
 from tune_encoder.experiment.trials import TrialRecord
-from tune_encoder.report.drawing import BLUE, GREY, PALE, Canvas, Tip
+from tune_encoder.report.drawing import BLUE, GREY, PALE, Canvas, Tooltip
 from tune_encoder.report.facts import Facts
 from tune_encoder.report.figure import Figure, counted, table
 
@@ -76,4 +76,6 @@ def _rung_bar(canvas: Canvas, i: int, rung: Rung) -> None:
     )  # fmt: skip
     words = f"epochs {_span(rung)}: {rung.spent} trained, {rung.saved} saved"
     for bar in (spent, saved):
-        canvas.mark(bar, Tip(f"{words}\n{counted(rung.reached, 'trial')} came to the end"))
+        canvas.add_tooltip(
+            bar, Tooltip(f"{words}\n{counted(rung.reached, 'trial')} came to the end")
+        )

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from tune_encoder.data.pack import PackedData
-from tune_encoder.report.drawing import BLACK, GREY, ORANGE, Canvas, Tip
+from tune_encoder.report.drawing import BLACK, GREY, ORANGE, Canvas, Tooltip
 from tune_encoder.report.facts import Facts
 from tune_encoder.report.figure import Figure, table
 
@@ -69,7 +69,7 @@ def score_bars(found: list[Score], split: str) -> Figure:
         is_winner = each.name == _WORDS["model"]
         color = ORANGE if is_winner else GREY
         (bar,) = canvas.axes.barh([i], [each.skill], height=0.6, color=color)
-        canvas.mark(bar, Tip(_said(each)))
+        canvas.add_tooltip(bar, Tooltip(_said(each)))
         end = each.interval[1] if each.interval else each.skill
         canvas.write(f"{each.skill:.3f}", max(0.0, end), i)
         if each.interval:

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from typing import Any
 
-from tune_encoder.experiment.findings import bound_hit
+from tune_encoder.experiment.findings import bound_reached
 from tune_encoder.experiment.status import short
 from tune_encoder.experiment.trials import TrialRecord
 from tune_encoder.report.curves import line_of, set_scale
-from tune_encoder.report.drawing import GREY, ORANGE, PALE, Canvas, Tip, whole_ticks
-from tune_encoder.report.facts import Facts, drawn, told
+from tune_encoder.report.drawing import GREY, ORANGE, PALE, Canvas, Tooltip, integer_ticks
+from tune_encoder.report.facts import Facts, describe_trial, sample_for_plot
 from tune_encoder.report.figure import Figure, counted, table
 from tune_encoder.space import Parameter
 
@@ -22,12 +22,14 @@ def slices(facts: Facts) -> list[Figure]:
 
 def _slice(facts: Facts, parameter: Parameter) -> Figure:
     key, title = f"slice-{parameter.name}", parameter.name
-    chosen, said = drawn([t for t in facts.scored if parameter.name in facts.terms.of(t.settings)])
+    chosen, said = sample_for_plot(
+        [t for t in facts.scored if parameter.name in facts.terms.of(t.settings)]
+    )
     if not chosen:
         return Figure(key, title, "No trial with this setting has given a result yet.")
     canvas = Canvas(key, height=_HEIGHT)
     _scatter(canvas, facts, parameter, chosen)
-    end = bound_hit(parameter, facts.best.settings) if facts.best is not None else ""
+    end = bound_reached(parameter, facts.best.settings) if facts.best is not None else ""
     if end:
         _shade(canvas, parameter, end)
     set_scale(canvas, facts, [facts.value(trial.best) for trial in chosen if trial.best])
@@ -52,13 +54,15 @@ def _scatter(
         places = values
         axes.set_xscale("log" if parameter.log else "linear")
         if parameter.kind == "int" and not parameter.log:
-            whole_ticks(axes.xaxis)
+            integer_ticks(axes.xaxis)
         axes.set_xlim(*_padded(parameter))
     colors = [ORANGE if t is facts.best else line_of(facts.how(t))[0] for t in trials]
     sizes = [70 if trial is facts.best else 18 for trial in trials]
     heights = [facts.value(trial.best) for trial in trials if trial.best]
     points = axes.scatter(places, heights, s=sizes, c=colors, alpha=0.8, zorder=3, clip_on=False)
-    canvas.mark(points, *(Tip(told(facts, trial), trial.number) for trial in trials))
+    canvas.add_tooltip(
+        points, *(Tooltip(describe_trial(facts, trial), trial.number) for trial in trials)
+    )
 
 
 def _padded(parameter: Parameter) -> tuple[float, float]:

@@ -7,9 +7,9 @@ from typing import NamedTuple
 from matplotlib.patches import Rectangle
 
 from tune_encoder.experiment.status import clock
-from tune_encoder.experiment.trials import Row, TrialRecord
+from tune_encoder.experiment.trials import EpochRow, TrialRecord
 from tune_encoder.report.curves import line_of
-from tune_encoder.report.drawing import ORANGE, Canvas, Tip
+from tune_encoder.report.drawing import ORANGE, Canvas, Tooltip
 from tune_encoder.report.facts import Facts
 from tune_encoder.report.figure import Figure, counted, table
 from tune_encoder.report.progress import HOUR_S, MINUTE_S
@@ -46,11 +46,11 @@ def stretches(trials: Sequence[TrialRecord]) -> list[Stretch]:
     ]
 
 
-def _says_when(row: Row) -> bool:
+def _says_when(row: EpochRow) -> bool:
     return bool(row.get("worker", ":").strip(":")) and "recorded_at" in row
 
 
-def _stretch(worker: str, trial: int, rows: Sequence[Row], began: float) -> Stretch:
+def _stretch(worker: str, trial: int, rows: Sequence[EpochRow], began: float) -> Stretch:
     return Stretch(
         worker,
         trial,
@@ -155,7 +155,7 @@ def _bar(
     epochs = f"epoch {first}" if first == last else f"epochs {first} to {last}"
     when = f"{clock(each.start)} to {clock(each.end)}, {clock(each.busy)} of it training"
     words = f"trial {each.trial}, {facts.how(trial)}: {epochs}\n{when}\n{each.worker}"
-    canvas.mark(bar, Tip(words, each.trial))
+    canvas.add_tooltip(bar, Tooltip(words, each.trial))
 
 
 def _timeline_summary(everyone: Sequence[Worker], n_lanes: int, missing: int, hidden: int) -> str:

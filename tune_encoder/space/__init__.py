@@ -4,9 +4,9 @@ A space is checked whole when it is read, against the settings' own types and ra
 trial fails for a typo. It knows neither Ray nor Optuna: `SearchSpace.sample` asks whoever suggests.
 """
 
-from tune_encoder.space.builtin import about, find_space, shipped_spaces
-from tune_encoder.space.reading import load_space, override, parse_space, to_content
-from tune_encoder.space.sampling import RandomSuggest, largest, sampled
+from tune_encoder.space.builtin import builtin_spaces, find_space, space_summary
+from tune_encoder.space.reading import load_space, override_space, parse_space, space_to_content
+from tune_encoder.space.sampling import RandomSuggest, largest_configs, sample_configs
 from tune_encoder.space.space import MAX_GRID_POINTS, Parameter, SearchSpace, Suggest
 
 __all__ = [
@@ -15,13 +15,13 @@ __all__ = [
     "RandomSuggest",
     "SearchSpace",
     "Suggest",
-    "about",
+    "builtin_spaces",
     "find_space",
-    "largest",
+    "largest_configs",
     "load_space",
-    "override",
+    "override_space",
     "parse_space",
-    "sampled",
-    "shipped_spaces",
-    "to_content",
+    "sample_configs",
+    "space_summary",
+    "space_to_content",
 ]

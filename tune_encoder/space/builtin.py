@@ -6,14 +6,14 @@ from pathlib import Path
 from tune_encoder.errors import ConfigError
 
 
-def shipped_spaces() -> dict[str, Path]:
+def builtin_spaces() -> dict[str, Path]:
     """Return the files of the spaces that come with the program, by name."""
     return {path.stem: path for path in sorted(_folder().glob("*.yaml"))}
 
 
 def find_space(name: str) -> Path:
     """Return the YAML file a person named, or the one of that name that comes with the program."""
-    shipped = shipped_spaces()
+    shipped = builtin_spaces()
     if name in shipped:
         return shipped[name]
     if not os.path.isfile(name):  # noqa: PTH113  (Path.is_file raises on a name too long)
@@ -21,7 +21,7 @@ def find_space(name: str) -> Path:
     return Path(name)
 
 
-def about(path: Path) -> str:
+def space_summary(path: Path) -> str:
     """Return the first line of the comment a space's file begins with."""
     return path.read_text(encoding="utf-8").splitlines()[0].lstrip("# ")
 

@@ -4,22 +4,22 @@ import dataclasses
 
 from tune_encoder.config import SchedulerSettings
 from tune_encoder.errors import ConfigError
-from tune_encoder.space.sampling import sampled
+from tune_encoder.space.sampling import sample_configs
 from tune_encoder.space.space import SearchSpace
 
 SAMPLES_CHECKED = 200  # enough to meet any combination that is not very rare
 
 
-def check_together(space: SearchSpace, where: str) -> None:
+def check_consistency(space: SearchSpace, where: str) -> None:
     """Refuse a space whose parts contradict each other, or that can propose what does."""
     _check_grace_period(space, where)
     _check_brackets(space, where)
     _check_searcher(space, where)
-    for settings in sampled(space, SAMPLES_CHECKED):
+    for settings in sample_configs(space, SAMPLES_CHECKED):
         space.config(settings, f"{where} can propose this")
 
 
-def fitted(scheduler: SchedulerSettings, epochs: int) -> SchedulerSettings:
+def fit_to_budget(scheduler: SchedulerSettings, epochs: int) -> SchedulerSettings:
     """Return the scheduler with no more grace and brackets than so many epochs leave room for."""
     fitting = dataclasses.replace(scheduler, grace_period=min(scheduler.grace_period, epochs))
     return dataclasses.replace(

@@ -17,7 +17,7 @@ from tune_encoder.config import (
     unknown_name,
 )
 from tune_encoder.errors import ConfigError
-from tune_encoder.space.consistency import check_together, fitted
+from tune_encoder.space.consistency import check_consistency, fit_to_budget
 from tune_encoder.space.parameters import read_parameters, read_setting
 from tune_encoder.space.space import Parameter, SearchSpace
 
@@ -53,15 +53,15 @@ def parse_space(content: Mapping[str, Any], where: str, folder: Path) -> SearchS
     parameters = read_parameters(_mapping(content, "space", where), where)
     start = _start(content.get("start") or [], parameters, f"{where}, start")
     space = SearchSpace(**sections, base=base, parameters=parameters, start=start)
-    check_together(space, where)
+    check_consistency(space, where)
     return space
 
 
-def override(
+def override_space(
     space: SearchSpace, changes: Mapping[str, Mapping[str, Any]], where: str
 ) -> SearchSpace:
     """Return the space with other values in its sections; None changes nothing."""
-    content = to_content(_shortened(space, changes.get("budget", {}).get("epochs")))
+    content = space_to_content(_shortened(space, changes.get("budget", {}).get("epochs")))
     for section, values in changes.items():
         given = {name: value for name, value in values.items() if value is not None}
         content[section] = {**content[section], **given}
@@ -72,10 +72,10 @@ def _shortened(space: SearchSpace, epochs: Any) -> SearchSpace:
     """Fewer epochs than the file had in mind leave less to stop early."""
     if not isinstance(epochs, int) or epochs < 1:
         return space
-    return dataclasses.replace(space, scheduler=fitted(space.scheduler, epochs))
+    return dataclasses.replace(space, scheduler=fit_to_budget(space.scheduler, epochs))
 
 
-def to_content(space: SearchSpace) -> dict[str, Any]:
+def space_to_content(space: SearchSpace) -> dict[str, Any]:
     """Return the plain values that `parse_space` reads back to an equal space."""
     return {
         **{name: to_mapping(getattr(space, name)) for name in _SECTIONS},

@@ -63,14 +63,14 @@ class LargestSuggest(RandomSuggest):
         return min(choices) if name in _LESS_TAKES_MORE else max(choices)
 
 
-def sampled(space: SearchSpace, count: int, seed: int = 0) -> Iterator[dict[str, Any]]:
+def sample_configs(space: SearchSpace, count: int, seed: int = 0) -> Iterator[dict[str, Any]]:
     """Yield random settings of the space."""
     suggest = RandomSuggest(seed)
     for _ in range(count):
         yield space.sample(suggest)
 
 
-def largest(space: SearchSpace, count: int) -> Iterator[dict[str, Any]]:
+def largest_configs(space: SearchSpace, count: int) -> Iterator[dict[str, Any]]:
     """Yield settings that need the most memory, one of each combination of choices drawn.
 
     Args:

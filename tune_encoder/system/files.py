@@ -21,10 +21,10 @@ def partial_path(path: Path) -> Path:
     return path.with_name(f".{path.name}.{os.getpid()}.partial")
 
 
-def write_whole(path: Path, content: bytes) -> None:
+def atomic_write(path: Path, content: bytes) -> None:
     """Write a file and wait for the disk, then move it into place."""
     write_beside(path, lambda file: file.write(content)).replace(path)
-    sync_folder(path.parent)
+    fsync_folder(path.parent)
 
 
 def write_beside(path: Path, write: Write) -> Path:
@@ -37,7 +37,7 @@ def write_beside(path: Path, write: Write) -> Path:
     return partial
 
 
-def sync_folder(folder: Path) -> None:
+def fsync_folder(folder: Path) -> None:
     """Wait until renames in the folder are on disk."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
@@ -46,7 +46,7 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def refuse_filled(folder: Path) -> None:
+def check_empty(folder: Path) -> None:
     """Raise a `ConfigError` if the folder exists and holds anything."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ConfigError(f"{folder}: exists and is not empty; remove it or name another folder")
@@ -71,7 +71,7 @@ def _is_running(number: int) -> bool:
 
 
 @contextmanager
-def whole_folder(folder: Path, *, replace: bool = False) -> Iterator[Path]:
+def atomic_folder(folder: Path, *, replace: bool = False) -> Iterator[Path]:
     """Give a hidden folder to fill; it becomes `folder` if the block ends without an error.
 
     Args:

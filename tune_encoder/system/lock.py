@@ -15,7 +15,7 @@ LOCK_NAME = "lock"
 
 
 @contextmanager
-def held(folder: Path) -> Iterator[None]:
+def lock_experiment(folder: Path) -> Iterator[None]:
     """Hold the experiment while the block runs; a killed holder's lock is free at once.
 
     Raises:
@@ -46,7 +46,7 @@ def _lock(file: TextIO) -> bool:
     return False
 
 
-def holder(folder: Path) -> str | None:
+def lock_holder(folder: Path) -> str | None:
     """Say which process holds the experiment, or None if nobody does."""
     path = folder / LOCK_NAME
     if not path.is_file():
@@ -59,13 +59,13 @@ def holder(folder: Path) -> str | None:
     return None
 
 
-def note(folder: Path, line: str) -> None:
+def write_note(folder: Path, line: str) -> None:
     """Let others know something, as long as this process holds the experiment."""
     with (folder / LOCK_NAME).open("a", encoding="utf-8") as file:
         file.write(f"{line}\n")
 
 
-def noted(folder: Path) -> str:
+def read_note(folder: Path) -> str:
     """What the process that holds the experiment lets others know; empty if nothing."""
     lines = (folder / LOCK_NAME).read_text(encoding="utf-8").splitlines()
     return lines[1] if len(lines) > 1 else ""

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tune_encoder.errors import StorageError
-from tune_encoder.system.files import Write, sync_folder, write_beside, write_whole
+from tune_encoder.system.files import Write, atomic_write, fsync_folder, write_beside
 
 MANIFEST_FORMAT = 1
 _CHUNK_BYTES = 2**20
@@ -26,12 +26,12 @@ def sha256_of(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def save_listed(path: Path, content: bytes, epoch: int) -> str:
-    """Write a file and its hash into the manifest beside it; see `save_written`."""
-    return save_written(path, lambda file: file.write(content), epoch)
+def save_with_hash(path: Path, content: bytes, epoch: int) -> str:
+    """Write a file and its hash into the manifest beside it; see `write_with_hash`."""
+    return write_with_hash(path, lambda file: file.write(content), epoch)
 
 
-def save_written(path: Path, write: Write, epoch: int) -> str:
+def write_with_hash(path: Path, write: Write, epoch: int) -> str:
     """Let a file be written, and write its hash into the manifest beside it.
 
     Args:
@@ -45,17 +45,17 @@ def save_written(path: Path, write: Write, epoch: int) -> str:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = write_beside(path, write)
     sha256 = _sha256_of_file(partial)
-    entries = read_entries(path.parent)
+    entries = read_manifest(path.parent)
     hashes = [sha256, *_vouched_hash(path, entries)]
     entries[path.name] = {"epoch": epoch, "sha256": hashes}
     manifest = {"format": MANIFEST_FORMAT, "files": entries}
-    write_whole(path.parent / MANIFEST, json.dumps(manifest).encode())
+    atomic_write(path.parent / MANIFEST, json.dumps(manifest).encode())
     partial.replace(path)
-    sync_folder(path.parent)
+    fsync_folder(path.parent)
     return sha256
 
 
-def load_listed(path: Path) -> bytes:
+def load_verified(path: Path) -> bytes:
     """Read a file whose hash is the one listed beside it.
 
     Raises:
@@ -65,7 +65,7 @@ def load_listed(path: Path) -> bytes:
         content = path.read_bytes()
     except OSError as error:
         raise StorageError(f"{path}: cannot be read ({error.strerror})") from error
-    listed = read_entries(path.parent).get(path.name)
+    listed = read_manifest(path.parent).get(path.name)
     where = _list_path(path.parent).name
     if listed is None:
         raise StorageError(f"{path}: not in {where} beside it; use a file that is")
@@ -80,16 +80,16 @@ def verify(path: Path) -> tuple[int, str]:
     Raises:
         StorageError: if it is missing, unlisted or damaged.
     """
-    return listed_epoch(path), sha256_of(load_listed(path))
+    return manifest_epoch(path), sha256_of(load_verified(path))
 
 
-def listed_epoch(path: Path) -> int:
+def manifest_epoch(path: Path) -> int:
     """Return the finished epochs that the list has for a file; -1 if it does not say."""
-    epoch: int = read_entries(path.parent).get(path.name, {}).get("epoch", -1)
+    epoch: int = read_manifest(path.parent).get(path.name, {}).get("epoch", -1)
     return epoch
 
 
-def read_entries(folder: Path) -> Entries:
+def read_manifest(folder: Path) -> Entries:
     """Read the list; a missing or damaged one lists nothing, so nothing is believed."""
     try:
         entries: Entries = json.loads(_list_path(folder).read_text(encoding="utf-8"))["files"]

@@ -13,7 +13,7 @@ _MMAP_THRESHOLD = 32 * 2**20  # bytes, as far as glibc's own adjustment goes
 _TOP_PAD = 64 * 2**20  # bytes, one heap of a thread
 
 
-def collect_seldom() -> None:
+def collect_garbage_rarely() -> None:
     """Spare a process that loads large modules a tenth of their time, and half a second at its end.
 
     Python looks through all that lives whenever so many objects are new, and again before it exits.
@@ -23,7 +23,7 @@ def collect_seldom() -> None:
     atexit.register(gc.freeze)
 
 
-def keep_freed() -> None:
+def keep_freed_memory() -> None:
     """From now on keep the memory that this process frees, in pieces of up to 32 MiB, for itself.
 
     glibc would give back what a training step frees, and the system clear every page for the next:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from tune_encoder.errors import StorageError
-from tune_encoder.system.manifest import listed_epoch, load_listed, save_written
+from tune_encoder.system.manifest import load_verified, manifest_epoch, write_with_hash
 
 CHECKPOINT_FORMAT = 1
 
@@ -29,7 +29,7 @@ def save_state(path: Path, state: State) -> str:
     Returns:
         The file's SHA-256.
     """
-    return save_written(path, lambda file: write_state(file, state), state["epoch"])
+    return write_with_hash(path, lambda file: write_state(file, state), state["epoch"])
 
 
 def write_state(file: BufferedWriter, state: State) -> None:
@@ -54,7 +54,7 @@ def load_state(path: Path) -> State:
     Raises:
         StorageError: if it is missing, unlisted, damaged, or of a newer format.
     """
-    content = io.BytesIO(load_listed(path))
+    content = io.BytesIO(load_verified(path))
     try:
         state: State = torch.load(content, "cpu", weights_only=True)  # noqa: TID251
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
@@ -69,14 +69,14 @@ def load_state(path: Path) -> State:
     return state
 
 
-def newest_valid(paths: list[Path]) -> tuple[Path | None, State | None, list[str]]:
+def newest_valid_checkpoint(paths: list[Path]) -> tuple[Path | None, State | None, list[str]]:
     """Return the checkpoint of the most epochs that verifies, and what was wrong with later ones.
 
     Args:
         paths: Checkpoint files, in any order.
     """
     problems: list[str] = []
-    for path in sorted(paths, key=listed_epoch, reverse=True):
+    for path in sorted(paths, key=manifest_epoch, reverse=True):
         try:
             return path, load_state(path), problems
         except StorageError as error:

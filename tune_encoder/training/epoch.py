@@ -16,22 +16,28 @@ from torch import Tensor
 from tqdm import tqdm
 
 from tune_encoder.config import TrainConfig
-from tune_encoder.data.batches import Batch, ahead, crop_frames, n_batches, training_batches
+from tune_encoder.data.batches import (
+    Batch,
+    crop_frames,
+    prefetch,
+    steps_per_epoch,
+    training_batches,
+)
 from tune_encoder.data.pack import Pack, PackedData
 from tune_encoder.data.scores import score
 from tune_encoder.data.style_statistics import Statistics
 from tune_encoder.errors import TrainingDiverged
-from tune_encoder.model.prediction import predict
+from tune_encoder.model.prediction import predict_pack
 from tune_encoder.training.augment import augment
 from tune_encoder.training.loss import StyleLoss, style_loss
-from tune_encoder.training.parallel import ALONE, Group
+from tune_encoder.training.parallel import ALONE, ProcessGroup
 from tune_encoder.training.state import Row, TrainState, amp_type
 
 BAR_REFRESH_S = 0.5  # reading a loss waits for the device, so it is not done every step
 
 
 def train_epoch(
-    state: TrainState, data: PackedData, device: torch.device, group: Group = ALONE
+    state: TrainState, data: PackedData, device: torch.device, group: ProcessGroup = ALONE
 ) -> Row:
     """Train and validate one epoch; no step waits for the device but to refresh the bar."""
     began = time.perf_counter()
@@ -47,7 +53,7 @@ def train_epoch(
     losses = group.sum(torch.stack(steps)).cpu().numpy()
     _refuse_divergence(losses[:, 0], epoch, state)
     trained = time.perf_counter()
-    predicted = predict(state.model, data.val, crop_frames(state.config), device)
+    predicted = predict_pack(state.model, data.val, crop_frames(state.config), device)
     forwarded = time.perf_counter()
     scores = score(predicted, data.val.styles, data.statistics)
     if not math.isfinite(scores["loss"]):
@@ -76,7 +82,7 @@ def steps_and_validation(state: TrainState, data: PackedData, device: torch.devi
     state.model.train()
     for batch in itertools.islice(_batches(state, data.train, device, ALONE), 2):
         train_step(state, batch, data.statistics)
-    predict(state.model, data.val, crop_frames(state.config), device)
+    predict_pack(state.model, data.val, crop_frames(state.config), device)
 
 
 def _training_scores(losses: NDArray[np.float32]) -> Row:
@@ -105,15 +111,17 @@ class _Timer:
             self.seconds += time.perf_counter() - began
 
 
-def _batches(state: TrainState, pack: Pack, device: torch.device, group: Group) -> Iterator[Batch]:
+def _batches(
+    state: TrainState, pack: Pack, device: torch.device, group: ProcessGroup
+) -> Iterator[Batch]:
     """Augmented batches on the device, with a bar if a person watches."""
     config = state.config
-    batches = ahead(training_batches(pack, config, state.epoch + 1), config.num_workers)
+    batches = prefetch(training_batches(pack, config, state.epoch + 1), config.num_workers)
     shown = group.is_first and sys.stderr.isatty()
     with tqdm(
         batches,
         f"epoch {state.epoch + 1}/{config.epochs}",
-        n_batches(pack, config),
+        steps_per_epoch(pack, config),
         disable=not shown,
         leave=False,
         ncols=80,
@@ -144,7 +152,7 @@ def hash_seed(seed: int, epoch: int) -> int:
 
 
 def train_step(
-    state: TrainState, batch: Batch, statistics: Statistics, group: Group = ALONE
+    state: TrainState, batch: Batch, statistics: Statistics, group: ProcessGroup = ALONE
 ) -> Tensor:
     """Take one optimizer step over a batch, in as many parts as the config says.
 
@@ -153,7 +161,7 @@ def train_step(
         gradient norm; over all processes they add up.
     """
     config = state.config
-    mine = group.share(batch)
+    mine = group.shard(batch)
     parts = [Batch(*split) for split in zip(*_split(mine, config), strict=True)]
     losses = [_backward(state, part, statistics, group, len(batch.features)) for part in parts]
     state.scaler.unscale_(state.optimizer)
@@ -175,7 +183,7 @@ def _split(batch: Batch, config: TrainConfig) -> list[list[Tensor]]:
 
 
 def _backward(
-    state: TrainState, part: Batch, statistics: Statistics, group: Group, n_clips: int
+    state: TrainState, part: Batch, statistics: Statistics, group: ProcessGroup, n_clips: int
 ) -> Tensor:
     """Add a part's gradients; returns (4,) its contribution to the batch's mean losses."""
     loss = batch_loss(state, part, statistics)

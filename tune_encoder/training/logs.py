@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tune_encoder.config import to_mapping
-from tune_encoder.system.files import write_whole
+from tune_encoder.system.files import atomic_write
 from tune_encoder.training.state import Row, TrainState
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ _HPARAM_METRICS = ("val_loss", "val_skill")
 def write_metrics(path: Path, history: list[Row]) -> None:
     """Write all rows anew, so that the file never has an epoch twice or half a line."""
     lines = (json.dumps(row, allow_nan=False) + "\n" for row in history)
-    write_whole(path, "".join(lines).encode())
+    atomic_write(path, "".join(lines).encode())
 
 
 @contextmanager

@@ -11,11 +11,11 @@ from tune_encoder.config import TrainConfig
 from tune_encoder.data.pack import PackedData
 from tune_encoder.errors import OutOfMemory
 from tune_encoder.model.device import pick_device
-from tune_encoder.system.memory import keep_freed
+from tune_encoder.system.memory import keep_freed_memory
 from tune_encoder.training.epoch import steps_and_validation, train_epoch
 from tune_encoder.training.logs import event_log, write_metrics
-from tune_encoder.training.parallel import ALONE, Group
-from tune_encoder.training.state import Row, TrainState, finished, start
+from tune_encoder.training.parallel import ALONE, ProcessGroup
+from tune_encoder.training.state import Row, TrainState, is_finished, start_run
 
 Report = Callable[[Row, TrainState], None]
 
@@ -26,7 +26,7 @@ def train(
     run_dir: Path,
     report: Report,
     checkpoint: dict[str, Any] | None = None,
-    group: Group = ALONE,
+    group: ProcessGroup = ALONE,
     shown: Collection[str] = (),
 ) -> TrainState:
     """Train one encoder to the end of its epochs or of its patience.
@@ -47,20 +47,20 @@ def train(
         TrainingDiverged: at the first epoch whose loss is NaN or infinite.
         OutOfMemory: if the device is too small for the settings.
     """
-    keep_freed()
+    keep_freed_memory()
     device = pick_device(config.device, group.rank)
     if config.num_threads:
         torch.set_num_threads(config.num_threads)
-    state = start(config, data, device)
+    state = start_run(config, data, device)
     if checkpoint is not None:
         state.load_state_dict(checkpoint)
     state.module = group.wrap(state.model, device)
     run_dir.mkdir(parents=True, exist_ok=True)
     with event_log(run_dir / "logs", state, shown, group.is_first) as log:
-        while not finished(state):
+        while not is_finished(state):
             row = _epoch(state, data, device, group)
             state.history.append(row)
-            row["finished"] = finished(state)
+            row["finished"] = is_finished(state)
             if group.is_first:
                 write_metrics(run_dir / "metrics.jsonl", state.history)
                 log(row)
@@ -76,10 +76,10 @@ def train_two_steps(config: TrainConfig, data: PackedData) -> None:
     """
     device = pick_device(config.device)
     with _enough_memory(config, device):
-        steps_and_validation(start(config, data, device), data, device)
+        steps_and_validation(start_run(config, data, device), data, device)
 
 
-def _epoch(state: TrainState, data: PackedData, device: torch.device, group: Group) -> Row:
+def _epoch(state: TrainState, data: PackedData, device: torch.device, group: ProcessGroup) -> Row:
     with _enough_memory(state.config, device):
         return train_epoch(state, data, device, group)
 

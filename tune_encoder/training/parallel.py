@@ -29,7 +29,7 @@ POLL_S = 0.05  # short beside an epoch
 
 
 @dataclass(frozen=True)
-class Group:
+class ProcessGroup:
     """This process's place among those that train together."""
 
     rank: int = 0
@@ -46,7 +46,7 @@ class Group:
             return model
         return DistributedDataParallel(model, [device.index] if device.type == "cuda" else None)
 
-    def share(self, batch: Batch) -> Batch:
+    def shard(self, batch: Batch) -> Batch:
         """Return this process's part of a batch.
 
         Raises:
@@ -66,10 +66,10 @@ class Group:
         return values
 
 
-ALONE = Group()
+ALONE = ProcessGroup()
 
 
-def nothing() -> None:
+def do_nothing() -> None:
     """Do nothing."""
 
 
@@ -78,7 +78,7 @@ def run_group(
     device: torch.device,
     work: Callable[..., None],
     arguments: tuple[Any, ...],
-    meanwhile: Callable[[], None] = nothing,
+    meanwhile: Callable[[], None] = do_nothing,
 ) -> None:
     """Run `work(group, *arguments)` in `size` new processes and wait for them.
 
@@ -131,13 +131,13 @@ def _member(
 
 
 @contextmanager
-def _joined(rank: int, size: int, store: str, device_type: str) -> Iterator[Group]:
+def _joined(rank: int, size: int, store: str, device_type: str) -> Iterator[ProcessGroup]:
     """Join the processes of this machine; they talk over the loopback interface alone."""
     loopback = "lo0" if sys.platform == "darwin" else "lo"
     os.environ["GLOO_SOCKET_IFNAME"] = os.environ["NCCL_SOCKET_IFNAME"] = loopback
     backend = "nccl" if device_type == "cuda" else "gloo"
     distributed.init_process_group(backend, init_method=store, rank=rank, world_size=size)
     try:
-        yield Group(rank, size)
+        yield ProcessGroup(rank, size)
     finally:
         distributed.destroy_process_group()

@@ -11,7 +11,7 @@ from pathlib import Path
 from tune_encoder.config import TrainConfig
 from tune_encoder.data.pack import PackedData
 from tune_encoder.errors import TrainingDiverged
-from tune_encoder.space import RandomSuggest, SearchSpace, sampled
+from tune_encoder.space import RandomSuggest, SearchSpace, sample_configs
 from tune_encoder.training.checkpoints import save_state
 from tune_encoder.training.loop import train
 from tune_encoder.training.state import Row, TrainState
@@ -44,7 +44,7 @@ def probe(space: SearchSpace, data: PackedData) -> Iterator[Timing]:
     """
     began = time.perf_counter()
     yield _timed(space, first_config(space), data)
-    for settings in sampled(space, RANDOM_CONFIGS, SEED):
+    for settings in sample_configs(space, RANDOM_CONFIGS, SEED):
         if time.perf_counter() - began > ENOUGH_S:
             return
         try:

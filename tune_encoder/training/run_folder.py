@@ -20,10 +20,10 @@ from tune_encoder.config import TrainConfig, to_mapping, write_yaml
 from tune_encoder.data.pack import PackedData, open_pack, pack_data
 from tune_encoder.errors import ConfigError, Interrupted, StorageError
 from tune_encoder.model.device import pick_device
-from tune_encoder.system.files import write_whole
-from tune_encoder.training.checkpoints import State, load_state, newest_valid, save_state
+from tune_encoder.system.files import atomic_write
+from tune_encoder.training.checkpoints import State, load_state, newest_valid_checkpoint, save_state
 from tune_encoder.training.loop import train
-from tune_encoder.training.parallel import ALONE, Group, run_group
+from tune_encoder.training.parallel import ALONE, ProcessGroup, run_group
 from tune_encoder.training.state import Row, TrainState
 
 BEST, FINAL, CONFIG = "best_model.pt", "final_checkpoint.pt", "config.yaml"
@@ -31,7 +31,7 @@ HISTORY = "training_history.json"
 Watch = Callable[[TrainConfig, list[Row]], None]
 
 
-def prepare(config: TrainConfig) -> PackedData:
+def prepare_run(config: TrainConfig) -> PackedData:
     """Check and pack the run's data, and map it."""
     return open_pack(pack_data(Path(config.data_dir), config))
 
@@ -59,10 +59,10 @@ def train_by_hand(
             "another --checkpoint-dir"
         )
     folder.mkdir(parents=True, exist_ok=True)
-    for path in periodic(folder):
+    for path in periodic_checkpoints(folder):
         if checkpoint is None or _epoch_of(path) > checkpoint["epoch"]:
             path.unlink()  # of a run that went further, which this one replaces
-    write_whole(folder / CONFIG, write_yaml(to_mapping(config)).encode())
+    atomic_write(folder / CONFIG, write_yaml(to_mapping(config)).encode())
     with interruptible(lambda: _how_to_go_on(folder)):
         if processes != 1:
             device = pick_device(config.device)
@@ -71,14 +71,16 @@ def train_by_hand(
             _train(ALONE, config, watch, checkpoint)
 
 
-def _train(group: Group, config: TrainConfig, watch: Watch, checkpoint: State | None) -> None:
+def _train(
+    group: ProcessGroup, config: TrainConfig, watch: Watch, checkpoint: State | None
+) -> None:
     folder = Path(config.checkpoint_dir)
 
     def report(row: Row, state: TrainState) -> None:
         _save(folder, row, state)
         watch(config, state.history)
 
-    train(config, prepare(config), folder, report, checkpoint, group)
+    train(config, prepare_run(config), folder, report, checkpoint, group)
 
 
 def _save(folder: Path, row: Row, state: TrainState) -> None:
@@ -87,13 +89,13 @@ def _save(folder: Path, row: Row, state: TrainState) -> None:
         save_state(folder / BEST, content)
     if row["epoch"] % state.config.save_interval == 0:
         save_state(folder / f"checkpoint_epoch_{row['epoch']}.pt", content)
-        for old in periodic(folder)[: -state.config.keep_checkpoints]:
+        for old in periodic_checkpoints(folder)[: -state.config.keep_checkpoints]:
             old.unlink()
     save_state(folder / FINAL, content)
-    write_whole(folder / HISTORY, json.dumps(state.history, indent=1).encode())
+    atomic_write(folder / HISTORY, json.dumps(state.history, indent=1).encode())
 
 
-def periodic(folder: Path) -> list[Path]:
+def periodic_checkpoints(folder: Path) -> list[Path]:
     """Return the periodic checkpoints, oldest first."""
     found = (path for path in folder.glob("checkpoint_epoch_*.pt") if path.stem[17:].isdigit())
     return sorted(found, key=_epoch_of)
@@ -115,7 +117,9 @@ def read_checkpoint(path: Path) -> tuple[State, list[str]]:
     try:
         return load_state(path), []
     except StorageError as error:
-        found, state, _ = newest_valid([each for each in _siblings(path) if each != path])
+        found, state, _ = newest_valid_checkpoint(
+            [each for each in _siblings(path) if each != path]
+        )
         if found is None or state is None:
             raise
         said = f"{error}; going on from {found.name}, after epoch {state['epoch']}"
@@ -123,7 +127,7 @@ def read_checkpoint(path: Path) -> tuple[State, list[str]]:
 
 
 def _siblings(path: Path) -> list[Path]:
-    return [*periodic(path.parent), path.parent / FINAL, path.parent / BEST]
+    return [*periodic_checkpoints(path.parent), path.parent / FINAL, path.parent / BEST]
 
 
 def _how_to_go_on(folder: Path) -> str:

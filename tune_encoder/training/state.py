@@ -10,7 +10,7 @@ from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from tune_encoder.config import EncoderSettings, TrainConfig, to_mapping
-from tune_encoder.data.batches import n_batches
+from tune_encoder.data.batches import steps_per_epoch
 from tune_encoder.data.pack import PackedData
 from tune_encoder.errors import StorageError
 from tune_encoder.model.encoder import Encoder, build_encoder
@@ -93,21 +93,21 @@ def _difference(before: dict[str, Any], now: dict[str, Any]) -> str:
     return ", ".join(f"{name} was {before.get(name)}, is {new}" for name, new in changed.items())
 
 
-def finished(state: TrainState) -> bool:
+def is_finished(state: TrainState) -> bool:
     """Whether the run has used up its epochs or its patience."""
     best, patience = state.best, state.config.early_stopping_patience
     waited = best is not None and patience > 0 and state.epoch - best["epoch"] >= patience
     return waited or state.epoch >= state.config.epochs
 
 
-def start(config: TrainConfig, data: PackedData, device: torch.device) -> TrainState:
+def start_run(config: TrainConfig, data: PackedData, device: torch.device) -> TrainState:
     """Build everything for epoch 1; equal configs give equal weights."""
     torch.manual_seed(config.seed)
     model = build_encoder(config, data.statistics).to(device)
     optimizer = AdamW(
         model.parameters(), config.learning_rate, weight_decay=config.weight_decay, fused=True
     )
-    steps = n_batches(data.train, config)
+    steps = steps_per_epoch(data.train, config)
     warmup = steps * min(config.warmup_epochs, LONGEST_WARMUP * config.epochs)
     schedule = LambdaLR(
         optimizer, lambda step: learning_rate_factor(step, warmup, steps * config.epochs)

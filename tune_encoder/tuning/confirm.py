@@ -12,11 +12,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from tune_encoder.config import (
-    HERE,
-    KeepingSettings,
+    LOCAL_LAUNCH,
     LaunchSettings,
     SchedulerSettings,
     SearcherSettings,
+    StorageSettings,
     TrainConfig,
 )
 from tune_encoder.data.pack import searched_pack
@@ -30,7 +30,7 @@ from tune_encoder.experiment.confirmation import (
     summary,
 )
 from tune_encoder.experiment.folder import Experiment
-from tune_encoder.space import Parameter, SearchSpace, parse_space, to_content
+from tune_encoder.space import Parameter, SearchSpace, parse_space, space_to_content
 from tune_encoder.tuning.start import resume_search, start_search
 
 MOST_SEEDS, MOST_CONFIGS = 32, 100  # seeds as in budget.seeds
@@ -41,7 +41,7 @@ def confirm(
     n_configs: int,
     n_seeds: int,
     announce: Callable[[str], None],
-    launch: LaunchSettings = HERE,
+    launch: LaunchSettings = LOCAL_LAUNCH,
 ) -> Confirmation:
     """Train the best configs of a search again with further seeds, or go on doing so.
 
@@ -71,14 +71,17 @@ def confirm(
     if (root / name).exists():
         return summary(resume_search(root, name, launch=launch), best)
     data_dir = experiment.searched_data()[0]
-    keeping = _kept_with(experiment)
-    return summary(start_search(space, data_dir, root, name, launch=launch, keeping=keeping), best)
+    storage_settings = _kept_with(experiment)
+    return summary(
+        start_search(space, data_dir, root, name, launch=launch, storage_settings=storage_settings),
+        best,
+    )
 
 
-def _kept_with(experiment: Experiment) -> KeepingSettings:
+def _kept_with(experiment: Experiment) -> StorageSettings:
     """Checkpoints go where those of the search are, for nodes that do not see its folder."""
-    place = experiment.keeping().storage
-    return KeepingSettings(storage=f"{place}/{FOLDER}" if place else "")
+    place = experiment.storage_settings().storage
+    return StorageSettings(storage=f"{place}/{FOLDER}" if place else "")
 
 
 def _check_numbers(n_configs: int, n_seeds: int) -> None:
@@ -108,7 +111,7 @@ def confirming_space(experiment: Experiment, configs: Configs, n_seeds: int) -> 
         parameters=[*parameters, Parameter("seed", "int", (seeds[0], seeds[-1]))],
         start=start,
     )
-    return parse_space(to_content(confirming), f"{experiment.name}, confirm", experiment.path)
+    return parse_space(space_to_content(confirming), f"{experiment.name}, confirm", experiment.path)
 
 
 def folder_name(root: Path, name: str, space: SearchSpace) -> str:

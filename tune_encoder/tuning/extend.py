@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from tune_encoder.errors import ConfigError
 from tune_encoder.experiment.folder import Experiment
 from tune_encoder.experiment.trials import TrialRecord, epoch_key
-from tune_encoder.space import SearchSpace, override, to_content
+from tune_encoder.space import SearchSpace, override_space, space_to_content
 
 if TYPE_CHECKING:
     from tune_encoder.tuning.record.database import Database
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 _ENDED = ("COMPLETE", "PRUNED")
 
 
-def extend(
+def extend_search(
     experiment: Experiment,
     space: SearchSpace,
     changes: dict[str, Any],
@@ -49,20 +49,20 @@ def extend(
             f"command line: trials is {given['trials']}; a grid has no more configs than its "
             f"{budget.trials}, fork the search with a wider one"
         )
-    wider = override(space, {"budget": given}, "command line")
+    wider = override_space(space, {"budget": given}, "command line")
     # Where trials are stopped as they come, those that come later change nothing for them.
     promotes = space.scheduler.name == "asha-promote" and wider.budget.trials > budget.trials
     if promotes or wider.budget.epochs > budget.epochs:
-        reopen(experiment, budget.epochs, wider.budget.epochs, database)
-    experiment.write_search({**experiment.search(), "space": to_content(wider)})
+        reopen_trials(experiment, budget.epochs, wider.budget.epochs, database)
+    experiment.write_search({**experiment.search(), "space": space_to_content(wider)})
     return wider
 
 
-def reopen(
+def reopen_trials(
     experiment: Experiment, epochs: int, more: int, database: "Database | None" = None
 ) -> None:
     """Set ended trials back to running, where more epochs or trials may concern them."""
-    from tune_encoder.tuning.record.stored_study import open_file
+    from tune_encoder.tuning.record.stored_study import open_study_file
 
     if not experiment.study_path.exists():
         return
@@ -73,7 +73,7 @@ def reopen(
     }
     if database is not None:
         database.write(lambda study: study.reopen(notes))
-    with closing(open_file(experiment.study_path)) as file:
+    with closing(open_study_file(experiment.study_path)) as file:
         file.reopen(notes)
 
 

@@ -15,28 +15,32 @@ from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 from tune_encoder.config import (
-    HERE,
-    IN_ITS_FOLDER,
+    LOCAL_LAUNCH,
+    LOCAL_STORAGE,
     FrontendSettings,
-    KeepingSettings,
     LaunchSettings,
+    StorageSettings,
     TrainConfig,
 )
 from tune_encoder.data.pack import check_same_data, open_pack, pack_data, searched_pack
 from tune_encoder.errors import ConfigError, StorageError
-from tune_encoder.experiment.checkpoint_storage import Storage, place_of, storage_around
+from tune_encoder.experiment.checkpoint_storage import (
+    Storage,
+    checkpoint_location,
+    storage_of_location,
+)
 from tune_encoder.experiment.control import Controls
 from tune_encoder.experiment.folder import (
     Experiment,
+    check_name_free,
     create_experiment,
     experiment_path,
     open_experiment,
-    refuse_taken,
 )
-from tune_encoder.space import SearchSpace, parse_space, to_content
-from tune_encoder.system.lock import held
+from tune_encoder.space import SearchSpace, parse_space, space_to_content
+from tune_encoder.system.lock import lock_experiment
 from tune_encoder.tuning.cluster.ray_settings import set_environment
-from tune_encoder.tuning.extend import extend
+from tune_encoder.tuning.extend import extend_search
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -51,8 +55,8 @@ def start_search(
     name: str,
     *,
     warm_start: Sequence[str] = (),
-    launch: LaunchSettings = HERE,
-    keeping: KeepingSettings = IN_ITS_FOLDER,
+    launch: LaunchSettings = LOCAL_LAUNCH,
+    storage_settings: StorageSettings = LOCAL_STORAGE,
 ) -> Experiment:
     """Run a new search to its end.
 
@@ -63,7 +67,7 @@ def start_search(
         name: The new experiment.
         warm_start: Experiments in the root whose best configs are tried first.
         launch: Where it runs.
-        keeping: Where it is kept.
+        storage_settings: Where it is kept.
 
     Raises:
         ConfigError, DataError, StorageError: before Ray starts.
@@ -72,8 +76,8 @@ def start_search(
     """
     for other in warm_start:
         open_experiment(root, other)
-    heritage = {"warm_start": list(warm_start), **_kept_as(keeping, name)}
-    return _start(space, data_dir, root, name, launch, heritage)
+    extra_content = {"warm_start": list(warm_start), **_kept_as(storage_settings, name)}
+    return _start(space, data_dir, root, name, launch, extra_content)
 
 
 def fork_search(
@@ -81,7 +85,7 @@ def fork_search(
     name: str,
     new: str,
     space: SearchSpace,
-    launch: LaunchSettings = HERE,
+    launch: LaunchSettings = LOCAL_LAUNCH,
 ) -> Experiment:
     """Run a new search on an old one's data that knows its trials, kept where that is.
 
@@ -90,8 +94,8 @@ def fork_search(
     """
     old = open_experiment(root, name)
     data_dir = old.searched_data()[0]
-    heritage = {"forked_from": name, **_kept_as(_keeping_around(old), new)}
-    return _start(space, data_dir, root, new, launch, heritage)
+    extra_content = {"forked_from": name, **_kept_as(_keeping_around(old), new)}
+    return _start(space, data_dir, root, new, launch, extra_content)
 
 
 def _start(
@@ -100,32 +104,32 @@ def _start(
     root: Path,
     name: str,
     launch: LaunchSettings,
-    heritage: dict[str, Any],
+    extra_content: dict[str, Any],
 ) -> Experiment:
-    refuse_taken(root, name)
-    launch = check_place(space, launch)
-    if heritage["storage"]:
-        _refuse_own_folder(heritage["storage"], experiment_path(root, name))
-        storage = Storage.at(heritage["storage"])
+    check_name_free(root, name)
+    launch = check_launch(space, launch)
+    if extra_content["storage"]:
+        _refuse_own_folder(extra_content["storage"], experiment_path(root, name))
+        storage = Storage.at(extra_content["storage"])
         storage.check()
         storage.refuse_filled()
-    if record := heritage["record"]:
+    if record := extra_content["record"]:
         _refuse_recorded(record, name)
-        heritage = {**heritage, "record_name": name}
+        extra_content = {**extra_content, "record_name": name}
     space = replace(space, budget=replace(space.budget, trials=space.n_trials))
     pack = pack_data(data_dir, TrainConfig(**space.base))
     fingerprint = open_pack(pack).info["fingerprint"]
     content = {
-        "space": to_content(space),
+        "space": space_to_content(space),
         "data_dir": str(data_dir.resolve()),
         "fingerprint": fingerprint,
         "versions": versions(),
-        **heritage,
+        **extra_content,
     }
-    if forked := heritage.get("forked_from"):
+    if forked := extra_content.get("forked_from"):
         check_same_data(*Experiment(root / forked).searched_data(), fingerprint)
     experiment = create_experiment(root, name, content)
-    with held(experiment.path), _database(experiment) as database:
+    with lock_experiment(experiment.path), _database(experiment) as database:
         _launch(experiment, space, pack, launch, database)
     return experiment
 
@@ -134,21 +138,21 @@ def _refuse_own_folder(place: str, path: Path) -> None:
     """Raise a `ConfigError` if a storage's place is the experiment's folder, or in it."""
     if "://" not in place and Path(place).resolve().is_relative_to(path.resolve()):
         raise ConfigError(
-            f"storage is {storage_around(place)}: checkpoints would lie in {path}, where they lie "
-            "without a storage; leave it out, or name another folder than that of the experiments"
+            f"storage is {storage_of_location(place)}: checkpoints would be in {path}, where they "
+            "are without a storage; leave it out, or name another folder"
         )
 
 
 def _refuse_recorded(record: str, name: str) -> None:
     """Raise a `ConfigError` if the database has a search of that name."""
-    from tune_encoder.tuning.record.database import refuse_taken_name
+    from tune_encoder.tuning.record.database import check_record_free
 
-    refuse_taken_name(record, name)
+    check_record_free(record, name)
 
 
 def _database(experiment: Experiment) -> "AbstractContextManager[Database | None]":
     """Connect to the database of the record, if it has one; Optuna is loaded only then."""
-    if not experiment.keeping().record:
+    if not experiment.storage_settings().record:
         return nullcontext()
     from tune_encoder.tuning.record.restore import open_database
 
@@ -171,9 +175,9 @@ def find_search(root: Path, name: str, record: str = "") -> Experiment:
     if record and not (path / "search.yaml").is_file():
         from tune_encoder.tuning.record.restore import restore
 
-        print(restore(path, KeepingSettings(record=record).record))  # noqa: T201
+        print(restore(path, StorageSettings(record=record).record))  # noqa: T201
     experiment = open_experiment(root, name)
-    known = experiment.keeping().record
+    known = experiment.storage_settings().record
     if record not in ("", known):
         raise ConfigError(
             f"record: {path / 'search.yaml'} has {known or 'none'}; leave it out, or change it "
@@ -187,7 +191,7 @@ def resume_search(
     name: str,
     *,
     accept_data_change: bool = False,
-    launch: LaunchSettings = HERE,
+    launch: LaunchSettings = LOCAL_LAUNCH,
     record: str = "",
     **budget: Any,
 ) -> Experiment:
@@ -206,13 +210,13 @@ def resume_search(
         ConfigError: if the budget is below what was planned already.
     """
     experiment = find_search(root, name, record)
-    with held(experiment.path), _database(experiment) as database:
+    with lock_experiment(experiment.path), _database(experiment) as database:
         Controls(experiment).withdraw()
         content = experiment.search()
         where = f"{experiment.path / 'search.yaml'}, space"
         space = parse_space(content["space"], where, experiment.path)
-        launch = check_place(space, launch)
-        space = extend(experiment, space, budget, database)
+        launch = check_launch(space, launch)
+        space = extend_search(experiment, space, budget, database)
         if experiment.storage is not None:
             experiment.storage.check()
         settings = TrainConfig(**space.base)
@@ -223,16 +227,18 @@ def resume_search(
     return experiment
 
 
-def _kept_as(keeping: KeepingSettings, name: str) -> dict[str, Any]:
+def _kept_as(storage_settings: StorageSettings, name: str) -> dict[str, Any]:
     """What search.yaml says of where an experiment is kept; its place outlives its name."""
-    storage = place_of(keeping.storage, name) if keeping.storage else ""
-    return {**asdict(keeping), "storage": storage}
+    storage = (
+        checkpoint_location(storage_settings.storage, name) if storage_settings.storage else ""
+    )
+    return {**asdict(storage_settings), "storage": storage}
 
 
-def _keeping_around(experiment: Experiment) -> KeepingSettings:
+def _keeping_around(experiment: Experiment) -> StorageSettings:
     """Where an experiment and others are kept."""
-    keeping = experiment.keeping()
-    return replace(keeping, storage=storage_around(keeping.storage))
+    storage_settings = experiment.storage_settings()
+    return replace(storage_settings, storage=storage_of_location(storage_settings.storage))
 
 
 def versions() -> dict[str, str]:
@@ -240,7 +246,7 @@ def versions() -> dict[str, str]:
     return {name: version(name) for name in ("tune-encoder", "torch", "ray", "optuna", "numpy")}
 
 
-def check_place(space: SearchSpace, launch: LaunchSettings) -> LaunchSettings:
+def check_launch(space: SearchSpace, launch: LaunchSettings) -> LaunchSettings:
     """Return the settings with HOST:PORT of the cluster that is meant, if any is.
 
     Raises:
@@ -249,9 +255,9 @@ def check_place(space: SearchSpace, launch: LaunchSettings) -> LaunchSettings:
     set_environment()
     _refuse_searcher(space)
     if launch.address:
-        from tune_encoder.tuning.cluster.connection import resolve
+        from tune_encoder.tuning.cluster.connection import resolve_address
 
-        return replace(launch, address=resolve(launch.address, space.resources))
+        return replace(launch, address=resolve_address(launch.address, space.resources))
     wanted, present = space.resources.cpus, os.cpu_count() or 1
     if wanted > present:
         raise StorageError(

@@ -7,7 +7,7 @@ import pytest
 
 from tune_encoder.errors import StorageError
 from tune_encoder.model.onnx.session import AUDIO_ENCODER, VOICE_ENCODER, open_onnx
-from tune_encoder.system.manifest import save_listed
+from tune_encoder.system.manifest import save_with_hash
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def test_a_missing_file_is_refused_by_name(tmp_path):
 
 
 def test_what_is_no_onnx_is_refused_though_it_is_listed(copied):
-    save_listed(copied / VOICE_ENCODER, b"no graph", epoch=1)
+    save_with_hash(copied / VOICE_ENCODER, b"no graph", epoch=1)
 
     with pytest.raises(StorageError, match=r"onnxruntime cannot load it \(.*\); export it again"):
         open_onnx(copied / VOICE_ENCODER)
@@ -45,7 +45,7 @@ def test_a_file_of_another_format_is_refused_with_both(copied, value, found):
             model.metadata_props.remove(entry)
     if value:
         onnx.helper.set_model_props(model, {"tune_encoder_onnx": value})
-    save_listed(copied / VOICE_ENCODER, model.SerializeToString(), epoch=1)
+    save_with_hash(copied / VOICE_ENCODER, model.SerializeToString(), epoch=1)
 
     with pytest.raises(
         StorageError, match=rf"its format is {found}, this program reads 1; export it again"

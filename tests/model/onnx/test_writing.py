@@ -14,11 +14,11 @@ from tune_encoder.model.onnx.checking import (
     check_audio_encoder,
     check_front_end,
     check_voice_encoder,
-    predict_pack,
+    predict_pack_onnx,
 )
 from tune_encoder.model.onnx.session import AUDIO_ENCODER, VOICE_ENCODER, int8_name, open_onnx
 from tune_encoder.model.onnx.writing import write_onnx
-from tune_encoder.model.prediction import predict, predict_voice
+from tune_encoder.model.prediction import predict_pack, predict_voice
 
 NAMES = (AUDIO_ENCODER, VOICE_ENCODER)
 CPU = torch.device("cpu")
@@ -137,9 +137,9 @@ def test_the_scores_of_a_split_are_those_of_torch(model_dir, packed):
     encoder, config = load_model(model_dir)
     session = open_onnx(model_dir / AUDIO_ENCODER)
 
-    ours = predict_pack(session, packed.val, crop_frames(config))
+    ours = predict_pack_onnx(session, packed.val, crop_frames(config))
 
-    torchs = predict(encoder, packed.val, crop_frames(config), CPU)
+    torchs = predict_pack(encoder, packed.val, crop_frames(config), CPU)
     expected = score(torchs, packed.val.styles, packed.statistics)
     assert score(ours, packed.val.styles, packed.statistics) == pytest.approx(expected, abs=1e-4)
 
@@ -148,7 +148,9 @@ def test_eight_bits_are_smaller_and_predict_nearly_the_same(model_dir, packed):
     names = (AUDIO_ENCODER, int8_name(AUDIO_ENCODER))
     sessions = (open_onnx(model_dir / name) for name in names)
 
-    exact, rough = (predict_pack(each, packed.val, crop_frames(SMALL_ENCODER)) for each in sessions)
+    exact, rough = (
+        predict_pack_onnx(each, packed.val, crop_frames(SMALL_ENCODER)) for each in sessions
+    )
 
     error = np.linalg.norm(rough.joined() - exact.joined())
     assert 1e-4 < error / np.linalg.norm(exact.joined() - exact.joined().mean(axis=0)) < 0.1

@@ -20,10 +20,10 @@ from tests.tuning.conftest import ENDED_S, STARTED_S, finish
 from tune_encoder.errors import StorageError
 from tune_encoder.experiment.folder import Experiment
 from tune_encoder.system.files import cache_dir
-from tune_encoder.system.lock import noted
+from tune_encoder.system.lock import read_note
 from tune_encoder.system.ports import LOOPBACK, free_port
 from tune_encoder.tuning.cluster.ray_settings import ENVIRONMENT, protect_token
-from tune_encoder.tuning.cluster.state import Cluster, usage
+from tune_encoder.tuning.cluster.state import Cluster, cluster_usage
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
@@ -97,7 +97,7 @@ def wait_for_cpus(head, cpus):
 def cpus_of(head) -> float:
     """How many CPUs its nodes have; a head without any says nothing of CPUs."""
     with suppress(StorageError):
-        used = usage(head)
+        used = cluster_usage(head)
         return used.get("CPU", [0, 0])[1] if "memory" in used else -1
     return -1
 
@@ -190,7 +190,7 @@ def test_a_node_without_the_pack_fetches_it_once_for_its_trials_and_their_confir
         assert [trial.state for trial in command.experiment.trials()] == ["COMPLETE"] * 2
         (confirming,) = (command.experiment.path / "confirm").iterdir()
         assert len(Experiment(confirming).trials()) == 4
-        assert noted(confirming) == head.page  # it ran there, too
+        assert read_note(confirming) == head.page  # it ran there, too
         (name,) = fetched
         for file in (cache_dir() / "packs" / name).iterdir():
             assert (packs / name / file.name).read_bytes() == file.read_bytes()

@@ -9,8 +9,8 @@ from tune_encoder.api import searching as api
 from tune_encoder.config import ResourceSettings
 from tune_encoder.errors import ConfigError, StorageError
 from tune_encoder.tuning.cluster import connection
-from tune_encoder.tuning.cluster.capacity import count, refuse_too_large
-from tune_encoder.tuning.cluster.connection import resolve, why_not
+from tune_encoder.tuning.cluster.capacity import check_trial_fits, count_trials
+from tune_encoder.tuning.cluster.connection import explain_ray_error, resolve_address
 
 ONE = ResourceSettings()
 
@@ -30,7 +30,7 @@ ONE = ResourceSettings()
 )
 def test_what_is_no_address_of_a_cluster_is_refused(address, message):
     with pytest.raises(ConfigError, match=message):
-        resolve(address, ONE)
+        resolve_address(address, ONE)
 
 
 def test_a_port_where_nothing_answers_is_named_and_leaves_no_experiment(tmp_path, data_dir):
@@ -50,14 +50,14 @@ def test_auto_without_a_cluster_says_how_to_start_one(monkeypatch, tmp_path):
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
 
     with pytest.raises(StorageError, match=r"no cluster runs here; start one with `tune-encoder"):
-        resolve("auto", ONE)
+        resolve_address("auto", ONE)
 
 
 def test_auto_takes_the_address_of_the_environment(monkeypatch):
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
 
     with pytest.raises(StorageError, match=r"nothing answers at 127\.0\.0\.1:1 "):
-        resolve("auto", ONE)
+        resolve_address("auto", ONE)
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_auto_takes_the_address_of_the_environment(monkeypatch):
     ],
 )
 def test_what_ray_writes_before_it_gives_up_is_said_in_a_line(said, message):
-    assert message in why_not(said.splitlines())
+    assert message in explain_ray_error(said.splitlines())
 
 
 # --- resources -----------------------------------------------------------------------------------
@@ -96,7 +96,7 @@ SMALL, LARGE = {"CPU": 2.0}, {"CPU": 5.0, "GPU": 1.0}
     ],
 )
 def test_trials_that_fit_are_counted_node_by_node(resources, nodes, expected):
-    assert count(ResourceSettings(**resources), nodes) == expected
+    assert count_trials(ResourceSettings(**resources), nodes) == expected
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_trials_that_fit_are_counted_node_by_node(resources, nodes, expected):
 )
 def test_a_trial_too_large_for_every_node_is_refused(resources, nodes, message):
     with pytest.raises(StorageError, match=message):
-        refuse_too_large(ResourceSettings(**resources), nodes)
+        check_trial_fits(ResourceSettings(**resources), nodes)
 
 
 def test_what_ray_starts_by_itself_is_left_out_only_while_a_search_starts_it(monkeypatch):

@@ -15,8 +15,8 @@ from tests.tuning.test_resume import LONG, assert_whole, kept
 def test_a_search_whose_head_node_is_lost_goes_on_with_nothing_lost(command, postgresql, s3):
     postgresql.execute("CREATE DATABASE lost_head")
     url = postgresql.url("lost_head")
-    keeping = ["--storage", f"s3://{s3.make_bucket()}/runs", "--record", url]
-    process = command.start(*command.search_options(LONG), *keeping)
+    storage_settings = ["--storage", f"s3://{s3.make_bucket()}/runs", "--record", url]
+    process = command.start(*command.search_options(LONG), *storage_settings)
     command.stop_after(process, 12, signal.SIGKILL)
     killed = command.experiment.trials()
     shutil.rmtree(command.folder / "runs")

@@ -38,7 +38,7 @@ class Race:
         while len(self.running) < self.workers:
             if self.waiting:
                 number = self.waiting.pop(0)
-                self.rule.add(number)
+                self.rule.on_trial_start(number)
             else:
                 question = (len(self.rows), tuple(self.held), tuple(self.running))
                 number = self.rule.promote(self.held, self.running)
@@ -54,11 +54,11 @@ class Race:
         decision = None
         if (number, epoch) not in self.fails:
             self.rows.append((number, row(epoch, self.curves[number, epoch - 1])))
-            decision = self.rule.result(*self.rows[-1])
-        if decision is Decision.GO_ON and epoch < self.curves.shape[1]:
+            decision = self.rule.on_result(*self.rows[-1])
+        if decision is Decision.CONTINUE and epoch < self.curves.shape[1]:
             return
         self.running.remove(number)
-        if decision is Decision.HOLD:
+        if decision is Decision.PAUSE:
             self.held.append(number)
 
 
@@ -168,34 +168,34 @@ def test_with_failures_every_search_ends_within_the_epochs_of_ideal_halving(work
 def test_a_worker_is_given_a_sure_winner_while_another_trial_still_runs():
     rule = Promote(9, 1, 3.0)
     for number in range(5):
-        rule.result(number, row(1, number))
+        rule.on_result(number, row(1, number))
 
-    assert rule.promote(held=range(5), running=[5]) == 0  # one of two places is safe
-    assert rule.promote(held=[1, 2, 3, 4], running=[0, 5]) is None
-    rule.result(5, row(1, 0.5))
-    assert rule.promote(held=[1, 2, 3, 4, 5], running=[0]) == 5
+    assert rule.promote(paused=range(5), running=[5]) == 0  # one of two places is safe
+    assert rule.promote(paused=[1, 2, 3, 4], running=[0, 5]) is None
+    rule.on_result(5, row(1, 0.5))
+    assert rule.promote(paused=[1, 2, 3, 4, 5], running=[0]) == 5
 
 
 def test_a_place_is_not_sure_while_those_below_may_yet_come_for_it():
     rule = Promote(9, 1, 3.0)
     for number in range(9):
-        rule.result(number, row(1, number))
+        rule.on_result(number, row(1, number))
     for number in (0, 1):
-        rule.result(number, row(3, number))
+        rule.on_result(number, row(3, number))
 
-    assert rule.promote(held=range(9), running=[]) == 2  # not 0, which 2 could still beat
-    assert rule.promote(held=[0, 1, *range(3, 9)], running=[2]) is None
-    rule.result(2, row(3, 0.5))
-    assert rule.promote(held=range(9), running=[]) == 0
+    assert rule.promote(paused=range(9), running=[]) == 2  # not 0, which 2 could still beat
+    assert rule.promote(paused=[0, 1, *range(3, 9)], running=[2]) is None
+    rule.on_result(2, row(3, 0.5))
+    assert rule.promote(paused=range(9), running=[]) == 0
 
 
 def test_a_trial_ended_by_hand_uses_its_place_up_and_no_worse_one_gets_it():
     rule = Promote(9, 1, 3.0)
     for number in range(6):
-        rule.result(number, row(1, number))
+        rule.on_result(number, row(1, number))
 
-    assert rule.promote(held=[1, 2, 3, 4, 5], running=[]) == 1  # 0 was ended
-    assert rule.promote(held=[2, 3, 4, 5], running=[]) is None
+    assert rule.promote(paused=[1, 2, 3, 4, 5], running=[]) == 1  # 0 was ended
+    assert rule.promote(paused=[2, 3, 4, 5], running=[]) is None
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -206,7 +206,7 @@ def test_after_a_replay_of_any_rows_the_same_trials_are_promoted(seed):
     for n_rows, held, running, promoted in race.asked:
         rule = Promote(9, 1, 3.0)
         for number, each in race.rows[:n_rows]:
-            rule.result(number, each)
+            rule.on_result(number, each)
         assert rule.promote(held, running) == promoted
 
 
@@ -219,9 +219,9 @@ def stops(rule, curves):
 
 
 def stopped_after(rule, number, curve):
-    rule.add(number)
+    rule.on_trial_start(number)
     for epoch, loss in enumerate(curve, start=1):
-        if rule.result(number, row(epoch, loss)) is Decision.STOP:
+        if rule.on_result(number, row(epoch, loss)) is Decision.STOP:
             return epoch
     return None
 

@@ -6,9 +6,9 @@ import torch
 from tune_encoder.config import TrainConfig
 from tune_encoder.data.pack import pack_data
 from tune_encoder.errors import StorageError
-from tune_encoder.space import largest, parse_space
+from tune_encoder.space import largest_configs, parse_space
 from tune_encoder.training.loop import train_two_steps
-from tune_encoder.tuning.driver.gpu_memory import _measure, refuse_share
+from tune_encoder.tuning.driver.gpu_memory import _measure, check_share
 
 GIB = 2**30
 SPACE = {
@@ -26,7 +26,7 @@ SPACE = {
 
 def test_the_largest_configs_have_the_highest_numbers_and_each_choice_once():
     space = parse_space(SPACE, "space.yaml", Path())
-    found = sorted(largest(space, 16), key=lambda settings: settings["encoder_type"])
+    found = sorted(largest_configs(space, 16), key=lambda settings: settings["encoder_type"])
 
     named = [[each[p.name] for p in space.parameters] for each in found]
     defaults = TrainConfig()
@@ -49,11 +49,11 @@ def test_the_largest_configs_have_the_highest_numbers_and_each_choice_once():
 )
 def test_a_fraction_that_is_too_small_is_refused_with_one_that_is_not(share, peak, words):
     with pytest.raises(StorageError, match=words):
-        refuse_share(share, peak, 80 * GIB)
+        check_share(share, peak, 80 * GIB)
 
 
 def test_a_fraction_that_suffices_is_not_refused():
-    refuse_share(0.25, 20 * GIB, 80 * GIB)
+    check_share(0.25, 20 * GIB, 80 * GIB)
 
 
 def test_two_steps_train_and_validate_and_leave_nothing(packed, tmp_path, monkeypatch):

@@ -15,7 +15,7 @@ def test_what_is_loaded_ahead_is_loaded_once_and_before_ray_may_go(monkeypatch):
 
     monkeypatch.setattr(launch, "import_module", load_slowly)
     to_come = [True, False, False]
-    ahead = launch.LoadAhead(lambda: to_come.pop(0))
+    ahead = launch.PreloadTorch(lambda: to_come.pop(0))
 
     ahead.wait()
     for _ in range(3):

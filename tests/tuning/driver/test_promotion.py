@@ -10,7 +10,7 @@ import pytest
 
 from tests.benchmarks.simulate import CURVES, Table, changed
 from tune_encoder.experiment.folder import create_experiment
-from tune_encoder.space import to_content
+from tune_encoder.space import space_to_content
 from tune_encoder.tuning.driver.scheduler import RecordingScheduler
 from tune_encoder.tuning.driver.searcher import StudySearcher
 from tune_encoder.tuning.driver.steering import Steering
@@ -39,7 +39,12 @@ class Search:
 
     def __init__(self, folder, space=SPACE, losses=TABLE.losses, url=""):
         self.space, self.losses = space, losses
-        content = {"space": to_content(space), "data_dir": "", "fingerprint": "", "versions": {}}
+        content = {
+            "space": space_to_content(space),
+            "data_dir": "",
+            "fingerprint": "",
+            "versions": {},
+        }
         content["record"] = url
         self.opened = ExitStack()
         self.experiment = create_experiment(folder, "curves", content)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tune_encoder.experiment.folder import create_experiment
-from tune_encoder.space import parse_space, to_content
+from tune_encoder.space import parse_space, space_to_content
 from tune_encoder.tuning.driver.scheduler import RecordingScheduler
 from tune_encoder.tuning.record.record import Record
 
@@ -28,7 +28,12 @@ class Search:
     """Feeds recorded curves to the scheduler as two workers would, without Ray."""
 
     def __init__(self, folder):
-        content = {"space": to_content(SPACE), "data_dir": "", "fingerprint": "", "versions": {}}
+        content = {
+            "space": space_to_content(SPACE),
+            "data_dir": "",
+            "fingerprint": "",
+            "versions": {},
+        }
         self.experiment = create_experiment(folder, "curves", content)
         self.start()
 

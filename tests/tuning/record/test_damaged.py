@@ -10,7 +10,7 @@ import pytest
 from tests.tuning.lost import EPOCHS, Search, blank_the_middle, delete, overwrite, run, truncate
 from tune_encoder.errors import ConfigError, StorageError
 from tune_encoder.experiment.folder import Experiment
-from tune_encoder.system.lock import held
+from tune_encoder.system.lock import lock_experiment
 from tune_encoder.tuning.record.repair import repair
 
 
@@ -90,7 +90,7 @@ def test_an_experiment_in_use_is_not_repaired(search):
     before = search.experiment.study_path.read_bytes()
 
     with (
-        held(search.experiment.path),
+        lock_experiment(search.experiment.path),
         pytest.raises(StorageError, match=rf"mine: in use by pid {os.getpid()} on .*; wait until"),
     ):
         repair(search.experiment)

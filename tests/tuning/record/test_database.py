@@ -14,11 +14,11 @@ from tests.tuning.records import NAMES, add, filled, make, opened, seen, stored,
 from tune_encoder.errors import ConfigError, StorageError
 from tune_encoder.experiment.folder import Experiment
 from tune_encoder.experiment.trials import read_only
-from tune_encoder.space import override, to_content
-from tune_encoder.tuning.extend import extend
+from tune_encoder.space import override_space, space_to_content
+from tune_encoder.tuning.extend import extend_search
 from tune_encoder.tuning.record import optuna_tables as tables
 from tune_encoder.tuning.record import restore as restoring
-from tune_encoder.tuning.record.database import Database, refuse_taken_name
+from tune_encoder.tuning.record.database import Database, check_record_free
 from tune_encoder.tuning.record.record import Record
 from tune_encoder.tuning.record.repair import repair
 from tune_encoder.tuning.record.restore import open_database, restore
@@ -75,7 +75,7 @@ def test_a_larger_budget_lets_trials_go_on_in_both(tmp_path, pg):
     experiment = filled(make(tmp_path, pg))
 
     with open_database(experiment) as database:
-        extend(experiment, SPACE, {"epochs": 8}, database)
+        extend_search(experiment, SPACE, {"epochs": 8}, database)
 
     there = stored(experiment, pg)
     assert there == stored(experiment, "study.db")
@@ -111,9 +111,9 @@ def test_a_renamed_folder_keeps_its_record(tmp_path, pg):
 
 def test_a_lost_folder_is_made_again_with_all_that_was_recorded(tmp_path, url, capsys):
     experiment = filled(make(tmp_path, url))
-    wider = override(SPACE, {"budget": {"trials": 9}}, "test")
+    wider = override_space(SPACE, {"budget": {"trials": 9}}, "test")
     with open_database(experiment) as database:
-        experiment.write_search({**experiment.search(), "space": to_content(wider)})
+        experiment.write_search({**experiment.search(), "space": space_to_content(wider)})
         Record.open(experiment, wider, database)
     before, content = seen(experiment), experiment.search()
     shutil.rmtree(experiment.path)
@@ -351,7 +351,7 @@ def test_a_study_db_that_cannot_be_written_is_told(tmp_path, monkeypatch):
 
 def test_a_folder_takes_no_other_search_of_its_name_from_the_database(tmp_path, url):
     """Another began under the name while this one packed its data."""
-    refuse_taken_name(url, name := next(NAMES))
+    check_record_free(url, name := next(NAMES))
     first = filled(make(tmp_path / "first", url, name))
     second = make(tmp_path / "second", url, name)
     problem = (

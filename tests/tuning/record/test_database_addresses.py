@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import text
 
 from tests.tuning.lost import run
-from tune_encoder.config import KeepingSettings
+from tune_encoder.config import StorageSettings
 from tune_encoder.errors import ConfigError, StorageError
 from tune_encoder.tuning.record.database import Database
 
@@ -49,13 +49,13 @@ def test_a_password_is_refused_and_not_repeated(tmp_path, capsys, url):
     ],
 )
 def test_other_addresses_have_no_password(url):
-    assert KeepingSettings(record=url).record == url
+    assert StorageSettings(record=url).record == url
 
 
 @pytest.mark.parametrize("url", [f"postgresql:/user:{CANARY}@host/db", "runs/study.db"])
 def test_an_address_without_its_slashes_is_refused_and_not_repeated(url):
     with pytest.raises(ConfigError, match=r"^record: not the address of a database; write it as"):
-        KeepingSettings(record=url)
+        StorageSettings(record=url)
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from tune_encoder.tuning.driver.scheduler import RecordingScheduler
 from tune_encoder.tuning.driver.searcher import StudySearcher
 from tune_encoder.tuning.driver.steering import Steering
 from tune_encoder.tuning.record import database as database_module
-from tune_encoder.tuning.record.database import Database, refuse_taken_name
+from tune_encoder.tuning.record.database import Database, check_record_free
 from tune_encoder.tuning.start import find_search
 
 # --- two drivers ---------------------------------------------------------------------------------
@@ -59,14 +59,14 @@ def test_a_second_driver_is_refused_and_a_killed_one_holds_nothing(tmp_path, pg)
 
 def test_a_name_that_the_database_has_is_refused_for_a_new_search(tmp_path, pg):
     experiment = filled(make(tmp_path, pg))
-    refuse_taken_name(pg, "free")
+    check_record_free(pg, "free")
 
     with pytest.raises(
         ConfigError,
         match=rf"has a search {experiment.name} already; continue it with `tune-encoder resume "
         rf"{experiment.name} --record {pg}` or choose another --name",
     ):
-        refuse_taken_name(pg, experiment.name)
+        check_record_free(pg, experiment.name)
 
 
 def test_a_trial_that_another_program_wrote_ends_the_search(tmp_path):
@@ -112,7 +112,7 @@ def test_a_driver_that_was_cut_off_goes_on_if_nobody_else_did(tmp_path, postgres
     with opened(experiment) as record:
         train(record)
         postgresql.execute(CUT)
-        refuse_taken_name(postgresql.url(), "another")
+        check_record_free(postgresql.url(), "another")
         add(record, 0, 3)
 
     assert stored(experiment, "study.db") == stored(experiment, postgresql.url())

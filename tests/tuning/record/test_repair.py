@@ -10,7 +10,7 @@ import pytest
 from tests.tuning.conftest import Command
 from tests.tuning.lost import CONTENT, SPACE, Search, delete, overwrite, run, study, truncate
 from tune_encoder.config import read_yaml, write_yaml
-from tune_encoder.space import override, parse_space, to_content
+from tune_encoder.space import override_space, parse_space, space_to_content
 from tune_encoder.tuning.record.record import Record
 
 
@@ -212,8 +212,8 @@ def test_the_checkpoint_of_a_later_launch_counts(search):
 def test_a_trial_that_ended_before_the_search_got_more_epochs_goes_on_to_them(search):
     search.trial([0.9, 0.5, 0.4, 0.3], finished=True)
     search.trial([0.9, 0.5], finished=True)  # out of patience
-    longer = override(SPACE, {"budget": {"epochs": 9}}, "test")
-    content = {**search.experiment.search(), "space": to_content(longer)}
+    longer = override_space(SPACE, {"budget": {"epochs": 9}}, "test")
+    content = {**search.experiment.search(), "space": space_to_content(longer)}
     (search.experiment.path / "search.yaml").write_text(write_yaml(content))
 
     _, after, _ = search.repaired()

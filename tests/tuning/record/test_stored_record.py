@@ -7,12 +7,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from tune_encoder.config import HERE
+from tune_encoder.config import LOCAL_LAUNCH
 from tune_encoder.errors import StorageError
 from tune_encoder.experiment.checkpoint_storage import Storage
 from tune_encoder.experiment.folder import Experiment, create_experiment
 from tune_encoder.experiment.views import best_view
-from tune_encoder.space import parse_space, to_content
+from tune_encoder.space import parse_space, space_to_content
 from tune_encoder.training.checkpoints import save_state
 from tune_encoder.tuning.driver.launch import _next_launch
 from tune_encoder.tuning.driver.scheduler import RecordingScheduler
@@ -20,7 +20,7 @@ from tune_encoder.tuning.record.record import Record
 from tune_encoder.tuning.record.repair import repair
 from tune_encoder.tuning.start import _launch
 from tune_encoder.tuning.worker.file_sync import FILES
-from tune_encoder.tuning.worker.trial_files import InStorage
+from tune_encoder.tuning.worker.trial_files import StoredTrialFiles
 
 SPACE = parse_space(
     {
@@ -40,7 +40,12 @@ class Trial:
 
     def __init__(self, folder):
         self.folder = folder
-        content = {"space": to_content(SPACE), "data_dir": "", "fingerprint": "", "versions": {}}
+        content = {
+            "space": space_to_content(SPACE),
+            "data_dir": "",
+            "fingerprint": "",
+            "versions": {},
+        }
         content["storage"] = str(folder / "kept" / "mine")
         self.experiment = create_experiment(folder / "runs", "mine", content)
         self.storage = Storage.at(str(content["storage"]))
@@ -50,7 +55,7 @@ class Trial:
     def launch(self, number):
         self.record = Record.open(self.experiment, SPACE)
         self.scheduler = RecordingScheduler(self.record, number)
-        self.keeping = InStorage(self.storage, number, 0, self.folder / number)
+        self.storage_settings = StoredTrialFiles(self.storage, number, 0, self.folder / number)
 
     def save(self, epoch):
         """What the worker does: keep the epoch's checkpoint; returns its row."""
@@ -58,7 +63,7 @@ class Trial:
         settings = self.record.trials[0].settings
         state = {"epoch": epoch, "history": rows, "config": settings}
         save_state(self.folder / "made" / "checkpoint.pt", state)
-        return self.keeping.keep(self.row_of(epoch), self.folder / "made")[0]
+        return self.storage_settings.keep(self.row_of(epoch), self.folder / "made")[0]
 
     def row_of(self, epoch):
         return {"epoch": epoch, "val_loss": LOSSES[epoch - 1], "val_skill": 0.1, "finished": False}
@@ -137,7 +142,7 @@ def test_a_launch_on_a_place_of_another_search_is_refused_before_anything_is_rem
     trial.storage.claim("another")
 
     with pytest.raises(StorageError, match="mine: checkpoints of another search of the name are"):
-        _launch(trial.experiment, SPACE, trial.folder, HERE, None)
+        _launch(trial.experiment, SPACE, trial.folder, LOCAL_LAUNCH, None)
 
     assert trial.epochs_kept() == [1, 2, 3]
 

@@ -7,9 +7,9 @@ from dataclasses import asdict
 import pytest
 
 from tune_encoder.errors import StorageError
-from tune_encoder.experiment.checkpoint_storage import Storage, names_of_trial
+from tune_encoder.experiment.checkpoint_storage import Storage, checkpoints_of_trial
 from tune_encoder.training.checkpoints import save_state
-from tune_encoder.tuning.worker.trial_files import InStorage, keeping_of
+from tune_encoder.tuning.worker.trial_files import StoredTrialFiles, open_trial_files
 
 
 @pytest.fixture
@@ -19,11 +19,11 @@ def storage(tmp_path):
 
 def run_to(storage, folder, epochs, launch="1", number=7):
     """A run that keeps a checkpoint of each of these epochs; returns their names."""
-    keeping = InStorage(storage, launch, number, folder / launch)
+    files = StoredTrialFiles(storage, launch, number, folder / launch)
     names = []
     for epoch in epochs:
         save_state(folder / "made" / "checkpoint.pt", {"epoch": epoch})
-        row, left_to_tune = keeping.keep({"epoch": epoch}, folder / "made")
+        row, left_to_tune = files.keep({"epoch": epoch}, folder / "made")
         assert left_to_tune is None
         names.append(row["checkpoint"])
     return names
@@ -39,7 +39,7 @@ def test_a_run_goes_on_from_the_newest_checkpoint_of_its_trial(storage, tmp_path
     run_to(storage, tmp_path, [4], launch="2")
     run_to(storage, tmp_path, [9], number=8)
 
-    state, problems = InStorage(storage, "3", 7, tmp_path / "now").newest()
+    state, problems = StoredTrialFiles(storage, "3", 7, tmp_path / "now").newest()
 
     assert state is not None
     assert (state["epoch"], problems) == (4, [])
@@ -50,7 +50,7 @@ def test_a_damaged_one_gives_way_to_the_next_older_and_is_told(storage, tmp_path
     file = tmp_path / "shared" / "mine" / newest / "checkpoint.pt"
     file.write_bytes(file.read_bytes()[:-100])
 
-    state, problems = InStorage(storage, "2", 7, tmp_path / "now").newest()
+    state, problems = StoredTrialFiles(storage, "2", 7, tmp_path / "now").newest()
 
     assert state is not None
     assert state["epoch"] == 1
@@ -59,14 +59,14 @@ def test_a_damaged_one_gives_way_to_the_next_older_and_is_told(storage, tmp_path
 
 
 def test_a_trial_without_any_begins_anew(storage, tmp_path):
-    assert InStorage(storage, "1", 7, tmp_path).newest() == (None, [])
+    assert StoredTrialFiles(storage, "1", 7, tmp_path).newest() == (None, [])
 
 
 def test_two_runs_of_a_launch_never_write_the_same_checkpoint(storage, tmp_path):
     first, second = (run_to(storage, tmp_path, [1]) for _ in range(2))
 
     assert first != second
-    assert names_of_trial(storage.names(), 7) == sorted([*first, *second])
+    assert checkpoints_of_trial(storage.names(), 7) == sorted([*first, *second])
 
 
 def test_a_worker_takes_no_checkpoint_of_another_search_whose_the_place_is(storage, tmp_path):
@@ -75,11 +75,11 @@ def test_a_worker_takes_no_checkpoint_of_another_search_whose_the_place_is(stora
 
     with (
         pytest.raises(StorageError, match="mine: checkpoints of another search of the name are k"),
-        keeping_of(told(storage)),
+        open_trial_files(told(storage)),
     ):
         pass
-    with keeping_of(told(storage, "theirs")) as keeping:
-        assert keeping.newest()[0]
+    with open_trial_files(told(storage, "theirs")) as files:
+        assert files.newest()[0]
 
 
 def test_a_worker_leaves_nothing_on_its_node_and_clears_away_what_a_killed_one_left(
@@ -92,9 +92,9 @@ def test_a_worker_leaves_nothing_on_its_node_and_clears_away_what_a_killed_one_l
     left = tmp_path / "node" / f".tune_encoder_trial.{ended.pid}.a_1b2c3d.partial"
     (left / "run").mkdir(parents=True)
 
-    with keeping_of(told(storage)) as keeping:
-        keeping.run_dir.mkdir()
-        assert keeping.run_dir.is_relative_to(tmp_path / "node")
+    with open_trial_files(told(storage)) as files:
+        files.run_dir.mkdir()
+        assert files.run_dir.is_relative_to(tmp_path / "node")
 
     assert list((tmp_path / "node").iterdir()) == []
 
@@ -106,9 +106,9 @@ def test_a_folder_that_another_user_made_for_a_worker_to_write_to_is_not_used(
     waiting = tmp_path / f".tune_encoder_trial.{os.getpid()}.partial"
     waiting.mkdir(mode=0o777)
 
-    with keeping_of(told(storage)) as keeping:
-        folder = keeping.run_dir.parent
-        assert not keeping.run_dir.is_relative_to(waiting)
+    with open_trial_files(told(storage)) as files:
+        folder = files.run_dir.parent
+        assert not files.run_dir.is_relative_to(waiting)
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
 
     assert waiting.is_dir()

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import tune_encoder
-from tune_encoder.api.jobs.connection import chosen_address, connect, one_line
+from tune_encoder.api.jobs.connection import chosen_address, connect, ray_errors_in_one_line
 from tune_encoder.api.jobs.jobs import (
     EXPORT,
     SEARCH,
@@ -25,8 +25,8 @@ from tune_encoder.api.jobs.submission import (
     ON_ITS_CLUSTER,
     PROGRAM,
     SPACE_FILE,
+    absolute_on_cluster,
     prepare_submission,
-    shared_or_here,
 )
 from tune_encoder.api.searching import Extension, Overrides
 from tune_encoder.config import DEFAULT_ROOT, unknown_name
@@ -182,7 +182,7 @@ class Client:
                 f"{name} is {job.state} on {self.address}; go on with "
                 f"`tune-encoder resume {name} --address {self.address}`"
             )
-        with one_line(self.address):
+        with ray_errors_in_one_line(self.address):
             self._ray.stop_job(job.submission_id)
         return job
 
@@ -204,7 +204,7 @@ class Client:
         launches = self._launches(name)
         if launches and not launches[-1].ended:
             raise self._taken(name, launches[-1].state)
-        place = self.status(name).root if root is None else shared_or_here(root)
+        place = self.status(name).root if root is None else absolute_on_cluster(root)
         experiment_path(place, name)
         command = [*PROGRAM, "resume", name, "--root", str(place), *ON_ITS_CLUSTER]
         command += _resume_words(options)
@@ -251,7 +251,7 @@ class Client:
         )
 
     def _all_jobs(self) -> list[Job]:
-        with one_line(self.address):
+        with ray_errors_in_one_line(self.address):
             return read_jobs(self._ray.list_jobs())
 
     def _launches(self, name: str) -> list[Job]:
@@ -261,7 +261,7 @@ class Client:
         seen = 0
         while True:
             ended = not follow or self._job(job.submission_id).ended
-            with one_line(self.address):
+            with ray_errors_in_one_line(self.address):
                 text = self._ray.get_job_logs(job.submission_id)
             if text[seen:]:
                 yield text[seen:]
@@ -280,7 +280,7 @@ class Client:
         files: Mapping[str, str] | None = None,
     ) -> None:
         known = metadata(version("tune-encoder"), name, root, kind, launch)
-        with tempfile.TemporaryDirectory() as folder, one_line(self.address):
+        with tempfile.TemporaryDirectory() as folder, ray_errors_in_one_line(self.address):
             for file, text in (files or {}).items():
                 (Path(folder) / file).write_text(text, encoding="utf-8")
             job = {

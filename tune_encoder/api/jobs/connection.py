@@ -56,12 +56,12 @@ def connect(address: str) -> "JobSubmissionClient":
 
     reach_loopback_directly()
     _refuse_open(address)
-    with one_line(address), _without(_ADDRESS_VARIABLES):
+    with ray_errors_in_one_line(address), _without(_ADDRESS_VARIABLES):
         return JobSubmissionClient(address, headers={"Authorization": f"Bearer {_token()}"})
 
 
 @contextmanager
-def one_line(address: str) -> Iterator[None]:
+def ray_errors_in_one_line(address: str) -> Iterator[None]:
     """Turn what Ray raises while it talks to the cluster into our errors."""
     import requests
     from ray.exceptions import AuthenticationError

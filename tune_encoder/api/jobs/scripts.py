@@ -33,7 +33,7 @@ def slurm_script(submission: Submission) -> str:
     """
     resources = submission.space.resources
     each = math.ceil((resources.concurrent or _NODES) / _NODES)  # trials at once on a node
-    return filled(
+    return fill_template(
         "slurm.sh",
         submission,
         resources=resources,
@@ -51,7 +51,7 @@ def kuberay_manifest(submission: Submission) -> str:
     """
     resources = submission.space.resources
     each = int(1 / resources.gpus) if 0 < resources.gpus < 1 else 1  # trials that share a GPU
-    return filled(
+    return fill_template(
         "kuberay.yaml",
         submission,
         title=_title(submission.name),
@@ -60,7 +60,7 @@ def kuberay_manifest(submission: Submission) -> str:
         workers=math.ceil((resources.concurrent or _WORKERS) / each),
         cpus=each * resources.cpus,
         gpus=math.ceil(resources.gpus),
-        s3=submission.keeping.storage.startswith("s3://"),
+        s3=submission.storage_settings.storage.startswith("s3://"),
     )
 
 
@@ -77,7 +77,7 @@ def _title(name: str) -> str:
     return f"{title[: _NAME_LENGTH - _HASH_LENGTH - 1].rstrip('-')}-{told}"
 
 
-def filled(name: str, submission: Submission, **values: Any) -> str:
+def fill_template(name: str, submission: Submission, **values: Any) -> str:
     """Return the file that the template of this name gives for a search.
 
     Args:
@@ -103,7 +103,7 @@ def filled(name: str, submission: Submission, **values: Any) -> str:
         versions=versions,
         python=python,
         ray_variables=node_environment(),
-        postgresql=submission.keeping.record.startswith("postgresql"),
+        postgresql=submission.storage_settings.record.startswith("postgresql"),
         **values,
     )
     return f"{text.rstrip()}\n"

@@ -5,12 +5,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from tune_encoder.api.results import expanded
+from tune_encoder.api.results import expand_path
 from tune_encoder.api.searching import choose_space
-from tune_encoder.config import IN_ITS_FOLDER, KeepingSettings, write_yaml
+from tune_encoder.config import LOCAL_STORAGE, StorageSettings, write_yaml
 from tune_encoder.errors import DataError
 from tune_encoder.experiment.folder import experiment_path
-from tune_encoder.space import SearchSpace, to_content
+from tune_encoder.space import SearchSpace, space_to_content
 
 SPACE_FILE = "space.yaml"
 ON_ITS_CLUSTER = ("--address", "auto")  # that of RAY_ADDRESS, which Jobs set
@@ -28,12 +28,12 @@ class Submission:
     root: Path
     warm_start: tuple[str, ...] = ()
     export: bool = True
-    keeping: KeepingSettings = IN_ITS_FOLDER
+    storage_settings: StorageSettings = LOCAL_STORAGE
 
     @property
     def space_text(self) -> str:
         """The search space as YAML, with everything that was overridden."""
-        return write_yaml(to_content(self.space))
+        return write_yaml(space_to_content(self.space))
 
     def search_command(self, space_file: str) -> list[str]:
         """Write the command that runs the search there."""
@@ -43,7 +43,7 @@ class Submission:
             words += ["--data-dir", str(self.data_dir)]
         if self.warm_start:
             words += ["--warm-start", *self.warm_start]
-        for name, value in asdict(self.keeping).items():
+        for name, value in asdict(self.storage_settings).items():
             words += [f"--{name}", value] if value else []
         return words + self._no_export()
 
@@ -81,31 +81,31 @@ def prepare_submission(
     overrides = dict(options)
     warm_start = tuple(overrides.pop("warm_start", ()))
     export = overrides.pop("export", True)
-    keeping = KeepingSettings(
+    storage_settings = StorageSettings(
         storage=_shared_storage(overrides.pop("storage", None) or "", shared),
         record=overrides.pop("record", None) or "",
     )
     chosen = choose_space(space, overrides, "submit")
     folder = data_dir or chosen.base.get("data_dir")
-    place = shared_or_here(root, shared)
+    place = absolute_on_cluster(root, shared)
     for each in (name, *warm_start):
         experiment_path(place, each)
-    data = None if folder is None else _data_path(expanded(folder), shared)
-    return Submission(name, chosen, data, place, warm_start, export, keeping)
+    data = None if folder is None else _data_path(expand_path(folder), shared)
+    return Submission(name, chosen, data, place, warm_start, export, storage_settings)
 
 
-def shared_or_here(path: str | Path, shared: Path | None = None) -> Path:
+def absolute_on_cluster(path: str | Path, shared: Path | None = None) -> Path:
     """Return the absolute path on the cluster of one that may be relative."""
-    return (shared or Path.cwd()) / expanded(path)
+    return (shared or Path.cwd()) / expand_path(path)
 
 
 def _shared_storage(storage: str, shared: Path | None) -> str:
     """A storage as the cluster knows it: a job begins in a folder of its own."""
-    return storage if not storage or "://" in storage else str(shared_or_here(storage, shared))
+    return storage if not storage or "://" in storage else str(absolute_on_cluster(storage, shared))
 
 
 def _data_path(folder: Path, shared: Path | None) -> Path:
-    path = shared_or_here(folder, shared)
+    path = absolute_on_cluster(folder, shared)
     if shared is None and not folder.is_absolute() and not path.is_dir():
         raise DataError(
             f"{folder}: no such folder here; name a data set of the cluster by its absolute path"

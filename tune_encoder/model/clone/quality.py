@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tune_encoder.data.audio import level_dbfs, remove_dc, silent_share
+from tune_encoder.data.audio import level_dbfs, remove_dc, silence_ratio
 from tune_encoder.data.voice_style import Array
 
 CLIPPED_FROM = 0.999  # of full scale; the loudest sample of a clean recording rarely comes so far
@@ -55,7 +55,7 @@ def measure(channels: Array, mono: Array, sample_rate: int) -> Quality:
         seconds=len(channels) / sample_rate,
         level_dbfs=level_dbfs(audio, sample_rate),
         clipped=float((np.abs(channels) >= CLIPPED_FROM).mean(axis=0).max()),
-        silent=silent_share(audio, sample_rate),
+        silent=silence_ratio(audio, sample_rate),
         band_hz=band_limit_hz(audio, sample_rate),
     )
 

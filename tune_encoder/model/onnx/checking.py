@@ -106,7 +106,7 @@ def speech(sample_rate: int) -> Array:
     return np.resize(spoken, round(SPEECH_S * sample_rate))
 
 
-def predict_pack(session: OnnxSession, pack: Pack, n_frames: int) -> Styles:
+def predict_pack_onnx(session: OnnxSession, pack: Pack, n_frames: int) -> Styles:
     """Predict the style of every clip: the mean over the windows that cover it.
 
     Args:

@@ -44,7 +44,7 @@ def encoder_graph(encoder: Encoder, config: TrainConfig) -> Any:
     """
     example = torch.zeros(2, config.n_mels, crop_frames(config))
     any_length = {0: torch.export.Dim("batch", min=1), 2: torch.export.Dim("frames", min=1)}
-    with quietly():
+    with without_exporter_output():
         program = torch.onnx.export(
             AudioEncoder(encoder).eval(),
             (example,),
@@ -69,7 +69,7 @@ def _plain(model: Any) -> Any:
 
 
 @contextmanager
-def quietly() -> Iterator[None]:
+def without_exporter_output() -> Iterator[None]:
     """Keep torch and onnxruntime from telling users of their own affairs."""
     level = logging.root.manager.disable
     with warnings.catch_warnings():

@@ -17,7 +17,7 @@ import numpy as np
 
 from tune_encoder.data.voice_style import Array
 from tune_encoder.errors import StorageError
-from tune_encoder.system.manifest import load_listed
+from tune_encoder.system.manifest import load_verified
 
 AUDIO_ENCODER, VOICE_ENCODER = "audio_encoder.onnx", "voice_encoder.onnx"
 ONNX_FORMAT = 1
@@ -61,7 +61,7 @@ def open_onnx(path: Path) -> OnnxSession:
     Raises:
         StorageError: if it is missing, damaged or no file of ours, or onnxruntime is missing.
     """
-    content = load_listed(path)
+    content = load_verified(path)
     session = load_onnx(content, str(path))
     found = session.metadata.get("tune_encoder_onnx", "none")
     if found != str(ONNX_FORMAT):

@@ -17,7 +17,7 @@ from tune_encoder.model.onnx.checking import (
     check_front_end,
     check_voice_encoder,
 )
-from tune_encoder.model.onnx.encoder_graph import encoder_graph, quietly
+from tune_encoder.model.onnx.encoder_graph import encoder_graph, without_exporter_output
 from tune_encoder.model.onnx.session import (
     AUDIO_ENCODER,
     ONNX_FORMAT,
@@ -26,7 +26,7 @@ from tune_encoder.model.onnx.session import (
     load_onnx,
 )
 from tune_encoder.model.onnx.voice_graph import voice_graph
-from tune_encoder.system.manifest import save_listed
+from tune_encoder.system.manifest import save_with_hash
 
 
 def write_onnx(
@@ -65,7 +65,7 @@ def write_onnx(
             load_onnx(content, name)
         files |= small
     for name, content in files.items():
-        save_listed(folder / name, content, epoch)
+        save_with_hash(folder / name, content, epoch)
     return list(files)
 
 
@@ -102,7 +102,7 @@ def _quantized(content: bytes) -> bytes:
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     graph = onnx.load_from_string(content)
-    with tempfile.TemporaryDirectory() as folder, quietly():
+    with tempfile.TemporaryDirectory() as folder, without_exporter_output():
         path = Path(folder) / "int8.onnx"
         quantize_dynamic(
             graph,

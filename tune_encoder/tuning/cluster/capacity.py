@@ -28,11 +28,11 @@ class Capacity:
         """Return how many trials fit now, at most as many as the space allows at once."""
         if time.monotonic() - self._asked >= ASK_S:
             self._asked = time.monotonic()
-            self._counted = count(self._resources, nodes())
+            self._counted = count_trials(self._resources, living_nodes())
         return self._counted
 
 
-def refuse_too_large(resources: ResourceSettings, present: list[dict[str, Any]]) -> None:
+def check_trial_fits(resources: ResourceSettings, present: list[dict[str, Any]]) -> None:
     """Refuse a trial that no node can ever run; Ray would wait for ever.
 
     Args:
@@ -50,14 +50,14 @@ def refuse_too_large(resources: ResourceSettings, present: list[dict[str, Any]])
                 f"resources.{name.lower()}s is {amount:g}, Ray finds {largest:g} on {where}; "
                 "lower it in the search space"
             )
-    if not count(resources, present):
+    if not count_trials(resources, present):
         raise StorageError(
             f"no node has both {resources.cpus} CPUs and {resources.gpus:g} GPUs, as resources of "
             "the search space asks for; lower one of them"
         )
 
 
-def count(resources: ResourceSettings, present: list[dict[str, Any]]) -> int:
+def count_trials(resources: ResourceSettings, present: list[dict[str, Any]]) -> int:
     """Return how many trials fit on nodes of these resources; none is split between two."""
     unlimited = dataclasses.replace(resources, concurrent=0)
     fits = sum(
@@ -66,6 +66,6 @@ def count(resources: ResourceSettings, present: list[dict[str, Any]]) -> int:
     return min(fits, resources.concurrent or fits)
 
 
-def nodes() -> list[dict[str, Any]]:
+def living_nodes() -> list[dict[str, Any]]:
     """Return what each node that lives has, such as {"CPU": 2.0}."""
     return [node["Resources"] for node in ray.nodes() if node["Alive"]]

@@ -19,9 +19,9 @@ from ray._private.node import Node
 from tune_encoder.config import LaunchSettings, ResourceSettings
 from tune_encoder.errors import ConfigError, StorageError
 from tune_encoder.experiment.folder import Experiment
-from tune_encoder.system.lock import note
+from tune_encoder.system.lock import write_note
 from tune_encoder.system.ports import LOOPBACK
-from tune_encoder.tuning.cluster.capacity import refuse_too_large
+from tune_encoder.tuning.cluster.capacity import check_trial_fits
 from tune_encoder.tuning.cluster.ray_settings import (
     LOOPBACK_ONLY,
     protect_token,
@@ -51,10 +51,11 @@ def connected(experiment: Experiment, launch: LaunchSettings) -> Iterator[None]:
 
     Args:
         experiment: Whose lock tells others where Ray's page is.
-        launch: With HOST:PORT of a cluster, as `resolve` gives it, or empty for a Ray of our own.
+        launch: With HOST:PORT of a cluster, as `resolve_address` gives it, or empty for a Ray of
+            our own.
 
     Raises:
-        ConnectionError: if the cluster is gone since `resolve`.
+        ConnectionError: if the cluster is gone since `resolve_address`.
     """
     if ray.is_initialized():
         yield
@@ -63,7 +64,7 @@ def connected(experiment: Experiment, launch: LaunchSettings) -> Iterator[None]:
     try:
         page = _join(launch.address) if launch.address else _start(launch.dashboard)
         if page:
-            note(experiment.path, f"http://{page}")
+            write_note(experiment.path, f"http://{page}")
         yield
     finally:
         ray.shutdown()
@@ -145,7 +146,7 @@ def _keep_to_loopback(yes: bool) -> None:
 # --- before anything is trained ------------------------------------------------------------------
 
 
-def resolve(address: str, resources: ResourceSettings) -> str:
+def resolve_address(address: str, resources: ResourceSettings) -> str:
     """Return HOST:PORT of the cluster that is meant, which lets us in and has room for a trial.
 
     Args:
@@ -174,7 +175,7 @@ def resolve(address: str, resources: ResourceSettings) -> str:
             "head node named when it was started"
         ) from error
     protect_token()
-    refuse_too_large(resources, _nodes_of(f"{host}:{port}"))
+    check_trial_fits(resources, _nodes_of(f"{host}:{port}"))
     return f"{host}:{port}"
 
 
@@ -220,12 +221,12 @@ def _nodes_of(address: str) -> list[dict[str, Any]]:
         limit.cancel()
         ended = process.wait()
     if ended:
-        raise StorageError(f"{address}: {why_not(said)}")
+        raise StorageError(f"{address}: {explain_ray_error(said)}")
     nodes: list[dict[str, Any]] = json.loads(next(x for x in said if x.startswith(_ANSWER))[1:])
     return nodes
 
 
-def why_not(said: list[str]) -> str:
+def explain_ray_error(said: list[str]) -> str:
     """Say in our words what Ray wrote before it gave up."""
     text = " ".join(said)
     if _MISFIT_TOKEN.search(text):

@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 
 from tune_encoder.errors import StorageError
-from tune_encoder.system.lock import held
+from tune_encoder.system.lock import lock_experiment
 from tune_encoder.system.ports import LOOPBACK, free_port
 from tune_encoder.tuning.cluster.ray_settings import (
     ENVIRONMENT,
@@ -20,12 +20,12 @@ from tune_encoder.tuning.cluster.ray_settings import (
 )
 from tune_encoder.tuning.cluster.state import (
     Cluster,
+    cluster_usage,
     find_cluster,
-    home,
-    of,
-    remember,
-    remove_remains,
-    usage,
+    process_of,
+    remove_leftover_state,
+    state_folder,
+    write_state,
 )
 from tune_encoder.tuning.cluster.stop import stop_cluster
 
@@ -47,11 +47,11 @@ def start_cluster(cpus: int | None = None) -> tuple[Cluster, bool]:
     Raises:
         StorageError: if it does not start.
     """
-    home().mkdir(parents=True, exist_ok=True)
-    with held(home()):
+    state_folder().mkdir(parents=True, exist_ok=True)
+    with lock_experiment(state_folder()):
         if (cluster := find_cluster()) is not None:
             return cluster, False
-        remove_remains()
+        remove_leftover_state()
         protect_token()
         return _started(cpus), True
 
@@ -71,20 +71,20 @@ def _start(cpus: int | None) -> Cluster:
     # Not in the cache folder: the path of a socket has at most 107 letters.
     folder = tempfile.mkdtemp(prefix="tune_encoder_")
     port, page_port = free_port(PORT), free_port(PAGE_PORT)
-    log = home() / "head.log"
+    log = state_folder() / "head.log"
     keeper = psutil.Process(_spawn(_command(port, page_port, folder, cpus), log))
     page = f"http://{LOOPBACK}:{page_port}"
-    first = Cluster(_address(port), page, folder, [of(keeper)])
-    remember(first)  # so that whatever happens now, `stop` finds it
+    first = Cluster(_address(port), page, folder, [process_of(keeper)])
+    write_state(first)  # so that whatever happens now, `stop` finds it
     try:
         _await_answer(first, log)
     except BaseException:
         stop_cluster()
-        remove_remains()
+        remove_leftover_state()
         raise
-    processes = [first.processes[0], *map(of, keeper.children(recursive=True))]
+    processes = [first.processes[0], *map(process_of, keeper.children(recursive=True))]
     cluster = Cluster(first.address, page, folder, processes)
-    remember(cluster)
+    write_state(cluster)
     return cluster
 
 
@@ -138,6 +138,6 @@ def _answers(cluster: Cluster) -> bool:
     host, _, port = cluster.address.rpartition(":")
     try:
         socket.create_connection((host, int(port)), ANSWER_S).close()
-        return "memory" in usage(cluster)  # then its node has joined
+        return "memory" in cluster_usage(cluster)  # then its node has joined
     except (OSError, StorageError):
         return False

@@ -15,7 +15,7 @@ from typing import Any
 import psutil
 
 from tune_encoder.errors import StorageError
-from tune_encoder.system.files import cache_dir, write_whole
+from tune_encoder.system.files import atomic_write, cache_dir
 from tune_encoder.tuning.cluster.ray_settings import reach_loopback_directly, token
 
 ANSWER_S = 5.0  # for its page
@@ -57,7 +57,7 @@ class Cluster:
         return [each for each in self.processes if each.running()]
 
 
-def of(process: psutil.Process) -> Process:
+def process_of(process: psutil.Process) -> Process:
     """Note a process, by the name of its script where it has one."""
     scripts = [Path(word).stem for word in process.cmdline() if word.endswith(".py")]
     return Process(process.pid, process.create_time(), (scripts or [process.name()])[0])
@@ -82,7 +82,7 @@ def _remembered() -> Cluster | None:
         ) from error
 
 
-def remove_remains() -> None:
+def remove_leftover_state() -> None:
     """Remove what a cluster left that ended by itself, as with the machine."""
     if (cluster := _remembered()) is not None:
         shutil.rmtree(cluster.folder, ignore_errors=True)
@@ -95,31 +95,31 @@ def local_address() -> str:
     return cluster.address if cluster is not None else ""
 
 
-def remember(cluster: Cluster) -> None:
+def write_state(cluster: Cluster) -> None:
     """Write down what was started."""
-    write_whole(_state(), json.dumps(asdict(cluster), indent=2).encode())
+    atomic_write(_state(), json.dumps(asdict(cluster), indent=2).encode())
 
 
-def home() -> Path:
+def state_folder() -> Path:
     """Where the file lies, and the log of Ray's start."""
     return cache_dir() / "cluster"
 
 
 def _state() -> Path:
-    return home() / "cluster.json"
+    return state_folder() / "cluster.json"
 
 
-def load(cluster: Cluster) -> dict[str, Any]:
+def cluster_load(cluster: Cluster) -> dict[str, Any]:
     """Return what the cluster has and what of it is in use: {"CPU": [used, total], ...}.
 
     Raises:
         StorageError: if its page does not answer.
     """
-    used = usage(cluster)
+    used = cluster_usage(cluster)
     return {name: used[name] for name in ("CPU", "GPU") if name in used}
 
 
-def usage(cluster: Cluster) -> dict[str, Any]:
+def cluster_usage(cluster: Cluster) -> dict[str, Any]:
     """Return all that Ray counts, as [used, total] of each."""
     address = f"{cluster.page}/api/cluster_status"
     request = urllib.request.Request(address, headers={"Authorization": f"Bearer {token()}"})

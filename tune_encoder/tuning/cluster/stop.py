@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import psutil
 
 from tune_encoder.errors import StorageError
-from tune_encoder.tuning.cluster.state import Cluster, find_cluster, remove_remains
+from tune_encoder.tuning.cluster.state import Cluster, find_cluster, remove_leftover_state
 
 DRAIN_S, END_S = 40.0, 5.0  # Ray lets its nodes drain for 30 s
 
@@ -28,7 +28,7 @@ def stop_cluster() -> Cluster | None:
     _wait(ours, END_S)
     if left := _alive(ours):
         raise StorageError(f"processes {', '.join(str(p.pid) for p in left)} do not end")
-    remove_remains()
+    remove_leftover_state()
     return cluster
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from ray.tune.schedulers import AsyncHyperBandScheduler, MedianStoppingRule, TrialScheduler
 
-from tune_encoder.experiment.trials import Row, objective
+from tune_encoder.experiment.trials import EpochRow, objective
 from tune_encoder.space import SearchSpace
 from tune_encoder.tuning.record.record import METRIC
 
@@ -23,27 +23,27 @@ _NO_CONTROLLER = SimpleNamespace(get_live_trials=list)  # the median rule asks f
 class Decision(Enum):
     """What becomes of a trial after an epoch."""
 
-    GO_ON = "go on"
-    HOLD = "hold"
+    CONTINUE = "continue"
+    PAUSE = "pause"
     """It waits without a worker until the rule promotes it."""
     STOP = "stop"
 
 
-class Rule:
+class EarlyStoppingRule:
     """Lets every trial use all its epochs; the others refine it."""
 
-    def add(self, number: int) -> None:
-        """Hear of a trial that starts."""
+    def on_trial_start(self, number: int) -> None:
+        """Note a trial that starts."""
 
-    def result(self, number: int, row: Row) -> Decision:
+    def on_result(self, number: int, row: EpochRow) -> Decision:
         """Decide after a trial's epoch."""
-        return Decision.GO_ON
+        return Decision.CONTINUE
 
-    def promote(self, held: Collection[int], running: Collection[int]) -> int | None:
+    def promote(self, paused: Collection[int], running: Collection[int]) -> int | None:
         """Choose a trial that waits and may go on, now that no new one can be started.
 
         Args:
-            held: The trials that wait.
+            paused: The trials that wait at a rung.
             running: The trials under way.
         """
         return None
@@ -56,22 +56,22 @@ class _Key:
     trial_id: str
 
 
-class RayRule(Rule):
+class RayRule(EarlyStoppingRule):
     """One of Ray's schedulers, or one for each bracket of a Hyperband."""
 
     def __init__(self, brackets: list[TrialScheduler], factor: float) -> None:
         self._brackets: list[Any] = list(brackets)  # typed by Ray for its own trials
         self._factor = factor
 
-    def add(self, number: int) -> None:
-        """Hear of a trial that starts."""
+    def on_trial_start(self, number: int) -> None:
+        """Note a trial that starts."""
         self._bracket(number).on_trial_add(_NO_CONTROLLER, _Key(f"{number}"))
 
-    def result(self, number: int, row: Row) -> Decision:
+    def on_result(self, number: int, row: EpochRow) -> Decision:
         """Decide as Ray does."""
         scheduler = self._bracket(number)
         decision = scheduler.on_trial_result(_NO_CONTROLLER, _Key(f"{number}"), row)
-        return Decision.STOP if decision == TrialScheduler.STOP else Decision.GO_ON
+        return Decision.STOP if decision == TrialScheduler.STOP else Decision.CONTINUE
 
     def _bracket(self, number: int) -> Any:
         """Each bracket gets its factor's share fewer trials than the one before it.
@@ -84,7 +84,7 @@ class RayRule(Rule):
         return self._brackets[last - skipped]
 
 
-class Promote(Rule):
+class Promote(EarlyStoppingRule):
     """Successive halving that holds every trial at each rung and promotes the best when known.
 
     Of N trials that reach a rung the best N / factor go on, and at least one. A trial is promoted
@@ -98,14 +98,14 @@ class Promote(Rule):
         self._levels = rung_levels(epochs, grace_period, factor)
         self._at: list[dict[int, float]] = [{} for _ in self._levels]
 
-    def result(self, number: int, row: Row) -> Decision:
+    def on_result(self, number: int, row: EpochRow) -> Decision:
         """Hold a trial that has reached a rung."""
         if row["epoch"] not in self._levels:
-            return Decision.GO_ON
+            return Decision.CONTINUE
         self._at[self._levels.index(row["epoch"])][number] = objective(row)
-        return Decision.HOLD
+        return Decision.PAUSE
 
-    def promote(self, held: Collection[int], running: Collection[int]) -> int | None:
+    def promote(self, paused: Collection[int], running: Collection[int]) -> int | None:
         """Choose the best trial of the highest rung that has a place nobody can take from it."""
         chosen = None
         outstanding = 0  # trials that may yet reach the rung
@@ -113,7 +113,7 @@ class Promote(Rule):
             outstanding += sum(self._n_rungs(number) == rung for number in running)
             places = max(1, int((len(values) + outstanding) / self._factor))
             ranked = sorted(values, key=lambda number: (values[number], number))
-            waiting = [n for n in ranked[:places] if n in held and self._n_rungs(n) == rung + 1]
+            waiting = [n for n in ranked[:places] if n in paused and self._n_rungs(n) == rung + 1]
             sure = ranked[: max(0, places - outstanding)]
             chosen = next((number for number in waiting if number in sure), chosen)
             outstanding += len(waiting)
@@ -133,12 +133,12 @@ def rung_levels(epochs: int, grace_period: int, factor: float) -> list[int]:
     return sorted(set(levels))
 
 
-def make_rule(space: SearchSpace) -> Rule:
+def make_rule(space: SearchSpace) -> EarlyStoppingRule:
     """Return the rule of a space."""
     settings, epochs = space.scheduler, space.budget.epochs
     factor, grace = settings.reduction_factor, min(settings.grace_period, epochs)
     if settings.name == "none":
-        return Rule()
+        return EarlyStoppingRule()
     if settings.name == "asha-promote":
         return Promote(epochs, grace, factor)
     if settings.name == "median":

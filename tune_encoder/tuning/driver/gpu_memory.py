@@ -8,14 +8,14 @@ import ray
 
 from tune_encoder.config import TrainConfig, from_mapping
 from tune_encoder.errors import ConfigError, OutOfMemory, StorageError
-from tune_encoder.space import SearchSpace, largest
+from tune_encoder.space import SearchSpace, largest_configs
 
 DRAWS = 64  # of what is no number
 CONTEXT_BYTES = 600 * 2**20  # what CUDA itself takes for a process; torch does not count it
 _GIB = 2**30
 
 
-def refuse_crowded(space: SearchSpace, shared: Mapping[str, Any]) -> None:
+def check_gpu_share(space: SearchSpace, shared: Mapping[str, Any]) -> None:
     """Train the largest configs of a space for two steps, where each gets a fraction of a GPU.
 
     Nothing is done where trials have whole GPUs, or none.
@@ -30,17 +30,17 @@ def refuse_crowded(space: SearchSpace, shared: Mapping[str, Any]) -> None:
     share, cpus = space.resources.gpus, space.resources.cpus
     if not 0 < share < 1:
         return
-    configs = [each for each in largest(space, DRAWS) if _usable(space, each)]
+    configs = [each for each in largest_configs(space, DRAWS) if _usable(space, each)]
     # A process of its own, which frees what it took.
     measure = ray.remote(num_cpus=cpus, num_gpus=share, max_calls=1)(_measure)
     found = ray.get(measure.remote(configs, shared))
     if isinstance(found, str):
         raise StorageError(f"the largest config of the space: {found}")
     if found is not None:
-        refuse_share(share, *found)
+        check_share(share, *found)
 
 
-def refuse_share(share: float, peak: int, total: int) -> None:
+def check_share(share: float, peak: int, total: int) -> None:
     """Refuse a fraction of a GPU that is too small.
 
     Args:
@@ -78,11 +78,11 @@ def _measure(
 
     from tune_encoder.data.pack import open_pack
     from tune_encoder.training.loop import train_two_steps
-    from tune_encoder.tuning.worker.pack_transfer import pack_here
+    from tune_encoder.tuning.worker.pack_transfer import fetch_pack
 
     if not torch.cuda.is_available():
         return None
-    data = open_pack(pack_here(Path(shared["pack"]), shared["home"]))
+    data = open_pack(fetch_pack(Path(shared["pack"]), shared["home"]))
     peak = 0
     for settings in configs:
         torch.cuda.empty_cache()

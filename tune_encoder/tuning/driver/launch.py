@@ -15,14 +15,14 @@ import ray
 from ray import tune
 from ray.tune.execution import class_cache
 
-from tune_encoder.config import HERE, LaunchSettings
+from tune_encoder.config import LOCAL_LAUNCH, LaunchSettings
 from tune_encoder.errors import Interrupted, SearchFailed, StorageError
 from tune_encoder.experiment.dashboards import open_pages, page_lines
 from tune_encoder.experiment.folder import Experiment
-from tune_encoder.tuning.cluster.capacity import Capacity, nodes, refuse_too_large
+from tune_encoder.tuning.cluster.capacity import Capacity, check_trial_fits, living_nodes
 from tune_encoder.tuning.cluster.connection import connected
 from tune_encoder.tuning.driver.callbacks import Failures, StopSignal
-from tune_encoder.tuning.driver.gpu_memory import refuse_crowded
+from tune_encoder.tuning.driver.gpu_memory import check_gpu_share
 from tune_encoder.tuning.driver.progress import Progress
 from tune_encoder.tuning.driver.scheduler import RecordingScheduler
 from tune_encoder.tuning.driver.searcher import StudySearcher
@@ -38,7 +38,7 @@ for _name in ("ENV_VARS_TO_PROPAGATE", "DEFAULT_ENV_VARS"):
 _PENDING = "TUNE_MAX_PENDING_TRIALS_PG"
 
 
-def launch_search(record: Record, pack: Path, settings: LaunchSettings = HERE) -> None:
+def launch_search(record: Record, pack: Path, settings: LaunchSettings = LOCAL_LAUNCH) -> None:
     """Run what is left of the record's budget, on a Ray of its own or on a cluster."""
     launch = _next_launch(record)
     scheduler = RecordingScheduler(record, launch)
@@ -46,10 +46,10 @@ def launch_search(record: Record, pack: Path, settings: LaunchSettings = HERE) -
     if record.has_work():
         with connected(record.experiment, settings):
             capacity = Capacity(record.space.resources)
-            refuse_too_large(record.space.resources, nodes())
+            check_trial_fits(record.space.resources, living_nodes())
             shared = _shared(record, pack, launch)
             if not record.trials:
-                refuse_crowded(record.space, shared)
+                check_gpu_share(record.space, shared)
             steering = Steering(record, scheduler, capacity)
             searcher = StudySearcher(record, scheduler, steering, shared, capacity)
             asking = nullcontext() if settings.address else _all_at_once()
@@ -109,7 +109,7 @@ def _fit(
 ) -> None:
     """Run Tune until the searcher has nothing left or a signal comes."""
     experiment, resources = record.experiment, record.space.resources
-    progress, stop, ahead = Progress(record), StopSignal(steering), LoadAhead(record.may_start)
+    progress, stop, ahead = Progress(record), StopSignal(steering), PreloadTorch(record.may_start)
     tuner = tune.Tuner(
         tune.with_resources(run_trial, {"cpu": resources.cpus, "gpu": resources.gpus}),
         tune_config=tune.TuneConfig(
@@ -153,7 +153,7 @@ class _Forget(tune.Callback):
         trial.metric_n_steps.clear()
 
 
-class LoadAhead(tune.Callback):
+class PreloadTorch(tune.Callback):
     """Loads torch, for the report and the export, once a worker has nothing left to do."""
 
     def __init__(self, may_start: Callable[[], bool]) -> None:

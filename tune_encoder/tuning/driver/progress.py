@@ -15,9 +15,9 @@ from rich.text import Text
 from tune_encoder.experiment.status import (
     WIDTH,
     Launch,
-    Terms,
+    SearchTerms,
     has_ended,
-    standing,
+    search_status,
     status_lines,
     trial_line,
 )
@@ -76,7 +76,7 @@ class Progress(Callback):
         ended = len(set(_ended(self._record)) - self._ended_before)
         elapsed = time.monotonic() - self._started
         trials = list(self._record.trials.values())
-        view = standing(_terms(self._record.space), trials, Launch(elapsed, ended))
+        view = search_status(_terms(self._record.space), trials, Launch(elapsed, ended))
         return Text("\n".join(status_lines(view, self._console.encoding == "utf-8")))
 
 
@@ -84,5 +84,5 @@ def _ended(record: Record) -> list[int]:
     return [number for number, trial in record.trials.items() if has_ended(trial)]
 
 
-def _terms(space: SearchSpace) -> Terms:
-    return Terms(space.metric, space.budget, {p.name: p.when for p in space.parameters})
+def _terms(space: SearchSpace) -> SearchTerms:
+    return SearchTerms(space.metric, space.budget, {p.name: p.when for p in space.parameters})

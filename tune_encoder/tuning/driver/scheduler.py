@@ -13,10 +13,10 @@ from typing import Any
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from tune_encoder.errors import StorageError
-from tune_encoder.experiment.trials import Row
-from tune_encoder.tuning.driver.early_stopping import Decision, Rule, make_rule
+from tune_encoder.experiment.trials import EpochRow
+from tune_encoder.tuning.driver.early_stopping import Decision, EarlyStoppingRule, make_rule
 from tune_encoder.tuning.record.record import Record
-from tune_encoder.tuning.worker.file_sync import FILES, unpack
+from tune_encoder.tuning.worker.file_sync import FILES, apply_delta
 
 _STOP, _CONTINUE = str(TrialScheduler.STOP), str(TrialScheduler.CONTINUE)
 
@@ -28,7 +28,7 @@ class RecordingScheduler(FIFOScheduler):
         super().__init__()  # type: ignore[no-untyped-call]
         self._record = record
         self._launch = launch
-        self.rule: Rule = make_rule(record.space)
+        self.rule: EarlyStoppingRule = make_rule(record.space)
         self.storage_problem: str | None = None
         """What a worker, or the record, could not read or write; the search then ends."""
         self.lets_go = False
@@ -61,9 +61,9 @@ class RecordingScheduler(FIFOScheduler):
         between, is decided on now.
         """
         for number in self._record.trials:
-            self.rule.add(number)
+            self.rule.on_trial_start(number)
         for number, row in self._record.rows_in_order():
-            decision = self.rule.result(number, row)
+            decision = self.rule.on_result(number, row)
             trial = self._record.trials[number]
             if trial.state == "RUNNING" and row is trial.rows[-1]:
                 self._end(number, row, decision)
@@ -72,7 +72,7 @@ class RecordingScheduler(FIFOScheduler):
         """Tell the rule of a trial that it does not know from a replay."""
         number = trial.config["number"]
         if not self._record.trials[number].rows:
-            self.rule.add(number)
+            self.rule.on_trial_start(number)
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """Record a row and decide whether its trial goes on."""
@@ -84,7 +84,7 @@ class RecordingScheduler(FIFOScheduler):
 
     def _record_result(self, trial: Any, result: dict[str, Any]) -> str:
         number = trial.config["number"]
-        unpack(result.get(FILES, []), self._record.experiment.trial_dir(number))
+        apply_delta(result.get(FILES, []), self._record.experiment.trial_dir(number))
         if self._record.trials[number].state != "RUNNING":
             return _STOP
         if result.get("storage"):
@@ -96,15 +96,15 @@ class RecordingScheduler(FIFOScheduler):
         row = self._record.add_row(number, self._row(trial, result))
         if row is None:
             return _CONTINUE
-        decision = self._end(number, row, self.rule.result(number, row))
+        decision = self._end(number, row, self.rule.on_result(number, row))
         self._record.drop_old_checkpoints(number)
         if self.lets_go and decision == _CONTINUE:
             self.let_go.add(trial.trial_id)
             return _STOP
         return decision
 
-    def _row(self, trial: Any, result: dict[str, Any]) -> Row:
-        row: Row = json.loads(result["row"])
+    def _row(self, trial: Any, result: dict[str, Any]) -> EpochRow:
+        row: EpochRow = json.loads(result["row"])
         row["worker"] = f"{result.get('hostname', '')}:{result.get('pid', '')}"
         row["attempt"] = 1 + getattr(trial, "num_failures", 0)
         row["recorded_at"] = round(time.time(), 3)
@@ -126,7 +126,7 @@ class RecordingScheduler(FIFOScheduler):
     def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:
         """Do nothing: a trial that is removed unfinished goes on at the next resume."""
 
-    def _end(self, number: int, row: Row, decision: Decision) -> str:
+    def _end(self, number: int, row: EpochRow, decision: Decision) -> str:
         """Record what becomes of a trial, and tell Tune whether it keeps its worker."""
         if row["finished"]:
             self._record.complete(number)
@@ -134,8 +134,8 @@ class RecordingScheduler(FIFOScheduler):
             self._record.prune(number, self.to_end.pop(number))
         elif decision is Decision.STOP:
             self._record.prune(number)
-        elif decision is Decision.HOLD and row["epoch"] > self._record.trials[number].promoted:
-            self._record.hold(number)
+        elif decision is Decision.PAUSE and row["epoch"] > self._record.trials[number].promoted:
+            self._record.pause(number)
         else:
             return _CONTINUE
         return _STOP

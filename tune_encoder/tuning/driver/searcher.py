@@ -70,14 +70,14 @@ class StudySearcher(Searcher):
             trial = self._record.ask()
             if trial.state == "RUNNING":
                 return trial
-        number = self._scheduler.rule.promote(self._record.held(), self._record.running())
+        number = self._scheduler.rule.promote(self._record.paused(), self._record.running())
         # Tune asks again before it has let go of a trial that it stopped.
         in_hand = {trial.number for trial in self._handed_out.values()}
         return None if number is None or number in in_hand else self._record.promote(number)
 
     def _finish(self) -> str:
         """End the trials that wait: nothing that could make room for them is left."""
-        for number in self._record.held():
+        for number in self._record.paused():
             self._record.prune(number)
         return Searcher.FINISHED
 

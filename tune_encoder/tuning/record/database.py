@@ -191,7 +191,7 @@ class Database:
             raise StorageError(f"{self.url}: {what} ({_reason(error)}); {todo}") from error
 
 
-def refuse_taken_name(url: str, name: str) -> None:
+def check_record_free(url: str, name: str) -> None:
     """Raise a `ConfigError` if the database has a search of that name, or cannot have one."""
     with closing(Database(url, name)) as database:
         if database.search() is not None:

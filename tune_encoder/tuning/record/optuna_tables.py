@@ -12,7 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from tune_encoder.experiment.folder import STUDY_NAME
 from tune_encoder.experiment.trials import is_epoch_key
-from tune_encoder.tuning.record.stored_study import study_url, write_ahead
+from tune_encoder.tuning.record.stored_study import enable_wal, study_url
 
 _OTHERS = ("version_info", "trial_heartbeats")  # tables without anything of a study
 _TABLES = [table for table in BaseModel.metadata.sorted_tables if table.name not in _OTHERS]
@@ -66,10 +66,10 @@ def write_file(path: Path, rows: Rows) -> None:
             elif rows[table.name]:
                 file.execute(table.insert(), rows[table.name])
     engine.dispose()
-    write_ahead(path)
+    enable_wal(path)
 
 
-def facts(rows: Rows) -> set[tuple[Any, ...]]:
+def attributes(rows: Rows) -> set[tuple[Any, ...]]:
     """What is said of the trials, whatever keys and moments the database has for it."""
     numbers = _numbers(rows)
     said: set[tuple[Any, ...]] = {
@@ -85,18 +85,18 @@ def facts(rows: Rows) -> set[tuple[Any, ...]]:
     return said
 
 
-def trials(rows: Rows) -> set[int]:
+def trial_numbers(rows: Rows) -> set[int]:
     """The trials' numbers."""
     return set(_numbers(rows).values())
 
 
-def ended(rows: Rows) -> set[int]:
+def ended_trials(rows: Rows) -> set[int]:
     """The numbers of the trials that have ended."""
     found = rows[TrialModel.__tablename__]
     return {row["number"] for row in found if row["state"].is_finished()}
 
 
-def epochs(rows: Rows) -> dict[tuple[int, str], str]:
+def epoch_rows(rows: Rows) -> dict[tuple[int, str], str]:
     """What stands of each epoch, by the trial's number and the epoch's name."""
     numbers = _numbers(rows)
     return {

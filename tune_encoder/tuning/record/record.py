@@ -13,15 +13,15 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from tune_encoder.config import write_yaml
 from tune_encoder.errors import ConfigError, StorageError
-from tune_encoder.experiment.checkpoint_storage import names_of_trial
+from tune_encoder.experiment.checkpoint_storage import checkpoints_of_trial
 from tune_encoder.experiment.folder import Experiment
-from tune_encoder.experiment.trials import Row, TrialRecord, best_trial, needed_checkpoints
-from tune_encoder.space import SearchSpace, to_content
-from tune_encoder.system.files import partial_path, write_whole
+from tune_encoder.experiment.trials import EpochRow, TrialRecord, best_trial, needed_checkpoints
+from tune_encoder.space import SearchSpace, space_to_content
+from tune_encoder.system.files import atomic_write, partial_path
 from tune_encoder.tuning.record.database import Database
-from tune_encoder.tuning.record.restore import make_anew
+from tune_encoder.tuning.record.restore import write_from_database
 from tune_encoder.tuning.record.samplers import make_sampler
-from tune_encoder.tuning.record.stored_study import make_file, open_file
+from tune_encoder.tuning.record.stored_study import make_study_file, open_study_file
 from tune_encoder.tuning.record.study import Study
 from tune_encoder.tuning.record.warm_start import best_configs, known_trials
 
@@ -43,7 +43,7 @@ class Record:
         self.checkpoint_bytes = 0
         """Size of the newest checkpoint."""
         self._n_rows = sum(len(trial.rows) for trial in self.trials.values())
-        self._study = Study(open_file(experiment.study_path), database)
+        self._study = Study(open_study_file(experiment.study_path), database)
         self._study.keep(experiment.search())
 
     @classmethod
@@ -78,7 +78,7 @@ class Record:
         """Trials that count against the budget."""
         return sum(trial.state != "WAITING" for trial in self.trials.values())
 
-    def rows_in_order(self) -> list[tuple[int, Row]]:
+    def rows_in_order(self) -> list[tuple[int, EpochRow]]:
         """All rows with their trial's number, in the order in which they were recorded."""
         rows = [(trial.number, row) for trial in self.trials.values() for row in trial.rows]
         return sorted(rows, key=lambda pair: int(pair[1]["order"]))
@@ -106,9 +106,9 @@ class Record:
         """Leave a trial's settings beside its metrics: `repair` finds them there if need be."""
         path = self.experiment.trial_config(trial.number)
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, write_yaml(trial.settings).encode())
+        atomic_write(path, write_yaml(trial.settings).encode())
 
-    def add_row(self, number: int, row: Row) -> Row | None:
+    def add_row(self, number: int, row: EpochRow) -> EpochRow | None:
         """Record one epoch.
 
         Returns:
@@ -131,7 +131,7 @@ class Record:
         self._measure(row)
         return row
 
-    def _measure(self, row: Row) -> None:
+    def _measure(self, row: EpochRow) -> None:
         """Note the size of a checkpoint on this disk."""
         if self.experiment.storage is None:
             file = self.experiment.checkpoint_file(row)
@@ -143,7 +143,7 @@ class Record:
         """The checkpoints that are there: each is removed but once, which may take a request."""
         return set(self.experiment.checkpoint_names())
 
-    def _remove_replaced(self, old: Row, row: Row) -> None:
+    def _remove_replaced(self, old: EpochRow, row: EpochRow) -> None:
         """Remove an epoch's checkpoint once the record names a newer one instead."""
         made = old.get("checkpoint")
         if made is not None and row["checkpoint"] != made:
@@ -172,7 +172,7 @@ class Record:
         self._study.end(number, state, value)
         self._change(number, state=state.name, reason=reason, paused=False)
 
-    def hold(self, number: int) -> None:
+    def pause(self, number: int) -> None:
         """Let a trial wait at a rung, without a worker."""
         self._study.note(number, "paused", True)
         self._change(number, paused=True)
@@ -189,13 +189,13 @@ class Record:
         """The trials under way."""
         return [n for n, t in self.trials.items() if t.state == "RUNNING" and not t.paused]
 
-    def held(self) -> list[int]:
+    def paused(self) -> list[int]:
         """The trials that wait at a rung."""
         return [n for n, t in self.trials.items() if t.state == "RUNNING" and t.paused]
 
     def has_work(self) -> bool:
         """Whether a launch has any trial to run."""
-        return bool(self.running() or self.held()) or self.may_start()
+        return bool(self.running() or self.paused()) or self.may_start()
 
     def may_start(self) -> bool:
         """Whether the budget has room for a new trial."""
@@ -206,7 +206,7 @@ class Record:
         self._study.enqueue(params)
         budget = dataclasses.replace(self.space.budget, trials=self.space.budget.trials + 1)
         self.space = dataclasses.replace(self.space, budget=budget)
-        content = {**self.experiment.search(), "space": to_content(self.space)}
+        content = {**self.experiment.search(), "space": space_to_content(self.space)}
         self.experiment.write_search(content)
         self._study.keep(content)
 
@@ -220,7 +220,7 @@ class Record:
         if "checkpoint" not in trial.rows[-1]:
             return
         needed = needed_checkpoints(trial, self.space.resources.keep)
-        for name in set(names_of_trial(self.kept, number)) - needed:
+        for name in set(checkpoints_of_trial(self.kept, number)) - needed:
             self.experiment.remove_checkpoint(name)
             self.kept.remove(name)
 
@@ -228,7 +228,7 @@ class Record:
         self.trials[number] = dataclasses.replace(self.trials[number], **changes)
 
 
-def _repeated(old: Row, row: Row) -> Row:
+def _repeated(old: EpochRow, row: EpochRow) -> EpochRow:
     """An epoch that stood already: trained again, or only told again by another worker.
 
     What only the first report knew, such as where the checkpoint lies, is kept.
@@ -238,7 +238,7 @@ def _repeated(old: Row, row: Row) -> Row:
     return {**old, **row, **clock}
 
 
-class Relatives(NamedTuple):
+class ParentSearches(NamedTuple):
     """Experiments that a search takes something over from."""
 
     forked: Experiment | None
@@ -247,11 +247,11 @@ class Relatives(NamedTuple):
     """Their best configs are tried first."""
 
 
-def _relatives(experiment: Experiment) -> Relatives:
+def _relatives(experiment: Experiment) -> ParentSearches:
     content = experiment.search()
     forked = content.get("forked_from")
     warm = [Experiment(experiment.path.parent / name) for name in content.get("warm_start", [])]
-    return Relatives(Experiment(experiment.path.parent / forked) if forked else None, warm)
+    return ParentSearches(Experiment(experiment.path.parent / forked) if forked else None, warm)
 
 
 def _begin(experiment: Experiment, space: SearchSpace, database: Database | None) -> None:
@@ -260,16 +260,16 @@ def _begin(experiment: Experiment, space: SearchSpace, database: Database | None
     direction = _DIRECTIONS[space.metric.better]
     if database is not None:
         database.begin(direction, known, first, experiment.search())
-        make_anew(experiment.study_path, database)
+        write_from_database(experiment.study_path, database)
         return
     partial = partial_path(experiment.study_path)
     partial.unlink(missing_ok=True)
-    make_file(partial, direction, known, first)
+    make_study_file(partial, direction, known, first)
     partial.rename(experiment.study_path)
 
 
 def _beginning(
-    space: SearchSpace, relatives: Relatives
+    space: SearchSpace, relatives: ParentSearches
 ) -> tuple[list[FrozenTrial], list[dict[str, Any]]]:
     """The trials that are known, and the configs to try first."""
     known = known_trials(relatives.forked, space) if relatives.forked is not None else ()

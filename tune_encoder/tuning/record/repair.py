@@ -21,16 +21,21 @@ from optuna.trial import FixedTrial, FrozenTrial, TrialState, create_trial
 from tune_encoder.config import TrainConfig, read_yaml
 from tune_encoder.errors import ConfigError, StorageError
 from tune_encoder.experiment.folder import STUDY_NAME, Experiment
-from tune_encoder.experiment.trials import Row, TrialRecord, epoch_key
+from tune_encoder.experiment.trials import EpochRow, TrialRecord, epoch_key
 from tune_encoder.space import SearchSpace
-from tune_encoder.system.files import partial_path, sync_folder
-from tune_encoder.system.lock import held
+from tune_encoder.system.files import fsync_folder, partial_path
+from tune_encoder.system.lock import lock_experiment
 from tune_encoder.system.manifest import verify
-from tune_encoder.training.checkpoints import State, newest_valid
+from tune_encoder.training.checkpoints import State, newest_valid_checkpoint
 from tune_encoder.tuning.record.database import Database
 from tune_encoder.tuning.record.record import Record
-from tune_encoder.tuning.record.restore import has_search, make_anew, not_there, put_aside
-from tune_encoder.tuning.record.stored_study import make_file, study_url
+from tune_encoder.tuning.record.restore import (
+    has_search,
+    missing_record,
+    set_aside,
+    write_from_database,
+)
+from tune_encoder.tuning.record.stored_study import make_study_file, study_url
 
 _NUMBER = re.compile(r"(\d{4,})(_.*)?")  # of a trial, in the names of its folders
 _NO_SETTINGS = "its settings were lost with the record"
@@ -67,11 +72,11 @@ def repair(experiment: Experiment, *, force: bool = False) -> Repaired:
         StorageError: if another process holds the experiment, or search.yaml is damaged, or its
             storage's place is another search's, or as `Database`.
     """
-    with held(experiment.path):
+    with lock_experiment(experiment.path):
         space = experiment.space()
         if not force:
             _refuse_sound(experiment)
-        if url := experiment.keeping().record:
+        if url := experiment.storage_settings().record:
             return _from_database(experiment, url)
         if experiment.storage is not None:
             experiment.storage.refuse_anothers(experiment.identity())
@@ -79,17 +84,17 @@ def repair(experiment: Experiment, *, force: bool = False) -> Repaired:
         lost = [f"trial {each.number}: {line}" for each in salvaged for line in each.lost]
         with _new_study(experiment, space) as (begun, partial):
             lost += _write_study(partial, begun, space, _in_order(salvaged))
-            kept = put_aside(experiment.study_path)
+            kept = set_aside(experiment.study_path)
             partial.replace(experiment.study_path)
-            sync_folder(experiment.path)
+            fsync_folder(experiment.path)
     return _summary(experiment, lost, kept)
 
 
 def _from_database(experiment: Experiment, url: str) -> Repaired:
     with closing(Database(url, experiment.record_name())) as database:
         if not has_search(experiment, database):
-            raise not_there(experiment, database)
-        kept = make_anew(experiment.study_path, database)
+            raise missing_record(experiment, database)
+        kept = write_from_database(experiment.study_path, database)
     return replace(_summary(experiment, [], kept), database=url)
 
 
@@ -122,7 +127,7 @@ class _Salvage:
 
     number: int
     settings: dict[str, Any]
-    rows: list[Row]
+    rows: list[EpochRow]
     ended_at: float
     """When its last epoch was written, in seconds since 1970."""
     lost: list[str]
@@ -147,7 +152,7 @@ def _salvage(experiment: Experiment, space: SearchSpace, number: int) -> _Salvag
     rows = _rows(experiment.trial_metrics(number), space, lost)
     state: State | None = None
     if not settings or max(checkpoints, default=0) > len(rows):
-        _, state, _ = newest_valid(files)
+        _, state, _ = newest_valid_checkpoint(files)
     if state is not None:
         settings = settings or _settings_of(state, space)
         rows += state["history"][len(rows) :]
@@ -211,7 +216,7 @@ def _settings_of(state: State, space: SearchSpace) -> dict[str, Any]:
     return {**state["config"], "num_threads": threads}
 
 
-def _rows(path: Path, space: SearchSpace, lost: list[str]) -> list[Row]:
+def _rows(path: Path, space: SearchSpace, lost: list[str]) -> list[EpochRow]:
     """The epochs of a metrics.jsonl, all of them or, of a damaged one, none."""
     if not path.exists():
         return []
@@ -292,7 +297,7 @@ def _write_study(
         else:  # a launch draws settings for it
             rebuilt.append(create_trial(state=TrialState.WAITING))
             lost.append(f"trial {number}: nothing can be read; it begins anew with other settings")
-    make_file(path, begun.direction, rebuilt, ())
+    make_study_file(path, begun.direction, rebuilt, ())
     return lost
 
 

@@ -10,15 +10,15 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from tune_encoder.errors import ConfigError, StorageError
 from tune_encoder.experiment.folder import Experiment
-from tune_encoder.system.files import partial_path, sync_folder
+from tune_encoder.system.files import fsync_folder, partial_path
 from tune_encoder.tuning.record.database import Database
 from tune_encoder.tuning.record.optuna_tables import (
     Rows,
-    ended,
-    epochs,
-    facts,
+    attributes,
+    ended_trials,
+    epoch_rows,
     read_file,
-    trials,
+    trial_numbers,
     write_file,
 )
 
@@ -31,19 +31,19 @@ def open_database(experiment: Experiment) -> Iterator[Database | None]:
     """Connect to the database of a record, if it has one, and bring study.db up to it.
 
     Raises:
-        ConfigError, StorageError: as `Database` and `bring_up`, or if only study.db has the
+        ConfigError, StorageError: as `Database` and `update_file`, or if only study.db has the
             search, or the database has another one of that name.
     """
-    url = experiment.keeping().record
+    url = experiment.storage_settings().record
     if not url:
         yield None
         return
     with closing(Database(url, experiment.record_name())) as database:
         if has_search(experiment, database):
-            bring_up(experiment.study_path, database)
+            update_file(experiment.study_path, database)
             database.own()
         elif experiment.study_path.exists():
-            raise not_there(experiment, database)
+            raise missing_record(experiment, database)
         yield database
 
 
@@ -64,7 +64,7 @@ def has_search(experiment: Experiment, database: Database) -> bool:
     return True
 
 
-def not_there(experiment: Experiment, database: Database) -> StorageError:
+def missing_record(experiment: Experiment, database: Database) -> StorageError:
     """Say that the database has not what the folder says it has."""
     return StorageError(
         f"{database.url}: has no search {database.name}; restore the database, or take `record` "
@@ -77,7 +77,7 @@ def restore(path: Path, url: str) -> str:
 
     Raises:
         ConfigError: if the database has no search of that name.
-        StorageError: as `Database` and `bring_up`, or if the folder cannot be written.
+        StorageError: as `Database` and `update_file`, or if the folder cannot be written.
     """
     experiment = Experiment(path)
     with closing(Database(url, path.name)) as database:
@@ -87,7 +87,7 @@ def restore(path: Path, url: str) -> str:
             raise ConfigError(f"{url}: has no search {path.name}; there are {others or 'none'}")
         try:
             path.mkdir(parents=True, exist_ok=True)
-            bring_up(experiment.study_path, database)
+            update_file(experiment.study_path, database)
             experiment.write_search({**content, "record": url})
         except OSError as error:
             raise StorageError(f"{path}: cannot be written ({error}); name another root") from error
@@ -98,12 +98,12 @@ def _found(experiment: Experiment, url: str) -> Iterator[str]:
     trials = [trial for trial in experiment.trials() if trial.rows]
     epochs = sum(len(trial.rows) for trial in trials)
     yield f"{experiment.path}: made again, {len(trials)} trials with {epochs} epochs, from {url}"
-    if not experiment.keeping().storage and not any(experiment.checkpoints.glob("*")):
+    if not experiment.storage_settings().storage and not any(experiment.checkpoints.glob("*")):
         yield "its checkpoints are lost: what was best of trials that ended cannot be exported,"
         yield "and trials that had not ended begin anew"
 
 
-def bring_up(path: Path, database: Database) -> None:
+def update_file(path: Path, database: Database) -> None:
     """Let study.db say what the database does: they differ where a driver was killed in between.
 
     Raises:
@@ -116,10 +116,12 @@ def bring_up(path: Path, database: Database) -> None:
         _put(path, rows)
         return
     _refuse_older(rows, old, path, database)
-    if facts(old) == facts(rows):
+    if attributes(old) == attributes(rows):
         return
     kept = _put(path, rows)
-    nothing_lost = epochs(old).items() <= epochs(rows).items() and ended(old) <= ended(rows)
+    nothing_lost = epoch_rows(old).items() <= epoch_rows(rows).items() and ended_trials(
+        old
+    ) <= ended_trials(rows)
     if kept is not None and nothing_lost:
         for file in _with_beside(kept):
             file.unlink(missing_ok=True)
@@ -128,10 +130,10 @@ def bring_up(path: Path, database: Database) -> None:
 def _refuse_older(rows: Rows, old: Rows, path: Path, database: Database) -> None:
     """Refuse a database older than study.db, which is always written after it."""
     what = ""
-    if ahead := epochs(old).keys() - epochs(rows).keys():
+    if ahead := epoch_rows(old).keys() - epoch_rows(rows).keys():
         number, epoch = min(ahead)
         what = f"trial {number}'s {epoch}"
-    if lacking := trials(old) - trials(rows):
+    if lacking := trial_numbers(old) - trial_numbers(rows):
         what = f"trial {min(lacking)}"
     if what:
         raise StorageError(
@@ -140,7 +142,7 @@ def _refuse_older(rows: Rows, old: Rows, path: Path, database: Database) -> None
         )
 
 
-def make_anew(path: Path, database: Database) -> Path | None:
+def write_from_database(path: Path, database: Database) -> Path | None:
     """Make study.db from the database; returns where the one is kept that was there.
 
     Raises:
@@ -156,9 +158,9 @@ def _put(path: Path, rows: Rows) -> Path | None:
         for file in _with_beside(partial):  # in a container a killed run had the same PID
             file.unlink(missing_ok=True)
         write_file(partial, rows)
-        kept = put_aside(path)
+        kept = set_aside(path)
         partial.rename(path)
-        sync_folder(path.parent)
+        fsync_folder(path.parent)
     except _PROBLEMS as error:
         raise StorageError(
             f"{path}: cannot be written ({' '.join(str(error).split())}); see that it can"
@@ -166,7 +168,7 @@ def _put(path: Path, rows: Rows) -> Path | None:
     return kept
 
 
-def put_aside(path: Path) -> Path | None:
+def set_aside(path: Path) -> Path | None:
     """Rename a record and what SQLite keeps beside it, so that nothing of it is replayed."""
     number = 1
     while any(path.parent.glob(f"{path.name}.damaged-{number}*")):

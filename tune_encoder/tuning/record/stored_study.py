@@ -128,7 +128,7 @@ class StoredStudy:
         self.engine.dispose()
 
 
-def open_file(path: Path) -> StoredStudy:
+def open_study_file(path: Path) -> StoredStudy:
     """Open the study of an SQLite file."""
 
     def connect() -> sqlite3.Connection:
@@ -140,7 +140,7 @@ def open_file(path: Path) -> StoredStudy:
     return StoredStudy(RDBStorage(study_url(path), engine_kwargs={"creator": connect}), STUDY_NAME)
 
 
-def make_file(
+def make_study_file(
     path: Path,
     direction: StudyDirection,
     known: Iterable[FrozenTrial],
@@ -150,7 +150,7 @@ def make_file(
     storage = RDBStorage(study_url(path))
     make_study(storage, STUDY_NAME, direction, known, first)
     storage.engine.dispose()
-    write_ahead(path)
+    enable_wal(path)
 
 
 def make_study(
@@ -175,7 +175,7 @@ def make_study(
         study.enqueue_trial(config)
 
 
-def write_ahead(path: Path) -> None:
+def enable_wal(path: Path) -> None:
     """Give a study a write-ahead log: readers then never wait for the writer, nor it for them."""
     with closing(sqlite3.connect(path)) as database:
         database.execute("PRAGMA journal_mode=WAL")

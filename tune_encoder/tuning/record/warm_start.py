@@ -13,7 +13,7 @@ from optuna.distributions import (
 from optuna.trial import FrozenTrial, TrialState
 
 from tune_encoder.experiment.folder import Experiment
-from tune_encoder.experiment.trials import ORIGIN, TrialRecord, ranked
+from tune_encoder.experiment.trials import ORIGIN, TrialRecord, rank_trials
 from tune_encoder.space import Parameter, SearchSpace
 
 BEST_CONFIGS = 3  # of each experiment that a search is started from
@@ -43,7 +43,7 @@ def known_trials(old: Experiment, space: SearchSpace) -> Iterator[FrozenTrial]:
 
 def best_configs(old: Experiment, space: SearchSpace) -> list[dict[str, Any]]:
     """Return the best configs of an experiment, as far as this space can propose them."""
-    return [config for trial in ranked(old.trials()) if (config := _config(trial, space))][
+    return [config for trial in rank_trials(old.trials()) if (config := _config(trial, space))][
         :BEST_CONFIGS
     ]
 

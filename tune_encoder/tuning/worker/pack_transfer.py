@@ -8,13 +8,13 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from tune_encoder.errors import StorageError
-from tune_encoder.system.files import cache_dir, whole_folder
+from tune_encoder.system.files import atomic_folder, cache_dir
 
 CHUNK_BYTES = 64 * 2**20  # at a time in Ray's store, on either node
 INFO = "pack.json"
 
 
-def pack_here(pack: Path, home: str) -> Path:
+def fetch_pack(pack: Path, home: str) -> Path:
     """Return the folder of a pack on this node, fetched if it is not on its disk.
 
     Args:
@@ -40,7 +40,7 @@ def _fetch(pack: Path, here: Path, home: str) -> None:
     at_home = {"scheduling_strategy": NodeAffinitySchedulingStrategy(home, soft=False)}
     sizes, read = ray.remote(num_cpus=0)(_sizes), ray.remote(num_cpus=0)(_read)
     try:
-        with whole_folder(here) as partial:
+        with atomic_folder(here) as partial:
             for name, size in ray.get(sizes.options(**at_home).remote(pack)).items():
                 with (partial / name).open("wb") as file:
                     for start in _starts(size):
@@ -75,7 +75,7 @@ def _first_line(error: Exception) -> str:
     return lines[-1][:200] if lines else type(error).__name__
 
 
-def refuse_unseen(experiment: Path) -> None:
+def check_sees_experiment(experiment: Path) -> None:
     """Raise a `StorageError` on a node that does not see the experiment's folder."""
     if not (experiment / "search.yaml").is_file():
         raise StorageError(

@@ -19,10 +19,10 @@ from tune_encoder.experiment.folder import CHECKPOINT_NAME
 from tune_encoder.model.device import pick_device
 from tune_encoder.training.checkpoints import State, save_state
 from tune_encoder.training.loop import train
-from tune_encoder.training.parallel import Group, run_group
+from tune_encoder.training.parallel import ProcessGroup, run_group
 from tune_encoder.training.state import Row, TrainState
 from tune_encoder.tuning.worker.file_sync import FILES
-from tune_encoder.tuning.worker.trial_files import Keeping
+from tune_encoder.tuning.worker.trial_files import TrialFiles
 
 ROOMY_BYTES = 2**30  # several checkpoints of the largest encoder
 _MEMORY_DISK = Path("/dev/shm")  # Tune copies a checkpoint from where it was written
@@ -31,8 +31,8 @@ _MEMORY_DISK = Path("/dev/shm")  # Tune copies a checkpoint from where it was wr
 class Reporter:
     """Hands the epochs of one trial to Tune; each call returns only if the trial goes on."""
 
-    def __init__(self, keeping: Keeping) -> None:
-        self._keeping = keeping
+    def __init__(self, files: TrialFiles) -> None:
+        self._keeping = files
 
     def epoch(self, row: Row, state: TrainState) -> None:
         """Report an epoch and its checkpoint."""
@@ -58,7 +58,7 @@ class Reporter:
             "val_loss": row["val_loss"],
             "epoch": row["epoch"],
             "row": json.dumps(row),
-            FILES: self._keeping.parcel(),
+            FILES: self._keeping.file_delta(),
         }
         checkpoint = None if folder is None else tune.Checkpoint.from_directory(folder)
         tune.report(result, checkpoint=checkpoint)
@@ -72,7 +72,7 @@ def _scratch() -> str | None:
     return str(_MEMORY_DISK) if roomy else None
 
 
-class Relay:
+class EpochPipe:
     """Carries epochs from the first of several processes to the worker, which Tune listens to."""
 
     def __init__(self, folder: Path) -> None:
@@ -85,7 +85,7 @@ class Relay:
         self._process.send((row, sha256))
         self._process.recv()
 
-    def pass_on(self, reporter: Reporter) -> None:
+    def forward(self, reporter: Reporter) -> None:
         """In the worker: report the epoch that has come, if any; Tune may end the trial here."""
         if self._worker.poll():
             row, sha256 = self._worker.recv()
@@ -93,7 +93,7 @@ class Relay:
             self._worker.send(None)
 
 
-def train_together(
+def train_distributed(
     processes: int,
     config: TrainConfig,
     pack: Path,
@@ -107,19 +107,19 @@ def train_together(
     Ray Train would do the same, at 20 seconds a trial.
     """
     with tempfile.TemporaryDirectory(dir=_scratch()) as folder:
-        relay = Relay(Path(folder))
-        arguments = (config, pack, run_dir, checkpoint, shown, relay)
+        pipe = EpochPipe(Path(folder))
+        arguments = (config, pack, run_dir, checkpoint, shown, pipe)
         device = pick_device(config.device)
-        run_group(processes, device, _member, arguments, lambda: relay.pass_on(reporter))
+        run_group(processes, device, _member, arguments, lambda: pipe.forward(reporter))
 
 
 def _member(
-    group: Group,
+    group: ProcessGroup,
     config: TrainConfig,
     pack: Path,
     run_dir: Path,
     checkpoint: State | None,
     shown: Collection[str],
-    relay: Relay,
+    pipe: EpochPipe,
 ) -> None:
-    train(config, open_pack(pack), run_dir, relay.send, checkpoint, group, shown)
+    train(config, open_pack(pack), run_dir, pipe.send, checkpoint, group, shown)

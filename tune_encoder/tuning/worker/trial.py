@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tune_encoder.config import TrainConfig, from_mapping
 from tune_encoder.errors import OutOfMemory, StorageError, TuneEncoderError
-from tune_encoder.system.memory import collect_seldom
+from tune_encoder.system.memory import collect_garbage_rarely
 
 if TYPE_CHECKING:
     from tune_encoder.training.checkpoints import State
@@ -27,7 +27,7 @@ def run_trial(config: dict[str, Any]) -> None:
     """
     from ray import tune
 
-    collect_seldom()
+    collect_garbage_rarely()
     try:
         _train(config)
     except StorageError as error:
@@ -42,25 +42,25 @@ def run_trial(config: dict[str, Any]) -> None:
 def _train(config: dict[str, Any]) -> None:
     from tune_encoder.data.pack import open_pack
     from tune_encoder.training.loop import train
-    from tune_encoder.tuning.worker.pack_transfer import pack_here
-    from tune_encoder.tuning.worker.reporting import Reporter, train_together
-    from tune_encoder.tuning.worker.trial_files import keeping_of
+    from tune_encoder.tuning.worker.pack_transfer import fetch_pack
+    from tune_encoder.tuning.worker.reporting import Reporter, train_distributed
+    from tune_encoder.tuning.worker.trial_files import open_trial_files
 
     processes = config["processes"]
-    with keeping_of(config) as keeping:
-        pack = pack_here(Path(config["pack"]), config["home"])
+    with open_trial_files(config) as files:
+        pack = fetch_pack(Path(config["pack"]), config["home"])
         settings = from_mapping(TrainConfig, config["settings"], f"trial {config['number']}")
         threads = settings.num_threads or max(1, config["cpus"] // processes)
         settings = dataclasses.replace(settings, num_threads=threads)
-        checkpoint, problems = keeping.newest()
+        checkpoint, problems = files.newest()
         for problem in problems:
             print(problem)  # noqa: T201  (goes to the worker's log)
-        reporter = Reporter(keeping)
+        reporter = Reporter(files)
         if checkpoint is not None:
             _report_unrecorded(reporter, checkpoint, config["recorded"])
-        run_dir, shown = keeping.run_dir, config["searched"]
+        run_dir, shown = files.run_dir, config["searched"]
         if processes > 1:
-            train_together(processes, settings, pack, run_dir, checkpoint, shown, reporter)
+            train_distributed(processes, settings, pack, run_dir, checkpoint, shown, reporter)
         else:
             train(settings, open_pack(pack), run_dir, reporter.epoch, checkpoint, shown=shown)
 

@@ -11,16 +11,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
-from tune_encoder.experiment.checkpoint_storage import Storage, names_of_trial
+from tune_encoder.experiment.checkpoint_storage import Storage, checkpoints_of_trial
 from tune_encoder.experiment.folder import CHECKPOINT_NAME, Experiment
 from tune_encoder.system.files import remove_leftovers
-from tune_encoder.training.checkpoints import State, newest_valid
+from tune_encoder.training.checkpoints import State, newest_valid_checkpoint
 from tune_encoder.training.state import Row
-from tune_encoder.tuning.worker.file_sync import Outbox, Parcel
-from tune_encoder.tuning.worker.pack_transfer import refuse_unseen
+from tune_encoder.tuning.worker.file_sync import FileDelta, FileSender
+from tune_encoder.tuning.worker.pack_transfer import check_sees_experiment
 
 
-class Keeping(Protocol):
+class TrialFiles(Protocol):
     """Where one run of a trial keeps what it makes."""
 
     run_dir: Path
@@ -40,29 +40,29 @@ class Keeping(Protocol):
             The row, with the checkpoint's name if it is kept, else the folder Tune is to keep.
         """
 
-    def parcel(self) -> Parcel:
+    def file_delta(self) -> FileDelta:
         """Return what has to be carried to the experiment's folder."""
 
 
-class InExperiment:
+class LocalTrialFiles:
     """Everything in the experiment's folder; Tune copies checkpoints there."""
 
     def __init__(self, experiment: Experiment, number: int) -> None:
-        refuse_unseen(experiment.path)
+        check_sees_experiment(experiment.path)
         self.run_dir = experiment.trial_dir(number)
         self._experiment, self._number = experiment, number
 
     def newest(self) -> tuple[State | None, list[str]]:
-        return newest_valid(self._experiment.checkpoint_files(self._number))[1:]
+        return newest_valid_checkpoint(self._experiment.checkpoint_files(self._number))[1:]
 
     def keep(self, row: Row, folder: Path) -> tuple[Row, Path | None]:
         return row, folder
 
-    def parcel(self) -> Parcel:
+    def file_delta(self) -> FileDelta:
         return []
 
 
-class InStorage:
+class StoredTrialFiles:
     """Checkpoints in the storage, the rest in a folder of this node until it is carried away.
 
     Tune could copy checkpoints there as well, but it would take an upload that failed for done, and
@@ -75,14 +75,14 @@ class InStorage:
         self._storage, self._number = storage, number
         # Another name each time: a run that was given up may still be writing.
         self._run = f"{launch}/{number:04d}_{secrets.token_hex(3)}"
-        self._outbox = Outbox(self.run_dir)
+        self._outbox = FileSender(self.run_dir)
 
     def newest(self) -> tuple[State | None, list[str]]:
         problems: list[str] = []
-        names = names_of_trial(self._storage.names(), self._number)
+        names = checkpoints_of_trial(self._storage.names(), self._number)
         for name in sorted(names, key=lambda name: name.split("/")[-1], reverse=True):
             self._storage.fetch(name, self._fetched)
-            _, state, damaged = newest_valid([self._fetched / name / CHECKPOINT_NAME])
+            _, state, damaged = newest_valid_checkpoint([self._fetched / name / CHECKPOINT_NAME])
             problems += damaged
             if state is not None:
                 return state, problems
@@ -93,24 +93,24 @@ class InStorage:
         self._storage.put(folder, name)
         return {**row, "checkpoint": name}, None
 
-    def parcel(self) -> Parcel:
+    def file_delta(self) -> FileDelta:
         return self._outbox.take()
 
 
 @contextmanager
-def keeping_of(config: dict[str, Any]) -> Iterator[Keeping]:
+def open_trial_files(config: dict[str, Any]) -> Iterator[TrialFiles]:
     """Give the place for a trial, by what its worker was told.
 
     Raises:
         StorageError: if it has become another search's, or cannot be used.
     """
     if config["storage"] is None:
-        yield InExperiment(Experiment(Path(config["experiment"])), config["number"])
+        yield LocalTrialFiles(Experiment(Path(config["experiment"])), config["number"])
         return
     storage = Storage(**config["storage"])
     storage.refuse_anothers(config["identity"])
     with _scratch() as folder:
-        yield InStorage(storage, config["launch"], config["number"], Path(folder))
+        yield StoredTrialFiles(storage, config["launch"], config["number"], Path(folder))
 
 
 def _scratch() -> "tempfile.TemporaryDirectory[str]":
