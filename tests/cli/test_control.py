@@ -1,4 +1,4 @@
-"""What a person asks of a search; how it obeys: tests/tuning/driver/test_steering.py."""
+"""What a person asks of a search; how it obeys: tests/tuning/driver/test_steering_search.py."""
 
 import json
 

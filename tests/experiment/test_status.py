@@ -35,51 +35,7 @@ resume it:  tune-encoder resume mine --root {root}
 """
 
 
-# --- list, status --------------------------------------------------------------------------------
-
-
-def test_list_names_each_experiment_with_its_state_its_trials_and_its_best(say, root):
-    assert say("list").splitlines() == [
-        "name  state                  trials ended  skill",
-        "mine  stopped                      4 of 6  0.600",
-        "new   stopped                      0 of 6      -",
-    ]
-
-
-def test_list_of_an_empty_root_says_how_to_begin(say, tmp_path):
-    assert (
-        say("list", tmp_path)
-        == f"{tmp_path}: no experiment; begin one with `tune-encoder search`\n"
-    )
-
-
-def test_list_shows_one_that_cannot_be_read_with_the_reason_among_the_others(say, tmp_path):
-    new_experiment(tmp_path, "a")
-    (new_experiment(tmp_path, "broken").path / "search.yaml").write_text("format: 1\nspace: {}\n")
-    new_experiment(tmp_path, "space", space={"space": ["learning_rate"]})
-    (tmp_path / ".partial").mkdir()
-    (tmp_path / ".partial" / "search.yaml").write_text("")
-
-    lines = say("list", tmp_path).splitlines()
-
-    assert [line.split()[:2] for line in lines[1:4]] == [
-        ["a", "stopped"],
-        ["broken", "unreadable"],
-        ["space", "unreadable"],
-    ]
-    assert "broken/search.yaml: damaged, format is 1 and data_dir, fingerprint, versi" in lines[5]
-    assert lines[7].endswith("search.yaml, space: space is damaged; restore the file")
-
-
-def test_long_names_and_long_numbers_fit_into_80_columns(say, tmp_path):
-    space = space_of(budget={"trials": 100_000, "epochs": 4})
-    made = new_experiment(tmp_path, "n" * 64, space=space_to_content(space))
-
-    with lock_experiment(made.path):
-        lines = say("list", tmp_path).splitlines()
-
-    assert max(map(len, lines)) <= 80
-    assert lines[1].startswith(f"{'n' * 31}...  running, pid {os.getpid()} ")
+# --- status --------------------------------------------------------------------------------------
 
 
 def test_status_of_a_stopped_search_says_where_it_stands_and_how_to_go_on(say, root):
