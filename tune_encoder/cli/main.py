@@ -17,6 +17,7 @@ from tune_encoder.cli.control import add_control
 from tune_encoder.cli.dashboard import add_dashboard
 from tune_encoder.cli.data import add_data
 from tune_encoder.cli.export import add_export
+from tune_encoder.cli.guide import add_guide
 from tune_encoder.cli.jobs import add_jobs
 from tune_encoder.cli.repair import add_repair
 from tune_encoder.cli.report import add_report
@@ -79,4 +80,5 @@ def make_parser() -> argparse.ArgumentParser:
     add_train(commands)
     add_data(commands)
     add_space(commands)
+    add_guide(commands)
     return parser

@@ -1,0 +1,75 @@
+"""guide: the manual, read in the terminal."""
+
+import argparse
+import sys
+import textwrap
+from pathlib import Path
+from typing import Any
+
+from tune_encoder.cli.common import add_command
+from tune_encoder.config import unknown_name
+from tune_encoder.errors import ConfigError
+
+WIDTH = 80  # columns of every line
+GUIDES = Path(__file__).parents[1] / "guides"
+_SPACES = "spaces"  # this guide lies beside the spaces that it describes
+
+
+def add_guide(commands: Any) -> None:
+    """Add the command `guide`."""
+    parser = add_command(commands, "guide", _guide)
+    parser.add_argument("topic", nargs="?", metavar="TOPIC", help="without it the topics are listed")
+
+
+def _guide(options: argparse.Namespace) -> None:
+    """Read the manual: a guide for each topic."""
+    topics = guides()
+    if options.topic is None:
+        _list(topics)
+    elif options.topic in topics:
+        _show(topics[options.topic].read_text(encoding="utf-8"))
+    else:
+        problem = f"guide: {unknown_name(options.topic, topics, 'topic')}"
+        known = ", ".join(topics)
+        raise ConfigError(problem if known in problem else f"{problem} The topics are {known}")
+
+
+def guides() -> dict[str, Path]:
+    """Return the file of each guide by its topic, in the order of the alphabet."""
+    from tune_encoder.space import shipped_spaces
+
+    found = {path.stem: path for path in GUIDES.glob("*.md")}
+    spaces = next(iter(shipped_spaces().values())).with_name("README.md")
+    return dict(sorted({**found, _SPACES: spaces}.items()))
+
+
+def about(path: Path) -> str:
+    """Return what a guide is for: its first paragraph, in one line."""
+    return " ".join(path.read_text(encoding="utf-8").split("\n\n")[1].split())
+
+
+def _list(topics: dict[str, Path]) -> None:
+    indent = max(map(len, topics)) + 2
+    for name, path in topics.items():
+        print(
+            textwrap.fill(
+                about(path),
+                WIDTH,
+                initial_indent=f"{name:{indent}}",
+                subsequent_indent=" " * indent,
+                break_on_hyphens=False,
+            )
+        )
+    print("\nread one:  tune-encoder guide TOPIC")
+
+
+def _show(text: str) -> None:
+    """Print a guide: laid out on a terminal, as it is written into a pipe or a file."""
+    if not sys.stdout.isatty():
+        print(text, end="")
+        return
+    from rich.console import Console
+    from rich.markdown import Markdown
+
+    console = Console()
+    console.print(Markdown(text, hyperlinks=False), width=min(WIDTH, console.width))
