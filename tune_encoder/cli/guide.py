@@ -18,7 +18,9 @@ _SPACES = "spaces"  # this guide lies beside the spaces that it describes
 def add_guide(commands: Any) -> None:
     """Add the command `guide`."""
     parser = add_command(commands, "guide", _guide)
-    parser.add_argument("topic", nargs="?", metavar="TOPIC", help="without it the topics are listed")
+    parser.add_argument(
+        "topic", nargs="?", metavar="TOPIC", help="without it the topics are listed"
+    )
 
 
 def _guide(options: argparse.Namespace) -> None:
@@ -70,6 +72,8 @@ def _show(text: str) -> None:
         return
     from rich.console import Console
     from rich.markdown import Markdown
+    from rich.theme import Theme
 
-    console = Console()
-    console.print(Markdown(text, hyperlinks=False), width=min(WIDTH, console.width))
+    console = Console(theme=Theme({"markdown.code": "cyan"}))  # on any background
+    page = Markdown(text, code_theme="ansi_dark", hyperlinks=False)  # links are between files
+    console.print(page, width=min(WIDTH, console.width))
