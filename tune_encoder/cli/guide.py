@@ -9,8 +9,8 @@ from typing import Any
 from tune_encoder.cli.common import add_command
 from tune_encoder.config import unknown_name
 from tune_encoder.errors import ConfigError
+from tune_encoder.experiment.status import WIDTH
 
-WIDTH = 80  # columns of every line
 GUIDES = Path(__file__).parents[1] / "guides"
 _SPACES = "spaces"  # this guide lies beside the spaces that it describes
 
@@ -38,10 +38,10 @@ def _guide(options: argparse.Namespace) -> None:
 
 def guides() -> dict[str, Path]:
     """Return the file of each guide by its topic, in the order of the alphabet."""
-    from tune_encoder.space import shipped_spaces
+    from tune_encoder.space import builtin_spaces
 
     found = {path.stem: path for path in GUIDES.glob("*.md")}
-    spaces = next(iter(shipped_spaces().values())).with_name("README.md")
+    spaces = next(iter(builtin_spaces().values())).with_name("README.md")
     return dict(sorted({**found, _SPACES: spaces}.items()))
 
 
