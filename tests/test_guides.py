@@ -160,6 +160,13 @@ def test_the_table_of_the_readme_has_every_command_ready_to_type():
     assert not missing
 
 
+def test_the_readme_says_what_a_skill_is_where_it_first_says_skill():
+    first, following = README.read_text().split("skill", maxsplit=1)
+
+    assert first.endswith("**")
+    assert following.startswith("**:\n`skill = 1 - SSE(prediction) / SSE(training-set mean)`")
+
+
 def test_the_readme_is_read_in_one_sitting():
     assert len(README.read_text().splitlines()) <= MOST_LINES
 
