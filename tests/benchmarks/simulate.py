@@ -27,6 +27,7 @@ from optuna.trial import Trial
 from tune_encoder.experiment.folder import STUDY_NAME, Experiment
 from tune_encoder.experiment.trials import EpochRow, TrialRecord, objective
 from tune_encoder.space import Parameter, SearchSpace, override_space, parse_space
+from tune_encoder.space.plan import rung_epochs
 from tune_encoder.tuning.driver.early_stopping import EarlyStoppingRule, Promote, make_rule
 from tune_encoder.tuning.driver.scheduler import RecordingScheduler
 from tune_encoder.tuning.driver.searcher import StudySearcher
@@ -200,8 +201,7 @@ class Speculate(Promote):
 
 def one_epoch(trials: int, k: int) -> Promote:
     """The baseline of Egele et al. 2023: an epoch for all, then the best k are trained fully."""
-    # With a second epoch as the last to be judged, the first is the only rung.
-    return Promote(epochs=2, grace_period=1, factor=trials / k)
+    return Promote(rungs=[1], factor=trials / k)
 
 
 def rules(space: SearchSpace) -> dict[str, Callable[[], EarlyStoppingRule]]:
@@ -210,9 +210,9 @@ def rules(space: SearchSpace) -> dict[str, Callable[[], EarlyStoppingRule]]:
     def of(name: str) -> Callable[[], EarlyStoppingRule]:
         return lambda: make_rule(changed(space, "scheduler", name=name))
 
-    trials, epochs, settings = space.budget.trials, space.budget.epochs, space.scheduler
-    halving = (epochs, settings.grace_period, settings.reduction_factor)
-    k = max(2, trials // epochs)
+    trials, k = space.budget.trials, max(2, space.budget.trials // space.budget.epochs)
+    promoting = changed(space, "scheduler", name=OURS)
+    halving = (rung_epochs(promoting), space.scheduler.reduction_factor)
     return {
         "full training": of("none"),
         **{name: of(name) for name in ("median", "hyperband", STOCK, OURS)},

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.fabricate import make_row
-from tune_encoder.experiment.findings import agreement, find_findings, rung_epochs, spearman
+from tune_encoder.experiment.findings import agreement, find_findings, spearman
 from tune_encoder.experiment.trials import TrialRecord
 from tune_encoder.space import parse_space
 
@@ -44,29 +44,6 @@ def trials_of(early, late, epochs=(1, 3)):
 
 
 # --- rungs ---------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("grace", "factor", "epochs", "rungs"),
-    [
-        (1, 3, 9, [1, 3, 9]),
-        (2, 3, 18, [2, 6, 18]),
-        (3, 3, 81, [3, 9, 27, 81]),
-        (2, 3, 20, [2, 6, 18, 20]),
-        (2, 1.5, 6, [2, 3, 5, 6]),  # 2, 3, 4.5: a trial is compared at the next whole epoch
-        (1, 1.1, 3, [1, 2, 3]),
-        (5, 3, 5, [5]),
-    ],
-)
-def test_rungs_are_the_grace_period_times_powers_of_the_factor_and_the_last_epoch(
-    grace, factor, epochs, rungs
-):
-    space = space_of(
-        budget={"epochs": epochs},
-        scheduler={"grace_period": grace, "reduction_factor": factor},
-    )
-
-    assert rung_epochs(space) == rungs
 
 
 @pytest.mark.parametrize(

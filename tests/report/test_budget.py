@@ -1,6 +1,7 @@
 """Rungs, workers, failures."""
 
 import itertools
+from dataclasses import replace
 
 import pytest
 
@@ -29,6 +30,14 @@ def test_spent_and_saved_epochs_add_up_to_those_of_the_status(facts):
     assert sum(rung.spent for rung in found) == facts.status["epochs"]
     assert sum(rung.saved for rung in found) == facts.status["epochs_saved"]
     assert found[-1] == Rung(4, 9, reached=3, spent=18, saved=8 * 6)
+
+
+def test_where_trials_are_not_compared_at_rungs_the_budget_is_one_bar(tmp_path):
+    space = replace(SPACE, scheduler=replace(SPACE.scheduler, name="median"))
+
+    found = rungs(read_facts(make_search(tmp_path, space, TRIALS)))
+
+    assert [(rung.first, rung.last) for rung in found] == [(1, 9)]
 
 
 def test_each_rung_is_a_bar_of_two_parts(facts):

@@ -1,10 +1,14 @@
 """Learning curves and the best so far."""
 
+from dataclasses import replace
+
 import pytest
 
+from tests.fabricate import make_search
 from tests.report.conftest import (
     BEST,
     EPOCH_S,
+    SPACE,
     TRAINING_S,
     TRIALS,
     linear,
@@ -31,6 +35,16 @@ def test_every_trial_with_an_epoch_is_a_curve_and_the_best_lies_on_top(facts):
     assert any("stroke-width: 2.4" in part.get("style", "") for part in best)
     assert "epoch 1, 3." in figure.summary
     assert {"best", "finished", "stopped early", "failed", "rung"} <= set(words(figure))
+
+
+@pytest.mark.parametrize("name", ["median", "none"])
+def test_without_rungs_none_is_drawn(tmp_path, name):
+    space = replace(SPACE, scheduler=replace(SPACE.scheduler, name=name))
+
+    figure = learning_curves(read_facts(make_search(tmp_path, space, TRIALS)))
+
+    assert "compared" not in figure.summary
+    assert "rung" not in words(figure)
 
 
 def test_stopped_curves_fade(facts):

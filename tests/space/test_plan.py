@@ -4,47 +4,96 @@ import pytest
 
 from tune_encoder.config import ResourceSettings
 from tune_encoder.space import parse_space
-from tune_encoder.space.plan import Plan, Rung, halving, n_workers, plan_search
+from tune_encoder.space.plan import (
+    Plan,
+    Rung,
+    bracket_rungs,
+    halving,
+    n_workers,
+    plan_search,
+    rung_epochs,
+)
+
+
+def space_of(**content):
+    return parse_space(content, "space.yaml", Path())
 
 
 def plan_of(**content):
-    return plan_search(parse_space(content, "space.yaml", Path()))
+    return plan_search(space_of(**content))
 
 
 @pytest.mark.parametrize(
-    ("trials", "epochs", "spent"),
-    [(24, 9, 52), (64, 27, 184)],  # of 216 and of 1728, computed by hand
+    ("trials", "ends", "spent"),
+    # of 216 and of 1728, computed by hand
+    [(24, [1, 3, 9], 52), (64, [1, 3, 9, 27], 184)],
 )
-def test_successive_halving_spends_what_it_is_known_to(trials, epochs, spent):
-    assert sum(rung.spent for rung in halving(trials, epochs, 1, 3)) == spent
+def test_successive_halving_spends_what_it_is_known_to(trials, ends, spent):
+    assert sum(rung.spent for rung in halving(trials, ends, 3)) == spent
 
 
 def test_a_rung_has_its_trials_and_the_epochs_since_the_one_before():
-    assert halving(16, 18, 2, 3) == [Rung(16, 2, 32), Rung(5, 6, 20), Rung(1, 18, 12)]
+    assert halving(16, [2, 6, 18], 3) == [Rung(16, 2, 32), Rung(5, 6, 20), Rung(1, 18, 12)]
 
 
 def test_at_least_one_trial_goes_on_from_every_rung():
-    assert [rung.trials for rung in halving(2, 27, 1, 3)] == [2, 1, 1, 1]
+    assert [rung.trials for rung in halving(2, [1, 3, 9, 27], 3)] == [2, 1, 1, 1]
 
 
 def test_a_rung_at_a_fraction_of_an_epoch_is_met_after_it():
-    assert halving(10, 4, 1, 1.5) == [
-        Rung(10, 1, 10),
-        Rung(6, 2, 6),
-        Rung(4, 3, 4),
-        Rung(2, 4, 2),
+    plan = plan_of(budget={"trials": 10, "epochs": 4}, scheduler={"reduction_factor": 1.5})
+
+    assert plan.brackets == [
+        [Rung(10, 1, 10), Rung(6, 2, 6), Rung(4, 3, 4), Rung(2, 4, 2)],
     ]
 
 
 def test_a_grace_period_of_all_epochs_stops_nobody():
-    assert halving(5, 9, 9, 3) == [Rung(5, 9, 45)]
+    plan = plan_of(budget={"trials": 5, "epochs": 9}, scheduler={"grace_period": 9})
+
+    assert plan.brackets == [[Rung(5, 9, 45)]]
+
+
+@pytest.mark.parametrize(
+    ("grace", "factor", "epochs", "rungs"),
+    [
+        (1, 3, 9, [1, 3]),
+        (2, 3, 18, [2, 6]),
+        (3, 3, 81, [3, 9, 27]),
+        (2, 3, 20, [2, 6, 18]),
+        (1, 2, 9, [1, 2, 4, 8]),
+        (1, 2.5, 27, [1, 3, 7, 16]),  # 1, 2.5, 6.25, 15.6: each at the next whole epoch
+        (2, 1.5, 6, [2, 3, 5]),
+        (1, 1.25, 8, [1, 2, 3, 4, 5, 6, 7]),  # 1.25, 1.56 and 1.95 are all due at the second
+        (5, 3, 5, []),
+    ],
+)
+def test_rungs_are_the_grace_period_times_powers_of_the_factor_below_the_last_epoch(
+    grace, factor, epochs, rungs
+):
+    scheduler = {"grace_period": grace, "reduction_factor": factor}
+
+    assert rung_epochs(space_of(budget={"epochs": epochs}, scheduler=scheduler)) == rungs
+
+
+@pytest.mark.parametrize("name", ["median", "none"])
+def test_a_scheduler_that_does_not_halve_has_no_rungs(name):
+    assert rung_epochs(space_of(scheduler={"name": name})) == []
+
+
+def test_each_bracket_of_hyperband_leaves_out_one_more_of_the_first_rungs():
+    scheduler = {"name": "hyperband", "brackets": 3, "reduction_factor": 2.5}
+    space = space_of(budget={"epochs": 27}, scheduler=scheduler)
+
+    assert bracket_rungs(space) == [[1, 3, 7, 16], [3, 7, 16], [7, 16]]
+    assert rung_epochs(space) == [1, 3, 7, 16]
 
 
 @pytest.mark.parametrize("name", ["asha", "asha-promote"])
 def test_both_kinds_of_asha_are_planned_as_ideal_halving(name):
     plan = plan_of(budget={"trials": 24, "epochs": 9}, scheduler={"name": name, "grace_period": 1})
 
-    assert plan.brackets == [halving(24, 9, 1, 3)]
+    assert plan.brackets == [halving(24, [1, 3, 9], 3)]
     assert (plan.total_epochs, plan.full_epochs) == (52, 216)
 
 
@@ -61,7 +110,7 @@ def test_hyperband_deals_trials_evenly_to_brackets_that_begin_later_and_later():
         budget={"trials": 8, "epochs": 9}, scheduler={"name": "hyperband", "brackets": 3}
     )
 
-    assert plan.brackets == [halving(3, 9, 1, 3), halving(3, 9, 3, 3), halving(2, 9, 9, 3)]
+    assert plan.brackets == [halving(3, [1, 3, 9], 3), halving(3, [3, 9], 3), halving(2, [9], 3)]
 
 
 def test_a_bracket_without_a_trial_is_left_out():
@@ -95,7 +144,7 @@ def test_further_seeds_confirm_the_three_best_configs_in_full(trials, seeds, run
 
 # --- time, disk, workers -------------------------------------------------------------------------
 
-PLAN = Plan([halving(24, 9, 1, 3)], trials=24, epochs=9, confirmations=0)
+PLAN = Plan([halving(24, [1, 3, 9], 3)], trials=24, epochs=9, confirmations=0)
 
 
 @pytest.mark.parametrize(("workers", "epochs"), [(1, 52), (2, 26), (4, 13), (100, 9)])

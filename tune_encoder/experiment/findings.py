@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from tune_encoder.config import TrainConfig
 from tune_encoder.experiment.trials import TrialRecord, best_trial, objective
 from tune_encoder.space import Parameter, SearchSpace
+from tune_encoder.space.plan import halving_epochs
 
 LOW_CORRELATION = 0.5  # below it an early rung says little about a late one
 FEWEST_TO_WARN = 6  # of fewer trials a low rank correlation is often chance
@@ -76,7 +77,8 @@ def find_findings(
         space: What was searched.
         baselines: Scores on the validation split by name; each with its `skill`.
     """
-    epochs = rung_epochs(space)
+    # Also where nothing was stopped: it says whether it could have been.
+    epochs = [*halving_epochs(space.scheduler, space.budget.epochs), space.budget.epochs]
     pairs = (agreement(trials, *pair) for pair in itertools.pairwise(epochs))
     agreements = [found for found in pairs if found is not None]
     warnings = [_misleading(each) for each in agreements if _stops(space) and _is_low(each)]
@@ -87,19 +89,6 @@ def find_findings(
 
 
 # --- rungs ---------------------------------------------------------------------------------------
-
-
-def rung_epochs(space: SearchSpace) -> list[int]:
-    """Return the epochs at which trials are compared, and the last epoch of all.
-
-    They are grace_period times powers of reduction_factor; where that is no whole epoch, the
-    next one.
-    """
-    epochs, rung = [], float(space.scheduler.grace_period)
-    while (epoch := math.ceil(rung)) < space.budget.epochs:
-        epochs.append(epoch)
-        rung *= space.scheduler.reduction_factor
-    return [*dict.fromkeys(epochs), space.budget.epochs]
 
 
 def agreement(trials: Sequence[TrialRecord], early: int, late: int) -> Agreement | None:

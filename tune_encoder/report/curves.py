@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Sequence
 
-from tune_encoder.experiment.findings import rung_epochs
 from tune_encoder.experiment.status import FAILED, FINISHED, STOPPED
 from tune_encoder.experiment.trials import EpochRow, TrialRecord, objective
 from tune_encoder.report.drawing import (
@@ -18,6 +17,7 @@ from tune_encoder.report.drawing import (
 )
 from tune_encoder.report.facts import Facts, describe_trial, sample_for_plot
 from tune_encoder.report.figure import Figure, Table, table
+from tune_encoder.space.plan import rung_epochs
 
 MOST_POINTS = 100  # of a curve; a phone has no more pixels for them
 LOG_FROM = 8.0  # ratio of the largest to the least loss from which the axis is logarithmic
@@ -86,13 +86,8 @@ def thinned(rows: Sequence[EpochRow]) -> list[EpochRow]:
 
 
 def _rungs(canvas: Canvas, facts: Facts) -> None:
-    for epoch in _shown_rungs(facts):
+    for epoch in rung_epochs(facts.space):
         canvas.axes.axvline(epoch, color=BLACK, lw=0.8, ls=(0, (2, 3)), alpha=0.6, zorder=1)
-
-
-def _shown_rungs(facts: Facts) -> list[int]:
-    """The epochs at which trials are stopped."""
-    return rung_epochs(facts.space)[:-1] if facts.space.scheduler.name != "none" else []
 
 
 def set_scale(canvas: Canvas, facts: Facts, values: Sequence[float]) -> None:
@@ -109,7 +104,7 @@ def _legend(canvas: Canvas, facts: Facts, trials: Sequence[TrialRecord]) -> None
         canvas.axes.plot([], [], color=color, lw=width, alpha=opacity, ls=dashes, label=name)[0]
         for name, (color, width, opacity, dashes) in entries
     ]
-    if _shown_rungs(facts):
+    if rung_epochs(facts.space):
         handles += canvas.axes.plot([], [], color=BLACK, lw=0.8, ls=(0, (2, 3)), label="rung")
     canvas.legend(handles)
 
@@ -117,7 +112,7 @@ def _legend(canvas: Canvas, facts: Facts, trials: Sequence[TrialRecord]) -> None
 def _summary(facts: Facts, chosen: Sequence[TrialRecord]) -> str:
     counts = Counter(facts.how(trial) for trial in facts.trials)
     parts = ", ".join(f"{count} {state}" for state, count in counts.items())
-    rungs = ", ".join(map(str, _shown_rungs(facts)))
+    rungs = ", ".join(map(str, rung_epochs(facts.space)))
     compared = f" Trials were compared at epoch {rungs}." if rungs else ""
     best = facts.best
     found = ""

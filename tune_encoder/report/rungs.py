@@ -2,11 +2,11 @@
 
 from typing import NamedTuple
 
-from tune_encoder.experiment.findings import rung_epochs
 from tune_encoder.experiment.trials import TrialRecord
 from tune_encoder.report.drawing import BLUE, GREY, PALE, Canvas, Tooltip
 from tune_encoder.report.facts import Facts
 from tune_encoder.report.figure import Figure, counted, table
+from tune_encoder.space.plan import rung_epochs
 
 
 class Rung(NamedTuple):
@@ -24,7 +24,7 @@ class Rung(NamedTuple):
 
 def rungs(facts: Facts) -> list[Rung]:
     """Return what was spent and saved between each rung and the next."""
-    ends = rung_epochs(facts.space)
+    ends = [*rung_epochs(facts.space), facts.space.budget.epochs]
     found = []
     for first, last in zip([1, *(end + 1 for end in ends)], ends, strict=False):
         epochs = [_within(trial, first, last) for trial in facts.trials]

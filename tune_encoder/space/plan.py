@@ -7,7 +7,9 @@ Source: Jamieson, Talwalkar: Non-stochastic Best Arm Identification and Hyperpar
 Optimization, AISTATS 2016, algorithm 1; for the brackets Li et al.: Hyperband, JMLR 2018.
 """
 
+import itertools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tune_encoder.config import ResourceSettings, SchedulerSettings
@@ -66,38 +68,76 @@ def plan_search(space: SearchSpace) -> Plan:
     budget = space.budget
     trials = space.n_trials
     confirmations = (budget.seeds - 1) * min(CONFIRMED, trials)
-    brackets = _brackets(trials, space.scheduler, budget.epochs)
+    brackets = _brackets(space, trials)
     return Plan(brackets, trials, budget.epochs, confirmations)
 
 
-def _brackets(trials: int, scheduler: SchedulerSettings, epochs: int) -> list[list[Rung]]:
-    if scheduler.name not in _HALVING:
-        return [[Rung(trials, epochs, trials * epochs)]]
-    count = scheduler.brackets if scheduler.name == "hyperband" else 1
-    shares = [trials // count + (i < trials % count) for i in range(count)]
-    factor = scheduler.reduction_factor
+def _brackets(space: SearchSpace, trials: int) -> list[list[Rung]]:
+    rungs = bracket_rungs(space)
+    shares = [trials // len(rungs) + (i < trials % len(rungs)) for i in range(len(rungs))]
+    epochs, factor = space.budget.epochs, space.scheduler.reduction_factor
     return [
-        halving(share, epochs, scheduler.grace_period * factor**i, factor)
-        for i, share in enumerate(shares)
+        halving(share, [*own, epochs], factor)
+        for own, share in zip(rungs, shares, strict=True)
         if share
     ]
 
 
-def halving(trials: int, epochs: int, grace_period: float, factor: float) -> list[Rung]:
+def halving(trials: int, ends: Sequence[int], factor: float) -> list[Rung]:
     """Return the rungs of successive halving.
 
     Args:
         trials: How many begin.
-        epochs: Of a trial that is never stopped.
-        grace_period: Epochs before the first rung; each further rung comes `factor` times later.
+        ends: The epoch of each rung, and the last of all.
         factor: One in this many goes on, rounded down, but always one.
     """
-    rungs: list[Rung] = []
-    before, reached = 0, grace_period
-    while (here := math.ceil(reached)) < epochs:
+    rungs = []
+    for before, here in itertools.pairwise([0, *ends]):
         rungs.append(Rung(trials, here, trials * (here - before)))
-        before, reached, trials = here, reached * factor, max(1, int(trials / factor))
-    return [*rungs, Rung(trials, epochs, trials * (epochs - before))]
+        trials = max(1, int(trials / factor))
+    return rungs
+
+
+def rung_epochs(space: SearchSpace) -> list[int]:
+    """Return the epochs at which any trials are compared, before the last of all.
+
+    A scheduler that is no successive halving has none.
+    """
+    return sorted({epoch for rungs in bracket_rungs(space) for epoch in rungs})
+
+
+def bracket_rungs(space: SearchSpace) -> list[list[int]]:
+    """Return those epochs for each group of trials that is compared among itself."""
+    scheduler, epochs = space.scheduler, space.budget.epochs
+    if scheduler.name not in _HALVING:
+        return [[]]
+    return [halving_epochs(scheduler, epochs, i) for i in range(n_brackets(scheduler))]
+
+
+def halving_epochs(scheduler: SchedulerSettings, epochs: int, bracket: int = 0) -> list[int]:
+    """Return the epochs below `epochs` at which successive halving compares trials.
+
+    Each rung is due `reduction_factor` times later than the one before, and is met at the next
+    whole epoch; of several that are due at once, one is met each epoch, as Ray does.
+    """
+    start, found = first_rung(scheduler, bracket), [0]
+    for power in itertools.count():
+        due = start * scheduler.reduction_factor**power
+        epoch = max(math.ceil(due), found[-1] + 1)
+        if epoch >= epochs:
+            break
+        found.append(epoch)
+    return found[1:]
+
+
+def n_brackets(scheduler: SchedulerSettings) -> int:
+    """How many groups of trials have rungs of their own."""
+    return scheduler.brackets if scheduler.name == "hyperband" else 1
+
+
+def first_rung(scheduler: SchedulerSettings, bracket: int) -> float:
+    """Epochs after which a bracket's first rung is due, which may be no whole number."""
+    return scheduler.grace_period * scheduler.reduction_factor**bracket
 
 
 def n_workers(resources: ResourceSettings, cpus: int, gpus: int) -> int:

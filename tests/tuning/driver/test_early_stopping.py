@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from tune_encoder.space import parse_space
-from tune_encoder.tuning.driver.early_stopping import Decision, Promote, make_rule, rung_levels
+from tune_encoder.space.plan import bracket_rungs
+from tune_encoder.tuning.driver.early_stopping import Decision, Promote, make_rule
 
 
 def row(epoch, loss):
@@ -84,32 +85,16 @@ def curves_of(seed, n_trials, n_epochs):
 
 
 def rule_of(name, epochs, **scheduler):
+    return make_rule(space_of(name, epochs, **scheduler))
+
+
+def space_of(name, epochs, **scheduler):
     content = {
         "budget": {"trials": 24, "epochs": epochs},
         "scheduler": {"name": name, **scheduler},
         "space": {"dropout": {"float": [0.0, 0.5]}},
     }
-    return make_rule(parse_space(content, "test", Path()))
-
-
-# --- rungs -------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("epochs", "grace_period", "factor", "expected"),
-    [
-        (9, 1, 3.0, [1, 3]),
-        (10, 1, 3.0, [1, 3, 9]),
-        (81, 3, 3.0, [3, 9, 27]),
-        (9, 1, 2.0, [1, 2, 4, 8]),
-        (5, 5, 3.0, []),
-        (4, 1, 1.1, [1, 2, 3]),
-    ],
-)
-def test_rungs_lie_below_the_last_epoch_each_a_factor_above_the_one_before(
-    epochs, grace_period, factor, expected
-):
-    assert rung_levels(epochs, grace_period, factor) == expected
+    return parse_space(content, "test", Path())
 
 
 # --- promotion ---------------------------------------------------------------------------------
@@ -122,10 +107,12 @@ def test_promotion_spends_what_ideal_halving_does_on_the_same_trials(workers, se
     n_trials, n_epochs = int(shape.integers(1, 40)), int(shape.integers(1, 30))
     grace, factor = int(shape.integers(1, n_epochs + 1)), float(shape.choice([1.5, 2, 3, 4]))
     curves = curves_of(seed, n_trials, n_epochs)
+    scheduler = {"grace_period": grace, "reduction_factor": factor}
+    (rungs,) = bracket_rungs(space_of("asha-promote", n_epochs, **scheduler))
 
-    race = Race(Promote(n_epochs, grace, factor), curves, workers, seed).run()
+    race = Race(Promote(rungs, factor), curves, workers, seed).run()
 
-    assert race.epochs == halved(curves, rung_levels(n_epochs, grace, factor), factor)
+    assert race.epochs == halved(curves, rungs, factor)
 
 
 def test_of_24_trials_8_go_on_to_epoch_3_and_2_to_the_last():
@@ -139,7 +126,7 @@ def test_of_24_trials_8_go_on_to_epoch_3_and_2_to_the_last():
 def test_of_fewer_trials_than_the_factor_the_best_goes_to_the_end(n_trials):
     curves = curves_of(5, n_trials, 9)
 
-    race = Race(Promote(9, 1, 3.0), curves).run()
+    race = Race(Promote([1, 3], 3.0), curves).run()
 
     assert race.epochs[int(curves[:, 0].argmin())] == 9
     assert sorted(race.epochs)[:-1] == [1] * (n_trials - 1)
@@ -153,7 +140,7 @@ def test_with_failures_every_search_ends_within_the_epochs_of_ideal_halving(work
     fails = [(n, int(random.integers(1, 10))) for n in range(24) if random.random() < 0.4]
     curves = curves_of(seed, 24, 9)
 
-    race = Race(Promote(9, 1, 3.0), curves, workers, seed, fails).run()
+    race = Race(Promote([1, 3], 3.0), curves, workers, seed, fails).run()
 
     assert sum(race.epochs) <= ideal(24, 9, [1, 3], 3.0)
     ended = [n for n in range(24) if race.epochs[n] == 9 or (n, race.epochs[n]) in fails]
@@ -166,7 +153,7 @@ def test_with_failures_every_search_ends_within_the_epochs_of_ideal_halving(work
 
 
 def test_a_worker_is_given_a_sure_winner_while_another_trial_still_runs():
-    rule = Promote(9, 1, 3.0)
+    rule = Promote([1, 3], 3.0)
     for number in range(5):
         rule.on_result(number, row(1, number))
 
@@ -177,7 +164,7 @@ def test_a_worker_is_given_a_sure_winner_while_another_trial_still_runs():
 
 
 def test_a_place_is_not_sure_while_those_below_may_yet_come_for_it():
-    rule = Promote(9, 1, 3.0)
+    rule = Promote([1, 3], 3.0)
     for number in range(9):
         rule.on_result(number, row(1, number))
     for number in (0, 1):
@@ -190,7 +177,7 @@ def test_a_place_is_not_sure_while_those_below_may_yet_come_for_it():
 
 
 def test_a_trial_ended_by_hand_uses_its_place_up_and_no_worse_one_gets_it():
-    rule = Promote(9, 1, 3.0)
+    rule = Promote([1, 3], 3.0)
     for number in range(6):
         rule.on_result(number, row(1, number))
 
@@ -201,13 +188,25 @@ def test_a_trial_ended_by_hand_uses_its_place_up_and_no_worse_one_gets_it():
 @pytest.mark.parametrize("seed", range(5))
 def test_after_a_replay_of_any_rows_the_same_trials_are_promoted(seed):
     fails = [(3, 1), (7, 2)]
-    race = Race(Promote(9, 1, 3.0), curves_of(seed, 13, 9), 2, seed, fails).run()
+    race = Race(Promote([1, 3], 3.0), curves_of(seed, 13, 9), 2, seed, fails).run()
 
     for n_rows, held, running, promoted in race.asked:
-        rule = Promote(9, 1, 3.0)
+        rule = Promote([1, 3], 3.0)
         for number, each in race.rows[:n_rows]:
             rule.on_result(number, each)
         assert rule.promote(held, running) == promoted
+
+
+def test_a_trial_that_waits_where_there_is_no_rung_goes_on_to_the_next():
+    """An older version had them at the nearest whole epoch: with a factor of 2.5 at 1, 2, 6, 16."""
+    rule = rule_of("asha-promote", 27, reduction_factor=2.5)
+    for number in range(6):
+        assert rule.on_result(number, row(1, number)) is Decision.PAUSE
+    assert rule.on_result(1, row(2, 1)) is Decision.CONTINUE  # it waits here in the record
+
+    assert rule.promote(paused=[0, 1, 2, 3, 4, 5], running=[]) == 1
+    assert rule.promote(paused=[0, 2, 3, 4, 5], running=[1]) == 0
+    assert rule.on_result(1, row(3, 1)) is Decision.PAUSE
 
 
 # --- Ray's rules -------------------------------------------------------------------------------
@@ -229,6 +228,36 @@ def stopped_after(rule, number, curve):
 def ever_worse(numbers):
     """Each trial is worse than all before it, so it goes only as far as its bracket lets it."""
     return {number: [float(place)] * 27 for place, number in enumerate(numbers)}
+
+
+def compared_at(space, one, other):
+    """The epochs at which a trial is stopped that is as good as another one until then."""
+    found = []
+    for epoch in range(1, space.budget.epochs):
+        rule = make_rule(space)
+        stopped_after(rule, one, [0.0] * epoch)
+        if stopped_after(rule, other, [0.0] * (epoch - 1) + [1.0]) == epoch:
+            found.append(epoch)
+    return found
+
+
+@pytest.mark.parametrize("factor", [1.1, 1.25, 1.5, 2.0, 2.5, 3.0, 3.7])
+@pytest.mark.parametrize("grace", [1, 2, 10])
+def test_ray_compares_trials_at_the_rungs_and_at_no_other_epoch(grace, factor):
+    space = space_of("asha", 40, grace_period=grace, reduction_factor=factor)
+
+    assert [compared_at(space, 0, 1)] == bracket_rungs(space)
+
+
+@pytest.mark.parametrize(
+    ("factor", "of_each_bracket"),
+    [(2.5, [(0, 2), (1, 3), (5, 11)]), (3.0, [(0, 1), (2, 5), (8, 17)])],
+)
+@pytest.mark.parametrize("grace", [1, 2, 3])
+def test_ray_does_so_in_each_bracket_of_hyperband(grace, factor, of_each_bracket):
+    space = space_of("hyperband", 40, brackets=3, grace_period=grace, reduction_factor=factor)
+
+    assert [compared_at(space, *pair) for pair in of_each_bracket] == bracket_rungs(space)
 
 
 def test_hyperband_gives_every_third_and_ninth_trial_a_longer_grace_period():

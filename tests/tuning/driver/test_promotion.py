@@ -11,6 +11,7 @@ import pytest
 from tests.benchmarks.simulate import CURVES, Table, changed
 from tune_encoder.experiment.folder import create_experiment
 from tune_encoder.space import space_to_content
+from tune_encoder.tuning.driver.early_stopping import Promote
 from tune_encoder.tuning.driver.scheduler import RecordingScheduler
 from tune_encoder.tuning.driver.searcher import StudySearcher
 from tune_encoder.tuning.driver.steering import Steering
@@ -206,6 +207,25 @@ def test_a_trial_is_not_promoted_before_its_worker_has_let_go_of_it(tmp_path):
     search.run()
 
     assert [len(trial.rows) for trial in search.experiment.trials()] == [1, 1, EPOCHS]
+
+
+def test_a_trial_that_an_older_version_paused_between_two_rungs_goes_on_to_the_next(tmp_path):
+    search = Search(tmp_path, changed(SPACE, "scheduler", reduction_factor=2.5))
+    search.start()
+    search.scheduler.rule = Promote([1, 2, 6], 2.5)  # the nearest whole epochs
+    while not (waits := [n for n in search.record.paused() if len(rows_of(search, n)) == 2]):
+        search.step()
+
+    search.start()
+    search.run()
+
+    assert all(len(rows_of(search, number)) > 2 for number in waits)
+    assert {state for state, *_ in search.outcome()} == {"COMPLETE", "PRUNED"}
+    assert {len(losses) for *_, losses in search.outcome()} == {1, 3, EPOCHS}
+
+
+def rows_of(search, number):
+    return search.record.trials[number].rows
 
 
 def test_the_sampler_learns_from_trials_that_wait_at_a_rung(uninterrupted, tmp_path):

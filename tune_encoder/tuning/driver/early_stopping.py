@@ -4,7 +4,7 @@ A rule hears of every recorded row, in order, and judges by the row's objective,
 better. It holds no state of its own that matters: after a resume it hears the rows again.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from types import SimpleNamespace
@@ -14,6 +14,7 @@ from ray.tune.schedulers import AsyncHyperBandScheduler, MedianStoppingRule, Tri
 
 from tune_encoder.experiment.trials import EpochRow, objective
 from tune_encoder.space import SearchSpace
+from tune_encoder.space.plan import first_rung, n_brackets, rung_epochs
 from tune_encoder.tuning.record.record import METRIC
 
 TIME = "epoch"
@@ -93,20 +94,29 @@ class Promote(EarlyStoppingRule):
     "Non-stochastic best arm identification and hyperparameter optimization", 2016.
     """
 
-    def __init__(self, epochs: int, grace_period: int, factor: float) -> None:
+    def __init__(self, rungs: Sequence[int], factor: float) -> None:
         self._factor = factor
-        self._levels = rung_levels(epochs, grace_period, factor)
-        self._at: list[dict[int, float]] = [{} for _ in self._levels]
+        self._rungs = rungs
+        self._at: list[dict[int, float]] = [{} for _ in rungs]
+        self._epochs: dict[int, int] = {}
 
     def on_result(self, number: int, row: EpochRow) -> Decision:
         """Hold a trial that has reached a rung."""
-        if row["epoch"] not in self._levels:
+        self._epochs[number] = row["epoch"]
+        if row["epoch"] not in self._rungs:
             return Decision.CONTINUE
-        self._at[self._levels.index(row["epoch"])][number] = objective(row)
+        self._at[self._rungs.index(row["epoch"])][number] = objective(row)
         return Decision.PAUSE
 
     def promote(self, paused: Collection[int], running: Collection[int]) -> int | None:
-        """Choose the best trial of the highest rung that has a place nobody can take from it."""
+        """Choose the best trial of the highest rung that has a place nobody can take from it.
+
+        One that waits between two rungs, where an older version had one, is chosen first: it was
+        among the best of the rung before, and is compared at the next.
+        """
+        between = next((n for n in paused if self._epochs[n] not in self._rungs), None)
+        if between is not None:
+            return between
         chosen = None
         outstanding = 0  # trials that may yet reach the rung
         for rung, values in enumerate(self._at):
@@ -124,37 +134,27 @@ class Promote(EarlyStoppingRule):
         return sum(number in values for values in self._at)
 
 
-def rung_levels(epochs: int, grace_period: int, factor: float) -> list[int]:
-    """Return the epochs at which trials are compared: below `epochs`, each `factor` times more."""
-    levels, level = [], float(grace_period)
-    while round(level) < epochs:
-        levels.append(round(level))
-        level *= factor
-    return sorted(set(levels))
-
-
 def make_rule(space: SearchSpace) -> EarlyStoppingRule:
     """Return the rule of a space."""
     settings, epochs = space.scheduler, space.budget.epochs
-    factor, grace = settings.reduction_factor, min(settings.grace_period, epochs)
+    factor = settings.reduction_factor
     if settings.name == "none":
         return EarlyStoppingRule()
     if settings.name == "asha-promote":
-        return Promote(epochs, grace, factor)
+        return Promote(rung_epochs(space), factor)
     if settings.name == "median":
-        return RayRule([MedianStoppingRule(TIME, METRIC, "min", grace)], factor)
-    count = settings.brackets if settings.name == "hyperband" else 1
-    starts = [round(grace * factor**k) for k in range(count)]
+        return RayRule([MedianStoppingRule(TIME, METRIC, "min", settings.grace_period)], factor)
+    starts = [first_rung(settings, k) for k in range(n_brackets(settings))]
     return RayRule([_halving(min(start, epochs), epochs, factor) for start in starts], factor)
 
 
-def _halving(grace_period: int, epochs: int, factor: float) -> TrialScheduler:
+def _halving(grace_period: float, epochs: int, factor: float) -> TrialScheduler:
     return AsyncHyperBandScheduler(
         time_attr=TIME,
         metric=METRIC,
         mode="min",
         # One more than the last epoch, so that the trial ends by itself.
         max_t=epochs + 1,
-        grace_period=grace_period,
+        grace_period=grace_period,  # type: ignore[arg-type]  # a factor, which may be no whole one
         reduction_factor=factor,
     )
