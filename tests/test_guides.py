@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 import tune_encoder
-from tests.fabricate import make_search
+from tests.builders import make_search
 from tune_encoder.cli import main, make_parser
 from tune_encoder.cli.guide import about, guides
 from tune_encoder.data.demo import make_demo

@@ -7,11 +7,10 @@ import pandas
 import pytest
 
 import tune_encoder
+from tests.builders import MadeSearch
 from tune_encoder.api.results import Best, Experiment
 from tune_encoder.errors import ConfigError
-from tune_encoder.experiment.folder import create_experiment
-from tune_encoder.space import parse_space, space_to_content
-from tune_encoder.tuning.record.record import Record
+from tune_encoder.space import parse_space
 
 SPACE = parse_space(
     {
@@ -30,29 +29,23 @@ SPACE = parse_space(
     "test",
     Path(),
 )
-LOSSES = [[0.9, 0.4, 0.5], [0.8, 0.7], [0.3], []]
 
 
-def new_experiment(root, name="mine"):
-    content = {"space": space_to_content(SPACE), "data_dir": "", "fingerprint": "", "versions": {}}
-    return create_experiment(root, name, content)
+def row_of(number, epoch, loss):
+    scores = {"val_loss": loss, "val_skill": 1 - loss, "train_loss": loss / 2}
+    place = {"checkpoint": f"1/{number:04d}/checkpoint_{epoch:06d}"}
+    return {"epoch": epoch, **scores, "finished": False, **place}
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """A complete, a pruned, a failed and a running trial; not to be changed."""
-    made = new_experiment(tmp_path_factory.mktemp("runs"))
-    record = Record.open(made, SPACE)
-    for number, losses in enumerate(LOSSES):
-        record.ask()
-        for epoch, loss in enumerate(losses, start=1):
-            scores = {"val_loss": loss, "val_skill": 1 - loss, "train_loss": loss / 2}
-            place = {"checkpoint": f"1/{number:04d}/checkpoint_{epoch:06d}"}
-            record.add_row(number, {"epoch": epoch, **scores, "finished": False, **place})
-    record.complete(0)
-    record.prune(1)
-    record.fail(2, "the loss is NaN")
-    return made.path
+    made = MadeSearch(tmp_path_factory.mktemp("runs"), SPACE, row_of=row_of)
+    made.trial([0.9, 0.4, 0.5], "COMPLETE")
+    made.trial([0.8, 0.7], "PRUNED")
+    made.trial([0.3], "FAIL", "the loss is NaN")
+    made.trial([])
+    return made.experiment.path
 
 
 @pytest.fixture
@@ -79,8 +72,7 @@ def test_each_trial_is_a_row_with_its_outcome_and_its_searched_settings(mine):
 
 
 def test_columns_have_their_kinds_whatever_is_missing(mine, tmp_path):
-    empty = new_experiment(tmp_path)
-    Record.open(empty, SPACE)
+    empty = MadeSearch(tmp_path, SPACE).experiment
     waiting = Experiment(empty.path).trials
 
     for frame in (mine.trials, waiting):
@@ -121,8 +113,7 @@ def test_the_best_is_an_epoch_of_a_trial_that_did_not_fail_with_what_was_searche
 
 
 def test_before_the_first_epoch_there_is_no_best_and_no_curve(tmp_path):
-    made = new_experiment(tmp_path)
-    Record.open(made, SPACE)
+    made = MadeSearch(tmp_path, SPACE).experiment
     opened = Experiment(made.path)
 
     assert opened.best is None

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 import tune_encoder
+from tests.builders import new_experiment
 from tests.fabricate import make_sample
 from tests.tuning.conftest import TINY_SPACE
 from tune_encoder.api import searching as api
@@ -19,7 +20,6 @@ from tune_encoder.config import LaunchSettings, StorageSettings, write_yaml
 from tune_encoder.data.demo import demo_folder
 from tune_encoder.data.samples import write_sample
 from tune_encoder.errors import ConfigError, DataError, StorageError
-from tune_encoder.experiment.folder import create_experiment
 from tune_encoder.space import load_space, parse_space, space_to_content
 
 CONTENT = {
@@ -194,10 +194,7 @@ def test_what_the_data_check_warns_of_is_a_warning(voices, tmp_path, monkeypatch
 
 
 def experiment(root):
-    space = space_to_content(parse_space(CONTENT, "test", Path()))
-    return create_experiment(
-        root, "mine", {"space": space, "data_dir": "", "fingerprint": "", "versions": {}}
-    )
+    return new_experiment(root, space=parse_space(CONTENT, "test", Path()))
 
 
 def test_a_resume_is_refused_for_an_unknown_name_or_option(tmp_path):

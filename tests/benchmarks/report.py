@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tests.fabricate import make_row, make_search
+from tests.builders import epoch_row, make_search
 from tune_encoder.space import SearchSpace, parse_space
 
 WORKERS = 4
@@ -55,7 +55,9 @@ def make(root: Path, n_trials: int, epochs: int) -> Path:
     def row_of(number: int, epoch: int, value: float) -> dict[str, Any]:
         return _row(space, clocks, number, epoch, value)
 
-    made: Path = make_search(root, space, trials, "/gone", "0" * 64, row_of=row_of).path
+    made: Path = make_search(
+        root, space, trials, row_of=row_of, data_dir="/gone", fingerprint="0" * 64
+    ).path
     return made
 
 
@@ -86,7 +88,8 @@ def _row(
     lane = number % WORKERS
     clocks[lane] += 12.0
     more = {"seconds": 11.0, "recorded_at": clocks[lane], "worker": f"host:{1000 + lane}"}
-    return {**make_row(space, epoch, value), **more, "order": round(clocks[lane])}
+    row: dict[str, Any] = epoch_row(epoch, value, space, **more, order=round(clocks[lane]))
+    return row
 
 
 def main() -> None:

@@ -4,23 +4,18 @@ import json
 
 import pytest
 
-from tests.experiment.test_folder import SPACE
+from tests.builders import MadeSearch
 from tune_encoder.cli import main
 from tune_encoder.errors import StorageError
 from tune_encoder.experiment.control import Controls
-from tune_encoder.experiment.folder import create_experiment
-from tune_encoder.space import space_to_content
 from tune_encoder.system.lock import lock_experiment, lock_holder
-from tune_encoder.tuning.record.record import Record
 
 
 @pytest.fixture
 def experiment(tmp_path):
-    content = {"space": space_to_content(SPACE), "data_dir": "", "fingerprint": "", "versions": {}}
-    made = create_experiment(tmp_path, "night", content)
-    record = Record.open(made, SPACE)
-    record.ask()
-    return made
+    made = MadeSearch(tmp_path, name="night")
+    made.trial([])
+    return made.experiment
 
 
 def run(*arguments):

@@ -5,10 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.experiment.test_folder import new_experiment
+from tests.builders import MadeSearch, new_experiment
 from tune_encoder.cli import main
-from tune_encoder.space import parse_space, space_to_content
-from tune_encoder.tuning.record.record import Record
+from tune_encoder.space import parse_space
 
 CONTENT = {
     "budget": {"trials": 6, "epochs": 4},
@@ -24,7 +23,6 @@ CONTENT = {
         *({"learning_rate": 0.002 + n / 1000, "head": "linear"} for n in range(4)),
     ],
 }
-LOSSES = [[0.9, 0.5, 0.6, 0.55], [0.95, 0.9], [], [0.4, 0.5, 0.6], [0.7]]
 
 
 def space_of(**changes):
@@ -46,31 +44,20 @@ def row(number, epoch, loss):
     }
 
 
-def fabricate(root, name, space=None, losses=LOSSES, **content):
-    """The record of a search that was stopped; its trials still run, but for those it ends."""
-    space = space or space_of()
-    made = new_experiment(root, name, space=space_to_content(space), **content)
-    record = Record.open(made, space)
-    for number, values in enumerate(losses):
-        record.ask()
-        for epoch, loss in enumerate(values, start=1):
-            record.add_row(number, row(number, epoch, loss))
-    return made, record
-
-
 @pytest.fixture(scope="session")
 def root(tmp_path_factory):
     """Of `mine` a trial is complete, one pruned, one failed, one the best, one running and one
     not begun; nothing of `new` has begun."""
     folder = tmp_path_factory.mktemp("runs")
-    made, record = fabricate(folder, "mine")
-    record.complete(0)
-    record.prune(1)
-    record.fail(2, "TrainingDiverged: the loss is nan")
-    record.complete(3)
-    new_experiment(folder, "new", space=space_to_content(space_of()))
+    made = MadeSearch(folder, space_of(), row_of=row)
+    made.trial([0.9, 0.5, 0.6, 0.55], "COMPLETE")
+    made.trial([0.95, 0.9], "PRUNED")
+    made.trial([], "FAIL", "TrainingDiverged: the loss is nan")
+    made.trial([0.4, 0.5, 0.6], "COMPLETE")
+    made.trial([0.7])
+    new_experiment(folder, "new", space_of())
     for number, epoch in ((0, 2), (0, 4), (3, 1)):
-        file = made.checkpoint_file(row(number, epoch, 0.5))
+        file = made.experiment.checkpoint_file(row(number, epoch, 0.5))
         file.parent.mkdir(parents=True)
         file.write_bytes(b"weights")
     os.utime(folder / "new" / "search.yaml", (1, 1))  # older than mine

@@ -12,8 +12,7 @@ import urllib.request
 
 import pytest
 
-from tests.experiment.test_folder import SPACE
-from tests.fabricate import make_search
+from tests.builders import SPACE, make_search
 from tune_encoder.experiment.dashboards import Page, open_pages, page_lines, ray_page, read_only_url
 from tune_encoder.system.lock import lock_experiment, write_note
 from tune_encoder.system.ports import free_port

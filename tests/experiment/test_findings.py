@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fabricate import make_row
+from tests.builders import epoch_row
 from tune_encoder.experiment.findings import agreement, find_findings, spearman
 from tune_encoder.experiment.trials import TrialRecord
 from tune_encoder.space import parse_space
@@ -32,7 +32,7 @@ SPACE = space_of()
 
 
 def trial(number, values, space=SPACE, **settings):
-    rows = [make_row(space, epoch, value) for epoch, value in values.items()]
+    rows = [epoch_row(e, value, space, order=e) for e, value in values.items()]
     return TrialRecord(number, "COMPLETE", {**INSIDE, **settings}, rows)
 
 
@@ -82,7 +82,7 @@ def test_the_objective_is_correlated_so_a_metric_to_maximise_is_turned_round():
     space = space_of(metric={"name": "val_skill"})
     losses, skills = [0.3, 0.2, 0.1], [0.1, 0.2, 0.3]
     trials = [
-        TrialRecord(n, "COMPLETE", INSIDE, [make_row(SPACE, 1, loss), make_row(space, 3, skill)])
+        TrialRecord(n, "COMPLETE", INSIDE, [epoch_row(1, loss), epoch_row(3, skill, space)])
         for n, (loss, skill) in enumerate(zip(losses, skills, strict=True))
     ]
 

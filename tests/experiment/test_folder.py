@@ -3,25 +3,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.builders import SPACE, new_experiment
 from tune_encoder.errors import ConfigError, StorageError
 from tune_encoder.experiment.folder import (
     create_experiment,
     experiment_path,
     open_experiment,
 )
-from tune_encoder.space import parse_space, space_to_content
-
-SPACE = parse_space({"space": {"dropout": {"float": [0.0, 0.4]}}}, "test", Path())
-
-
-def new_experiment(root, name="mine", **content):
-    written = {"space": space_to_content(SPACE), "data_dir": "", "fingerprint": "", "versions": {}}
-    return create_experiment(root, name, {**written, **content})
-
-
-def row(epoch, val_loss, **more):
-    return {"epoch": epoch, "val_loss": val_loss, "objective": val_loss, "finished": False, **more}
-
+from tune_encoder.space import parse_space
 
 # --- names and folders ---------------------------------------------------------------------------
 

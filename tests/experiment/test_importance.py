@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fabricate import make_search
+from tests.builders import make_search
 from tune_encoder.cli import main
 from tune_encoder.cli.confirm import importance_lines
 from tune_encoder.errors import ConfigError, StorageError

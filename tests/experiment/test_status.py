@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from tests.experiment.conftest import fabricate, row, space_of
-from tests.experiment.test_folder import new_experiment
+from tests.builders import MadeSearch, new_experiment
+from tests.experiment.conftest import row, space_of
 from tune_encoder.cli import main
 from tune_encoder.experiment.folder import Experiment
 from tune_encoder.experiment.status import (
@@ -20,7 +20,6 @@ from tune_encoder.experiment.status import (
 )
 from tune_encoder.experiment.trials import TrialRecord
 from tune_encoder.experiment.views import status
-from tune_encoder.space import space_to_content
 from tune_encoder.system.lock import LOCK_NAME, lock_experiment
 
 STATUS = """\
@@ -44,7 +43,7 @@ def test_status_of_a_stopped_search_says_where_it_stands_and_how_to_go_on(say, r
 
 def test_status_without_a_name_is_that_of_the_experiment_launched_last(say, tmp_path):
     for name in ("a", "b", "c"):
-        made = new_experiment(tmp_path, name, space=space_to_content(space_of()))
+        made = new_experiment(tmp_path, name, space=space_of())
         os.utime(made.path / "search.yaml", (1, 1))
     (tmp_path / "b" / LOCK_NAME).write_text("pid 1 on here\n")
 
@@ -83,8 +82,8 @@ def test_a_holder_about_to_write_who_it_is_still_counts_as_running(root):
 
 
 def test_a_search_whose_trials_have_all_ended_is_finished(say, tmp_path):
-    _, record = fabricate(tmp_path, "all", space_of(budget={"trials": 1, "epochs": 4}), [[0.5]])
-    record.complete(0)
+    made = MadeSearch(tmp_path, space_of(budget={"trials": 1, "epochs": 4}), "all", row_of=row)
+    made.trial([0.5], "COMPLETE")
 
     lines = say("status all", tmp_path).splitlines()
 
@@ -182,10 +181,11 @@ def when_it_waits(monkeypatch):
 def test_watching_without_a_terminal_prints_a_line_on_change_until_the_search_ends(
     say, tmp_path, when_it_waits
 ):
-    made, record = fabricate(tmp_path, "w", losses=[[0.5]])
+    made = MadeSearch(tmp_path, space_of(), "w", row_of=row)
+    made.trial([0.5])
     search = contextlib.ExitStack()
-    search.enter_context(lock_experiment(made.path))
-    steps = iter([lambda: None, lambda: record.complete(0), lambda: None, search.close])
+    search.enter_context(lock_experiment(made.experiment.path))
+    steps = iter([lambda: None, lambda: made.record.complete(0), lambda: None, search.close])
     when_it_waits(lambda: next(steps)())
 
     assert say("status --watch w", tmp_path).splitlines() == [

@@ -5,8 +5,7 @@ from contextlib import closing
 import optuna
 import pytest
 
-from tests.experiment.test_folder import SPACE, new_experiment, row
-from tests.fabricate import make_search
+from tests.builders import SPACE, MadeSearch, epoch_row, make_search, new_experiment
 from tune_encoder.errors import StorageError
 from tune_encoder.experiment.folder import (
     CHECKPOINT_NAME,
@@ -14,7 +13,6 @@ from tune_encoder.experiment.folder import (
     Experiment,
 )
 from tune_encoder.experiment.trials import TrialRecord, best_trial, needed_checkpoints
-from tune_encoder.tuning.record.record import Record
 
 
 def test_a_few_fields_of_each_row_read_as_they_do_among_all(root):
@@ -48,17 +46,12 @@ def test_a_trial_that_ended_says_when(root):
 @pytest.fixture(scope="module")
 def experiment(tmp_path_factory):
     """A complete, a pruned, a failed and a running trial; not to be changed."""
-    made = new_experiment(tmp_path_factory.mktemp("runs"))
-    record = Record.open(made, SPACE)
-    losses = [[0.9, 0.4, 0.5], [0.8, 0.7], [0.3], [0.6] * 11]
-    for number, values in enumerate(losses):
-        record.ask()
-        for epoch, loss in enumerate(values, start=1):
-            record.add_row(number, row(epoch, loss))
-    record.complete(0)
-    record.prune(1)
-    record.fail(2, "the loss is NaN")
-    return made
+    made = MadeSearch(tmp_path_factory.mktemp("runs"))
+    made.trial([0.9, 0.4, 0.5], "COMPLETE")
+    made.trial([0.8, 0.7], "PRUNED")
+    made.trial([0.3], "FAIL", "the loss is NaN")
+    made.trial([0.6] * 11)
+    return made.experiment
 
 
 def test_trials_read_without_optuna_are_as_optuna_reads_them(experiment):
@@ -98,9 +91,8 @@ def test_the_best_trial_is_that_of_the_lowest_loss_among_those_that_did_not_fail
 
 def test_without_a_result_there_is_no_best_trial():
     assert best_trial([]) is None
-    assert (
-        best_trial([TrialRecord(0, "RUNNING"), TrialRecord(1, "FAIL", {}, [row(1, 0.5)])]) is None
-    )
+    failed = TrialRecord(1, "FAIL", {}, [epoch_row(1, 0.5)])
+    assert best_trial([TrialRecord(0, "RUNNING"), failed]) is None
 
 
 def test_a_record_is_read_where_nothing_may_be_written(tmp_path, monkeypatch):
@@ -135,10 +127,10 @@ def test_reading_does_not_write(experiment):
 def test_rows_without_a_checkpoint_are_passed_over(tmp_path):
     made = new_experiment(tmp_path)
 
-    trial = TrialRecord(0, "RUNNING", {}, [row(n, 0.5) for n in range(4)])
+    trial = TrialRecord(0, "RUNNING", {}, [epoch_row(n, 0.5) for n in range(4)])
 
     assert needed_checkpoints(trial) == set()
-    assert made.checkpoint_file(row(1, 0.5)) is None
+    assert made.checkpoint_file(epoch_row(1, 0.5)) is None
     assert made.checkpoint_files(0) == []
 
 
@@ -150,7 +142,9 @@ def test_the_best_and_last_checkpoint_stay_and_of_a_running_trial_the_one_before
 ):
     made = new_experiment(tmp_path)
     losses = [0.9, 0.2, 0.5, 0.4, 0.6, 0.7]
-    rows = [row(n, loss, checkpoint=f"1/0003/checkpoint_{n:06d}") for n, loss in enumerate(losses)]
+    rows = [
+        epoch_row(n, loss, checkpoint=f"1/0003/checkpoint_{n:06d}") for n, loss in enumerate(losses)
+    ]
     for each in rows:
         file = made.checkpoint_file(each)
         file.parent.mkdir(parents=True)

@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from tests.experiment.conftest import fabricate, space_of
-from tests.experiment.test_folder import new_experiment
+from tests.builders import MadeSearch, new_experiment
+from tests.experiment.conftest import row, space_of
 from tune_encoder.cli import main
 from tune_encoder.cli.curve import HEIGHT
 from tune_encoder.experiment.folder import CHECKPOINT_NAME
@@ -77,7 +77,8 @@ def test_a_setting_whose_condition_does_not_hold_is_not_among_the_searched(say):
 
 
 def test_of_many_epochs_show_lists_the_newest_and_the_best(say, tmp_path):
-    fabricate(tmp_path, "long", losses=[[0.9, 0.1, *(0.5 for _ in range(11))]])
+    made = MadeSearch(tmp_path, space_of(), "long", row_of=row)
+    made.trial([0.9, 0.1, *(0.5 for _ in range(11))])
 
     lines = say("show long 0", tmp_path).splitlines()
 
@@ -129,12 +130,12 @@ def three(tmp_path_factory):
     )
     skill = space_of(metric={"name": "val_skill"})
     for name, space, loss, data in (
-        ("a", None, 0.5, "x"),
+        ("a", space_of(), 0.5, "x"),
         ("b", larger, 0.4, "x"),
         ("c", skill, 0.3, "y"),
     ):
-        _, record = fabricate(folder, name, space, [[loss, 0.9]], fingerprint=data)
-        record.complete(0)
+        made = MadeSearch(folder, space, name, row_of=row, fingerprint=data)
+        made.trial([loss, 0.9], "COMPLETE")
     return folder
 
 
@@ -260,7 +261,7 @@ def test_status_of_an_empty_root_says_how_to_begin(tmp_path, capsys):
 
 
 def test_a_record_that_is_missing_is_not_taken_for_a_new_search(root, tmp_path):
-    made = new_experiment(tmp_path, "lost", space=space_to_content(space_of()))
+    made = new_experiment(tmp_path, "lost", space=space_of())
     (made.checkpoints / "1").mkdir(parents=True)
 
     (entry,) = overview(tmp_path)
@@ -317,7 +318,7 @@ def test_list_shows_one_that_cannot_be_read_with_the_reason_among_the_others(say
 
 def test_long_names_and_long_numbers_fit_into_80_columns(say, tmp_path):
     space = space_of(budget={"trials": 100_000, "epochs": 4})
-    made = new_experiment(tmp_path, "n" * 64, space=space_to_content(space))
+    made = new_experiment(tmp_path, "n" * 64, space=space)
 
     with lock_experiment(made.path):
         lines = say("list", tmp_path).splitlines()

@@ -7,9 +7,10 @@ from contextlib import closing
 
 import pytest
 
+from tests.builders import new_experiment
 from tune_encoder.config import ExportSettings
 from tune_encoder.experiment.confirmation import best_configs
-from tune_encoder.experiment.folder import CHECKPOINT_NAME, Experiment, create_experiment
+from tune_encoder.experiment.folder import CHECKPOINT_NAME, Experiment
 from tune_encoder.export import export
 from tune_encoder.space import parse_space, space_to_content
 from tune_encoder.training.checkpoints import save_state
@@ -43,13 +44,14 @@ SPACE = {
 def searched(packed, data_dir, tmp_path_factory):
     """A finished search of two trials, made without Ray; copy it before changing it."""
     space = parse_space(SPACE, "test", data_dir)
-    content = {
-        "space": space_to_content(space),
-        "data_dir": str(data_dir.resolve()),
-        "fingerprint": packed.info["fingerprint"],
-        "versions": versions(),
-    }
-    experiment = create_experiment(tmp_path_factory.mktemp("runs"), "made", content)
+    experiment = new_experiment(
+        tmp_path_factory.mktemp("runs"),
+        "made",
+        space,
+        data_dir=str(data_dir.resolve()),
+        fingerprint=packed.info["fingerprint"],
+        versions=versions(),
+    )
     record = Record.open(experiment, space)
     for _ in range(space.budget.trials):
         run_trial(record, record.ask(), packed)
@@ -108,7 +110,7 @@ def confirmed(experiment, packed, name="top2x2", n_configs=2):
     """Confirm the best configs of a search with two further seeds, as `confirm` does."""
     space = confirming_space(experiment, best_configs(experiment, n_configs), 2)
     content = {**experiment.search(), "space": space_to_content(space)}
-    confirming = create_experiment(experiment.path / "confirm", name, content)
+    confirming = new_experiment(experiment.path / "confirm", name, **content)
     record = Record.open(confirming, space)
     for _ in range(space.budget.trials):
         run_trial(record, record.ask(), packed)

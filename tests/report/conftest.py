@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 import pytest
 import torch
 
-from tests.fabricate import make_row, make_search
+from tests.builders import epoch_row, make_search
 from tune_encoder.config import TrainConfig
 from tune_encoder.model.encoder import build_encoder
 from tune_encoder.report.contents import read_contents
@@ -77,7 +77,7 @@ class Clock:
         at = self.now[lane]
         place = {"checkpoint": f"1/{number:04d}/checkpoint_{epoch:06d}"}
         return {
-            **make_row(self.space, epoch, value),
+            **epoch_row(epoch, value, self.space),
             **place,
             "order": 10 * int(at - BEGAN) + lane,
             "seconds": TRAINING_S,
@@ -86,7 +86,8 @@ class Clock:
         }
 
 
-def made_search(root, trials=TRIALS, space=SPACE, **more):
+def made_search(root, trials=TRIALS, space=SPACE, data_dir="", **more):
+    more["data_dir"] = str(data_dir)
     return make_search(root, space, trials, row_of=Clock(space), **more)
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.fabricate import make_search
+from tests.builders import make_search
 from tests.report.conftest import (
     EPOCH_S,
     SHOCK,

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.fabricate import make_search
+from tests.builders import make_search
 from tests.report.conftest import (
     BEST,
     EPOCH_S,
@@ -137,7 +137,7 @@ def test_time_runs_from_the_beginning_of_the_first_epoch(facts):
 
 
 def test_without_clock_times_the_training_is_added_up_and_that_is_said(tmp_path):
-    from tests.fabricate import make_search
+    from tests.builders import make_search
     from tests.report.conftest import SPACE
 
     facts = read_facts(make_search(tmp_path, SPACE, TRIALS))

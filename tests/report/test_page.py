@@ -9,14 +9,13 @@ from html.parser import HTMLParser
 
 import pytest
 
-from tests.experiment.test_folder import new_experiment
+from tests.builders import new_experiment
 from tests.report.conftest import SHOCK, SPACE, TRIALS, linear, made_search, marks
 from tune_encoder.errors import StorageError
 from tune_encoder.experiment.folder import Experiment
 from tune_encoder.report import write_report
 from tune_encoder.report.contents import read_contents
 from tune_encoder.report.page import render
-from tune_encoder.space import space_to_content
 from tune_encoder.system.lock import lock_experiment
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -126,7 +125,7 @@ def test_a_search_that_runs_says_so(made):
 
 
 def test_before_the_first_trial_the_page_says_so(tmp_path):
-    new = new_experiment(tmp_path, "new", space=space_to_content(SPACE))
+    new = new_experiment(tmp_path, "new", SPACE)
 
     text = render(read_contents(new))
 

@@ -9,12 +9,12 @@ from typing import Any
 import optuna
 import pytest
 
+from tests.builders import MadeSearch
 from tune_encoder.cli import main
 from tune_encoder.config import write_yaml
-from tune_encoder.experiment.folder import STUDY_NAME, create_experiment
-from tune_encoder.space import parse_space, space_to_content
+from tune_encoder.experiment.folder import STUDY_NAME
+from tune_encoder.space import parse_space
 from tune_encoder.training.checkpoints import save_state
-from tune_encoder.tuning.record.record import Record
 from tune_encoder.tuning.record.repair import repair
 
 EPOCHS = 4
@@ -31,19 +31,11 @@ CONTENT: dict[str, Any] = {
 SPACE = parse_space(CONTENT, "test", Path())
 
 
-class Search:
-    """An experiment as a search leaves it, without a search."""
+class Search(MadeSearch):
+    """An experiment as a search leaves it, with the files of its trials."""
 
     def __init__(self, root, space=SPACE):
-        written = {
-            "space": space_to_content(space),
-            "data_dir": "",
-            "fingerprint": "",
-            "versions": {},
-        }
-        self.experiment = create_experiment(root, "mine", written)
-        self.record = Record.open(self.experiment, space)
-        self.space = space
+        super().__init__(root, space)
 
     def trial(self, losses, kept=(), finished=False):
         """A trial of these losses, of which some epochs still have their checkpoints."""

@@ -6,10 +6,10 @@ from dataclasses import asdict, replace
 
 import optuna
 
+from tests.builders import new_experiment
 from tests.tuning.lost import EPOCHS, SPACE
 from tune_encoder.config import StorageSettings
-from tune_encoder.experiment.folder import STUDY_NAME, create_experiment
-from tune_encoder.space import space_to_content
+from tune_encoder.experiment.folder import STUDY_NAME
 from tune_encoder.tuning.record.database import Database
 from tune_encoder.tuning.record.record import Record
 from tune_encoder.tuning.record.restore import open_database
@@ -19,9 +19,8 @@ NAMES = (f"search-{number}" for number in itertools.count())
 
 def make(root, url, name=None):
     name = name or next(NAMES)
-    content = {"space": space_to_content(SPACE), "data_dir": "", "fingerprint": "", "versions": {}}
     kept = asdict(StorageSettings(record=url))
-    return create_experiment(root, name, {**content, **kept, "record_name": name})
+    return new_experiment(root, name, SPACE, **kept, record_name=name)
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.fabricate import make_search
+from tests.builders import make_search
 from tune_encoder.cli import main
 from tune_encoder.cli.confirm import print_confirmation
 from tune_encoder.config import TrainConfig
@@ -132,7 +132,7 @@ def test_a_search_without_a_result_is_refused_with_how_to_go_on(tmp_path):
 
 
 def test_changed_data_are_refused(tmp_path, data_dir):
-    made = make_search(tmp_path, SPACE, TRIALS, data_dir, fingerprint="of other data")
+    made = make_search(tmp_path, SPACE, TRIALS, data_dir=str(data_dir), fingerprint="of other data")
 
     with pytest.raises(
         StorageError, match=r"demo: not the data that the search began with; restore it"
@@ -268,14 +268,15 @@ def test_when_no_config_gave_a_result_again_it_is_said(tmp_path):
 def confirmed(tmp_path, data_dir):
     """A search whose best two were trained again, and its root; nothing is left to train."""
     fingerprint = open_pack(pack_data(data_dir, TrainConfig())).info["fingerprint"]
-    made = make_search(tmp_path / "runs", SPACE, TRIALS, data_dir, fingerprint)
+    data = {"data_dir": str(data_dir), "fingerprint": fingerprint}
+    made = make_search(tmp_path / "runs", SPACE, TRIALS, **data)
     space = confirming_space(made, best_configs(made, 2), 3)
     losses = {0.1: (0.30, 0.31, 0.32), 0.2: (0.41, 0.44, 0.40)}
     trials = [
         ("COMPLETE", config, [losses[config["dropout"]][config["seed"]], 0.9])
         for config in space.start
     ]
-    again = make_search(tmp_path / "again", space, trials, data_dir, fingerprint)
+    again = make_search(tmp_path / "again", space, trials, **data)
     (made.path / "confirm").mkdir()
     again.path.rename(made.path / "confirm" / "top2x3")
     return made

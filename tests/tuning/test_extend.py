@@ -5,9 +5,9 @@ from pathlib import Path
 import optuna
 import pytest
 
+from tests.builders import new_experiment
 from tune_encoder.errors import ConfigError
-from tune_encoder.experiment.folder import create_experiment
-from tune_encoder.space import parse_space, space_to_content
+from tune_encoder.space import parse_space
 from tune_encoder.tuning.driver.scheduler import RecordingScheduler
 from tune_encoder.tuning.extend import extend_search
 from tune_encoder.tuning.record.record import Record
@@ -24,8 +24,7 @@ SPACE = parse_space(CONTENT, "test", Path())
 
 
 def make(root, name, space=SPACE, **more):
-    content = {"data_dir": "", "fingerprint": "", "versions": {}, **more}
-    return create_experiment(root, name, {"space": space_to_content(space), **content})
+    return new_experiment(root, name, space, **more)
 
 
 def loss_of(number, epoch):

@@ -7,12 +7,13 @@ from types import SimpleNamespace
 
 import pytest
 
+from tests.builders import new_experiment
 from tune_encoder.config import LOCAL_LAUNCH
 from tune_encoder.errors import StorageError
 from tune_encoder.experiment.checkpoint_storage import Storage
-from tune_encoder.experiment.folder import Experiment, create_experiment
+from tune_encoder.experiment.folder import Experiment
 from tune_encoder.experiment.views import best_view
-from tune_encoder.space import parse_space, space_to_content
+from tune_encoder.space import parse_space
 from tune_encoder.training.checkpoints import save_state
 from tune_encoder.tuning.driver.launch import _next_launch
 from tune_encoder.tuning.driver.scheduler import RecordingScheduler
@@ -40,15 +41,9 @@ class Trial:
 
     def __init__(self, folder):
         self.folder = folder
-        content = {
-            "space": space_to_content(SPACE),
-            "data_dir": "",
-            "fingerprint": "",
-            "versions": {},
-        }
-        content["storage"] = str(folder / "kept" / "mine")
-        self.experiment = create_experiment(folder / "runs", "mine", content)
-        self.storage = Storage.at(str(content["storage"]))
+        kept = str(folder / "kept" / "mine")
+        self.experiment = new_experiment(folder / "runs", space=SPACE, storage=kept)
+        self.storage = Storage.at(kept)
         self.launch("1")
         self.record.write_settings(self.record.ask())
 
