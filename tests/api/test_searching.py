@@ -49,8 +49,8 @@ def prepare(space=None, data_dir="voices", name="mine", root="runs", **overrides
 def test_settings_that_are_none_are_not_given():
     options = {"storage": None, "record": None, "dashboard": None, "trials": None}
 
-    assert api._taken(StorageSettings, options) == StorageSettings()
-    assert api._taken(LaunchSettings, options) == LaunchSettings()
+    assert api._pop_settings(StorageSettings, options) == StorageSettings()
+    assert api._pop_settings(LaunchSettings, options) == LaunchSettings()
     assert options == {"trials": None}
 
 

@@ -28,7 +28,7 @@ from tune_encoder.experiment.folder import STUDY_NAME, Experiment
 from tune_encoder.experiment.trials import EpochRow, TrialRecord, objective
 from tune_encoder.space import Parameter, SearchSpace, override_space, parse_space
 from tune_encoder.space.plan import rung_epochs
-from tune_encoder.tuning.driver.early_stopping import EarlyStoppingRule, Promote, make_rule
+from tune_encoder.tuning.driver.early_stopping import EarlyStoppingRule, PromotionRule, make_rule
 from tune_encoder.tuning.driver.scheduler import RecordingScheduler
 from tune_encoder.tuning.driver.searcher import StudySearcher
 from tune_encoder.tuning.record.record import Record
@@ -94,14 +94,14 @@ class TableRecord(Record):
     def write_settings(self, trial: TrialRecord) -> None:
         """Leave nothing on the disk."""
 
-    def _measure(self, row: EpochRow) -> None:
+    def _measure_checkpoint(self, row: EpochRow) -> None:
         """There are no checkpoints."""
 
     def _configure(self, trial: Trial) -> TrialRecord:
         """Take the next config of the shuffled table, or the nearest to what is proposed."""
         proposes = self.space.searcher.name != "random"
         config = self._nearest(trial) if proposes else self._left[0]
-        self._study.write(trial.number)
+        self._study.write_trial(trial.number)
         self._left.remove(config)
         self.configs[trial.number] = config
         self.trials[trial.number] = TrialRecord(trial.number, "RUNNING")
@@ -116,7 +116,7 @@ class TableRecord(Record):
         return config
 
 
-NOBODY_STEERS = SimpleNamespace(poll=lambda: None, stops="", pauses=False)
+NOBODY_STEERS = SimpleNamespace(poll=lambda: None, stop_reason="", is_paused=False)
 
 
 @dataclass(frozen=True)
@@ -191,7 +191,7 @@ def _outcome(record: TableRecord, table: Table, clock: float) -> Outcome:
 # --- what is compared --------------------------------------------------------------------------
 
 
-class Speculate(Promote):
+class Speculate(PromotionRule):
     """Promotes the best known whenever a worker would be idle, though others may yet beat it."""
 
     def promote(self, held: Collection[int], running: Collection[int]) -> int | None:
@@ -199,9 +199,9 @@ class Speculate(Promote):
         return super().promote(held, running=[]) if sure is None else sure
 
 
-def one_epoch(trials: int, k: int) -> Promote:
+def one_epoch(trials: int, k: int) -> PromotionRule:
     """The baseline of Egele et al. 2023: an epoch for all, then the best k are trained fully."""
-    return Promote(rungs=[1], factor=trials / k)
+    return PromotionRule(rungs=[1], factor=trials / k)
 
 
 def rules(space: SearchSpace) -> dict[str, Callable[[], EarlyStoppingRule]]:

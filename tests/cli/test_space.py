@@ -148,7 +148,7 @@ def test_json_holds_the_space_as_a_file_would_and_exact_samples(run, all_kinds):
 
     content = json.loads(out)
     samples = content.pop("samples")
-    assert samples == [space.searched(settings) for settings in sample_configs(space, 2)]
+    assert samples == [space.searched_settings(settings) for settings in sample_configs(space, 2)]
     all_kinds.write_text(json.dumps(content))  # JSON is YAML
     assert load_space(all_kinds) == space
     assert read_yaml(all_kinds) == content

@@ -14,7 +14,7 @@ from tune_encoder.cli.confirm import importance_lines
 from tune_encoder.errors import ConfigError, StorageError
 from tune_encoder.experiment.folder import Experiment
 from tune_encoder.experiment.importance import Importance, Importances, importances
-from tune_encoder.space import RandomSuggest, parse_space
+from tune_encoder.space import RandomSuggester, parse_space
 
 CONTENT = {
     "space": {
@@ -30,7 +30,7 @@ SPACE = parse_space(CONTENT, "test", Path())
 
 def random_trials(n, loss_of, space=SPACE, state="COMPLETE"):
     """Random configs with two epochs each, of which the first is the better."""
-    suggest, names = RandomSuggest(0), [parameter.name for parameter in space.parameters]
+    suggest, names = RandomSuggester(0), [parameter.name for parameter in space.parameters]
     for _ in range(n):
         settings = space.sample(suggest)
         searched = {p.name: settings[p.name] for p in space.parameters if p.applies(settings)}

@@ -15,7 +15,7 @@ from tune_encoder.export import export
 from tune_encoder.space import parse_space, space_to_content
 from tune_encoder.training.checkpoints import save_state
 from tune_encoder.training.loop import train
-from tune_encoder.tuning.confirm import confirming_space
+from tune_encoder.tuning.confirm import confirmation_space
 from tune_encoder.tuning.record.record import Record
 from tune_encoder.tuning.start import versions
 
@@ -108,7 +108,7 @@ def change_row(experiment, number, row):
 
 def confirmed(experiment, packed, name="top2x2", n_configs=2):
     """Confirm the best configs of a search with two further seeds, as `confirm` does."""
-    space = confirming_space(experiment, best_configs(experiment, n_configs), 2)
+    space = confirmation_space(experiment, best_configs(experiment, n_configs), 2)
     content = {**experiment.search(), "space": space_to_content(space)}
     confirming = new_experiment(experiment.path / "confirm", name, **content)
     record = Record.open(confirming, space)

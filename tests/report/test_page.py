@@ -177,9 +177,9 @@ def test_further_seeds_say_how_much_is_noise(tmp_path):
     found = made_search(tmp_path)
     config = TRIALS[3][1]
     again = [("COMPLETE", {**config, "seed": seed}, [0.5 + 0.01 * seed]) for seed in (1, 2, 3)]
-    from tune_encoder.tuning.confirm import confirming_space
+    from tune_encoder.tuning.confirm import confirmation_space
 
-    space = confirming_space(found, {3: config}, 3)
+    space = confirmation_space(found, {3: config}, 3)
     (found.path / "confirm").mkdir()
     made_search(found.path / "confirm", again, space, name="top1x3")
 

@@ -10,7 +10,7 @@ from tune_encoder.config import TrainConfig
 from tune_encoder.errors import ConfigError
 from tune_encoder.space import (
     MAX_GRID_POINTS,
-    RandomSuggest,
+    RandomSuggester,
     parse_space,
     sample_configs,
     space_to_content,
@@ -84,13 +84,13 @@ def test_a_nested_condition_holds_only_where_all_above_it_do():
                 expected.add("pca_components")
                 if settings["pca_components"] == 32 and settings["num_layers"] < 4:
                     expected.add("kernel_size")
-        assert space.searched(settings).keys() == expected
+        assert space.searched_settings(settings).keys() == expected
 
 
 def test_every_depth_of_conditions_is_met():
     space = parse(space=NESTED)
 
-    assert {len(space.searched(settings)) for settings in sample_configs(space, 500)} == {
+    assert {len(space.searched_settings(settings)) for settings in sample_configs(space, 500)} == {
         2,
         3,
         4,
@@ -102,7 +102,7 @@ def test_a_setting_that_is_not_searched_in_a_trial_has_the_value_of_the_base():
     space = parse(base={"pca_components": 7}, space=NESTED)
 
     for settings in sample_configs(space, 100):
-        if "pca_components" not in space.searched(settings):
+        if "pca_components" not in space.searched_settings(settings):
             assert settings["pca_components"] == 7
 
 
@@ -115,7 +115,7 @@ def test_a_nested_space_written_as_plain_values_reads_back_equal():
 def test_what_is_given_is_taken_and_the_rest_drawn():
     given = {"encoder_type": "cnn", "head": "linear", "pca_components": 16}
 
-    settings = parse(space=NESTED).sample(RandomSuggest(0), given)
+    settings = parse(space=NESTED).sample(RandomSuggester(0), given)
 
     assert (settings["encoder_type"], settings["head"]) == ("cnn", "linear")
     assert settings["num_layers"] in (2, 3, 4)
@@ -219,8 +219,8 @@ def test_a_grid_honours_nested_conditions_and_repeats_no_config():
 
     points = space.grid()
 
-    configs = [space.sample(RandomSuggest(0), point) for point in points]
-    assert [space.searched(config) for config in configs] == points
+    configs = [space.sample(RandomSuggester(0), point) for point in points]
+    assert [space.searched_settings(config) for config in configs] == points
     assert len({space.config(config) for config in configs}) == len(points)
     # For each of 2 depths: transformer, and for 2 encoders linear, pca of 16 and pca of 32; with
     # pca of 32 and 2 layers, also 2 kernels.

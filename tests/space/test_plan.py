@@ -8,10 +8,10 @@ from tune_encoder.space.plan import (
     Plan,
     Rung,
     bracket_rungs,
-    halving,
-    n_workers,
+    n_concurrent_trials,
     plan_search,
     rung_epochs,
+    successive_halving,
 )
 
 
@@ -29,15 +29,19 @@ def plan_of(**content):
     [(24, [1, 3, 9], 52), (64, [1, 3, 9, 27], 184)],
 )
 def test_successive_halving_spends_what_it_is_known_to(trials, ends, spent):
-    assert sum(rung.spent for rung in halving(trials, ends, 3)) == spent
+    assert sum(rung.spent for rung in successive_halving(trials, ends, 3)) == spent
 
 
 def test_a_rung_has_its_trials_and_the_epochs_since_the_one_before():
-    assert halving(16, [2, 6, 18], 3) == [Rung(16, 2, 32), Rung(5, 6, 20), Rung(1, 18, 12)]
+    assert successive_halving(16, [2, 6, 18], 3) == [
+        Rung(16, 2, 32),
+        Rung(5, 6, 20),
+        Rung(1, 18, 12),
+    ]
 
 
 def test_at_least_one_trial_goes_on_from_every_rung():
-    assert [rung.trials for rung in halving(2, [1, 3, 9, 27], 3)] == [2, 1, 1, 1]
+    assert [rung.trials for rung in successive_halving(2, [1, 3, 9, 27], 3)] == [2, 1, 1, 1]
 
 
 def test_a_rung_at_a_fraction_of_an_epoch_is_met_after_it():
@@ -93,7 +97,7 @@ def test_each_bracket_of_hyperband_leaves_out_one_more_of_the_first_rungs():
 def test_both_kinds_of_asha_are_planned_as_ideal_halving(name):
     plan = plan_of(budget={"trials": 24, "epochs": 9}, scheduler={"name": name, "grace_period": 1})
 
-    assert plan.brackets == [halving(24, [1, 3, 9], 3)]
+    assert plan.brackets == [successive_halving(24, [1, 3, 9], 3)]
     assert (plan.total_epochs, plan.full_epochs) == (52, 216)
 
 
@@ -110,7 +114,11 @@ def test_hyperband_deals_trials_evenly_to_brackets_that_begin_later_and_later():
         budget={"trials": 8, "epochs": 9}, scheduler={"name": "hyperband", "brackets": 3}
     )
 
-    assert plan.brackets == [halving(3, [1, 3, 9], 3), halving(3, [3, 9], 3), halving(2, [9], 3)]
+    assert plan.brackets == [
+        successive_halving(3, [1, 3, 9], 3),
+        successive_halving(3, [3, 9], 3),
+        successive_halving(2, [9], 3),
+    ]
 
 
 def test_a_bracket_without_a_trial_is_left_out():
@@ -144,7 +152,7 @@ def test_further_seeds_confirm_the_three_best_configs_in_full(trials, seeds, run
 
 # --- time, disk, workers -------------------------------------------------------------------------
 
-PLAN = Plan([halving(24, [1, 3, 9], 3)], trials=24, epochs=9, confirmations=0)
+PLAN = Plan([successive_halving(24, [1, 3, 9], 3)], trials=24, epochs=9, confirmations=0)
 
 
 @pytest.mark.parametrize(("workers", "epochs"), [(1, 52), (2, 26), (4, 13), (100, 9)])
@@ -181,4 +189,4 @@ def test_disk_holds_the_kept_checkpoints_of_every_run():
     ],
 )
 def test_as_many_trials_run_at_once_as_fit_and_are_allowed(resources, cpus, gpus, expected):
-    assert n_workers(ResourceSettings(**resources), cpus, gpus) == expected
+    assert n_concurrent_trials(ResourceSettings(**resources), cpus, gpus) == expected

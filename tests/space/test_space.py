@@ -7,7 +7,7 @@ import pytest
 from tune_encoder.config import TrainConfig
 from tune_encoder.errors import ConfigError
 from tune_encoder.space import (
-    RandomSuggest,
+    RandomSuggester,
     find_space,
     load_space,
     override_space,
@@ -73,7 +73,7 @@ def test_a_shipped_space_first_tries_configs_within_its_ranges(path):
 
     for config in space.first_configs():
         assert config
-        assert all(parameters[name].holds(value) for name, value in config.items())
+        assert all(parameters[name].contains(value) for name, value in config.items())
 
 
 def test_a_shipped_space_is_found_by_name_and_any_other_by_path(tmp_path):
@@ -143,7 +143,7 @@ def test_proposals_depend_on_the_seed_alone():
 
 
 def test_every_trial_has_the_base_and_the_epochs_of_the_budget():
-    settings = parse(FULL).sample(RandomSuggest(0))
+    settings = parse(FULL).sample(RandomSuggester(0))
 
     assert (settings["warmup_epochs"], settings["data_dir"], settings["epochs"]) == (
         0,

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from tune_encoder.config import TrainConfig, label_warnings
+from tune_encoder.config import TrainConfig, augmentation_warnings
 from tune_encoder.data.log_mel import mel_centers
 from tune_encoder.training.augment import DB, STOP_BAND_DB, augment
 
@@ -188,8 +188,8 @@ def test_a_time_stretch_moves_an_event_and_keeps_its_band():
 
 def test_tempo_and_pitch_stay_unless_asked_for():
     assert TrainConfig().augment_time_stretch == TrainConfig().augment_pitch_shift == 0
-    assert label_warnings(TrainConfig()) == []
-    assert label_warnings(TrainConfig(augment_pitch_shift=2.0)) == [
+    assert augmentation_warnings(TrainConfig()) == []
+    assert augmentation_warnings(TrainConfig(augment_pitch_shift=2.0)) == [
         "augment_pitch_shift is 2: it changes the pitch of a clip but not its style, so the "
         "encoder learns to ignore it"
     ]

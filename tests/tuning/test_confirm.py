@@ -26,7 +26,7 @@ from tune_encoder.experiment.confirmation import (
 from tune_encoder.experiment.folder import Experiment
 from tune_encoder.experiment.trials import TrialRecord, best_trial
 from tune_encoder.space import parse_space
-from tune_encoder.tuning.confirm import confirm, confirming_space, folder_name
+from tune_encoder.tuning.confirm import confirm, confirmation_name, confirmation_space
 
 CONTENT: dict[str, Any] = {
     "budget": {"trials": 8, "epochs": 2, "time": "1h", "target": 0.1, "seeds": 3},
@@ -73,7 +73,7 @@ def test_configs_that_differ_in_their_seed_alone_are_one(tmp_path):
     made = make_search(tmp_path, space, trials)
 
     assert best_configs(made, 2) == {0: config}
-    assert confirming_space(made, {0: config}, 2).start == [
+    assert confirmation_space(made, {0: config}, 2).start == [
         {**config, "seed": 1},
         {**config, "seed": 3},
     ]
@@ -86,7 +86,7 @@ def test_new_seeds_are_the_lowest_that_no_trial_had():
 
 
 def test_each_config_is_trained_with_each_seed_to_the_end_and_nothing_else(search):
-    space = confirming_space(search, best_configs(search, 2), 3)
+    space = confirmation_space(search, best_configs(search, 2), 3)
 
     seeds = (0, 1, 2)  # the search had 4
     assert space.start == [{**BEST[n], "seed": seed} for n in (1, 0) for seed in seeds]
@@ -270,7 +270,7 @@ def confirmed(tmp_path, data_dir):
     fingerprint = open_pack(pack_data(data_dir, TrainConfig())).info["fingerprint"]
     data = {"data_dir": str(data_dir), "fingerprint": fingerprint}
     made = make_search(tmp_path / "runs", SPACE, TRIALS, **data)
-    space = confirming_space(made, best_configs(made, 2), 3)
+    space = confirmation_space(made, best_configs(made, 2), 3)
     losses = {0.1: (0.30, 0.31, 0.32), 0.2: (0.41, 0.44, 0.40)}
     trials = [
         ("COMPLETE", config, [losses[config["dropout"]][config["seed"]], 0.9])
@@ -326,17 +326,17 @@ def test_json_holds_the_values_of_each_seed(confirmed, capsys):
 
 def test_a_search_that_has_other_best_configs_by_now_is_confirmed_in_a_folder_of_its_own(confirmed):
     root = confirmed.path / "confirm"
-    same = confirming_space(confirmed, best_configs(confirmed, 2), 3)
+    same = confirmation_space(confirmed, best_configs(confirmed, 2), 3)
     other = replace(same, start=same.start[::-1])
 
-    assert folder_name(root, "top2x3", same) == "top2x3"
-    assert folder_name(root, "top2x3", other) == "top2x3-2"
+    assert confirmation_name(root, "top2x3", same) == "top2x3"
+    assert confirmation_name(root, "top2x3", other) == "top2x3-2"
 
     (root / "top2x3-2").mkdir()
     (root / "top2x3-2" / "search.yaml").write_text(
         (root / "top2x3" / "search.yaml").read_text().replace("dropout: 0.1", "dropout: 0.15")
     )
-    assert folder_name(root, "top2x3", other) == "top2x3-3"
+    assert confirmation_name(root, "top2x3", other) == "top2x3-3"
 
 
 # --- for real ------------------------------------------------------------------------------------

@@ -50,7 +50,7 @@ class Trial:
     def launch(self, number):
         self.record = Record.open(self.experiment, SPACE)
         self.scheduler = RecordingScheduler(self.record, number)
-        self.storage_settings = StoredTrialFiles(self.storage, number, 0, self.folder / number)
+        self.files = StoredTrialFiles(self.storage, number, 0, self.folder / number)
 
     def save(self, epoch):
         """What the worker does: keep the epoch's checkpoint; returns its row."""
@@ -58,7 +58,7 @@ class Trial:
         settings = self.record.trials[0].settings
         state = {"epoch": epoch, "history": rows, "config": settings}
         save_state(self.folder / "made" / "checkpoint.pt", state)
-        return self.storage_settings.keep(self.row_of(epoch), self.folder / "made")[0]
+        return self.files.save_checkpoint(self.row_of(epoch), self.folder / "made")[0]
 
     def row_of(self, epoch):
         return {"epoch": epoch, "val_loss": LOSSES[epoch - 1], "val_skill": 0.1, "finished": False}
@@ -105,7 +105,7 @@ def test_the_checkpoint_of_a_repeated_epoch_gives_way_to_the_newer_one(trial):
     trial.report(newer := trial.save(1))
 
     assert trial.storage.names() == [newer["checkpoint"]]
-    assert trial.record.kept == {newer["checkpoint"]}
+    assert trial.record.stored_checkpoints == {newer["checkpoint"]}
 
 
 def test_a_checkpoint_stays_until_the_row_that_names_a_newer_one_is_written(trial, monkeypatch):

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from pandas import DataFrame
     from typing_extensions import Unpack
 
-_N_SHOWN = 10  # trials in a notebook's table
-_SCORE = "val_"  # begins the names of what is measured on the validation voices
+_MAX_ROWS = 10  # trials in a notebook's table
+_SCORE_PREFIX = "val_"  # begins the names of what is measured on the validation voices
 _OUTCOME_TYPES = {
     "number": "int64",
     "state": "object",
@@ -106,7 +106,7 @@ class Experiment:
 
         searched = self._folder.space().parameters
         rows = [
-            {**_outcome(trial), **_searched_settings(trial, searched)}
+            {**_outcome_columns(trial), **_searched_settings(trial, searched)}
             for trial in self._folder.trials()
         ]
         kinds = {"int": "Int64", "float": "float64"}  # both have a word for what is missing
@@ -125,7 +125,11 @@ class Experiment:
         if trial is None or trial.best is None:
             return None
         row = trial.best
-        scores = {name: value for name, value in _metrics(row).items() if name.startswith(_SCORE)}
+        scores = {
+            name: value
+            for name, value in _metrics_of_row(row).items()
+            if name.startswith(_SCORE_PREFIX)
+        }
         settings = _searched_settings(trial, self._folder.space().parameters)
         return Best(trial.number, row["epoch"], settings, scores)
 
@@ -138,7 +142,7 @@ class Experiment:
         from pandas import DataFrame
 
         rows = [
-            {"trial": trial.number, "epoch": row["epoch"], **_metrics(row)}
+            {"trial": trial.number, "epoch": row["epoch"], **_metrics_of_row(row)}
             for trial in self._folder.trials()
             for row in trial.rows
         ]
@@ -200,7 +204,7 @@ class Experiment:
         except (StorageError, ConfigError):
             return line  # which says it
         scored = frame[(frame["state"] != "FAIL") & frame["objective"].notna()]
-        shown = scored.sort_values("objective").head(_N_SHOWN).drop(columns="reason")
+        shown = scored.sort_values("objective").head(_MAX_ROWS).drop(columns="reason")
         if shown.empty:
             return line
         table = shown.to_html(index=False, border=0, na_rep="", float_format="{:.4g}".format)
@@ -219,7 +223,7 @@ class Experiment:
         )
 
 
-def _outcome(trial: TrialRecord) -> dict[str, Any]:
+def _outcome_columns(trial: TrialRecord) -> dict[str, Any]:
     outcome = {"number": trial.number, "state": trial.state, "reason": trial.reason}
     best = trial.best
     if best is None:
@@ -242,7 +246,7 @@ def _searched_settings(trial: TrialRecord, searched: list[Parameter]) -> dict[st
     }
 
 
-def _metrics(row: EpochRow) -> dict[str, float]:
+def _metrics_of_row(row: EpochRow) -> dict[str, float]:
     """What was measured in an epoch; the rest of a row is what the record needs."""
     return {name: value for name, value in row.items() if isinstance(value, float)}
 

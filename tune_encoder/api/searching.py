@@ -19,7 +19,7 @@ from tune_encoder.config import (
     LaunchSettings,
     StorageSettings,
     TrainConfig,
-    unknown_name,
+    unknown_name_message,
 )
 from tune_encoder.errors import ConfigError, StorageError
 from tune_encoder.experiment.folder import check_name_free
@@ -77,7 +77,7 @@ class Options(Overrides, LaunchOptions, total=False):
     """Database of the record; without one the experiment's folder alone has it."""
 
 
-class Extension(TypedDict, total=False):
+class ExtendOptions(TypedDict, total=False):
     """How a search goes on; what is left out stays as it was."""
 
     trials: int | None
@@ -94,7 +94,7 @@ class Extension(TypedDict, total=False):
     """Database from which the experiment's folder is made again where that is lost."""
 
 
-class ResumeOptions(Extension, LaunchOptions, total=False):
+class ResumeOptions(ExtendOptions, LaunchOptions, total=False):
     """All that `resume` takes by name."""
 
 
@@ -129,7 +129,10 @@ def search(
     """
     overrides: dict[str, Any] = {**options}
     warm_start = overrides.pop("warm_start", ())
-    launch, storage_settings = _taken(LaunchSettings, overrides), _taken(StorageSettings, overrides)
+    launch, storage_settings = (
+        _pop_settings(LaunchSettings, overrides),
+        _pop_settings(StorageSettings, overrides),
+    )
     prepared = prepare_search(space, data_dir, name, root, overrides)
     for warning in prepared.data().info["warnings"]:
         warnings.warn(warning, stacklevel=2)
@@ -158,13 +161,15 @@ def resume(
     """
     from tune_encoder.tuning.start import find_search, resume_search
 
-    changes: dict[str, Any] = _known(options, ResumeOptions.__annotations__, "resume()")
-    launch = _taken(LaunchSettings, changes)
+    changes: dict[str, Any] = _check_option_names(
+        options, ResumeOptions.__annotations__, "resume()"
+    )
+    launch = _pop_settings(LaunchSettings, changes)
     folder = find_search(expand_path(root), name, changes.pop("record", ""))
     written = folder.study_path.exists() or folder.has_trials()
     if written and not folder.storage_settings().record:  # else study.db is a copy
         folder.check_record()
-    _refuse_running_ray()
+    _check_ray_not_running()
     return Experiment(resume_search(expand_path(root), name, launch=launch, **changes).path)
 
 
@@ -189,9 +194,11 @@ def fork(
     """
     from tune_encoder.tuning.start import fork_search
 
-    _refuse_running_ray()
-    settings = LaunchSettings(**_known(launch, LaunchOptions.__annotations__, "fork()"))
-    folder = fork_search(expand_path(root), name, new, _find(space), launch=settings)
+    _check_ray_not_running()
+    settings = LaunchSettings(
+        **_check_option_names(launch, LaunchOptions.__annotations__, "fork()")
+    )
+    folder = fork_search(expand_path(root), name, new, _read_space(space), launch=settings)
     return Experiment(folder.path)
 
 
@@ -221,7 +228,7 @@ class PreparedSearch:
         """Run the search to its end; see `search`."""
         from tune_encoder.tuning.start import start_search
 
-        _refuse_running_ray()
+        _check_ray_not_running()
         folder = start_search(
             self.space,
             self.data_dir,
@@ -252,15 +259,19 @@ def prepare_search(
         overrides: As in `search`; None overrides nothing.
         where: Where the overrides come from, for the message.
     """
-    chosen = choose_space(space, overrides, where)
+    chosen = resolve_space(space, overrides, where)
     check_name_free(expand_path(root), name)
     folder = data_dir or chosen.base.get("data_dir")
     return PreparedSearch(
-        chosen, expand_path(folder) if folder else _demo(), not folder, name, expand_path(root)
+        chosen,
+        expand_path(folder) if folder else _demo_voices(),
+        not folder,
+        name,
+        expand_path(root),
     )
 
 
-def choose_space(
+def resolve_space(
     space: str | Path | Mapping[str, Any], overrides: Mapping[str, Any], where: str
 ) -> SearchSpace:
     """Read a space and put the overrides into it; see `prepare_search`.
@@ -268,12 +279,16 @@ def choose_space(
     Raises:
         ConfigError: naming the file or the override, the key, and what is allowed.
     """
-    return override_space(_find(space), _sections(_known(overrides, _OVERRIDES, where)), where)
+    return override_space(
+        _read_space(space),
+        _section_changes(_check_option_names(overrides, _OVERRIDES, where)),
+        where,
+    )
 
 
-def _find(space: str | Path | Mapping[str, Any]) -> SearchSpace:
+def _read_space(space: str | Path | Mapping[str, Any]) -> SearchSpace:
     if isinstance(space, Mapping):
-        return parse_space(_plain(space), "space", Path())
+        return parse_space(_to_plain_values(space), "space", Path())
     if isinstance(space, str | Path):
         return load_space(find_space(os.path.expanduser(space)))  # noqa: PTH111  (may be a name)
     raise ConfigError(
@@ -281,32 +296,34 @@ def _find(space: str | Path | Mapping[str, Any]) -> SearchSpace:
     )
 
 
-def _plain(value: Any) -> Any:
+def _to_plain_values(value: Any) -> Any:
     """What YAML would have read: Python also has tuples, paths and NumPy's numbers."""
     if isinstance(value, Mapping):
-        return {name: _plain(each) for name, each in value.items()}
+        return {name: _to_plain_values(each) for name, each in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(each) for each in value]
+        return [_to_plain_values(each) for each in value]
     if isinstance(value, Path):
         return str(value)
     return value.item() if hasattr(value, "item") and not getattr(value, "shape", ()) else value
 
 
-def _known(given: Mapping[str, Any], known: Mapping[str, Any], where: str) -> dict[str, Any]:
+def _check_option_names(
+    given: Mapping[str, Any], known: Mapping[str, Any], where: str
+) -> dict[str, Any]:
     """The options that were given, all of which must be known."""
     for name in given:
         if name not in known:
-            raise ConfigError(f"{where}: {unknown_name(name, known, 'option')}")
+            raise ConfigError(f"{where}: {unknown_name_message(name, known, 'option')}")
     return {name: value for name, value in given.items() if value is not None}
 
 
-def _taken(kind: type[Settings], options: dict[str, Any]) -> Settings:
+def _pop_settings(kind: type[Settings], options: dict[str, Any]) -> Settings:
     """Take the options that are settings of this kind away from the others; None is none."""
     given = {field.name: options.pop(field.name, None) for field in fields(kind)}
     return kind(**{name: value for name, value in given.items() if value is not None})
 
 
-def _sections(overrides: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+def _section_changes(overrides: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """The overrides as a space has them."""
     sections: dict[str, dict[str, Any]] = {}
     for name, value in overrides.items():
@@ -315,13 +332,13 @@ def _sections(overrides: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     return sections
 
 
-def _demo() -> Path:
+def _demo_voices() -> Path:
     from tune_encoder.data.demo import cached_demo
 
     return cached_demo()
 
 
-def _refuse_running_ray() -> None:
+def _check_ray_not_running() -> None:
     """A search starts and ends Ray itself, and would end a session that is not its own."""
     ray = sys.modules.get("ray")
     if ray is not None and ray.is_initialized():

@@ -50,7 +50,7 @@ def _clone(options: argparse.Namespace) -> None:
     failed = []
     for number, result in enumerate(clone_all(engine, outputs, {**presets, **beside}), start=1):
         if not isinstance(result, TuneEncoderError):
-            _tell(result, bank, f"{number}/{len(outputs)} " if len(outputs) > 1 else "")
+            _print_clone(result, bank, f"{number}/{len(outputs)} " if len(outputs) > 1 else "")
         elif len(outputs) == 1:
             raise result
         else:
@@ -63,7 +63,7 @@ def _clone(options: argparse.Namespace) -> None:
         )
 
 
-def _tell(result: "Clone", bank: "VoiceBank | None", count: str) -> None:
+def _print_clone(result: "Clone", bank: "VoiceBank | None", count: str) -> None:
     """Say in a few lines what the recording is like and what came out."""
     for warning in result.warnings():
         print(f"warning: {warning}")

@@ -26,7 +26,7 @@ def _start(options: argparse.Namespace) -> None:
 
     cluster, is_new = start_cluster(options.cpus)
     print(f"started at {cluster.address}" if is_new else f"runs already, at {cluster.address}")
-    print("\n".join(_addresses(cluster)))
+    print("\n".join(_dashboard_lines(cluster)))
     print("search on it:  tune-encoder search --address auto")
 
 
@@ -48,7 +48,9 @@ def _status(options: argparse.Namespace) -> None:
     lines = [f"{name}s in use:   {a:g} of {b:g}" for name, (a, b) in used.items()]
     processes = [f"  {process.pid:7}  {process.name}" for process in running]
     head = f"runs at {cluster.address}"
-    print_view(options, content, [head, *_addresses(cluster), *lines, "processes:", *processes])
+    print_view(
+        options, content, [head, *_dashboard_lines(cluster), *lines, "processes:", *processes]
+    )
 
 
 def _stop(options: argparse.Namespace) -> None:
@@ -59,5 +61,5 @@ def _stop(options: argparse.Namespace) -> None:
     print("no cluster runs" if cluster is None else f"ended the cluster at {cluster.address}")
 
 
-def _addresses(cluster: "Cluster") -> list[str]:
+def _dashboard_lines(cluster: "Cluster") -> list[str]:
     return [f"Ray's page:     {cluster.page}, with the token of `ray get-auth-token`"]

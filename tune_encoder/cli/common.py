@@ -49,7 +49,7 @@ def announce_demo(folder: Path) -> None:
     print(f"no --data-dir given: using the demo voices in {folder}")
 
 
-def score_words(scores: dict[str, float]) -> str:
+def format_skills(scores: dict[str, float]) -> str:
     """Write the three skills."""
     words = [f"{word} {scores[name]:.3f}" for name, word in SCORES.items()]
     return ", ".join(words[:3])
@@ -63,17 +63,17 @@ def add_json(parser: argparse.ArgumentParser) -> None:
 def print_view(options: argparse.Namespace, content: Any, lines: Iterable[str]) -> None:
     """Print the content as JSON if that was asked for, else the lines."""
     if options.json:
-        print(json.dumps(_finite(content), indent=2, allow_nan=False))
+        print(json.dumps(_replace_non_finite(content), indent=2, allow_nan=False))
         return
     encoding = sys.stdout.encoding or "ascii"
     for line in lines:  # a path may have letters that the terminal has not
         print(line.encode(encoding, "replace").decode(encoding))
 
 
-def _finite(value: Any) -> Any:
+def _replace_non_finite(value: Any) -> Any:
     """Replace what JSON has no number for by null."""
     if isinstance(value, dict):
-        return {name: _finite(each) for name, each in value.items()}
+        return {name: _replace_non_finite(each) for name, each in value.items()}
     if isinstance(value, list):
-        return [_finite(each) for each in value]
+        return [_replace_non_finite(each) for each in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -64,7 +64,9 @@ def confirm_if_asked(experiment: "Experiment", launch: LaunchSettings) -> None:
     if seeds == 1:
         return
     try:
-        confirmation = _confirmed(experiment, TOP, seeds, experiment.command("resume"), launch)
+        confirmation = _run_confirmation(
+            experiment, TOP, seeds, experiment.command("resume"), launch
+        )
     except (
         SearchFailed,
         StorageError,
@@ -126,27 +128,27 @@ def _confirm(options: argparse.Namespace) -> None:
         seeds = asked if asked > 1 else SEEDS
     again = f"{experiment.command('confirm')} --top {options.top} --seeds {seeds}"
     launch = LaunchSettings(address=options.address)
-    confirmation = _confirmed(experiment, options.top, seeds, again, launch)
+    confirmation = _run_confirmation(experiment, options.top, seeds, again, launch)
     if options.json:
         print_view(options, {"experiment": options.name, **_confirmation_content(confirmation)}, ())
     else:
         print_confirmation(confirmation)
 
 
-def _confirmed(
+def _run_confirmation(
     experiment: "Experiment", top: int, seeds: int, again: str, launch: LaunchSettings
 ) -> "Confirmation":
     """Confirm, and name the command that goes on with it if it is stopped."""
     from tune_encoder.tuning.confirm import confirm
 
     try:
-        return confirm(experiment, top, seeds, _say_so, launch)
+        return confirm(experiment, top, seeds, _print_to_stderr, launch)
     except Interrupted as error:
         message = f"stopped, everything is saved; go on with `{again}`"
         raise Interrupted(message, error.exit_code - 128) from error
 
 
-def _say_so(line: str) -> None:
+def _print_to_stderr(line: str) -> None:
     print(line, file=sys.stderr)
 
 
@@ -190,8 +192,9 @@ def print_confirmation(confirmation: "Confirmation") -> None:
         content = _config_content(config, confirmation)
         values, skills = content["metric"], content["skill"]
         print(
-            f"{config.trial:5}  {values['mean']:{max(8, len(name))}.4f}  {_sd(values, 4)}"
-            f"  {skills['mean']:7.3f}  {_sd(skills, 3)}  {min(config.skills):7.3f}"
+            f"{config.trial:5}  {values['mean']:{max(8, len(name))}.4f}"
+            f"  {_format_deviation(values, 4)}"
+            f"  {skills['mean']:7.3f}  {_format_deviation(skills, 3)}  {min(config.skills):7.3f}"
             f"  {max(config.skills):7.3f}  {len(config.seeds):5}"
         )
     for number in confirmation.failed:
@@ -199,6 +202,6 @@ def print_confirmation(confirmation: "Confirmation") -> None:
     print(verdict(confirmation))
 
 
-def _sd(statistics: dict[str, Any], digits: int) -> str:
+def _format_deviation(statistics: dict[str, Any], digits: int) -> str:
     deviation, width = statistics["sd"], digits + 2
     return f"{'-':>{width}}" if deviation is None else f"{deviation:{width}.{digits}f}"

@@ -15,16 +15,16 @@ from tune_encoder.system.lock import lock_holder
 
 def add_control(commands: Any) -> None:
     """Add the commands."""
-    parser = _of_experiment(add_command(commands, "stop", _stop))
+    parser = _add_experiment_options(add_command(commands, "stop", _stop))
     add_jobs_address(parser, "stop a submitted search on this cluster")
-    _of_experiment(add_command(commands, "pause", _pause))
-    parser = _of_experiment(add_command(commands, "kill-trial", _kill_trial))
+    _add_experiment_options(add_command(commands, "pause", _pause))
+    parser = _add_experiment_options(add_command(commands, "kill-trial", _kill_trial))
     parser.add_argument("trial", type=int, help="number of the trial")
-    parser = _of_experiment(add_command(commands, "add", _add))
+    parser = _add_experiment_options(add_command(commands, "add", _add))
     parser.add_argument("settings", nargs="+", metavar="KEY=VALUE", help="searched settings")
 
 
-def _of_experiment(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+def _add_experiment_options(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
     parser.add_argument("name", help="experiment")
     add_root(parser)
     add_json(parser)
@@ -36,26 +36,28 @@ def _stop(options: argparse.Namespace) -> None:
     if options.address is not None:
         stop_job(options)
         return
-    experiment = _running(options.root, options.name)
+    experiment = _open_running(options.root, options.name)
     Controls(experiment).ask_stop()
-    _tell(options, experiment, f"{experiment.name} ends after the running epochs")
+    _print_message(options, experiment, f"{experiment.name} ends after the running epochs")
 
 
 def _pause(options: argparse.Namespace) -> None:
     """Let a running search wait, or go on if it waits."""
-    experiment = _running(options.root, options.name)
+    experiment = _open_running(options.root, options.name)
     controls = Controls(experiment)
     if controls.pauses():
         controls.withdraw()
-        _tell(options, experiment, f"{experiment.name} goes on")
+        _print_message(options, experiment, f"{experiment.name} goes on")
     else:
         controls.ask_pause()
-        _tell(options, experiment, f"{experiment.name} waits after the running epochs; again: on")
+        _print_message(
+            options, experiment, f"{experiment.name} waits after the running epochs; again: on"
+        )
 
 
 def _kill_trial(options: argparse.Namespace) -> None:
     """End one trial of a search; the others go on."""
-    experiment = _running(options.root, options.name)
+    experiment = _open_running(options.root, options.name)
     trials = {trial.number: trial for trial in experiment.trials()}
     trial = trials.get(options.trial)
     if trial is None or trial.state != "RUNNING":
@@ -65,7 +67,7 @@ def _kill_trial(options: argparse.Namespace) -> None:
             f"{going or 'none'}"
         )
     Controls(experiment).ask_end(options.trial)
-    _tell(options, experiment, f"trial {options.trial} ends after its epoch")
+    _print_message(options, experiment, f"trial {options.trial} ends after its epoch")
 
 
 def _add(options: argparse.Namespace) -> None:
@@ -79,10 +81,10 @@ def _add(options: argparse.Namespace) -> None:
     parse_space({**content, "start": [params]}, "command line", Path())
     Controls(experiment).ask_add(params)
     when = "next" if lock_holder(experiment.path) else "at the next resume"
-    _tell(options, experiment, f"{experiment.name} tries it {when}")
+    _print_message(options, experiment, f"{experiment.name} tries it {when}")
 
 
-def _running(root: Path, name: str) -> Experiment:
+def _open_running(root: Path, name: str) -> Experiment:
     experiment = open_experiment(root, name)
     if lock_holder(experiment.path) is None:
         raise ConfigError(
@@ -91,5 +93,5 @@ def _running(root: Path, name: str) -> Experiment:
     return experiment
 
 
-def _tell(options: argparse.Namespace, experiment: Experiment, words: str) -> None:
+def _print_message(options: argparse.Namespace, experiment: Experiment, words: str) -> None:
     print_view(options, {"experiment": experiment.name, "told": words}, [words])

@@ -4,7 +4,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 
 HEIGHT = 8  # lines of the plot itself
-LABEL = 9  # columns of the labels left of it
+LABEL_WIDTH = 9  # columns of the labels left of it
 _BRAILLE = 0x2800
 _DOTS = ((0x01, 0x02, 0x04, 0x40), (0x08, 0x10, 0x20, 0x80))  # by column and row of one letter
 
@@ -21,20 +21,21 @@ def draw_curve(
         width: Columns of the longest line.
         braille: Whether the terminal shows unicode.
     """
-    columns = width - LABEL - 2
+    columns = width - LABEL_WIDTH - 2
     dots = _dots(epochs, values, columns * (2 if braille else 1), HEIGHT * (4 if braille else 1))
     plot = _braille_lines(dots, columns) if braille else _star_lines(dots, columns)
     corner, line, side = ("\u2514", "\u2500", "\u2502") if braille else ("+", "-", "|")
     labels = [""] * HEIGHT
     labels[0], labels[-1] = f"{max(values):.4g}", f"{min(values):.4g}"
+    last = f"epoch {epochs[-1]}"
     return [
         name,
         *(
-            f"{label:>{LABEL}} {side}{row}".rstrip()
+            f"{label:>{LABEL_WIDTH}} {side}{row}".rstrip()
             for label, row in zip(labels, plot, strict=True)
         ),
-        f"{'':{LABEL}} {corner}{line * columns}",
-        f"{'':{LABEL}}  {epochs[0]}{'epoch ' + str(epochs[-1]):>{columns - len(str(epochs[0]))}}",
+        f"{'':{LABEL_WIDTH}} {corner}{line * columns}",
+        f"{'':{LABEL_WIDTH}}  {epochs[0]}{last:>{columns - len(str(epochs[0]))}}",
     ]
 
 
@@ -46,7 +47,7 @@ def _dots(
     dots, before = set(), None
     for x in range(width):
         epoch = epochs[0] + x / (width - 1) * (epochs[-1] - epochs[0])
-        value = _between(epochs, values, epoch)
+        value = _interpolate(epochs, values, epoch)
         y = round((high - value) / ((high - low) or 1.0) * (height - 1))
         joined = range(y, y + 1) if before is None else range(min(before, y), max(before, y) + 1)
         dots |= {(x, each) for each in joined if each != before or each == y}
@@ -54,7 +55,7 @@ def _dots(
     return dots
 
 
-def _between(epochs: Sequence[int], values: Sequence[float], epoch: float) -> float:
+def _interpolate(epochs: Sequence[int], values: Sequence[float], epoch: float) -> float:
     """The value at an epoch, on the straight line between its neighbours."""
     after = min(bisect_right(epochs, epoch), len(epochs) - 1)
     share = (epoch - epochs[after - 1]) / (epochs[after] - epochs[after - 1])

@@ -29,7 +29,7 @@ def add_export(commands: Any) -> None:
         "--top-k", type=int, default=_DEFAULTS.top_k, metavar="K",
         help="write the K best trials as TO/1, the best, to TO/K (default TO: top/ within)",
     )  # fmt: skip
-    add_formats(parser)
+    add_format_options(parser)
     parser.add_argument(
         "--average", type=int, default=_DEFAULTS.average, metavar="K",
         help="average the weights of the best K epochs, if that wins on val",
@@ -44,7 +44,7 @@ def add_export(commands: Any) -> None:
     parser.add_argument("--data-dir", type=Path, help="its data (default: as its config says)")
 
 
-def add_formats(parser: argparse.ArgumentParser) -> None:
+def add_format_options(parser: argparse.ArgumentParser) -> None:
     """Add what says which files an export writes."""
     parser.add_argument(
         "--formats", default=_DEFAULTS.formats, metavar="F",
@@ -70,10 +70,10 @@ def export_to(experiment: "Experiment", to: Path | None, options: Mapping[str, A
     if is_model(to):
         print_export(to)
     else:
-        _print_several(to, options["top_k"])
+        _print_exports(to, options["top_k"])
 
 
-def _print_several(to: Path, asked: int) -> None:
+def _print_exports(to: Path, asked: int) -> None:
     """Say in a line what stands in each of several model folders."""
     from tune_encoder.model.folder import is_model
 
@@ -105,9 +105,9 @@ def print_export(folder: Path) -> None:
 
     metrics = _metrics(folder)
     print(f"\nexported: {source_words(metrics)}")
-    print(_wrapped(f"because:  {metrics['why']}", 10))
+    print(_wrap(f"because:  {metrics['why']}", 10))
     for rival in metrics["combined"]:
-        print(_wrapped(rival_words(rival), 10))
+        print(_wrap(rival_words(rival), 10))
     print_scores(metrics)
     for line in int8_words(metrics):
         print(line)
@@ -124,7 +124,7 @@ def source_words(metrics: Mapping[str, Any]) -> str:
     return f"{metrics['kind']} of {words} and {others} more" if others else words
 
 
-def _wrapped(text: str, indent: int) -> str:
+def _wrap(text: str, indent: int) -> str:
     return textwrap.fill(text, WIDTH, subsequent_indent=" " * indent)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tune_encoder.cli.common import add_command
-from tune_encoder.config import unknown_name
+from tune_encoder.config import unknown_name_message
 from tune_encoder.errors import ConfigError
 from tune_encoder.experiment.status import WIDTH
 
@@ -31,7 +31,7 @@ def _guide(options: argparse.Namespace) -> None:
     elif options.topic in topics:
         _show(topics[options.topic].read_text(encoding="utf-8"))
     else:
-        problem = f"guide: {unknown_name(options.topic, topics, 'topic')}"
+        problem = f"guide: {unknown_name_message(options.topic, topics, 'topic')}"
         known = ", ".join(topics)
         raise ConfigError(problem if known in problem else f"{problem} The topics are {known}")
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tune_encoder.api.jobs.jobs import Job
 
 JOBS_SCHEMES = ("http://", "https://")  # other addresses are Ray's own
-_EXTENSION = ("trials", "epochs", "time", "target", "accept_data_change", "record")
+_RESUME_OPTIONS = ("trials", "epochs", "time", "target", "accept_data_change", "record")
 
 
 def add_jobs(commands: Any) -> None:
@@ -51,10 +51,10 @@ def _job_lines(client: "Client", jobs: list["Job"]) -> Iterator[str]:
     for job in jobs:
         submitted = time.strftime("%Y-%m-%d %H:%M", time.localtime(job.started_at))
         state = f"{job.launch:>6}  {job.state:9}  {submitted}"
-        yield f"{job.name:{width}}  {state}  {_took(job)}"
+        yield f"{job.name:{width}}  {state}  {_format_duration(job)}"
 
 
-def _took(job: "Job") -> str:
+def _format_duration(job: "Job") -> str:
     seconds = int((job.ended_at or time.time()) - (job.started_at or time.time()))
     return f"{seconds // 3600}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"
 
@@ -76,7 +76,7 @@ def stop_job(options: argparse.Namespace) -> None:
 def resume_job(options: argparse.Namespace) -> None:
     """Go on with a submitted search, on the cluster."""
     client = _client(options)
-    given = {name: getattr(options, name) for name in _EXTENSION}
+    given = {name: getattr(options, name) for name in _RESUME_OPTIONS}
     root = None if options.root == DEFAULT_ROOT else options.root
     client.resume(options.name, root, export=not options.no_export, **given)
     print_submitted(client.address, options.name)

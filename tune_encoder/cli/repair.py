@@ -25,8 +25,8 @@ def _repair(options: argparse.Namespace) -> None:
     print(f"rebuilt  {experiment.study_path}")
     print(f"         {sum(done.states.values())} trials ({counts or 'none began'})")
     print(f"         {done.epochs} epochs, {done.checkpoints} of them with a checkpoint")
-    if done.kept is not None:
-        print(f"kept     {done.kept}, the old record")
+    if done.backup is not None:
+        print(f"kept     {done.backup}, the old record")
     for line in done.lost:
         print(f"lost     {line}")
     if done.database:

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from tune_encoder.cli.common import add_command, add_root
-from tune_encoder.cli.export import add_formats, print_export
+from tune_encoder.cli.export import add_format_options, print_export
 from tune_encoder.config import ExportSettings, RetrainSettings, from_mapping
 
-TO = "retrained"  # within the experiment
+DEFAULT_FOLDER = "retrained"  # within the experiment
 
 
 def add_retrain(commands: Any) -> None:
@@ -25,8 +25,10 @@ def add_retrain(commands: Any) -> None:
     parser.add_argument(
         "--with-val", action="store_true", help="also train on val; then only test tells"
     )
-    parser.add_argument("--to", type=Path, help=f"folder to write (default: {TO}/ within)")
-    add_formats(parser)
+    parser.add_argument(
+        "--to", type=Path, help=f"folder to write (default: {DEFAULT_FOLDER}/ within)"
+    )
+    add_format_options(parser)
     add_root(parser)
 
 
@@ -43,7 +45,7 @@ def _retrain(options: argparse.Namespace) -> None:
     planned = plan(experiment, from_mapping(RetrainSettings, given, "command line"))
     kinds = {"formats": options.formats, "int8": options.int8}
     settings = from_mapping(ExportSettings, kinds, "command line")
-    to = options.to or experiment.path / TO
+    to = options.to or experiment.path / DEFAULT_FOLDER
     n_runs, epochs = len(planned.seeds), planned.config.epochs
     print(f"retraining: {planned.winner.why}")
     print(f"{n_runs} runs of {epochs} epochs, in {planned.folder}")

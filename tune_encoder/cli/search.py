@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tune_encoder.cli.common import BASELINES, add_command, add_root, announce_demo, score_words
+from tune_encoder.cli.common import BASELINES, add_command, add_root, announce_demo, format_skills
 from tune_encoder.cli.confirm import confirm_if_asked, print_findings
 from tune_encoder.cli.export import export_to
 from tune_encoder.cli.jobs import JOBS_SCHEMES, resume_job
@@ -20,7 +20,7 @@ def add_search(commands: Any) -> None:
     """Add the command `search`."""
     parser = add_command(commands, "search", _search)
     add_search_options(parser)
-    _add_launch(parser)
+    _add_launch_options(parser)
 
 
 def add_search_options(parser: argparse.ArgumentParser) -> None:
@@ -53,7 +53,7 @@ def add_search_options(parser: argparse.ArgumentParser) -> None:
     add_root(parser)
 
 
-def _add_launch(parser: argparse.ArgumentParser) -> None:
+def _add_launch_options(parser: argparse.ArgumentParser) -> None:
     """Add what every launch of a search from here can be told."""
     parser.add_argument("--dashboard", action="store_true", help="serve pages to look at it with")
     parser.add_argument(
@@ -64,8 +64,8 @@ def _add_launch(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _launch(options: argparse.Namespace) -> Any:
-    """The options of `_add_launch`."""
+def _launch_options(options: argparse.Namespace) -> Any:
+    """The options of `_add_launch_options`."""
     return {name: getattr(options, name) for name in ("dashboard", "address")}
 
 
@@ -82,7 +82,7 @@ def _search(options: argparse.Namespace) -> None:
         announce_demo(prepared.data_dir)
     _print_baselines(prepared)
     experiment = prepared.start(
-        options.warm_start, LaunchSettings(**_launch(options)), storage_settings
+        options.warm_start, LaunchSettings(**_launch_options(options)), storage_settings
     )
     _finish(experiment, options)
 
@@ -102,7 +102,7 @@ def add_resume(commands: Any) -> None:
     parser.add_argument(
         "--record", metavar="URL", help="make the folder again from this database if it is lost"
     )
-    _add_launch(parser)
+    _add_launch_options(parser)
     add_root(parser)
 
 
@@ -122,7 +122,7 @@ def _resume(options: argparse.Namespace) -> None:
         options.root,
         accept_data_change=options.accept_data_change,
         record=options.record,
-        **_launch(options),
+        **_launch_options(options),
         **budget,
     )
     _finish(experiment, options)
@@ -135,7 +135,7 @@ def add_fork(commands: Any) -> None:
     parser.add_argument("new", help="name of the new experiment")
     parser.add_argument("--space", required=True, help="YAML file, or a space of the program")
     parser.add_argument("--no-export", action="store_true", help="make no model at the end")
-    _add_launch(parser)
+    _add_launch_options(parser)
     add_root(parser)
 
 
@@ -143,7 +143,7 @@ def _fork(options: argparse.Namespace) -> None:
     """Search another space on the same data, knowing the trials of an earlier search."""
     from tune_encoder.api import searching as api
 
-    launch = _launch(options)
+    launch = _launch_options(options)
     experiment = api.fork(options.name, options.new, options.space, options.root, **launch)
     _finish(experiment, options)
 
@@ -179,4 +179,4 @@ def _print_baselines(prepared: "PreparedSearch") -> None:
     clips = ", ".join(f"{n} {name}" for name, n in data.info["clips"].items())
     print(f"clips: {clips}")
     for name in BASELINES:
-        print(f"baseline {name}: {score_words(data.baselines[name])} on val")
+        print(f"baseline {name}: {format_skills(data.baselines[name])} on val")

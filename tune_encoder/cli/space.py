@@ -56,7 +56,10 @@ def _space(options: argparse.Namespace) -> None:
     if options.sample < 0:
         raise ConfigError(f"--sample is {options.sample}; it must be 0 or more")
     space = load_space(find_space(options.file))
-    samples = [space.searched(each) for each in sample_configs(space, options.sample, options.seed)]
+    samples = [
+        space.searched_settings(each)
+        for each in sample_configs(space, options.sample, options.seed)
+    ]
     if options.json:
         print_view(options, {**space_to_content(space), "samples": samples}, ())
         return
@@ -78,28 +81,28 @@ def _list(options: argparse.Namespace) -> None:
 
 
 def _print_space(space: "SearchSpace") -> None:
-    for name, words in _sections(space):
+    for name, words in _section_rows(space):
         _print_row(name, words)
     if space.parameters:
         print(f"\n{len(space.parameters)} settings are searched:")
         _print_parameters(space.parameters)
 
 
-def _sections(space: "SearchSpace") -> Iterator[tuple[str, str]]:
+def _section_rows(space: "SearchSpace") -> Iterator[tuple[str, str]]:
     """What a space says beside its parameters, in words."""
     searcher, resources = space.searcher, space.resources
-    yield "budget", _budget(space)
-    yield "scheduler", _scheduler(space.scheduler)
+    yield "budget", _format_budget(space)
+    yield "scheduler", _format_scheduler(space.scheduler)
     models = searcher.name not in ("random", "grid")
     startup = f", {searcher.startup_trials} start-up trials" if models else ""
     yield "searcher", f"{searcher.name}{startup}, seed {searcher.seed}"
     at_once = resources.concurrent or "as many as fit"
     yield "resources", f"cpus {resources.cpus}, gpus {resources.gpus:g} a trial, {at_once} at once"
     if space.base:
-        yield "base", _settings(space.base)
+        yield "base", _format_settings(space.base)
 
 
-def _budget(space: "SearchSpace") -> str:
+def _format_budget(space: "SearchSpace") -> str:
     budget, metric = space.budget, space.metric
     words = [f"{budget.trials} trials of up to {budget.epochs} epochs, by {metric.name}"]
     if budget.time:
@@ -111,7 +114,7 @@ def _budget(space: "SearchSpace") -> str:
     return ", ".join(words)
 
 
-def _scheduler(scheduler: SchedulerSettings) -> str:
+def _format_scheduler(scheduler: SchedulerSettings) -> str:
     words = [scheduler.name]
     if scheduler.name != "none":
         words.append(f"grace period {scheduler.grace_period}")
@@ -130,7 +133,7 @@ def _print_parameters(parameters: list["Parameter"]) -> None:
     for header in ("setting", "kind", "values", "only when"):
         table.add_column(header, overflow="fold")
     for each in parameters:
-        table.add_row(each.name, each.kind, _values(each), _conditions(each))
+        table.add_row(each.name, each.kind, _format_values(each), _format_conditions(each))
     console = Console(width=WIDTH, highlight=False, markup=False)
     with console.capture() as captured:
         console.print(table)
@@ -138,17 +141,17 @@ def _print_parameters(parameters: list["Parameter"]) -> None:
         print(line.rstrip())
 
 
-def _values(parameter: "Parameter") -> str:
+def _format_values(parameter: "Parameter") -> str:
     if parameter.kind == "choice":
-        return ", ".join(_scalar(value) for value in parameter.values)
-    low, high = (_scalar(value) for value in parameter.values)
+        return ", ".join(_format_value(value) for value in parameter.values)
+    low, high = (_format_value(value) for value in parameter.values)
     step = "" if parameter.step is None else f", step {parameter.step:g}"
     return f"{low} to {high}{step}{', log' if parameter.log else ''}"
 
 
-def _conditions(parameter: "Parameter") -> str:
+def _format_conditions(parameter: "Parameter") -> str:
     return ", ".join(
-        f"{name}: {' or '.join(_scalar(value) for value in values)}"
+        f"{name}: {' or '.join(_format_value(value) for value in values)}"
         for name, values in parameter.when.items()
     )
 
@@ -158,8 +161,8 @@ def _print_samples(samples: list[dict[str, Any]]) -> None:
     if samples:
         print("\nstart:")
     for settings in samples:
-        text = f"{{{_settings(settings)}}}"
-        print(_filled(text, "  - ", "     "))
+        text = f"{{{_format_settings(settings)}}}"
+        print(_wrap(text, "  - ", "     "))
 
 
 # --- plan --------------------------------------------------------------------------------------
@@ -196,7 +199,7 @@ def _print_plan(space: "SearchSpace", plan: "Plan") -> None:
     share = plan.total_epochs / plan.full_epochs
     print(f"{'total':>8}{plan.total_epochs:24}  {share:.0%} of {plan.full_epochs} in full\n")
     for line in _caveats(space):
-        print(_filled(line))
+        print(_wrap(line))
 
 
 def _caveats(space: "SearchSpace") -> Iterator[str]:
@@ -222,7 +225,7 @@ def _probe(space: "SearchSpace", data_dir: Path | None) -> list["Timing"]:
         print(f"timing a few configs on {len(data.train)} clips ...", flush=True)
         for timing in probe(space, data):
             timings.append(timing)
-            print(f"config {len(timings)}: {_duration(timing.seconds_per_epoch)} an epoch")
+            print(f"config {len(timings)}: {_format_duration(timing.seconds_per_epoch)} an epoch")
     return timings
 
 
@@ -230,9 +233,9 @@ def _cost(space: "SearchSpace", plan: "Plan", timings: list["Timing"]) -> dict[s
     """What the plan costs if its trials are like those timed."""
     import torch
 
-    from tune_encoder.space.plan import n_workers
+    from tune_encoder.space.plan import n_concurrent_trials
 
-    workers = n_workers(space.resources, os.cpu_count() or 1, torch.cuda.device_count())
+    workers = n_concurrent_trials(space.resources, os.cpu_count() or 1, torch.cuda.device_count())
     epoch = mean(timing.seconds_per_epoch for timing in timings)
     size = round(mean(timing.checkpoint_bytes for timing in timings))
     return {
@@ -249,14 +252,16 @@ def _print_cost(space: "SearchSpace", plan: "Plan", cost: dict[str, Any]) -> Non
     runs, keep = plan.trials + plan.confirmations, space.resources.keep
     time = "this machine is too small for a trial; see resources in the space"
     if cost["workers"]:
-        time = f"about {_duration(cost['seconds'])}, {cost['workers']} at once"
-    _print_row("an epoch", _spread("seconds_per_epoch", cost, _duration))
+        time = f"about {_format_duration(cost['seconds'])}, {cost['workers']} at once"
+    _print_row("an epoch", _mean_and_range("seconds_per_epoch", cost, _format_duration))
     _print_row("search", time)
-    _print_row("checkpoint", _spread("checkpoint_bytes", cost, _size))
-    _print_row("disk", f"about {_size(cost['disk_bytes'])}: {runs} runs, {keep} checkpoints each")
+    _print_row("checkpoint", _mean_and_range("checkpoint_bytes", cost, _format_size))
+    _print_row(
+        "disk", f"about {_format_size(cost['disk_bytes'])}: {runs} runs, {keep} checkpoints each"
+    )
 
 
-def _spread(name: str, cost: dict[str, Any], words: Callable[[float], str]) -> str:
+def _mean_and_range(name: str, cost: dict[str, Any], words: Callable[[float], str]) -> str:
     """Write a mean over the configs that were timed, and how far they differ."""
     values = [timing[name] for timing in cost["timings"]]
     return (
@@ -264,7 +269,7 @@ def _spread(name: str, cost: dict[str, Any], words: Callable[[float], str]) -> s
     )
 
 
-def _duration(seconds: float) -> str:
+def _format_duration(seconds: float) -> str:
     """Write a time in the unit that reads best."""
     if seconds < 90:
         return f"{seconds:.2g} s"
@@ -274,7 +279,7 @@ def _duration(seconds: float) -> str:
     return f"{hours:.1f} h" if hours < 48 else f"{hours / 24:.1f} days"
 
 
-def _size(n_bytes: float) -> str:
+def _format_size(n_bytes: float) -> str:
     if n_bytes < 1e6:
         return f"{n_bytes / 1e3:.0f} kB"
     return f"{n_bytes / 1e6:.0f} MB" if n_bytes < 1e9 else f"{n_bytes / 1e9:.1f} GB"
@@ -284,10 +289,10 @@ def _size(n_bytes: float) -> str:
 
 
 def _print_row(name: str, words: str) -> None:
-    print(_filled(words, f"{name:12}", " " * 12))
+    print(_wrap(words, f"{name:12}", " " * 12))
 
 
-def _filled(text: str, first: str = "", later: str = "") -> str:
+def _wrap(text: str, first: str = "", later: str = "") -> str:
     filled = textwrap.fill(
         text,
         WIDTH,
@@ -298,12 +303,12 @@ def _filled(text: str, first: str = "", later: str = "") -> str:
     return filled.replace(_NO_BREAK, " ")
 
 
-def _settings(settings: dict[str, Any]) -> str:
-    pairs = (f"{name}:{_NO_BREAK}{_scalar(value)}" for name, value in settings.items())
+def _format_settings(settings: dict[str, Any]) -> str:
+    pairs = (f"{name}:{_NO_BREAK}{_format_value(value)}" for name, value in settings.items())
     return ", ".join(pairs)
 
 
-def _scalar(value: Any) -> str:
+def _format_value(value: Any) -> str:
     """Write a setting as YAML reads it, a number with six digits."""
     if isinstance(value, float):
         return f"{value:.6g}"

@@ -28,7 +28,7 @@ def _submit(options: argparse.Namespace) -> None:
     given["export"] = not options.no_export
     what = (options.space, options.data_dir, options.name, options.root)
     if options.print is not None:
-        print(_script(options.print, what, given), end="")
+        print(_submission_script(options.print, what, given), end="")
         return
     from tune_encoder.api.jobs.client import Client
 
@@ -37,7 +37,7 @@ def _submit(options: argparse.Namespace) -> None:
     print_submitted(client.address, options.name)
 
 
-def _script(kind: str, what: tuple[Any, Any, Any, Any], given: dict[str, Any]) -> str:
+def _submission_script(kind: str, what: tuple[Any, Any, Any, Any], given: dict[str, Any]) -> str:
     from tune_encoder.api.jobs.submission import prepare_submission
 
     if kind == "kuberay":

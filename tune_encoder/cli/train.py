@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tune_encoder.cli.common import BASELINES, SCORES, add_command, demo_voices, score_words
-from tune_encoder.config import TrainConfig, label_warnings, load_config, parse_assignment
+from tune_encoder.cli.common import BASELINES, SCORES, add_command, demo_voices, format_skills
+from tune_encoder.config import TrainConfig, augmentation_warnings, load_config, parse_assignment
 
 COLLAPSED_SPREAD = 0.01  # of the target's variance: all predictions are nearly one
 COLLAPSED_EPOCHS = 5  # an encoder starts at the mean voice, so early epochs are no sign
@@ -68,12 +68,12 @@ def _train(options: argparse.Namespace) -> None:
     from tune_encoder.training.run_folder import prepare_run, read_checkpoint, train_by_hand
 
     checkpoint, warnings = read_checkpoint(options.resume) if options.resume else (None, [])
-    config = _config_of(options, checkpoint["config"] if checkpoint else {})
-    for warning in [*warnings, *label_warnings(config)]:
+    config = _train_config(options, checkpoint["config"] if checkpoint else {})
+    for warning in [*warnings, *augmentation_warnings(config)]:
         print(f"warning: {warning}")
     data = prepare_run(config)
     for name in BASELINES:
-        print(f"baseline {name}: {score_words(data.baselines[name])} on val")
+        print(f"baseline {name}: {format_skills(data.baselines[name])} on val")
     if checkpoint:
         print(f"going on after epoch {checkpoint['epoch']}")
     train_by_hand(config, _print_epoch, checkpoint, options.processes)
@@ -82,7 +82,7 @@ def _train(options: argparse.Namespace) -> None:
     print(f"run: {config.checkpoint_dir}")
 
 
-def _config_of(options: argparse.Namespace, before: Mapping[str, Any]) -> TrainConfig:
+def _train_config(options: argparse.Namespace, before: Mapping[str, Any]) -> TrainConfig:
     """Settings: those of the checkpoint, then the file, then the command line."""
     options_given = {
         "data_dir": str(options.data_dir.resolve()) if options.data_dir else None,

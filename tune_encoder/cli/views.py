@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 View = dict[str, Any]
 
 REFRESH_S = 2.0
-MOST_COMPARED = 5  # columns of a readable width
+MAX_COMPARED = 5  # columns of a readable width
 ROWS_SHOWN = 10  # newest epochs in the table of a trial
 NAME_WIDTH = 34  # of an experiment in a table
 LABEL_WIDTH = 24  # of a setting in a table
@@ -29,18 +29,18 @@ LABEL_WIDTH = 24  # of a setting in a table
 
 def add_views(commands: Any) -> None:
     """Add the commands that look at searches and change nothing."""
-    _add(commands, "list", _list)
-    status = _add(commands, "status", _status)
+    _add_view(commands, "list", _list)
+    status = _add_view(commands, "status", _status)
     status.add_argument("name", nargs="?", help="experiment (default: the one launched last)")
     status.add_argument("--watch", action="store_true", help="until the search ends, or Ctrl-C")
-    show = _add(commands, "show", _show)
+    show = _add_view(commands, "show", _show)
     show.add_argument("name", help="experiment")
     show.add_argument("trial", type=int, help="number of the trial")
-    _add(commands, "best", _best).add_argument("name", help="experiment")
-    _add(commands, "compare", _compare).add_argument("names", nargs="+", help="experiments")
+    _add_view(commands, "best", _best).add_argument("name", help="experiment")
+    _add_view(commands, "compare", _compare).add_argument("names", nargs="+", help="experiments")
 
 
-def _add(commands: Any, name: str, run: Any) -> argparse.ArgumentParser:
+def _add_view(commands: Any, name: str, run: Any) -> argparse.ArgumentParser:
     parser = add_command(commands, name, run)
     add_json(parser)
     add_root(parser)
@@ -65,17 +65,17 @@ def _list_lines(entries: list[View], root: Path) -> Iterator[str]:
     width = min(NAME_WIDTH, max(4, *(len(entry["name"]) for entry in entries)))
     yield f"{'name':{width}}  {'state':19}  {'trials ended':>14}  skill"
     for entry in entries:
-        name = _cut(entry["name"], width)
+        name = _shorten(entry["name"], width)
         if entry["problem"]:
             yield f"{name:{width}}  {entry['state']}"
             continue
         ended = f"{entry['trials_ended']} of {entry['trials_budget']}"
         skill = f"{entry['best']['skill']:.3f}" if entry["best"] else "-"
-        yield f"{name:{width}}  {_state(entry):19}  {ended:>14}  {skill:>5}"
+        yield f"{name:{width}}  {_format_state(entry):19}  {ended:>14}  {skill:>5}"
     yield from (f"\n{entry['problem']}" for entry in entries if entry["problem"])
 
 
-def _state(view: View, host: bool = False) -> str:
+def _format_state(view: View, host: bool = False) -> str:
     """Say the state, and which process it is due to."""
     process = view["process"]
     if process is None or process["pid"] is None:
@@ -103,7 +103,7 @@ def _status(options: argparse.Namespace) -> None:
 def _status_lines(view: View, unicode: bool) -> list[str]:
     from tune_encoder.experiment.status import status_lines
 
-    lines = [f"{view['name']}: {_state(view, host=True)}", *status_lines(view, unicode)]
+    lines = [f"{view['name']}: {_format_state(view, host=True)}", *status_lines(view, unicode)]
     return [*lines, f"\nresume it:  {view['resume']}"] if view["resume"] else lines
 
 
@@ -113,12 +113,12 @@ def _watch(experiment: "Experiment") -> None:
         if sys.stdout.isatty():
             _show_live(experiment)
         else:
-            _tell_changes(experiment)
+            _print_changes(experiment)
     except KeyboardInterrupt:
         sys.exit(130)
 
 
-def _views(experiment: "Experiment") -> Iterator[View]:
+def _poll_status(experiment: "Experiment") -> Iterator[View]:
     """Yield the status now and then, the last time when nothing runs any more."""
     from tune_encoder.experiment.views import RUNNING, status
 
@@ -135,15 +135,15 @@ def _show_live(experiment: "Experiment") -> None:
 
     unicode = _is_unicode()  # the live view puts something else in place of standard output
     with Live(console=Console(width=WIDTH, highlight=False), auto_refresh=False) as live:
-        for view in _views(experiment):
+        for view in _poll_status(experiment):
             live.update(Text("\n".join(_status_lines(view, unicode))), refresh=True)
 
 
-def _tell_changes(experiment: "Experiment") -> None:
+def _print_changes(experiment: "Experiment") -> None:
     from tune_encoder.experiment.status import count_words, score_words
 
     told = None
-    for view in _views(experiment):
+    for view in _poll_status(experiment):
         score = f", best {score_words(view['best'])}" if view["best"] else ""
         line = f"{view['name']}: {view['state']}, {count_words(view)}{score}"
         if line != told:
@@ -178,8 +178,8 @@ def _setting_lines(searched: View, changed: View) -> Iterator[str]:
     """The searched settings, marked, then those that are not the defaults."""
     others = {name: value for name, value in changed.items() if name not in searched}
     width = max(map(len, (*searched, *others)), default=0)
-    yield from (f"* {name:{width}}  {_value(value)}" for name, value in searched.items())
-    yield from (f"  {name:{width}}  {_value(value)}" for name, value in others.items())
+    yield from (f"* {name:{width}}  {_format_value(value)}" for name, value in searched.items())
+    yield from (f"  {name:{width}}  {_format_value(value)}" for name, value in others.items())
     if searched or others:
         yield "* searched; of the others those that are not the defaults"
 
@@ -190,16 +190,16 @@ def _row_lines(view: View) -> Iterator[str]:
     rows, best = view["rows"], view["best_epoch"]
     shown = [row for row in rows[:-ROWS_SHOWN] if row["epoch"] == best] + rows[-ROWS_SHOWN:]
     if shown:
-        heads = (f"{name:>{_width(name)}}" for name in columns)
+        heads = (f"{name:>{_column_width(name)}}" for name in columns)
         yield f"\nepoch{''.join(heads)}".replace("val_skill", "    skill")
     for row in shown:
-        numbers = "".join(f"{row[name]:{_width(name)}.4f}" for name in columns)
+        numbers = "".join(f"{row[name]:{_column_width(name)}.4f}" for name in columns)
         yield f"{row['epoch']:5}{numbers}{'  best' if row['epoch'] == best else ''}"
     if len(shown) < len(rows):
         yield f"({len(rows) - len(shown)} earlier epochs are not shown; --json has them)"
 
 
-def _width(name: str) -> int:
+def _column_width(name: str) -> int:
     return max(10, len(name) + 2)
 
 
@@ -230,7 +230,7 @@ def _best_lines(view: View) -> Iterator[str]:
     scores = {word: view["scores"][name] for name, word in words.items() if name in view["scores"]}
     yield from (f"  {word:15}{value:7.3f}" for word, value in scores.items())
     yield "" if view["settings"] else "\nsearched nothing"
-    yield from (f"  {name}: {_value(value)}" for name, value in view["settings"].items())
+    yield from (f"  {name}: {_format_value(value)}" for name, value in view["settings"].items())
     yield f"\ncheckpoint: {view['checkpoint'] or 'not there any more'}"
     if view["checkpoint"]:
         yield f"export it:  {view['export']}"
@@ -243,9 +243,9 @@ def _compare(options: argparse.Namespace) -> None:
     """Compare experiments side by side."""
     from tune_encoder.experiment.views import comparison
 
-    if not 2 <= len(options.names) <= MOST_COMPARED:
+    if not 2 <= len(options.names) <= MAX_COMPARED:
         count = len(options.names)
-        raise ConfigError(f"{count} experiments given; name from 2 to {MOST_COMPARED} to compare")
+        raise ConfigError(f"{count} experiments given; name from 2 to {MAX_COMPARED} to compare")
     view = comparison(options.root, options.names)
     print_view(options, view, _comparison_lines(view))
 
@@ -253,40 +253,48 @@ def _compare(options: argparse.Namespace) -> None:
 def _comparison_lines(view: View) -> Iterator[str]:
     found = view["experiments"]
     yield from (f"warning: {warning}" for warning in view["warnings"])
-    yield _row("", [each["name"] for each in found])
-    yield _row("trials ended", [f"{e['trials_ended']} of {e['budget']['trials']}" for e in found])
-    yield _row("epochs spent", [f"{e['epochs']}" for e in found])
-    yield _row("epochs of a trial", [f"{e['budget']['epochs']}" for e in found])
+    yield _table_row("", [each["name"] for each in found])
+    yield _table_row(
+        "trials ended", [f"{e['trials_ended']} of {e['budget']['trials']}" for e in found]
+    )
+    yield _table_row("epochs spent", [f"{e['epochs']}" for e in found])
+    yield _table_row("epochs of a trial", [f"{e['budget']['epochs']}" for e in found])
     for metric in dict.fromkeys(each["metric"] for each in found):
-        values = [each["best"]["value"] if _has(each, metric) else None for each in found]
-        yield _row(f"best {metric}", [_number(value) for value in values])
-    yield _row("its skill", [_number(each["best"] and each["best"]["skill"]) for each in found])
-    yield _row("its trial", [_value(each["best"] and each["best"]["trial"]) for each in found])
+        values = [each["best"]["value"] if _has_best(each, metric) else None for each in found]
+        yield _table_row(f"best {metric}", [_format_number(value) for value in values])
+    yield _table_row(
+        "its skill", [_format_number(each["best"] and each["best"]["skill"]) for each in found]
+    )
+    yield _table_row(
+        "its trial", [_format_value(each["best"] and each["best"]["trial"]) for each in found]
+    )
     if view["differing_settings"]:
         yield "\nits settings, where they differ"
     for name, values in view["differing_settings"].items():
-        yield _row(name, [_value(value) for value in values])
+        yield _table_row(name, [_format_value(value) for value in values])
 
 
-def _has(experiment: View, metric: str) -> bool:
+def _has_best(experiment: View, metric: str) -> bool:
     return experiment["best"] is not None and experiment["metric"] == metric
 
 
-def _row(label: str, cells: list[str]) -> str:
+def _table_row(label: str, cells: list[str]) -> str:
     width = (WIDTH - LABEL_WIDTH) // len(cells) - 2
-    return f"{label:{LABEL_WIDTH}}" + "".join(f"  {_cut(cell, width):>{width}}" for cell in cells)
+    return f"{label:{LABEL_WIDTH}}" + "".join(
+        f"  {_shorten(cell, width):>{width}}" for cell in cells
+    )
 
 
 # --- printing ------------------------------------------------------------------------------------
 
 
-def _value(value: Any) -> str:
+def _format_value(value: Any) -> str:
     return "-" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _number(value: float | None) -> str:
+def _format_number(value: float | None) -> str:
     return "-" if value is None else f"{value:.4f}"
 
 
-def _cut(text: str, width: int) -> str:
+def _shorten(text: str, width: int) -> str:
     return text if len(text) <= width else f"{text[: width - 3]}..."

@@ -3,10 +3,10 @@
 from tune_encoder.config.checking import (
     MAX_EXACT_INT,
     allowed_values,
-    checked_value,
+    check_value,
     from_mapping,
     to_mapping,
-    unknown_name,
+    unknown_name_message,
 )
 from tune_encoder.config.export import ExportSettings, RetrainSettings
 from tune_encoder.config.launch import LOCAL_LAUNCH, LOCAL_STORAGE, LaunchSettings, StorageSettings
@@ -27,7 +27,7 @@ from tune_encoder.config.training import (
     OptimSettings,
     RunSettings,
     TrainConfig,
-    label_warnings,
+    augmentation_warnings,
     setting,
 )
 from tune_encoder.config.yaml import (
@@ -65,15 +65,15 @@ __all__ = [
     "StorageSettings",
     "TrainConfig",
     "allowed_values",
-    "checked_value",
+    "augmentation_warnings",
+    "check_value",
     "from_mapping",
-    "label_warnings",
     "load_config",
     "parse_assignment",
     "parse_yaml",
     "read_yaml",
     "setting",
     "to_mapping",
-    "unknown_name",
+    "unknown_name_message",
     "write_yaml",
 ]

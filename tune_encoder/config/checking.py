@@ -31,15 +31,15 @@ def from_mapping(kind: type[Settings], mapping: Mapping[str, Any], where: str) -
     values = {}
     for name, value in mapping.items():
         if name not in fields:
-            raise ConfigError(f"{where}: {unknown_name(name, fields)}")
-        values[name] = checked_value(fields[name], known[name], value, where)
+            raise ConfigError(f"{where}: {unknown_name_message(name, fields)}")
+        values[name] = check_value(fields[name], known[name], value, where)
     try:
         return kind(**values)
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from error
 
 
-def unknown_name(name: object, known: typing.Iterable[str], noun: str = "setting") -> str:
+def unknown_name_message(name: object, known: typing.Iterable[str], noun: str = "setting") -> str:
     """Say that `name` is not known and which known name is nearest; dots name no sections."""
     known = sorted(known)
     last = str(name).rpartition(".")[2]
@@ -49,32 +49,32 @@ def unknown_name(name: object, known: typing.Iterable[str], noun: str = "setting
     return f"unknown {noun} {name!r}; {hint}"
 
 
-def checked_value(field: "dataclasses.Field[Any]", kind: Any, value: Any, where: str) -> Any:
+def check_value(field: "dataclasses.Field[Any]", kind: Any, value: Any, where: str) -> Any:
     """Return `value` as the field's type, or raise a `ConfigError` with what is allowed."""
     accepted = _convert(kind, value)
-    if accepted is _REFUSED or not _in_limits(field, accepted):
+    if accepted is _INVALID or not _in_limits(field, accepted):
         raise ConfigError(
             f"{where}: {field.name} is {value!r}; it must be {allowed_values(field, kind)}"
         )
     return accepted
 
 
-_REFUSED = object()
-_TYPE_WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+_INVALID = object()
+_TYPE_NAMES = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
 
 
 def _convert(kind: Any, value: Any) -> Any:
-    """`value` as `kind`, or `_REFUSED`; the only conversion is from whole number to number."""
+    """`value` as `kind`, or `_INVALID`; the only conversion is from whole number to number."""
     if isinstance(kind, types.UnionType):
         options = (_convert(option, value) for option in typing.get_args(kind))
-        return next((option for option in options if option is not _REFUSED), _REFUSED)
+        return next((option for option in options if option is not _INVALID), _INVALID)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value) if abs(value) < MAX_EXACT_INT else _REFUSED
+        return float(value) if abs(value) < MAX_EXACT_INT else _INVALID
     if kind is int and isinstance(value, bool):
-        return _REFUSED
+        return _INVALID
     if isinstance(value, float) and not math.isfinite(value):
-        return _REFUSED
-    return value if isinstance(value, kind) else _REFUSED
+        return _INVALID
+    return value if isinstance(value, kind) else _INVALID
 
 
 def _in_limits(field: "dataclasses.Field[Any]", value: Any) -> bool:
@@ -93,7 +93,7 @@ def allowed_values(field: "dataclasses.Field[Any]", kind: Any) -> str:
     if limits["choices"] is not None:
         return "one of " + ", ".join(limits["choices"])
     kinds = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
-    words = " or ".join(_TYPE_WORDS.get(each, "empty") for each in kinds)
+    words = " or ".join(_TYPE_NAMES.get(each, "empty") for each in kinds)
     low, high = limits["minimum"], limits["maximum"]
     if low is not None and high is not None:
         return f"{words} from {low:g} to {high:g}"

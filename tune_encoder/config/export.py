@@ -32,7 +32,7 @@ class ExportSettings:
             raise ConfigError(
                 f"top_k is {self.top_k}; average and ensemble make one model, so give it up or them"
             )
-        if self.formats != "auto" and self.onnx and (missing := _missing()):
+        if self.formats != "auto" and self.onnx and (missing := _missing_packages()):
             raise ConfigError(
                 f"formats is {self.formats}, but {', '.join(missing)} cannot be imported; install "
                 "`tune-encoder[onnx]`"
@@ -43,7 +43,7 @@ class ExportSettings:
     @property
     def onnx(self) -> bool:
         """Whether ONNX files are written."""
-        return not _missing() if self.formats == "auto" else "onnx" in self.formats
+        return not _missing_packages() if self.formats == "auto" else "onnx" in self.formats
 
     @property
     def torch(self) -> bool:
@@ -62,5 +62,5 @@ class RetrainSettings:
     with_val: bool = setting(False, "also train on the validation clips")
 
 
-def _missing() -> list[str]:
+def _missing_packages() -> list[str]:
     return [name for name in ONNX_PACKAGES if find_spec(name) is None]

@@ -11,7 +11,7 @@ _BUCKET_PATH = re.compile(r"s3://[A-Za-z0-9][A-Za-z0-9._-]+(/[^/]+)*/?")
 # As SQLAlchemy finds a password, which may hold any letter.
 _PASSWORD = re.compile(r"[^:]*://[^:/@]*:[^@]*@")
 # One among the parameters, or in the words of a driver that are the value of one.
-_PASSWORD_BEHIND = re.compile(r"\?.*(password|passwd|pwd)\s*=", re.IGNORECASE | re.DOTALL)
+_PASSWORD_PARAMETER = re.compile(r"\?.*(password|passwd|pwd)\s*=", re.IGNORECASE | re.DOTALL)
 _DATABASE = re.compile(r"[\w+.-]+://")
 
 
@@ -44,7 +44,7 @@ def _check_record(record: str) -> None:
         raise ConfigError(
             "record: not the address of a database; write it as postgresql://USER@HOST/DATABASE"
         )
-    if _PASSWORD.match(record) or _PASSWORD_BEHIND.search(unquote(record)):
+    if _PASSWORD.match(record) or _PASSWORD_PARAMETER.search(unquote(record)):
         raise ConfigError(
             "record: the address has a password, which others would see; leave it out, and "
             "put it into PGPASSWORD or ~/.pgpass, which are read"

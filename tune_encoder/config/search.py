@@ -8,8 +8,8 @@ from tune_encoder.config.training import setting
 from tune_encoder.errors import ConfigError
 
 DEFAULT_ROOT = Path("runs")  # of experiments
-_LESS_IS_BETTER = ("val_loss",)
-_MORE_IS_BETTER = (
+_MINIMIZED = ("val_loss",)
+_MAXIMIZED = (
     "val_skill",
     "val_skill_ttl",
     "val_skill_dp",
@@ -22,24 +22,24 @@ _MORE_IS_BETTER = (
 class MetricSettings:
     """What trials are compared by."""
 
-    name: str = setting(
-        "val_loss", "score of an epoch", choices=(*_LESS_IS_BETTER, *_MORE_IS_BETTER)
-    )
+    name: str = setting("val_loss", "score of an epoch", choices=(*_MINIMIZED, *_MAXIMIZED))
     mode: str = setting("auto", "which is better", choices=("auto", "min", "max"))
 
     def __post_init__(self) -> None:
-        if self.mode not in ("auto", self.better):
-            raise ConfigError(f"mode is {self.mode}, but of {self.name} the {self.better} is best")
+        if self.mode not in ("auto", self.direction):
+            raise ConfigError(
+                f"mode is {self.mode}, but of {self.name} the {self.direction} is best"
+            )
 
     @property
-    def better(self) -> str:
+    def direction(self) -> str:
         """Whether "min" or "max" is best."""
-        return "min" if self.name in _LESS_IS_BETTER else "max"
+        return "min" if self.name in _MINIMIZED else "max"
 
     @property
     def sign(self) -> float:
         """Times the metric, it is to be made small."""
-        return 1.0 if self.better == "min" else -1.0
+        return 1.0 if self.direction == "min" else -1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +109,7 @@ class ResourceSettings:
     retries: int = setting(2, "new starts of a trial whose worker died", minimum=0, maximum=100)
 
     def __post_init__(self) -> None:
-        together = self.processes_of_a_trial
+        together = self.processes_per_trial
         unused = self.gpus > 1 and self.gpus != together
         if unused or (self.gpus <= 1 < together and self.cpus < together):
             raise ConfigError(
@@ -118,6 +118,6 @@ class ResourceSettings:
             )
 
     @property
-    def processes_of_a_trial(self) -> int:
+    def processes_per_trial(self) -> int:
         """How many processes train one trial together."""
         return self.processes or max(1, int(self.gpus))

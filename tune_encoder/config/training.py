@@ -171,7 +171,7 @@ class TrainConfig(
             raise ConfigError(problem)
 
 
-def label_warnings(config: AugmentSettings) -> list[str]:
+def augmentation_warnings(config: AugmentSettings) -> list[str]:
     """Say which augmentations change what the style of a clip should be."""
     changes = {"augment_time_stretch": "tempo", "augment_pitch_shift": "pitch"}
     return [
@@ -191,7 +191,7 @@ def _conflicts(config: TrainConfig) -> Iterator[str]:
         )
     if config.kernel_size % 2 == 0:
         yield f"kernel_size is {config.kernel_size}; it must be odd, or frames would shift"
-    if _uses_heads(config) and config.hidden_dim % config.num_heads:
+    if _uses_attention_heads(config) and config.hidden_dim % config.num_heads:
         yield (
             f"hidden_dim is {config.hidden_dim}; it must be a multiple of "
             f"num_heads ({config.num_heads})"
@@ -203,5 +203,5 @@ def _conflicts(config: TrainConfig) -> Iterator[str]:
         )
 
 
-def _uses_heads(config: EncoderSettings) -> bool:
+def _uses_attention_heads(config: EncoderSettings) -> bool:
     return config.encoder_type == "transformer" or config.head == "query"

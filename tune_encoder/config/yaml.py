@@ -22,17 +22,17 @@ class _StrictLoader(yaml.SafeLoader):
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
-            raise _problem(self.here(), "aliases (*name) are not allowed")
-        if self.here().tag is not None:
-            raise _problem(self.here(), "tags (!name) are not allowed")
+            raise _yaml_error(self.next_event(), "aliases (*name) are not allowed")
+        if self.next_event().tag is not None:
+            raise _yaml_error(self.next_event(), "tags (!name) are not allowed")
         if self.depth >= MAX_YAML_DEPTH:
-            raise _problem(self.here(), f"nested deeper than {MAX_YAML_DEPTH} levels")
+            raise _yaml_error(self.next_event(), f"nested deeper than {MAX_YAML_DEPTH} levels")
         self.depth += 1
         node = super().compose_node(parent, index)
         self.depth -= 1
         return node
 
-    def here(self) -> Any:
+    def next_event(self) -> Any:
         return self.peek_event()  # type: ignore[no-untyped-call]
 
     def construct_mapping(self, node: Any, deep: bool = False) -> Any:
@@ -40,9 +40,9 @@ class _StrictLoader(yaml.SafeLoader):
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
             if not isinstance(key, str):
-                raise _problem(key_node, f"the key {key!r} is not a text")
+                raise _yaml_error(key_node, f"the key {key!r} is not a text")
             if key in seen:
-                raise _problem(key_node, f"duplicate key {key!r}")
+                raise _yaml_error(key_node, f"duplicate key {key!r}")
             seen.add(key)
         return super().construct_mapping(node, deep)
 
@@ -60,7 +60,7 @@ for _kind in (_StrictLoader, _PlainDumper):  # the dumper has to quote such a te
     _kind.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+.0123456789"))
 
 
-def _problem(at: Any, message: str) -> yaml.MarkedYAMLError:
+def _yaml_error(at: Any, message: str) -> yaml.MarkedYAMLError:
     return yaml.MarkedYAMLError(problem=message, problem_mark=at.start_mark)
 
 

@@ -107,7 +107,7 @@ def best_epochs(
 
 def _why(experiment: Experiment, rank: int, n_trials: int) -> str:
     metric = experiment.space().metric
-    word = "lowest" if metric.better == "min" else "highest"
+    word = "lowest" if metric.direction == "min" else "highest"
     which = f"the {word}" if rank == 1 else f"number {rank} by"
     return f"{which} {metric.name} of {n_trials} trials"
 

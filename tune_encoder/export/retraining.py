@@ -194,7 +194,7 @@ def _why(plan: Plan, metric: MetricSettings) -> str:
     origin = f"the config of trial {plan.winner.trial.number} of {plan.winner.trained_in}"
     if plan.with_val:
         return f"{origin}, trained on train and val for {plan.config.epochs} epochs"
-    word = "lowest" if metric.better == "min" else "highest"
+    word = "lowest" if metric.direction == "min" else "highest"
     return f"{origin}, the {word} {metric.name} of {len(plan.seeds)} further seeds"
 
 

@@ -6,15 +6,15 @@ trial fails for a typo. It knows neither Ray nor Optuna: `SearchSpace.sample` as
 
 from tune_encoder.space.builtin import builtin_spaces, find_space, space_summary
 from tune_encoder.space.reading import load_space, override_space, parse_space, space_to_content
-from tune_encoder.space.sampling import RandomSuggest, largest_configs, sample_configs
-from tune_encoder.space.space import MAX_GRID_POINTS, Parameter, SearchSpace, Suggest
+from tune_encoder.space.sampling import RandomSuggester, largest_configs, sample_configs
+from tune_encoder.space.space import MAX_GRID_POINTS, Parameter, SearchSpace, Suggester
 
 __all__ = [
     "MAX_GRID_POINTS",
     "Parameter",
-    "RandomSuggest",
+    "RandomSuggester",
     "SearchSpace",
-    "Suggest",
+    "Suggester",
     "builtin_spaces",
     "find_space",
     "largest_configs",

@@ -8,7 +8,7 @@ from tune_encoder.errors import ConfigError
 
 def builtin_spaces() -> dict[str, Path]:
     """Return the files of the spaces that come with the program, by name."""
-    return {path.stem: path for path in sorted(_folder().glob("*.yaml"))}
+    return {path.stem: path for path in sorted(_spaces_folder().glob("*.yaml"))}
 
 
 def find_space(name: str) -> Path:
@@ -26,7 +26,7 @@ def space_summary(path: Path) -> str:
     return path.read_text(encoding="utf-8").splitlines()[0].lstrip("# ")
 
 
-def _folder() -> Path:
+def _spaces_folder() -> Path:
     """In a wheel the spaces lie in the package, in a checkout beside it."""
     package = Path(__file__).parents[1]
     within = package / "search_spaces"

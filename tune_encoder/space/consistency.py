@@ -7,7 +7,7 @@ from tune_encoder.errors import ConfigError
 from tune_encoder.space.sampling import sample_configs
 from tune_encoder.space.space import SearchSpace
 
-SAMPLES_CHECKED = 200  # enough to meet any combination that is not very rare
+N_SAMPLES = 200  # enough to meet any combination that is not very rare
 
 
 def check_consistency(space: SearchSpace, where: str) -> None:
@@ -15,7 +15,7 @@ def check_consistency(space: SearchSpace, where: str) -> None:
     _check_grace_period(space, where)
     _check_brackets(space, where)
     _check_searcher(space, where)
-    for settings in sample_configs(space, SAMPLES_CHECKED):
+    for settings in sample_configs(space, N_SAMPLES):
         space.config(settings, f"{where} can propose this")
 
 
@@ -23,11 +23,11 @@ def fit_to_budget(scheduler: SchedulerSettings, epochs: int) -> SchedulerSetting
     """Return the scheduler with no more grace and brackets than so many epochs leave room for."""
     fitting = dataclasses.replace(scheduler, grace_period=min(scheduler.grace_period, epochs))
     return dataclasses.replace(
-        fitting, brackets=min(scheduler.brackets, most_brackets(fitting, epochs))
+        fitting, brackets=min(scheduler.brackets, max_brackets(fitting, epochs))
     )
 
 
-def most_brackets(scheduler: SchedulerSettings, epochs: int) -> int:
+def max_brackets(scheduler: SchedulerSettings, epochs: int) -> int:
     """How many brackets of hyperband begin to stop trials within so many epochs."""
     brackets, begins = 0, float(scheduler.grace_period)
     while begins <= epochs:
@@ -45,7 +45,7 @@ def _check_grace_period(space: SearchSpace, where: str) -> None:
 
 def _check_brackets(space: SearchSpace, where: str) -> None:
     scheduler, epochs = space.scheduler, space.budget.epochs
-    most = most_brackets(scheduler, epochs)
+    most = max_brackets(scheduler, epochs)
     if scheduler.name == "hyperband" and scheduler.brackets > most:
         begins = scheduler.grace_period * scheduler.reduction_factor ** (scheduler.brackets - 1)
         raise ConfigError(

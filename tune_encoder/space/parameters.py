@@ -9,12 +9,12 @@ from tune_encoder.config import (
     FrontendSettings,
     RunSettings,
     TrainConfig,
-    checked_value,
+    check_value,
     to_mapping,
-    unknown_name,
+    unknown_name_message,
 )
 from tune_encoder.errors import ConfigError
-from tune_encoder.space.space import Parameter, at_step, n_steps, width
+from tune_encoder.space.space import Parameter, n_steps, range_width, value_at_step
 
 _FIELDS = {field.name: field for field in dataclasses.fields(TrainConfig)}
 _TYPES = typing.get_type_hints(TrainConfig)
@@ -34,19 +34,19 @@ def read_parameters(searched: Mapping[str, Any], where: str) -> list[Parameter]:
     """Check the `space` section; each parameter comes after those that its conditions name."""
     parameters = [_parameter(name, searched[name], f"{where}, space") for name in searched]
     _check_conditions({parameter.name: parameter for parameter in parameters}, where)
-    return _in_order(parameters, where)
+    return _sort_by_conditions(parameters, where)
 
 
 def read_setting(name: str, value: Any, where: str) -> Any:
     """Return a setting's value as its type; a `ConfigError` names `where` and what is allowed."""
     if name not in _FIELDS:
-        raise ConfigError(f"{where}: {unknown_name(name, _FIELDS)}")
-    return checked_value(_FIELDS[name], _TYPES[name], value, where)
+        raise ConfigError(f"{where}: {unknown_name_message(name, _FIELDS)}")
+    return check_value(_FIELDS[name], _TYPES[name], value, where)
 
 
 def _parameter(name: str, content: Any, where: str) -> Parameter:
     if name not in _FIELDS:
-        raise ConfigError(f"{where}: {unknown_name(name, _FIELDS)}")
+        raise ConfigError(f"{where}: {unknown_name_message(name, _FIELDS)}")
     if name in _FIXED:
         raise ConfigError(f"{where}: {name} cannot be searched; {_FIXED[name]}")
     where = f"{where}.{name}"
@@ -69,7 +69,9 @@ def _kind(content: Any, where: str) -> str:
         )
     for key in content:
         if key not in (kinds[0], *_OPTIONS):
-            raise ConfigError(f"{where}: {unknown_name(key, (kinds[0], *_OPTIONS), 'option')}")
+            raise ConfigError(
+                f"{where}: {unknown_name_message(key, (kinds[0], *_OPTIONS), 'option')}"
+            )
     return kinds[0]
 
 
@@ -108,11 +110,11 @@ def _check_step(parameter: Parameter, where: str) -> None:
     is_number = isinstance(step, kinds) and not isinstance(step, bool)
     if not (is_number and step > 0 and n_steps(low, high, step)):
         whole = "whole, " if parameter.kind == "int" else ""
-        most = width(low, high)
+        most = range_width(low, high)
         raise ConfigError(f"{where}: step is {step!r}; it must be {whole}above 0, at most {most}")
     if parameter.log:
         raise ConfigError(f"{where}: log and step exclude each other; leave one out")
-    if (last := at_step(low, step, n_steps(low, high, step))) != high:
+    if (last := value_at_step(low, step, n_steps(low, high, step))) != high:
         raise ConfigError(
             f"{where}: steps of {step} from {low} end at {last}, not at {high}; write "
             f"[{low}, {last}]"
@@ -149,24 +151,24 @@ def _check_conditions(parameters: Mapping[str, Parameter], where: str) -> None:
     for parameter in parameters.values():
         for name, allowed in parameter.when.items():
             other = parameters.get(name)
-            if other is not None and not _can_be(other, allowed):
+            if other is not None and not _can_take(other, allowed):
                 raise ConfigError(
-                    f"{where}, space.{parameter.name}, when: {name} is never {_either(allowed)}; "
-                    f"its {other.kind} is {list(other.values)}"
+                    f"{where}, space.{parameter.name}, when: {name} is never "
+                    f"{_join_values(allowed)}; its {other.kind} is {list(other.values)}"
                 )
 
 
-def _can_be(parameter: Parameter, allowed: tuple[Any, ...]) -> bool:
+def _can_take(parameter: Parameter, allowed: tuple[Any, ...]) -> bool:
     """Whether one of the values is ever proposed; a continuous range never hits a value."""
     continuous = parameter.kind == "float" and parameter.step is None
-    return not continuous and any(parameter.holds(value) for value in allowed)
+    return not continuous and any(parameter.contains(value) for value in allowed)
 
 
-def _either(values: tuple[Any, ...]) -> str:
+def _join_values(values: tuple[Any, ...]) -> str:
     return " or ".join(repr(value) for value in values)
 
 
-def _in_order(parameters: list[Parameter], where: str) -> list[Parameter]:
+def _sort_by_conditions(parameters: list[Parameter], where: str) -> list[Parameter]:
     """Each parameter after those that its conditions name, at whatever depth."""
     waiting = {parameter.name: parameter for parameter in parameters}
     ordered: list[Parameter] = []
@@ -174,14 +176,14 @@ def _in_order(parameters: list[Parameter], where: str) -> list[Parameter]:
         ready = [each for each in waiting.values() if not waiting.keys() & each.when.keys()]
         if not ready:
             raise ConfigError(
-                f"{where}: conditions go in a circle ({_circle(waiting)}); remove one of them"
+                f"{where}: conditions go in a circle ({_find_cycle(waiting)}); remove one of them"
             )
         ordered += ready
         waiting = {name: each for name, each in waiting.items() if each not in ready}
     return ordered
 
 
-def _circle(waiting: Mapping[str, Parameter]) -> str:
+def _find_cycle(waiting: Mapping[str, Parameter]) -> str:
     """Follow conditions among parameters that all wait for another, until one comes again."""
     path = [next(iter(waiting))]
     while path[-1] not in path[:-1]:

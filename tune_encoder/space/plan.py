@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from tune_encoder.config import ResourceSettings, SchedulerSettings
 from tune_encoder.space import SearchSpace
 
-CONFIRMED = 3  # of the best configs are trained again with further seeds
+CONFIRMED_CONFIGS = 3  # of the best configs are trained again with further seeds
 _HALVING = ("asha", "asha-promote", "hyperband")
 
 
@@ -67,7 +67,7 @@ def plan_search(space: SearchSpace) -> Plan:
     """Return the plan of a search that nothing interrupts and that meets no time limit."""
     budget = space.budget
     trials = space.n_trials
-    confirmations = (budget.seeds - 1) * min(CONFIRMED, trials)
+    confirmations = (budget.seeds - 1) * min(CONFIRMED_CONFIGS, trials)
     brackets = _brackets(space, trials)
     return Plan(brackets, trials, budget.epochs, confirmations)
 
@@ -77,13 +77,13 @@ def _brackets(space: SearchSpace, trials: int) -> list[list[Rung]]:
     shares = [trials // len(rungs) + (i < trials % len(rungs)) for i in range(len(rungs))]
     epochs, factor = space.budget.epochs, space.scheduler.reduction_factor
     return [
-        halving(share, [*own, epochs], factor)
+        successive_halving(share, [*own, epochs], factor)
         for own, share in zip(rungs, shares, strict=True)
         if share
     ]
 
 
-def halving(trials: int, ends: Sequence[int], factor: float) -> list[Rung]:
+def successive_halving(trials: int, ends: Sequence[int], factor: float) -> list[Rung]:
     """Return the rungs of successive halving.
 
     Args:
@@ -140,7 +140,7 @@ def first_rung(scheduler: SchedulerSettings, bracket: int) -> float:
     return scheduler.grace_period * scheduler.reduction_factor**bracket
 
 
-def n_workers(resources: ResourceSettings, cpus: int, gpus: int) -> int:
+def n_concurrent_trials(resources: ResourceSettings, cpus: int, gpus: int) -> int:
     """How many trials run at once on a machine; 0 if it is too small for one."""
     fits = cpus // resources.cpus
     if resources.gpus:

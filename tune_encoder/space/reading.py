@@ -14,7 +14,7 @@ from tune_encoder.config import (
     from_mapping,
     read_yaml,
     to_mapping,
-    unknown_name,
+    unknown_name_message,
 )
 from tune_encoder.errors import ConfigError
 from tune_encoder.space.consistency import check_consistency, fit_to_budget
@@ -44,14 +44,14 @@ def parse_space(content: Mapping[str, Any], where: str, folder: Path) -> SearchS
     """Check a space given as plain values; see `load_space`."""
     for name in content:
         if name not in _ALL_SECTIONS:
-            raise ConfigError(f"{where}: {unknown_name(name, _ALL_SECTIONS, 'section')}")
+            raise ConfigError(f"{where}: {unknown_name_message(name, _ALL_SECTIONS, 'section')}")
     sections: dict[str, Any] = {
         name: from_mapping(kind, _mapping(content, name, where), f"{where}, {name}")
         for name, kind in _SECTIONS.items()
     }
     base = _base(_mapping(content, "base", where), f"{where}, base", folder)
     parameters = read_parameters(_mapping(content, "space", where), where)
-    start = _start(content.get("start") or [], parameters, f"{where}, start")
+    start = _start_configs(content.get("start") or [], parameters, f"{where}, start")
     space = SearchSpace(**sections, base=base, parameters=parameters, start=start)
     check_consistency(space, where)
     return space
@@ -61,14 +61,14 @@ def override_space(
     space: SearchSpace, changes: Mapping[str, Mapping[str, Any]], where: str
 ) -> SearchSpace:
     """Return the space with other values in its sections; None changes nothing."""
-    content = space_to_content(_shortened(space, changes.get("budget", {}).get("epochs")))
+    content = space_to_content(_fit_scheduler(space, changes.get("budget", {}).get("epochs")))
     for section, values in changes.items():
         given = {name: value for name, value in values.items() if value is not None}
         content[section] = {**content[section], **given}
     return parse_space(content, where, Path())
 
 
-def _shortened(space: SearchSpace, epochs: Any) -> SearchSpace:
+def _fit_scheduler(space: SearchSpace, epochs: Any) -> SearchSpace:
     """Fewer epochs than the file had in mind leave less to stop early."""
     if not isinstance(epochs, int) or epochs < 1:
         return space
@@ -112,7 +112,7 @@ def _base(base: Mapping[str, Any], where: str, folder: Path) -> dict[str, Any]:
     return checked
 
 
-def _start(configs: Any, parameters: list[Parameter], where: str) -> list[dict[str, Any]]:
+def _start_configs(configs: Any, parameters: list[Parameter], where: str) -> list[dict[str, Any]]:
     if not isinstance(configs, list) or not all(isinstance(each, Mapping) for each in configs):
         raise ConfigError(f"{where}: write a list of configs, each `- {{setting: value}}`")
     known = {parameter.name: parameter for parameter in parameters}
@@ -125,9 +125,9 @@ def _start_config(
     checked = {}
     for name, value in config.items():
         if name not in known:
-            raise ConfigError(f"{where}: {unknown_name(name, known)}")
+            raise ConfigError(f"{where}: {unknown_name_message(name, known)}")
         checked[name] = read_setting(name, value, where)
-        if not known[name].holds(checked[name]):
+        if not known[name].contains(checked[name]):
             step = "" if known[name].step is None else f" in steps of {known[name].step}"
             raise ConfigError(
                 f"{where}: {name} is {value!r}, outside its range {list(known[name].values)}{step}"

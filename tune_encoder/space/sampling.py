@@ -4,10 +4,10 @@ import random
 from collections.abc import Iterator
 from typing import Any
 
-from tune_encoder.space.space import SearchSpace, at_step, n_steps
+from tune_encoder.space.space import SearchSpace, n_steps, value_at_step
 
 
-class RandomSuggest:
+class RandomSuggester:
     """Uniform proposals."""
 
     def __init__(self, seed: int) -> None:
@@ -20,7 +20,7 @@ class RandomSuggest:
         if log:
             return float(low * (high / low) ** self._random.random())
         if step:
-            return at_step(low, step, self._random.randint(0, n_steps(low, high, step)))
+            return value_at_step(low, step, self._random.randint(0, n_steps(low, high, step)))
         return self._random.uniform(low, high)
 
     def suggest_int(
@@ -36,10 +36,10 @@ class RandomSuggest:
         return self._random.choice(list(choices))
 
 
-_LESS_TAKES_MORE = ("gradient_accumulation",)  # memory
+_SMALLER_NEEDS_MORE_MEMORY = ("gradient_accumulation",)  # memory
 
 
-class LargestSuggest(RandomSuggest):
+class LargestSuggester(RandomSuggester):
     """The value of every number that needs the most memory, any of the other choices."""
 
     def suggest_float(
@@ -52,7 +52,7 @@ class LargestSuggest(RandomSuggest):
         self, name: str, low: int, high: int, *, step: int = 1, log: bool = False
     ) -> int:
         """The highest, or the lowest."""
-        return low if name in _LESS_TAKES_MORE else high
+        return low if name in _SMALLER_NEEDS_MORE_MEMORY else high
 
     def suggest_categorical(self, name: str, choices: Any) -> Any:
         """Of numbers the highest or the lowest."""
@@ -60,12 +60,12 @@ class LargestSuggest(RandomSuggest):
             isinstance(each, int | float) and not isinstance(each, bool) for each in choices
         ):
             return super().suggest_categorical(name, choices)
-        return min(choices) if name in _LESS_TAKES_MORE else max(choices)
+        return min(choices) if name in _SMALLER_NEEDS_MORE_MEMORY else max(choices)
 
 
 def sample_configs(space: SearchSpace, count: int, seed: int = 0) -> Iterator[dict[str, Any]]:
     """Yield random settings of the space."""
-    suggest = RandomSuggest(seed)
+    suggest = RandomSuggester(seed)
     for _ in range(count):
         yield space.sample(suggest)
 
@@ -77,7 +77,7 @@ def largest_configs(space: SearchSpace, count: int) -> Iterator[dict[str, Any]]:
         space: Where numbers take their highest value.
         count: How often choices are drawn.
     """
-    suggest = LargestSuggest(0)
+    suggest = LargestSuggester(0)
     found: list[dict[str, Any]] = []
     for _ in range(count):
         settings = space.sample(suggest)

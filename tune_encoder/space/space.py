@@ -22,7 +22,7 @@ MAX_GRID_POINTS = 100_000  # far more than anyone trains; a grid is held in memo
 _ON_STEP = 1e-8  # of a step; the tolerance of Optuna
 
 
-class Suggest(Protocol):
+class Suggester(Protocol):
     """Who proposes values; an `optuna.Trial` is one."""
 
     def suggest_float(
@@ -57,7 +57,7 @@ class Parameter:
         """Whether the conditions hold; one on a setting that is not there does not."""
         return all(settings.get(name) in allowed for name, allowed in self.when.items())
 
-    def sample(self, suggest: Suggest) -> Any:
+    def sample(self, suggest: Suggester) -> Any:
         """Ask for a value."""
         if self.kind == "choice":
             return suggest.suggest_categorical(self.name, self.values)
@@ -66,7 +66,7 @@ class Parameter:
             return suggest.suggest_int(self.name, low, high, step=int(self.step or 1), log=self.log)
         return suggest.suggest_float(self.name, low, high, step=self.step, log=self.log)
 
-    def holds(self, value: Any) -> bool:
+    def contains(self, value: Any) -> bool:
         """Whether the value can be sampled."""
         if self.kind == "choice":
             return value in self.values
@@ -76,18 +76,18 @@ class Parameter:
         return bool(low <= value <= high and on_step)
 
     @property
-    def n_points(self) -> int | None:
+    def n_grid_values(self) -> int | None:
         """How many values a grid takes from it, or None where no step says which."""
         if self.kind == "choice":
             return len(self.values)
         low, high = self.values
         return None if self.step is None else 1 + n_steps(low, high, self.step)
 
-    def point(self, index: int) -> Any:
-        """The value of that index, below `n_points`: the choices as written, steps upwards."""
+    def grid_value(self, index: int) -> Any:
+        """The value of that index, below `n_grid_values`: the choices as written, steps upwards."""
         if self.kind == "choice":
             return self.values[index]
-        return at_step(self.values[0], self.step, index)
+        return value_at_step(self.values[0], self.step, index)
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ class SearchSpace:
     start: list[dict[str, Any]]
     """Configs to try first."""
 
-    def sample(self, suggest: Suggest, given: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    def sample(self, suggest: Suggester, given: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Return the settings of one trial: base, then what `suggest` proposes.
 
         Args:
@@ -114,33 +114,37 @@ class SearchSpace:
             given: Values to take where the trial searches their settings, as those of `start`.
         """
         given = given or {}
-        drawn = self._drawn(lambda p: given[p.name] if p.name in given else p.sample(suggest))
-        return {**self._fixed(), **drawn}
+        drawn = self._active_values(
+            lambda p: given[p.name] if p.name in given else p.sample(suggest)
+        )
+        return {**self._fixed_settings(), **drawn}
 
-    def searched(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+    def searched_settings(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         """Return the part of a trial's settings that was searched in it."""
-        return self._drawn(lambda parameter: settings[parameter.name])
+        return self._active_values(lambda parameter: settings[parameter.name])
 
-    def _drawn(self, value: Callable[[Parameter], Any]) -> dict[str, Any]:
+    def _active_values(self, value: Callable[[Parameter], Any]) -> dict[str, Any]:
         """A value for each parameter whose conditions hold."""
         drawn: dict[str, Any] = {}
-        settings = ChainMap(drawn, self._unsearched())
+        settings = ChainMap(drawn, self._unsearched_settings())
         for parameter in self.parameters:
             if parameter.applies(settings):
                 drawn[parameter.name] = value(parameter)
         return drawn
 
-    def _fixed(self) -> dict[str, Any]:
+    def _fixed_settings(self) -> dict[str, Any]:
         return {**to_mapping(TrainConfig()), **self.base, "epochs": self.budget.epochs}
 
-    def _unsearched(self) -> dict[str, Any]:
+    def _unsearched_settings(self) -> dict[str, Any]:
         """What conditions see before anything is drawn.
 
         A searched setting is not among them: where its own conditions fail, its default counts
         for none that name it.
         """
         searched = {parameter.name for parameter in self.parameters}
-        return {name: value for name, value in self._fixed().items() if name not in searched}
+        return {
+            name: value for name, value in self._fixed_settings().items() if name not in searched
+        }
 
     def config(self, settings: Mapping[str, Any], where: str = "search space") -> TrainConfig:
         """Return the checked config of a trial's settings."""
@@ -151,7 +155,7 @@ class SearchSpace:
         if self.start:
             return self.start
         defaults = {**to_mapping(TrainConfig()), **self.base}
-        return [{p.name: defaults[p.name] for p in self.parameters if p.holds(defaults[p.name])}]
+        return [{p.name: defaults[p.name] for p in self.parameters if p.contains(defaults[p.name])}]
 
     @property
     def n_trials(self) -> int:
@@ -165,10 +169,10 @@ class SearchSpace:
         Raises:
             ConfigError: if a setting has no steps, or there are over `MAX_GRID_POINTS`.
         """
-        unsearched = self._unsearched()
+        unsearched = self._unsearched_settings()
         configs: list[dict[str, Any]] = [{}]
         for parameter in self.parameters:
-            n_points = _n_points(parameter)
+            n_points = _n_grid_values(parameter)
             wide = [parameter.applies(ChainMap(config, unsearched)) for config in configs]
             if sum(n_points if each else 1 for each in wide) > MAX_GRID_POINTS:
                 raise ConfigError(
@@ -176,26 +180,26 @@ class SearchSpace:
                     "the steps"
                 )
             configs = [
-                {**config, parameter.name: parameter.point(i)} if each else config
+                {**config, parameter.name: parameter.grid_value(i)} if each else config
                 for config, each in zip(configs, wide, strict=True)
                 for i in range(n_points if each else 1)
             ]
         return configs
 
 
-def _n_points(parameter: Parameter) -> int:
-    if parameter.n_points is None:
+def _n_grid_values(parameter: Parameter) -> int:
+    if parameter.n_grid_values is None:
         remedy = "write it as a choice" if parameter.log else "give it one, or write a choice"
         raise ConfigError(
             f"a grid needs steps, and space.{parameter.name} is a range without a step; {remedy}"
         )
-    return parameter.n_points
+    return parameter.n_grid_values
 
 
 Number = TypeVar("Number", int, float)
 
 
-def width(low: Number, high: Number) -> Number:
+def range_width(low: Number, high: Number) -> Number:
     """How far apart the ends are."""
     return type(low)(_decimal(high) - _decimal(low))
 
@@ -205,7 +209,7 @@ def n_steps(low: float, high: float, step: float) -> int:
     return int((_decimal(high) - _decimal(low)) / _decimal(step))
 
 
-def at_step(low: Number, step: float, index: int) -> Number:
+def value_at_step(low: Number, step: float, index: int) -> Number:
     """The value so many steps above `low`."""
     return type(low)(_decimal(low) + index * _decimal(step))
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from tune_encoder.config import TrainConfig
 from tune_encoder.data.pack import PackedData
 from tune_encoder.errors import TrainingDiverged
-from tune_encoder.space import RandomSuggest, SearchSpace, sample_configs
+from tune_encoder.space import RandomSuggester, SearchSpace, sample_configs
 from tune_encoder.training.checkpoints import save_state
 from tune_encoder.training.loop import train
 from tune_encoder.training.state import Row, TrainState
@@ -56,7 +56,7 @@ def probe(space: SearchSpace, data: PackedData) -> Iterator[Timing]:
 def first_config(space: SearchSpace) -> TrainConfig:
     """Return the config of the first trial; settings that `start` leaves open are random."""
     first = next(iter(space.first_configs()), {})
-    return space.config(space.sample(RandomSuggest(SEED), first))
+    return space.config(space.sample(RandomSuggester(SEED), first))
 
 
 def _timed(space: SearchSpace, config: TrainConfig, data: PackedData) -> Timing:

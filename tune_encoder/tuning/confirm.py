@@ -33,7 +33,7 @@ from tune_encoder.experiment.folder import Experiment
 from tune_encoder.space import Parameter, SearchSpace, parse_space, space_to_content
 from tune_encoder.tuning.start import resume_search, start_search
 
-MOST_SEEDS, MOST_CONFIGS = 32, 100  # seeds as in budget.seeds
+MAX_SEEDS, MAX_CONFIGS = 32, 100  # seeds as in budget.seeds
 
 
 def confirm(
@@ -60,10 +60,10 @@ def confirm(
     """
     _check_numbers(n_configs, n_seeds)
     best = best_configs(experiment, n_configs)
-    space = confirming_space(experiment, best, n_seeds)
+    space = confirmation_space(experiment, best, n_seeds)
     searched_pack(*experiment.searched_data(), TrainConfig(**space.base))
     root = experiment.path / FOLDER
-    name = folder_name(root, f"top{len(best)}x{n_seeds}", space)
+    name = confirmation_name(root, f"top{len(best)}x{n_seeds}", space)
     announce(
         f"confirming: {len(best)} configs x {n_seeds} further seeds, {space.budget.epochs} epochs "
         f"each, in {root / name}"
@@ -71,32 +71,32 @@ def confirm(
     if (root / name).exists():
         return summary(resume_search(root, name, launch=launch), best)
     data_dir = experiment.searched_data()[0]
-    storage_settings = _kept_with(experiment)
+    storage_settings = _confirmation_storage(experiment)
     return summary(
         start_search(space, data_dir, root, name, launch=launch, storage_settings=storage_settings),
         best,
     )
 
 
-def _kept_with(experiment: Experiment) -> StorageSettings:
+def _confirmation_storage(experiment: Experiment) -> StorageSettings:
     """Checkpoints go where those of the search are, for nodes that do not see its folder."""
     place = experiment.storage_settings().storage
     return StorageSettings(storage=f"{place}/{FOLDER}" if place else "")
 
 
 def _check_numbers(n_configs: int, n_seeds: int) -> None:
-    if not 1 <= n_configs <= MOST_CONFIGS:
-        raise ConfigError(f"top is {n_configs}; it must be from 1 to {MOST_CONFIGS}")
-    if not 2 <= n_seeds <= MOST_SEEDS:
+    if not 1 <= n_configs <= MAX_CONFIGS:
+        raise ConfigError(f"top is {n_configs}; it must be from 1 to {MAX_CONFIGS}")
+    if not 2 <= n_seeds <= MAX_SEEDS:
         raise ConfigError(
-            f"seeds is {n_seeds}; it must be from 2 to {MOST_SEEDS}, since one shows no spread"
+            f"seeds is {n_seeds}; it must be from 2 to {MAX_SEEDS}, since one shows no spread"
         )
 
 
 # --- what to train -------------------------------------------------------------------------------
 
 
-def confirming_space(experiment: Experiment, configs: Configs, n_seeds: int) -> SearchSpace:
+def confirmation_space(experiment: Experiment, configs: Configs, n_seeds: int) -> SearchSpace:
     """Return the space that trains each config with each seed, to the end, and nothing else."""
     space = experiment.space()
     seeds = new_seeds(experiment.trials(), n_seeds)
@@ -114,7 +114,7 @@ def confirming_space(experiment: Experiment, configs: Configs, n_seeds: int) -> 
     return parse_space(space_to_content(confirming), f"{experiment.name}, confirm", experiment.path)
 
 
-def folder_name(root: Path, name: str, space: SearchSpace) -> str:
+def confirmation_name(root: Path, name: str, space: SearchSpace) -> str:
     """Return the name of the confirming search, which may have begun already.
 
     A search that went on since may have other best configs: they get a folder of their own.

@@ -67,9 +67,9 @@ def reopen_trials(
     if not experiment.study_path.exists():
         return
     notes = {
-        trial.number: _changes(trial, more)
+        trial.number: _reopened_attributes(trial, more)
         for trial in experiment.trials()
-        if _may_go_on(trial, epochs, more)
+        if _may_continue(trial, epochs, more)
     }
     if database is not None:
         database.write(lambda study: study.reopen(notes))
@@ -77,7 +77,7 @@ def reopen_trials(
         file.reopen(notes)
 
 
-def _may_go_on(trial: TrialRecord, epochs: int, more: int) -> bool:
+def _may_continue(trial: TrialRecord, epochs: int, more: int) -> bool:
     """Whether the rule, not the trial's patience or a person, ended it, or its epochs did."""
     if not trial.rows or trial.reason or trial.state not in (*_ENDED, "RUNNING"):
         return False
@@ -85,7 +85,7 @@ def _may_go_on(trial: TrialRecord, epochs: int, more: int) -> bool:
     return trial.state == "PRUNED" or (more > epochs and (used_up or trial.state == "RUNNING"))
 
 
-def _changes(trial: TrialRecord, more: int) -> dict[str, Any]:
+def _reopened_attributes(trial: TrialRecord, more: int) -> dict[str, Any]:
     last = {**trial.rows[-1], "finished": False}
     return {
         "settings": {**trial.settings, "epochs": more},

@@ -76,7 +76,7 @@ def start_search(
     """
     for other in warm_start:
         open_experiment(root, other)
-    extra_content = {"warm_start": list(warm_start), **_kept_as(storage_settings, name)}
+    extra_content = {"warm_start": list(warm_start), **_storage_content(storage_settings, name)}
     return _start(space, data_dir, root, name, launch, extra_content)
 
 
@@ -94,7 +94,7 @@ def fork_search(
     """
     old = open_experiment(root, name)
     data_dir = old.searched_data()[0]
-    extra_content = {"forked_from": name, **_kept_as(_keeping_around(old), new)}
+    extra_content = {"forked_from": name, **_storage_content(_parent_storage_settings(old), new)}
     return _start(space, data_dir, root, new, launch, extra_content)
 
 
@@ -109,12 +109,12 @@ def _start(
     check_name_free(root, name)
     launch = check_launch(space, launch)
     if extra_content["storage"]:
-        _refuse_own_folder(extra_content["storage"], experiment_path(root, name))
+        _check_not_own_folder(extra_content["storage"], experiment_path(root, name))
         storage = Storage.at(extra_content["storage"])
         storage.check()
         storage.refuse_filled()
     if record := extra_content["record"]:
-        _refuse_recorded(record, name)
+        _check_record_free(record, name)
         extra_content = {**extra_content, "record_name": name}
     space = replace(space, budget=replace(space.budget, trials=space.n_trials))
     pack = pack_data(data_dir, TrainConfig(**space.base))
@@ -129,12 +129,12 @@ def _start(
     if forked := extra_content.get("forked_from"):
         check_same_data(*Experiment(root / forked).searched_data(), fingerprint)
     experiment = create_experiment(root, name, content)
-    with lock_experiment(experiment.path), _database(experiment) as database:
+    with lock_experiment(experiment.path), _open_database(experiment) as database:
         _launch(experiment, space, pack, launch, database)
     return experiment
 
 
-def _refuse_own_folder(place: str, path: Path) -> None:
+def _check_not_own_folder(place: str, path: Path) -> None:
     """Raise a `ConfigError` if a storage's place is the experiment's folder, or in it."""
     if "://" not in place and Path(place).resolve().is_relative_to(path.resolve()):
         raise ConfigError(
@@ -143,14 +143,14 @@ def _refuse_own_folder(place: str, path: Path) -> None:
         )
 
 
-def _refuse_recorded(record: str, name: str) -> None:
+def _check_record_free(record: str, name: str) -> None:
     """Raise a `ConfigError` if the database has a search of that name."""
     from tune_encoder.tuning.record.database import check_record_free
 
     check_record_free(record, name)
 
 
-def _database(experiment: Experiment) -> "AbstractContextManager[Database | None]":
+def _open_database(experiment: Experiment) -> "AbstractContextManager[Database | None]":
     """Connect to the database of the record, if it has one; Optuna is loaded only then."""
     if not experiment.storage_settings().record:
         return nullcontext()
@@ -210,7 +210,7 @@ def resume_search(
         ConfigError: if the budget is below what was planned already.
     """
     experiment = find_search(root, name, record)
-    with lock_experiment(experiment.path), _database(experiment) as database:
+    with lock_experiment(experiment.path), _open_database(experiment) as database:
         Controls(experiment).withdraw()
         content = experiment.search()
         where = f"{experiment.path / 'search.yaml'}, space"
@@ -227,7 +227,7 @@ def resume_search(
     return experiment
 
 
-def _kept_as(storage_settings: StorageSettings, name: str) -> dict[str, Any]:
+def _storage_content(storage_settings: StorageSettings, name: str) -> dict[str, Any]:
     """What search.yaml says of where an experiment is kept; its place outlives its name."""
     storage = (
         checkpoint_location(storage_settings.storage, name) if storage_settings.storage else ""
@@ -235,7 +235,7 @@ def _kept_as(storage_settings: StorageSettings, name: str) -> dict[str, Any]:
     return {**asdict(storage_settings), "storage": storage}
 
 
-def _keeping_around(experiment: Experiment) -> StorageSettings:
+def _parent_storage_settings(experiment: Experiment) -> StorageSettings:
     """Where an experiment and others are kept."""
     storage_settings = experiment.storage_settings()
     return replace(storage_settings, storage=storage_of_location(storage_settings.storage))
@@ -253,7 +253,7 @@ def check_launch(space: SearchSpace, launch: LaunchSettings) -> LaunchSettings:
         ConfigError, StorageError: if a trial can never run there, where that is known before Ray.
     """
     set_environment()
-    _refuse_searcher(space)
+    _check_searcher_installed(space)
     if launch.address:
         from tune_encoder.tuning.cluster.connection import resolve_address
 
@@ -266,7 +266,7 @@ def check_launch(space: SearchSpace, launch: LaunchSettings) -> LaunchSettings:
     return launch
 
 
-def _refuse_searcher(space: SearchSpace) -> None:
+def _check_searcher_installed(space: SearchSpace) -> None:
     """Raise a `ConfigError` if what proposes configs is not installed."""
     if space.searcher.name == "gp" and find_spec("scipy") is None:
         raise ConfigError(
@@ -283,14 +283,14 @@ def _launch(
 ) -> None:
     if experiment.storage is not None:
         experiment.storage.claim(experiment.identity())
-    with nullcontext() if experiment.trials() else _connected_early(experiment, launch):
+    with nullcontext() if experiment.trials() else _start_ray_early(experiment, launch):
         from tune_encoder.tuning.driver.launch import launch_search
         from tune_encoder.tuning.record.record import Record
 
         launch_search(Record.open(experiment, space, database), pack, launch)
 
 
-def _connected_early(
+def _start_ray_early(
     experiment: Experiment, launch: LaunchSettings
 ) -> "AbstractContextManager[None]":
     """Have Ray for a search that surely needs it, and load what else does while it starts."""

@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 
 from tune_encoder.api.jobs.client import Client
-from tune_encoder.api.jobs.connection import DEFAULT_ADDRESS, chosen_address
+from tune_encoder.api.jobs.connection import DEFAULT_ADDRESS, choose_address
 from tune_encoder.errors import ConfigError, StorageError
 from tune_encoder.system.ports import free_port
 
@@ -36,11 +36,11 @@ def open_cluster():
 
 def test_an_address_is_that_given_or_that_of_the_environment_or_of_this_machine(monkeypatch):
     monkeypatch.delenv("RAY_API_SERVER_ADDRESS", raising=False)
-    assert chosen_address(None) == DEFAULT_ADDRESS
+    assert choose_address(None) == DEFAULT_ADDRESS
 
     monkeypatch.setenv("RAY_API_SERVER_ADDRESS", "http://there:8265/")
-    assert chosen_address(None) == "http://there:8265"
-    assert chosen_address("https://elsewhere/ray/") == "https://elsewhere/ray"
+    assert choose_address(None) == "http://there:8265"
+    assert choose_address("https://elsewhere/ray/") == "https://elsewhere/ray"
 
 
 @pytest.mark.parametrize("address", ["ray://there:10001", "there:8265", "auto"])

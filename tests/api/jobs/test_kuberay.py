@@ -9,7 +9,7 @@ import jsonschema
 import pytest
 import yaml
 
-from tune_encoder.api.jobs.scripts import _title
+from tune_encoder.api.jobs.scripts import _kubernetes_name
 from tune_encoder.cli import main
 from tune_encoder.config import read_yaml
 from tune_encoder.space import load_space
@@ -46,7 +46,7 @@ def test_no_two_searches_have_the_same_title():
     long = "voices-2026-convnext-long-crops-seed-"
     names = ["mine-a", "Mine.a", "mine.a", "mine-a-", f"{long}1", f"{long}2", "x" * 64, "x" * 63]
 
-    titles = [_title(name) for name in names]
+    titles = [_kubernetes_name(name) for name in names]
 
     assert titles[0] == "search-mine-a"
     assert len(set(titles)) == len(names)

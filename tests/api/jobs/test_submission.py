@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tune_encoder.api.jobs.client import Client, _resume_words
+from tune_encoder.api.jobs.client import Client, _resume_arguments
 from tune_encoder.api.jobs.jobs import metadata, read_jobs, submission_id
 from tune_encoder.api.jobs.submission import prepare_submission
 from tune_encoder.errors import ConfigError, DataError, StorageError
@@ -86,7 +86,7 @@ def test_a_relative_data_set_has_to_be_here_and_an_absolute_one_is_the_clusters(
     ],
 )
 def test_what_a_resume_is_given_is_handed_over_and_nothing_else(options, words):
-    assert _resume_words(options) == words
+    assert _resume_arguments(options) == words
 
 
 class Listed:
@@ -128,7 +128,7 @@ class OfJobs(Client):
             get_job_logs=lambda _: "a line\n",
         )
 
-    def _ended(self, wanted, timeout=None):
+    def _wait_until_ended(self, wanted, timeout=None):
         return SimpleNamespace(state="SUCCEEDED")
 
 

@@ -16,7 +16,7 @@ import pytest
 
 from tests.tuning.conftest import finish
 from tune_encoder.system.ports import LOOPBACK
-from tune_encoder.tuning.cluster.ray_settings import token
+from tune_encoder.tuning.cluster.ray_settings import read_token
 from tune_encoder.tuning.cluster.start import start_cluster
 from tune_encoder.tuning.cluster.state import find_cluster
 from tune_encoder.tuning.cluster.stop import stop_cluster
@@ -117,7 +117,7 @@ def addresses(process: psutil.Process) -> Iterator[tuple[str, int]]:
 def check(host: str, port: int) -> str:
     """Say what listens there; only for this machine it may be open to those without a token."""
     reached = LOOPBACK if host in ("::", "0.0.0.0") else host
-    statuses = [page_status(reached, port, each) for each in (None, "wrong", token())]
+    statuses = [page_status(reached, port, each) for each in (None, "wrong", read_token())]
     if statuses[0] == 200:
         assert host == LOOPBACK, (host, port)
         return "open"
@@ -125,7 +125,9 @@ def check(host: str, port: int) -> str:
         assert statuses[:2] == [401, 403], (host, port, statuses)
         assert statuses[2] in (200, 404), (host, port, statuses)
         return "page"
-    codes = [[call(reached, port, name, each) for name in CALLS] for each in (None, "w", token())]
+    codes = [
+        [call(reached, port, name, each) for name in CALLS] for each in (None, "w", read_token())
+    ]
     known = [code for code in zip(*codes, strict=True) if code[2] is not NO_SUCH_CALL]
     if not known:  # what TensorBoard reads event files with
         assert host == LOOPBACK, (host, port)

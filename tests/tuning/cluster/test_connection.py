@@ -115,13 +115,15 @@ def test_a_trial_too_large_for_every_node_is_refused(resources, nodes, message):
 
 def test_what_ray_starts_by_itself_is_left_out_only_while_a_search_starts_it(monkeypatch):
     def of_ray():
-        return [getattr(owner, name, None) for owner, name, _ in connection._HELPERS]
+        return [getattr(owner, name, None) for owner, name, _ in connection._HELPER_PROCESSES]
 
-    monkeypatch.setattr(connection, "_HELPERS", (*connection._HELPERS, (object, "gone", print)))
+    monkeypatch.setattr(
+        connection, "_HELPER_PROCESSES", (*connection._HELPER_PROCESSES, (object, "gone", print))
+    )
     before, during = of_ray(), []
 
     def start_in_vain():
-        with connection._without_helpers():
+        with connection._without_helper_processes():
             during.extend(of_ray())
             raise OSError("full")
 
@@ -129,4 +131,4 @@ def test_what_ray_starts_by_itself_is_left_out_only_while_a_search_starts_it(mon
         start_in_vain()
 
     assert of_ray() == before
-    assert during == [*(instead for _, _, instead in connection._HELPERS[:-1]), None]
+    assert during == [*(instead for _, _, instead in connection._HELPER_PROCESSES[:-1]), None]

@@ -5,7 +5,7 @@ import pytest
 
 from tune_encoder.space import parse_space
 from tune_encoder.space.plan import bracket_rungs
-from tune_encoder.tuning.driver.early_stopping import Decision, Promote, make_rule
+from tune_encoder.tuning.driver.early_stopping import Decision, PromotionRule, make_rule
 
 
 def row(epoch, loss):
@@ -110,7 +110,7 @@ def test_promotion_spends_what_ideal_halving_does_on_the_same_trials(workers, se
     scheduler = {"grace_period": grace, "reduction_factor": factor}
     (rungs,) = bracket_rungs(space_of("asha-promote", n_epochs, **scheduler))
 
-    race = Race(Promote(rungs, factor), curves, workers, seed).run()
+    race = Race(PromotionRule(rungs, factor), curves, workers, seed).run()
 
     assert race.epochs == halved(curves, rungs, factor)
 
@@ -126,7 +126,7 @@ def test_of_24_trials_8_go_on_to_epoch_3_and_2_to_the_last():
 def test_of_fewer_trials_than_the_factor_the_best_goes_to_the_end(n_trials):
     curves = curves_of(5, n_trials, 9)
 
-    race = Race(Promote([1, 3], 3.0), curves).run()
+    race = Race(PromotionRule([1, 3], 3.0), curves).run()
 
     assert race.epochs[int(curves[:, 0].argmin())] == 9
     assert sorted(race.epochs)[:-1] == [1] * (n_trials - 1)
@@ -140,7 +140,7 @@ def test_with_failures_every_search_ends_within_the_epochs_of_ideal_halving(work
     fails = [(n, int(random.integers(1, 10))) for n in range(24) if random.random() < 0.4]
     curves = curves_of(seed, 24, 9)
 
-    race = Race(Promote([1, 3], 3.0), curves, workers, seed, fails).run()
+    race = Race(PromotionRule([1, 3], 3.0), curves, workers, seed, fails).run()
 
     assert sum(race.epochs) <= ideal(24, 9, [1, 3], 3.0)
     ended = [n for n in range(24) if race.epochs[n] == 9 or (n, race.epochs[n]) in fails]
@@ -153,7 +153,7 @@ def test_with_failures_every_search_ends_within_the_epochs_of_ideal_halving(work
 
 
 def test_a_worker_is_given_a_sure_winner_while_another_trial_still_runs():
-    rule = Promote([1, 3], 3.0)
+    rule = PromotionRule([1, 3], 3.0)
     for number in range(5):
         rule.on_result(number, row(1, number))
 
@@ -164,7 +164,7 @@ def test_a_worker_is_given_a_sure_winner_while_another_trial_still_runs():
 
 
 def test_a_place_is_not_sure_while_those_below_may_yet_come_for_it():
-    rule = Promote([1, 3], 3.0)
+    rule = PromotionRule([1, 3], 3.0)
     for number in range(9):
         rule.on_result(number, row(1, number))
     for number in (0, 1):
@@ -177,7 +177,7 @@ def test_a_place_is_not_sure_while_those_below_may_yet_come_for_it():
 
 
 def test_a_trial_ended_by_hand_uses_its_place_up_and_no_worse_one_gets_it():
-    rule = Promote([1, 3], 3.0)
+    rule = PromotionRule([1, 3], 3.0)
     for number in range(6):
         rule.on_result(number, row(1, number))
 
@@ -188,10 +188,10 @@ def test_a_trial_ended_by_hand_uses_its_place_up_and_no_worse_one_gets_it():
 @pytest.mark.parametrize("seed", range(5))
 def test_after_a_replay_of_any_rows_the_same_trials_are_promoted(seed):
     fails = [(3, 1), (7, 2)]
-    race = Race(Promote([1, 3], 3.0), curves_of(seed, 13, 9), 2, seed, fails).run()
+    race = Race(PromotionRule([1, 3], 3.0), curves_of(seed, 13, 9), 2, seed, fails).run()
 
     for n_rows, held, running, promoted in race.asked:
-        rule = Promote([1, 3], 3.0)
+        rule = PromotionRule([1, 3], 3.0)
         for number, each in race.rows[:n_rows]:
             rule.on_result(number, each)
         assert rule.promote(held, running) == promoted

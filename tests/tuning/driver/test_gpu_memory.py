@@ -8,7 +8,7 @@ from tune_encoder.data.pack import pack_data
 from tune_encoder.errors import StorageError
 from tune_encoder.space import largest_configs, parse_space
 from tune_encoder.training.loop import train_two_steps
-from tune_encoder.tuning.driver.gpu_memory import _measure, check_share
+from tune_encoder.tuning.driver.gpu_memory import _measure_peak, check_share
 
 GIB = 2**30
 SPACE = {
@@ -65,13 +65,13 @@ def test_two_steps_train_and_validate_and_leave_nothing(packed, tmp_path, monkey
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="tells nothing where CUDA is")
 def test_without_cuda_nothing_is_measured():
-    assert _measure([{}], {}) is None
+    assert _measure_peak([{}], {}) is None
 
 
 @pytest.mark.gpu
 def test_a_larger_batch_takes_more_of_the_gpu(data_dir):
     shared = {"pack": pack_data(data_dir, TrainConfig()), "home": ""}
-    small, large = (_measure([{"batch_size": size}], shared) for size in (8, 512))
+    small, large = (_measure_peak([{"batch_size": size}], shared) for size in (8, 512))
 
     assert isinstance(small, tuple)
     assert isinstance(large, tuple)

@@ -31,11 +31,11 @@ def test_tune_asks_for_all_trials_at_once_during_a_search_of_ours_alone(monkeypa
         return _get_max_pending_trials(SearchGenerator(Searcher()))
 
     before = asked()
-    with launch._all_at_once():
+    with launch._unlimited_pending_trials():
         assert asked() > 1000 > before
     assert asked() == before
 
     monkeypatch.setenv("TUNE_MAX_PENDING_TRIALS_PG", "3")
-    with launch._all_at_once():
+    with launch._unlimited_pending_trials():
         assert asked() == 3
     assert asked() == 3

@@ -11,7 +11,7 @@ import pytest
 from tests.benchmarks.simulate import CURVES, Table, changed
 from tune_encoder.experiment.folder import create_experiment
 from tune_encoder.space import space_to_content
-from tune_encoder.tuning.driver.early_stopping import Promote
+from tune_encoder.tuning.driver.early_stopping import PromotionRule
 from tune_encoder.tuning.driver.scheduler import RecordingScheduler
 from tune_encoder.tuning.driver.searcher import StudySearcher
 from tune_encoder.tuning.driver.steering import Steering
@@ -212,7 +212,7 @@ def test_a_trial_is_not_promoted_before_its_worker_has_let_go_of_it(tmp_path):
 def test_a_trial_that_an_older_version_paused_between_two_rungs_goes_on_to_the_next(tmp_path):
     search = Search(tmp_path, changed(SPACE, "scheduler", reduction_factor=2.5))
     search.start()
-    search.scheduler.rule = Promote([1, 2, 6], 2.5)  # the nearest whole epochs
+    search.scheduler.rule = PromotionRule([1, 2, 6], 2.5)  # the nearest whole epochs
     while not (waits := [n for n in search.record.paused() if len(rows_of(search, n)) == 2]):
         search.step()
 

@@ -53,7 +53,7 @@ def test_the_damaged_record_is_kept_beside_the_new_one_and_nothing_else_is_left(
 
     done = repair(copy)
 
-    assert done.kept == aside(copy, 1)
+    assert done.backup == aside(copy, 1)
     assert aside(copy, 1).read_bytes() == damaged
     assert copy.path.joinpath("study.db.damaged-1-wal").is_file()
     assert [t.settings for t in copy.trials()] == [t.settings for t in before]
@@ -65,7 +65,7 @@ def test_the_damaged_record_is_kept_beside_the_new_one_and_nothing_else_is_left(
 def test_a_second_damaged_record_gets_the_next_number(search):
     for number in (1, 2):
         overwrite(search.experiment.study_path)
-        assert repair(search.experiment).kept == aside(search.experiment, number)
+        assert repair(search.experiment).backup == aside(search.experiment, number)
 
 
 def test_the_new_record_lets_readers_and_the_writer_work_at_once(search):
@@ -82,7 +82,7 @@ def test_a_sound_record_is_replaced_only_by_force(search):
         ConfigError, match=r"study\.db: sound, with 2 trials and 2 epochs; --force replaces it"
     ):
         repair(search.experiment)
-    assert repair(search.experiment, force=True).kept == aside(search.experiment, 1)
+    assert repair(search.experiment, force=True).backup == aside(search.experiment, 1)
 
 
 def test_an_experiment_in_use_is_not_repaired(search):

@@ -276,7 +276,7 @@ def test_who_reads_study_db_goes_on_reading_while_it_is_replaced(tmp_path):
     experiment = filled(make(tmp_path, url))
     n_trials = len(experiment.trials())
     with closing(Database(url, experiment.name)) as database:
-        database.study.note(4, "paused", True)
+        database.study.set_attribute(4, "paused", True)
     with closing(read_only(experiment.study_path)) as reader:
         count = "SELECT count(*) FROM trials"
         assert reader.execute(count).fetchone() == (n_trials,)
@@ -310,14 +310,14 @@ def test_a_database_that_goes_away_while_study_db_is_brought_up_changes_nothing(
 ):
     url = f"sqlite:///{tmp_path}/record.db"
     experiment = filled(make(tmp_path, url))
-    before, real, n_read = seen(experiment), tables._of, itertools.count()
+    before, real, n_read = seen(experiment), tables._select_rows, itertools.count()
 
     def failing(study, table):
         if next(n_read) == n_tables:
             raise OperationalError("SELECT", {}, Exception("server closed the connection"))
         return real(study, table)
 
-    monkeypatch.setattr(tables, "_of", failing)
+    monkeypatch.setattr(tables, "_select_rows", failing)
     with (
         pytest.raises(
             StorageError,

@@ -149,7 +149,7 @@ def test_a_database_that_is_started_again_is_waited_for(tmp_path, postgresql):
 def test_a_database_that_stays_away_ends_the_search_and_nothing_is_lost(
     tmp_path, postgresql, monkeypatch
 ):
-    monkeypatch.setattr(database_module, "PATIENCE_S", 0.1)
+    monkeypatch.setattr(database_module, "RETRY_FOR_S", 0.1)
     experiment = make(tmp_path, postgresql.url())
     with opened(experiment) as record:
         train(record)
@@ -170,7 +170,7 @@ def test_a_database_that_stays_away_ends_the_search_and_nothing_is_lost(
 
 
 def test_tune_is_told_to_stop_when_the_record_cannot_be_written(tmp_path, postgresql, monkeypatch):
-    monkeypatch.setattr(database_module, "PATIENCE_S", 0.1)
+    monkeypatch.setattr(database_module, "RETRY_FOR_S", 0.1)
     with opened(make(tmp_path, postgresql.url())) as record:
         scheduler = RecordingScheduler(record, "1")
         steering = Steering(record, scheduler, lambda: 2)
@@ -194,10 +194,10 @@ def test_tune_is_told_to_stop_when_the_record_cannot_be_written(tmp_path, postgr
     assert suggested == "FINISHED"
     assert first is not None
     assert "gone" in first
-    assert steering.stops == scheduler.storage_problem == first
+    assert steering.stop_reason == scheduler.storage_problem == first
 
 
-@pytest.mark.parametrize("what", ["create", "end"])
+@pytest.mark.parametrize("what", ["add_trial", "end"])
 def test_a_change_whose_answer_was_lost_is_made_once(tmp_path, pg, what):
     """The connection breaks after the commit, before the answer is there."""
     experiment = make(tmp_path, pg)
@@ -207,7 +207,7 @@ def test_a_change_whose_answer_was_lost_is_made_once(tmp_path, pg, what):
         new = optuna.trial.create_trial(state=TrialState.RUNNING)
         new.number = 2
         changes = {
-            "create": lambda study: study.create(new),
+            "add_trial": lambda study: study.add_trial(new),
             "end": lambda study: study.end(0, TrialState.FAIL, None),
         }
         answers = iter([False])
@@ -221,8 +221,8 @@ def test_a_change_whose_answer_was_lost_is_made_once(tmp_path, pg, what):
         trials = database.study.trials()
 
     assert next(answers, None) is None
-    assert len(trials) == (3 if what == "create" else 2)
-    assert trials[0].state is (TrialState.RUNNING if what == "create" else TrialState.FAIL)
+    assert len(trials) == (3 if what == "add_trial" else 2)
+    assert trials[0].state is (TrialState.RUNNING if what == "add_trial" else TrialState.FAIL)
 
 
 def test_tables_that_another_program_makes_at_the_same_time_are_used(postgresql):

@@ -37,7 +37,7 @@ def test_settings_and_epochs_are_those_that_were_recorded(search):
         assert (ours.params, ours.distributions) == (theirs.params, theirs.distributions)
         assert ours.intermediate_values == theirs.intermediate_values
     assert (done.states, done.epochs, done.checkpoints) == ({"COMPLETE": 1, "RUNNING": 2}, 6, 3)
-    assert (done.lost, done.kept) == ([], None)
+    assert (done.lost, done.backup) == ([], None)
 
 
 def test_rows_are_whole_again_but_for_checkpoints_that_are_gone(search):

@@ -2,7 +2,7 @@ import optuna
 import pytest
 
 from tune_encoder.config import SearcherSettings
-from tune_encoder.tuning.record.samplers import PenalisingSampler, make_sampler
+from tune_encoder.tuning.record.samplers import PenalizingSampler, make_sampler
 
 TRIALS = 30
 
@@ -13,8 +13,8 @@ def propose(settings, penalised=True):
     for number in range(TRIALS):
         sampler = make_sampler(settings, number)
         if not penalised:
-            assert isinstance(sampler, PenalisingSampler)
-            sampler = sampler._within
+            assert isinstance(sampler, PenalizingSampler)
+            sampler = sampler._sampler
         study.sampler = sampler
         trial = study.ask()
         x = trial.suggest_float("x", 0.0, 1.0)

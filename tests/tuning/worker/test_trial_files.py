@@ -23,7 +23,7 @@ def run_to(storage, folder, epochs, launch="1", number=7):
     names = []
     for epoch in epochs:
         save_state(folder / "made" / "checkpoint.pt", {"epoch": epoch})
-        row, left_to_tune = files.keep({"epoch": epoch}, folder / "made")
+        row, left_to_tune = files.save_checkpoint({"epoch": epoch}, folder / "made")
         assert left_to_tune is None
         names.append(row["checkpoint"])
     return names
@@ -39,7 +39,7 @@ def test_a_run_goes_on_from_the_newest_checkpoint_of_its_trial(storage, tmp_path
     run_to(storage, tmp_path, [4], launch="2")
     run_to(storage, tmp_path, [9], number=8)
 
-    state, problems = StoredTrialFiles(storage, "3", 7, tmp_path / "now").newest()
+    state, problems = StoredTrialFiles(storage, "3", 7, tmp_path / "now").newest_checkpoint()
 
     assert state is not None
     assert (state["epoch"], problems) == (4, [])
@@ -50,7 +50,7 @@ def test_a_damaged_one_gives_way_to_the_next_older_and_is_told(storage, tmp_path
     file = tmp_path / "shared" / "mine" / newest / "checkpoint.pt"
     file.write_bytes(file.read_bytes()[:-100])
 
-    state, problems = StoredTrialFiles(storage, "2", 7, tmp_path / "now").newest()
+    state, problems = StoredTrialFiles(storage, "2", 7, tmp_path / "now").newest_checkpoint()
 
     assert state is not None
     assert state["epoch"] == 1
@@ -59,7 +59,7 @@ def test_a_damaged_one_gives_way_to_the_next_older_and_is_told(storage, tmp_path
 
 
 def test_a_trial_without_any_begins_anew(storage, tmp_path):
-    assert StoredTrialFiles(storage, "1", 7, tmp_path).newest() == (None, [])
+    assert StoredTrialFiles(storage, "1", 7, tmp_path).newest_checkpoint() == (None, [])
 
 
 def test_two_runs_of_a_launch_never_write_the_same_checkpoint(storage, tmp_path):
@@ -79,7 +79,7 @@ def test_a_worker_takes_no_checkpoint_of_another_search_whose_the_place_is(stora
     ):
         pass
     with open_trial_files(told(storage, "theirs")) as files:
-        assert files.newest()[0]
+        assert files.newest_checkpoint()[0]
 
 
 def test_a_worker_leaves_nothing_on_its_node_and_clears_away_what_a_killed_one_left(

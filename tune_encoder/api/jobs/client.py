@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import tune_encoder
-from tune_encoder.api.jobs.connection import chosen_address, connect, ray_errors_in_one_line
+from tune_encoder.api.jobs.connection import choose_address, connect, ray_errors_in_one_line
 from tune_encoder.api.jobs.jobs import (
     EXPORT,
     SEARCH,
@@ -22,14 +22,14 @@ from tune_encoder.api.jobs.jobs import (
     submission_id,
 )
 from tune_encoder.api.jobs.submission import (
-    ON_ITS_CLUSTER,
+    CLUSTER_OPTIONS,
     PROGRAM,
     SPACE_FILE,
     absolute_on_cluster,
     prepare_submission,
 )
-from tune_encoder.api.searching import Extension, Overrides
-from tune_encoder.config import DEFAULT_ROOT, unknown_name
+from tune_encoder.api.searching import ExtendOptions, Overrides
+from tune_encoder.config import DEFAULT_ROOT, unknown_name_message
 from tune_encoder.errors import ConfigError, StorageError
 from tune_encoder.experiment.folder import experiment_path
 
@@ -37,11 +37,11 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 _POLL_S = 1.0
-_AGENT_S = 60.0  # from a head's first answer until it takes jobs
-_NOT_YET = "No available agent"  # what Ray says until then
-_STOP_S = 60  # a search saves and ends within seconds; Ray would kill it after three
-_TALKATIVE = ("ray.dashboard.modules.dashboard_sdk", "ray._private.runtime_env.packaging")
-_TAKEN = "already exists"  # what Ray says of a submission id
+_AGENT_TIMEOUT_S = 60.0  # from a head's first answer until it takes jobs
+_AGENT_NOT_READY = "No available agent"  # what Ray says until then
+_STOP_TIMEOUT_S = 60  # a search saves and ends within seconds; Ray would kill it after three
+_VERBOSE_LOGGERS = ("ray.dashboard.modules.dashboard_sdk", "ray._private.runtime_env.packaging")
+_ID_TAKEN = "already exists"  # what Ray says of a submission id
 
 
 class SubmitOptions(Overrides, total=False):
@@ -57,7 +57,7 @@ class SubmitOptions(Overrides, total=False):
     """Database of the record; without one the experiment's folder alone has it."""
 
 
-class ResumeOptions(Extension, total=False):
+class ResumeOptions(ExtendOptions, total=False):
     """All that `Client.resume` takes by name; what is left out stays as it was."""
 
     export: bool
@@ -92,9 +92,9 @@ class Client:
             ConfigError: if the address is not one of HTTP.
             StorageError: if no cluster answers there, it asks for no token, or refuses ours.
         """
-        self.address = chosen_address(address)
+        self.address = choose_address(address)
         self._ray = connect(self.address)
-        for name in _TALKATIVE:  # each upload would be told in two lines
+        for name in _VERBOSE_LOGGERS:  # each upload would be told in two lines
             logging.getLogger(name).setLevel(logging.WARNING)
 
     def submit(
@@ -122,11 +122,11 @@ class Client:
         """
         submission = prepare_submission(space, data_dir, name, root, options)
         launches = self._launches(name)
-        if launches and not all(job.never_began for job in launches):
-            raise self._taken(name, launches[-1].state)
+        if launches and not all(job.was_rejected for job in launches):
+            raise self._name_taken_error(name, launches[-1].state)
         command = submission.search_command(SPACE_FILE)
         files = {SPACE_FILE: submission.space_text}
-        self._hand_over(name, submission.root, SEARCH, next_launch(launches), command, files)
+        self._submit_job(name, submission.root, SEARCH, next_launch(launches), command, files)
         return name
 
     def jobs(self) -> list[Job]:
@@ -156,7 +156,7 @@ class Client:
             ConfigError: if the cluster knows none of that name.
             TimeoutError: if it still runs then; it goes on.
         """
-        return self._ended(self.status(name).submission_id, timeout)
+        return self._wait_until_ended(self.status(name).submission_id, timeout)
 
     def logs(self, name: str, follow: bool = False) -> Iterator[str]:
         """Yield what the newest launch of a search has printed.
@@ -168,7 +168,7 @@ class Client:
         Raises:
             ConfigError: if the cluster knows none of that name.
         """
-        return self._printed(self.status(name), follow)
+        return self._read_logs(self.status(name), follow)
 
     def stop(self, name: str) -> Job:
         """Let a running search save and end; `resume` goes on with it.
@@ -203,12 +203,12 @@ class Client:
         """
         launches = self._launches(name)
         if launches and not launches[-1].ended:
-            raise self._taken(name, launches[-1].state)
+            raise self._name_taken_error(name, launches[-1].state)
         place = self.status(name).root if root is None else absolute_on_cluster(root)
         experiment_path(place, name)
-        command = [*PROGRAM, "resume", name, "--root", str(place), *ON_ITS_CLUSTER]
-        command += _resume_words(options)
-        self._hand_over(name, place, SEARCH, next_launch(launches), command)
+        command = [*PROGRAM, "resume", name, "--root", str(place), *CLUSTER_OPTIONS]
+        command += _resume_arguments(options)
+        self._submit_job(name, place, SEARCH, next_launch(launches), command)
         return name
 
     def export(self, name: str) -> Path:
@@ -226,22 +226,22 @@ class Client:
         launch = next_launch(earlier)
         folder = root / name / "best"
         command = [*PROGRAM, "export", name, "--root", str(root), "--to", str(folder)]
-        self._hand_over(name, root, EXPORT, launch, command)
-        job = self._ended(submission_id(name, EXPORT, launch))
+        self._submit_job(name, root, EXPORT, launch, command)
+        job = self._wait_until_ended(submission_id(name, EXPORT, launch))
         if job.state != "SUCCEEDED":
-            lines = "".join(self._printed(job, follow=False)).strip().splitlines()
+            lines = "".join(self._read_logs(job, follow=False)).strip().splitlines()
             raise StorageError(f"{name} was not exported: {(lines or [job.message])[-1]}")
         return folder
 
-    def _ended(self, wanted: str, timeout: float | None = None) -> Job:
+    def _wait_until_ended(self, wanted: str, timeout: float | None = None) -> Job:
         deadline = None if timeout is None else time.monotonic() + timeout
-        while not (job := self._job(wanted)).ended:
+        while not (job := self._find_job(wanted)).ended:
             if deadline is not None and time.monotonic() > deadline:
                 raise TimeoutError(f"{job.name} is {job.state} after {timeout:g} s, and goes on")
             time.sleep(_POLL_S)
         return job
 
-    def _job(self, wanted: str) -> Job:
+    def _find_job(self, wanted: str) -> Job:
         for job in self._all_jobs():
             if job.submission_id == wanted:
                 return job
@@ -257,10 +257,10 @@ class Client:
     def _launches(self, name: str) -> list[Job]:
         return [job for job in self.jobs() if job.name == name]
 
-    def _printed(self, job: Job, follow: bool) -> Iterator[str]:
+    def _read_logs(self, job: Job, follow: bool) -> Iterator[str]:
         seen = 0
         while True:
-            ended = not follow or self._job(job.submission_id).ended
+            ended = not follow or self._find_job(job.submission_id).ended
             with ray_errors_in_one_line(self.address):
                 text = self._ray.get_job_logs(job.submission_id)
             if text[seen:]:
@@ -270,7 +270,7 @@ class Client:
             seen = len(text)
             time.sleep(_POLL_S)
 
-    def _hand_over(
+    def _submit_job(
         self,
         name: str,
         root: Path,
@@ -291,26 +291,26 @@ class Client:
                 "metadata": known,
             }
             try:
-                self._submitted(job)
+                self._submit_when_ready(job)
             except RuntimeError as error:
-                if _TAKEN in str(error):  # another client was faster
-                    raise self._taken(name, "PENDING") from error
+                if _ID_TAKEN in str(error):  # another client was faster
+                    raise self._name_taken_error(name, "PENDING") from error
                 raise
 
-    def _submitted(self, job: dict[str, Any]) -> None:
+    def _submit_when_ready(self, job: dict[str, Any]) -> None:
         """Submit, and wait where a head has just been started and its agent has not."""
-        deadline = time.monotonic() + _AGENT_S
+        deadline = time.monotonic() + _AGENT_TIMEOUT_S
         while True:
             try:
                 self._ray.submit_job(**job)
             except RuntimeError as error:
-                if _NOT_YET not in str(error) or time.monotonic() > deadline:
+                if _AGENT_NOT_READY not in str(error) or time.monotonic() > deadline:
                     raise
                 time.sleep(_POLL_S)
             else:
                 return
 
-    def _taken(self, name: str, state: str) -> ConfigError:
+    def _name_taken_error(self, name: str, state: str) -> ConfigError:
         return ConfigError(
             f"{name} is {state} on {self.address} already; follow it with `tune-encoder logs "
             f"{name} -f`, resume it once it has ended, or choose another --name"
@@ -319,7 +319,7 @@ class Client:
 
 def _runtime_env(folder: str) -> dict[str, Any]:
     """What the job finds on the cluster: this version of the program, and its files."""
-    variables = {"RAY_JOB_STOP_WAIT_TIME_S": str(_STOP_S)}
+    variables = {"RAY_JOB_STOP_WAIT_TIME_S": str(_STOP_TIMEOUT_S)}
     if sys.prefix != sys.base_prefix:  # on a machine without this environment it changes nothing
         variables["PATH"] = f"{Path(sys.prefix) / 'bin'}:${{PATH}}"
     return {
@@ -330,13 +330,13 @@ def _runtime_env(folder: str) -> dict[str, Any]:
     }
 
 
-def _resume_words(options: Mapping[str, Any]) -> list[str]:
+def _resume_arguments(options: Mapping[str, Any]) -> list[str]:
     """Write the options of a resume as the command line has them."""
     words = []
     for name, value in options.items():
         if name not in ResumeOptions.__annotations__:
             known = ResumeOptions.__annotations__
-            raise ConfigError(f"resume: {unknown_name(name, known, 'option')}")
+            raise ConfigError(f"resume: {unknown_name_message(name, known, 'option')}")
         option = f"--{name.replace('_', '-')}"
         if name == "export":
             words += [] if value else ["--no-export"]

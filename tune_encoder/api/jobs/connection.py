@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from tune_encoder.errors import ConfigError, StorageError
 from tune_encoder.tuning.cluster.ray_settings import (
     reach_loopback_directly,
+    read_token,
     set_environment,
-    token,
 )
 from tune_encoder.tuning.cluster.state import find_cluster
 
@@ -22,17 +22,19 @@ if TYPE_CHECKING:
 DEFAULT_ADDRESS = "http://127.0.0.1:8265"
 _SCHEMES = ("http://", "https://")
 _ADDRESS_VARIABLES = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")
-_TOKEN_PLACES = "RAY_AUTH_TOKEN, the file RAY_AUTH_TOKEN_PATH names, or ~/.ray/auth_token"
+_TOKEN_LOCATIONS = "RAY_AUTH_TOKEN, the file RAY_AUTH_TOKEN_PATH names, or ~/.ray/auth_token"
 _TIMEOUT_S = 30.0
 
 
-def chosen_address(address: str | None) -> str:
+def choose_address(address: str | None) -> str:
     """Return the address given, or that of Ray's environment, or of the cluster of this machine.
 
     Raises:
         ConfigError: if it is not one of HTTP, which is what Jobs speak.
     """
-    chosen = address or os.environ.get(_ADDRESS_VARIABLES[0]) or _local_page() or DEFAULT_ADDRESS
+    chosen = (
+        address or os.environ.get(_ADDRESS_VARIABLES[0]) or _local_dashboard() or DEFAULT_ADDRESS
+    )
     if not chosen.startswith(_SCHEMES):
         raise ConfigError(
             f"--address {chosen}: jobs are submitted over HTTP; write http://HOST:8265 or https://"
@@ -40,7 +42,7 @@ def chosen_address(address: str | None) -> str:
     return chosen.rstrip("/")
 
 
-def _local_page() -> str:
+def _local_dashboard() -> str:
     cluster = find_cluster()
     return "" if cluster is None else cluster.page
 
@@ -55,9 +57,9 @@ def connect(address: str) -> "JobSubmissionClient":
     from ray.job_submission import JobSubmissionClient
 
     reach_loopback_directly()
-    _refuse_open(address)
-    with ray_errors_in_one_line(address), _without(_ADDRESS_VARIABLES):
-        return JobSubmissionClient(address, headers={"Authorization": f"Bearer {_token()}"})
+    _check_requires_token(address)
+    with ray_errors_in_one_line(address), _unset_variables(_ADDRESS_VARIABLES):
+        return JobSubmissionClient(address, headers={"Authorization": f"Bearer {_read_token()}"})
 
 
 @contextmanager
@@ -70,24 +72,24 @@ def ray_errors_in_one_line(address: str) -> Iterator[None]:
         yield
     except AuthenticationError as error:
         raise StorageError(
-            f"{address}: does not accept this token; put that of the cluster into {_TOKEN_PLACES}"
+            f"{address}: does not accept this token; put the cluster's into {_TOKEN_LOCATIONS}"
         ) from error
     except (ConnectionError, requests.exceptions.RequestException) as error:
-        raise _silent(address, "the connection failed") from error
+        raise _no_answer_error(address, "the connection failed") from error
     except RuntimeError as error:
         raise StorageError(f"{address}: {str(error).strip().splitlines()[-1]}") from error
 
 
-def _refuse_open(address: str) -> None:
+def _check_requires_token(address: str) -> None:
     """Whoever reaches a cluster without a token runs code there: no place for a search."""
-    if _mode(address) != "token":
+    if _authentication_mode(address) != "token":
         raise StorageError(
             f"{address}: asks for no token, so that anybody who reaches it can run code there; "
             "start it with `tune-encoder cluster start`, or with RAY_AUTH_MODE=token set"
         )
 
 
-def _mode(address: str) -> str:
+def _authentication_mode(address: str) -> str:
     try:
         with urllib.request.urlopen(
             f"{address}/api/authentication_mode", timeout=_TIMEOUT_S
@@ -96,28 +98,28 @@ def _mode(address: str) -> str:
     except urllib.error.HTTPError:
         return "unknown to this version of Ray"
     except (OSError, ValueError, KeyError) as error:
-        raise _silent(address, str(getattr(error, "reason", error))) from error
+        raise _no_answer_error(address, str(getattr(error, "reason", error))) from error
 
 
-def _silent(address: str, why: str) -> StorageError:
+def _no_answer_error(address: str, why: str) -> StorageError:
     return StorageError(
         f"{address}: no Ray cluster answers ({why}); start one with `tune-encoder cluster start`, "
         "or give the --address of one"
     )
 
 
-def _token() -> str:
+def _read_token() -> str:
     try:
-        return token()
+        return read_token()
     except OSError as error:
         raise StorageError(
-            f"{error.filename}: no token there ({error.strerror}); put that of the cluster into "
-            f"{_TOKEN_PLACES}"
+            f"{error.filename}: no token there ({error.strerror}); put the cluster's into "
+            f"{_TOKEN_LOCATIONS}"
         ) from error
 
 
 @contextmanager
-def _without(names: tuple[str, ...]) -> Iterator[None]:
+def _unset_variables(names: tuple[str, ...]) -> Iterator[None]:
     """Hide variables that Ray's client would put above an address given to it."""
     hidden: Mapping[str, str] = {name: os.environ.pop(name) for name in names if name in os.environ}
     try:

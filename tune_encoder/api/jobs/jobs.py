@@ -8,7 +8,7 @@ from typing import Any
 ENDED = ("SUCCEEDED", "STOPPED", "FAILED")
 _VERSION, _NAME, _ROOT, _KIND, _LAUNCH = "tune_encoder", "experiment", "root", "kind", "launch"
 SEARCH, EXPORT = "search", "export"
-_NEVER_BEGAN = (2, 3)  # exit codes: the command or the data was refused before anything was made
+_REJECTED = (2, 3)  # exit codes: the command or the data was refused before anything was made
 
 
 @dataclass(frozen=True)
@@ -44,9 +44,9 @@ class Job:
         return self.state in ENDED
 
     @property
-    def never_began(self) -> bool:
+    def was_rejected(self) -> bool:
         """Whether it was refused before it made an experiment."""
-        return self.state == "FAILED" and self.exit_code in _NEVER_BEGAN
+        return self.state == "FAILED" and self.exit_code in _REJECTED
 
 
 def submission_id(name: str, kind: str, launch: int) -> str:
@@ -66,11 +66,11 @@ def metadata(version: str, name: str, root: Path, kind: str, launch: int) -> dic
 
 def read_jobs(listed: Iterable[Any]) -> list[Job]:
     """Return our jobs among all of the cluster, the earliest first."""
-    ours = (_read(each, each.metadata) for each in listed if _VERSION in (each.metadata or {}))
+    ours = (_read_job(each, each.metadata) for each in listed if _VERSION in (each.metadata or {}))
     return sorted(ours, key=lambda job: (job.started_at or 0.0, job.submission_id))
 
 
-def _read(listed: Any, known: Mapping[str, str]) -> Job:
+def _read_job(listed: Any, known: Mapping[str, str]) -> Job:
     return Job(
         name=known[_NAME],
         state=str(listed.status.value),

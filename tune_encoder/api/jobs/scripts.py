@@ -54,7 +54,7 @@ def kuberay_manifest(submission: Submission) -> str:
     return fill_template(
         "kuberay.yaml",
         submission,
-        title=_title(submission.name),
+        title=_kubernetes_name(submission.name),
         shared=SHARED,
         folder=_FOLDER,
         workers=math.ceil((resources.concurrent or _WORKERS) / each),
@@ -64,7 +64,7 @@ def kuberay_manifest(submission: Submission) -> str:
     )
 
 
-def _title(name: str) -> str:
+def _kubernetes_name(name: str) -> str:
     """The nearest name Kubernetes allows: lower case with hyphens, a letter first.
 
     Where that is not the whole name a hash tells it from others that are as near.
@@ -95,7 +95,7 @@ def fill_template(name: str, submission: Submission, **values: Any) -> str:
     )
     environment.filters["quoted"] = shlex.quote
     environment.filters["command"] = shlex.join
-    template = environment.from_string(_text(f"{name}.jinja"))
+    template = environment.from_string(_read_template(f"{name}.jinja"))
     versions = {"ray": version("ray"), "program": version("tune-encoder")}
     python = f"py{sys.version_info.major}{sys.version_info.minor}"
     text = template.render(
@@ -109,5 +109,5 @@ def fill_template(name: str, submission: Submission, **values: Any) -> str:
     return f"{text.rstrip()}\n"
 
 
-def _text(name: str) -> str:
+def _read_template(name: str) -> str:
     return (files(__package__) / name).read_text(encoding="utf-8")

@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from tune_encoder.api.results import expand_path
-from tune_encoder.api.searching import choose_space
+from tune_encoder.api.searching import resolve_space
 from tune_encoder.config import LOCAL_STORAGE, StorageSettings, write_yaml
 from tune_encoder.errors import DataError
 from tune_encoder.experiment.folder import experiment_path
 from tune_encoder.space import SearchSpace, space_to_content
 
 SPACE_FILE = "space.yaml"
-ON_ITS_CLUSTER = ("--address", "auto")  # that of RAY_ADDRESS, which Jobs set
+CLUSTER_OPTIONS = ("--address", "auto")  # that of RAY_ADDRESS, which Jobs set
 PROGRAM = ("python", "-m", "tune_encoder")
 
 
@@ -37,7 +37,7 @@ class Submission:
 
     def search_command(self, space_file: str) -> list[str]:
         """Write the command that runs the search there."""
-        place = ["--name", self.name, "--root", str(self.root), *ON_ITS_CLUSTER]
+        place = ["--name", self.name, "--root", str(self.root), *CLUSTER_OPTIONS]
         words = [*PROGRAM, "search", "--space", space_file, *place]
         if self.data_dir is not None:
             words += ["--data-dir", str(self.data_dir)]
@@ -49,7 +49,7 @@ class Submission:
 
     def resume_command(self) -> list[str]:
         """Write the command that goes on with it."""
-        place = [self.name, "--root", str(self.root), *ON_ITS_CLUSTER]
+        place = [self.name, "--root", str(self.root), *CLUSTER_OPTIONS]
         return [*PROGRAM, "resume", *place, *self._no_export()]
 
     def _no_export(self) -> list[str]:
@@ -85,12 +85,12 @@ def prepare_submission(
         storage=_shared_storage(overrides.pop("storage", None) or "", shared),
         record=overrides.pop("record", None) or "",
     )
-    chosen = choose_space(space, overrides, "submit")
+    chosen = resolve_space(space, overrides, "submit")
     folder = data_dir or chosen.base.get("data_dir")
     place = absolute_on_cluster(root, shared)
     for each in (name, *warm_start):
         experiment_path(place, each)
-    data = None if folder is None else _data_path(expand_path(folder), shared)
+    data = None if folder is None else _data_dir_on_cluster(expand_path(folder), shared)
     return Submission(name, chosen, data, place, warm_start, export, storage_settings)
 
 
@@ -104,7 +104,7 @@ def _shared_storage(storage: str, shared: Path | None) -> str:
     return storage if not storage or "://" in storage else str(absolute_on_cluster(storage, shared))
 
 
-def _data_path(folder: Path, shared: Path | None) -> Path:
+def _data_dir_on_cluster(folder: Path, shared: Path | None) -> Path:
     path = absolute_on_cluster(folder, shared)
     if shared is None and not folder.is_absolute() and not path.is_dir():
         raise DataError(

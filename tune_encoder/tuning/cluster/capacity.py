@@ -8,9 +8,9 @@ import ray
 
 from tune_encoder.config import ResourceSettings
 from tune_encoder.errors import StorageError
-from tune_encoder.space.plan import n_workers
+from tune_encoder.space.plan import n_concurrent_trials
 
-ASK_S = 2.0
+REFRESH_S = 2.0
 
 
 class Capacity:
@@ -18,7 +18,7 @@ class Capacity:
 
     def __init__(self, resources: ResourceSettings) -> None:
         self._resources = resources
-        self._counted, self._asked = 0, -ASK_S
+        self._counted, self._asked = 0, -REFRESH_S
 
     def __reduce__(self) -> "tuple[type[Capacity], tuple[object, ...]]":
         """Pickle without the clock: Tune pickles its searcher, nobody reads it back."""
@@ -26,7 +26,7 @@ class Capacity:
 
     def __call__(self) -> int:
         """Return how many trials fit now, at most as many as the space allows at once."""
-        if time.monotonic() - self._asked >= ASK_S:
+        if time.monotonic() - self._asked >= REFRESH_S:
             self._asked = time.monotonic()
             self._counted = count_trials(self._resources, living_nodes())
         return self._counted
@@ -61,7 +61,8 @@ def count_trials(resources: ResourceSettings, present: list[dict[str, Any]]) -> 
     """Return how many trials fit on nodes of these resources; none is split between two."""
     unlimited = dataclasses.replace(resources, concurrent=0)
     fits = sum(
-        n_workers(unlimited, int(node.get("CPU", 0)), int(node.get("GPU", 0))) for node in present
+        n_concurrent_trials(unlimited, int(node.get("CPU", 0)), int(node.get("GPU", 0)))
+        for node in present
     )
     return min(fits, resources.concurrent or fits)
 

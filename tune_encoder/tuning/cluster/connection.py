@@ -29,19 +29,19 @@ from tune_encoder.tuning.cluster.ray_settings import (
 )
 from tune_encoder.tuning.cluster.state import local_address
 
-ANSWER_S = 3.0  # for a cluster's port
-JOIN_S = 30.0  # for the rest; a loaded machine takes seconds to import Ray
-_ASK = """
+PORT_TIMEOUT_S = 3.0  # for a cluster's port
+JOIN_TIMEOUT_S = 30.0  # for the rest; a loaded machine takes seconds to import Ray
+_QUERY_NODES = """
 import json, sys, ray
-from tune_encoder.tuning.cluster.capacity import nodes
+from tune_encoder.tuning.cluster.capacity import living_nodes
 ray.init(sys.argv[1], log_to_driver=False)
-print("=" + json.dumps(nodes()))
+print("=" + json.dumps(living_nodes()))
 """
-_ANSWER = "="  # before the line that is no log of Ray
+_ANSWER_PREFIX = "="  # before the line that is no log of Ray
 _JOB_CONFIG = "RAY_JOB_CONFIG_JSON_ENV_VAR"
-_IMPATIENT = {"RAY_gcs_server_request_timeout_seconds": "5"}  # a minute without
-_MISFIT_TOKEN = re.compile(r"InvalidAuthToken|AuthenticationError|Unauthenticated")
-_MISFIT_VERSION = re.compile(r"Version mismatch")
+_SHORT_TIMEOUT = {"RAY_gcs_server_request_timeout_seconds": "5"}  # a minute without
+_TOKEN_MISMATCH = re.compile(r"InvalidAuthToken|AuthenticationError|Unauthenticated")
+_VERSION_MISMATCH = re.compile(r"Version mismatch")
 _NO_NODE = re.compile(r"No node info found")
 
 
@@ -62,7 +62,7 @@ def connected(experiment: Experiment, launch: LaunchSettings) -> Iterator[None]:
         return
     protect_token()
     try:
-        page = _join(launch.address) if launch.address else _start(launch.dashboard)
+        page = _join_cluster(launch.address) if launch.address else _start_ray(launch.dashboard)
         if page:
             write_note(experiment.path, f"http://{page}")
         yield
@@ -70,10 +70,10 @@ def connected(experiment: Experiment, launch: LaunchSettings) -> Iterator[None]:
         ray.shutdown()
 
 
-def _start(dashboard: bool) -> str:
-    _keep_to_loopback(True)
+def _start_ray(dashboard: bool) -> str:
+    _limit_to_loopback(True)
     os.environ.pop(_JOB_CONFIG, None)  # of a job it may be part of
-    with nullcontext() if dashboard else _without_helpers():
+    with nullcontext() if dashboard else _without_helper_processes():
         context = ray.init(
             "local",  # without it Ray would join any cluster that runs on this machine
             include_dashboard=dashboard,
@@ -85,12 +85,12 @@ def _start(dashboard: bool) -> str:
 
 
 @contextmanager
-def _without_helpers() -> Iterator[None]:
+def _without_helper_processes() -> Iterator[None]:
     """Keep Ray from starting what no search needs: half of its time to start and to end.
 
     What another version of Ray does not have is left alone.
     """
-    helpers = [each for each in _HELPERS if hasattr(*each[:2])]
+    helpers = [each for each in _HELPER_PROCESSES if hasattr(*each[:2])]
     kept = [(owner, name, getattr(owner, name)) for owner, name, _ in helpers]
     try:
         for owner, name, instead in helpers:
@@ -101,7 +101,7 @@ def _without_helpers() -> Iterator[None]:
             setattr(owner, name, own)
 
 
-def _nothing(*_: Any, **__: Any) -> None:
+def _do_nothing(*_: Any, **__: Any) -> None:
     pass
 
 
@@ -119,16 +119,16 @@ def _no_dashboard() -> str:
     return "not wanted"
 
 
-_HELPERS: tuple[tuple[Any, str, Callable[..., object]], ...] = (
-    (Node, "start_monitor", _nothing),  # scales a cluster
-    (Node, "start_log_monitor", _nothing),  # would send workers' logs to us
+_HELPER_PROCESSES: tuple[tuple[Any, str, Callable[..., object]], ...] = (
+    (Node, "start_monitor", _do_nothing),  # scales a cluster
+    (Node, "start_log_monitor", _do_nothing),  # would send workers' logs to us
     (Node, "start_api_server", _no_api_server),  # serves the dashboard
     (utils, "get_dashboard_dependency_error", _no_dashboard),  # nor does a node's agent serve it
 )
 
 
-def _join(address: str) -> str:
-    _keep_to_loopback(address == local_address())
+def _join_cluster(address: str) -> str:
+    _limit_to_loopback(address == local_address())
     context = ray.init(
         address,
         log_to_driver=False,
@@ -138,7 +138,7 @@ def _join(address: str) -> str:
     return context.dashboard_url or ""
 
 
-def _keep_to_loopback(yes: bool) -> None:
+def _limit_to_loopback(yes: bool) -> None:
     """Do as Ray does with `LOOPBACK_ONLY`, which it has read already."""
     ray_constants.ENABLE_RAY_CLUSTER = not yes
 
@@ -166,20 +166,20 @@ def resolve_address(address: str, resources: ResourceSettings) -> str:
             "no cluster runs here; start one with `tune-encoder cluster start`, or name it by "
             "--address HOST:PORT"
         )
-    host, port = _parts(found)
+    host, port = _split_address(found)
     try:
-        socket.create_connection((host, port), ANSWER_S).close()
+        socket.create_connection((host, port), PORT_TIMEOUT_S).close()
     except OSError as error:
         raise StorageError(
             f"nothing answers at {host}:{port} ({error}); give the address that the cluster's "
             "head node named when it was started"
         ) from error
     protect_token()
-    check_trial_fits(resources, _nodes_of(f"{host}:{port}"))
+    check_trial_fits(resources, _query_nodes(f"{host}:{port}"))
     return f"{host}:{port}"
 
 
-def _parts(address: str) -> tuple[str, int]:
+def _split_address(address: str) -> tuple[str, int]:
     if "://" in address:
         raise ConfigError(
             f"address is {address}; a search keeps its record where it runs, on a node of the "
@@ -192,7 +192,7 @@ def _parts(address: str) -> tuple[str, int]:
     return host, int(port)
 
 
-def _nodes_of(address: str) -> list[dict[str, Any]]:
+def _query_nodes(address: str) -> list[dict[str, Any]]:
     """Return what each node of the cluster has, asked by a process of its own.
 
     Ray tries a token that does not fit for 20 s, and writes why to the terminal instead of saying
@@ -200,14 +200,14 @@ def _nodes_of(address: str) -> list[dict[str, Any]]:
     """
     place = LOOPBACK_ONLY if address == local_address() else {}
     process = subprocess.Popen(
-        [sys.executable, "-c", _ASK, address],
+        [sys.executable, "-c", _QUERY_NODES, address],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         errors="replace",
-        env={**os.environ, **_IMPATIENT, **place},
+        env={**os.environ, **_SHORT_TIMEOUT, **place},
     )
-    limit = threading.Timer(JOIN_S, process.kill)
+    limit = threading.Timer(JOIN_TIMEOUT_S, process.kill)
     limit.start()
     said = []
     try:
@@ -215,26 +215,28 @@ def _nodes_of(address: str) -> list[dict[str, Any]]:
         with process.stdout as lines:
             for line in lines:
                 said.append(line.strip())
-                if _MISFIT_TOKEN.search(line):
+                if _TOKEN_MISMATCH.search(line):
                     process.kill()
     finally:
         limit.cancel()
         ended = process.wait()
     if ended:
         raise StorageError(f"{address}: {explain_ray_error(said)}")
-    nodes: list[dict[str, Any]] = json.loads(next(x for x in said if x.startswith(_ANSWER))[1:])
+    nodes: list[dict[str, Any]] = json.loads(
+        next(x for x in said if x.startswith(_ANSWER_PREFIX))[1:]
+    )
     return nodes
 
 
 def explain_ray_error(said: list[str]) -> str:
     """Say in our words what Ray wrote before it gave up."""
     text = " ".join(said)
-    if _MISFIT_TOKEN.search(text):
+    if _TOKEN_MISMATCH.search(text):
         return (
             "the cluster does not take our token; put its own into ~/.ray/auth_token, or name its "
             "file in RAY_AUTH_TOKEN_PATH"
         )
-    if _MISFIT_VERSION.search(text):
+    if _VERSION_MISMATCH.search(text):
         _, _, versions = text.partition("Version mismatch:")
         return f"Ray or Python differ: {versions.strip()[:300]} Install the cluster's versions here"
     if _NO_NODE.search(text):
@@ -242,5 +244,5 @@ def explain_ray_error(said: list[str]) -> str:
             "this machine is no node of the cluster; run `ray start --address HOST:PORT "
             "--num-cpus 0` here first"
         )
-    last = next((line for line in reversed(said) if line), f"no answer in {JOIN_S:g} s")
+    last = next((line for line in reversed(said) if line), f"no answer in {JOIN_TIMEOUT_S:g} s")
     return f"Ray does not connect ({last[:200]}); see that a Ray cluster runs there"

@@ -22,10 +22,14 @@ ENVIRONMENT = {
 # Ray's own way to keep every port on loopback; its name tells where it is the default.
 LOOPBACK_ONLY = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 # Seconds a worker may take to leave a trial; one that takes longer is replaced by a new one.
-LEAVE_S = ("TUNE_FUNCTION_THREAD_TIMEOUT_S", "60")
-_READ_BY_WORKERS = ("RAY_CHDIR_TO_TRIAL_DIR", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", LEAVE_S[0])
+RELEASE_TIMEOUT = ("TUNE_FUNCTION_THREAD_TIMEOUT_S", "60")
+_WORKER_VARIABLES = (
+    "RAY_CHDIR_TO_TRIAL_DIR",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO",
+    RELEASE_TIMEOUT[0],
+)
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
-_READ_BY_NODES = (
+_NODE_VARIABLES = (
     "RAY_USAGE_STATS_ENABLED",
     "RAY_enable_metrics_collection",
     "RAY_memory_monitor_refresh_ms",
@@ -40,7 +44,7 @@ def set_environment() -> None:
     """
     chosen = {"RAY_AUTH_MODE"} if "ray" in sys.modules else set()
     os.environ.update({name: value for name, value in ENVIRONMENT.items() if name not in chosen})
-    os.environ.setdefault(*LEAVE_S)
+    os.environ.setdefault(*RELEASE_TIMEOUT)
 
 
 def reach_loopback_directly() -> None:
@@ -52,15 +56,15 @@ def reach_loopback_directly() -> None:
 
 def worker_environment() -> dict[str, str]:
     """What a cluster's workers must be told: they have their node's environment, not ours."""
-    return {name: os.environ[name] for name in _READ_BY_WORKERS}
+    return {name: os.environ[name] for name in _WORKER_VARIABLES}
 
 
 def node_environment() -> dict[str, str]:
     """What every node of a cluster must be started with, beside a token."""
-    return {name: ENVIRONMENT[name] for name in _READ_BY_NODES}
+    return {name: ENVIRONMENT[name] for name in _NODE_VARIABLES}
 
 
-def token() -> str:
+def read_token() -> str:
     """Return Ray's token, from where Ray takes it."""
     if value := os.environ.get("RAY_AUTH_TOKEN"):
         return value

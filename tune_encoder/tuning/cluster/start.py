@@ -14,8 +14,8 @@ from tune_encoder.system.lock import lock_experiment
 from tune_encoder.system.ports import LOOPBACK, free_port
 from tune_encoder.tuning.cluster.ray_settings import (
     ENVIRONMENT,
-    LEAVE_S,
     LOOPBACK_ONLY,
+    RELEASE_TIMEOUT,
     protect_token,
 )
 from tune_encoder.tuning.cluster.state import (
@@ -29,10 +29,10 @@ from tune_encoder.tuning.cluster.state import (
 )
 from tune_encoder.tuning.cluster.stop import stop_cluster
 
-PORT, PAGE_PORT = 6379, 8265  # Ray's own defaults; the next that is free is taken
-START_S, ANSWER_S, POLL_S = 90.0, 5.0, 0.2
+PORT, DASHBOARD_PORT = 6379, 8265  # Ray's own defaults; the next that is free is taken
+START_TIMEOUT_S, ANSWER_TIMEOUT_S, POLL_S = 90.0, 5.0, 0.2
 _ATTEMPTS = 3
-_TAKEN = "in use"  # what Ray says of a port
+_PORT_TAKEN = "in use"  # what Ray says of a port
 
 
 def start_cluster(cpus: int | None = None) -> tuple[Cluster, bool]:
@@ -53,16 +53,16 @@ def start_cluster(cpus: int | None = None) -> tuple[Cluster, bool]:
             return cluster, False
         remove_leftover_state()
         protect_token()
-        return _started(cpus), True
+        return _start_with_retries(cpus), True
 
 
-def _started(cpus: int | None) -> Cluster:
+def _start_with_retries(cpus: int | None) -> Cluster:
     """Start it, again where another program was faster to take a port."""
     for _ in range(_ATTEMPTS - 1):
         try:
             return _start(cpus)
         except StorageError as error:
-            if _TAKEN not in str(error):
+            if _PORT_TAKEN not in str(error):
                 raise
     return _start(cpus)
 
@@ -70,14 +70,14 @@ def _started(cpus: int | None) -> Cluster:
 def _start(cpus: int | None) -> Cluster:
     # Not in the cache folder: the path of a socket has at most 107 letters.
     folder = tempfile.mkdtemp(prefix="tune_encoder_")
-    port, page_port = free_port(PORT), free_port(PAGE_PORT)
+    port, page_port = free_port(PORT), free_port(DASHBOARD_PORT)
     log = state_folder() / "head.log"
     keeper = psutil.Process(_spawn(_command(port, page_port, folder, cpus), log))
     page = f"http://{LOOPBACK}:{page_port}"
     first = Cluster(_address(port), page, folder, [process_of(keeper)])
     write_state(first)  # so that whatever happens now, `stop` finds it
     try:
-        _await_answer(first, log)
+        _wait_for_answer(first, log)
     except BaseException:
         stop_cluster()
         remove_leftover_state()
@@ -116,7 +116,7 @@ def _command(port: int, page_port: int, folder: str, cpus: int | None) -> list[s
 
 
 def _environment() -> dict[str, str]:
-    leave = {LEAVE_S[0]: os.environ.get(*LEAVE_S)}
+    leave = {RELEASE_TIMEOUT[0]: os.environ.get(*RELEASE_TIMEOUT)}
     return {**os.environ, **ENVIRONMENT, **LOOPBACK_ONLY, **leave}
 
 
@@ -124,8 +124,8 @@ def _address(port: int) -> str:
     return f"{LOOPBACK}:{port}"
 
 
-def _await_answer(cluster: Cluster, log: Path) -> None:
-    deadline = time.monotonic() + START_S
+def _wait_for_answer(cluster: Cluster, log: Path) -> None:
+    deadline = time.monotonic() + START_TIMEOUT_S
     while not _answers(cluster):
         if not cluster.running() or time.monotonic() > deadline:
             said = log.read_text(encoding="utf-8", errors="replace").splitlines()
@@ -137,7 +137,7 @@ def _await_answer(cluster: Cluster, log: Path) -> None:
 def _answers(cluster: Cluster) -> bool:
     host, _, port = cluster.address.rpartition(":")
     try:
-        socket.create_connection((host, int(port)), ANSWER_S).close()
+        socket.create_connection((host, int(port)), ANSWER_TIMEOUT_S).close()
         return "memory" in cluster_usage(cluster)  # then its node has joined
     except (OSError, StorageError):
         return False

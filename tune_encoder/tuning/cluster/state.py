@@ -16,10 +16,10 @@ import psutil
 
 from tune_encoder.errors import StorageError
 from tune_encoder.system.files import atomic_write, cache_dir
-from tune_encoder.tuning.cluster.ray_settings import reach_loopback_directly, token
+from tune_encoder.tuning.cluster.ray_settings import reach_loopback_directly, read_token
 
-ANSWER_S = 5.0  # for its page
-_SAME_S = 0.02  # a process's start is told in hundredths of a second
+ANSWER_TIMEOUT_S = 5.0  # for its page
+_START_TOLERANCE_S = 0.02  # a process's start is told in hundredths of a second
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Process:
         """Return it, or None if it has ended, also if its number is another's now."""
         try:
             process = psutil.Process(self.pid)
-            same = abs(process.create_time() - self.started) < _SAME_S
+            same = abs(process.create_time() - self.started) < _START_TOLERANCE_S
             return process if same and process.status() != psutil.STATUS_ZOMBIE else None
         except psutil.NoSuchProcess:
             return None
@@ -65,28 +65,29 @@ def process_of(process: psutil.Process) -> Process:
 
 def find_cluster() -> Cluster | None:
     """Return the cluster that was started here and runs."""
-    cluster = _remembered()
+    cluster = _read_state()
     return cluster if cluster is not None and cluster.running() else None
 
 
-def _remembered() -> Cluster | None:
+def _read_state() -> Cluster | None:
     try:
-        content = json.loads(_state().read_text(encoding="utf-8"))
+        content = json.loads(_state_file().read_text(encoding="utf-8"))
         processes = [Process(**each) for each in content.pop("processes")]
         return Cluster(**content, processes=processes)
     except FileNotFoundError:
         return None
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise StorageError(
-            f"{_state()}: cannot be read ({error}); end Ray's processes by hand, then remove it"
+            f"{_state_file()}: cannot be read ({error}); end Ray's processes by hand, then remove "
+            "the file"
         ) from error
 
 
 def remove_leftover_state() -> None:
     """Remove what a cluster left that ended by itself, as with the machine."""
-    if (cluster := _remembered()) is not None:
+    if (cluster := _read_state()) is not None:
         shutil.rmtree(cluster.folder, ignore_errors=True)
-        _state().unlink()
+        _state_file().unlink()
 
 
 def local_address() -> str:
@@ -97,7 +98,7 @@ def local_address() -> str:
 
 def write_state(cluster: Cluster) -> None:
     """Write down what was started."""
-    atomic_write(_state(), json.dumps(asdict(cluster), indent=2).encode())
+    atomic_write(_state_file(), json.dumps(asdict(cluster), indent=2).encode())
 
 
 def state_folder() -> Path:
@@ -105,7 +106,7 @@ def state_folder() -> Path:
     return cache_dir() / "cluster"
 
 
-def _state() -> Path:
+def _state_file() -> Path:
     return state_folder() / "cluster.json"
 
 
@@ -122,10 +123,10 @@ def cluster_load(cluster: Cluster) -> dict[str, Any]:
 def cluster_usage(cluster: Cluster) -> dict[str, Any]:
     """Return all that Ray counts, as [used, total] of each."""
     address = f"{cluster.page}/api/cluster_status"
-    request = urllib.request.Request(address, headers={"Authorization": f"Bearer {token()}"})
+    request = urllib.request.Request(address, headers={"Authorization": f"Bearer {read_token()}"})
     reach_loopback_directly()
     try:
-        with urllib.request.urlopen(request, timeout=ANSWER_S) as answer:
+        with urllib.request.urlopen(request, timeout=ANSWER_TIMEOUT_S) as answer:
             report = json.load(answer)["data"]["clusterStatus"]["loadMetricsReport"]
     except (urllib.error.URLError, OSError, ValueError, KeyError) as error:
         raise StorageError(

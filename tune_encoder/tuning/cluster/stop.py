@@ -7,7 +7,7 @@ import psutil
 from tune_encoder.errors import StorageError
 from tune_encoder.tuning.cluster.state import Cluster, find_cluster, remove_leftover_state
 
-DRAIN_S, END_S = 40.0, 5.0  # Ray lets its nodes drain for 30 s
+DRAIN_TIMEOUT_S, END_TIMEOUT_S = 40.0, 5.0  # Ray lets its nodes drain for 30 s
 
 
 def stop_cluster() -> Cluster | None:
@@ -21,11 +21,11 @@ def stop_cluster() -> Cluster | None:
     ours = _with_descendants(cluster)
     if (head := cluster.processes[0].running()) is not None:
         head.terminate()
-        _wait([head], DRAIN_S)
-        _wait(ours, END_S)
+        _wait([head], DRAIN_TIMEOUT_S)
+        _wait(ours, END_TIMEOUT_S)
     for process in _alive(ours):
         process.kill()
-    _wait(ours, END_S)
+    _wait(ours, END_TIMEOUT_S)
     if left := _alive(ours):
         raise StorageError(f"processes {', '.join(str(p.pid) for p in left)} do not end")
     remove_leftover_state()

@@ -18,7 +18,7 @@ from tune_encoder.tuning.driver.searcher import StudySearcher
 from tune_encoder.tuning.driver.steering import Steering
 
 _ERROR_LINE = re.compile(r"^[\w.]*(Error|Exception|Died|OutOfMemory)\b.*")
-_STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class StopSignal(Callback):
@@ -38,18 +38,18 @@ class StopSignal(Callback):
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        before = {number: signal.getsignal(number) for number in (*_STOPPING, signal.SIGUSR1)}
+        before = {number: signal.getsignal(number) for number in (*_STOP_SIGNALS, signal.SIGUSR1)}
         signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # until Tune has its handler
-        for number in _STOPPING:
+        for number in _STOP_SIGNALS:
             if number != signal.SIGHUP or before[number] is not signal.SIG_IGN:  # as under nohup
-                signal.signal(number, self._note)
+                signal.signal(number, self._on_signal)
         try:
             yield
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
-    def _note(self, number: int, frame: FrameType | None) -> None:
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self.number is not None:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
@@ -62,7 +62,7 @@ class StopSignal(Callback):
             os.kill(os.getpid(), signal.SIGUSR1)
 
 
-class Failures(Callback):
+class FailureRecorder(Callback):
     """Records a trial that Tune has given up, with the reason."""
 
     def __init__(self, scheduler: RecordingScheduler, searcher: StudySearcher) -> None:
@@ -73,7 +73,7 @@ class Failures(Callback):
         """Give back trials whose worker was not ready for them; Tune tells nobody of these."""
         for trial in trials:
             if trial.status == Trial.ERROR:
-                self._searcher.take_back(trial.trial_id)
+                self._searcher.requeue(trial.trial_id)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Record the failure; Tune calls this once no retry is left."""

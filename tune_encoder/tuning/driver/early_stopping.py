@@ -17,7 +17,7 @@ from tune_encoder.space import SearchSpace
 from tune_encoder.space.plan import first_rung, n_brackets, rung_epochs
 from tune_encoder.tuning.record.record import METRIC
 
-TIME = "epoch"
+TIME_ATTR = "epoch"
 _NO_CONTROLLER = SimpleNamespace(get_live_trials=list)  # the median rule asks for idle trials
 
 
@@ -51,7 +51,7 @@ class EarlyStoppingRule:
 
 
 @dataclass(frozen=True)
-class _Key:
+class _TrialKey:
     """All that Ray's schedulers need of a trial; its id is the record's number."""
 
     trial_id: str
@@ -66,12 +66,12 @@ class RayRule(EarlyStoppingRule):
 
     def on_trial_start(self, number: int) -> None:
         """Note a trial that starts."""
-        self._bracket(number).on_trial_add(_NO_CONTROLLER, _Key(f"{number}"))
+        self._bracket(number).on_trial_add(_NO_CONTROLLER, _TrialKey(f"{number}"))
 
     def on_result(self, number: int, row: EpochRow) -> Decision:
         """Decide as Ray does."""
         scheduler = self._bracket(number)
-        decision = scheduler.on_trial_result(_NO_CONTROLLER, _Key(f"{number}"), row)
+        decision = scheduler.on_trial_result(_NO_CONTROLLER, _TrialKey(f"{number}"), row)
         return Decision.STOP if decision == TrialScheduler.STOP else Decision.CONTINUE
 
     def _bracket(self, number: int) -> Any:
@@ -85,7 +85,7 @@ class RayRule(EarlyStoppingRule):
         return self._brackets[last - skipped]
 
 
-class Promote(EarlyStoppingRule):
+class PromotionRule(EarlyStoppingRule):
     """Successive halving that holds every trial at each rung and promotes the best when known.
 
     Of N trials that reach a rung the best N / factor go on, and at least one. A trial is promoted
@@ -97,7 +97,7 @@ class Promote(EarlyStoppingRule):
     def __init__(self, rungs: Sequence[int], factor: float) -> None:
         self._factor = factor
         self._rungs = rungs
-        self._at: list[dict[int, float]] = [{} for _ in rungs]
+        self._values_at: list[dict[int, float]] = [{} for _ in rungs]
         self._epochs: dict[int, int] = {}
 
     def on_result(self, number: int, row: EpochRow) -> Decision:
@@ -105,7 +105,7 @@ class Promote(EarlyStoppingRule):
         self._epochs[number] = row["epoch"]
         if row["epoch"] not in self._rungs:
             return Decision.CONTINUE
-        self._at[self._rungs.index(row["epoch"])][number] = objective(row)
+        self._values_at[self._rungs.index(row["epoch"])][number] = objective(row)
         return Decision.PAUSE
 
     def promote(self, paused: Collection[int], running: Collection[int]) -> int | None:
@@ -119,7 +119,7 @@ class Promote(EarlyStoppingRule):
             return between
         chosen = None
         outstanding = 0  # trials that may yet reach the rung
-        for rung, values in enumerate(self._at):
+        for rung, values in enumerate(self._values_at):
             outstanding += sum(self._n_rungs(number) == rung for number in running)
             places = max(1, int((len(values) + outstanding) / self._factor))
             ranked = sorted(values, key=lambda number: (values[number], number))
@@ -131,7 +131,7 @@ class Promote(EarlyStoppingRule):
 
     def _n_rungs(self, number: int) -> int:
         """Rungs that a trial has reached."""
-        return sum(number in values for values in self._at)
+        return sum(number in values for values in self._values_at)
 
 
 def make_rule(space: SearchSpace) -> EarlyStoppingRule:
@@ -141,16 +141,18 @@ def make_rule(space: SearchSpace) -> EarlyStoppingRule:
     if settings.name == "none":
         return EarlyStoppingRule()
     if settings.name == "asha-promote":
-        return Promote(rung_epochs(space), factor)
+        return PromotionRule(rung_epochs(space), factor)
     if settings.name == "median":
-        return RayRule([MedianStoppingRule(TIME, METRIC, "min", settings.grace_period)], factor)
+        return RayRule(
+            [MedianStoppingRule(TIME_ATTR, METRIC, "min", settings.grace_period)], factor
+        )
     starts = [first_rung(settings, k) for k in range(n_brackets(settings))]
     return RayRule([_halving(min(start, epochs), epochs, factor) for start in starts], factor)
 
 
 def _halving(grace_period: float, epochs: int, factor: float) -> TrialScheduler:
     return AsyncHyperBandScheduler(
-        time_attr=TIME,
+        time_attr=TIME_ATTR,
         metric=METRIC,
         mode="min",
         # One more than the last epoch, so that the trial ends by itself.

@@ -10,7 +10,7 @@ from tune_encoder.config import TrainConfig, from_mapping
 from tune_encoder.errors import ConfigError, OutOfMemory, StorageError
 from tune_encoder.space import SearchSpace, largest_configs
 
-DRAWS = 64  # of what is no number
+N_SAMPLES = 64  # of what is no number
 CONTEXT_BYTES = 600 * 2**20  # what CUDA itself takes for a process; torch does not count it
 _GIB = 2**30
 
@@ -30,9 +30,9 @@ def check_gpu_share(space: SearchSpace, shared: Mapping[str, Any]) -> None:
     share, cpus = space.resources.gpus, space.resources.cpus
     if not 0 < share < 1:
         return
-    configs = [each for each in largest_configs(space, DRAWS) if _usable(space, each)]
+    configs = [each for each in largest_configs(space, N_SAMPLES) if _is_valid(space, each)]
     # A process of its own, which frees what it took.
-    measure = ray.remote(num_cpus=cpus, num_gpus=share, max_calls=1)(_measure)
+    measure = ray.remote(num_cpus=cpus, num_gpus=share, max_calls=1)(_measure_peak)
     found = ray.get(measure.remote(configs, shared))
     if isinstance(found, str):
         raise StorageError(f"the largest config of the space: {found}")
@@ -62,7 +62,7 @@ def check_share(share: float, peak: int, total: int) -> None:
     )
 
 
-def _usable(space: SearchSpace, settings: dict[str, Any]) -> bool:
+def _is_valid(space: SearchSpace, settings: dict[str, Any]) -> bool:
     try:
         space.config(settings)
     except ConfigError:
@@ -70,7 +70,7 @@ def _usable(space: SearchSpace, settings: dict[str, Any]) -> bool:
     return True
 
 
-def _measure(
+def _measure_peak(
     configs: list[dict[str, Any]], shared: Mapping[str, Any]
 ) -> tuple[int, int] | str | None:
     """In a worker: the peak and the GPU's bytes, why it cannot be trained, or None without CUDA."""

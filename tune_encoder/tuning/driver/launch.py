@@ -21,7 +21,7 @@ from tune_encoder.experiment.dashboards import open_pages, page_lines
 from tune_encoder.experiment.folder import Experiment
 from tune_encoder.tuning.cluster.capacity import Capacity, check_trial_fits, living_nodes
 from tune_encoder.tuning.cluster.connection import connected
-from tune_encoder.tuning.driver.callbacks import Failures, StopSignal
+from tune_encoder.tuning.driver.callbacks import FailureRecorder, StopSignal
 from tune_encoder.tuning.driver.gpu_memory import check_gpu_share
 from tune_encoder.tuning.driver.progress import Progress
 from tune_encoder.tuning.driver.scheduler import RecordingScheduler
@@ -47,19 +47,19 @@ def launch_search(record: Record, pack: Path, settings: LaunchSettings = LOCAL_L
         with connected(record.experiment, settings):
             capacity = Capacity(record.space.resources)
             check_trial_fits(record.space.resources, living_nodes())
-            shared = _shared(record, pack, launch)
+            shared = _worker_config(record, pack, launch)
             if not record.trials:
                 check_gpu_share(record.space, shared)
             steering = Steering(record, scheduler, capacity)
             searcher = StudySearcher(record, scheduler, steering, shared, capacity)
-            asking = nullcontext() if settings.address else _all_at_once()
-            with _pages(record.experiment, settings.dashboard), asking:
-                _fit(record, launch, searcher, scheduler, steering)
+            asking = nullcontext() if settings.address else _unlimited_pending_trials()
+            with _serve_pages(record.experiment, settings.dashboard), asking:
+                _run_tune(record, launch, searcher, scheduler, steering)
     if record.best() is None:
-        raise SearchFailed(_all_failed(record))
+        raise SearchFailed(_describe_failures(record))
 
 
-def _shared(record: Record, pack: Path, launch: str) -> dict[str, Any]:
+def _worker_config(record: Record, pack: Path, launch: str) -> dict[str, Any]:
     """What every trial's worker is told."""
     resources, storage = record.space.resources, record.experiment.storage
     return {
@@ -70,13 +70,13 @@ def _shared(record: Record, pack: Path, launch: str) -> dict[str, Any]:
         "pack": str(pack.absolute()),
         "home": ray.get_runtime_context().get_node_id(),
         "cpus": resources.cpus,
-        "processes": resources.processes_of_a_trial,
+        "processes": resources.processes_per_trial,
         "searched": [parameter.name for parameter in record.space.parameters],
     }
 
 
 @contextmanager
-def _pages(experiment: Experiment, dashboard: bool) -> Iterator[None]:
+def _serve_pages(experiment: Experiment, dashboard: bool) -> Iterator[None]:
     if not dashboard:
         yield
         return
@@ -86,7 +86,7 @@ def _pages(experiment: Experiment, dashboard: bool) -> Iterator[None]:
 
 
 @contextmanager
-def _all_at_once() -> Iterator[None]:
+def _unlimited_pending_trials() -> Iterator[None]:
     """Have Tune ask for as many trials as run at once, not for one after another as each starts.
 
     Only on a Ray of our own: where others compute too, a trial might be held for long.
@@ -100,7 +100,7 @@ def _all_at_once() -> Iterator[None]:
             del os.environ[_PENDING]
 
 
-def _fit(
+def _run_tune(
     record: Record,
     launch: str,
     searcher: StudySearcher,
@@ -128,8 +128,8 @@ def _fit(
             callbacks=[
                 progress,
                 stop,
-                Failures(scheduler, searcher),
-                _Forget(),
+                FailureRecorder(scheduler, searcher),
+                _FreeTrialMetrics(),
                 ahead,
             ],
             verbose=0,
@@ -142,10 +142,10 @@ def _fit(
         progress.close()
         ahead.wait()
         _remove_tune_state(experiment.checkpoints / launch)
-    _say_why_it_ended(experiment, scheduler.storage_problem, steering.stops, stop.number)
+    _report_end(experiment, scheduler.storage_problem, steering.stop_reason, stop.number)
 
 
-class _Forget(tune.Callback):
+class _FreeTrialMetrics(tune.Callback):
     """Frees Tune's running means of a trial that has ended: half of what one costs the driver."""
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
@@ -176,7 +176,7 @@ class PreloadTorch(tune.Callback):
             self._thread.join()
 
 
-def _say_why_it_ended(
+def _report_end(
     experiment: Experiment, storage_problem: str | None, asked: str, signal_number: int | None
 ) -> None:
     resume = f"go on with `{experiment.command('resume')}`"
@@ -191,7 +191,7 @@ def _say_why_it_ended(
 def _next_launch(record: Record) -> str:
     """Number this launch: each has its own folder, so that no checkpoint is ever overwritten."""
     begun = [path.name for path in record.experiment.checkpoints.glob("[0-9]*")]
-    begun += [name.split("/")[0] for name in record.kept]
+    begun += [name.split("/")[0] for name in record.stored_checkpoints]
     return str(1 + max(map(int, begun), default=0))
 
 
@@ -207,7 +207,7 @@ def _remove_tune_state(folder: Path) -> None:
                 path.unlink()
 
 
-def _all_failed(record: Record) -> str:
+def _describe_failures(record: Record) -> str:
     reasons = Counter(trial.reason for trial in record.trials.values() if trial.reason)
     told = [f"{reason} ({count} of them)" for reason, count in reasons.most_common()]
     return f"no trial of {record.experiment.name} gave a result: {'; '.join(told) or 'none ran'}"

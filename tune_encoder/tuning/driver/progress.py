@@ -49,12 +49,12 @@ class Progress(Callback):
             self._live = Live(self._text(), console=console, auto_refresh=False)
             self._live.start()
         else:
-            self._told = set(self._ended_before)
+            self._printed = set(self._ended_before)
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         """Show what is new."""
         if self._live is None:
-            self._tell_ended()
+            self._print_ended()
         elif time.monotonic() - self._shown_at > REFRESH_S:
             self._shown_at = time.monotonic()
             self._live.update(self._text(), refresh=True)
@@ -65,10 +65,10 @@ class Progress(Callback):
             self._live.update(self._text(), refresh=True)
             self._live.stop()
 
-    def _tell_ended(self) -> None:
+    def _print_ended(self) -> None:
         for number in _ended(self._record):
-            if number not in self._told:
-                self._told.add(number)
+            if number not in self._printed:
+                self._printed.add(number)
                 trial = self._record.trials[number]
                 self._console.print(trial_line(trial, self._record.space.budget.epochs))
 
@@ -76,7 +76,7 @@ class Progress(Callback):
         ended = len(set(_ended(self._record)) - self._ended_before)
         elapsed = time.monotonic() - self._started
         trials = list(self._record.trials.values())
-        view = search_status(_terms(self._record.space), trials, Launch(elapsed, ended))
+        view = search_status(_search_terms(self._record.space), trials, Launch(elapsed, ended))
         return Text("\n".join(status_lines(view, self._console.encoding == "utf-8")))
 
 
@@ -84,5 +84,5 @@ def _ended(record: Record) -> list[int]:
     return [number for number, trial in record.trials.items() if has_ended(trial)]
 
 
-def _terms(space: SearchSpace) -> SearchTerms:
+def _search_terms(space: SearchSpace) -> SearchTerms:
     return SearchTerms(space.metric, space.budget, {p.name: p.when for p in space.parameters})

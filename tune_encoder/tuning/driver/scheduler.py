@@ -31,22 +31,22 @@ class RecordingScheduler(FIFOScheduler):
         self.rule: EarlyStoppingRule = make_rule(record.space)
         self.storage_problem: str | None = None
         """What a worker, or the record, could not read or write; the search then ends."""
-        self.lets_go = False
+        self.releases_workers = False
         """Whether trials leave their workers after their epoch, to go on later."""
-        self.let_go: set[str] = set()
+        self.released: set[str] = set()
         """Tune's ids of those that did."""
-        self.to_end: dict[int, str] = {}
+        self.end_requests: dict[int, str] = {}
         """Trials that somebody wants ended, and why."""
 
     @contextmanager
-    def recording(self) -> Iterator[None]:
+    def guard_record(self) -> Iterator[None]:
         """Let a record that cannot be written end the search, instead of what Tune is doing."""
         try:
             yield
         except StorageError as error:
-            self.lose_record(error)
+            self.stop_on_record_error(error)
 
-    def lose_record(self, error: StorageError) -> None:
+    def stop_on_record_error(self, error: StorageError) -> None:
         """End the search, since its record cannot be written; the first reason counts."""
         self.storage_problem = self.storage_problem or str(error)
 
@@ -79,7 +79,7 @@ class RecordingScheduler(FIFOScheduler):
         try:
             return self._record_result(trial, result)
         except StorageError as error:
-            self.lose_record(error)
+            self.stop_on_record_error(error)
             return _STOP
 
     def _record_result(self, trial: Any, result: dict[str, Any]) -> str:
@@ -98,8 +98,8 @@ class RecordingScheduler(FIFOScheduler):
             return _CONTINUE
         decision = self._end(number, row, self.rule.on_result(number, row))
         self._record.drop_old_checkpoints(number)
-        if self.lets_go and decision == _CONTINUE:
-            self.let_go.add(trial.trial_id)
+        if self.releases_workers and decision == _CONTINUE:
+            self.released.add(trial.trial_id)
             return _STOP
         return decision
 
@@ -114,11 +114,11 @@ class RecordingScheduler(FIFOScheduler):
 
     def fail(self, number: int, reason: str) -> None:
         """Record a failure."""
-        with self.recording():
+        with self.guard_record():
             self._record.fail(number, reason)
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
-        """Do nothing: Tune may start the trial again; `Failures` is told when it does not."""
+        """Do nothing: Tune may retry the trial; `FailureRecorder` is called when it does not."""
 
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
         """Do nothing: whatever ended was recorded with its result."""
@@ -130,8 +130,8 @@ class RecordingScheduler(FIFOScheduler):
         """Record what becomes of a trial, and tell Tune whether it keeps its worker."""
         if row["finished"]:
             self._record.complete(number)
-        elif number in self.to_end:
-            self._record.prune(number, self.to_end.pop(number))
+        elif number in self.end_requests:
+            self._record.prune(number, self.end_requests.pop(number))
         elif decision is Decision.STOP:
             self._record.prune(number)
         elif decision is Decision.PAUSE and row["epoch"] > self._record.trials[number].promoted:

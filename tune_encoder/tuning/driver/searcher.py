@@ -33,27 +33,27 @@ class StudySearcher(Searcher):
         self._steering = steering
         self._shared = shared
         self._capacity = capacity
-        self._waiting = record.unfinished()
-        self._handed_out: dict[str, TrialRecord] = {}
+        self._queue = record.unfinished()
+        self._assigned: dict[str, TrialRecord] = {}
 
     def suggest(self, trial_id: str) -> Any:
         """Return the next trial's config, None for not now, or that there will be none."""
         try:
             return self._suggest(trial_id)
         except StorageError as error:
-            self._scheduler.lose_record(error)
+            self._scheduler.stop_on_record_error(error)
             return Searcher.FINISHED
 
     def _suggest(self, trial_id: str) -> Any:
         self._steering.poll()
-        if self._steering.stops:
+        if self._steering.stop_reason:
             return Searcher.FINISHED
-        if self._steering.pauses or len(self._handed_out) >= self._capacity():
+        if self._steering.is_paused or len(self._assigned) >= self._capacity():
             return None
         trial = self._next()
         if trial is None:
-            return None if self._handed_out else self._finish()
-        self._handed_out[trial_id] = trial
+            return None if self._assigned else self._finish()
+        self._assigned[trial_id] = trial
         self._record.write_settings(trial)
         return {
             **self._shared,
@@ -64,15 +64,15 @@ class StudySearcher(Searcher):
 
     def _next(self) -> TrialRecord | None:
         """One that is under way, else a new one, else one that waits and is promoted."""
-        if self._waiting:
-            return self._waiting.pop(0)
+        if self._queue:
+            return self._queue.pop(0)
         while self._record.may_start():
             trial = self._record.ask()
             if trial.state == "RUNNING":
                 return trial
         number = self._scheduler.rule.promote(self._record.paused(), self._record.running())
         # Tune asks again before it has let go of a trial that it stopped.
-        in_hand = {trial.number for trial in self._handed_out.values()}
+        in_hand = {trial.number for trial in self._assigned.values()}
         return None if number is None or number in in_hand else self._record.promote(number)
 
     def _finish(self) -> str:
@@ -81,18 +81,18 @@ class StudySearcher(Searcher):
             self._record.prune(number)
         return Searcher.FINISHED
 
-    def take_back(self, trial_id: str) -> None:
+    def requeue(self, trial_id: str) -> None:
         """Hand a trial out again, which Tune gave up but the record did not."""
-        if (trial := self._handed_out.pop(trial_id, None)) is not None:
-            self._waiting.append(self._record.trials[trial.number])
+        if (trial := self._assigned.pop(trial_id, None)) is not None:
+            self._queue.append(self._record.trials[trial.number])
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
         """Make room for another; the scheduler has recorded already what became of the trial."""
-        if trial_id in self._scheduler.let_go:
-            self.take_back(trial_id)
-        self._handed_out.pop(trial_id, None)
+        if trial_id in self._scheduler.released:
+            self.requeue(trial_id)
+        self._assigned.pop(trial_id, None)
 
     def save(self, checkpoint_path: str) -> None:
         """Save nothing: the record is on disk already."""

@@ -11,8 +11,8 @@ from tune_encoder.tuning.record.record import Record
 
 POLL_S = 0.5
 LOW_DISK_BYTES = 256 * 2**20
-CHECKPOINTS_AHEAD = 4  # that must still fit, for each trial at once
-BY_HAND = "ended by hand"
+CHECKPOINT_MARGIN = 4  # that must still fit, for each trial at once
+ENDED_BY_USER = "ended by hand"
 
 
 class Steering:
@@ -27,9 +27,9 @@ class Steering:
         self._controls = Controls(record.experiment)
         self._began = time.monotonic()
         self._polled = -POLL_S
-        self.stops = ""
+        self.stop_reason = ""
         """Why the search shall end; empty while it goes on."""
-        self.pauses = False
+        self.is_paused = False
 
     def __reduce__(self) -> "tuple[type[Steering], tuple[object, ...]]":
         """Pickle without the clock: Tune pickles its searcher, nobody reads it back."""
@@ -40,16 +40,16 @@ class Steering:
         if time.monotonic() - self._polled < POLL_S:
             return
         self._polled = time.monotonic()
-        self.pauses = self._controls.pauses()
-        with self._scheduler.recording():
+        self.is_paused = self._controls.pauses()
+        with self._scheduler.guard_record():
             self._end_trials()
             for params in self._controls.take_added():
                 self._record.add(params)
         self._check_disk()
-        self.stops = self.stops or self._reason()
-        self._scheduler.lets_go = self.pauses or bool(self.stops)
+        self.stop_reason = self.stop_reason or self._find_stop_reason()
+        self._scheduler.releases_workers = self.is_paused or bool(self.stop_reason)
 
-    def _reason(self) -> str:
+    def _find_stop_reason(self) -> str:
         if self._controls.stops():
             return "stopped as asked"
         if self._scheduler.storage_problem is not None:
@@ -57,9 +57,9 @@ class Steering:
         budget = self._record.space.budget
         if budget.time_s is not None and time.monotonic() - self._began > budget.time_s:
             return f"the time of {budget.time} is used up"
-        return self._reached(budget.target) if budget.target is not None else ""
+        return self._target_reason(budget.target) if budget.target is not None else ""
 
-    def _reached(self, target: float) -> str:
+    def _target_reason(self, target: float) -> str:
         metric, best = self._record.space.metric, self._record.best()
         if best is None or best.best is None or objective(best.best) > metric.sign * target:
             return ""
@@ -71,14 +71,14 @@ class Steering:
             if trial is None or trial.state != "RUNNING":
                 continue
             if trial.paused:
-                self._record.prune(number, BY_HAND)
+                self._record.prune(number, ENDED_BY_USER)
             else:
-                self._scheduler.to_end[number] = BY_HAND
+                self._scheduler.end_requests[number] = ENDED_BY_USER
 
     def _check_disk(self) -> None:
         folder = self._record.experiment.path
         free = shutil.disk_usage(folder).free
-        ahead = self._capacity() * CHECKPOINTS_AHEAD
+        ahead = self._capacity() * CHECKPOINT_MARGIN
         needed = LOW_DISK_BYTES + ahead * self._record.checkpoint_bytes
         if free < needed and self._scheduler.storage_problem is None:
             self._scheduler.storage_problem = (

@@ -23,13 +23,19 @@ from tune_encoder.tuning.record.optuna_tables import Rows, read_rows
 from tune_encoder.tuning.record.postgresql import InUse, is_postgresql, locking_pool, with_driver
 from tune_encoder.tuning.record.stored_study import StoredStudy, make_study
 
-PATIENCE_S = 15.0  # for a database that is started again
+RETRY_FOR_S = 15.0  # for a database that is started again
 _RETRY_S = 0.5
-_PREFIX = "tune-encoder/"  # of our studies' names: others may have theirs in the same database
-_SEARCH = "search"  # attribute with search.yaml's content; written last, it makes a study whole
-_OWNER = "owner"  # attribute with what tells the driver that opened it last from all others
-_NAMES = text("SELECT study_name FROM studies WHERE study_name LIKE :ours ORDER BY study_name")
-_PROBLEMS = (SQLAlchemyError, StorageInternalError)
+_NAME_PREFIX = "tune-encoder/"  # of our studies' names: others may have theirs in the same database
+_SEARCH_ATTRIBUTE = (
+    "search"  # attribute with search.yaml's content; written last, it makes a study whole
+)
+_OWNER_ATTRIBUTE = (
+    "owner"  # attribute with what tells the driver that opened it last from all others
+)
+_SELECT_NAMES = text(
+    "SELECT study_name FROM studies WHERE study_name LIKE :ours ORDER BY study_name"
+)
+_DATABASE_ERRORS = (SQLAlchemyError, StorageInternalError)
 _EXAMPLE = "write it as postgresql://USER@HOST/DATABASE"
 
 
@@ -48,19 +54,21 @@ class Database:
             StorageError: if it does not answer, or another process writes to this search.
         """
         self.url, self.name = url, name
-        self._study_name = f"{_PREFIX}{name}"
-        self._owner, self._was_away = secrets.token_hex(16), False
-        self._lost = ""
-        with self._told("cannot be opened", "check the address, PGPASSWORD and ~/.pgpass"):
-            self._storage = _connected(url, name)
+        self._study_name = f"{_NAME_PREFIX}{name}"
+        self._owner, self._connection_was_lost = secrets.token_hex(16), False
+        self._write_error = ""
+        with self._storage_errors(
+            "cannot be opened", "check the address, PGPASSWORD and ~/.pgpass"
+        ):
+            self._storage = _connect(url, name)
             self._study = self._find()
 
     def _find(self) -> StoredStudy | None:
         try:
-            self._refuse_other_tables()
+            self._check_schema_version()
             found = self._study_name in self._names()
             return StoredStudy(self._storage, self._study_name) if found else None
-        except (*_PROBLEMS, StorageError):
+        except (*_DATABASE_ERRORS, StorageError):
             self.close()
             raise
 
@@ -74,26 +82,26 @@ class Database:
         """Read the content of search.yaml; None if the search is not there, or not whole."""
         if self._study is None:
             return None
-        with self._told("cannot be read", "make it answer"):
+        with self._storage_errors("cannot be read", "make it answer"):
             content: dict[str, Any] | None
-            content = self._storage.get_study_user_attrs(self._study.id).get(_SEARCH)
+            content = self._storage.get_study_user_attrs(self._study.id).get(_SEARCH_ATTRIBUTE)
         return content
 
     def rows(self) -> Rows:
         """Read all that is there of the study."""
-        with self._told("cannot be read", "make it answer"):
+        with self._storage_errors("cannot be read", "make it answer"):
             return read_rows(self.study.engine, self.study.id)
 
-    def own(self) -> None:
+    def claim(self) -> None:
         """Let drivers that had the study before write no more, also those that lost touch."""
-        with self._told("cannot be written", "see that its user may"):
-            self._storage.set_study_user_attr(self.study.id, _OWNER, self._owner)
+        with self._storage_errors("cannot be written", "see that its user may"):
+            self._storage.set_study_user_attr(self.study.id, _OWNER_ATTRIBUTE, self._owner)
 
-    def others(self) -> list[str]:
+    def list_searches(self) -> list[str]:
         """Name every search that is there."""
-        return [name.removeprefix(_PREFIX) for name in self._names()]
+        return [name.removeprefix(_NAME_PREFIX) for name in self._names()]
 
-    def begin(
+    def create_study(
         self,
         direction: StudyDirection,
         known: Iterable[FrozenTrial],
@@ -108,17 +116,19 @@ class Database:
             first: As there.
             search: The content of search.yaml.
         """
-        with self._told("cannot be written", "see that its user may"):
+        with self._storage_errors("cannot be written", "see that its user may"):
             if self._study is not None:
                 self._storage.delete_study(self._study.id)
             make_study(self._storage, self._study_name, direction, known, first)
             self._study = StoredStudy(self._storage, self._study_name)
-        self.own()
-        self.keep(search)
+        self.claim()
+        self.save_search(search)
 
-    def keep(self, search: dict[str, Any]) -> None:
+    def save_search(self, search: dict[str, Any]) -> None:
         """Write the content of search.yaml."""
-        self.write(lambda study: self._storage.set_study_user_attr(study.id, _SEARCH, search))
+        self.write(
+            lambda study: self._storage.set_study_user_attr(study.id, _SEARCH_ATTRIBUTE, search)
+        )
 
     def write(self, change: Callable[[StoredStudy], None]) -> None:
         """Make a change, which may be made twice, waiting a while for a database that is gone.
@@ -127,41 +137,41 @@ class Database:
             StorageError: if it stays away, or another driver has written meanwhile; every later
                 change is then refused at once, so that none is written without those before it.
         """
-        if self._lost:
-            raise StorageError(self._lost)
+        if self._write_error:
+            raise StorageError(self._write_error)
         try:
-            self._write(change, time.monotonic() + PATIENCE_S)
+            self._write(change, time.monotonic() + RETRY_FOR_S)
         except StorageError as error:
-            self._lost = str(error)
+            self._write_error = str(error)
             raise
 
     def _write(self, change: Callable[[StoredStudy], None], deadline: float) -> None:
         while True:
             try:
-                self._refuse_other_owner()
+                self._check_owner()
                 return change(self.study)
             except UpdateFinishedTrialError as error:
-                raise self._continued_elsewhere() from error
-            except (*_PROBLEMS, InUse) as error:
-                self._was_away = True
+                raise self._other_owner_error() from error
+            except (*_DATABASE_ERRORS, InUse) as error:
+                self._connection_was_lost = True
                 if time.monotonic() > deadline:
                     gone = f"{self.url}: gone ({_reason(error)}); all is saved, start it"
                     raise StorageError(gone) from error
                 time.sleep(_RETRY_S)
 
-    def _refuse_other_owner(self) -> None:
+    def _check_owner(self) -> None:
         """Refuse to go on if another driver had the lock while the connection was lost."""
-        if not self._was_away:
+        if not self._connection_was_lost:
             return
         try:
-            owner = self._storage.get_study_user_attrs(self.study.id).get(_OWNER)
+            owner = self._storage.get_study_user_attrs(self.study.id).get(_OWNER_ATTRIBUTE)
         except KeyError as error:
-            raise self._continued_elsewhere() from error
+            raise self._other_owner_error() from error
         if owner != self._owner:
-            raise self._continued_elsewhere()
-        self._was_away = False
+            raise self._other_owner_error()
+        self._connection_was_lost = False
 
-    def _continued_elsewhere(self) -> StorageError:
+    def _other_owner_error(self) -> StorageError:
         return StorageError(
             f"{self.url}: another program has gone on with {self.name}; wait until it ends"
         )
@@ -173,9 +183,9 @@ class Database:
 
     def _names(self) -> list[str]:
         with self._storage.engine.connect() as connection:
-            return list(connection.execute(_NAMES, {"ours": f"{_PREFIX}%"}).scalars())
+            return list(connection.execute(_SELECT_NAMES, {"ours": f"{_NAME_PREFIX}%"}).scalars())
 
-    def _refuse_other_tables(self) -> None:
+    def _check_schema_version(self) -> None:
         found, ours = self._storage.get_current_version(), self._storage.get_head_version()
         if found != ours:
             raise StorageError(
@@ -184,10 +194,10 @@ class Database:
             )
 
     @contextmanager
-    def _told(self, what: str, todo: str) -> Iterator[None]:
+    def _storage_errors(self, what: str, todo: str) -> Iterator[None]:
         try:
             yield
-        except _PROBLEMS as error:
+        except _DATABASE_ERRORS as error:
             raise StorageError(f"{self.url}: {what} ({_reason(error)}); {todo}") from error
 
 
@@ -201,8 +211,8 @@ def check_record_free(url: str, name: str) -> None:
             )
 
 
-def _connected(url: str, name: str) -> RDBStorage:
-    parsed = _parsed(url)
+def _connect(url: str, name: str) -> RDBStorage:
+    parsed = _parse_url(url)
     pool: Pool | None = None
     try:
         pool = locking_pool(parsed, url, name) if is_postgresql(parsed) else None
@@ -214,7 +224,7 @@ def _connected(url: str, name: str) -> RDBStorage:
         raise ConfigError(
             f"record: no driver of {parsed.get_backend_name()} is installed; pip install {needed}"
         ) from error
-    except _PROBLEMS:
+    except _DATABASE_ERRORS:
         if pool is not None:
             pool.dispose()
         raise
@@ -231,7 +241,7 @@ def _with_tables(address: str, pool: Pool | None) -> RDBStorage:
     return RDBStorage(address, options, skip_compatibility_check=True)
 
 
-def _parsed(url: str) -> URL:
+def _parse_url(url: str) -> URL:
     """Read an address; what cannot be read is not repeated, since it may hold a secret."""
     try:
         return with_driver(make_url(url))

@@ -14,8 +14,8 @@ from tune_encoder.experiment.folder import STUDY_NAME
 from tune_encoder.experiment.trials import is_epoch_key
 from tune_encoder.tuning.record.stored_study import enable_wal, study_url
 
-_OTHERS = ("version_info", "trial_heartbeats")  # tables without anything of a study
-_TABLES = [table for table in BaseModel.metadata.sorted_tables if table.name not in _OTHERS]
+_OTHER_TABLES = ("version_info", "trial_heartbeats")  # tables without anything of a study
+_TABLES = [table for table in BaseModel.metadata.sorted_tables if table.name not in _OTHER_TABLES]
 _ATTRIBUTES = "trial_user_attributes"
 
 Rows = dict[str, list[dict[str, Any]]]
@@ -26,12 +26,14 @@ def read_rows(engine: Engine, study: int) -> Rows:
     """Read what a database has of a study."""
     with engine.connect() as connection:
         return {
-            table.name: [dict(row) for row in connection.execute(_of(study, table)).mappings()]
+            table.name: [
+                dict(row) for row in connection.execute(_select_rows(study, table)).mappings()
+            ]
             for table in _TABLES
         }
 
 
-def _of(study: int, table: Table) -> Select[tuple[object, ...]]:
+def _select_rows(study: int, table: Table) -> Select[tuple[object, ...]]:
     if "study_id" in table.c:
         belongs = table.c.study_id == study
     else:

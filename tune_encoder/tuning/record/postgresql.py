@@ -11,16 +11,22 @@ from tune_encoder.errors import StorageError
 
 _LIBPQ = ("psycopg", "psycopg2")
 # Both sides find out within some 11 seconds that the machine of the other is gone.
-_CLIENT = {
+_CLIENT_SETTINGS = {
     "connect_timeout": 5,
     "keepalives_idle": 5,
     "keepalives_interval": 2,
     "keepalives_count": 3,
     "tcp_user_timeout": 11_000,
 }
-_SERVER = {"tcp_keepalives_idle": "5", "tcp_keepalives_interval": "2", "tcp_keepalives_count": "3"}
-_OURS = zlib.crc32(b"tune-encoder") >> 1  # sets our locks apart from those of other programs
-_HOLDER = (
+_SERVER_SETTINGS = {
+    "tcp_keepalives_idle": "5",
+    "tcp_keepalives_interval": "2",
+    "tcp_keepalives_count": "3",
+}
+_LOCK_NAMESPACE = (
+    zlib.crc32(b"tune-encoder") >> 1
+)  # sets our locks apart from those of other programs
+_SELECT_HOLDER = (
     "SELECT application_name FROM pg_stat_activity JOIN pg_locks USING (pid) "
     "WHERE locktype = 'advisory' AND granted AND datname = current_database() "
     "AND classid = %s AND objid = %s"
@@ -53,11 +59,11 @@ def locking_pool(address: URL, url: str, name: str) -> Pool:
         url: As a person wrote it, for messages.
         name: Of the search.
     """
-    arguments = _CLIENT if address.get_driver_name() in _LIBPQ else {}
+    arguments = _CLIENT_SETTINGS if address.get_driver_name() in _LIBPQ else {}
     pool = create_pool_from_url(address, poolclass=StaticPool, connect_args=arguments)
 
     def take(connection: Any, _: Any) -> None:
-        holder = _lock(connection, zlib.crc32(name.encode()) >> 1)
+        holder = _try_lock(connection, zlib.crc32(name.encode()) >> 1)
         if holder is not None:
             connection.close()
             raise InUse(f"{url}: {name} is in use by {holder}; wait until it ends, or stop it")
@@ -66,17 +72,20 @@ def locking_pool(address: URL, url: str, name: str) -> Pool:
     return pool
 
 
-def _lock(connection: Any, key: int) -> str | None:
+def _try_lock(connection: Any, key: int) -> str | None:
     """Take a lock for as long as the connection lasts, or return who has it."""
-    settings = {**_SERVER, "application_name": f"pid {os.getpid()} on {socket.gethostname()}"}
+    settings = {
+        **_SERVER_SETTINGS,
+        "application_name": f"pid {os.getpid()} on {socket.gethostname()}",
+    }
     cursor = connection.cursor()
     for setting, value in settings.items():
         cursor.execute("SELECT set_config(%s, %s, false)", (setting, value))
-    cursor.execute("SELECT pg_try_advisory_lock(%s, %s)", (_OURS, key))
+    cursor.execute("SELECT pg_try_advisory_lock(%s, %s)", (_LOCK_NAMESPACE, key))
     (locked,) = cursor.fetchone()
     holder = None
     if not locked:
-        cursor.execute(_HOLDER, (_OURS, key))
+        cursor.execute(_SELECT_HOLDER, (_LOCK_NAMESPACE, key))
         (holder,) = cursor.fetchone() or ("another process",)
     connection.commit()  # settings are undone with their transaction, the lock is not
     return holder

@@ -27,7 +27,7 @@ from tune_encoder.tuning.record.warm_start import best_configs, known_trials
 
 METRIC = "objective"  # what the scheduler compares, in a row
 _DIRECTIONS = {"min": StudyDirection.MINIMIZE, "max": StudyDirection.MAXIMIZE}
-_ONCE = ("worker", "attempt", "recorded_at")  # of the report that came first
+_FIRST_REPORT_ONLY = ("worker", "attempt", "recorded_at")  # of the report that came first
 REPORTED = "val_loss"  # what Tune is told; it decides nothing by it
 
 
@@ -44,7 +44,7 @@ class Record:
         """Size of the newest checkpoint."""
         self._n_rows = sum(len(trial.rows) for trial in self.trials.values())
         self._study = Study(open_study_file(experiment.study_path), database)
-        self._study.keep(experiment.search())
+        self._study.save_search(experiment.search())
 
     @classmethod
     def open(
@@ -60,7 +60,7 @@ class Record:
         if not experiment.study_path.exists():
             if any(experiment.checkpoints.glob("*")):
                 raise StorageError(f"{experiment.study_path}: missing; restore it to go on")
-            _begin(experiment, space, database)
+            _make_study(experiment, space, database)
         return cls(experiment, space, database)
 
     def __reduce__(self) -> Any:
@@ -94,7 +94,7 @@ class Record:
     def _configure(self, trial: Trial) -> TrialRecord:
         settings = self.space.sample(trial)
         trial.set_user_attr("settings", settings)
-        self._study.write(trial.number)
+        self._study.write_trial(trial.number)
         self.trials[trial.number] = TrialRecord(trial.number, "RUNNING", settings)
         try:
             self.space.config(settings)
@@ -117,21 +117,21 @@ class Record:
         """
         rows = self.trials[number].rows
         old = next((each for each in rows if each["epoch"] == row["epoch"]), None)
-        row = {"order": self._n_rows, **row} if old is None else _repeated(old, row)
+        row = {"order": self._n_rows, **row} if old is None else _merge_repeated(old, row)
         row["objective"] = self.space.metric.sign * row[self.space.metric.name]
         self._study.add_row(number, row, row[self.space.metric.name])
         if "checkpoint" in row:
-            self.kept.add(row["checkpoint"])
+            self.stored_checkpoints.add(row["checkpoint"])
         if old is not None:
             rows[rows.index(old)] = row
             self._remove_replaced(old, row)
             return None
         rows.append(row)
         self._n_rows += 1
-        self._measure(row)
+        self._measure_checkpoint(row)
         return row
 
-    def _measure(self, row: EpochRow) -> None:
+    def _measure_checkpoint(self, row: EpochRow) -> None:
         """Note the size of a checkpoint on this disk."""
         if self.experiment.storage is None:
             file = self.experiment.checkpoint_file(row)
@@ -139,7 +139,7 @@ class Record:
                 self.checkpoint_bytes = file.stat().st_size
 
     @cached_property
-    def kept(self) -> set[str]:
+    def stored_checkpoints(self) -> set[str]:
         """The checkpoints that are there: each is removed but once, which may take a request."""
         return set(self.experiment.checkpoint_names())
 
@@ -148,7 +148,7 @@ class Record:
         made = old.get("checkpoint")
         if made is not None and row["checkpoint"] != made:
             self.experiment.remove_checkpoint(made)
-            self.kept.discard(made)
+            self.stored_checkpoints.discard(made)
 
     def complete(self, number: int) -> None:
         """End a trial that used its epochs or its patience; its value is its best epoch's."""
@@ -168,20 +168,20 @@ class Record:
         self, number: int, state: TrialState, value: float | None = None, reason: str = ""
     ) -> None:
         if reason:
-            self._study.note(number, "reason", reason)
+            self._study.set_attribute(number, "reason", reason)
         self._study.end(number, state, value)
         self._change(number, state=state.name, reason=reason, paused=False)
 
     def pause(self, number: int) -> None:
         """Let a trial wait at a rung, without a worker."""
-        self._study.note(number, "paused", True)
+        self._study.set_attribute(number, "paused", True)
         self._change(number, paused=True)
 
     def promote(self, number: int) -> TrialRecord:
         """Let a trial that waits go on."""
         epoch = self.trials[number].rows[-1]["epoch"]
-        self._study.note(number, "promoted", epoch)
-        self._study.note(number, "paused", False)
+        self._study.set_attribute(number, "promoted", epoch)
+        self._study.set_attribute(number, "paused", False)
         self._change(number, paused=False, promoted=epoch)
         return self.trials[number]
 
@@ -208,7 +208,7 @@ class Record:
         self.space = dataclasses.replace(self.space, budget=budget)
         content = {**self.experiment.search(), "space": space_to_content(self.space)}
         self.experiment.write_search(content)
-        self._study.keep(content)
+        self._study.save_search(content)
 
     def drop_old_checkpoints(self, number: int) -> None:
         """Keep as many checkpoints of a trial as the space says.
@@ -220,21 +220,21 @@ class Record:
         if "checkpoint" not in trial.rows[-1]:
             return
         needed = needed_checkpoints(trial, self.space.resources.keep)
-        for name in set(checkpoints_of_trial(self.kept, number)) - needed:
+        for name in set(checkpoints_of_trial(self.stored_checkpoints, number)) - needed:
             self.experiment.remove_checkpoint(name)
-            self.kept.remove(name)
+            self.stored_checkpoints.remove(name)
 
     def _change(self, number: int, **changes: Any) -> None:
         self.trials[number] = dataclasses.replace(self.trials[number], **changes)
 
 
-def _repeated(old: EpochRow, row: EpochRow) -> EpochRow:
+def _merge_repeated(old: EpochRow, row: EpochRow) -> EpochRow:
     """An epoch that stood already: trained again, or only told again by another worker.
 
     What only the first report knew, such as where the checkpoint lies, is kept.
     """
     was_trained = old.get("seconds") != row.get("seconds")
-    clock = {} if was_trained else {name: old[name] for name in _ONCE if name in old}
+    clock = {} if was_trained else {name: old[name] for name in _FIRST_REPORT_ONLY if name in old}
     return {**old, **row, **clock}
 
 
@@ -247,19 +247,19 @@ class ParentSearches(NamedTuple):
     """Their best configs are tried first."""
 
 
-def _relatives(experiment: Experiment) -> ParentSearches:
+def _parent_searches(experiment: Experiment) -> ParentSearches:
     content = experiment.search()
     forked = content.get("forked_from")
     warm = [Experiment(experiment.path.parent / name) for name in content.get("warm_start", [])]
     return ParentSearches(Experiment(experiment.path.parent / forked) if forked else None, warm)
 
 
-def _begin(experiment: Experiment, space: SearchSpace, database: Database | None) -> None:
+def _make_study(experiment: Experiment, space: SearchSpace, database: Database | None) -> None:
     """Make a study of what is known already, whose first trials are the space's first configs."""
-    known, first = _beginning(space, _relatives(experiment))
-    direction = _DIRECTIONS[space.metric.better]
+    known, first = _initial_trials(space, _parent_searches(experiment))
+    direction = _DIRECTIONS[space.metric.direction]
     if database is not None:
-        database.begin(direction, known, first, experiment.search())
+        database.create_study(direction, known, first, experiment.search())
         write_from_database(experiment.study_path, database)
         return
     partial = partial_path(experiment.study_path)
@@ -268,7 +268,7 @@ def _begin(experiment: Experiment, space: SearchSpace, database: Database | None
     partial.rename(experiment.study_path)
 
 
-def _beginning(
+def _initial_trials(
     space: SearchSpace, relatives: ParentSearches
 ) -> tuple[list[FrozenTrial], list[dict[str, Any]]]:
     """The trials that are known, and the configs to try first."""

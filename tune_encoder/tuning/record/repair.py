@@ -31,18 +31,18 @@ from tune_encoder.tuning.record.database import Database
 from tune_encoder.tuning.record.record import Record
 from tune_encoder.tuning.record.restore import (
     has_search,
-    missing_record,
+    missing_record_error,
     set_aside,
     write_from_database,
 )
 from tune_encoder.tuning.record.stored_study import make_study_file, study_url
 
-_NUMBER = re.compile(r"(\d{4,})(_.*)?")  # of a trial, in the names of its folders
-_NO_SETTINGS = "its settings were lost with the record"
+_TRIAL_FOLDER = re.compile(r"(\d{4,})(_.*)?")  # of a trial, in the names of its folders
+_SETTINGS_LOST = "its settings were lost with the record"
 
 
 @dataclass(frozen=True)
-class Repaired:
+class RepairResult:
     """What a new record was made of."""
 
     states: dict[str, int]
@@ -52,13 +52,13 @@ class Repaired:
     """Recorded epochs whose checkpoint is there and verifies."""
     lost: list[str]
     """What could not be rebuilt, a line each."""
-    kept: Path | None
+    backup: Path | None
     """Where the damaged record lies, if there was one."""
     database: str = ""
     """What it was made from, if not from the trials' own files."""
 
 
-def repair(experiment: Experiment, *, force: bool = False) -> Repaired:
+def repair(experiment: Experiment, *, force: bool = False) -> RepairResult:
     """Replace a study.db that is damaged or missing by one made from the trials' own files.
 
     If the record is in a database too, that is what it is made from.
@@ -75,30 +75,30 @@ def repair(experiment: Experiment, *, force: bool = False) -> Repaired:
     with lock_experiment(experiment.path):
         space = experiment.space()
         if not force:
-            _refuse_sound(experiment)
+            _check_damaged(experiment)
         if url := experiment.storage_settings().record:
             return _from_database(experiment, url)
         if experiment.storage is not None:
             experiment.storage.refuse_anothers(experiment.identity())
-        salvaged = [_salvage(experiment, space, number) for number in _numbers(experiment)]
+        salvaged = [_salvage(experiment, space, number) for number in _trial_numbers(experiment)]
         lost = [f"trial {each.number}: {line}" for each in salvaged for line in each.lost]
         with _new_study(experiment, space) as (begun, partial):
-            lost += _write_study(partial, begun, space, _in_order(salvaged))
-            kept = set_aside(experiment.study_path)
+            lost += _write_study(partial, begun, space, _in_recorded_order(salvaged))
+            backup = set_aside(experiment.study_path)
             partial.replace(experiment.study_path)
             fsync_folder(experiment.path)
-    return _summary(experiment, lost, kept)
+    return _summary(experiment, lost, backup)
 
 
-def _from_database(experiment: Experiment, url: str) -> Repaired:
+def _from_database(experiment: Experiment, url: str) -> RepairResult:
     with closing(Database(url, experiment.record_name())) as database:
         if not has_search(experiment, database):
-            raise missing_record(experiment, database)
-        kept = write_from_database(experiment.study_path, database)
-    return replace(_summary(experiment, [], kept), database=url)
+            raise missing_record_error(experiment, database)
+        backup = write_from_database(experiment.study_path, database)
+    return replace(_summary(experiment, [], backup), database=url)
 
 
-def _refuse_sound(experiment: Experiment) -> None:
+def _check_damaged(experiment: Experiment) -> None:
     try:
         experiment.check_record()
     except StorageError:
@@ -110,12 +110,12 @@ def _refuse_sound(experiment: Experiment) -> None:
     )
 
 
-def _summary(experiment: Experiment, lost: list[str], kept: Path | None) -> Repaired:
+def _summary(experiment: Experiment, lost: list[str], backup: Path | None) -> RepairResult:
     trials = experiment.trials()
     rows = [row for trial in trials for row in trial.rows]
     states = Counter(trial.state for trial in trials)
     checkpoints = sum("checkpoint" in row for row in rows)
-    return Repaired(dict(sorted(states.items())), len(rows), checkpoints, lost, kept)
+    return RepairResult(dict(sorted(states.items())), len(rows), checkpoints, lost, backup)
 
 
 # --- what the files say --------------------------------------------------------------------------
@@ -134,11 +134,11 @@ class _Salvage:
     state: str = "RUNNING"
 
 
-def _numbers(experiment: Experiment) -> list[int]:
+def _trial_numbers(experiment: Experiment) -> list[int]:
     """Every trial that left a file."""
     runs = [path.name for path in experiment.path.glob("trials/*") if path.is_dir()]
     runs += [name.split("/")[1] for name in experiment.checkpoint_names()]
-    matches = map(_NUMBER.fullmatch, runs)
+    matches = map(_TRIAL_FOLDER.fullmatch, runs)
     return sorted({int(match[1]) for match in matches if match})
 
 
@@ -147,28 +147,28 @@ def _salvage(experiment: Experiment, space: SearchSpace, number: int) -> _Salvag
     lost: list[str] = []
     # A removal that was cut short may have left a manifest alone.
     files = [file for file in experiment.checkpoint_files(number) if file.is_file()]
-    checkpoints = _checkpoints(experiment, files, lost)
-    settings = _settings(experiment.trial_config(number), space, lost)
-    rows = _rows(experiment.trial_metrics(number), space, lost)
+    checkpoints = _find_checkpoints(experiment, files, lost)
+    settings = _read_settings(experiment.trial_config(number), space, lost)
+    rows = _read_metrics(experiment.trial_metrics(number), space, lost)
     state: State | None = None
     if not settings or max(checkpoints, default=0) > len(rows):
         _, state, _ = newest_valid_checkpoint(files)
     if state is not None:
-        settings = settings or _settings_of(state, space)
+        settings = settings or _settings_in_checkpoint(state, space)
         rows += state["history"][len(rows) :]
-    found = _Salvage(number, settings, rows, _written_at(experiment, number), lost)
+    found = _Salvage(number, settings, rows, _last_written(experiment, number), lost)
     if rows and not settings:
-        lost.append(_NO_SETTINGS)
+        lost.append(_SETTINGS_LOST)
         found.state = "FAIL"
     elif rows:
-        _decide(found, space)
+        _decide_state(found, space)
     found.rows = [{**row, **checkpoints.get(row["epoch"], {})} for row in found.rows]
     for row in found.rows:
         row["objective"] = space.metric.sign * row[space.metric.name]
     return found
 
 
-def _decide(found: _Salvage, space: SearchSpace) -> None:
+def _decide_state(found: _Salvage, space: SearchSpace) -> None:
     """A trial that ended by itself is complete, unless the search has more epochs for it now."""
     last, planned = found.rows[-1], found.settings["epochs"]
     longer = space.budget.epochs > planned <= last["epoch"]
@@ -178,7 +178,7 @@ def _decide(found: _Salvage, space: SearchSpace) -> None:
         found.settings = {**found.settings, "epochs": space.budget.epochs}
 
 
-def _checkpoints(
+def _find_checkpoints(
     experiment: Experiment, files: list[Path], lost: list[str]
 ) -> dict[int, dict[str, str]]:
     """What a row says of its checkpoint, for each epoch that has one; the newest counts."""
@@ -194,7 +194,7 @@ def _checkpoints(
     return found
 
 
-def _settings(path: Path, space: SearchSpace, lost: list[str]) -> dict[str, Any]:
+def _read_settings(path: Path, space: SearchSpace, lost: list[str]) -> dict[str, Any]:
     """The settings a trial was started with; none if it left none that can be read."""
     if not path.exists():
         return {}
@@ -210,13 +210,13 @@ def _settings(path: Path, space: SearchSpace, lost: list[str]) -> dict[str, Any]
     return settings
 
 
-def _settings_of(state: State, space: SearchSpace) -> dict[str, Any]:
+def _settings_in_checkpoint(state: State, space: SearchSpace) -> dict[str, Any]:
     """The settings in a checkpoint, but for the one that the worker replaced by its own."""
     threads = space.base.get("num_threads", TrainConfig().num_threads)
     return {**state["config"], "num_threads": threads}
 
 
-def _rows(path: Path, space: SearchSpace, lost: list[str]) -> list[EpochRow]:
+def _read_metrics(path: Path, space: SearchSpace, lost: list[str]) -> list[EpochRow]:
     """The epochs of a metrics.jsonl, all of them or, of a damaged one, none."""
     if not path.exists():
         return []
@@ -233,12 +233,12 @@ def _rows(path: Path, space: SearchSpace, lost: list[str]) -> list[EpochRow]:
     return rows
 
 
-def _written_at(experiment: Experiment, number: int) -> float:
+def _last_written(experiment: Experiment, number: int) -> float:
     path = experiment.trial_metrics(number)
     return path.stat().st_mtime if path.exists() else 0.0
 
 
-def _in_order(salvaged: list[_Salvage]) -> dict[int, TrialRecord]:
+def _in_recorded_order(salvaged: list[_Salvage]) -> dict[int, TrialRecord]:
     """The trials of which anything is left, their rows numbered as they were recorded.
 
     When an epoch was recorded follows from when the trial's last was, and how long each took.
@@ -253,7 +253,11 @@ def _in_order(salvaged: list[_Salvage]) -> dict[int, TrialRecord]:
         row["order"] = order
     return {
         each.number: TrialRecord(
-            each.number, each.state, each.settings, each.rows, "" if each.settings else _NO_SETTINGS
+            each.number,
+            each.state,
+            each.settings,
+            each.rows,
+            "" if each.settings else _SETTINGS_LOST,
         )
         for each in salvaged
         if each.settings or each.rows
@@ -291,7 +295,7 @@ def _write_study(
     rebuilt, lost = [], []
     for number in range(1 + max({*planned, *trials}, default=-1)):
         if number in trials:
-            rebuilt.append(_frozen(trials[number], space))
+            rebuilt.append(_to_frozen_trial(trials[number], space))
         elif number in planned:
             rebuilt.append(planned[number])
         else:  # a launch draws settings for it
@@ -301,12 +305,12 @@ def _write_study(
     return lost
 
 
-def _frozen(trial: TrialRecord, space: SearchSpace) -> FrozenTrial:
+def _to_frozen_trial(trial: TrialRecord, space: SearchSpace) -> FrozenTrial:
     """The trial as the study had it."""
     replay, settings = FixedTrial(trial.settings), trial.settings
     for parameter in space.parameters:
         known = parameter.name in settings and parameter.applies(settings)
-        if known and parameter.holds(settings[parameter.name]):
+        if known and parameter.contains(settings[parameter.name]):
             parameter.sample(replay)
     metric = space.metric.name
     notes = {"settings": trial.settings, "reason": trial.reason}

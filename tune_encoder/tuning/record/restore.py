@@ -22,8 +22,8 @@ from tune_encoder.tuning.record.optuna_tables import (
     write_file,
 )
 
-_BESIDE = ("-wal", "-shm", "-journal")  # what SQLite keeps beside a database
-_PROBLEMS = (OSError, sqlite3.Error, SQLAlchemyError, StorageInternalError)
+_SQLITE_SUFFIXES = ("-wal", "-shm", "-journal")  # what SQLite keeps beside a database
+_WRITE_ERRORS = (OSError, sqlite3.Error, SQLAlchemyError, StorageInternalError)
 
 
 @contextmanager
@@ -41,9 +41,9 @@ def open_database(experiment: Experiment) -> Iterator[Database | None]:
     with closing(Database(url, experiment.record_name())) as database:
         if has_search(experiment, database):
             update_file(experiment.study_path, database)
-            database.own()
+            database.claim()
         elif experiment.study_path.exists():
-            raise missing_record(experiment, database)
+            raise missing_record_error(experiment, database)
         yield database
 
 
@@ -64,7 +64,7 @@ def has_search(experiment: Experiment, database: Database) -> bool:
     return True
 
 
-def missing_record(experiment: Experiment, database: Database) -> StorageError:
+def missing_record_error(experiment: Experiment, database: Database) -> StorageError:
     """Say that the database has not what the folder says it has."""
     return StorageError(
         f"{database.url}: has no search {database.name}; restore the database, or take `record` "
@@ -83,7 +83,7 @@ def restore(path: Path, url: str) -> str:
     with closing(Database(url, path.name)) as database:
         content = database.search()
         if content is None:
-            others = ", ".join(database.others())
+            others = ", ".join(database.list_searches())
             raise ConfigError(f"{url}: has no search {path.name}; there are {others or 'none'}")
         try:
             path.mkdir(parents=True, exist_ok=True)
@@ -91,10 +91,10 @@ def restore(path: Path, url: str) -> str:
             experiment.write_search({**content, "record": url})
         except OSError as error:
             raise StorageError(f"{path}: cannot be written ({error}); name another root") from error
-    return "\n".join(_found(experiment, url))
+    return "\n".join(_describe_restored(experiment, url))
 
 
-def _found(experiment: Experiment, url: str) -> Iterator[str]:
+def _describe_restored(experiment: Experiment, url: str) -> Iterator[str]:
     trials = [trial for trial in experiment.trials() if trial.rows]
     epochs = sum(len(trial.rows) for trial in trials)
     yield f"{experiment.path}: made again, {len(trials)} trials with {epochs} epochs, from {url}"
@@ -113,21 +113,21 @@ def update_file(path: Path, database: Database) -> None:
     rows = database.rows()
     old = read_file(path) if path.exists() else None
     if old is None:
-        _put(path, rows)
+        _replace_file(path, rows)
         return
-    _refuse_older(rows, old, path, database)
+    _check_not_older(rows, old, path, database)
     if attributes(old) == attributes(rows):
         return
-    kept = _put(path, rows)
+    backup = _replace_file(path, rows)
     nothing_lost = epoch_rows(old).items() <= epoch_rows(rows).items() and ended_trials(
         old
     ) <= ended_trials(rows)
-    if kept is not None and nothing_lost:
-        for file in _with_beside(kept):
+    if backup is not None and nothing_lost:
+        for file in _sqlite_files(backup):
             file.unlink(missing_ok=True)
 
 
-def _refuse_older(rows: Rows, old: Rows, path: Path, database: Database) -> None:
+def _check_not_older(rows: Rows, old: Rows, path: Path, database: Database) -> None:
     """Refuse a database older than study.db, which is always written after it."""
     what = ""
     if ahead := epoch_rows(old).keys() - epoch_rows(rows).keys():
@@ -148,24 +148,24 @@ def write_from_database(path: Path, database: Database) -> Path | None:
     Raises:
         StorageError: if the database cannot be read or study.db not be written.
     """
-    return _put(path, database.rows())
+    return _replace_file(path, database.rows())
 
 
-def _put(path: Path, rows: Rows) -> Path | None:
+def _replace_file(path: Path, rows: Rows) -> Path | None:
     """Replace a study.db by a new file: whoever reads the old one goes on reading that."""
     partial = partial_path(path)
     try:
-        for file in _with_beside(partial):  # in a container a killed run had the same PID
+        for file in _sqlite_files(partial):  # in a container a killed run had the same PID
             file.unlink(missing_ok=True)
         write_file(partial, rows)
-        kept = set_aside(path)
+        backup = set_aside(path)
         partial.rename(path)
         fsync_folder(path.parent)
-    except _PROBLEMS as error:
+    except _WRITE_ERRORS as error:
         raise StorageError(
             f"{path}: cannot be written ({' '.join(str(error).split())}); see that it can"
         ) from error
-    return kept
+    return backup
 
 
 def set_aside(path: Path) -> Path | None:
@@ -173,12 +173,12 @@ def set_aside(path: Path) -> Path | None:
     number = 1
     while any(path.parent.glob(f"{path.name}.damaged-{number}*")):
         number += 1
-    kept = path.with_name(f"{path.name}.damaged-{number}")
-    for file, aside in zip(_with_beside(path), _with_beside(kept), strict=True):
+    backup = path.with_name(f"{path.name}.damaged-{number}")
+    for file, aside in zip(_sqlite_files(path), _sqlite_files(backup), strict=True):
         if file.exists():
             file.rename(aside)
-    return kept if kept.exists() else None
+    return backup if backup.exists() else None
 
 
-def _with_beside(path: Path) -> list[Path]:
-    return [path.with_name(path.name + suffix) for suffix in ("", *_BESIDE)]
+def _sqlite_files(path: Path) -> list[Path]:
+    return [path.with_name(path.name + suffix) for suffix in ("", *_SQLITE_SUFFIXES)]

@@ -25,14 +25,14 @@ def make_sampler(settings: SearcherSettings, number: int) -> BaseSampler:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         if settings.name == "gp":
-            return PenalisingSampler(
+            return PenalizingSampler(
                 optuna.samplers.GPSampler(
                     n_startup_trials=settings.startup_trials,
                     seed=seed,
                     deterministic_objective=False,
                 )
             )
-        return PenalisingSampler(
+        return PenalizingSampler(
             optuna.samplers.TPESampler(
                 multivariate=True,
                 group=True,  # conditional settings are modelled in groups that occur together
@@ -43,26 +43,26 @@ def make_sampler(settings: SearcherSettings, number: int) -> BaseSampler:
         )
 
 
-class PenalisingSampler(BaseSampler):
+class PenalizingSampler(BaseSampler):
     """Shows its sampler a study in which what failed did worst, so that it leaves that corner.
 
     Optuna's samplers ignore failed trials, and so go on proposing what diverges.
     """
 
     def __init__(self, within: BaseSampler) -> None:
-        self._within = within
+        self._sampler = within
 
     def infer_relative_search_space(
         self, study: Study, trial: FrozenTrial
     ) -> dict[str, BaseDistribution]:
         """See Optuna."""
-        return self._within.infer_relative_search_space(_shown(study), trial)
+        return self._sampler.infer_relative_search_space(_with_penalties(study), trial)
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         """See Optuna."""
-        return self._within.sample_relative(_shown(study), trial, search_space)
+        return self._sampler.sample_relative(_with_penalties(study), trial, search_space)
 
     def sample_independent(
         self,
@@ -72,10 +72,12 @@ class PenalisingSampler(BaseSampler):
         param_distribution: BaseDistribution,
     ) -> Any:
         """See Optuna."""
-        return self._within.sample_independent(_shown(study), trial, param_name, param_distribution)
+        return self._sampler.sample_independent(
+            _with_penalties(study), trial, param_name, param_distribution
+        )
 
 
-def _shown(study: Study) -> Any:
+def _with_penalties(study: Study) -> Any:
     return _StudyWithPenalties(study)
 
 
@@ -103,7 +105,7 @@ class _StudyWithPenalties:
         asked = (*wanted, TrialState.FAIL, TrialState.RUNNING)
         trials = self._study._get_trials(deepcopy, asked, use_cache)
         worst = self._worst(trials)
-        shown = [_as_shown(trial, TrialState.PRUNED in wanted, worst) for trial in trials]
+        shown = [_convert_trial(trial, TrialState.PRUNED in wanted, worst) for trial in trials]
         return [trial for trial in shown if trial is not None and trial.state in wanted]
 
     def _worst(self, trials: list[FrozenTrial]) -> float | None:
@@ -112,22 +114,22 @@ class _StudyWithPenalties:
         return pick(values, default=None)
 
 
-def _as_shown(trial: FrozenTrial, pruned_too: bool, worst: float | None) -> FrozenTrial | None:
+def _convert_trial(trial: FrozenTrial, pruned_too: bool, worst: float | None) -> FrozenTrial | None:
     """Show a trial as it is, as something else, or not at all."""
     if trial.state is TrialState.RUNNING:
         waits = trial.user_attrs.get("paused") and pruned_too
         state = TrialState.PRUNED if waits else trial.state
-        return _as(trial, state, None, trial.intermediate_values)
+        return _copy_trial(trial, state, None, trial.intermediate_values)
     if trial.state is not TrialState.FAIL:
         return trial
     if not trial.params:
         return None
     if pruned_too:  # stopped before its first epoch: TPE ranks these below all others
-        return _as(trial, TrialState.PRUNED, None)
-    return None if worst is None else _as(trial, TrialState.COMPLETE, worst)
+        return _copy_trial(trial, TrialState.PRUNED, None)
+    return None if worst is None else _copy_trial(trial, TrialState.COMPLETE, worst)
 
 
-def _as(
+def _copy_trial(
     trial: FrozenTrial,
     state: TrialState,
     value: float | None,

@@ -19,11 +19,11 @@ from tune_encoder.experiment.folder import STUDY_NAME
 from tune_encoder.experiment.trials import epoch_key
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
-_REOPEN = (
+_REOPEN_STATEMENTS = (
     text("DELETE FROM trial_values WHERE trial_id = :key"),
     text("UPDATE trials SET state = 'RUNNING', datetime_complete = NULL WHERE trial_id = :key"),
 )
-_NOTE = text(
+_UPDATE_ATTRIBUTE = text(
     "UPDATE trial_user_attributes SET value_json = :value WHERE trial_id = :key AND key = :name"
 )
 
@@ -34,7 +34,7 @@ class StoredStudy:
     def __init__(self, storage: BaseStorage, name: str) -> None:
         self.storage = storage
         self.id = storage.get_study_id_from_name(name)
-        self._keys: dict[int, int] = {}
+        self._trial_ids: dict[int, int] = {}
 
     @property
     def engine(self) -> Engine:
@@ -44,16 +44,16 @@ class StoredStudy:
 
     def __contains__(self, number: int) -> bool:
         try:
-            self._key(number)
+            self._trial_id(number)
         except KeyError:
             return False
         return True
 
-    def _key(self, number: int) -> int:
-        if number not in self._keys:
+    def _trial_id(self, number: int) -> int:
+        if number not in self._trial_ids:
             key = self.storage.get_trial_id_from_study_id_trial_number(self.id, number)
-            self._keys[number] = key
-        return self._keys[number]
+            self._trial_ids[number] = key
+        return self._trial_ids[number]
 
     def trials(self) -> list[FrozenTrial]:
         """Read all trials."""
@@ -63,24 +63,24 @@ class StoredStudy:
         """Read what is better."""
         return self.storage.get_study_directions(self.id)
 
-    def create(self, trial: FrozenTrial) -> None:
+    def add_trial(self, trial: FrozenTrial) -> None:
         """Write a new trial as it is, whole or not at all; written already, it stays.
 
         Raises:
             StorageError: if the next trial is another one already, as of a second driver.
         """
         if trial.number in self:  # written, and only the answer lost
-            same = self.storage.get_trial(self._key(trial.number)).params == trial.params
+            same = self.storage.get_trial(self._trial_id(trial.number)).params == trial.params
         else:
-            same = self.storage.create_new_trial(self.id, trial) == self._key(trial.number)
+            same = self.storage.create_new_trial(self.id, trial) == self._trial_id(trial.number)
         if not same:
             raise StorageError(
                 f"trial {trial.number} has been written by another program; stop that"
             )
 
-    def begin(self, trial: FrozenTrial) -> None:
+    def start_trial(self, trial: FrozenTrial) -> None:
         """Let a trial that waited run; killed before the last line, it waits as it did."""
-        key = self._key(trial.number)
+        key = self._trial_id(trial.number)
         for name, value in trial.params.items():
             kind = trial.distributions[name]
             self.storage.set_trial_param(key, name, kind.to_internal_repr(value), kind)
@@ -90,16 +90,16 @@ class StoredStudy:
 
     def add_row(self, number: int, row: Mapping[str, Any], value: float) -> None:
         """Write an epoch of a trial and what the search compares of it."""
-        self.storage.set_trial_intermediate_value(self._key(number), row["epoch"], value)
-        self.note(number, epoch_key(row["epoch"]), row)
+        self.storage.set_trial_intermediate_value(self._trial_id(number), row["epoch"], value)
+        self.set_attribute(number, epoch_key(row["epoch"]), row)
 
-    def note(self, number: int, name: str, value: Any) -> None:
+    def set_attribute(self, number: int, name: str, value: Any) -> None:
         """Write something about a trial."""
-        self.storage.set_trial_user_attr(self._key(number), name, value)
+        self.storage.set_trial_user_attr(self._trial_id(number), name, value)
 
     def end(self, number: int, state: TrialState, values: list[float] | None) -> None:
         """End a trial; one that has ended in just this way stays."""
-        key = self._key(number)
+        key = self._trial_id(number)
         try:
             self.storage.set_trial_state_values(key, state, values)
         except UpdateFinishedTrialError:  # written, and only the answer lost
@@ -115,12 +115,12 @@ class StoredStudy:
         """
         with self.engine.begin() as connection:
             for number, changes in notes.items():
-                key = self._key(number)
-                for statement in _REOPEN:
+                key = self._trial_id(number)
+                for statement in _REOPEN_STATEMENTS:
                     connection.execute(statement, {"key": key})
                 for name, value in changes.items():
                     note = {"key": key, "name": name, "value": json.dumps(value)}
-                    connection.execute(_NOTE, note)
+                    connection.execute(_UPDATE_ATTRIBUTE, note)
 
     def close(self) -> None:
         """Close every connection to the database."""

@@ -38,30 +38,30 @@ class Study:
         self._memory.sampler = sampler
         return self._memory.ask()
 
-    def write(self, number: int) -> None:
+    def write_trial(self, number: int) -> None:
         """Write a trial whose settings are drawn."""
         trial = self._trial(number)
         if number in self._file:  # a config that waited to be tried
-            self._change(lambda stored: stored.begin(trial))
+            self._apply(lambda stored: stored.start_trial(trial))
         else:
-            self._change(lambda stored: stored.create(_without_notes(trial)))
+            self._apply(lambda stored: stored.add_trial(_without_system_attrs(trial)))
 
     def enqueue(self, params: dict[str, Any]) -> None:
         """Let a config be tried next; what it leaves open is drawn."""
         self._memory.enqueue_trial(params)
         trial = self._memory.get_trials(deepcopy=False)[-1]
-        self._change(lambda stored: stored.create(trial))
+        self._apply(lambda stored: stored.add_trial(trial))
 
     def add_row(self, number: int, row: Mapping[str, Any], value: float) -> None:
         """Write an epoch of a trial and what the search compares of it."""
-        self._change(lambda stored: stored.add_row(number, row, value))
+        self._apply(lambda stored: stored.add_row(number, row, value))
         self._memory._storage.set_trial_intermediate_value(
             self._trial(number)._trial_id, row["epoch"], value
         )
 
-    def note(self, number: int, name: str, value: Any) -> None:
+    def set_attribute(self, number: int, name: str, value: Any) -> None:
         """Write something about a trial."""
-        self._change(lambda stored: stored.note(number, name, value))
+        self._apply(lambda stored: stored.set_attribute(number, name, value))
         self._memory._storage.set_trial_user_attr(self._trial(number)._trial_id, name, value)
 
     def end(self, number: int, state: TrialState, value: float | None) -> None:
@@ -70,15 +70,15 @@ class Study:
         if state is TrialState.PRUNED and trial.intermediate_values:
             value = trial.intermediate_values[max(trial.intermediate_values)]
         values = None if value is None else [value]
-        self._change(lambda stored: stored.end(number, state, values))
+        self._apply(lambda stored: stored.end(number, state, values))
         self._memory._storage.set_trial_state_values(trial._trial_id, state, values)
 
-    def keep(self, search: dict[str, Any]) -> None:
+    def save_search(self, search: dict[str, Any]) -> None:
         """Write the content of search.yaml where its folder may be made again from."""
         if self._database is not None:
-            self._database.keep(search)
+            self._database.save_search(search)
 
-    def _change(self, change: Callable[[StoredStudy], None]) -> None:
+    def _apply(self, change: Callable[[StoredStudy], None]) -> None:
         if self._database is not None:
             self._database.write(change)
         change(self._file)
@@ -87,7 +87,7 @@ class Study:
         return self._memory.get_trials(deepcopy=False)[number]
 
 
-def _without_notes(trial: FrozenTrial) -> FrozenTrial:
+def _without_system_attrs(trial: FrozenTrial) -> FrozenTrial:
     """A trial without what its sampler noted down while it drew."""
     trial = copy.copy(trial)
     trial.system_attrs = {}

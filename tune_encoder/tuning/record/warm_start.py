@@ -25,12 +25,12 @@ def known_trials(old: Experiment, space: SearchSpace) -> Iterator[FrozenTrial]:
     Those with a searched setting outside its range are left out.
     """
     for trial in old.trials():
-        replay = _Replay(trial.settings)
+        replay = _ReplayTrial(trial.settings)
         if trial.state not in ("COMPLETE", "PRUNED") or not trial.rows or not replay.fits(space):
             continue
         metric = space.metric
         values = {row["epoch"]: row[metric.name] for row in trial.rows}
-        pick = min if metric.better == "min" else max
+        pick = min if metric.direction == "min" else max
         yield optuna.trial.create_trial(
             state=TrialState[trial.state],
             value=pick(values.values()) if trial.state == "COMPLETE" else None,
@@ -43,24 +43,28 @@ def known_trials(old: Experiment, space: SearchSpace) -> Iterator[FrozenTrial]:
 
 def best_configs(old: Experiment, space: SearchSpace) -> list[dict[str, Any]]:
     """Return the best configs of an experiment, as far as this space can propose them."""
-    return [config for trial in rank_trials(old.trials()) if (config := _config(trial, space))][
-        :BEST_CONFIGS
-    ]
+    return [
+        config
+        for trial in rank_trials(old.trials())
+        if (config := _transferable_config(trial, space))
+    ][:BEST_CONFIGS]
 
 
-def _config(trial: TrialRecord, space: SearchSpace) -> dict[str, Any]:
-    return {p.name: trial.settings[p.name] for p in space.parameters if _holds(p, trial.settings)}
+def _transferable_config(trial: TrialRecord, space: SearchSpace) -> dict[str, Any]:
+    return {
+        p.name: trial.settings[p.name] for p in space.parameters if _contains(p, trial.settings)
+    }
 
 
-def _holds(parameter: Parameter, known: Mapping[str, Any]) -> bool:
+def _contains(parameter: Parameter, known: Mapping[str, Any]) -> bool:
     """Whether a search that may have had other settings knows a value that can be proposed."""
     try:
-        return parameter.holds(known[parameter.name])
+        return parameter.contains(known[parameter.name])
     except (KeyError, TypeError):
         return False
 
 
-class _Replay:
+class _ReplayTrial:
     """Answers a space with a trial's settings, noting the distributions it is asked for."""
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
@@ -71,7 +75,7 @@ class _Replay:
     def fits(self, space: SearchSpace) -> bool:
         """Whether the space could have proposed these settings."""
         applied = [p for p in space.parameters if p.applies(self._settings)]
-        fits = all(_holds(p, self._settings) for p in applied)
+        fits = all(_contains(p, self._settings) for p in applied)
         if fits:
             space.sample(self)
         return fits
@@ -80,21 +84,21 @@ class _Replay:
         self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
     ) -> float:
         """Give the trial's value."""
-        value: float = self._note(name, FloatDistribution(low, high, log=log, step=step))
+        value: float = self._record_value(name, FloatDistribution(low, high, log=log, step=step))
         return value
 
     def suggest_int(
         self, name: str, low: int, high: int, *, step: int = 1, log: bool = False
     ) -> int:
         """Give the trial's value."""
-        value: int = self._note(name, IntDistribution(low, high, log=log, step=step))
+        value: int = self._record_value(name, IntDistribution(low, high, log=log, step=step))
         return value
 
     def suggest_categorical(self, name: str, choices: Any) -> Any:
         """Give the trial's value."""
-        return self._note(name, CategoricalDistribution(choices))
+        return self._record_value(name, CategoricalDistribution(choices))
 
-    def _note(self, name: str, distribution: BaseDistribution) -> Any:
+    def _record_value(self, name: str, distribution: BaseDistribution) -> Any:
         self.params[name] = self._settings[name]
         self.distributions[name] = distribution
         return self._settings[name]

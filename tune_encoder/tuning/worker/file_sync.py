@@ -17,7 +17,7 @@ class FileSender:
         self._folder = folder
         self._sent: dict[str, bytes] = {}
 
-    def take(self) -> FileDelta:
+    def next_delta(self) -> FileDelta:
         """Return what came since the last time."""
         delta: FileDelta = []
         for path in sorted(self._folder.rglob("*")):

@@ -38,35 +38,35 @@ def fetch_pack(pack: Path, home: str) -> Path:
 def _fetch(pack: Path, here: Path, home: str) -> None:
     """Copy the pack's files from its node, in pieces through Ray's object store."""
     at_home = {"scheduling_strategy": NodeAffinitySchedulingStrategy(home, soft=False)}
-    sizes, read = ray.remote(num_cpus=0)(_sizes), ray.remote(num_cpus=0)(_read)
+    sizes, read = ray.remote(num_cpus=0)(_file_sizes), ray.remote(num_cpus=0)(_read_chunk)
     try:
         with atomic_folder(here) as partial:
             for name, size in ray.get(sizes.options(**at_home).remote(pack)).items():
                 with (partial / name).open("wb") as file:
-                    for start in _starts(size):
+                    for start in _chunk_starts(size):
                         file.write(ray.get(read.options(**at_home).remote(pack / name, start)))
     except (ray.exceptions.RayError, OSError) as error:
         raise StorageError(
-            f"{pack}: not on node {_node()}, and cannot be fetched ({_first_line(error)}); let "
-            "TUNE_ENCODER_CACHE name a folder that all nodes see"
+            f"{pack}: not on node {_node_address()}, and cannot be copied to it "
+            f"({_first_line(error)}); set TUNE_ENCODER_CACHE to a folder that all nodes share"
         ) from error
 
 
-def _sizes(pack: Path) -> dict[str, int]:
+def _file_sizes(pack: Path) -> dict[str, int]:
     return {path.name: path.stat().st_size for path in sorted(pack.iterdir())}
 
 
-def _read(path: Path, start: int) -> bytes:
+def _read_chunk(path: Path, start: int) -> bytes:
     with path.open("rb") as file:
         file.seek(start)
         return file.read(CHUNK_BYTES)
 
 
-def _starts(size: int) -> Iterator[int]:
+def _chunk_starts(size: int) -> Iterator[int]:
     yield from range(0, size, CHUNK_BYTES)
 
 
-def _node() -> str:
+def _node_address() -> str:
     return str(ray.util.get_node_ip_address())
 
 
@@ -79,6 +79,6 @@ def check_sees_experiment(experiment: Path) -> None:
     """Raise a `StorageError` on a node that does not see the experiment's folder."""
     if not (experiment / "search.yaml").is_file():
         raise StorageError(
-            f"{experiment}: node {_node()} does not see it; put --root on a disk that all nodes "
-            "of the cluster share"
+            f"{experiment}: node {_node_address()} does not see it; put --root on a disk that all "
+            "nodes of the cluster share"
         )

@@ -24,15 +24,15 @@ from tune_encoder.training.state import Row, TrainState
 from tune_encoder.tuning.worker.file_sync import FILES
 from tune_encoder.tuning.worker.trial_files import TrialFiles
 
-ROOMY_BYTES = 2**30  # several checkpoints of the largest encoder
-_MEMORY_DISK = Path("/dev/shm")  # Tune copies a checkpoint from where it was written
+MIN_FREE_BYTES = 2**30  # several checkpoints of the largest encoder
+_SHARED_MEMORY = Path("/dev/shm")  # Tune copies a checkpoint from where it was written
 
 
 class Reporter:
     """Hands the epochs of one trial to Tune; each call returns only if the trial goes on."""
 
     def __init__(self, files: TrialFiles) -> None:
-        self._keeping = files
+        self._files = files
 
     def epoch(self, row: Row, state: TrainState) -> None:
         """Report an epoch and its checkpoint."""
@@ -40,7 +40,7 @@ class Reporter:
 
     def state(self, row: Row, content: State) -> None:
         """Report an epoch whose state is at hand."""
-        with tempfile.TemporaryDirectory(dir=_scratch()) as folder:
+        with tempfile.TemporaryDirectory(dir=_scratch_folder()) as folder:
             sha256 = save_state(Path(folder) / CHECKPOINT_NAME, content)
             self.saved(row, sha256, Path(folder))
 
@@ -50,7 +50,7 @@ class Reporter:
         Raises:
             StorageError: if it cannot be kept.
         """
-        self.row(*self._keeping.keep({**row, "checkpoint_sha256": sha256}, folder))
+        self.row(*self._files.save_checkpoint({**row, "checkpoint_sha256": sha256}, folder))
 
     def row(self, row: Row, folder: Path | None = None) -> None:
         """Report a row; as text, since of every number Tune keeps three running means."""
@@ -58,18 +58,18 @@ class Reporter:
             "val_loss": row["val_loss"],
             "epoch": row["epoch"],
             "row": json.dumps(row),
-            FILES: self._keeping.file_delta(),
+            FILES: self._files.file_delta(),
         }
         checkpoint = None if folder is None else tune.Checkpoint.from_directory(folder)
         tune.report(result, checkpoint=checkpoint)
 
 
-def _scratch() -> str | None:
+def _scratch_folder() -> str | None:
     """Where a checkpoint waits to be copied: in memory, unless that is small as in a container."""
-    roomy = os.access(_MEMORY_DISK, os.W_OK) and (
-        shutil.disk_usage(_MEMORY_DISK).free > ROOMY_BYTES
+    roomy = os.access(_SHARED_MEMORY, os.W_OK) and (
+        shutil.disk_usage(_SHARED_MEMORY).free > MIN_FREE_BYTES
     )
-    return str(_MEMORY_DISK) if roomy else None
+    return str(_SHARED_MEMORY) if roomy else None
 
 
 class EpochPipe:
@@ -106,14 +106,14 @@ def train_distributed(
 
     Ray Train would do the same, at 20 seconds a trial.
     """
-    with tempfile.TemporaryDirectory(dir=_scratch()) as folder:
+    with tempfile.TemporaryDirectory(dir=_scratch_folder()) as folder:
         pipe = EpochPipe(Path(folder))
         arguments = (config, pack, run_dir, checkpoint, shown, pipe)
         device = pick_device(config.device)
-        run_group(processes, device, _member, arguments, lambda: pipe.forward(reporter))
+        run_group(processes, device, _train_process, arguments, lambda: pipe.forward(reporter))
 
 
-def _member(
+def _train_process(
     group: ProcessGroup,
     config: TrainConfig,
     pack: Path,

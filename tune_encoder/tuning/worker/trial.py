@@ -52,7 +52,7 @@ def _train(config: dict[str, Any]) -> None:
         settings = from_mapping(TrainConfig, config["settings"], f"trial {config['number']}")
         threads = settings.num_threads or max(1, config["cpus"] // processes)
         settings = dataclasses.replace(settings, num_threads=threads)
-        checkpoint, problems = files.newest()
+        checkpoint, problems = files.newest_checkpoint()
         for problem in problems:
             print(problem)  # noqa: T201  (goes to the worker's log)
         reporter = Reporter(files)

@@ -26,14 +26,14 @@ class TrialFiles(Protocol):
     run_dir: Path
     """For metrics and logs."""
 
-    def newest(self) -> tuple[State | None, list[str]]:
+    def newest_checkpoint(self) -> tuple[State | None, list[str]]:
         """Return the trial's newest checkpoint that verifies, and what was wrong with later ones.
 
         Raises:
             StorageError: if it cannot be looked for.
         """
 
-    def keep(self, row: Row, folder: Path) -> tuple[Row, Path | None]:
+    def save_checkpoint(self, row: Row, folder: Path) -> tuple[Row, Path | None]:
         """Keep an epoch's checkpoint.
 
         Returns:
@@ -52,10 +52,10 @@ class LocalTrialFiles:
         self.run_dir = experiment.trial_dir(number)
         self._experiment, self._number = experiment, number
 
-    def newest(self) -> tuple[State | None, list[str]]:
+    def newest_checkpoint(self) -> tuple[State | None, list[str]]:
         return newest_valid_checkpoint(self._experiment.checkpoint_files(self._number))[1:]
 
-    def keep(self, row: Row, folder: Path) -> tuple[Row, Path | None]:
+    def save_checkpoint(self, row: Row, folder: Path) -> tuple[Row, Path | None]:
         return row, folder
 
     def file_delta(self) -> FileDelta:
@@ -75,9 +75,9 @@ class StoredTrialFiles:
         self._storage, self._number = storage, number
         # Another name each time: a run that was given up may still be writing.
         self._run = f"{launch}/{number:04d}_{secrets.token_hex(3)}"
-        self._outbox = FileSender(self.run_dir)
+        self._sender = FileSender(self.run_dir)
 
-    def newest(self) -> tuple[State | None, list[str]]:
+    def newest_checkpoint(self) -> tuple[State | None, list[str]]:
         problems: list[str] = []
         names = checkpoints_of_trial(self._storage.names(), self._number)
         for name in sorted(names, key=lambda name: name.split("/")[-1], reverse=True):
@@ -88,13 +88,13 @@ class StoredTrialFiles:
                 return state, problems
         return None, problems
 
-    def keep(self, row: Row, folder: Path) -> tuple[Row, Path | None]:
+    def save_checkpoint(self, row: Row, folder: Path) -> tuple[Row, Path | None]:
         name = f"{self._run}/checkpoint_{row['epoch']:06d}"
         self._storage.put(folder, name)
         return {**row, "checkpoint": name}, None
 
     def file_delta(self) -> FileDelta:
-        return self._outbox.take()
+        return self._sender.next_delta()
 
 
 @contextmanager
@@ -109,11 +109,11 @@ def open_trial_files(config: dict[str, Any]) -> Iterator[TrialFiles]:
         return
     storage = Storage(**config["storage"])
     storage.refuse_anothers(config["identity"])
-    with _scratch() as folder:
+    with _scratch_folder() as folder:
         yield StoredTrialFiles(storage, config["launch"], config["number"], Path(folder))
 
 
-def _scratch() -> "tempfile.TemporaryDirectory[str]":
+def _scratch_folder() -> "tempfile.TemporaryDirectory[str]":
     """A folder of this process on its node's own disk; those of killed ones are removed.
 
     Nobody else can have made it: part of its name is random.
