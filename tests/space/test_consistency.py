@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tune_encoder.config import TrainConfig
+from tune_encoder.config import TrainConfig, to_mapping
 from tune_encoder.errors import ConfigError
 from tune_encoder.space import (
     MAX_GRID_POINTS,
@@ -85,6 +85,18 @@ def test_a_nested_condition_holds_only_where_all_above_it_do():
                 if settings["pca_components"] == 32 and settings["num_layers"] < 4:
                     expected.add("kernel_size")
         assert space.searched_settings(settings).keys() == expected
+
+
+def test_a_condition_on_what_was_not_searched_does_not_hold_by_its_default():
+    searched = {
+        "head": {"choice": ["pca", "linear"]},
+        "pca_components": {"choice": [16, 64], "when": {"head": "pca"}},
+        "kernel_size": {"choice": [3, 7], "when": {"pca_components": 64}},
+    }
+    settings = {**to_mapping(TrainConfig()), "head": "linear", "kernel_size": 3}
+    assert settings["pca_components"] == 64
+
+    assert parse(space=searched).searched(settings) == {"head": "linear"}
 
 
 def test_every_depth_of_conditions_is_met():

@@ -11,7 +11,7 @@ from tune_encoder.space import parse_space
 from tune_encoder.tuning.driver.scheduler import RecordingScheduler
 from tune_encoder.tuning.extend import extend_search
 from tune_encoder.tuning.record.record import Record
-from tune_encoder.tuning.record.warm_start import best_configs
+from tune_encoder.tuning.record.warm_start import best_configs, known_trials
 
 EPOCHS = 4
 CONTENT = {
@@ -155,6 +155,15 @@ def test_a_fork_knows_the_trials_that_fit_and_counts_none_of_them(finished):
     assert all(trial.state == "WAITING" for trial in fork.trials())
     run(fork, narrow)
     assert len(fork.trials()) == 6
+
+
+def test_a_fork_leaves_out_trials_that_lack_a_value_it_searches_in_its_base(finished):
+    searched = {"head_rank": {"int": [8, 16], "when": {"head": "lowrank"}}}
+    content = {**CONTENT, "base": {"head": "lowrank"}, "space": searched}
+    space = parse_space(content, "test", Path())
+
+    assert {trial.settings["head"] for trial in finished.trials()} == {"pca"}
+    assert list(known_trials(finished, space)) == []
 
 
 def test_a_warm_start_tries_the_best_configs_first(finished):

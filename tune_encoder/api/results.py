@@ -10,7 +10,6 @@ from tune_encoder.config import ExportSettings, from_mapping
 from tune_encoder.errors import ConfigError, StorageError
 from tune_encoder.experiment import folder as on_disk
 from tune_encoder.experiment.trials import EpochRow, TrialRecord, best_trial, objective
-from tune_encoder.space import Parameter
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -104,13 +103,13 @@ class Experiment:
         """
         from pandas import DataFrame
 
-        searched = self._folder.space().parameters
+        space = self._folder.space()
         rows = [
-            {**_outcome_columns(trial), **_searched_settings(trial, searched)}
+            {**_outcome_columns(trial), **space.searched_settings(trial.settings)}
             for trial in self._folder.trials()
         ]
         kinds = {"int": "Int64", "float": "float64"}  # both have a word for what is missing
-        columns = {p.name: kinds.get(p.kind, "object") for p in searched}
+        columns = {p.name: kinds.get(p.kind, "object") for p in space.parameters}
         dtypes = {**_OUTCOME_TYPES, **columns}
         return DataFrame(rows, columns=list(dtypes)).astype(dtypes)
 
@@ -130,7 +129,7 @@ class Experiment:
             for name, value in _metrics_of_row(row).items()
             if name.startswith(_SCORE_PREFIX)
         }
-        settings = _searched_settings(trial, self._folder.space().parameters)
+        settings = self._folder.space().searched_settings(trial.settings)
         return Best(trial.number, row["epoch"], settings, scores)
 
     def curves(self) -> "DataFrame":
@@ -235,14 +234,6 @@ def _outcome_columns(trial: TrialRecord) -> dict[str, Any]:
         "best_epoch": best["epoch"],
         "objective": objective(best),
         **scores,
-    }
-
-
-def _searched_settings(trial: TrialRecord, searched: list[Parameter]) -> dict[str, Any]:
-    """The searched settings that the trial's other settings leave a meaning."""
-    settings = trial.settings
-    return {
-        p.name: settings[p.name] for p in searched if p.name in settings and p.applies(settings)
     }
 
 

@@ -5,7 +5,7 @@
 
 import itertools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev, variance
 from typing import Any
@@ -15,7 +15,6 @@ from tune_encoder.errors import SearchFailed
 from tune_encoder.experiment.folder import Experiment
 from tune_encoder.experiment.status import has_ended
 from tune_encoder.experiment.trials import TrialRecord, objective, rank_trials
-from tune_encoder.space import Parameter
 
 FOLDER = "confirm"  # within the experiment
 # Student's t at 0.975 by degrees of freedom; between two, the lower is the cautious one.
@@ -78,10 +77,10 @@ def best_configs(experiment: Experiment, count: int) -> Configs:
     Raises:
         SearchFailed: if the search has no result yet.
     """
-    parameters = experiment.space().parameters
+    space = experiment.space()
     found: Configs = {}
     for trial in rank_trials(experiment.trials()):
-        config = _searched(parameters, trial.settings)
+        config = _without_seed(space.searched_settings(trial.settings))
         if config not in found.values() and len(found) < count:
             found[trial.number] = config
     if not found:
@@ -92,10 +91,9 @@ def best_configs(experiment: Experiment, count: int) -> Configs:
     return found
 
 
-def _searched(parameters: Iterable[Parameter], settings: dict[str, Any]) -> dict[str, Any]:
-    """The settings that make a config what it is: searched under its conditions, no seed."""
-    names = [p.name for p in parameters if p.applies(settings) and p.name != "seed"]
-    return {name: settings[name] for name in names}
+def _without_seed(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings that make a config what it is."""
+    return {name: value for name, value in settings.items() if name != "seed"}
 
 
 def new_seeds(trials: Sequence[TrialRecord], count: int) -> list[int]:
@@ -135,7 +133,7 @@ def _configs_of(confirming: Experiment, experiment: Experiment) -> Configs:
     """The configs that were trained again, by the number of the trial that is to be confirmed."""
     wanted: list[dict[str, Any]] = []
     for start in confirming.space().start:
-        config = {name: value for name, value in start.items() if name != "seed"}
+        config = _without_seed(start)
         if config not in wanted:
             wanted.append(config)
     trials = rank_trials(experiment.trials())

@@ -83,7 +83,8 @@ def find_findings(
     agreements = [found for found in pairs if found is not None]
     warnings = [_misleading(each) for each in agreements if _stops(space) and _is_low(each)]
     if (best := best_trial(list(trials))) is not None:
-        warnings += [_at_bound(each, best.settings) for each in space.parameters]
+        searched = space.searched_settings(best.settings)
+        warnings += [_at_bound(each, searched) for each in space.parameters]
         warnings.append(_below_baseline(best, baselines))
     return Findings(agreements, [warning for warning in warnings if warning])
 
@@ -149,26 +150,30 @@ def _misleading(agreement: Agreement) -> str:
 # --- the best trial ------------------------------------------------------------------------------
 
 
-def _at_bound(parameter: Parameter, settings: Mapping[str, Any]) -> str:
+def _at_bound(parameter: Parameter, searched: Mapping[str, Any]) -> str:
     """Say which end of its range the best value lies at, if that end can be moved."""
-    if not (end := bound_reached(parameter, settings)):
+    if not (end := bound_reached(parameter, searched)):
         return ""
-    value, (low, high) = settings[parameter.name], parameter.values
+    value, (low, high) = searched[parameter.name], parameter.values
     return (
         f"{parameter.name} of the best trial is {_short(value)}, at the {end} end of its range "
         f"{_short(low)} to {_short(high)}; widen it"
     )
 
 
-def bound_reached(parameter: Parameter, settings: Mapping[str, Any]) -> str:
+def bound_reached(parameter: Parameter, searched: Mapping[str, Any]) -> str:
     """Return "lower" or "upper" if a config's value lies at that end of its range, else nothing.
 
     An end that cannot be moved, since the setting allows nothing beyond it, does not count.
+
+    Args:
+        parameter: A searched setting.
+        searched: The values of those that were searched in the config.
     """
-    if parameter.kind == "choice" or not parameter.applies(settings) or parameter.name == "seed":
+    if parameter.kind == "choice" or parameter.name not in searched or parameter.name == "seed":
         return ""
     (low, high), limits = parameter.values, _SETTINGS[parameter.name]
-    at = position_in_range(parameter, settings[parameter.name])
+    at = position_in_range(parameter, searched[parameter.name])
     if at <= AT_BOUND and low != limits["minimum"]:
         return "lower"
     return "upper" if at >= 1 - AT_BOUND and high != limits["maximum"] else ""

@@ -132,13 +132,14 @@ def _summary(facts: Facts, chosen: Sequence[TrialRecord]) -> str:
 
 def trials_table(facts: Facts) -> Table:
     """Return every trial with its best epoch and what was searched, the best first."""
-    columns = ["trial", "state", "epochs", "best epoch", facts.metric, *facts.terms.searched]
+    names = [parameter.name for parameter in facts.space.parameters]
+    columns = ["trial", "state", "epochs", "best epoch", facts.metric, *names]
     order = [*facts.scored, *(t for t in facts.trials if t.state == "FAIL" or t.best is None)]
     rows = []
     for trial in order:
-        searched = facts.terms.of(trial.settings)
+        searched = facts.searched(trial)
         best = trial.best
         scores = (best["epoch"], facts.value(best)) if best else (None, None)
-        settings = [searched.get(name) for name in facts.terms.searched]
+        settings = [searched.get(name) for name in names]
         rows.append([trial.number, facts.how(trial), len(trial.rows), *scores, *settings])
     return table(columns, rows)

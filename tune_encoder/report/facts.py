@@ -60,6 +60,10 @@ class Facts:
         """The metric of an epoch."""
         return metric_value(self.terms, row)
 
+    def searched(self, trial: TrialRecord) -> dict[str, Any]:
+        """What was searched of a trial's settings."""
+        return self.space.searched_settings(trial.settings)
+
     def how(self, trial: TrialRecord) -> str:
         """How a trial stands, in a word or two."""
         return trial_status(trial, self.runs)
@@ -118,7 +122,7 @@ def describe_trial(facts: Facts, trial: TrialRecord) -> str:
     if (best := trial.best) is not None:
         score = f"{facts.metric} {facts.value(best):.4g}"
         lines.append(f"{score} at epoch {best['epoch']} of {counted(len(trial.rows), 'epoch')}")
-    settings = facts.terms.of(trial.settings)
+    settings = facts.searched(trial)
     return "\n".join([*lines, ", ".join(f"{name} {short(v)}" for name, v in settings.items())])
 
 

@@ -51,12 +51,12 @@ def parallel_coordinates(facts: Facts) -> Figure:
 
 def _any_missing(facts: Facts, trials: Sequence[TrialRecord]) -> bool:
     n = len(facts.space.parameters)
-    return any(len(facts.terms.of(trial.settings)) < n for trial in trials)
+    return any(len(facts.searched(trial)) < n for trial in trials)
 
 
 def _places(facts: Facts, trial: TrialRecord, value: float, values: Sequence[float]) -> list[float]:
     """Where a trial lies on each axis, from 0 to 1, or beside it."""
-    searched = facts.terms.of(trial.settings)
+    searched = facts.searched(trial)
     places = [
         position_in_range(p, searched[p.name]) if p.name in searched else _NOT_SEARCHED
         for p in facts.space.parameters

@@ -22,14 +22,13 @@ def slices(facts: Facts) -> list[Figure]:
 
 def _slice(facts: Facts, parameter: Parameter) -> Figure:
     key, title = f"slice-{parameter.name}", parameter.name
-    chosen, said = sample_for_plot(
-        [t for t in facts.scored if parameter.name in facts.terms.of(t.settings)]
-    )
+    chosen, said = sample_for_plot([t for t in facts.scored if parameter.name in facts.searched(t)])
     if not chosen:
         return Figure(key, title, "No trial with this setting has given a result yet.")
     canvas = Canvas(key, height=_HEIGHT)
     _scatter(canvas, facts, parameter, chosen)
-    end = bound_reached(parameter, facts.best.settings) if facts.best is not None else ""
+    best = facts.best
+    end = bound_reached(parameter, facts.searched(best)) if best is not None else ""
     if end:
         _shade(canvas, parameter, end)
     set_scale(canvas, facts, [facts.value(trial.best) for trial in chosen if trial.best])
@@ -84,7 +83,7 @@ def _shade(canvas: Canvas, parameter: Parameter, end: str) -> None:
 
 def _said(facts: Facts, parameter: Parameter, end: str, count: int) -> str:
     best = facts.best
-    value: Any = facts.terms.of(best.settings).get(parameter.name) if best is not None else None
+    value: Any = facts.searched(best).get(parameter.name) if best is not None else None
     words = f"The best trial has {short(value)}" if value is not None else "The best trial has none"
     span = " or ".join(short(each) for each in parameter.values)
     if parameter.kind != "choice":

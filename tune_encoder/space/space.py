@@ -4,6 +4,7 @@ from collections import ChainMap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import cached_property
 from typing import Any, Protocol, TypeVar
 
 from tune_encoder.config import (
@@ -121,12 +122,17 @@ class SearchSpace:
 
     def searched_settings(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         """Return the part of a trial's settings that was searched in it."""
-        return self._active_values(lambda parameter: settings[parameter.name])
+        names = self.searched_names(settings)
+        return {name: settings[name] for name in names if name in settings}
+
+    def searched_names(self, settings: Mapping[str, Any]) -> list[str]:
+        """Return which settings are searched in a trial, also those that its settings lack."""
+        return list(self._active_values(lambda parameter: settings.get(parameter.name)))
 
     def _active_values(self, value: Callable[[Parameter], Any]) -> dict[str, Any]:
         """A value for each parameter whose conditions hold."""
         drawn: dict[str, Any] = {}
-        settings = ChainMap(drawn, self._unsearched_settings())
+        settings = ChainMap(drawn, self._unsearched_settings)
         for parameter in self.parameters:
             if parameter.applies(settings):
                 drawn[parameter.name] = value(parameter)
@@ -135,6 +141,7 @@ class SearchSpace:
     def _fixed_settings(self) -> dict[str, Any]:
         return {**to_mapping(TrainConfig()), **self.base, "epochs": self.budget.epochs}
 
+    @cached_property  # a report asks for each mark of a figure
     def _unsearched_settings(self) -> dict[str, Any]:
         """What conditions see before anything is drawn.
 
@@ -169,7 +176,7 @@ class SearchSpace:
         Raises:
             ConfigError: if a setting has no steps, or there are over `MAX_GRID_POINTS`.
         """
-        unsearched = self._unsearched_settings()
+        unsearched = self._unsearched_settings
         configs: list[dict[str, Any]] = [{}]
         for parameter in self.parameters:
             n_points = _n_grid_values(parameter)

@@ -203,8 +203,7 @@ def _read_settings(path: Path, space: SearchSpace, lost: list[str]) -> dict[str,
         space.config(settings)
     except ConfigError:
         settings = {}
-    searched = (p.name for p in space.parameters if p.applies(settings))
-    if not {"epochs", *searched} <= settings.keys():
+    if not {"epochs", *space.searched_names(settings)} <= settings.keys():
         lost.append(f"{path.name} is damaged")
         return {}
     return settings
@@ -307,10 +306,9 @@ def _write_study(
 
 def _to_frozen_trial(trial: TrialRecord, space: SearchSpace) -> FrozenTrial:
     """The trial as the study had it."""
-    replay, settings = FixedTrial(trial.settings), trial.settings
+    replay, searched = FixedTrial(trial.settings), space.searched_settings(trial.settings)
     for parameter in space.parameters:
-        known = parameter.name in settings and parameter.applies(settings)
-        if known and parameter.contains(settings[parameter.name]):
+        if parameter.name in searched and parameter.contains(searched[parameter.name]):
             parameter.sample(replay)
     metric = space.metric.name
     notes = {"settings": trial.settings, "reason": trial.reason}

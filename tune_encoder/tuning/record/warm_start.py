@@ -74,8 +74,8 @@ class _ReplayTrial:
 
     def fits(self, space: SearchSpace) -> bool:
         """Whether the space could have proposed these settings."""
-        applied = [p for p in space.parameters if p.applies(self._settings)]
-        fits = all(_contains(p, self._settings) for p in applied)
+        asked = space.searched_names(self._settings)
+        fits = all(_contains(p, self._settings) for p in space.parameters if p.name in asked)
         if fits:
             space.sample(self)
         return fits
