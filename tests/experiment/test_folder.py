@@ -99,6 +99,21 @@ def test_a_damaged_search_file_is_refused_with_what_is_missing(tmp_path):
         made.search()
 
 
+@pytest.mark.parametrize(
+    ("space", "why"),
+    [
+        (3, r"space: is 3; write `name: value` lines under it"),
+        ({"space": ["head"]}, r"space: space is \['head'\]; write `name: value` lines under it"),
+        ({"budget": {"trials": 0}}, r"space, budget: trials is 0; it must be a whole number from"),
+    ],
+)
+def test_a_damaged_space_is_refused_with_its_file_and_key(tmp_path, space, why):
+    made = new_experiment(tmp_path, space=space)
+
+    with pytest.raises(StorageError, match=rf"mine/search\.yaml, {why}.*; restore the file$"):
+        made.space()
+
+
 @pytest.mark.parametrize("root", ["what?", "100%"])
 def test_a_root_that_sqlite_cannot_name_is_refused(tmp_path, root):
     with pytest.raises(ConfigError, match=r"has '\?' or '%' in its path; choose another --root"):

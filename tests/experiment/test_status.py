@@ -12,7 +12,6 @@ from tune_encoder.cli import main
 from tune_encoder.experiment.folder import Experiment
 from tune_encoder.experiment.status import (
     Launch,
-    SearchTerms,
     best_line,
     is_over,
     search_status,
@@ -107,7 +106,7 @@ def test_a_search_that_met_its_target_is_over(root, metric, target, over):
         each["objective"] = sign * each[metric]
     space = space_of(metric={"name": metric}, budget={"trials": 6, "epochs": 4, "target": target})
 
-    assert is_over(SearchTerms(space.metric, space.budget, {}), trials) is over
+    assert is_over(space, trials) is over
 
 
 def test_a_trial_that_waits_at_a_rung_is_said_to():
@@ -117,7 +116,7 @@ def test_a_trial_that_waits_at_a_rung_is_said_to():
         for n in range(3)
     ]
 
-    view = search_status(SearchTerms(space.metric, space.budget, {}), trials, Launch(7.0, 0))
+    view = search_status(space, trials, Launch(7.0, 0))
 
     assert status_lines(view, unicode=True)[0] == "trials  1 running, 2 waiting at a rung of 6"
     assert status_lines(view, unicode=False)[3] == "time    0:07"
@@ -133,7 +132,7 @@ def test_the_history_of_the_best_skill_is_drawn_as_the_epochs_came():
     ]  # fmt: skip
     space = space_of()
 
-    view = search_status(SearchTerms(space.metric, space.budget, {}), trials, Launch(7.0, 0))
+    view = search_status(space, trials, Launch(7.0, 0))
 
     assert view["history"] == pytest.approx([0.1, 0.2, 0.4, 0.4, 0.9])
     lines = status_lines(view, unicode=True)
@@ -145,9 +144,7 @@ def test_a_long_history_keeps_to_80_columns_and_ends_with_the_best():
     rows = [{**row(0, e, 1 / e), "order": e} for e in range(1, 1000)]
     space = space_of()
 
-    view = search_status(
-        SearchTerms(space.metric, space.budget, {}), [TrialRecord(0, "RUNNING", rows=rows)], None
-    )
+    view = search_status(space, [TrialRecord(0, "RUNNING", rows=rows)], None)
 
     assert len(view["history"]) == 40
     assert view["history"][-1] == 1 - 1 / 999

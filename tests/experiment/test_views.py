@@ -11,7 +11,7 @@ from tune_encoder.cli import main
 from tune_encoder.cli.curve import HEIGHT
 from tune_encoder.experiment.folder import CHECKPOINT_NAME
 from tune_encoder.experiment.trials import objective
-from tune_encoder.experiment.views import overview, read_terms
+from tune_encoder.experiment.views import overview
 from tune_encoder.space import space_to_content
 from tune_encoder.system.lock import lock_experiment
 
@@ -274,9 +274,9 @@ def test_a_search_from_before_metrics_had_names_is_read_by_its_loss(tmp_path):
     old = space_to_content(space_of())
     del old["metric"], old["budget"]["target"]
 
-    terms = read_terms(new_experiment(tmp_path, "old", space=old))
+    space = new_experiment(tmp_path, "old", space=old).space()
 
-    assert (terms.metric.name, terms.budget.epochs) == ("val_loss", 4)
+    assert (space.metric.name, space.budget.epochs) == ("val_loss", 4)
     assert objective({"epoch": 1, "val_loss": 0.5}) == 0.5
 
 
@@ -313,7 +313,10 @@ def test_list_shows_one_that_cannot_be_read_with_the_reason_among_the_others(say
         ["space", "unreadable"],
     ]
     assert "broken/search.yaml: damaged, format is 1 and data_dir, fingerprint, versi" in lines[5]
-    assert lines[7].endswith("search.yaml, space: space is damaged; restore the file")
+    assert lines[7].endswith(
+        "search.yaml, space: space is ['learning_rate']; write `name: value` lines under it; "
+        "restore the file"
+    )
 
 
 def test_long_names_and_long_numbers_fit_into_80_columns(say, tmp_path):

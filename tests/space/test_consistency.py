@@ -96,7 +96,7 @@ def test_a_condition_on_what_was_not_searched_does_not_hold_by_its_default():
     settings = {**to_mapping(TrainConfig()), "head": "linear", "kernel_size": 3}
     assert settings["pca_components"] == 64
 
-    assert parse(space=searched).searched(settings) == {"head": "linear"}
+    assert parse(space=searched).searched_settings(settings) == {"head": "linear"}
 
 
 def test_every_depth_of_conditions_is_met():

@@ -25,7 +25,7 @@ from tune_encoder.errors import ConfigError, StorageError
 from tune_encoder.experiment.checkpoint_storage import Storage, checkpoints_of_trial
 from tune_encoder.experiment.commands import command_line
 from tune_encoder.experiment.trials import EpochRow, TrialRecord, _read_trials, read_only
-from tune_encoder.space import SearchSpace, parse_space
+from tune_encoder.space import SearchSpace, read_space
 from tune_encoder.system.files import atomic_folder, atomic_write
 
 EXPERIMENT_FORMAT = 1
@@ -165,9 +165,13 @@ class Experiment:
         """Read what is searched from search.yaml.
 
         Raises:
-            ConfigError, StorageError: if it is damaged.
+            StorageError: if it is damaged.
         """
-        return parse_space(self.search()["space"], f"{self.path / 'search.yaml'}, space", self.path)
+        content, where = self.search()["space"], f"{self.path / 'search.yaml'}, space"
+        try:
+            return read_space(content, where, self.path)
+        except ConfigError as error:
+            raise StorageError(f"{error}; restore the file") from error
 
     def storage_settings(self) -> StorageSettings:
         """Read from search.yaml where it is kept beside its folder."""

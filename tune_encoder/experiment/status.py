@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tune_encoder.config import BudgetSettings, MetricSettings
 from tune_encoder.experiment.trials import EpochRow, TrialRecord, best_trial, objective
+from tune_encoder.space import SearchSpace
 
 WIDTH = 80  # columns of every line
 FIELDS = ("val_skill", "seconds", "order")  # what is read here of a row, beside the metric
@@ -24,24 +24,6 @@ UNFINISHED = "unfinished"
 _STATES = dict(zip(("COMPLETE", "PRUNED", "FAIL"), ENDED, strict=True))
 _COUNTED = (*ENDED, "running", WAITING, UNFINISHED)
 _SAID_BY_SKILL = ("val_loss", "val_skill")  # metrics beside which the skill says enough
-
-
-@dataclass(frozen=True)
-class SearchTerms:
-    """What a search was told, as far as it tells where the search stands."""
-
-    metric: MetricSettings
-    budget: BudgetSettings
-    searched: Mapping[str, Mapping[str, Any]]
-    """The searched settings, each with the values of others under which it is searched."""
-
-    def of(self, settings: Mapping[str, Any]) -> dict[str, Any]:
-        """Return what was searched of a trial's settings."""
-        return {
-            name: settings[name]
-            for name, when in self.searched.items()
-            if name in settings and all(settings.get(n) in allowed for n, allowed in when.items())
-        }
 
 
 @dataclass(frozen=True)
@@ -71,26 +53,26 @@ def has_ended(trial: TrialRecord) -> bool:
     return trial.state in _STATES
 
 
-def is_over(terms: SearchTerms, trials: list[TrialRecord]) -> bool:
+def is_over(space: SearchSpace, trials: list[TrialRecord]) -> bool:
     """Whether the budget is used up or its target met; a new launch would find nothing to do."""
     started = [trial for trial in trials if trial.state != "WAITING"]
-    used_up = len(started) >= terms.budget.trials and all(map(has_ended, started))
-    return used_up or _met_target(terms, trials)
+    used_up = len(started) >= space.budget.trials and all(map(has_ended, started))
+    return used_up or _met_target(space, trials)
 
 
-def _met_target(terms: SearchTerms, trials: list[TrialRecord]) -> bool:
-    target = terms.budget.target
-    best = best_of(terms, trials) if target is not None else None
-    return best is not None and bool(terms.metric.sign * (best["value"] - target) <= 0)
+def _met_target(space: SearchSpace, trials: list[TrialRecord]) -> bool:
+    target = space.budget.target
+    best = best_of(space, trials) if target is not None else None
+    return best is not None and bool(space.metric.sign * (best["value"] - target) <= 0)
 
 
 def search_status(
-    terms: SearchTerms, trials: list[TrialRecord], launch: Launch | None
+    space: SearchSpace, trials: list[TrialRecord], launch: Launch | None
 ) -> dict[str, Any]:
     """Return where a search stands, in values ready for JSON.
 
     Args:
-        terms: What it was told.
+        space: What it was told.
         trials: All its trials.
         launch: The process that runs it, if any.
     """
@@ -100,12 +82,12 @@ def search_status(
     return {
         "trials": {word.replace(" ", "_"): counts[word] for word in _COUNTED},
         "trials_ended": ended,
-        "trials_budget": terms.budget.trials,
+        "trials_budget": space.budget.trials,
         "epochs": sum(len(trial.rows) for trial in trials),
-        "epochs_saved": sum(terms.budget.epochs - len(trial.rows) for trial in pruned),
-        "best": best_of(terms, trials),
+        "epochs_saved": sum(space.budget.epochs - len(trial.rows) for trial in pruned),
+        "best": best_of(space, trials),
         "history": _history(trials),
-        "time": _time(terms, trials, ended, launch),
+        "time": _time(space, trials, ended, launch),
     }
 
 
@@ -123,10 +105,10 @@ def _better(one: EpochRow, other: EpochRow) -> EpochRow:
 
 
 def _time(
-    terms: SearchTerms, trials: list[TrialRecord], ended: int, launch: Launch | None
+    space: SearchSpace, trials: list[TrialRecord], ended: int, launch: Launch | None
 ) -> dict[str, float | None]:
     """Seconds: of the launch, of what is left, and of all training so far."""
-    left = max(0, terms.budget.trials - ended)
+    left = max(0, space.budget.trials - ended)
     pace = launch.elapsed_s / launch.ended if launch and launch.ended else None
     return {
         "elapsed_s": launch.elapsed_s if launch else None,
@@ -135,7 +117,7 @@ def _time(
     }
 
 
-def best_of(terms: SearchTerms, trials: list[TrialRecord]) -> dict[str, Any] | None:
+def best_of(space: SearchSpace, trials: list[TrialRecord]) -> dict[str, Any] | None:
     """Return the best trial's best epoch with its scores and what was searched, if there is one."""
     trial = best_trial(trials)
     if trial is None or trial.best is None:
@@ -143,16 +125,16 @@ def best_of(terms: SearchTerms, trials: list[TrialRecord]) -> dict[str, Any] | N
     return {
         "trial": trial.number,
         "epoch": trial.best["epoch"],
-        "metric": terms.metric.name,
-        "value": metric_value(terms, trial.best),
+        "metric": space.metric.name,
+        "value": metric_value(space, trial.best),
         "skill": trial.best["val_skill"],
-        "settings": terms.of(trial.settings),
+        "settings": space.searched_settings(trial.settings),
     }
 
 
-def metric_value(terms: SearchTerms, row: EpochRow) -> float:
+def metric_value(space: SearchSpace, row: EpochRow) -> float:
     """Return the metric of the space as a person knows it; the objective may be its negative."""
-    return terms.metric.sign * objective(row)
+    return space.metric.sign * objective(row)
 
 
 def status_lines(status: Mapping[str, Any], unicode: bool) -> list[str]:

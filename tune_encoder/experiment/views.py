@@ -5,25 +5,17 @@ Nothing is loaded that could start, change or unpickle anything.
 
 import re
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tune_encoder.config import (
-    BudgetSettings,
-    MetricSettings,
-    TrainConfig,
-    from_mapping,
-    to_mapping,
-)
-from tune_encoder.errors import ConfigError, SearchFailed, StorageError, TuneEncoderError
+from tune_encoder.config import TrainConfig, to_mapping
+from tune_encoder.errors import ConfigError, SearchFailed, TuneEncoderError
 from tune_encoder.experiment.folder import Experiment, list_experiments, open_experiment
 from tune_encoder.experiment.status import (
     FIELDS,
     UNFINISHED,
     WAITING,
     Launch,
-    SearchTerms,
     best_of,
     has_ended,
     is_over,
@@ -33,6 +25,7 @@ from tune_encoder.experiment.status import (
     trial_status,
 )
 from tune_encoder.experiment.trials import EpochRow, TrialRecord
+from tune_encoder.space import SearchSpace
 from tune_encoder.system.lock import LOCK_NAME, lock_holder
 
 RUNNING, STOPPED, FINISHED, UNREADABLE = "running", "stopped", "finished", "unreadable"
@@ -77,18 +70,18 @@ def _launched_at(experiment: Experiment) -> float:
 
 def status(experiment: Experiment) -> View:
     """Return where an experiment stands, who runs it, and how to go on if nobody does."""
-    terms = read_terms(experiment)
+    space = experiment.space()
     process = lock_holder(experiment.path)
-    trials = _recorded(experiment, terms)
+    trials = _recorded(experiment, space)
     launch = _launch(experiment, trials) if process else None
-    over = is_over(terms, trials)
+    over = is_over(space, trials)
     state = RUNNING if process else FINISHED if over else STOPPED
     return {
         "name": experiment.name,
         "path": str(experiment.path),
         "state": state,
         "process": _process(process),
-        **search_status(terms, trials, launch),
+        **search_status(space, trials, launch),
         "resume": experiment.command("resume") if state == STOPPED else None,
     }
 
@@ -107,32 +100,9 @@ def _process(held_by: str | None) -> View | None:
     return {"pid": int(found[1]), "host": found[2]} if found else {"pid": None, "host": None}
 
 
-def read_terms(experiment: Experiment) -> SearchTerms:
-    """Read what the search was told.
-
-    The space is not checked whole, which would take longer than all else.
-    """
-    where = f"{experiment.path / 'search.yaml'}, space"
-    space = experiment.search()["space"]
-    searched = _section(space, "space", where)
-    return SearchTerms(
-        from_mapping(MetricSettings, _section(space, "metric", where), f"{where}, metric"),
-        from_mapping(BudgetSettings, _section(space, "budget", where), f"{where}, budget"),
-        {name: _section(content, "when", f"{where}, {name}") for name, content in searched.items()},
-    )
-
-
-def _section(content: Any, name: str, where: str) -> Mapping[str, Any]:
-    """What stands under a name, nothing if it is absent as in older files."""
-    value = (content.get(name) or {}) if isinstance(content, Mapping) else None
-    if not isinstance(value, Mapping):
-        raise StorageError(f"{where}: {name} is damaged; restore the file")
-    return value
-
-
-def _recorded(experiment: Experiment, terms: SearchTerms) -> list[TrialRecord]:
+def _recorded(experiment: Experiment, space: SearchSpace) -> list[TrialRecord]:
     """The trials, as far as their standing needs them."""
-    return experiment.trials((*FIELDS, terms.metric.name))
+    return experiment.trials((*FIELDS, space.metric.name))
 
 
 # --- one trial -----------------------------------------------------------------------------------
@@ -144,20 +114,20 @@ def trial_view(experiment: Experiment, number: int) -> View:
     Raises:
         ConfigError: if there is none of that number.
     """
-    terms, trial = read_terms(experiment), _trial(experiment, number)
+    space, trial = experiment.space(), _trial(experiment, number)
     runs = lock_holder(experiment.path) is not None
     return {
         "experiment": experiment.name,
         "trial": number,
         "state": trial_status(trial, runs),
-        "line": trial_line(trial, terms.budget.epochs, runs),
-        "why": why(trial, terms, runs),
-        "metric": terms.metric.name,
-        "searched": terms.of(trial.settings),
+        "line": trial_line(trial, space.budget.epochs, runs),
+        "why": why(trial, space, runs),
+        "metric": space.metric.name,
+        "searched": space.searched_settings(trial.settings),
         "changed": changed(trial.settings),
         "settings": trial.settings,
         "best_epoch": trial.best["epoch"] if trial.best else None,
-        "rows": [{**row, terms.metric.name: metric_value(terms, row)} for row in trial.rows],
+        "rows": [{**row, space.metric.name: metric_value(space, row)} for row in trial.rows],
         "checkpoint": _newest_checkpoint(experiment, trial),
     }
 
@@ -165,15 +135,15 @@ def trial_view(experiment: Experiment, number: int) -> View:
 def _trial(experiment: Experiment, number: int) -> TrialRecord:
     if experiment.study_path.exists() and (trial := experiment.trial(number)) is not None:
         return trial
-    numbers = [trial.number for trial in _recorded(experiment, read_terms(experiment))]
+    numbers = [trial.number for trial in _recorded(experiment, experiment.space())]
     there = f"there are {len(numbers)}, from 0 to {numbers[-1]}" if numbers else "there is none yet"
     raise ConfigError(f"{experiment.path}: no trial {number}; {there}")
 
 
-def why(trial: TrialRecord, terms: SearchTerms, runs: bool) -> str:
+def why(trial: TrialRecord, space: SearchSpace, runs: bool) -> str:
     """Say why a trial ended, or when it goes on."""
     if has_ended(trial):
-        return _why_ended(trial, terms.budget.epochs)
+        return _why_ended(trial, space.budget.epochs)
     return {
         WAITING: "it goes on once it is known to be among the best there",
         UNFINISHED: "it goes on at the next resume",
@@ -218,8 +188,8 @@ def best_view(experiment: Experiment) -> View:
     Raises:
         SearchFailed: if no trial has a result.
     """
-    terms = read_terms(experiment)
-    best = best_of(terms, _recorded(experiment, terms))
+    space = experiment.space()
+    best = best_of(space, _recorded(experiment, space))
     trial = experiment.trial(best["trial"]) if best else None
     if best is None or trial is None:
         raise SearchFailed(f"{experiment.path}: no trial has a result yet")
@@ -244,17 +214,17 @@ def comparison(root: Path, names: list[str]) -> View:
 
 
 def _compared(experiment: Experiment) -> View:
-    terms = read_terms(experiment)
-    trials = _recorded(experiment, terms)
-    state = search_status(terms, trials, None)
+    space = experiment.space()
+    trials = _recorded(experiment, space)
+    state = search_status(space, trials, None)
     best = state["best"]
     settings = next((t.settings for t in trials if best and t.number == best["trial"]), {})
     return {
         "name": experiment.name,
-        "budget": to_mapping(terms.budget),
+        "budget": to_mapping(space.budget),
         "trials_ended": state["trials_ended"],
         "epochs": state["epochs"],
-        "metric": terms.metric.name,
+        "metric": space.metric.name,
         "best": best,
         "settings": settings,
         "fingerprint": experiment.search()["fingerprint"],

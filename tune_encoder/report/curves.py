@@ -92,7 +92,7 @@ def _rungs(canvas: Canvas, facts: Facts) -> None:
 
 def set_scale(canvas: Canvas, facts: Facts, values: Sequence[float]) -> None:
     """Make the axis of the metric logarithmic where its values lie far apart."""
-    falls = facts.terms.metric.direction == "min"
+    falls = facts.space.metric.direction == "min"
     if falls and min(values) > 0 and max(values) / min(values) > LOG_FROM:
         canvas.axes.set_yscale("log")
 

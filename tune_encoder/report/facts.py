@@ -10,13 +10,12 @@ from tune_encoder.experiment.folder import Experiment
 from tune_encoder.experiment.status import (
     FAILED,
     FIELDS,
-    SearchTerms,
     metric_value,
     short,
     trial_status,
 )
 from tune_encoder.experiment.trials import EpochRow, TrialRecord, objective, rank_trials
-from tune_encoder.experiment.views import RUNNING, read_terms, status
+from tune_encoder.experiment.views import RUNNING, status
 from tune_encoder.report.figure import Table, counted, table
 from tune_encoder.space import SearchSpace
 
@@ -35,7 +34,6 @@ class Facts:
     content: Mapping[str, Any]
     """search.yaml."""
     space: SearchSpace
-    terms: SearchTerms
     trials: Sequence[TrialRecord]
     """Those that began."""
     status: Mapping[str, Any]
@@ -54,11 +52,11 @@ class Facts:
     @property
     def metric(self) -> str:
         """What trials are compared by."""
-        return self.terms.metric.name
+        return self.space.metric.name
 
     def value(self, row: EpochRow) -> float:
         """The metric of an epoch."""
-        return metric_value(self.terms, row)
+        return metric_value(self.space, row)
 
     def searched(self, trial: TrialRecord) -> dict[str, Any]:
         """What was searched of a trial's settings."""
@@ -80,12 +78,10 @@ def read_facts(experiment: Experiment) -> Facts:
     Raises:
         ConfigError, StorageError: if its files are damaged.
     """
-    terms = read_terms(experiment)
-    trials = experiment.trials((*_ROW_FIELDS, terms.metric.name))
+    space = experiment.space()
+    trials = experiment.trials((*_ROW_FIELDS, space.metric.name))
     began = [trial for trial in trials if trial.state != "WAITING"]
-    return Facts(
-        experiment, experiment.search(), experiment.space(), terms, began, status(experiment)
-    )
+    return Facts(experiment, experiment.search(), space, began, status(experiment))
 
 
 def sample_for_plot(trials: Sequence[TrialRecord]) -> tuple[list[TrialRecord], str]:

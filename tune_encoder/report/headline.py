@@ -144,7 +144,7 @@ def data_table(facts: Facts, data: PackedData | None) -> Table:
         ["voices", voices],
         [
             "metric",
-            f"{facts.metric}, {'low' if facts.terms.metric.direction == 'min' else 'high'} is good",
+            f"{facts.metric}, {'low' if facts.space.metric.direction == 'min' else 'high'} is good",
         ],
         [
             "budget",

@@ -88,7 +88,7 @@ def best_over_epochs(facts: Facts) -> Figure:
 
 
 def _falls(facts: Facts) -> bool:
-    return facts.terms.metric.direction == "min"
+    return facts.space.metric.direction == "min"
 
 
 def _left(made: Progress) -> str:

@@ -46,8 +46,7 @@ def scores(facts: Facts, data: PackedData | None, winner: "Winner | None") -> li
     known = [_score(name, each) for name, each in (data.baselines if data else {}).items()]
     best = facts.best
     if best is not None and best.best is not None:
-        row = {name.removeprefix("val_"): value for name, value in best.best.items()}
-        known.append(_score("model", row))
+        known.append(_score("model", validation_scores(best.best)))
     return known
 
 

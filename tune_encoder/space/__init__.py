@@ -5,7 +5,13 @@ trial fails for a typo. It knows neither Ray nor Optuna: `SearchSpace.sample` as
 """
 
 from tune_encoder.space.builtin import builtin_spaces, find_space, space_summary
-from tune_encoder.space.reading import load_space, override_space, parse_space, space_to_content
+from tune_encoder.space.reading import (
+    load_space,
+    override_space,
+    parse_space,
+    read_space,
+    space_to_content,
+)
 from tune_encoder.space.sampling import RandomSuggester, largest_configs, sample_configs
 from tune_encoder.space.space import MAX_GRID_POINTS, Parameter, SearchSpace, Suggester
 
@@ -21,6 +27,7 @@ __all__ = [
     "load_space",
     "override_space",
     "parse_space",
+    "read_space",
     "sample_configs",
     "space_summary",
     "space_to_content",

@@ -15,13 +15,11 @@ from rich.text import Text
 from tune_encoder.experiment.status import (
     WIDTH,
     Launch,
-    SearchTerms,
     has_ended,
     search_status,
     status_lines,
     trial_line,
 )
-from tune_encoder.space import SearchSpace
 from tune_encoder.tuning.record.record import Record
 
 REFRESH_S = 0.5
@@ -76,13 +74,9 @@ class Progress(Callback):
         ended = len(set(_ended(self._record)) - self._ended_before)
         elapsed = time.monotonic() - self._started
         trials = list(self._record.trials.values())
-        view = search_status(_search_terms(self._record.space), trials, Launch(elapsed, ended))
+        view = search_status(self._record.space, trials, Launch(elapsed, ended))
         return Text("\n".join(status_lines(view, self._console.encoding == "utf-8")))
 
 
 def _ended(record: Record) -> list[int]:
     return [number for number, trial in record.trials.items() if has_ended(trial)]
-
-
-def _search_terms(space: SearchSpace) -> SearchTerms:
-    return SearchTerms(space.metric, space.budget, {p.name: p.when for p in space.parameters})
