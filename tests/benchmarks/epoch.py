@@ -31,7 +31,7 @@ def epoch_parts(state: TrainState, data: PackedData) -> dict[str, float]:
     """Seconds of an epoch's parts, and of the bare steps."""
     row = train_epoch(state, data, DEVICE)
     state.history.append(row)
-    timed = {name: score_of(row, f"{name}_seconds") for name in ("predict", "score")}
+    timed = {name: row[f"{name}_seconds"] for name in ("predict", "score")}
     steps = row["step_seconds"]
     rest = row["seconds"] - steps - sum(timed.values())
     batches = list(training_batches(data.train, state.config, 1))

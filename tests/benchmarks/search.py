@@ -139,7 +139,7 @@ def shares(experiment: Experiment, workers: int, began: float, ended: float) -> 
 class TimedEpoch(NamedTuple):
     """A row, and when its epoch began, ended and was taken up, in seconds since 1970."""
 
-    row: EpochRow
+    row: dict[str, Any]
     began: float
     ended: float
     recorded: float

@@ -108,7 +108,8 @@ def test_a_damaged_search_file_is_refused_with_what_is_missing(tmp_path):
     ],
 )
 def test_a_damaged_space_is_refused_with_its_file_and_key(tmp_path, space, why):
-    made = new_experiment(tmp_path, space=space)
+    made = new_experiment(tmp_path)
+    made.write_search({**made.search(), "space": space})
 
     with pytest.raises(StorageError, match=rf"mine/search\.yaml, {why}.*; restore the file$"):
         made.space()

@@ -98,7 +98,7 @@ def _train_config(options: argparse.Namespace, before: Mapping[str, Any]) -> Tra
     return config if config.data_dir else replace(config, data_dir=str(demo_voices()))
 
 
-def _print_epoch(config: TrainConfig, history: "list[EpochRow]") -> None:
+def _print_epoch(config: TrainConfig, history: list[dict[str, Any]]) -> None:
     """Say how an epoch went, with the guide's content."""
     row = history[-1]
     best = min(history, key=lambda each: float(each["val_loss"]))

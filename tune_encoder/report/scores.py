@@ -46,7 +46,8 @@ def scores(facts: Facts, data: PackedData | None, winner: "Winner | None") -> li
     known = [_score(name, each) for name, each in (data.baselines if data else {}).items()]
     best = facts.best
     if best is not None and best.best is not None:
-        known.append(_score("model", validation_scores(best.best)))
+        row = {name.removeprefix("val_"): value for name, value in best.best.items()}
+        known.append(_score("model", row))
     return known
 
 

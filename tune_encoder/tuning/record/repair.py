@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
 import optuna
 from optuna.trial import FixedTrial, FrozenTrial, TrialState, create_trial
@@ -121,13 +121,6 @@ def _summary(experiment: Experiment, lost: list[str], backup: Path | None) -> Re
 # --- what the files say --------------------------------------------------------------------------
 
 
-class _CheckpointKeys(TypedDict, total=False):
-    """What a row says of its checkpoint."""
-
-    checkpoint: str
-    checkpoint_sha256: str
-
-
 @dataclass
 class _Salvage:
     """What is left of one trial."""
@@ -187,9 +180,9 @@ def _decide_state(found: _Salvage, space: SearchSpace) -> None:
 
 def _find_checkpoints(
     experiment: Experiment, files: list[Path], lost: list[str]
-) -> dict[int, _CheckpointKeys]:
+) -> dict[int, dict[str, str]]:
     """What a row says of its checkpoint, for each epoch that has one; the newest counts."""
-    found: dict[int, _CheckpointKeys] = {}
+    found = {}
     for file in sorted(files, key=lambda path: path.stat().st_mtime):
         folder = file.parent.relative_to(experiment.checkpoints).as_posix()
         try:
@@ -322,9 +315,9 @@ def _to_frozen_trial(trial: TrialRecord, space: SearchSpace) -> FrozenTrial:
     rows = {epoch_key(row["epoch"]): row for row in trial.rows}
     return create_trial(
         state=TrialState[trial.state],
-        value=score_of(trial.best, metric) if trial.state == "COMPLETE" and trial.best else None,
+        value=trial.best[metric] if trial.state == "COMPLETE" and trial.best else None,
         params=replay.params,
         distributions=replay.distributions,
         user_attrs={**{name: note for name, note in notes.items() if note}, **rows},
-        intermediate_values={row["epoch"]: score_of(row, metric) for row in trial.rows},
+        intermediate_values={row["epoch"]: row[metric] for row in trial.rows},
     )
