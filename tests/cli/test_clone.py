@@ -66,7 +66,7 @@ def test_bad_recordings_are_told_once_each_and_the_others_are_written(
     assert re.match(rf"tune-encoder: {folder}/c\.wav: 0\.10 s of sound; at least 1 s is", errors[1])
     assert errors[2].startswith(f"tune-encoder: {folder}/none.wav: no such file; give the path")
     assert errors[3] == (
-        "tune-encoder: 3 of 5 recordings could not be cloned; the styles of the others are written"
+        "tune-encoder: 3 of 5 recordings could not be cloned; the styles of the others were written"
     )
     assert len(errors) == 4
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.json", "d.json"]

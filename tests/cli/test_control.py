@@ -31,7 +31,10 @@ def steer(experiment, *arguments):
 @pytest.mark.parametrize("command", [["stop", "night"], ["pause", "night"]])
 def test_a_search_that_does_not_run_cannot_be_steered(experiment, command, capsys):
     assert steer(experiment, *command) == 2
-    assert "night: is not running; go on with `tune-encoder resume night" in capsys.readouterr().err
+    assert (
+        "night: is not running; resume it with `tune-encoder resume night"
+        in capsys.readouterr().err
+    )
     assert not Controls(experiment).folder.exists()
 
 
@@ -39,7 +42,7 @@ def test_stop_leaves_the_wish_for_the_search(experiment, capsys):
     with lock_experiment(experiment.path):
         assert steer(experiment, "stop", "night") == 0
 
-    assert capsys.readouterr().out == "night ends after the running epochs\n"
+    assert capsys.readouterr().out == "night stops after the current epochs\n"
     assert Controls(experiment).stops()
     assert not Controls(experiment).pauses()
 
@@ -51,7 +54,7 @@ def test_pause_and_pause_again(experiment, capsys):
         steer(experiment, "pause", "night", "--json")
 
     assert not Controls(experiment).pauses()
-    assert json.loads(capsys.readouterr().out.split("\n", 1)[1])["told"] == "night goes on"
+    assert json.loads(capsys.readouterr().out.split("\n", 1)[1])["told"] == "night continues"
 
 
 def test_a_trial_is_ended_by_number(experiment, capsys):
@@ -59,7 +62,7 @@ def test_a_trial_is_ended_by_number(experiment, capsys):
         assert steer(experiment, "kill-trial", "night", "0") == 0
         assert steer(experiment, "kill-trial", "night", "7") == 2
 
-    assert "night has no unfinished trial 7; these are unfinished: 0" in capsys.readouterr().err
+    assert "night has no unfinished trial 7; unfinished trials: 0" in capsys.readouterr().err
     assert Controls(experiment).take_ends() == [0]
     assert Controls(experiment).take_ends() == []
 

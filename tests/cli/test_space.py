@@ -168,7 +168,7 @@ def test_the_shipped_spaces_are_listed_with_what_they_are_for(run):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ((), "space: name a FILE or a space of the program, or write --list"),
+        ((), "space: no FILE given; name a YAML file or a built-in space, or use --list"),
         (("quick", "--sample", "-1"), "--sample is -1; it must be 0 or more"),
         (("quik",), "quik: no such file, nor a space of the program: cnn, default, quick,"),
     ],
@@ -198,7 +198,7 @@ def test_a_plan_without_a_probe_shows_rungs_and_epochs(run, tmp_path):
        1         4             1
    total                      11  46% of 24 in full
 
-asha decides before a rung is full: it may spend twice these epochs
+asha decides before a rung is full: it may use twice as many epochs
 """
     )
 
@@ -222,8 +222,8 @@ bracket 2
        6         9            54  with further seeds
    total                      84  67% of 126 in full
 
-hyperband decides before a rung is full: it may spend twice these epochs
-budget.time ends the search after 2h, whatever is left
+hyperband decides before a rung is full: it may use twice as many epochs
+budget.time ends the search after 2h, even if trials are left
 """
     )
 
@@ -233,7 +233,7 @@ budget.time ends the search after 2h, whatever is left
     [
         ("none", ""),
         ("asha-promote", ""),
-        ("median", "median stops some trials earlier; how many shows only in the search\n"),
+        ("median", "median stops some trials earlier; how many is only known in the search\n"),
     ],
 )
 def test_a_plan_says_what_it_cannot_know(run, tmp_path, scheduler, said):
@@ -288,7 +288,7 @@ def test_a_plan_for_a_machine_too_small_says_so(run, tmp_path, data_dir):
     _, out, _ = run("plan", file, "--data-dir", data_dir)
 
     assert (
-        "\nsearch      this machine is too small for a trial; see resources in the space\n" in out
+        "\nsearch      this machine is too small for a trial; lower resources in the space\n" in out
     )
 
 

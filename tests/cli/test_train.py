@@ -120,7 +120,7 @@ def test_a_run_that_predicts_one_style_for_all_voices_says_so(data_dir, tmp_path
         main(options(data_dir, tmp_path, epochs=6, learning_rate=1e-8))
 
     said = capsys.readouterr().out
-    assert said.count("warning: every voice gets nearly the same style; raise learning_rate") == 2
+    assert said.count("warning: all voices get nearly the same style; raise learning_rate") == 2
 
 
 def test_a_run_that_learns_says_nothing_of_it(data_dir, tmp_path, capsys):

@@ -76,10 +76,10 @@ def test_what_editors_leave_in_a_file_does_not_matter(tmp_path, content):
         ("a: " + "1" * 5000, r": not valid YAML: "),
         ("", r": empty; write `name: value` lines"),
         ("# only a comment", r": empty; write `name: value` lines"),
-        ("- a\n- b", r": holds a list; write `name: value` lines"),
-        ("hello", r": holds a str; write `name: value` lines"),
+        ("- a\n- b", r": contains a list; write `name: value` lines"),
+        ("hello", r": contains a str; write `name: value` lines"),
         (b"a: \xff\xfe", r": cannot be read as UTF-8 text"),
-        ("#" * 1_000_001, r": larger than 1000000 bytes; is it a config\?"),
+        ("#" * 1_000_001, r": larger than 1000000 bytes; give the path of a YAML file"),
     ],
 )
 def test_a_file_that_is_no_clean_mapping_is_refused_with_its_name_and_line(

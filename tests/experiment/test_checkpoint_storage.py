@@ -218,10 +218,10 @@ def test_a_storage_in_the_experiments_own_folder_is_refused_and_nothing_is_made(
         ("s3://", "storage is s3://; it must be s3://BUCKET/PATH or a folder that all nodes see"),
         ("s3://bucket//a", "storage is s3://bucket//a; it must be s3://BUCKET/PATH"),
         ("file://host/runs", "storage is file://host/runs; it must be s3://BUCKET/PATH"),
-        ("s3://host:9000/b", "storage is s3://host:9000/b; name the server in AWS_ENDPOINT_URL"),
+        ("s3://host:9000/b", "storage is s3://host:9000/b; put the server into AWS_ENDPOINT_URL"),
         (
             "s3://b/p?region=x",
-            "storage is s3://b/p and more behind it; give s3://BUCKET/PATH alone",
+            "storage is s3://b/p followed by parameters; write s3://BUCKET/PATH only",
         ),
     ],
 )

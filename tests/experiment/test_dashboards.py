@@ -97,7 +97,7 @@ def test_the_command_prints_the_pages_and_ends_them(finished, number, request):
     request.addfinalizer(process.kill)
     assert process.stdout is not None
     with process.stdout as output:
-        lines = [*itertools.takewhile("Ctrl-C ends them\n".__ne__, output)]
+        lines = [*itertools.takewhile("press Ctrl-C to stop\n".__ne__, output)]
     (address,) = [line.split()[1] for line in lines if line.startswith("TensorBoard")]
     assert "TensorBoard" in get(address)
 

@@ -144,7 +144,7 @@ def test_each_setting_has_a_bar_and_few_trials_are_said():
         "learning_rate    75 % " + "#" * 29,
         "pca_components   25 % " + "#" * 10 + "  in 7 of 12 trials",
         "dropout           0 %",
-        "rough: 12 trials; the order is steady from about 48",
+        "rough: 12 trials; the order becomes stable at about 48",
     ]
     assert not [line for line in importance_lines(Importances(settings, 48)) if "rough" in line]
 

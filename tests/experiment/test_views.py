@@ -30,7 +30,7 @@ def test_show_lists_settings_epochs_curve_and_checkpoint_of_a_trial(say, root):
         "  epochs                   4",
         "  warmup_epochs            1",
         "  early_stopping_patience  2",
-        "* searched; of the others those that are not the defaults",
+        "* searched; the others differ from their defaults",
         "",
         "epoch  val_loss      skill",
         "    1    0.9000     0.1000",
@@ -144,12 +144,12 @@ def test_compare_shows_only_the_settings_that_differ(say, three):
         f"{'':24}{'a':>28}{'b':>28}",
         f"{'trials ended':24}{'1 of 6':>28}{'1 of 8':>28}",
         f"{'epochs spent':24}{'2':>28}{'2':>28}",
-        f"{'epochs of a trial':24}{'4':>28}{'4':>28}",
+        f"{'epochs per trial':24}{'4':>28}{'4':>28}",
         f"{'best val_loss':24}{'0.5000':>28}{'0.4000':>28}",
         f"{'its skill':24}{'0.5000':>28}{'0.6000':>28}",
         f"{'its trial':24}{'0':>28}{'0':>28}",
         "",
-        "its settings, where they differ",
+        "its settings that differ",
         f"{'warmup_epochs':24}{'1':>28}{'5':>28}",
         f"{'early_stopping_patience':24}{'2':>28}{'3':>28}",
     ]
@@ -164,7 +164,7 @@ def test_compare_warns_where_the_scores_do_not_compare(say, three):
     ]
     assert f"{'best val_loss':24}{'0.5000':>28}{'-':>28}" in lines
     assert f"{'best val_skill':24}{'-':>28}{'0.7000':>28}" in lines
-    assert "its settings, where they differ" not in lines
+    assert "its settings that differ" not in lines
 
 
 def test_a_search_without_a_result_is_compared_as_far_as_it_goes(say, root):
@@ -233,12 +233,12 @@ def test_json_holds_what_the_lines_say(say, root):
     [
         ("status none", 2, "none: no such experiment; there are mine, new"),
         ("status ../x", 2, "the experiment name '../x' cannot be used; write up to 64 letters"),
-        ("status mine --watch --json", 2, "--watch and --json exclude each other; call `status --"),
+        ("status mine --watch --json", 2, "--watch and --json cannot be combined; call `status --"),
         ("show mine 6", 2, "mine: no trial 6; there are 6, from 0 to 5"),
         ("show mine -1", 2, "mine: no trial -1; there are 6, from 0 to 5"),
         ("show new 0", 2, "new: no trial 0; there is none yet"),
         ("best new", 5, "new: no trial has a result yet"),
-        ("compare mine", 2, "1 experiments given; name from 2 to 5 to compare"),
+        ("compare mine", 2, "1 experiments given; name 2 to 5 to compare"),
         ("compare mine none", 2, "none: no such experiment; there are mine, new"),
     ],
 )
@@ -294,7 +294,7 @@ def test_list_names_each_experiment_with_its_state_its_trials_and_its_best(say, 
 def test_list_of_an_empty_root_says_how_to_begin(say, tmp_path):
     assert (
         say("list", tmp_path)
-        == f"{tmp_path}: no experiment; begin one with `tune-encoder search`\n"
+        == f"{tmp_path}: no experiments; start one with `tune-encoder search`\n"
     )
 
 

@@ -76,8 +76,14 @@ def test_python_exports_with_the_options_of_the_command_line(experiment):
         ({"top": 3}, r"export\(\): unknown setting 'top'; did you mean 'top_k'\?"),
         ({"top_k": 0}, r"export\(\): top_k is 0; it must be a whole number from 1 to 1000"),
         ({"formats": "tflite"}, r"formats is 'tflite'; it must be one of auto, torch, onnx, "),
-        ({"formats": "torch", "int8": True}, r"int8 needs ONNX files, formats is torch; name onnx"),
-        ({"top_k": 2, "average": 2}, r"top_k is 2; average and ensemble make one model, so give"),
+        (
+            {"formats": "torch", "int8": True},
+            r"int8 needs ONNX files, but formats is torch; add onnx",
+        ),
+        (
+            {"top_k": 2, "average": 2},
+            r"top_k is 2; average and ensemble make a single model, so set",
+        ),
     ],
 )
 def test_an_option_that_cannot_be_is_refused_before_anything_is_written(

@@ -47,7 +47,7 @@ def test_what_was_exported_verifies_with_its_scores(model, capsys):
     code, said = run(capsys, model)
 
     assert code == 0, said
-    assert said.out == f"{model}: as it was exported (6 files, 36 scores)\n"
+    assert said.out == f"{model}: unchanged since the export (6 files, 36 scores)\n"
 
 
 def test_each_mismatch_is_a_line_and_the_command_fails(model, capsys):
@@ -62,7 +62,7 @@ def test_each_mismatch_is_a_line_and_the_command_fails(model, capsys):
     assert len(lines) == 3
     assert f"{model / 'model.pt'}: missing" in lines
     assert any(line.startswith(f"{weights}: changed, its SHA-256 is ") for line in lines)
-    assert "not scored again: model.safetensors is not as it was exported" in lines
+    assert "scores not checked: model.safetensors is not as it was exported" in lines
     assert said.err == (
         f"tune-encoder: {model}: 2 of 6 files and scores do not match; export it again\n"
     )
@@ -136,8 +136,8 @@ def test_a_card_that_was_filled_in_is_no_mismatch_and_a_new_file_is_named(model,
 
     assert code == 0
     assert said.out.splitlines()[:2] == [
-        "MODEL_CARD.md was edited since, as it is meant to be",
-        "not exported, so not checked: evaluation_test.json",
+        "MODEL_CARD.md has been edited since, which is fine",
+        "not part of the export, so not checked: evaluation_test.json",
     ]
 
 
@@ -147,10 +147,10 @@ def test_without_its_data_only_the_files_are_verified_and_it_is_said(model, tmp_
     assert code == 0
     first, second = said.out.splitlines()
     assert first == (
-        f"not scored again: {tmp_path / 'gone'}: no such folder; it must hold train/ and val/; "
+        f"scores not checked: {tmp_path / 'gone'}: no such folder; it must hold train/ and val/; "
         "name the data with --data-dir"
     )
-    assert second == f"{model}: as it was exported (6 files)"
+    assert second == f"{model}: unchanged since the export (6 files)"
 
 
 def test_other_data_are_not_scored_on(model, data_dir, tmp_path):

@@ -190,6 +190,6 @@ def test_tempo_and_pitch_stay_unless_asked_for():
     assert TrainConfig().augment_time_stretch == TrainConfig().augment_pitch_shift == 0
     assert augmentation_warnings(TrainConfig()) == []
     assert augmentation_warnings(TrainConfig(augment_pitch_shift=2.0)) == [
-        "augment_pitch_shift is 2: it changes the pitch of a clip but not its style, so the "
-        "encoder learns to ignore it"
+        "augment_pitch_shift is 2: it changes the pitch of a clip but not its label, so the "
+        "encoder learns to ignore pitch"
     ]

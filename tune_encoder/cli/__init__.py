@@ -1,4 +1,4 @@
-"""The command line."""
+"""The command-line interface."""
 
 from tune_encoder.cli.main import main, make_parser
 

@@ -22,15 +22,17 @@ def add_clone(commands: Any) -> None:
     )  # fmt: skip
     parser.add_argument(
         "-o", "--out", type=Path, required=True,
-        help="folder of the voice styles, or for one recording a file that ends in .json",
+        help="folder for the voice styles; for one recording also a file name ending in .json",
     )  # fmt: skip
     parser.add_argument(
         "--device", choices=("auto", "cuda", "mps", "cpu"),
-        help="compute with torch there (default: onnxruntime if it and the file are there)",
+        help="compute with torch on this device (default: onnxruntime, if it and the model's "
+        "ONNX file are available)",
     )  # fmt: skip
     parser.add_argument(
         "--presets", type=Path, metavar="FOLDER",
-        help="style JSONs to name the nearest of (default: the model's training voices)",
+        help="folder of style JSONs in which to find the nearest voice (default: the model's "
+        "training voices)",
     )  # fmt: skip
 
 
@@ -46,7 +48,7 @@ def _clone(options: argparse.Namespace) -> None:
     outputs = output_paths(options.recordings, options.out)
     beside = styles_beside(options.out)
     for path in outputs.values():
-        beside.pop(path, None)  # it is replaced
+        beside.pop(path, None)  # it will be replaced
     failed = []
     for number, result in enumerate(clone_all(engine, outputs, {**presets, **beside}), start=1):
         if not isinstance(result, TuneEncoderError):
@@ -59,12 +61,12 @@ def _clone(options: argparse.Namespace) -> None:
     if failed:
         raise DataError(
             f"{len(failed)} of {len(outputs)} recordings could not be cloned; the styles of the "
-            "others are written"
+            "others were written"
         )
 
 
 def _print_clone(result: "Clone", bank: "VoiceBank | None", count: str) -> None:
-    """Say in a few lines what the recording is like and what came out."""
+    """Print the quality of the recording, the nearest voice and the file that was written."""
     for warning in result.warnings():
         print(f"warning: {warning}")
     print(f"{count}{result.recording.name}: {result.quality.words()}")

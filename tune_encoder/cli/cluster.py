@@ -11,11 +11,11 @@ if TYPE_CHECKING:
 
 def add_cluster(commands: Any) -> None:
     """Add the command `cluster`."""
-    doc = "Run a Ray cluster of this machine that searches share."
+    doc = "Run a Ray cluster on this machine that several searches share."
     parser = commands.add_parser("cluster", help=doc, description=doc)
     actions = parser.add_subparsers(required=True, metavar="ACTION")
     start = add_command(actions, "start", _start)
-    start.add_argument("--cpus", type=int, help="CPUs it may give away (default: all)")
+    start.add_argument("--cpus", type=int, help="CPUs that trials may use (default: all)")
     add_json(add_command(actions, "status", _status))
     add_command(actions, "stop", _stop)
 
@@ -25,17 +25,19 @@ def _start(options: argparse.Namespace) -> None:
     from tune_encoder.tuning.cluster.start import start_cluster
 
     cluster, is_new = start_cluster(options.cpus)
-    print(f"started at {cluster.address}" if is_new else f"runs already, at {cluster.address}")
+    print(f"started at {cluster.address}" if is_new else f"already running at {cluster.address}")
     print("\n".join(_dashboard_lines(cluster)))
     print("search on it:  tune-encoder search --address auto")
 
 
 def _status(options: argparse.Namespace) -> None:
-    """Say where the cluster is, what it has, and which processes it is."""
+    """Show the cluster's address, resources and processes."""
     from tune_encoder.tuning.cluster.state import cluster_load, find_cluster
 
     if (cluster := find_cluster()) is None:
-        print_view(options, None, ["no cluster runs; `tune-encoder cluster start` starts one"])
+        print_view(
+            options, None, ["no cluster is running; start one with `tune-encoder cluster start`"]
+        )
         return
     used, running = cluster_load(cluster), cluster.running()
     content = {
@@ -47,19 +49,21 @@ def _status(options: argparse.Namespace) -> None:
     }
     lines = [f"{name}s in use:   {a:g} of {b:g}" for name, (a, b) in used.items()]
     processes = [f"  {process.pid:7}  {process.name}" for process in running]
-    head = f"runs at {cluster.address}"
+    head = f"running at {cluster.address}"
     print_view(
         options, content, [head, *_dashboard_lines(cluster), *lines, "processes:", *processes]
     )
 
 
 def _stop(options: argparse.Namespace) -> None:
-    """End the cluster, and whatever runs on it."""
+    """Stop the cluster and everything that runs on it."""
     from tune_encoder.tuning.cluster.stop import stop_cluster
 
     cluster = stop_cluster()
-    print("no cluster runs" if cluster is None else f"ended the cluster at {cluster.address}")
+    print(
+        "no cluster is running" if cluster is None else f"stopped the cluster at {cluster.address}"
+    )
 
 
 def _dashboard_lines(cluster: "Cluster") -> list[str]:
-    return [f"Ray's page:     {cluster.page}, with the token of `ray get-auth-token`"]
+    return [f"Ray dashboard:  {cluster.page}, with the token of `ray get-auth-token`"]

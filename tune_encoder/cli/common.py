@@ -1,4 +1,4 @@
-"""What several commands share."""
+"""Options and output that several commands share."""
 
 import argparse
 import json
@@ -36,7 +36,7 @@ def add_root(parser: argparse.ArgumentParser) -> None:
 
 
 def demo_voices() -> Path:
-    """Return the built-in data set, and say that it is used."""
+    """Return the folder of the built-in demo voices, and print that they are used."""
     from tune_encoder.data.demo import cached_demo
 
     folder = cached_demo()
@@ -45,33 +45,33 @@ def demo_voices() -> Path:
 
 
 def announce_demo(folder: Path) -> None:
-    """Say that the built-in data set is used."""
+    """Print that the built-in demo voices are used."""
     print(f"no --data-dir given: using the demo voices in {folder}")
 
 
 def format_skills(scores: dict[str, float]) -> str:
-    """Write the three skills."""
+    """Format the three skills."""
     words = [f"{word} {scores[name]:.3f}" for name, word in SCORES.items()]
     return ", ".join(words[:3])
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:
     """Add `--json`."""
-    parser.add_argument("--json", action="store_true", help="print JSON instead of words")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of text")
 
 
 def print_view(options: argparse.Namespace, content: Any, lines: Iterable[str]) -> None:
-    """Print the content as JSON if that was asked for, else the lines."""
+    """Print the content as JSON with `--json`, else the lines."""
     if options.json:
         print(json.dumps(_replace_non_finite(content), indent=2, allow_nan=False))
         return
     encoding = sys.stdout.encoding or "ascii"
-    for line in lines:  # a path may have letters that the terminal has not
+    for line in lines:  # a path may contain characters that the terminal cannot show
         print(line.encode(encoding, "replace").decode(encoding))
 
 
 def _replace_non_finite(value: Any) -> Any:
-    """Replace what JSON has no number for by null."""
+    """Replace NaN and infinity, which JSON does not have, by None."""
     if isinstance(value, dict):
         return {name: _replace_non_finite(each) for name, each in value.items()}
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""importance, confirm, and what a search says of its own result."""
+"""importance, confirm, and the findings that a search prints at its end."""
 
 import argparse
 import sys
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from tune_encoder.experiment.folder import Experiment
     from tune_encoder.experiment.importance import Importances
 
-TOP = 3  # configs that are confirmed
-SEEDS = 3  # of each, where the space has none
+TOP = 3  # configs to confirm
+SEEDS = 3  # seeds of each config, if the space does not say
 
 
 def add_confirm(commands: Any) -> None:
@@ -32,12 +32,12 @@ def add_confirm(commands: Any) -> None:
             parser.add_argument(
                 "--seeds",
                 type=int,
-                help=f"seeds of each (default: budget.seeds of the space, or {SEEDS})",
+                help=f"seeds of each config (default: budget.seeds of the space, or {SEEDS})",
             )
             parser.add_argument(
                 "--address", default="", help="run on the Ray cluster at HOST:PORT, or auto"
             )
-        parser.add_argument("--json", action="store_true", help="print plain JSON")
+        parser.add_argument("--json", action="store_true", help="print JSON instead of text")
         add_root(parser)
 
 
@@ -45,7 +45,7 @@ def add_confirm(commands: Any) -> None:
 
 
 def print_findings(experiment: "Experiment") -> None:
-    """Say how far a search can be trusted."""
+    """Print how reliable the result of a search is."""
     from tune_encoder.data.pack import open_pack, pack_data
     from tune_encoder.experiment.findings import find_findings
 
@@ -70,7 +70,7 @@ def confirm_if_asked(experiment: "Experiment", launch: LaunchSettings) -> None:
     except (
         SearchFailed,
         StorageError,
-    ) as error:  # there is still the search's own result to export
+    ) as error:  # the search's own result can still be exported
         print(f"warning: {error}")
     else:
         print_confirmation(confirmation)
@@ -80,7 +80,7 @@ def confirm_if_asked(experiment: "Experiment", launch: LaunchSettings) -> None:
 
 
 def _importance(options: argparse.Namespace) -> None:
-    """Say which settings mattered; works while the search runs."""
+    """Show which settings mattered; also works while the search is running."""
     from tune_encoder.experiment.folder import open_experiment
     from tune_encoder.experiment.importance import importances
 
@@ -98,7 +98,7 @@ def _importance_content(rated: "Importances") -> dict[str, Any]:
 
 
 def importance_lines(rated: "Importances") -> list[str]:
-    """Write one bar a setting, as long as its share; at most 80 columns."""
+    """Return one bar per setting, as long as its importance; at most 80 columns."""
     from tune_encoder.experiment.importance import RELIABLE
 
     n = rated.n_trials
@@ -110,7 +110,7 @@ def importance_lines(rated: "Importances") -> list[str]:
         bar = "#" * round(each.share * longest)
         lines.append(f"{each.name:{width}}  {100 * each.share:3.0f} % {bar}{remark}".rstrip())
     if rated.rough:
-        lines.append(f"rough: {n} trials; the order is steady from about {RELIABLE}")
+        lines.append(f"rough: {n} trials; the order becomes stable at about {RELIABLE}")
     return lines
 
 
@@ -118,7 +118,7 @@ def importance_lines(rated: "Importances") -> list[str]:
 
 
 def _confirm(options: argparse.Namespace) -> None:
-    """Train the best configs again with further seeds, and say which is really better."""
+    """Retrain the best configs with new seeds, and show which one is really better."""
     from tune_encoder.experiment.folder import open_experiment
 
     experiment = open_experiment(options.root, options.name)
@@ -138,13 +138,13 @@ def _confirm(options: argparse.Namespace) -> None:
 def _run_confirmation(
     experiment: "Experiment", top: int, seeds: int, again: str, launch: LaunchSettings
 ) -> "Confirmation":
-    """Confirm, and name the command that goes on with it if it is stopped."""
+    """Confirm; if it is interrupted, name the command that resumes it."""
     from tune_encoder.tuning.confirm import confirm
 
     try:
         return confirm(experiment, top, seeds, _print_to_stderr, launch)
     except Interrupted as error:
-        message = f"stopped, everything is saved; go on with `{again}`"
+        message = f"stopped, everything is saved; resume with `{again}`"
         raise Interrupted(message, error.exit_code - 128) from error
 
 
@@ -182,11 +182,11 @@ def _statistics(values: list[float]) -> dict[str, Any]:
 
 
 def print_confirmation(confirmation: "Confirmation") -> None:
-    """Print a line a config, the best first, and whether that is the winner."""
+    """Print a line per config, the best first, and whether it is significantly better."""
     from tune_encoder.experiment.confirmation import verdict
 
     name = confirmation.metric.name
-    print("\nagain with further seeds: the mean, and the standard deviation (sd) over seeds")
+    print("\nretrained with new seeds: mean and standard deviation (sd) over the seeds")
     print(f"trial  {name:>8}      sd    skill     sd   lowest  highest  seeds")
     for config in confirmation.configs:
         content = _config_content(config, confirmation)

@@ -1,4 +1,4 @@
-"""stop, pause, kill-trial, add: what a person asks of a search from another shell."""
+"""stop, pause, kill-trial, add: commands that control a running search."""
 
 import argparse
 from pathlib import Path
@@ -14,14 +14,16 @@ from tune_encoder.system.lock import lock_holder
 
 
 def add_control(commands: Any) -> None:
-    """Add the commands."""
+    """Add the commands that control a search."""
     parser = _add_experiment_options(add_command(commands, "stop", _stop))
     add_jobs_address(parser, "stop a submitted search on this cluster")
     _add_experiment_options(add_command(commands, "pause", _pause))
     parser = _add_experiment_options(add_command(commands, "kill-trial", _kill_trial))
     parser.add_argument("trial", type=int, help="number of the trial")
     parser = _add_experiment_options(add_command(commands, "add", _add))
-    parser.add_argument("settings", nargs="+", metavar="KEY=VALUE", help="searched settings")
+    parser.add_argument(
+        "settings", nargs="+", metavar="KEY=VALUE", help="values of searched settings"
+    )
 
 
 def _add_experiment_options(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
@@ -32,52 +34,54 @@ def _add_experiment_options(parser: argparse.ArgumentParser) -> argparse.Argumen
 
 
 def _stop(options: argparse.Namespace) -> None:
-    """Let a running search finish its epochs, save and end."""
+    """Stop a running search after its current epochs; everything is saved."""
     if options.address is not None:
         stop_job(options)
         return
     experiment = _open_running(options.root, options.name)
     Controls(experiment).ask_stop()
-    _print_message(options, experiment, f"{experiment.name} ends after the running epochs")
+    _print_message(options, experiment, f"{experiment.name} stops after the current epochs")
 
 
 def _pause(options: argparse.Namespace) -> None:
-    """Let a running search wait, or go on if it waits."""
+    """Pause a running search, or continue it if it is paused."""
     experiment = _open_running(options.root, options.name)
     controls = Controls(experiment)
     if controls.pauses():
         controls.withdraw()
-        _print_message(options, experiment, f"{experiment.name} goes on")
+        _print_message(options, experiment, f"{experiment.name} continues")
     else:
         controls.ask_pause()
         _print_message(
-            options, experiment, f"{experiment.name} waits after the running epochs; again: on"
+            options,
+            experiment,
+            f"{experiment.name} pauses after the current epochs; run `pause` again to continue",
         )
 
 
 def _kill_trial(options: argparse.Namespace) -> None:
-    """End one trial of a search; the others go on."""
+    """Stop one trial of a running search; the others continue."""
     experiment = _open_running(options.root, options.name)
     trials = {trial.number: trial for trial in experiment.trials()}
     trial = trials.get(options.trial)
     if trial is None or trial.state != "RUNNING":
         going = ", ".join(str(n) for n, each in trials.items() if each.state == "RUNNING")
         raise ConfigError(
-            f"{experiment.name} has no unfinished trial {options.trial}; these are unfinished: "
+            f"{experiment.name} has no unfinished trial {options.trial}; unfinished trials: "
             f"{going or 'none'}"
         )
     Controls(experiment).ask_end(options.trial)
-    _print_message(options, experiment, f"trial {options.trial} ends after its epoch")
+    _print_message(options, experiment, f"trial {options.trial} stops after its current epoch")
 
 
 def _add(options: argparse.Namespace) -> None:
-    """Let a search try a config next; what it leaves open is drawn."""
+    """Add a config that a search tries next; settings that are left out are sampled."""
     from tune_encoder.space import parse_space
 
     experiment = open_experiment(options.root, options.name)
     content = experiment.search()["space"]
     params = dict(parse_assignment(text) for text in options.settings)
-    # Reading it as the first config of the space checks it as such.
+    # Parsing it as a `start` config of the space checks it.
     parse_space({**content, "start": [params]}, "command line", Path())
     Controls(experiment).ask_add(params)
     when = "next" if lock_holder(experiment.path) else "at the next resume"
@@ -88,7 +92,7 @@ def _open_running(root: Path, name: str) -> Experiment:
     experiment = open_experiment(root, name)
     if lock_holder(experiment.path) is None:
         raise ConfigError(
-            f"{experiment.path}: is not running; go on with `{experiment.command('resume')}`"
+            f"{experiment.path}: is not running; resume it with `{experiment.command('resume')}`"
         )
     return experiment
 

@@ -1,12 +1,12 @@
-"""A curve drawn with letters: braille dots where the terminal has them, else stars."""
+"""A curve drawn with characters: braille dots if the terminal can show them, else stars."""
 
 from bisect import bisect_right
 from collections.abc import Sequence
 
-HEIGHT = 8  # lines of the plot itself
+HEIGHT = 8  # lines of the plot, without labels
 LABEL_WIDTH = 9  # columns of the labels left of it
 _BRAILLE = 0x2800
-_DOTS = ((0x01, 0x02, 0x04, 0x40), (0x08, 0x10, 0x20, 0x80))  # by column and row of one letter
+_DOTS = ((0x01, 0x02, 0x04, 0x40), (0x08, 0x10, 0x20, 0x80))  # by column and row of a character
 
 
 def draw_curve(
@@ -15,11 +15,11 @@ def draw_curve(
     """Draw values over epochs.
 
     Args:
-        epochs: Their numbers, rising; at least two.
-        values: Finite numbers.
-        name: What the values are.
+        epochs: Epoch numbers in ascending order; at least two.
+        values: A finite number for each epoch.
+        name: Title of the plot.
         width: Columns of the longest line.
-        braille: Whether the terminal shows unicode.
+        braille: Whether the terminal can show Unicode.
     """
     columns = width - LABEL_WIDTH - 2
     dots = _dots(epochs, values, columns * (2 if braille else 1), HEIGHT * (4 if braille else 1))
@@ -42,7 +42,7 @@ def draw_curve(
 def _dots(
     epochs: Sequence[int], values: Sequence[float], width: int, height: int
 ) -> set[tuple[int, int]]:
-    """Place every dot of the curve, each column joined to the one before; y counts down."""
+    """Return the dots of the curve, each column connected to the previous one; y counts down."""
     low, high = min(values), max(values)
     dots, before = set(), None
     for x in range(width):
@@ -56,7 +56,7 @@ def _dots(
 
 
 def _interpolate(epochs: Sequence[int], values: Sequence[float], epoch: float) -> float:
-    """The value at an epoch, on the straight line between its neighbours."""
+    """Interpolate linearly between the neighbouring epochs."""
     after = min(bisect_right(epochs, epoch), len(epochs) - 1)
     share = (epoch - epochs[after - 1]) / (epochs[after] - epochs[after - 1])
     return values[after - 1] + share * (values[after] - values[after - 1])
@@ -67,7 +67,7 @@ def _star_lines(dots: set[tuple[int, int]], columns: int) -> list[str]:
 
 
 def _braille_lines(dots: set[tuple[int, int]], columns: int) -> list[str]:
-    """Each letter holds two by four dots."""
+    """Draw two by four dots in each character."""
     letters = [[0] * columns for _ in range(HEIGHT)]
     for x, y in dots:
         letters[y // 4][x // 2] |= _DOTS[x % 2][y % 4]

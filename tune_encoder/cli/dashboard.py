@@ -15,12 +15,12 @@ def add_dashboard(commands: Any) -> None:
     """Add the command `dashboard`."""
     parser = add_command(commands, "dashboard", _dashboard)
     parser.add_argument("name", help="experiment")
-    parser.add_argument("--open", action="store_true", help="open the pages in the browser")
+    parser.add_argument("--open", action="store_true", help="open the dashboards in the browser")
     add_root(parser)
 
 
 def _dashboard(options: argparse.Namespace) -> None:
-    """Serve TensorBoard and the study of a search on this machine, until Ctrl-C."""
+    """Serve TensorBoard and optuna-dashboard for a search on this machine, until Ctrl-C."""
     from tune_encoder.experiment.dashboards import open_pages, page_lines
     from tune_encoder.experiment.folder import open_experiment
 
@@ -28,7 +28,7 @@ def _dashboard(options: argparse.Namespace) -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
     with suppress(KeyboardInterrupt), open_pages(experiment) as pages:
-        print("\n".join([*page_lines(pages), "Ctrl-C ends them"]))
+        print("\n".join([*page_lines(pages), "press Ctrl-C to stop"]))
         sys.stdout.flush()
         for page in pages:
             if options.open and page.address:

@@ -27,8 +27,11 @@ def _add_demo(kinds: Any) -> None:
         ("--val-voices", "val"),
         ("--test-voices", "test"),
     ):
-        demo.add_argument(option, type=_count, default=DEMO_COUNTS[split], help=f"of {split}")
-    demo.add_argument("--seed", type=_count, default=RunSettings().seed, help="which voices")
+        default = DEMO_COUNTS[split]
+        demo.add_argument(
+            option, type=_count, default=default, help=f"voices in {split} (default: {default})"
+        )
+    demo.add_argument("--seed", type=_count, default=RunSettings().seed, help="seed of the voices")
 
 
 def _add_import(kinds: Any) -> None:
@@ -36,16 +39,19 @@ def _add_import(kinds: Any) -> None:
     into.add_argument("--audio", type=Path, required=True, help="folder of NAME*.wav|flac|ogg|mp3")
     into.add_argument("--styles", type=Path, required=True, help="folder of NAME.json")
     into.add_argument("--out", type=Path, required=True, help="new folder")
-    into.add_argument("--sample-rate", type=int, default=FrontendSettings().sample_rate, help="Hz")
     into.add_argument(
-        "--seed", type=_count, default=RunSettings().seed, help="which voices are held out"
+        "--sample-rate", type=int, default=FrontendSettings().sample_rate,
+        help="sample rate of the clips, Hz",
+    )  # fmt: skip
+    into.add_argument(
+        "--seed", type=_count, default=RunSettings().seed, help="seed of the held-out voices"
     )
 
 
 def _count(text: str) -> int:
     value = int(text)
     if value < 0:
-        raise argparse.ArgumentTypeError(f"{value} is below 0")
+        raise argparse.ArgumentTypeError(f"{value} is negative; it must be 0 or more")
     return value
 
 
@@ -80,7 +86,7 @@ def _data_import(options: argparse.Namespace) -> None:
 
 
 def _data_check(options: argparse.Namespace) -> None:
-    """Check a data set and say what is in it."""
+    """Check a data set and show what it contains."""
     from tune_encoder.data.checking import check_data
 
     report = check_data(options.folder, FrontendSettings().sample_rate)
@@ -94,5 +100,5 @@ def _data_check(options: argparse.Namespace) -> None:
     for problem in report.problems:
         print(f"{'error' if problem.is_error else 'warning'}: {problem.message}")
     if report.errors:
-        raise DataError(f"{options.folder}: {len(report.errors)} errors; mend or remove the files")
+        raise DataError(f"{options.folder}: {len(report.errors)} errors; fix or remove the files")
     print("ok")

@@ -24,7 +24,9 @@ def add_export(commands: Any) -> None:
     """Add the commands `export` and `verify`."""
     parser = add_command(commands, "export", _export)
     parser.add_argument("name", help="experiment to export from")
-    parser.add_argument("--to", type=Path, help="folder to write (default: best/ within)")
+    parser.add_argument(
+        "--to", type=Path, help="folder to write (default: best/ in the experiment)"
+    )
     parser.add_argument(
         "--top-k", type=int, default=_DEFAULTS.top_k, metavar="K",
         help="write the K best trials as TO/1, the best, to TO/K (default TO: top/ within)",
@@ -45,7 +47,7 @@ def add_export(commands: Any) -> None:
 
 
 def add_format_options(parser: argparse.ArgumentParser) -> None:
-    """Add what says which files an export writes."""
+    """Add the options that say which files an export writes."""
     parser.add_argument(
         "--formats", default=_DEFAULTS.formats, metavar="F",
         help="torch, onnx or torch,onnx (default: torch, and onnx where its extra is installed)",
@@ -54,7 +56,7 @@ def add_format_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _export(options: argparse.Namespace) -> None:
-    """Export the best of a search as a model folder."""
+    """Export the best model of a search to a folder."""
     from tune_encoder.api.results import Experiment
     from tune_encoder.experiment.folder import open_experiment
 
@@ -63,7 +65,7 @@ def _export(options: argparse.Namespace) -> None:
 
 
 def export_to(experiment: "Experiment", to: Path | None, options: Mapping[str, Any]) -> None:
-    """Export, and say what was exported and how good it is."""
+    """Export, and print what was exported and its scores."""
     from tune_encoder.model.folder import is_model
 
     to = experiment.export(to, **options)
@@ -74,7 +76,7 @@ def export_to(experiment: "Experiment", to: Path | None, options: Mapping[str, A
 
 
 def _print_exports(to: Path, asked: int) -> None:
-    """Say in a line what stands in each of several model folders."""
+    """Print a line for each of several model folders."""
     from tune_encoder.model.folder import is_model
 
     folders = sorted((path for path in to.iterdir() if is_model(path)), key=lambda p: int(p.name))
@@ -100,7 +102,7 @@ def _metrics(folder: Path) -> dict[str, Any]:
 
 
 def print_export(folder: Path) -> None:
-    """Say what stands in a model folder."""
+    """Print what a model folder contains, and its scores."""
     from tune_encoder.export.card import int8_words, rival_words
 
     metrics = _metrics(folder)
@@ -116,7 +118,7 @@ def print_export(folder: Path) -> None:
 
 
 def source_words(metrics: Mapping[str, Any]) -> str:
-    """Say which checkpoint a model is, or the first of several."""
+    """Name the checkpoint that a model was made from, or the first of several."""
     trained = metrics["trained_in"]
     place = "" if trained == metrics["experiment"] else f" of {trained}"
     words = f"trial {metrics['trial']}{place}, epoch {metrics['epoch']}"
@@ -142,7 +144,7 @@ def print_scores(metrics: Mapping[str, Any]) -> None:
 
 
 def _verify(options: argparse.Namespace) -> None:
-    """Check the files of a model, and its scores where the data is at hand."""
+    """Check the files of a model, and its scores if the data is available."""
     from tune_encoder.export.verifying import verify
     from tune_encoder.model.folder import CARD
 
@@ -150,15 +152,15 @@ def _verify(options: argparse.Namespace) -> None:
     for mismatch in found.mismatches:
         print(mismatch)
     if found.card_edited:
-        print(f"{CARD} was edited since, as it is meant to be")
+        print(f"{CARD} has been edited since, which is fine")
     if found.unlisted:
-        print(f"not exported, so not checked: {', '.join(found.unlisted)}")
+        print(f"not part of the export, so not checked: {', '.join(found.unlisted)}")
     if found.not_scored:
-        print(f"not scored again: {found.not_scored}")
+        print(f"scores not checked: {found.not_scored}")
     if found.mismatches:
         count = f"{len(found.mismatches)} of {found.files + found.scores}"
         raise StorageError(
             f"{options.model}: {count} files and scores do not match; export it again"
         )
     scores = f", {found.scores} scores" if found.scores else ""
-    print(f"{options.model}: as it was exported ({found.files} files{scores})")
+    print(f"{options.model}: unchanged since the export ({found.files} files{scores})")

@@ -1,4 +1,4 @@
-"""guide: the manual, read in the terminal."""
+"""guide: shows the manual in the terminal."""
 
 import argparse
 import sys

@@ -1,4 +1,4 @@
-"""jobs, logs, and what stop and resume do with a submitted search."""
+"""jobs, logs, and stop and resume of a submitted search."""
 
 import argparse
 import dataclasses
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tune_encoder.api.jobs.client import Client
     from tune_encoder.api.jobs.jobs import Job
 
-JOBS_SCHEMES = ("http://", "https://")  # other addresses are Ray's own
+JOBS_SCHEMES = ("http://", "https://")  # of the Jobs API; other addresses are of Ray itself
 _RESUME_OPTIONS = ("trials", "epochs", "time", "target", "accept_data_change", "record")
 
 
@@ -25,7 +25,9 @@ def add_jobs(commands: Any) -> None:
     add_json(parser)
     parser = add_command(commands, "logs", _logs)
     parser.add_argument("name", help="submitted search")
-    parser.add_argument("-f", "--follow", action="store_true", help="go on until it has ended")
+    parser.add_argument(
+        "-f", "--follow", action="store_true", help="keep printing until the search has ended"
+    )
     add_jobs_address(parser, "the cluster's address")
 
 
@@ -44,7 +46,7 @@ def _jobs(options: argparse.Namespace) -> None:
 
 def _job_lines(client: "Client", jobs: list["Job"]) -> Iterator[str]:
     if not jobs:
-        yield f"{client.address}: no search; hand one over with `tune-encoder submit`"
+        yield f"{client.address}: no searches; submit one with `tune-encoder submit`"
         return
     width = max(4, *(len(job.name) for job in jobs))
     yield f"{'name':{width}}  {'launch':>6}  {'state':9}  {'submitted':16}  took"
@@ -60,21 +62,21 @@ def _format_duration(job: "Job") -> str:
 
 
 def _logs(options: argparse.Namespace) -> None:
-    """Print what a submitted search has printed."""
+    """Print the output of a submitted search."""
     for text in _client(options).logs(options.name, follow=options.follow):
         sys.stdout.write(text)
         sys.stdout.flush()
 
 
 def stop_job(options: argparse.Namespace) -> None:
-    """Let a submitted search save and end."""
+    """Stop a submitted search; everything is saved."""
     job = _client(options).stop(options.name)
-    words = f"{job.name} saves and ends"
+    words = f"{job.name} saves and stops"
     print_view(options, {"experiment": job.name, "told": words}, [words])
 
 
 def resume_job(options: argparse.Namespace) -> None:
-    """Go on with a submitted search, on the cluster."""
+    """Resume a submitted search on its cluster."""
     client = _client(options)
     given = {name: getattr(options, name) for name in _RESUME_OPTIONS}
     root = None if options.root == DEFAULT_ROOT else options.root
@@ -83,11 +85,11 @@ def resume_job(options: argparse.Namespace) -> None:
 
 
 def print_submitted(address: str, name: str) -> None:
-    """Say where a search went, and how to see what it does there."""
+    """Print where a search was submitted, and the command that follows its output."""
     from tune_encoder.api.jobs.connection import DEFAULT_ADDRESS
 
     where = "" if address == DEFAULT_ADDRESS else f" --address {address}"
-    print(f"{name} is submitted to {address}")
+    print(f"submitted {name} to {address}")
     print(f"follow it: tune-encoder logs {name} -f{where}")
 
 

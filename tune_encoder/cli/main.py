@@ -1,6 +1,6 @@
-"""The command line: each command parses, calls one function, and prints.
+"""The entry point: each command parses its options, calls one function, and prints.
 
-Heavy imports stand inside the commands, so that `--help` answers at once.
+Heavy imports are inside the commands, so that `--help` is fast.
 """
 
 import argparse
@@ -32,7 +32,7 @@ from tune_encoder.system.memory import collect_garbage_rarely
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Run one command and exit with its code; see `errors` for what the codes mean."""
+    """Run one command and exit with its code; `errors` lists the codes."""
     collect_garbage_rarely()
     options = make_parser().parse_args(arguments)
     try:

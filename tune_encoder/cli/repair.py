@@ -10,12 +10,12 @@ def add_repair(commands: Any) -> None:
     """Add the command `repair`."""
     parser = add_command(commands, "repair", _repair)
     parser.add_argument("name", help="experiment whose record is damaged")
-    parser.add_argument("--force", action="store_true", help="replace a sound record, too")
+    parser.add_argument("--force", action="store_true", help="also replace an intact record")
     add_root(parser)
 
 
 def _repair(options: argparse.Namespace) -> None:
-    """Rebuild a damaged or missing study.db from the trials' own files, or its database."""
+    """Rebuild a damaged or missing study.db from the trials' files or from its database."""
     from tune_encoder.experiment.folder import open_experiment
     from tune_encoder.tuning.record.repair import repair
 
@@ -23,14 +23,14 @@ def _repair(options: argparse.Namespace) -> None:
     done = repair(experiment, force=options.force)
     counts = ", ".join(f"{count} {state}" for state, count in done.states.items())
     print(f"rebuilt  {experiment.study_path}")
-    print(f"         {sum(done.states.values())} trials ({counts or 'none began'})")
+    print(f"         {sum(done.states.values())} trials ({counts or 'none started'})")
     print(f"         {done.epochs} epochs, {done.checkpoints} of them with a checkpoint")
     if done.backup is not None:
-        print(f"kept     {done.backup}, the old record")
+        print(f"backup   {done.backup}, the old record")
     for line in done.lost:
         print(f"lost     {line}")
     if done.database:
-        print(f"from     {done.database}, which is the truth: nothing is lost")
+        print(f"from     {done.database}, which has the complete record: nothing is lost")
     else:
-        print("lost     which trials were stopped early or failed, and why; `resume` decides again")
-    print(f"\ngo on:   {experiment.command('resume')}")
+        print("lost     which trials were pruned or failed, and why; `resume` decides again")
+    print(f"\nresume:  {experiment.command('resume')}")

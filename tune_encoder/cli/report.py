@@ -16,14 +16,16 @@ def add_report(commands: Any) -> None:
     parser = add_command(commands, "report", _report)
     parser.add_argument("name", help="experiment; it may be running")
     parser.add_argument(
-        "--compare", nargs="+", default=[], metavar="NAME", help="show these beside it"
+        "--compare", nargs="+", default=[], metavar="NAME", help="experiments to compare it with"
     )
-    parser.add_argument("--to", type=Path, help="file (default: report.html within the experiment)")
+    parser.add_argument(
+        "--to", type=Path, help="file to write (default: report.html in the experiment)"
+    )
     add_root(parser)
 
 
 def _report(options: argparse.Namespace) -> None:
-    """Write all that is known of a search as one HTML page."""
+    """Write an HTML report of a search."""
     from tune_encoder.api.results import Experiment
     from tune_encoder.experiment.folder import open_experiment
 
@@ -32,16 +34,16 @@ def _report(options: argparse.Namespace) -> None:
 
 
 def write_report_at_end(experiment: "Experiment") -> Path | None:
-    """Write the report of a search that has ended; without one the search is no worse.
+    """Write the report of a search that has ended; a failure is only a warning.
 
     Returns:
-        Its path, or None once it is said why there is none.
+        Its path, or None after a warning that says why there is none.
     """
     from tune_encoder.experiment.commands import command_line
 
     try:
         return experiment.report()
-    except Exception as error:  # noqa: BLE001  (whatever it is, hours of training are done)
+    except Exception as error:  # noqa: BLE001  (must not lose the result of hours of training)
         why = " ".join(str(error).split()) or type(error).__name__
         again = command_line("report", experiment.path)
         print(f"warning: no report was written ({why}); try `{again}`", file=sys.stderr)

@@ -9,31 +9,32 @@ from tune_encoder.cli.common import add_command, add_root
 from tune_encoder.cli.export import add_format_options, print_export
 from tune_encoder.config import ExportSettings, RetrainSettings, from_mapping
 
-DEFAULT_FOLDER = "retrained"  # within the experiment
+DEFAULT_FOLDER = "retrained"  # in the experiment
 
 
 def add_retrain(commands: Any) -> None:
     """Add the command `retrain`."""
     parser = add_command(commands, "retrain", _retrain)
     defaults = RetrainSettings()
-    parser.add_argument("name", help="experiment whose winner is trained again")
-    parser.add_argument("--epochs", type=int, help="epochs of each run (default: of the search)")
+    parser.add_argument("name", help="experiment whose best config is retrained")
+    parser.add_argument("--epochs", type=int, help="epochs of each run (default: as in the search)")
     parser.add_argument(
         "--seeds", type=int, default=defaults.seeds, metavar="N",
-        help=f"runs, each with a seed the search did not use (default: {defaults.seeds})",
+        help="number of runs, each with a seed that the search did not use "
+        f"(default: {defaults.seeds})",
     )  # fmt: skip
     parser.add_argument(
-        "--with-val", action="store_true", help="also train on val; then only test tells"
+        "--with-val", action="store_true", help="also train on val; then only test is a fair score"
     )
     parser.add_argument(
-        "--to", type=Path, help=f"folder to write (default: {DEFAULT_FOLDER}/ within)"
+        "--to", type=Path, help=f"folder to write (default: {DEFAULT_FOLDER}/ in the experiment)"
     )
     add_format_options(parser)
     add_root(parser)
 
 
 def _retrain(options: argparse.Namespace) -> None:
-    """Train the winner of a search again at full budget, and export it."""
+    """Retrain the best config of a search at full budget, and export the model."""
     from tqdm import tqdm
 
     from tune_encoder.experiment.folder import open_experiment
@@ -65,6 +66,6 @@ def _retrain(options: argparse.Namespace) -> None:
 
 
 def _run_line(seed: int, row: Mapping[str, Any], with_val: bool) -> str:
-    """Say that a run has ended; where val was trained on, its score there says nothing."""
-    skill = "" if with_val else f", skill {row['val_skill']:.3f} on val at the last"
+    """Describe a run that has ended; if val was trained on, its score there is left out."""
+    skill = "" if with_val else f", final skill on val {row['val_skill']:.3f}"
     return f"seed {seed}: {row['epoch']} epochs{skill}"

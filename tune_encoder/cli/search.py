@@ -24,11 +24,11 @@ def add_search(commands: Any) -> None:
 
 
 def add_search_options(parser: argparse.ArgumentParser) -> None:
-    """Add what says which search it is, wherever it runs."""
+    """Add the options of a new search, wherever it runs."""
     parser.add_argument(
         "--space",
         default="quick",
-        help="YAML file, or the name of one that comes with the program (default: quick)",
+        help="YAML file, or the name of a built-in space (default: quick)",
     )
     parser.add_argument("--data-dir", type=Path, help="data set (default: the demo voices)")
     parser.add_argument("--name", default="search", help="name of the experiment")
@@ -54,7 +54,7 @@ def add_search_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_launch_options(parser: argparse.ArgumentParser) -> None:
-    """Add what every launch of a search from here can be told."""
+    """Add the options of every launch of a search from this machine."""
     parser.add_argument("--dashboard", action="store_true", help="serve pages to look at it with")
     parser.add_argument(
         "--address",
@@ -65,12 +65,12 @@ def _add_launch_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _launch_options(options: argparse.Namespace) -> Any:
-    """The options of `_add_launch_options`."""
+    """Return the values of the options that `_add_launch_options` added."""
     return {name: getattr(options, name) for name in ("dashboard", "address")}
 
 
 def _search(options: argparse.Namespace) -> None:
-    """Search for the best encoder and export it."""
+    """Run a search and export the best model."""
     from tune_encoder.api import searching as api
 
     storage_settings = StorageSettings(storage=options.storage, record=options.record)
@@ -90,7 +90,7 @@ def _search(options: argparse.Namespace) -> None:
 def add_resume(commands: Any) -> None:
     """Add the command `resume`."""
     parser = add_command(commands, "resume", _resume)
-    parser.add_argument("name", help="experiment to go on with")
+    parser.add_argument("name", help="experiment to resume")
     parser.add_argument("--trials", type=int, help="configs to try in all")
     parser.add_argument("--epochs", type=int, help="epochs of a trial that is not stopped")
     parser.add_argument("--time", help="time for a launch, such as 90m or 2h")
@@ -100,14 +100,14 @@ def add_resume(commands: Any) -> None:
     )
     parser.add_argument("--no-export", action="store_true", help="make no model at the end")
     parser.add_argument(
-        "--record", metavar="URL", help="make the folder again from this database if it is lost"
+        "--record", metavar="URL", help="restore the folder from this database if it is lost"
     )
     _add_launch_options(parser)
     add_root(parser)
 
 
 def _resume(options: argparse.Namespace) -> None:
-    """Go on with a search that was stopped or killed, or give it a larger budget."""
+    """Resume a search that was stopped or killed, or extend its budget."""
     from tune_encoder.api import searching as api
 
     if options.address.startswith(JOBS_SCHEMES):
@@ -115,8 +115,8 @@ def _resume(options: argparse.Namespace) -> None:
         return
     budget = {name: getattr(options, name) for name in ("trials", "epochs", "time", "target")}
     if options.epochs is not None:
-        print(f"trials that go on to {options.epochs} epochs follow the learning rate of that run:")
-        print("it rises again to where it would be, and falls to 0 at the new end")
+        print(f"trials that continue to {options.epochs} epochs use the learning-rate schedule of")
+        print("the longer run: the rate rises to that schedule, and falls to 0 at the new end")
     experiment = api.resume(
         options.name,
         options.root,
@@ -131,16 +131,16 @@ def _resume(options: argparse.Namespace) -> None:
 def add_fork(commands: Any) -> None:
     """Add the command `fork`."""
     parser = add_command(commands, "fork", _fork)
-    parser.add_argument("name", help="experiment whose trials are known from the start")
+    parser.add_argument("name", help="experiment whose trials seed the new search")
     parser.add_argument("new", help="name of the new experiment")
-    parser.add_argument("--space", required=True, help="YAML file, or a space of the program")
+    parser.add_argument("--space", required=True, help="YAML file, or the name of a built-in space")
     parser.add_argument("--no-export", action="store_true", help="make no model at the end")
     _add_launch_options(parser)
     add_root(parser)
 
 
 def _fork(options: argparse.Namespace) -> None:
-    """Search another space on the same data, knowing the trials of an earlier search."""
+    """Start a search in another space, seeded with the trials of an earlier one."""
     from tune_encoder.api import searching as api
 
     launch = _launch_options(options)
@@ -149,7 +149,7 @@ def _fork(options: argparse.Namespace) -> None:
 
 
 def _finish(experiment: "Experiment", options: argparse.Namespace) -> None:
-    """Say what a search found and what comes next."""
+    """Print the result of a search, confirm it if asked, report and export it."""
     from tune_encoder.experiment.commands import command_line, curves_line
     from tune_encoder.experiment.folder import Experiment as Folder
 
@@ -172,7 +172,7 @@ def _finish(experiment: "Experiment", options: argparse.Namespace) -> None:
 
 
 def _print_baselines(prepared: "PreparedSearch") -> None:
-    """Say what any encoder has to beat, before anything is trained."""
+    """Print the scores that any encoder has to beat, before anything is trained."""
     data = prepared.data()
     for warning in data.info["warnings"]:
         print(f"warning: {warning}")

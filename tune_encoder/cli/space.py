@@ -1,4 +1,4 @@
-"""space, plan: look at a search space, and at what searching it would cost."""
+"""space, plan: show a search space, and estimate what a search would cost."""
 
 import argparse
 import contextlib
@@ -22,22 +22,24 @@ if TYPE_CHECKING:
     from tune_encoder.space.plan import Plan
     from tune_encoder.training.probe import Timing
 
-_NO_BREAK = "\N{NO-BREAK SPACE}"  # while lines are filled, between a setting and its value
-_FILE_HELP = "YAML file, or the name of a space that comes with the program"
+_NO_BREAK = "\N{NO-BREAK SPACE}"  # between a setting and its value, while lines are wrapped
+_FILE_HELP = "YAML file, or the name of a built-in space"
 
 
 def add_space(commands: Any) -> None:
     """Add the commands `space` and `plan`."""
     space = add_command(commands, "space", _space)
     space.add_argument("file", nargs="?", metavar="FILE", help=_FILE_HELP)
-    space.add_argument("--sample", type=int, default=0, metavar="N", help="also draw N configs")
-    space.add_argument("--seed", type=int, default=0, help="of the drawing (default: 0)")
-    space.add_argument("--list", action="store_true", help="list the spaces of the program")
+    space.add_argument("--sample", type=int, default=0, metavar="N", help="also sample N configs")
+    space.add_argument("--seed", type=int, default=0, help="seed of the samples (default: 0)")
+    space.add_argument("--list", action="store_true", help="list the built-in spaces")
     add_json(space)
     plan = add_command(commands, "plan", _plan)
     plan.add_argument("file", metavar="FILE", help=_FILE_HELP)
     plan.add_argument("--data-dir", type=Path, help="data set (default: the demo voices)")
-    plan.add_argument("--no-probe", action="store_true", help="train nothing: no time, no disk")
+    plan.add_argument(
+        "--no-probe", action="store_true", help="train nothing, so show neither time nor disk space"
+    )
     add_json(plan)
 
 
@@ -45,14 +47,16 @@ def add_space(commands: Any) -> None:
 
 
 def _space(options: argparse.Namespace) -> None:
-    """Show a search space, and configs drawn from it."""
+    """Show a search space, and configs sampled from it."""
     from tune_encoder.space import find_space, load_space, sample_configs, space_to_content
 
     if options.list:
         _list(options)
         return
     if options.file is None:
-        raise ConfigError("space: name a FILE or a space of the program, or write --list")
+        raise ConfigError(
+            "space: no FILE given; name a YAML file or a built-in space, or use --list"
+        )
     if options.sample < 0:
         raise ConfigError(f"--sample is {options.sample}; it must be 0 or more")
     space = load_space(find_space(options.file))
@@ -89,7 +93,7 @@ def _print_space(space: "SearchSpace") -> None:
 
 
 def _section_rows(space: "SearchSpace") -> Iterator[tuple[str, str]]:
-    """What a space says beside its parameters, in words."""
+    """Yield the name and a description of each section of a space but its parameters."""
     searcher, resources = space.searcher, space.resources
     yield "budget", _format_budget(space)
     yield "scheduler", _format_scheduler(space.scheduler)
@@ -157,7 +161,7 @@ def _format_conditions(parameter: "Parameter") -> str:
 
 
 def _print_samples(samples: list[dict[str, Any]]) -> None:
-    """Print configs as a `start` section, ready to be copied into a file."""
+    """Print configs as a `start` section that can be copied into a file."""
     if samples:
         print("\nstart:")
     for settings in samples:
@@ -169,7 +173,7 @@ def _print_samples(samples: list[dict[str, Any]]) -> None:
 
 
 def _plan(options: argparse.Namespace) -> None:
-    """Say what a search would spend, without running it."""
+    """Estimate the epochs, time and disk space of a search without running it."""
     from tune_encoder.space import find_space, load_space
     from tune_encoder.space.plan import plan_search
 
@@ -203,18 +207,18 @@ def _print_plan(space: "SearchSpace", plan: "Plan") -> None:
 
 
 def _caveats(space: "SearchSpace") -> Iterator[str]:
-    """What the plan cannot know."""
+    """Yield what the plan cannot know."""
     name, time = space.scheduler.name, space.budget.time
     if name in ("asha", "hyperband"):
-        yield f"{name} decides before a rung is full: it may spend twice these epochs"
+        yield f"{name} decides before a rung is full: it may use twice as many epochs"
     if name == "median":
-        yield "median stops some trials earlier; how many shows only in the search"
+        yield "median stops some trials earlier; how many is only known in the search"
     if time:
-        yield f"budget.time ends the search after {time}, whatever is left"
+        yield f"budget.time ends the search after {time}, even if trials are left"
 
 
 def _probe(space: "SearchSpace", data_dir: Path | None) -> list["Timing"]:
-    """Time a few configs on the data, telling a person who waits."""
+    """Time a few configs on the data, and print the progress."""
     from tune_encoder.data.pack import open_pack, pack_data
     from tune_encoder.training.probe import probe
 
@@ -230,7 +234,7 @@ def _probe(space: "SearchSpace", data_dir: Path | None) -> list["Timing"]:
 
 
 def _cost(space: "SearchSpace", plan: "Plan", timings: list["Timing"]) -> dict[str, Any]:
-    """What the plan costs if its trials are like those timed."""
+    """Estimate the cost of the plan if its trials are like those that were timed."""
     import torch
 
     from tune_encoder.space.plan import n_concurrent_trials
@@ -250,7 +254,7 @@ def _cost(space: "SearchSpace", plan: "Plan", timings: list["Timing"]) -> dict[s
 
 def _print_cost(space: "SearchSpace", plan: "Plan", cost: dict[str, Any]) -> None:
     runs, keep = plan.trials + plan.confirmations, space.resources.keep
-    time = "this machine is too small for a trial; see resources in the space"
+    time = "this machine is too small for a trial; lower resources in the space"
     if cost["workers"]:
         time = f"about {_format_duration(cost['seconds'])}, {cost['workers']} at once"
     _print_row("an epoch", _mean_and_range("seconds_per_epoch", cost, _format_duration))
@@ -262,7 +266,7 @@ def _print_cost(space: "SearchSpace", plan: "Plan", cost: dict[str, Any]) -> Non
 
 
 def _mean_and_range(name: str, cost: dict[str, Any], words: Callable[[float], str]) -> str:
-    """Write a mean over the configs that were timed, and how far they differ."""
+    """Format the mean and the range over the configs that were timed."""
     values = [timing[name] for timing in cost["timings"]]
     return (
         f"{words(cost[name])} ({len(values)} configs: {words(min(values))} to {words(max(values))})"
@@ -270,7 +274,7 @@ def _mean_and_range(name: str, cost: dict[str, Any], words: Callable[[float], st
 
 
 def _format_duration(seconds: float) -> str:
-    """Write a time in the unit that reads best."""
+    """Format a time in a suitable unit."""
     if seconds < 90:
         return f"{seconds:.2g} s"
     if seconds < 90 * 60:
@@ -309,7 +313,7 @@ def _format_settings(settings: dict[str, Any]) -> str:
 
 
 def _format_value(value: Any) -> str:
-    """Write a setting as YAML reads it, a number with six digits."""
+    """Format a value as YAML; a float has six digits."""
     if isinstance(value, float):
         return f"{value:.6g}"
     return value if isinstance(value, str) else json.dumps(value)

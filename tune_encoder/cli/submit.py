@@ -14,12 +14,14 @@ def add_submit(commands: Any) -> None:
     add_search_options(parser)
     add_jobs_address(parser, "the cluster's address")
     parser.add_argument(
-        "--print", choices=("kuberay", "slurm"), help="print what starts it there, submit nothing"
+        "--print",
+        choices=("kuberay", "slurm"),
+        help="print a KubeRay manifest or Slurm script of the search instead of submitting it",
     )
 
 
 def _submit(options: argparse.Namespace) -> None:
-    """Hand a search to a cluster, where it goes on when this machine is off."""
+    """Submit a search to a cluster, where it runs without this machine."""
     from tune_encoder.api import searching as api
 
     given = {

@@ -10,8 +10,8 @@ from typing import Any
 from tune_encoder.cli.common import BASELINES, SCORES, add_command, demo_voices, format_skills
 from tune_encoder.config import TrainConfig, augmentation_warnings, load_config, parse_assignment
 
-COLLAPSED_SPREAD = 0.01  # of the target's variance: all predictions are nearly one
-COLLAPSED_EPOCHS = 5  # an encoder starts at the mean voice, so early epochs are no sign
+COLLAPSED_SPREAD = 0.01  # of the target's variance: all predictions are nearly equal
+COLLAPSED_EPOCHS = 5  # an encoder starts at the mean voice, so earlier epochs say nothing
 
 
 def add_evaluate(commands: Any) -> None:
@@ -24,7 +24,7 @@ def add_evaluate(commands: Any) -> None:
 
 
 def _evaluate(options: argparse.Namespace) -> None:
-    """Score a model on held-out voices, beside the baselines."""
+    """Score a model on held-out voices and compare it with the baselines."""
     from tune_encoder.model.evaluate import evaluate, write_evaluation
 
     result = evaluate(options.model, options.data_dir or demo_voices(), options.split)
@@ -36,7 +36,7 @@ def _evaluate(options: argparse.Namespace) -> None:
         print(f"{name:10}{''.join(cells)}")
     low, high = result.interval
     print(f"skill of the model: 95 % between {low:.3f} and {high:.3f}, over voices")
-    print(f"crop consistency: {result.crop_consistency:.3f} (1: every window gives one style)")
+    print(f"crop consistency: {result.crop_consistency:.3f} (1: all windows give the same style)")
     print(f"retrieval by chance: {1 / len(result.target.ttl):.3f}")
     for path in write_evaluation(result, options.out or options.model, options.split):
         print(f"wrote {path}")
@@ -51,20 +51,20 @@ def add_train(commands: Any) -> None:
     parser.add_argument("--epochs", type=int, help="passes over the training clips")
     parser.add_argument("--batch-size", type=int, help="clips per optimizer step")
     parser.add_argument("--lr", type=float, help="peak learning rate")
-    parser.add_argument("--resume", type=Path, help="checkpoint to go on from, with its settings")
+    parser.add_argument("--resume", type=Path, help="checkpoint to resume from, with its settings")
     parser.add_argument("--device", choices=("auto", "cuda", "mps", "cpu"), help="where to train")
     parser.add_argument(
         "--gpus", "--workers", dest="processes", type=int, default=1, metavar="N",
-        help="processes that train together, each on its GPU or with its share of the CPU",
+        help="processes that train one model, each on its own GPU or with its share of the CPUs",
     )  # fmt: skip
-    parser.add_argument("--profile", action="store_true", help="say where the time went")
+    parser.add_argument("--profile", action="store_true", help="show where the time was spent")
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="any other setting"
     )
 
 
 def _train(options: argparse.Namespace) -> None:
-    """Train one encoder by hand."""
+    """Train one config without a search."""
     from tune_encoder.training.run_folder import prepare_run, read_checkpoint, train_by_hand
 
     checkpoint, warnings = read_checkpoint(options.resume) if options.resume else (None, [])
@@ -75,7 +75,7 @@ def _train(options: argparse.Namespace) -> None:
     for name in BASELINES:
         print(f"baseline {name}: {format_skills(data.baselines[name])} on val")
     if checkpoint:
-        print(f"going on after epoch {checkpoint['epoch']}")
+        print(f"resuming after epoch {checkpoint['epoch']}")
     train_by_hand(config, _print_epoch, checkpoint, options.processes)
     if options.profile:
         _print_profile(Path(config.checkpoint_dir))
@@ -83,7 +83,7 @@ def _train(options: argparse.Namespace) -> None:
 
 
 def _train_config(options: argparse.Namespace, before: Mapping[str, Any]) -> TrainConfig:
-    """Settings: those of the checkpoint, then the file, then the command line."""
+    """Merge the settings of the checkpoint, then the file, then the command line."""
     options_given = {
         "data_dir": str(options.data_dir.resolve()) if options.data_dir else None,
         "checkpoint_dir": options.checkpoint_dir,
@@ -99,7 +99,7 @@ def _train_config(options: argparse.Namespace, before: Mapping[str, Any]) -> Tra
 
 
 def _print_epoch(config: TrainConfig, history: list[dict[str, Any]]) -> None:
-    """Say how an epoch went, with the guide's content."""
+    """Print the losses and scores of the last epoch."""
     row = history[-1]
     best = min(history, key=lambda each: float(each["val_loss"]))
     print(f"Epoch {row['epoch']}/{config.epochs} - {row['seconds']:.1f}s")
@@ -117,7 +117,7 @@ def _print_epoch(config: TrainConfig, history: list[dict[str, Any]]) -> None:
         print(f"  {row['skipped_steps']} steps overflowed fp16 and were skipped")
     if row["val_spread"] < COLLAPSED_SPREAD and row["epoch"] >= COLLAPSED_EPOCHS:
         print(
-            "  warning: every voice gets nearly the same style; raise learning_rate or lower "
+            "  warning: all voices get nearly the same style; raise learning_rate or lower "
             "weight_decay"
         )
     if best is row:
@@ -126,7 +126,7 @@ def _print_epoch(config: TrainConfig, history: list[dict[str, Any]]) -> None:
 
 
 def _print_profile(folder: Path) -> None:
-    """Say where a run's time went."""
+    """Print where the time of a run was spent."""
     import json
 
     from tune_encoder.training.run_folder import HISTORY

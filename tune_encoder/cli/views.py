@@ -1,4 +1,4 @@
-"""list, status, show, best, compare: looking at searches from another shell."""
+"""list, status, show, best, compare: commands that show searches, also while they run."""
 
 import argparse
 import codecs
@@ -21,18 +21,20 @@ if TYPE_CHECKING:
 View = dict[str, Any]
 
 REFRESH_S = 2.0
-MAX_COMPARED = 5  # columns of a readable width
+MAX_COMPARED = 5  # more columns would be too narrow
 ROWS_SHOWN = 10  # newest epochs in the table of a trial
 NAME_WIDTH = 34  # of an experiment in a table
 LABEL_WIDTH = 24  # of a setting in a table
 
 
 def add_views(commands: Any) -> None:
-    """Add the commands that look at searches and change nothing."""
+    """Add the commands that show searches and change nothing."""
     _add_view(commands, "list", _list)
     status = _add_view(commands, "status", _status)
-    status.add_argument("name", nargs="?", help="experiment (default: the one launched last)")
-    status.add_argument("--watch", action="store_true", help="until the search ends, or Ctrl-C")
+    status.add_argument("name", nargs="?", help="experiment (default: the last one launched)")
+    status.add_argument(
+        "--watch", action="store_true", help="keep showing it until the search ends, or Ctrl-C"
+    )
     show = _add_view(commands, "show", _show)
     show.add_argument("name", help="experiment")
     show.add_argument("trial", type=int, help="number of the trial")
@@ -51,7 +53,7 @@ def _add_view(commands: Any, name: str, run: Any) -> argparse.ArgumentParser:
 
 
 def _list(options: argparse.Namespace) -> None:
-    """List the experiments, how far they are and how good."""
+    """List all experiments with their progress and best skill."""
     from tune_encoder.experiment.views import overview
 
     entries = overview(options.root)
@@ -60,7 +62,7 @@ def _list(options: argparse.Namespace) -> None:
 
 def _list_lines(entries: list[View], root: Path) -> Iterator[str]:
     if not entries:
-        yield f"{root}: no experiment; begin one with `tune-encoder search`"
+        yield f"{root}: no experiments; start one with `tune-encoder search`"
         return
     width = min(NAME_WIDTH, max(4, *(len(entry["name"]) for entry in entries)))
     yield f"{'name':{width}}  {'state':19}  {'trials ended':>14}  skill"
@@ -76,7 +78,7 @@ def _list_lines(entries: list[View], root: Path) -> Iterator[str]:
 
 
 def _format_state(view: View, host: bool = False) -> str:
-    """Say the state, and which process it is due to."""
+    """Format the state, and the process that runs the search."""
     process = view["process"]
     if process is None or process["pid"] is None:
         return str(view["state"])
@@ -85,12 +87,14 @@ def _format_state(view: View, host: bool = False) -> str:
 
 
 def _status(options: argparse.Namespace) -> None:
-    """Say where a search stands, and how to go on with it."""
+    """Show the progress of a search, and how to resume it."""
     from tune_encoder.experiment.folder import open_experiment
     from tune_encoder.experiment.views import newest, status
 
     if options.watch and options.json:
-        raise ConfigError("--watch and --json exclude each other; call `status --json` repeatedly")
+        raise ConfigError(
+            "--watch and --json cannot be combined; call `status --json` repeatedly instead"
+        )
     root, name = options.root, options.name
     experiment = open_experiment(root, name) if name else newest(root)
     if options.watch:
@@ -108,7 +112,7 @@ def _status_lines(view: View, unicode: bool) -> list[str]:
 
 
 def _watch(experiment: "Experiment") -> None:
-    """Show the status until the search ends; Ctrl-C ends the watching, not the search."""
+    """Show the status until the search ends; Ctrl-C does not stop the search."""
     try:
         if sys.stdout.isatty():
             _show_live(experiment)
@@ -119,7 +123,7 @@ def _watch(experiment: "Experiment") -> None:
 
 
 def _poll_status(experiment: "Experiment") -> Iterator[View]:
-    """Yield the status now and then, the last time when nothing runs any more."""
+    """Yield the status every few seconds, for the last time when the search has ended."""
     from tune_encoder.experiment.views import RUNNING, status
 
     while (view := status(experiment))["state"] == RUNNING:
@@ -133,7 +137,7 @@ def _show_live(experiment: "Experiment") -> None:
     from rich.live import Live
     from rich.text import Text
 
-    unicode = _is_unicode()  # the live view puts something else in place of standard output
+    unicode = _is_unicode()  # before the live view replaces standard output
     with Live(console=Console(width=WIDTH, highlight=False), auto_refresh=False) as live:
         for view in _poll_status(experiment):
             live.update(Text("\n".join(_status_lines(view, unicode))), refresh=True)
@@ -155,7 +159,7 @@ def _print_changes(experiment: "Experiment") -> None:
 
 
 def _show(options: argparse.Namespace) -> None:
-    """Show one trial: its settings, its epochs, its curve."""
+    """Show one trial: its settings, epochs and learning curve."""
     from tune_encoder.experiment.folder import open_experiment
     from tune_encoder.experiment.views import trial_view
 
@@ -171,21 +175,21 @@ def _trial_lines(view: View) -> Iterator[str]:
     yield from _setting_lines(view["searched"], view["changed"])
     yield from _row_lines(view)
     yield from _curve_lines(view)
-    yield f"\ncheckpoint:  {view['checkpoint'] or 'none is kept'}"
+    yield f"\ncheckpoint:  {view['checkpoint'] or 'none kept'}"
 
 
 def _setting_lines(searched: View, changed: View) -> Iterator[str]:
-    """The searched settings, marked, then those that are not the defaults."""
+    """Yield the searched settings, marked, then the others that differ from their defaults."""
     others = {name: value for name, value in changed.items() if name not in searched}
     width = max(map(len, (*searched, *others)), default=0)
     yield from (f"* {name:{width}}  {_format_value(value)}" for name, value in searched.items())
     yield from (f"  {name:{width}}  {_format_value(value)}" for name, value in others.items())
     if searched or others:
-        yield "* searched; of the others those that are not the defaults"
+        yield "* searched; the others differ from their defaults"
 
 
 def _row_lines(view: View) -> Iterator[str]:
-    """A table of the newest epochs, and of the best one wherever it is."""
+    """Yield a table of the newest epochs, and of the best one if it is older."""
     columns = list(dict.fromkeys((view["metric"], "val_loss", "val_skill")))
     rows, best = view["rows"], view["best_epoch"]
     shown = [row for row in rows[:-ROWS_SHOWN] if row["epoch"] == best] + rows[-ROWS_SHOWN:]
@@ -229,9 +233,9 @@ def _best_lines(view: View) -> Iterator[str]:
     words = {"val_loss": "loss", **{f"val_{name}": word for name, word in SCORES.items()}}
     scores = {word: view["scores"][name] for name, word in words.items() if name in view["scores"]}
     yield from (f"  {word:15}{value:7.3f}" for word, value in scores.items())
-    yield "" if view["settings"] else "\nsearched nothing"
+    yield "" if view["settings"] else "\nno searched settings"
     yield from (f"  {name}: {_format_value(value)}" for name, value in view["settings"].items())
-    yield f"\ncheckpoint: {view['checkpoint'] or 'not there any more'}"
+    yield f"\ncheckpoint: {view['checkpoint'] or 'no longer there'}"
     if view["checkpoint"]:
         yield f"export it:  {view['export']}"
 
@@ -245,7 +249,7 @@ def _compare(options: argparse.Namespace) -> None:
 
     if not 2 <= len(options.names) <= MAX_COMPARED:
         count = len(options.names)
-        raise ConfigError(f"{count} experiments given; name from 2 to {MAX_COMPARED} to compare")
+        raise ConfigError(f"{count} experiments given; name 2 to {MAX_COMPARED} to compare")
     view = comparison(options.root, options.names)
     print_view(options, view, _comparison_lines(view))
 
@@ -258,7 +262,7 @@ def _comparison_lines(view: View) -> Iterator[str]:
         "trials ended", [f"{e['trials_ended']} of {e['budget']['trials']}" for e in found]
     )
     yield _table_row("epochs spent", [f"{e['epochs']}" for e in found])
-    yield _table_row("epochs of a trial", [f"{e['budget']['epochs']}" for e in found])
+    yield _table_row("epochs per trial", [f"{e['budget']['epochs']}" for e in found])
     for metric in dict.fromkeys(each["metric"] for each in found):
         values = [each["best"]["value"] if _has_best(each, metric) else None for each in found]
         yield _table_row(f"best {metric}", [_format_number(value) for value in values])
@@ -269,7 +273,7 @@ def _comparison_lines(view: View) -> Iterator[str]:
         "its trial", [_format_value(each["best"] and each["best"]["trial"]) for each in found]
     )
     if view["differing_settings"]:
-        yield "\nits settings, where they differ"
+        yield "\nits settings that differ"
     for name, values in view["differing_settings"].items():
         yield _table_row(name, [_format_value(value) for value in values])
 

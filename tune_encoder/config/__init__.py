@@ -1,4 +1,4 @@
-"""Every setting with its default and check, and the YAML files that hold settings."""
+"""All settings with their defaults and checks, and the YAML files that contain them."""
 
 from tune_encoder.config.checking import (
     MAX_EXACT_INT,

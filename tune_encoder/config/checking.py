@@ -1,4 +1,4 @@
-"""Plain names and values into settings, each checked against its own type and range."""
+"""Conversion of plain names and values to settings, each checked against its type and range."""
 
 import dataclasses
 import difflib
@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from tune_encoder.errors import ConfigError
 
-MAX_EXACT_INT = 2**53  # a float holds every whole number below it; a far larger one overflows
+MAX_EXACT_INT = 2**53  # a float represents every whole number below it exactly
 
 Settings = TypeVar("Settings")
 
@@ -19,9 +19,9 @@ def from_mapping(kind: type[Settings], mapping: Mapping[str, Any], where: str) -
     """Build settings of `kind`, checking every key, type and range.
 
     Args:
-        kind: One of the dataclasses whose fields are made by `setting`.
+        kind: A dataclass whose fields were made by `setting`.
         mapping: Names and values, as YAML reads them.
-        where: The file or option they come from, for the message.
+        where: The file or option they come from, for the error message.
 
     Raises:
         ConfigError: naming `where`, the key, its value, and what is allowed.
@@ -40,7 +40,7 @@ def from_mapping(kind: type[Settings], mapping: Mapping[str, Any], where: str) -
 
 
 def unknown_name_message(name: object, known: typing.Iterable[str], noun: str = "setting") -> str:
-    """Say that `name` is not known and which known name is nearest; dots name no sections."""
+    """Say that `name` is unknown and which known name is closest, whatever section it names."""
     known = sorted(known)
     last = str(name).rpartition(".")[2]
     near = difflib.get_close_matches(last, known, n=1)
@@ -50,7 +50,7 @@ def unknown_name_message(name: object, known: typing.Iterable[str], noun: str = 
 
 
 def check_value(field: "dataclasses.Field[Any]", kind: Any, value: Any, where: str) -> Any:
-    """Return `value` as the field's type, or raise a `ConfigError` with what is allowed."""
+    """Return `value` as the field's type; raise a `ConfigError` that says what is allowed."""
     accepted = _convert(kind, value)
     if accepted is _INVALID or not _in_limits(field, accepted):
         raise ConfigError(
@@ -64,7 +64,7 @@ _TYPE_NAMES = {int: "a whole number", float: "a number", bool: "true or false", 
 
 
 def _convert(kind: Any, value: Any) -> Any:
-    """`value` as `kind`, or `_INVALID`; the only conversion is from whole number to number."""
+    """Return `value` as `kind`, or `_INVALID`; only whole numbers are converted, to floats."""
     if isinstance(kind, types.UnionType):
         options = (_convert(option, value) for option in typing.get_args(kind))
         return next((option for option in options if option is not _INVALID), _INVALID)
@@ -88,7 +88,7 @@ def _in_limits(field: "dataclasses.Field[Any]", value: Any) -> bool:
 
 
 def allowed_values(field: "dataclasses.Field[Any]", kind: Any) -> str:
-    """Say in words which values the field takes."""
+    """Describe in words which values the field accepts."""
     limits = field.metadata
     if limits["choices"] is not None:
         return "one of " + ", ".join(limits["choices"])
@@ -101,5 +101,5 @@ def allowed_values(field: "dataclasses.Field[Any]", kind: Any) -> str:
 
 
 def to_mapping(settings: Any) -> dict[str, Any]:
-    """Return the settings as plain names and values, ready for YAML or JSON."""
+    """Return the settings as plain names and values, for YAML or JSON."""
     return dataclasses.asdict(settings)

@@ -1,4 +1,4 @@
-"""What an export writes."""
+"""Settings of an export and of retraining."""
 
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -6,31 +6,40 @@ from importlib.util import find_spec
 from tune_encoder.config.training import setting
 from tune_encoder.errors import ConfigError
 
-ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")  # those of the extra
+ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")  # installed by the extra `onnx`
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExportSettings:
-    """How many models an export writes, of what, and as which files."""
+    """How many models an export writes, from which checkpoints, and in which formats."""
 
-    top_k: int = setting(1, "best trials, each a model folder", minimum=1, maximum=1000)
+    top_k: int = setting(
+        1, "number of best trials to export, each as a model folder", minimum=1, maximum=1000
+    )
     formats: str = setting(
         "auto",
-        "files of the model; auto is torch, and onnx where its extra is installed",
+        "file formats; auto: torch, and onnx if the extra `onnx` is installed",
         choices=("auto", "torch", "onnx", "torch,onnx", "onnx,torch"),
     )
     int8: bool = setting(False, "also quantise the ONNX files to int8")
     average: int = setting(
-        1, "best epochs of the trial whose weights are averaged; 1 is none", minimum=1, maximum=1000
+        1,
+        "number of best epochs whose weights are averaged; 1: no averaging",
+        minimum=1,
+        maximum=1000,
     )
     ensemble: int = setting(
-        1, "best trials whose predictions are averaged; 1 is none", minimum=1, maximum=100
+        1,
+        "number of best trials whose predictions are averaged; 1: no ensemble",
+        minimum=1,
+        maximum=100,
     )
 
     def __post_init__(self) -> None:
         if self.top_k > 1 and max(self.average, self.ensemble) > 1:
             raise ConfigError(
-                f"top_k is {self.top_k}; average and ensemble make one model, so give it up or them"
+                f"top_k is {self.top_k}; average and ensemble make a single model, so set top_k to "
+                "1 or leave out average and ensemble"
             )
         if self.formats != "auto" and self.onnx and (missing := _missing_packages()):
             raise ConfigError(
@@ -38,7 +47,9 @@ class ExportSettings:
                 "`tune-encoder[onnx]`"
             )
         if self.int8 and not self.onnx:
-            raise ConfigError(f"int8 needs ONNX files, formats is {self.formats}; name onnx there")
+            raise ConfigError(
+                f"int8 needs ONNX files, but formats is {self.formats}; add onnx to formats"
+            )
 
     @property
     def onnx(self) -> bool:
@@ -47,18 +58,20 @@ class ExportSettings:
 
     @property
     def torch(self) -> bool:
-        """Whether what torch reads is kept."""
+        """Whether the torch files are written."""
         return self.formats == "auto" or "torch" in self.formats
 
 
 @dataclass(frozen=True, kw_only=True)
 class RetrainSettings:
-    """How the winner of a search is trained again."""
+    """How the best config of a search is retrained."""
 
     epochs: int | None = setting(
-        None, "epochs of each run; none is those of the search", minimum=1, maximum=100_000
+        None, "epochs of each run; empty: as in the search", minimum=1, maximum=100_000
     )
-    seeds: int = setting(3, "runs, each with a seed the search did not use", minimum=1, maximum=32)
+    seeds: int = setting(
+        3, "number of runs, each with a seed that the search did not use", minimum=1, maximum=32
+    )
     with_val: bool = setting(False, "also train on the validation clips")
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from tune_encoder.config.training import setting
 from tune_encoder.errors import ConfigError
 
-DEFAULT_ROOT = Path("runs")  # of experiments
+DEFAULT_ROOT = Path("runs")  # folder of experiments
 _MINIMIZED = ("val_loss",)
 _MAXIMIZED = (
     "val_skill",
@@ -20,37 +20,41 @@ _MAXIMIZED = (
 
 @dataclass(frozen=True, kw_only=True)
 class MetricSettings:
-    """What trials are compared by."""
+    """The metric by which trials are compared."""
 
-    name: str = setting("val_loss", "score of an epoch", choices=(*_MINIMIZED, *_MAXIMIZED))
-    mode: str = setting("auto", "which is better", choices=("auto", "min", "max"))
+    name: str = setting("val_loss", "metric of an epoch", choices=(*_MINIMIZED, *_MAXIMIZED))
+    mode: str = setting("auto", "whether lower or higher is better", choices=("auto", "min", "max"))
 
     def __post_init__(self) -> None:
         if self.mode not in ("auto", self.direction):
             raise ConfigError(
-                f"mode is {self.mode}, but of {self.name} the {self.direction} is best"
+                f"mode is {self.mode}, but of {self.name} the {self.direction} is best; write auto"
             )
 
     @property
     def direction(self) -> str:
-        """Whether "min" or "max" is best."""
+        """The better direction, "min" or "max"."""
         return "min" if self.name in _MINIMIZED else "max"
 
     @property
     def sign(self) -> float:
-        """Times the metric, it is to be made small."""
+        """Factor that makes the metric one to minimize."""
         return 1.0 if self.direction == "min" else -1.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class BudgetSettings:
-    """How much a search may spend; whatever is used up first ends it."""
+    """When a search ends: as soon as one of these limits is reached."""
 
-    trials: int = setting(16, "configs to try", minimum=1, maximum=100_000)
-    epochs: int = setting(27, "epochs of a trial that is never stopped", minimum=1, maximum=100_000)
-    time: str = setting("", "time for one launch, such as 90m or 2h; empty is no limit")
-    target: float | None = setting(None, "value of the metric that is good enough")
-    seeds: int = setting(1, "seeds that confirm the best configs; 1 is none", minimum=1, maximum=32)
+    trials: int = setting(16, "number of trials", minimum=1, maximum=100_000)
+    epochs: int = setting(
+        27, "epochs of a trial that is not stopped early", minimum=1, maximum=100_000
+    )
+    time: str = setting("", "time limit of one launch, such as 90m or 2h; empty: no limit")
+    target: float | None = setting(None, "value of the metric at which the search ends")
+    seeds: int = setting(
+        1, "seeds to confirm the best configs with; 1: no confirmation", minimum=1, maximum=32
+    )
 
     def __post_init__(self) -> None:
         if self.time and self.time_s is None:
@@ -58,7 +62,7 @@ class BudgetSettings:
 
     @property
     def time_s(self) -> float | None:
-        """Seconds of `time`, or None."""
+        """`time` in seconds, or None without a limit."""
         found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", self.time)
         seconds = {"s": 1, "m": 60, "h": 3600, "d": 86400}
         return float(found[1]) * seconds[found[2]] if found else None
@@ -70,43 +74,47 @@ class SchedulerSettings:
 
     name: str = setting(
         "asha",
-        "rule that stops trials",
+        "early-stopping rule",
         choices=("asha", "asha-promote", "hyperband", "median", "none"),
     )
     grace_period: int = setting(
         1, "epochs before a trial can be stopped", minimum=1, maximum=10_000
     )
     reduction_factor: float = setting(
-        3.0, "one in this many trials goes on at each rung", minimum=1.1, maximum=100.0
+        3.0, "one in this many trials is promoted at each rung", minimum=1.1, maximum=100.0
     )
-    brackets: int = setting(3, "grace periods that hyperband tries", minimum=1, maximum=10)
+    brackets: int = setting(
+        3, "brackets of hyperband, each with its own grace period", minimum=1, maximum=10
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class SearcherSettings:
-    """Which configs are proposed."""
+    """How configs are proposed."""
 
-    name: str = setting("tpe", "sampler of configs", choices=("tpe", "random", "grid", "gp"))
+    name: str = setting("tpe", "sampler", choices=("tpe", "random", "grid", "gp"))
     startup_trials: int = setting(
-        8, "random configs before the model of the searcher", minimum=1, maximum=10_000
+        8, "random trials before the sampler's model is used", minimum=1, maximum=10_000
     )
-    seed: int = setting(0, "seed of the proposals and of every trial", minimum=0, maximum=2**31 - 1)
+    seed: int = setting(0, "seed of the sampler and of every trial", minimum=0, maximum=2**31 - 1)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ResourceSettings:
-    """What a trial gets, and how many run at once."""
+    """The resources of a trial, and how many trials run at once."""
 
-    cpus: int = setting(1, "CPU cores of a trial", minimum=1, maximum=1024)
-    gpus: float = setting(0.0, "GPUs of a trial; a fraction shares one", minimum=0.0, maximum=64.0)
-    concurrent: int = setting(0, "trials at once; 0 fills the machine", minimum=0, maximum=10_000)
+    cpus: int = setting(1, "CPU cores per trial", minimum=1, maximum=1024)
+    gpus: float = setting(
+        0.0, "GPUs per trial; with a fraction trials share a GPU", minimum=0.0, maximum=64.0
+    )
+    concurrent: int = setting(0, "trials at once; 0: as many as fit", minimum=0, maximum=10_000)
     processes: int = setting(
-        0, "processes that train a trial together; 0: one a whole GPU", minimum=0, maximum=64
+        0, "processes that train one trial; 0: one per whole GPU", minimum=0, maximum=64
     )
     keep: int = setting(
-        2, "checkpoints of a trial: its best, then its last ones", minimum=2, maximum=10_000
+        2, "checkpoints kept per trial: the best, then the newest", minimum=2, maximum=10_000
     )
-    retries: int = setting(2, "new starts of a trial whose worker died", minimum=0, maximum=100)
+    retries: int = setting(2, "retries of a trial whose worker died", minimum=0, maximum=100)
 
     def __post_init__(self) -> None:
         together = self.processes_per_trial
@@ -119,5 +127,5 @@ class ResourceSettings:
 
     @property
     def processes_per_trial(self) -> int:
-        """How many processes train one trial together."""
+        """How many processes train one trial."""
         return self.processes or max(1, int(self.gpus))

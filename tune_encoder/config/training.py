@@ -1,7 +1,7 @@
-"""Every setting with its default, meaning and check.
+"""All settings of a training run, each with its default, meaning and allowed values.
 
-Settings are flat: `TrainConfig` joins the small groups below, so a function asks for the group
-it needs (`FrontendSettings`) and a whole config can be handed to it.
+Settings are flat: `TrainConfig` inherits from the small groups below, so a function can ask for
+the group it needs, such as `FrontendSettings`, and be given a complete config.
 """
 
 import dataclasses
@@ -29,7 +29,7 @@ def setting(
 
 @dataclass(frozen=True, kw_only=True)
 class FrontendSettings:
-    """How audio becomes log-mel features; a change makes a new pack."""
+    """How audio is converted to log-mel features; any change requires a new pack."""
 
     sample_rate: int = setting(24000, "Hz; audio is resampled to it", minimum=8000, maximum=48000)
     n_fft: int = setting(1024, "samples per analysis window", minimum=64, maximum=8192)
@@ -49,22 +49,20 @@ class EncoderSettings:
     num_heads: int = setting(
         4, "attention heads of the transformer and of the query head", minimum=1, maximum=64
     )
-    kernel_size: int = setting(5, "frames a convnext block sees; odd", minimum=1, maximum=31)
-    dropout: float = setting(0.1, "share of activations dropped", minimum=0.0, maximum=0.9)
+    kernel_size: int = setting(5, "kernel size of a convnext block; odd", minimum=1, maximum=31)
+    dropout: float = setting(0.1, "dropout probability", minimum=0.0, maximum=0.9)
     pooling: str = setting(
         "statistics",
-        "what is kept over time: attentive mean and deviation, or the mean alone",
+        "pooling over time: attentive mean and standard deviation, or the mean only",
         choices=("statistics", "mean"),
     )
-    head: str = setting(
-        "pca", "how features become a style", choices=("pca", "lowrank", "linear", "query")
-    )
+    head: str = setting("pca", "kind of head", choices=("pca", "lowrank", "linear", "query"))
     pca_components: int = setting(
         64, "components of style_ttl in the pca head", minimum=1, maximum=512
     )
     head_rank: int = setting(64, "rank of the lowrank head", minimum=1, maximum=1024)
     gradient_checkpointing: bool = setting(
-        False, "recompute activations in the backward pass: less memory, more time"
+        False, "recompute activations in the backward pass: less memory, slower"
     )
 
 
@@ -89,49 +87,59 @@ class OptimSettings:
     epochs: int = setting(100, "passes over the training clips", minimum=1, maximum=100_000)
     batch_size: int = setting(32, "clips per optimizer step", minimum=1, maximum=65536)
     learning_rate: float = setting(1e-3, "peak learning rate", minimum=1e-8, maximum=10.0)
-    weight_decay: float = setting(1e-2, "AdamW's decoupled decay", minimum=0.0, maximum=10.0)
+    weight_decay: float = setting(1e-2, "weight decay of AdamW", minimum=0.0, maximum=10.0)
     warmup_epochs: float = setting(5.0, "epochs of linear warm-up", minimum=0.0, maximum=10_000)
     gradient_clip: float = setting(
-        1.0, "largest gradient norm; 0 does not clip", minimum=0.0, maximum=1e6
+        1.0, "largest gradient norm; 0: no clipping", minimum=0.0, maximum=1e6
     )
     early_stopping_patience: int = setting(
-        10, "epochs without a better validation loss; 0 never stops", minimum=0, maximum=100_000
+        10,
+        "epochs without a better validation loss before training stops; 0: never",
+        minimum=0,
+        maximum=100_000,
     )
-    use_amp: bool = setting(True, "mixed precision where the device gains by it")
+    use_amp: bool = setting(True, "mixed precision where it is faster")
     amp_dtype: str = setting(
         "auto",
-        "narrow type: auto is float16 on CUDA, bfloat16 on CPUs made for it",
+        "type for mixed precision; auto: float16 on CUDA, bfloat16 on CPUs that support it",
         choices=("auto", "bfloat16"),
     )
     gradient_accumulation: int = setting(
-        1, "parts a batch is computed in: less memory", minimum=1, maximum=65536
+        1, "parts in which a batch is computed, to save memory", minimum=1, maximum=65536
     )
 
 
 @dataclass(frozen=True, kw_only=True)
 class AugmentSettings:
-    """Changes to training features; none touches what the label says."""
+    """Augmentation of the training features; the defaults do not change the label."""
 
     augment_prob: float = setting(
-        0.5, "chance of each augmentation, per clip", minimum=0.0, maximum=1.0
+        0.5, "probability of each augmentation, per clip", minimum=0.0, maximum=1.0
     )
-    augment_noise_snr_min: float = setting(20.0, "dB, loudest noise", minimum=-20, maximum=120)
-    augment_noise_snr_max: float = setting(40.0, "dB, softest noise", minimum=-20, maximum=120)
-    augment_gain_db: float = setting(3.0, "largest gain up or down", minimum=0.0, maximum=60.0)
+    augment_noise_snr_min: float = setting(
+        20.0, "lowest signal-to-noise ratio of added noise, dB", minimum=-20, maximum=120
+    )
+    augment_noise_snr_max: float = setting(
+        40.0, "highest signal-to-noise ratio of added noise, dB", minimum=-20, maximum=120
+    )
+    augment_gain_db: float = setting(3.0, "largest gain up or down, dB", minimum=0.0, maximum=60.0)
     augment_bandlimit_hz: float = setting(
-        4000.0, "lowest cut-off of the low-pass; 0 leaves it out", minimum=0.0, maximum=24000.0
+        4000.0,
+        "lowest cut-off of the low-pass filter, Hz; 0: no filter",
+        minimum=0.0,
+        maximum=24000.0,
     )
     spec_augment_time_mask: int = setting(20, "longest time mask, frames", minimum=0, maximum=1000)
     spec_augment_freq_mask: int = setting(10, "widest mel mask, bands", minimum=0, maximum=256)
     augment_time_stretch: float = setting(
         0.0,
-        "largest change of tempo, as a share; changes what style_dp says",
+        "largest change of tempo, as a fraction; the label style_dp no longer fits",
         minimum=0,
         maximum=0.5,
     )
     augment_pitch_shift: float = setting(
         0.0,
-        "largest change of pitch, semitones; changes what style_ttl says",
+        "largest change of pitch, in semitones; the label style_ttl no longer fits",
         minimum=0,
         maximum=12,
     )
@@ -141,16 +149,18 @@ class AugmentSettings:
 class RunSettings:
     """Where a run reads and writes, and how."""
 
-    data_dir: str = setting("", "folder with train/ and val/; empty means the demo voices")
-    checkpoint_dir: str = setting("checkpoints", "folder of a run by hand")
-    crop_seconds: float = setting(2.0, "length of a training crop", minimum=0.1, maximum=60.0)
-    seed: int = setting(0, "seed of everything random in a run", minimum=0, maximum=2**31 - 1)
-    device: str = setting("auto", "where to train", choices=("auto", "cuda", "mps", "cpu"))
-    num_threads: int = setting(0, "CPU threads; 0 takes torch's choice", minimum=0, maximum=1024)
-    num_workers: int = setting(0, "batches assembled ahead, by a thread", minimum=0, maximum=64)
+    data_dir: str = setting("", "data set, a folder with train/ and val/; empty: the demo voices")
+    checkpoint_dir: str = setting("checkpoints", "folder of a run of `train`")
+    crop_seconds: float = setting(
+        2.0, "length of a training crop, seconds", minimum=0.1, maximum=60.0
+    )
+    seed: int = setting(0, "seed of all randomness in a run", minimum=0, maximum=2**31 - 1)
+    device: str = setting("auto", "device to train on", choices=("auto", "cuda", "mps", "cpu"))
+    num_threads: int = setting(0, "CPU threads; 0: torch's default", minimum=0, maximum=1024)
+    num_workers: int = setting(0, "batches prefetched by a thread", minimum=0, maximum=64)
     save_interval: int = setting(5, "epochs between kept checkpoints", minimum=1, maximum=100_000)
     keep_checkpoints: int = setting(
-        3, "newest checkpoint_epoch_N.pt to keep", minimum=1, maximum=100_000
+        3, "number of newest checkpoint_epoch_N.pt to keep", minimum=1, maximum=100_000
     )
     use_tensorboard: bool = setting(True, "write TensorBoard events")
 
@@ -172,18 +182,18 @@ class TrainConfig(
 
 
 def augmentation_warnings(config: AugmentSettings) -> list[str]:
-    """Say which augmentations change what the style of a clip should be."""
+    """Warn of augmentations after which a clip's label no longer fits."""
     changes = {"augment_time_stretch": "tempo", "augment_pitch_shift": "pitch"}
     return [
-        f"{name} is {getattr(config, name):g}: it changes the {what} of a clip but not its style, "
-        "so the encoder learns to ignore it"
+        f"{name} is {getattr(config, name):g}: it changes the {what} of a clip but not its label, "
+        f"so the encoder learns to ignore {what}"
         for name, what in changes.items()
         if getattr(config, name) > 0
     ]
 
 
 def _conflicts(config: TrainConfig) -> Iterator[str]:
-    """Settings that are fine alone but not together."""
+    """Settings that are valid one by one but not together."""
     if config.hop_length > config.n_fft:
         yield (
             f"hop_length is {config.hop_length}; it must be at most n_fft ({config.n_fft}), "

@@ -1,4 +1,4 @@
-"""YAML files of settings, read without YAML's traps."""
+"""Reading and writing YAML files of settings, without YAML's pitfalls."""
 
 import re
 from collections.abc import Mapping
@@ -11,12 +11,12 @@ from tune_encoder.config.checking import from_mapping
 from tune_encoder.config.training import TrainConfig
 from tune_encoder.errors import ConfigError
 
-MAX_YAML_BYTES = 1_000_000  # no config is this long; a cap keeps a wrong file from filling memory
-MAX_YAML_DEPTH = 32  # conditions nest a few levels; far below Python's recursion limit
+MAX_YAML_BYTES = 1_000_000  # no config is this long; the limit keeps a wrong file out of memory
+MAX_YAML_DEPTH = 32  # configs nest a few levels; far below Python's recursion limit
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """Safe YAML without its traps: duplicate keys, aliases, tags, deep nesting, `1e-3` as text."""
+    """Safe YAML that rejects duplicate keys, aliases, tags, deep nesting; `1e-3` is a number."""
 
     depth = 0
 
@@ -48,15 +48,15 @@ class _StrictLoader(yaml.SafeLoader):
 
 
 class _PlainDumper(yaml.SafeDumper):
-    """Writes what `_StrictLoader` reads: no aliases."""
+    """Writes what `_StrictLoader` accepts: no aliases."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
 
 
-# YAML 1.1 wants a dot and a sign in a float, so PyYAML reads the usual 1e-3 and 1.5e3 as text.
+# YAML 1.1 requires a dot and a sign in a float, so PyYAML reads 1e-3 and 1.5e3 as text.
 _FLOAT = re.compile(r"^[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)[eE][-+]?[0-9]+$")
-for _kind in (_StrictLoader, _PlainDumper):  # the dumper has to quote such a text
+for _kind in (_StrictLoader, _PlainDumper):  # the dumper then quotes such a text
     _kind.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+.0123456789"))
 
 
@@ -68,11 +68,14 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """Read one YAML mapping.
 
     Raises:
-        ConfigError: naming the file, and the line where there is one.
+        ConfigError: naming the file and, if possible, the line.
     """
     try:
         if path.stat().st_size > MAX_YAML_BYTES:
-            raise ConfigError(f"{path}: larger than {MAX_YAML_BYTES} bytes; is it a config?")
+            raise ConfigError(
+                f"{path}: larger than {MAX_YAML_BYTES} bytes; give the path of a YAML file of "
+                "settings"
+            )
         return parse_yaml(path.read_text(encoding="utf-8-sig"), str(path))
     except FileNotFoundError as error:
         raise ConfigError(f"{path}: no such file; give the path of a YAML file") from error
@@ -86,12 +89,12 @@ def parse_yaml(text: str, where: str) -> dict[str, Any]:
     if value is None:
         raise ConfigError(f"{where}: empty; write `name: value` lines")
     if not isinstance(value, dict):
-        raise ConfigError(f"{where}: holds a {type(value).__name__}; write `name: value` lines")
+        raise ConfigError(f"{where}: contains a {type(value).__name__}; write `name: value` lines")
     return value
 
 
 def parse_assignment(text: str) -> tuple[str, Any]:
-    """Parse `key=value` of the command line; the value is read as YAML reads it."""
+    """Parse `key=value` of the command line; the value is parsed as YAML."""
     name, equals, value = text.partition("=")
     if not equals or not name:
         raise ConfigError(f"--set {text}: write it as key=value, such as learning_rate=1e-3")
@@ -103,7 +106,7 @@ def parse_assignment(text: str) -> tuple[str, Any]:
 
 def _parse(text: str, where: str) -> Any:
     try:
-        # The strict loader is a safe one, and this is where the ban on yaml.load leads.
+        # The strict loader is a safe one; the ban on yaml.load points to this module.
         return yaml.load(text, Loader=_StrictLoader)  # noqa: S506, TID251
     except yaml.MarkedYAMLError as error:
         line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
@@ -113,24 +116,24 @@ def _parse(text: str, where: str) -> Any:
 
 
 def write_yaml(mapping: Mapping[str, Any]) -> str:
-    """Return YAML text that `read_yaml` reads back to equal values."""
+    """Return YAML text from which `read_yaml` reads equal values."""
     return yaml.dump(dict(mapping), Dumper=_PlainDumper, sort_keys=False, allow_unicode=True)
 
 
 def load_config(
     path: Path | None, overrides: Mapping[str, Any], start: Mapping[str, Any] | None = None
 ) -> TrainConfig:
-    """Settings of a run: defaults, then `start`, then the file, then `overrides`.
+    """Load the settings of a run: defaults, then `start`, then the file, then `overrides`.
 
     Args:
         path: A YAML file of settings.
-        overrides: What the command line says; None overrides nothing.
-        start: The settings of a checkpoint to go on from.
+        overrides: Settings of the command line; None overrides nothing.
+        start: The settings of a checkpoint to resume from.
     """
     values = {} if path is None else read_yaml(path)
     where = "command line" if path is None else str(path)
     if path is not None:
-        from_mapping(TrainConfig, values, where)  # so that an error names the file it is in
+        from_mapping(TrainConfig, values, where)  # so that an error names the file
         _resolve_data_dir(values, path.parent)
     given = {name: value for name, value in overrides.items() if value is not None}
     everything = {**(start or {}), **values, **given}
@@ -138,6 +141,6 @@ def load_config(
 
 
 def _resolve_data_dir(values: dict[str, Any], base: Path) -> None:
-    """A path in a YAML file is relative to the file."""
+    """Resolve a path in a YAML file, which is relative to the file."""
     if values.get("data_dir"):
         values["data_dir"] = str((base / values["data_dir"]).resolve())

@@ -54,7 +54,7 @@ def test_a_submitted_search_ends_though_who_submitted_it_is_gone(done, head):
     told, _, job = done
 
     assert told.splitlines() == [
-        f"one is submitted to {head.address}",
+        f"submitted one to {head.address}",
         f"follow it: tune-encoder logs one -f --address {head.address}",
     ]
     assert (job.state, job.exit_code, job.launch) == ("SUCCEEDED", 0, 1)

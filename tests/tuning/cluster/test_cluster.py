@@ -60,7 +60,7 @@ def test_a_cluster_is_started_once_takes_tokens_only_and_ends_whole(home, capsys
         assert cluster is not None
         assert out.startswith(f"started at {cluster.address}\n")
         assert cluster.address == local_address()
-        assert "runs already" in run(capsys, "cluster start")[1]
+        assert "already running at" in run(capsys, "cluster start")[1]
         shown = json.loads(run(capsys, "cluster status --json")[1])
         assert (shown["address"], shown["total"]["CPU"]) == (cluster.address, 1.0)
         assert shown["pids"] == [process.pid for process in cluster.processes]
@@ -74,8 +74,11 @@ def test_a_cluster_is_started_once_takes_tokens_only_and_ends_whole(home, capsys
     assert ended == cluster
     assert not any(psutil.pid_exists(process.pid) for process in cluster.processes)
     assert not Path(cluster.folder).exists()
-    assert run(capsys, "cluster stop")[:2] == (0, "no cluster runs\n")
-    assert "no cluster runs; `tune-encoder cluster start`" in run(capsys, "cluster status")[1]
+    assert run(capsys, "cluster stop")[:2] == (0, "no cluster is running\n")
+    assert (
+        "no cluster is running; start one with `tune-encoder cluster start`"
+        in run(capsys, "cluster status")[1]
+    )
 
 
 def refused(address: str) -> int:

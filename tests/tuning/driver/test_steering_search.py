@@ -106,7 +106,7 @@ def test_a_finished_search_goes_deeper_and_wider_and_is_forked(command):
 
     ended = command.run("resume", "tiny", "--trials", "3", "--epochs", "4", "--no-export")
     assert ended.returncode == 0, ended.stderr
-    assert "follow the learning rate of that run:" in ended.stdout
+    assert "continue to 4 epochs use the learning-rate schedule of\n" in ended.stdout
     for trial in command.experiment.trials():
         assert trial.state == "COMPLETE"
         assert [row["epoch"] for row in trial.rows] == [1, 2, 3, 4]

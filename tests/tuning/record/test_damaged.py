@@ -154,11 +154,11 @@ def test_repair_says_what_it_found_what_is_lost_and_how_to_go_on(search, capsys)
         f"rebuilt  {root}/mine/study.db",
         "         2 trials (1 COMPLETE, 1 RUNNING)",
         "         6 epochs, 3 of them with a checkpoint",
-        f"kept     {root}/mine/study.db.damaged-1, the old record",
+        f"backup   {root}/mine/study.db.damaged-1, the old record",
         "lost     trial 1: config.yaml is damaged",
-        "lost     which trials were stopped early or failed, and why; `resume` decides again",
+        "lost     which trials were pruned or failed, and why; `resume` decides again",
         "",
-        f"go on:   tune-encoder resume mine --root {root}",
+        f"resume:  tune-encoder resume mine --root {root}",
     ]
 
 

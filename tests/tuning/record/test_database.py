@@ -199,7 +199,7 @@ def test_repair_makes_study_db_from_the_database_and_says_so(tmp_path, pg, capsy
     code, out, _ = run(capsys, f"repair {experiment.name} --root {tmp_path / 'runs'}")
 
     assert code == 0
-    assert f"from     {pg}, which is the truth: nothing is lost\n" in out
+    assert f"from     {pg}, which has the complete record: nothing is lost\n" in out
     assert "lost " not in out.replace("is lost", "")
     assert seen(experiment) == before
 

@@ -33,8 +33,8 @@ def test_a_password_is_refused_and_not_repeated(tmp_path, capsys, url):
     code, out, error = run(capsys, f"search --record {url} --root {tmp_path} --data-dir {tmp_path}")
 
     assert code == 2
-    assert "record: the address has a password" in error
-    assert "put it into PGPASSWORD or ~/.pgpass, which are read" in error
+    assert "record: the address contains a password" in error
+    assert "put the password into PGPASSWORD or ~/.pgpass" in error
     assert CANARY not in out + error
 
 
