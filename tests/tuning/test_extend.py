@@ -177,6 +177,22 @@ def test_a_warm_start_tries_the_best_configs_first(finished):
     assert [{name: s[name] for name in ("dropout", "learning_rate")} for s in first] == best
 
 
+def test_the_same_config_in_the_best_trials_is_tried_once_by_a_warm_start(tmp_path):
+    old = Record.open(make(tmp_path, "old"), SPACE)
+    for dropout in (0.0, 0.0, 0.0, 0.25, 0.25, 0.375, 0.5):
+        old.add({"dropout": dropout, "learning_rate": 1e-3})
+    for _ in range(8):  # the first are the defaults
+        trial = old.ask()
+        loss = trial.settings["dropout"] if trial.number else 9.0
+        old.add_row(trial.number, {"epoch": 1, "val_loss": loss, "finished": True})
+        old.complete(trial.number)
+
+    warm = Record.open(make(tmp_path, "warm", warm_start=["old"]), SPACE)
+    first = [warm.ask().settings["dropout"] for _ in range(4)]
+
+    assert first == [0.0, 0.25, 0.375, SPACE.first_configs()[0]["dropout"]]
+
+
 def test_an_added_config_is_tried_next_and_raises_the_budget(tmp_path):
     record = Record.open(make(tmp_path, "mine"), SPACE)
     record.ask()
