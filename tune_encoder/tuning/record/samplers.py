@@ -1,5 +1,6 @@
 """Who proposes configs: Optuna's samplers, told of failures too."""
 
+import copy
 import warnings
 from collections.abc import Iterable
 from typing import Any
@@ -87,6 +88,8 @@ class _StudyWithPenalties:
     Trials that wait at a rung are shown as stopped there: else a search that promotes would seem
     to its sampler to have no result before its end. Trials under way are shown with what they
     run, and without the settings that were drawn for them and do not apply.
+
+    `_get_trials` is how Optuna's own samplers ask a study: no public call comes between the two.
     """
 
     def __init__(self, study: Study) -> None:
@@ -103,7 +106,7 @@ class _StudyWithPenalties:
     ) -> list[FrozenTrial]:
         wanted = set(states) if states is not None else set(TrialState)
         asked = (*wanted, TrialState.FAIL, TrialState.RUNNING)
-        trials = self._study._get_trials(deepcopy, asked, use_cache)
+        trials = self._study.get_trials(deepcopy, asked)
         worst = self._worst(trials)
         shown = [_convert_trial(trial, TrialState.PRUNED in wanted, worst) for trial in trials]
         return [trial for trial in shown if trial is not None and trial.state in wanted]
@@ -135,16 +138,8 @@ def _copy_trial(
     value: float | None,
     intermediate_values: dict[int, float] | None = None,
 ) -> FrozenTrial:
-    return FrozenTrial(
-        number=trial.number,
-        trial_id=trial._trial_id,
-        state=state,
-        value=value,
-        datetime_start=trial.datetime_start,
-        datetime_complete=trial.datetime_complete,
-        params=trial.params,
-        distributions=trial.distributions,
-        user_attrs={},
-        system_attrs={},
-        intermediate_values=intermediate_values or {},
-    )
+    shown = copy.copy(trial)
+    shown.state, shown.value = state, value
+    shown.user_attrs, shown.system_attrs = {}, {}
+    shown.intermediate_values = intermediate_values or {}
+    return shown

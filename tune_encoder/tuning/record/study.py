@@ -11,6 +11,7 @@ from typing import Any
 
 import optuna
 from optuna.samplers import BaseSampler
+from optuna.storages import InMemoryStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from tune_encoder.tuning.record.database import Database
@@ -28,7 +29,9 @@ class Study:
             database: Where each change is written first, if there is one; study.db then equals it.
         """
         self._file, self._database = file, database
-        self._memory = optuna.create_study(directions=file.directions())
+        self._storage = InMemoryStorage()
+        self._memory = optuna.create_study(storage=self._storage, directions=file.directions())
+        self._study_id = self._storage.get_study_id_from_name(self._memory.study_name)
         for trial in file.trials():
             trial.user_attrs = _without_rows(trial.user_attrs)
             self._memory.add_trial(trial)
@@ -55,14 +58,12 @@ class Study:
     def add_row(self, number: int, row: Mapping[str, Any], value: float) -> None:
         """Write an epoch of a trial and what the search compares of it."""
         self._apply(lambda stored: stored.add_row(number, row, value))
-        self._memory._storage.set_trial_intermediate_value(
-            self._trial(number)._trial_id, row["epoch"], value
-        )
+        self._storage.set_trial_intermediate_value(self._trial_id(number), row["epoch"], value)
 
     def set_attribute(self, number: int, name: str, value: Any) -> None:
         """Write something about a trial."""
         self._apply(lambda stored: stored.set_attribute(number, name, value))
-        self._memory._storage.set_trial_user_attr(self._trial(number)._trial_id, name, value)
+        self._storage.set_trial_user_attr(self._trial_id(number), name, value)
 
     def end(self, number: int, state: TrialState, value: float | None) -> None:
         """End a trial; one that was stopped has the value of its last epoch."""
@@ -71,7 +72,7 @@ class Study:
             value = trial.intermediate_values[max(trial.intermediate_values)]
         values = None if value is None else [value]
         self._apply(lambda stored: stored.end(number, state, values))
-        self._memory._storage.set_trial_state_values(trial._trial_id, state, values)
+        self._storage.set_trial_state_values(self._trial_id(number), state, values)
 
     def save_search(self, search: dict[str, Any]) -> None:
         """Write the content of search.yaml where its folder may be made again from."""
@@ -83,8 +84,11 @@ class Study:
             self._database.write(change)
         change(self._file)
 
+    def _trial_id(self, number: int) -> int:
+        return self._storage.get_trial_id_from_study_id_trial_number(self._study_id, number)
+
     def _trial(self, number: int) -> FrozenTrial:
-        return self._memory.get_trials(deepcopy=False)[number]
+        return self._storage.get_trial(self._trial_id(number))
 
 
 def _without_system_attrs(trial: FrozenTrial) -> FrozenTrial:
