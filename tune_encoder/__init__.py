@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = ["Client", "Experiment", "__version__", "fork", "resume", "search"]
 
-_MODULES = {  # loaded when what they hold is used, so that importing this package is light
+_MODULES = {  # imported on first use, so that importing this package is fast
     "Client": "tune_encoder.api.jobs.client",
     "Experiment": "tune_encoder.api.results",
     "fork": "tune_encoder.api.searching",

@@ -1,11 +1,11 @@
-"""The errors a person can cause or meet, and the exit code of each.
+"""The errors that users can meet, and the exit code of each.
 
 TuneEncoderError        1
 ├── ConfigError         2   wrong usage, setting or search space
 ├── DataError           3   recordings, samples, styles
-├── StorageError        4   files of ours that are missing, damaged, or in use
-├── OutOfMemory         4   a run that does not fit into its device
-├── SearchFailed        5   a search ended, but none of its trials did
+├── StorageError        4   files, storage or clusters that are missing, damaged or in use
+├── OutOfMemory         4   a run that does not fit into its device's memory
+├── SearchFailed        5   a search ended, and no trial gave a result
 ├── TrainingDiverged    5   a run met NaN or infinity
 └── Interrupted         130 Ctrl-C, or 143 SIGTERM; everything is saved
 """
@@ -14,7 +14,7 @@ import signal
 
 
 class TuneEncoderError(Exception):
-    """Base of all errors with a one-line message for a person."""
+    """Base class of all errors with a one-line message for the user."""
 
     exit_code = 1
 
@@ -32,7 +32,7 @@ class DataError(TuneEncoderError):
 
 
 class StorageError(TuneEncoderError):
-    """A file or folder of ours that is missing, damaged, or held by somebody else."""
+    """A file, folder, storage or cluster that is missing, damaged or in use by another process."""
 
     exit_code = 4
 
@@ -44,19 +44,19 @@ class OutOfMemory(TuneEncoderError):
 
 
 class SearchFailed(TuneEncoderError):
-    """A search ended and not one trial gave a result."""
+    """A search ended, and no trial gave a result."""
 
     exit_code = 5
 
 
 class TrainingDiverged(TuneEncoderError):
-    """A run met NaN or infinity; going on would waste its budget."""
+    """A run met NaN or infinity; continuing would waste its budget."""
 
     exit_code = 5
 
 
 class Interrupted(TuneEncoderError):
-    """A signal asked us to stop; the message says how to go on."""
+    """A signal stopped the program; the message says how to resume."""
 
     def __init__(self, message: str, signal_number: int = signal.SIGINT) -> None:
         super().__init__(message)

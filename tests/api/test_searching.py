@@ -150,7 +150,7 @@ REFUSED = [
     (
         {"space": "quik"},
         ConfigError,
-        "quik: no such file, nor a space of the program: cnn, def",
+        "quik: neither a file nor a built-in space; built-in are cnn, def",
     ),
     ({"space": 3}, ConfigError, "space is 3; give the name of a space, the path of a YAML file,"),
     ({"space": {"spaces": {}}}, ConfigError, "space: unknown section 'spaces'; did you mean 'spa"),

@@ -58,7 +58,11 @@ BAD_COMMANDS = [
     ("train --data-dir {0}/nan", DATA, "{0}/nan/val/a.npz: audio has 480 values that are NaN or"),
     (SEARCH + " --name ../x", USAGE, "the experiment name '../x' cannot be used; write up to 64"),
     (SEARCH + " --name taken", USAGE, "taken exists; continue it with `tune-encoder resume taken"),
-    (SEARCH + " --space quik", USAGE, "quik: no such file, nor a space of the program: cnn, d"),
+    (
+        SEARCH + " --space quik",
+        USAGE,
+        "quik: neither a file nor a built-in space; built-in are cnn, d",
+    ),
     (SEARCH + " --space {0}/space.yaml", USAGE, "{0}/space.yaml, space.dropout: low 0.5 is not "),
     (SEARCH + " --trials 0", USAGE, "command line, budget: trials is 0; it must be a whole numb"),
     (SEARCH + " --epochs 0", USAGE, "command line, budget: epochs is 0; it must be a whole numb"),

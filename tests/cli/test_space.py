@@ -162,7 +162,7 @@ def test_the_shipped_spaces_are_listed_with_what_they_are_for(run):
     assert list(lines) == SHIPPED
     assert " ".join(out.split()) == " ".join(f"{name} {line}" for name, line in lines.items())
     assert max(len(line) for line in out.splitlines()) <= 80
-    assert lines["quick"].startswith("try the whole program on the demo voices.")
+    assert lines["quick"].startswith("to try the program on the demo voices.")
 
 
 @pytest.mark.parametrize(
@@ -170,7 +170,7 @@ def test_the_shipped_spaces_are_listed_with_what_they_are_for(run):
     [
         ((), "space: no FILE given; name a YAML file or a built-in space, or use --list"),
         (("quick", "--sample", "-1"), "--sample is -1; it must be 0 or more"),
-        (("quik",), "quik: no such file, nor a space of the program: cnn, default, quick,"),
+        (("quik",), "quik: neither a file nor a built-in space; built-in are cnn, default, quick,"),
     ],
 )
 def test_a_bad_space_command_ends_with_one_line_that_says_what_to_do(run, words, message):

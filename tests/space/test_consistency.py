@@ -73,7 +73,7 @@ NESTED = {
 
 
 def test_a_nested_condition_holds_only_where_all_above_it_do():
-    assert TrainConfig().head == "pca"  # so a default counts for no condition
+    assert TrainConfig().head == "pca"  # so a default meets no condition
     space = parse(space=NESTED)
 
     for settings in sample_configs(space, 500):
@@ -162,7 +162,7 @@ def test_conditions_in_a_circle_are_refused_by_their_names(conditions, circle):
     }
     searched = {name: {**values[name], "when": when} for name, when in conditions.items()}
 
-    with refusal(f": conditions go in a circle ({circle}); remove one of them"):
+    with refusal(f": conditions are circular ({circle}); remove one of them"):
         parse(space={"dropout": {"float": [0.0, 0.4]}, **searched})
 
 
@@ -251,8 +251,8 @@ def test_the_grid_of_an_empty_space_is_its_one_config():
 @pytest.mark.parametrize(
     ("name", "content", "remedy"),
     [
-        ("dropout", {"float": [0.0, 0.4]}, "give it one, or write a choice"),
-        ("num_layers", {"int": [2, 8]}, "give it one, or write a choice"),
+        ("dropout", {"float": [0.0, 0.4]}, "add a step, or write it as a choice"),
+        ("num_layers", {"int": [2, 8]}, "add a step, or write it as a choice"),
         ("learning_rate", {"float": [1e-4, 1e-2], "log": True}, "write it as a choice"),
         ("head_rank", {"int": [16, 64], "log": True}, "write it as a choice"),
     ],
@@ -265,7 +265,7 @@ def test_a_grid_over_a_range_without_steps_is_refused(name, content, remedy):
 
 
 def test_a_grid_of_too_many_points_is_refused_before_it_is_made():
-    message = ": the grid has over 100,000 points; list fewer choices, or widen the steps"
+    message = ": the grid has over 100,000 points; list fewer choices, or use larger steps"
 
     with refusal(message):
         grid(seed={"int": [0, MAX_GRID_POINTS], "step": 1})
@@ -291,8 +291,8 @@ def test_a_gaussian_process_is_refused_what_it_would_draw_at_random():
     }
 
     with refusal(
-        ": searcher.name is gp, but space.pca_components has a condition, so it would be drawn at "
-        "random; use tpe, or move the setting to base"
+        ": searcher.name is gp, but space.pca_components has a condition, so it would be sampled "
+        "at random; use tpe, or move the setting to base"
     ):
         parse(searcher={"name": "gp"}, space=searched)
     assert parse(searcher={"name": "gp"}, space={"head": searched["head"]})
@@ -313,7 +313,7 @@ def test_more_brackets_than_the_epochs_hold_are_refused_with_the_most(
     assert scheduler(most)
     assert scheduler(most + 1, "asha")  # which has no brackets
     with refusal(
-        f": scheduler.brackets is {most + 1}, so the last would stop nothing before epoch "
+        f": scheduler.brackets is {most + 1}, so the last bracket would stop nothing before epoch "
         f"{begins:g} of {epochs}; it must be at most {most}"
     ):
         scheduler(most + 1)

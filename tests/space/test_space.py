@@ -45,7 +45,7 @@ def parse_searched(**searched):
     return parse({"space": searched})
 
 
-# --- the spaces that come with the program -------------------------------------------------------
+# --- the built-in spaces -------------------------------------------------------------------------
 
 
 def test_there_are_shipped_spaces():
@@ -85,7 +85,10 @@ def test_a_shipped_space_is_found_by_name_and_any_other_by_path(tmp_path):
 
 @pytest.mark.parametrize("name", ["quik", "", ".", "a\0b", "a" * 300])
 def test_an_unknown_space_is_refused_with_the_names_there_are(name):
-    with pytest.raises(ConfigError, match=r": no such file, nor a space .*: cnn, default, quick,"):
+    with pytest.raises(
+        ConfigError,
+        match=r": neither a file nor a built-in space; built-in are cnn, default, quick,",
+    ):
         find_space(name)
 
 
@@ -227,8 +230,8 @@ WHEN_RANK = {"int": [8, 16], "when": {"head": "lowrank"}}
     ("name", "content", "message"),
     [
         ("dropuot", {"float": [0, 0.4]}, ": unknown setting 'dropuot'; did you mean 'dropout'?"),
-        ("n_mels", {"int": [40, 80]}, ": n_mels cannot be searched; it would need a pack of its"),
-        ("device", {"choice": ["cpu"]}, ": device cannot be searched; it is no property of a conf"),
+        ("n_mels", {"int": [40, 80]}, ": n_mels cannot be searched; each value would need its own"),
+        ("device", {"choice": ["cpu"]}, ": device cannot be searched; it is not a hyperparameter"),
         ("epochs", {"int": [1, 9]}, ": epochs cannot be searched; the scheduler decides; set budg"),
         ("dropout", 0.4, ".dropout: write one of float: [low, high], int: [low, high], choice: ["),
         ("dropout", {}, ".dropout: write one of float: [low, high], int: [low, high], choice: ["),
@@ -243,7 +246,11 @@ WHEN_RANK = {"int": [8, 16], "when": {"head": "lowrank"}}
             {"float": [0.4, 0.1]},
             ".dropout: low 0.4 is not below high 0.1; swap or widen",
         ),
-        ("dropout", {"float": [0.1, 0.1]}, ".dropout: float [0.1, 0.1] has a value twice; write e"),
+        (
+            "dropout",
+            {"float": [0.1, 0.1]},
+            ".dropout: float [0.1, 0.1] has a duplicate value; write e",
+        ),
         ("dropout", {"int": [0, 0.4]}, ".dropout: dropout is not a whole number; use float or cho"),
         ("num_layers", {"float": [2, 4]}, ".num_layers: num_layers is not a number with a fracti"),
         ("num_layers", {"int": [2, 4.5]}, ".num_layers: num_layers is 4.5; it must be a whole num"),
@@ -276,12 +283,12 @@ WHEN_RANK = {"int": [8, 16], "when": {"head": "lowrank"}}
         (
             "num_layers",
             {"int": [2, 4], "step": 1, "log": True},
-            ".num_layers: log and step exclude each other; leave one out",
+            ".num_layers: log and step cannot be combined; remove one of them",
         ),
         ("head", {"choice": []}, ".head: choice is []; write a list with at least one value"),
-        ("head", {"choice": ["pca", "pca"]}, ".head: choice ['pca', 'pca'] has a value twice"),
+        ("head", {"choice": ["pca", "pca"]}, ".head: choice ['pca', 'pca'] has a duplicate value"),
         ("head", {"choice": ["mlp"]}, ".head: head is 'mlp'; it must be one of pca, lowrank, li"),
-        ("head", {"choice": ["pca"], "log": True}, ".head: a choice takes neither log nor step"),
+        ("head", {"choice": ["pca"], "log": True}, ".head: a choice has neither log nor step"),
         ("head", {"choice": ["pca"], "when": 1}, ".head: when is 1; write when: {setting: value}"),
         ("head", {"choice": ["pca"], "when": {"x": 1}}, ".head, when: unknown setting 'x'; known"),
         ("head_rank", {**WHEN_RANK, "when": {"head": []}}, ".head_rank, when: head has no value;"),

@@ -1,7 +1,8 @@
-"""Search spaces: YAML files that say what to search, within what budget.
+"""Search spaces: YAML files that define what is searched, and with which budget.
 
-A space is checked whole when it is read, against the settings' own types and ranges, so that no
-trial fails for a typo. It knows neither Ray nor Optuna: `SearchSpace.sample` asks whoever suggests.
+A space is checked completely when it is loaded, against the settings' own types and ranges, so that
+no trial fails because of a typo. This package uses neither Ray nor Optuna: `SearchSpace.sample`
+takes any object that can suggest values, such as an `optuna.Trial`.
 """
 
 from tune_encoder.space.builtin import builtin_spaces, find_space, space_summary

@@ -1,4 +1,4 @@
-"""Checks of what is right alone but not together."""
+"""Checks of sections that are valid one by one but not together."""
 
 import dataclasses
 
@@ -7,11 +7,11 @@ from tune_encoder.errors import ConfigError
 from tune_encoder.space.sampling import sample_configs
 from tune_encoder.space.space import SearchSpace
 
-N_SAMPLES = 200  # enough to meet any combination that is not very rare
+N_SAMPLES = 200  # enough to sample any combination that is not very rare
 
 
 def check_consistency(space: SearchSpace, where: str) -> None:
-    """Refuse a space whose parts contradict each other, or that can propose what does."""
+    """Raise a `ConfigError` if sections contradict each other, or the space has invalid configs."""
     _check_grace_period(space, where)
     _check_brackets(space, where)
     _check_searcher(space, where)
@@ -20,7 +20,7 @@ def check_consistency(space: SearchSpace, where: str) -> None:
 
 
 def fit_to_budget(scheduler: SchedulerSettings, epochs: int) -> SchedulerSettings:
-    """Return the scheduler with no more grace and brackets than so many epochs leave room for."""
+    """Return the scheduler with its grace period and brackets reduced to fit into `epochs`."""
     fitting = dataclasses.replace(scheduler, grace_period=min(scheduler.grace_period, epochs))
     return dataclasses.replace(
         fitting, brackets=min(scheduler.brackets, max_brackets(fitting, epochs))
@@ -28,7 +28,7 @@ def fit_to_budget(scheduler: SchedulerSettings, epochs: int) -> SchedulerSetting
 
 
 def max_brackets(scheduler: SchedulerSettings, epochs: int) -> int:
-    """How many brackets of hyperband begin to stop trials within so many epochs."""
+    """Return how many brackets of hyperband stop any trials within `epochs`."""
     brackets, begins = 0, float(scheduler.grace_period)
     while begins <= epochs:
         brackets, begins = brackets + 1, begins * scheduler.reduction_factor
@@ -49,8 +49,8 @@ def _check_brackets(space: SearchSpace, where: str) -> None:
     if scheduler.name == "hyperband" and scheduler.brackets > most:
         begins = scheduler.grace_period * scheduler.reduction_factor ** (scheduler.brackets - 1)
         raise ConfigError(
-            f"{where}: scheduler.brackets is {scheduler.brackets}, so the last would stop nothing "
-            f"before epoch {begins:g} of {epochs}; it must be at most {most}"
+            f"{where}: scheduler.brackets is {scheduler.brackets}, so the last bracket would stop "
+            f"nothing before epoch {begins:g} of {epochs}; it must be at most {most}"
         )
 
 
@@ -65,10 +65,10 @@ def _check_searcher(space: SearchSpace, where: str) -> None:
 
 
 def _check_gp(space: SearchSpace, where: str) -> None:
-    """A Gaussian process models what every trial has; the rest is drawn at random in silence."""
+    """Reject conditions: Optuna's Gaussian process silently samples such settings at random."""
     for parameter in space.parameters:
         if parameter.when:
             raise ConfigError(
                 f"{where}: searcher.name is gp, but space.{parameter.name} has a condition, so it "
-                "would be drawn at random; use tpe, or move the setting to base"
+                "would be sampled at random; use tpe, or move the setting to base"
             )

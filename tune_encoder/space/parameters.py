@@ -1,4 +1,4 @@
-"""Reading the parameters of a space: each a range or choices, with the conditions it depends on."""
+"""Reading the parameters of a space: ranges or choices, with the conditions they depend on."""
 
 import dataclasses
 import typing
@@ -20,8 +20,8 @@ _FIELDS = {field.name: field for field in dataclasses.fields(TrainConfig)}
 _TYPES = typing.get_type_hints(TrainConfig)
 _SEARCHABLE_RUN_SETTINGS = {"crop_seconds", "seed"}
 _FIXED = {
-    **{name: "it would need a pack of its own" for name in to_mapping(FrontendSettings())},
-    **{name: "it is no property of a config" for name in to_mapping(RunSettings())},
+    **{name: "each value would need its own pack" for name in to_mapping(FrontendSettings())},
+    **{name: "it is not a hyperparameter" for name in to_mapping(RunSettings())},
     "epochs": "the scheduler decides; set budget.epochs",
 }
 for _name in _SEARCHABLE_RUN_SETTINGS:
@@ -31,14 +31,14 @@ _OPTIONS = ("log", "step", "when")
 
 
 def read_parameters(searched: Mapping[str, Any], where: str) -> list[Parameter]:
-    """Check the `space` section; each parameter comes after those that its conditions name."""
+    """Check the `space` section, and sort each parameter after those its conditions depend on."""
     parameters = [_parameter(name, searched[name], f"{where}, space") for name in searched]
     _check_conditions({parameter.name: parameter for parameter in parameters}, where)
     return _sort_by_conditions(parameters, where)
 
 
 def read_setting(name: str, value: Any, where: str) -> Any:
-    """Return a setting's value as its type; a `ConfigError` names `where` and what is allowed."""
+    """Return a value as its setting's type, or raise a `ConfigError` that says what is allowed."""
     if name not in _FIELDS:
         raise ConfigError(f"{where}: {unknown_name_message(name, _FIELDS)}")
     return check_value(_FIELDS[name], _TYPES[name], value, where)
@@ -61,7 +61,7 @@ def _parameter(name: str, content: Any, where: str) -> Parameter:
 
 
 def _kind(content: Any, where: str) -> str:
-    """The one kind that is written, everything beside it an option."""
+    """Return the kind of a parameter; all other keys must be options."""
     kinds = [kind for kind in _KINDS if isinstance(content, Mapping) and kind in content]
     if len(kinds) != 1:
         raise ConfigError(
@@ -86,14 +86,16 @@ def _values(name: str, kind: str, values: Any, where: str) -> tuple[Any, ...]:
     if kind == "float" and _TYPES[name] is not float:
         raise ConfigError(f"{where}: {name} is not a number with a fraction; use int or choice")
     if len(set(checked)) < len(checked):
-        raise ConfigError(f"{where}: {kind} {list(checked)} has a value twice; write each once")
+        raise ConfigError(
+            f"{where}: {kind} {list(checked)} has a duplicate value; write each value once"
+        )
     return checked
 
 
 def _check_range(parameter: Parameter, where: str) -> None:
     if parameter.kind == "choice":
         if parameter.log or parameter.step is not None:
-            raise ConfigError(f"{where}: a choice takes neither log nor step; leave them out")
+            raise ConfigError(f"{where}: a choice has neither log nor step; remove them")
         return
     low, high = parameter.values
     if low >= high:
@@ -113,7 +115,7 @@ def _check_step(parameter: Parameter, where: str) -> None:
         most = range_width(low, high)
         raise ConfigError(f"{where}: step is {step!r}; it must be {whole}above 0, at most {most}")
     if parameter.log:
-        raise ConfigError(f"{where}: log and step exclude each other; leave one out")
+        raise ConfigError(f"{where}: log and step cannot be combined; remove one of them")
     if (last := value_at_step(low, step, n_steps(low, high, step))) != high:
         raise ConfigError(
             f"{where}: steps of {step} from {low} end at {last}, not at {high}; write "
@@ -147,7 +149,7 @@ def _conditions(when: Any, where: str) -> dict[str, tuple[Any, ...]]:
 
 
 def _check_conditions(parameters: Mapping[str, Parameter], where: str) -> None:
-    """Refuse a condition on a searched setting that no proposal can meet."""
+    """Raise a `ConfigError` for a condition on a searched setting that is never met."""
     for parameter in parameters.values():
         for name, allowed in parameter.when.items():
             other = parameters.get(name)
@@ -159,7 +161,7 @@ def _check_conditions(parameters: Mapping[str, Parameter], where: str) -> None:
 
 
 def _can_take(parameter: Parameter, allowed: tuple[Any, ...]) -> bool:
-    """Whether one of the values is ever proposed; a continuous range never hits a value."""
+    """Whether one of the values can be sampled; in a continuous range none counts as such."""
     continuous = parameter.kind == "float" and parameter.step is None
     return not continuous and any(parameter.contains(value) for value in allowed)
 
@@ -169,14 +171,14 @@ def _join_values(values: tuple[Any, ...]) -> str:
 
 
 def _sort_by_conditions(parameters: list[Parameter], where: str) -> list[Parameter]:
-    """Each parameter after those that its conditions name, at whatever depth."""
+    """Sort the parameters so that each comes after those its conditions depend on."""
     waiting = {parameter.name: parameter for parameter in parameters}
     ordered: list[Parameter] = []
     while waiting:
         ready = [each for each in waiting.values() if not waiting.keys() & each.when.keys()]
         if not ready:
             raise ConfigError(
-                f"{where}: conditions go in a circle ({_find_cycle(waiting)}); remove one of them"
+                f"{where}: conditions are circular ({_find_cycle(waiting)}); remove one of them"
             )
         ordered += ready
         waiting = {name: each for name, each in waiting.items() if each not in ready}
@@ -184,7 +186,7 @@ def _sort_by_conditions(parameters: list[Parameter], where: str) -> list[Paramet
 
 
 def _find_cycle(waiting: Mapping[str, Parameter]) -> str:
-    """Follow conditions among parameters that all wait for another, until one comes again."""
+    """Follow the conditions of parameters that all depend on another, until one is repeated."""
     path = [next(iter(waiting))]
     while path[-1] not in path[:-1]:
         path.append(next(name for name in waiting[path[-1]].when if name in waiting))

@@ -1,7 +1,7 @@
-"""What a search will spend, before it is run: trials at each rung, epochs, time, disk.
+"""What a search will cost, estimated before it runs: trials at each rung, epochs, time, disk space.
 
-The rungs are those of ideal successive halving, where every rung is full before the best of it go
-on. A scheduler that decides earlier spends more.
+The rungs are those of ideal successive halving, where the best trials of a rung are promoted once
+the rung is full. A scheduler that decides earlier needs more epochs.
 
 Source: Jamieson, Talwalkar: Non-stochastic Best Arm Identification and Hyperparameter
 Optimization, AISTATS 2016, algorithm 1; for the brackets Li et al.: Hyperband, JMLR 2018.
@@ -21,27 +21,27 @@ _HALVING = ("asha", "asha-promote", "hyperband")
 
 @dataclass(frozen=True)
 class Rung:
-    """Where trials are compared, or end."""
+    """An epoch at which trials are compared, or end."""
 
     trials: int
-    """How many come here."""
+    """Number of trials that reach it."""
     epochs: int
-    """Epochs each has behind it here."""
+    """Epochs that each of them has finished there."""
     spent: int
-    """Epochs of all of them together since the rung before."""
+    """Epochs of all of them together since the previous rung."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How many trials get how far."""
+    """How many trials reach which rung."""
 
     brackets: list[list[Rung]]
-    """Rungs of each group of trials; only hyperband has several groups."""
+    """Rungs of each bracket; only hyperband has several brackets."""
     trials: int
     epochs: int
-    """Of a trial that is never stopped."""
+    """Epochs of a trial that is not stopped early."""
     confirmations: int
-    """Full runs with further seeds, at the end."""
+    """Full runs with further seeds at the end."""
 
     @property
     def total_epochs(self) -> int:
@@ -50,21 +50,21 @@ class Plan:
 
     @property
     def full_epochs(self) -> int:
-        """Epochs if no trial were stopped."""
+        """Epochs if no trial were stopped early."""
         return (self.trials + self.confirmations) * self.epochs
 
     def seconds(self, per_epoch: float, workers: int) -> float:
-        """Time on so many workers; a full trial, and a confirmation after it, runs on one."""
+        """Time with this many workers; a full trial, and then a confirmation, runs on one."""
         one_after_another = self.epochs * (2 if self.confirmations else 1)
         return per_epoch * max(self.total_epochs / workers, one_after_another)
 
     def disk_bytes(self, checkpoint_bytes: int, keep: int) -> int:
-        """Room for the checkpoints that are kept."""
+        """Disk space of the checkpoints that are kept."""
         return (self.trials + self.confirmations) * keep * checkpoint_bytes
 
 
 def plan_search(space: SearchSpace) -> Plan:
-    """Return the plan of a search that nothing interrupts and that meets no time limit."""
+    """Return the plan of a search that is not interrupted and reaches no time limit."""
     budget = space.budget
     trials = space.n_trials
     confirmations = (budget.seeds - 1) * min(CONFIRMED_CONFIGS, trials)
@@ -87,9 +87,9 @@ def successive_halving(trials: int, ends: Sequence[int], factor: float) -> list[
     """Return the rungs of successive halving.
 
     Args:
-        trials: How many begin.
-        ends: The epoch of each rung, and the last of all.
-        factor: One in this many goes on, rounded down, but always one.
+        trials: Number of trials that start.
+        ends: The epoch of each rung, then the last epoch.
+        factor: One in this many is promoted, rounded down, but at least one.
     """
     rungs = []
     for before, here in itertools.pairwise([0, *ends]):
@@ -99,15 +99,15 @@ def successive_halving(trials: int, ends: Sequence[int], factor: float) -> list[
 
 
 def rung_epochs(space: SearchSpace) -> list[int]:
-    """Return the epochs at which any trials are compared, before the last of all.
+    """Return the epochs before the last at which any trials are compared.
 
-    A scheduler that is no successive halving has none.
+    A scheduler without successive halving has none.
     """
     return sorted({epoch for rungs in bracket_rungs(space) for epoch in rungs})
 
 
 def bracket_rungs(space: SearchSpace) -> list[list[int]]:
-    """Return those epochs for each group of trials that is compared among itself."""
+    """Return those epochs for each bracket, whose trials are compared with each other."""
     scheduler, epochs = space.scheduler, space.budget.epochs
     if scheduler.name not in _HALVING:
         return [[]]
@@ -117,8 +117,8 @@ def bracket_rungs(space: SearchSpace) -> list[list[int]]:
 def halving_epochs(scheduler: SchedulerSettings, epochs: int, bracket: int = 0) -> list[int]:
     """Return the epochs below `epochs` at which successive halving compares trials.
 
-    Each rung is due `reduction_factor` times later than the one before, and is met at the next
-    whole epoch; of several that are due at once, one is met each epoch, as Ray does.
+    Each rung is due `reduction_factor` times later than the previous one, and takes place at the
+    next whole epoch; if several are due at once, there is one per epoch, as in Ray.
     """
     start, found = first_rung(scheduler, bracket), [0]
     for power in itertools.count():
@@ -131,17 +131,17 @@ def halving_epochs(scheduler: SchedulerSettings, epochs: int, bracket: int = 0) 
 
 
 def n_brackets(scheduler: SchedulerSettings) -> int:
-    """How many groups of trials have rungs of their own."""
+    """Return how many groups of trials have their own rungs."""
     return scheduler.brackets if scheduler.name == "hyperband" else 1
 
 
 def first_rung(scheduler: SchedulerSettings, bracket: int) -> float:
-    """Epochs after which a bracket's first rung is due, which may be no whole number."""
+    """Return the epochs after which a bracket's first rung is due; may be a fraction."""
     return scheduler.grace_period * scheduler.reduction_factor**bracket
 
 
 def n_concurrent_trials(resources: ResourceSettings, cpus: int, gpus: int) -> int:
-    """How many trials run at once on a machine; 0 if it is too small for one."""
+    """Return how many trials run at once on a machine; 0 if it is too small for one."""
     fits = cpus // resources.cpus
     if resources.gpus:
         fits = min(fits, int(gpus / resources.gpus))

@@ -1,4 +1,4 @@
-"""Reading a search space, and writing it back as plain values."""
+"""Reading a search space, and converting it back to plain values."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -32,7 +32,7 @@ _ALL_SECTIONS = (*_SECTIONS, "base", "space", "start")
 
 
 def load_space(path: Path) -> SearchSpace:
-    """Read a search space and check it whole.
+    """Read a search space and check it completely.
 
     Raises:
         ConfigError: naming the file, the key, and what is allowed.
@@ -41,16 +41,16 @@ def load_space(path: Path) -> SearchSpace:
 
 
 def parse_space(content: Mapping[str, Any], where: str, folder: Path) -> SearchSpace:
-    """Check a space given as plain values whole; see `load_space`."""
+    """Parse and completely check a space given as plain values; see `load_space`."""
     space = read_space(content, where, folder)
     check_consistency(space, where)
     return space
 
 
 def read_space(content: Any, where: str, folder: Path) -> SearchSpace:
-    """Read a space of our own files: each value is checked, but not whether they fit together.
+    """Parse a space that this program wrote: values are checked, but not whether they fit together.
 
-    To check that takes 200 proposals, many times as long as the reading.
+    That check samples 200 configs, which takes many times as long as parsing.
     """
     if not isinstance(content, Mapping):
         raise ConfigError(f"{where}: is {content!r}; write `name: value` lines under it")
@@ -70,7 +70,7 @@ def read_space(content: Any, where: str, folder: Path) -> SearchSpace:
 def override_space(
     space: SearchSpace, changes: Mapping[str, Mapping[str, Any]], where: str
 ) -> SearchSpace:
-    """Return the space with other values in its sections; None changes nothing."""
+    """Return the space with these values in its sections; None changes nothing."""
     content = space_to_content(_fit_scheduler(space, changes.get("budget", {}).get("epochs")))
     for section, values in changes.items():
         given = {name: value for name, value in values.items() if value is not None}
@@ -79,14 +79,14 @@ def override_space(
 
 
 def _fit_scheduler(space: SearchSpace, epochs: Any) -> SearchSpace:
-    """Fewer epochs than the file had in mind leave less to stop early."""
+    """Fit the scheduler to the new number of epochs, which may be lower than the file's."""
     if not isinstance(epochs, int) or epochs < 1:
         return space
     return dataclasses.replace(space, scheduler=fit_to_budget(space.scheduler, epochs))
 
 
 def space_to_content(space: SearchSpace) -> dict[str, Any]:
-    """Return the plain values that `parse_space` reads back to an equal space."""
+    """Return plain values from which `parse_space` makes an equal space."""
     return {
         **{name: to_mapping(getattr(space, name)) for name in _SECTIONS},
         "base": space.base,

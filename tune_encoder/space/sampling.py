@@ -1,4 +1,4 @@
-"""Random proposals, to check a space, to show what it proposes, and to find its largest configs."""
+"""Random configs: to check a space, to show samples of it, and to find its largest configs."""
 
 import random
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from tune_encoder.space.space import SearchSpace, n_steps, value_at_step
 
 
 class RandomSuggester:
-    """Uniform proposals."""
+    """Suggests values at random."""
 
     def __init__(self, seed: int) -> None:
         self._random = random.Random(seed)
@@ -16,7 +16,7 @@ class RandomSuggester:
     def suggest_float(
         self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
     ) -> float:
-        """Uniform, over the steps if there are any, or uniform in the logarithm."""
+        """Suggest a value, uniformly in the range, over its steps, or in the logarithm."""
         if log:
             return float(low * (high / low) ** self._random.random())
         if step:
@@ -26,13 +26,13 @@ class RandomSuggester:
     def suggest_int(
         self, name: str, low: int, high: int, *, step: int = 1, log: bool = False
     ) -> int:
-        """Uniform over the steps, or uniform in the logarithm."""
+        """Suggest a value, uniformly over the steps or in the logarithm."""
         if log:
             return round(self.suggest_float(name, low, high, log=True))
         return self._random.randrange(low, high + 1, step)
 
     def suggest_categorical(self, name: str, choices: Any) -> Any:
-        """Any of the choices."""
+        """Suggest any of the choices."""
         return self._random.choice(list(choices))
 
 
@@ -40,22 +40,22 @@ _SMALLER_NEEDS_MORE_MEMORY = ("gradient_accumulation",)  # memory
 
 
 class LargestSuggester(RandomSuggester):
-    """The value of every number that needs the most memory, any of the other choices."""
+    """Suggests for each number the value that needs the most memory, else any of the choices."""
 
     def suggest_float(
         self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
     ) -> float:
-        """The highest."""
+        """Suggest the highest value."""
         return high
 
     def suggest_int(
         self, name: str, low: int, high: int, *, step: int = 1, log: bool = False
     ) -> int:
-        """The highest, or the lowest."""
+        """Suggest the highest or the lowest value."""
         return low if name in _SMALLER_NEEDS_MORE_MEMORY else high
 
     def suggest_categorical(self, name: str, choices: Any) -> Any:
-        """Of numbers the highest or the lowest."""
+        """Suggest the highest or lowest number, or any choice that is not a number."""
         if not all(
             isinstance(each, int | float) and not isinstance(each, bool) for each in choices
         ):
@@ -64,18 +64,18 @@ class LargestSuggester(RandomSuggester):
 
 
 def sample_configs(space: SearchSpace, count: int, seed: int = 0) -> Iterator[dict[str, Any]]:
-    """Yield random settings of the space."""
+    """Yield `count` random configs of the space."""
     suggest = RandomSuggester(seed)
     for _ in range(count):
         yield space.sample(suggest)
 
 
 def largest_configs(space: SearchSpace, count: int) -> Iterator[dict[str, Any]]:
-    """Yield settings that need the most memory, one of each combination of choices drawn.
+    """Yield the configs that need the most memory, one for each sampled combination of choices.
 
     Args:
-        space: Where numbers take their highest value.
-        count: How often choices are drawn.
+        space: The space, whose numbers take the value that needs the most memory.
+        count: How often choices are sampled.
     """
     suggest = LargestSuggester(0)
     found: list[dict[str, Any]] = []

@@ -1,4 +1,4 @@
-"""What a search space consists of, and the configs it stands for."""
+"""A search space, its parameters, and the configs that can be sampled from it."""
 
 from collections import ChainMap
 from collections.abc import Callable, Mapping
@@ -19,25 +19,25 @@ from tune_encoder.config import (
 )
 from tune_encoder.errors import ConfigError
 
-MAX_GRID_POINTS = 100_000  # far more than anyone trains; a grid is held in memory
-_ON_STEP = 1e-8  # of a step; the tolerance of Optuna
+MAX_GRID_POINTS = 100_000  # far more than anyone trains; the grid is kept in memory
+_ON_STEP = 1e-8  # tolerance as a fraction of a step, as in Optuna
 
 
 class Suggester(Protocol):
-    """Who proposes values; an `optuna.Trial` is one."""
+    """Anything that suggests values, such as an `optuna.Trial`."""
 
     def suggest_float(
         self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
     ) -> float:
-        """Propose a number."""
+        """Suggest a number."""
 
     def suggest_int(
         self, name: str, low: int, high: int, *, step: int = 1, log: bool = False
     ) -> int:
-        """Propose a whole number."""
+        """Suggest a whole number."""
 
     def suggest_categorical(self, name: str, choices: Any) -> Any:
-        """Propose one of the choices."""
+        """Suggest one of the choices."""
 
 
 @dataclass(frozen=True)
@@ -55,11 +55,11 @@ class Parameter:
     """Other settings and the values under which this one is searched."""
 
     def applies(self, settings: Mapping[str, Any]) -> bool:
-        """Whether the conditions hold; one on a setting that is not there does not."""
+        """Whether all conditions are met; one on a setting that is missing is not."""
         return all(settings.get(name) in allowed for name, allowed in self.when.items())
 
     def sample(self, suggest: Suggester) -> Any:
-        """Ask for a value."""
+        """Ask for a value of this parameter."""
         if self.kind == "choice":
             return suggest.suggest_categorical(self.name, self.values)
         low, high = self.values
@@ -78,14 +78,14 @@ class Parameter:
 
     @property
     def n_grid_values(self) -> int | None:
-        """How many values a grid takes from it, or None where no step says which."""
+        """How many values it has in a grid, or None for a range without a step."""
         if self.kind == "choice":
             return len(self.values)
         low, high = self.values
         return None if self.step is None else 1 + n_steps(low, high, self.step)
 
     def grid_value(self, index: int) -> Any:
-        """The value of that index, below `n_grid_values`: the choices as written, steps upwards."""
+        """Return the grid value of an index below `n_grid_values`, in ascending steps."""
         if self.kind == "choice":
             return self.values[index]
         return value_at_step(self.values[0], self.step, index)
@@ -93,7 +93,7 @@ class Parameter:
 
 @dataclass(frozen=True)
 class SearchSpace:
-    """Everything a search is told."""
+    """What is searched, how, and with which budget and resources."""
 
     metric: MetricSettings
     budget: BudgetSettings
@@ -101,18 +101,18 @@ class SearchSpace:
     searcher: SearcherSettings
     resources: ResourceSettings
     base: dict[str, Any]
-    """Settings all trials share."""
+    """Settings that all trials share."""
     parameters: list[Parameter]
-    """What is searched; each after those its conditions name."""
+    """The searched settings; each comes after those its conditions depend on."""
     start: list[dict[str, Any]]
     """Configs to try first."""
 
     def sample(self, suggest: Suggester, given: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """Return the settings of one trial: base, then what `suggest` proposes.
+        """Return the settings of one trial: those of base, then those that are suggested.
 
         Args:
-            suggest: Who proposes values.
-            given: Values to take where the trial searches their settings, as those of `start`.
+            suggest: Suggests values.
+            given: Values, such as those of `start`, to use instead of suggestions.
         """
         given = given or {}
         drawn = self._active_values(
@@ -121,16 +121,16 @@ class SearchSpace:
         return {**self._fixed_settings(), **drawn}
 
     def searched_settings(self, settings: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the part of a trial's settings that was searched in it."""
+        """Return those of a trial's settings that were searched in it."""
         names = self.searched_names(settings)
         return {name: settings[name] for name in names if name in settings}
 
     def searched_names(self, settings: Mapping[str, Any]) -> list[str]:
-        """Return which settings are searched in a trial, also those that its settings lack."""
+        """Return which settings are searched in a trial, even if they are missing there."""
         return list(self._active_values(lambda parameter: settings.get(parameter.name)))
 
     def _active_values(self, value: Callable[[Parameter], Any]) -> dict[str, Any]:
-        """A value for each parameter whose conditions hold."""
+        """Return a value for each parameter whose conditions are met."""
         drawn: dict[str, Any] = {}
         settings = ChainMap(drawn, self._unsearched_settings)
         for parameter in self.parameters:
@@ -143,10 +143,10 @@ class SearchSpace:
 
     @cached_property  # a report asks for each mark of a figure
     def _unsearched_settings(self) -> dict[str, Any]:
-        """What conditions see before anything is drawn.
+        """The settings that conditions see before anything is sampled.
 
-        A searched setting is not among them: where its own conditions fail, its default counts
-        for none that name it.
+        Searched settings are left out: where the conditions of one are not met, its default must
+        not meet the conditions of others.
         """
         searched = {parameter.name for parameter in self.parameters}
         return {
@@ -158,7 +158,7 @@ class SearchSpace:
         return from_mapping(TrainConfig, settings, where)
 
     def first_configs(self) -> list[dict[str, Any]]:
-        """The configs to try first: those given, else the defaults as far as they are in range."""
+        """Return the configs to try first: those of `start`, else the defaults within range."""
         if self.start:
             return self.start
         defaults = {**to_mapping(TrainConfig()), **self.base}
@@ -166,12 +166,12 @@ class SearchSpace:
 
     @property
     def n_trials(self) -> int:
-        """How many trials a search has: its budget, or the points of a grid that is smaller."""
+        """How many trials a search has: its budget, or the size of the grid if that is smaller."""
         budget = self.budget.trials
         return min(budget, len(self.grid())) if self.searcher.name == "grid" else budget
 
     def grid(self) -> list[dict[str, Any]]:
-        """Every combination of the searched settings, each once, the last setting changing first.
+        """Return every combination of the searched settings once, the last setting changing first.
 
         Raises:
             ConfigError: if a setting has no steps, or there are over `MAX_GRID_POINTS`.
@@ -183,8 +183,8 @@ class SearchSpace:
             wide = [parameter.applies(ChainMap(config, unsearched)) for config in configs]
             if sum(n_points if each else 1 for each in wide) > MAX_GRID_POINTS:
                 raise ConfigError(
-                    f"the grid has over {MAX_GRID_POINTS:,} points; list fewer choices, or widen "
-                    "the steps"
+                    f"the grid has over {MAX_GRID_POINTS:,} points; list fewer choices, or use "
+                    "larger steps"
                 )
             configs = [
                 {**config, parameter.name: parameter.grid_value(i)} if each else config
@@ -196,7 +196,7 @@ class SearchSpace:
 
 def _n_grid_values(parameter: Parameter) -> int:
     if parameter.n_grid_values is None:
-        remedy = "write it as a choice" if parameter.log else "give it one, or write a choice"
+        remedy = "write it as a choice" if parameter.log else "add a step, or write it as a choice"
         raise ConfigError(
             f"a grid needs steps, and space.{parameter.name} is a range without a step; {remedy}"
         )
@@ -207,17 +207,17 @@ Number = TypeVar("Number", int, float)
 
 
 def range_width(low: Number, high: Number) -> Number:
-    """How far apart the ends are."""
+    """Return the difference between the ends, exact in decimals."""
     return type(low)(_decimal(high) - _decimal(low))
 
 
 def n_steps(low: float, high: float, step: float) -> int:
-    """How many whole steps lead from `low` towards `high`."""
+    """Return how many whole steps fit between `low` and `high`."""
     return int((_decimal(high) - _decimal(low)) / _decimal(step))
 
 
 def value_at_step(low: Number, step: float, index: int) -> Number:
-    """The value so many steps above `low`."""
+    """Return the value `index` steps above `low`."""
     return type(low)(_decimal(low) + index * _decimal(step))
 
 
