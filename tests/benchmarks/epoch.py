@@ -19,7 +19,7 @@ from tune_encoder.data.demo import cached_demo
 from tune_encoder.data.pack import PackedData, open_pack, pack_data
 from tune_encoder.system.memory import keep_freed_memory
 from tune_encoder.training.epoch import batch_loss, train_epoch
-from tune_encoder.training.state import TrainState, amp_type, start_run
+from tune_encoder.training.state import TrainState, autocast_dtype, start_run
 
 ENCODERS = ("convnext", "cnn", "transformer")
 PARTS = ("data", "steps", "predict", "score", "epoch", "forward", "backward", "step", "bare")
@@ -89,7 +89,7 @@ def main() -> None:
     keep_freed_memory()
     config = TrainConfig(batch_size=options.batch_size)
     data = open_pack(pack_data(cached_demo(), config))
-    kinds = {torch.float32, amp_type(config, DEVICE) or torch.float32}
+    kinds = {torch.float32, autocast_dtype(config, DEVICE) or torch.float32}
     peaks = ", ".join(f"{kind} {peak_gflops(kind):.0f} GFLOP/s" for kind in kinds)
     print(f"{len(data.train)} clips, {DEVICE}, {options.threads} threads; products: {peaks}")
     states = {

@@ -21,7 +21,7 @@ from tests.fabricate import random_encoder, write_model, write_wav
 from tune_encoder.config import TrainConfig
 from tune_encoder.data.demo import make_demo
 from tune_encoder.data.pack import open_pack, pack_data
-from tune_encoder.model.onnx.checking import speech
+from tune_encoder.model.onnx.checking import synthetic_speech
 from tune_encoder.model.onnx.writing import write_onnx
 
 CLIP_S = 10.0
@@ -59,7 +59,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         model = options.model or make_model(folder)
-        wav = write_wav(folder / "clip.wav", np.resize(speech(24000), round(CLIP_S * 24000)))
+        wav = write_wav(
+            folder / "clip.wav", np.resize(synthetic_speech(24000), round(CLIP_S * 24000))
+        )
         for engine, device, package in (
             ("onnxruntime", "", "onnxruntime"),
             ("torch", "cpu", "torch"),

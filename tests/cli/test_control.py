@@ -43,17 +43,17 @@ def test_stop_leaves_the_wish_for_the_search(experiment, capsys):
         assert steer(experiment, "stop", "night") == 0
 
     assert capsys.readouterr().out == "night stops after the current epochs\n"
-    assert Controls(experiment).stops()
-    assert not Controls(experiment).pauses()
+    assert Controls(experiment).stop_requested()
+    assert not Controls(experiment).pause_requested()
 
 
 def test_pause_and_pause_again(experiment, capsys):
     with lock_experiment(experiment.path):
         steer(experiment, "pause", "night")
-        assert Controls(experiment).pauses()
+        assert Controls(experiment).pause_requested()
         steer(experiment, "pause", "night", "--json")
 
-    assert not Controls(experiment).pauses()
+    assert not Controls(experiment).pause_requested()
     assert json.loads(capsys.readouterr().out.split("\n", 1)[1])["told"] == "night continues"
 
 
@@ -63,32 +63,32 @@ def test_a_trial_is_ended_by_number(experiment, capsys):
         assert steer(experiment, "kill-trial", "night", "7") == 2
 
     assert "night has no unfinished trial 7; unfinished trials: 0" in capsys.readouterr().err
-    assert Controls(experiment).take_ends() == [0]
-    assert Controls(experiment).take_ends() == []
+    assert Controls(experiment).take_end_requests() == [0]
+    assert Controls(experiment).take_end_requests() == []
 
 
 def test_a_config_is_added_for_the_next_resume(experiment, capsys):
     assert steer(experiment, "add", "night", "dropout=0.2") == 0
 
     assert capsys.readouterr().out == "night tries it at the next resume\n"
-    assert list(Controls(experiment).take_added()) == [{"dropout": 0.2}]
-    assert list(Controls(experiment).take_added()) == []
+    assert list(Controls(experiment).take_added_configs()) == [{"dropout": 0.2}]
+    assert list(Controls(experiment).take_added_configs()) == []
 
 
 def test_a_config_outside_the_space_is_not_added(experiment, capsys):
     assert steer(experiment, "add", "night", "dropout=0.7") == 2
     assert "start: dropout is 0.7, outside its range [0.0, 0.4]" in capsys.readouterr().err
-    assert list(Controls(experiment).take_added()) == []
+    assert list(Controls(experiment).take_added_configs()) == []
 
 
 def test_a_damaged_wish_is_named(experiment):
     controls = Controls(experiment)
-    controls.ask_add({})
+    controls.request_add({})
     (path,) = controls.folder.iterdir()
     path.write_text("{")
 
     with pytest.raises(StorageError, match=r"add-\w+\.json: damaged \(.*\); remove it"):
-        list(controls.take_added())
+        list(controls.take_added_configs())
 
 
 def test_the_holder_is_named_while_it_holds(experiment):

@@ -4,7 +4,7 @@ import torch
 
 from tune_encoder.config import TrainConfig
 from tune_encoder.data.batches import (
-    EVALUATION_BATCH,
+    EVALUATION_BATCH_SIZE,
     covering_windows,
     crop,
     crop_frames,
@@ -135,6 +135,9 @@ def test_windows_of_a_set_come_in_full_batches_with_the_clip_they_are_of():
 
     batches = list(evaluation_windows(pack, 9))
 
-    assert [len(features) for features, _ in batches] == [EVALUATION_BATCH, 75 - EVALUATION_BATCH]
+    assert [len(features) for features, _ in batches] == [
+        EVALUATION_BATCH_SIZE,
+        75 - EVALUATION_BATCH_SIZE,
+    ]
     assert [i for _, owners in batches for i in owners] == [i for i in range(25) for _ in range(3)]
-    assert batches[0][0].shape == (EVALUATION_BATCH, 2, 9)
+    assert batches[0][0].shape == (EVALUATION_BATCH_SIZE, 2, 9)

@@ -6,7 +6,7 @@ import pytest
 
 from tune_encoder.data.demo import (
     DEMO_SAMPLE_RATE,
-    HIDDEN_SIZE,
+    LATENT_SIZE,
     Voice,
     make_demo,
     style_of,
@@ -111,9 +111,9 @@ def test_styles_have_unit_rows_that_spread_as_between_real_presets():
     assert np.sqrt(dp.var(axis=0).mean()) == pytest.approx(0.023, rel=0.1)
 
 
-@pytest.mark.parametrize("number", range(HIDDEN_SIZE))
+@pytest.mark.parametrize("number", range(LATENT_SIZE))
 def test_each_hidden_number_changes_the_sound_and_the_style(number):
-    hidden = np.zeros(HIDDEN_SIZE)
+    hidden = np.zeros(LATENT_SIZE)
     moved = hidden.copy()
     moved[number] = 1
 
@@ -128,7 +128,7 @@ def sound(voice: Voice):
 
 @pytest.mark.parametrize("octaves", [-2, -1, 0, 1, 2])
 def test_the_heard_pitch_is_the_pitch_of_the_voice(octaves):
-    hidden = np.zeros(HIDDEN_SIZE)
+    hidden = np.zeros(LATENT_SIZE)
     hidden[0] = octaves
     hidden[5] = -3  # a nearly monotonous voice: accents would move the median
     voice = voice_of(hidden)

@@ -5,7 +5,7 @@ import pytest
 import soundfile
 
 from tests.fabricate import make_style
-from tune_encoder.data.importing import cut_by_time, import_voices, split_names, voice_name
+from tune_encoder.data.importing import assign_splits, cut_by_time, import_voices, voice_name
 from tune_encoder.data.samples import SPLITS, find_samples, read_sample
 from tune_encoder.data.voice_style import read_voice_style, write_voice_style
 from tune_encoder.errors import ConfigError, DataError, StorageError
@@ -90,8 +90,8 @@ def test_files_without_a_partner_are_left_out_with_a_warning(one_clip_each, tmp_
     report = import_voices(audio_dir, styles_dir, tmp_path / "out", RATE, seed=0)
 
     lonely, unused, foreign, _ = report.warnings
-    assert lonely.startswith("left out 1 recordings without a style: annabel.wav;")
-    assert unused == "left out 1 styles without a recording: dora.json"
+    assert lonely.startswith("skipped 1 recordings without a style: annabel.wav;")
+    assert unused == "skipped 1 styles without a recording: dora.json"
     assert "carl.m4a; convert them: ffmpeg -i" in foreign
     assert report.voices == ["anna", "ben"]
 
@@ -103,7 +103,7 @@ def test_many_names_are_cut_short_in_a_warning(one_clip_each, tmp_path):
 
     report = import_voices(audio_dir, styles_dir, tmp_path / "out", RATE, seed=0)
 
-    assert "left out 7 styles" in report.warnings[0]
+    assert "skipped 7 styles" in report.warnings[0]
     assert report.warnings[0].endswith("unused4.json and 2 more")
 
 
@@ -139,7 +139,7 @@ def test_voices_with_several_clips_go_whole_to_one_split(several_clips, tmp_path
     ("n_voices", "expected"), [(3, [1, 1, 1]), (4, [2, 1, 1]), (10, [8, 1, 1]), (50, [40, 5, 5])]
 )
 def test_about_a_tenth_of_the_voices_is_held_out_twice_and_at_least_one(n_voices, expected):
-    split_of = split_names([f"v{n}" for n in range(n_voices)], seed=1)
+    split_of = assign_splits([f"v{n}" for n in range(n_voices)], seed=1)
 
     assert [list(split_of.values()).count(split) for split in SPLITS] == expected
 
@@ -147,8 +147,8 @@ def test_about_a_tenth_of_the_voices_is_held_out_twice_and_at_least_one(n_voices
 def test_the_seed_chooses_the_voices_held_out():
     names = [f"v{n}" for n in range(50)]
 
-    assert split_names(names, seed=1) == split_names(names, seed=1)
-    assert split_names(names, seed=1) != split_names(names, seed=2)
+    assert assign_splits(names, seed=1) == assign_splits(names, seed=1)
+    assert assign_splits(names, seed=1) != assign_splits(names, seed=2)
 
 
 # --- splitting by seconds ------------------------------------------------------------------------

@@ -5,8 +5,8 @@ import torch
 
 from tune_encoder.config import TrainConfig
 from tune_encoder.data.log_mel import (
-    LEVEL,
     POWER_FLOOR,
+    TARGET_RMS,
     log_mel,
     mel_centers,
     mel_filters,
@@ -34,7 +34,7 @@ def clip(data_dir):
 def expected_log_mel(audio, config):
     """By the book: numpy's FFT, as librosa.stft compiles for half a minute, and its filters."""
     leveled = audio.numpy().astype(np.float64)
-    leveled *= LEVEL / np.sqrt(np.square(leveled).mean())
+    leveled *= TARGET_RMS / np.sqrt(np.square(leveled).mean())
     padded = np.pad(leveled, config.n_fft // 2)
     frames = np.lib.stride_tricks.sliding_window_view(padded, config.n_fft)[:: config.hop_length]
     hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(config.n_fft) / config.n_fft)

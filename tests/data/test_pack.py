@@ -56,7 +56,7 @@ def test_a_packed_clip_has_the_features_the_style_and_the_voice_of_its_file(data
 
 @pytest.mark.parametrize("part", ["features", "ttl", "ttl_basis"])
 def test_what_is_large_is_mapped_from_disk_and_not_read(packed, part):
-    arrays = {"features": packed.train.features, "ttl": packed.train.known.ttl}
+    arrays = {"features": packed.train.features, "ttl": packed.train.unique_styles.ttl}
     array = base = {**arrays, "ttl_basis": packed.statistics.ttl_basis}[part]
     while isinstance(base, np.ndarray) and type(base) is not np.memmap:
         base = base.base
@@ -80,8 +80,8 @@ def test_a_style_that_several_clips_have_is_kept_once(small):
 
     train = open_pack(pack_data(small, CONFIG)).train
 
-    assert len(train.known.ttl) == len(train.known.dp) == 2
-    assert train.style.tolist() == [0, 0, 0, 1]
+    assert len(train.unique_styles.ttl) == len(train.unique_styles.dp) == 2
+    assert train.style_ids.tolist() == [0, 0, 0, 1]
     for i, seed in enumerate((0, 0, 0, 3)):
         expected = make_sample(seed)
         np.testing.assert_allclose(train.styles.ttl[i], expected.style_ttl, rtol=1e-3, atol=1e-6)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from tests.fabricate import make_style
-from tune_encoder.data.scores import RIDGE_STRENGTHS, Styles, fit_ridge, mean_styles, score
+from tune_encoder.data.scores import RIDGE_ALPHAS, Styles, fit_ridge, mean_styles, score
 from tune_encoder.data.style_statistics import Statistics, style_statistics
 
 
@@ -141,7 +141,7 @@ def direct_prediction(x, y, strength, new):
 @pytest.mark.parametrize(("n", "noise"), [(12, 0.05), (6, 0.2)])
 def test_ridge_is_a_direct_solution_at_the_strength_of_the_least_left_out_error(n, noise):
     x, styles = ridge_data(n, noise=noise)
-    y = styles.joined()
+    y = styles.flatten()
 
     def left_out_error(strength):
         """Each clip is left out in turn; its predictors stay standardised by all clips."""
@@ -155,7 +155,7 @@ def test_ridge_is_a_direct_solution_at_the_strength_of_the_least_left_out_error(
             errors.append(design[i] @ np.linalg.solve(a, design[rest].T @ y[rest]) - y[i])
         return np.square(errors).mean()
 
-    strength = min(RIDGE_STRENGTHS, key=left_out_error)
+    strength = min(RIDGE_ALPHAS, key=left_out_error)
     new = np.random.default_rng(6).normal(size=(3, 4)).astype(np.float32)
 
     predicted = fit_ridge(x, styles).predict(new)
@@ -163,7 +163,7 @@ def test_ridge_is_a_direct_solution_at_the_strength_of_the_least_left_out_error(
     assert predicted.ttl.shape == (3, 50, 256)
     assert predicted.dp.shape == (3, 8, 16)
     expected = direct_prediction(x, y, strength, new)
-    np.testing.assert_allclose(predicted.joined(), expected, atol=1e-4)
+    np.testing.assert_allclose(predicted.flatten(), expected, atol=1e-4)
 
 
 def test_ridge_beats_the_mean_on_what_is_linear_and_falls_back_to_it_on_noise():

@@ -7,7 +7,7 @@ import pytest
 from tests.fabricate import make_style
 from tune_encoder.data.voice_style import (
     VoiceStyle,
-    check_one_version,
+    check_same_version,
     read_voice_style,
     write_voice_style,
 )
@@ -150,7 +150,7 @@ def test_an_absent_style_is_refused_by_name(tmp_path):
 
 
 def test_styles_of_one_version_belong_together():
-    check_one_version({Path(f"{seed}.json"): make_style(seed) for seed in range(5)})
+    check_same_version({Path(f"{seed}.json"): make_style(seed) for seed in range(5)})
 
 
 def test_styles_of_two_versions_are_refused_by_their_two_names():
@@ -161,4 +161,4 @@ def test_styles_of_two_versions_are_refused_by_their_two_names():
     }
 
     with pytest.raises(DataError, match=r"c\.json and a\.json .*cosine -?0\.0.*one version only"):
-        check_one_version(styles)
+        check_same_version(styles)

@@ -38,24 +38,24 @@ def checkpoint(tmp_path):
 
 def test_a_checkpoint_is_put_listed_fetched_and_removed(storage, checkpoint, tmp_path):
     storage.check()
-    assert storage.names() == []
+    assert storage.checkpoint_names() == []
 
-    storage.put(checkpoint, NAME)
-    assert storage.names() == [NAME]
-    storage.fetch(NAME, tmp_path / "cache")
+    storage.upload(checkpoint, NAME)
+    assert storage.checkpoint_names() == [NAME]
+    storage.download(NAME, tmp_path / "cache")
     assert load_state(tmp_path / "cache" / NAME / "checkpoint.pt")["epoch"] == 3
 
     storage.remove(NAME)
-    assert storage.names() == []
+    assert storage.checkpoint_names() == []
 
 
 def test_what_was_fetched_once_is_not_asked_for_again(storage, checkpoint, tmp_path):
-    storage.put(checkpoint, NAME)
-    storage.fetch(NAME, tmp_path / "cache")
+    storage.upload(checkpoint, NAME)
+    storage.download(NAME, tmp_path / "cache")
     save_state(checkpoint / "checkpoint.pt", {"epoch": 4})
-    storage.put(checkpoint, NAME)
+    storage.upload(checkpoint, NAME)
 
-    storage.fetch(NAME, tmp_path / "cache")
+    storage.download(NAME, tmp_path / "cache")
 
     assert load_state(tmp_path / "cache" / NAME / "checkpoint.pt")["epoch"] == 3
 
@@ -63,21 +63,21 @@ def test_what_was_fetched_once_is_not_asked_for_again(storage, checkpoint, tmp_p
 def test_a_checkpoint_without_its_manifest_is_not_there(storage, checkpoint):
     (checkpoint / "manifest.json").unlink()
 
-    storage.put(checkpoint, NAME)
+    storage.upload(checkpoint, NAME)
 
-    assert storage.names() == []
+    assert storage.checkpoint_names() == []
 
 
 def test_a_removal_that_is_cut_short_leaves_no_checkpoint_and_can_be_finished(
     storage, checkpoint, monkeypatch
 ):
-    storage.put(checkpoint, NAME)
+    storage.upload(checkpoint, NAME)
     with monkeypatch.context() as patch:
         patch.setattr(Storage, "_files", CutShort(storage._files))
         storage.remove(NAME)
-    assert storage.names() == []
+    assert storage.checkpoint_names() == []
 
-    storage.put(checkpoint, NAME)
+    storage.upload(checkpoint, NAME)
     storage._files.delete_file(f"{storage._root}/{NAME}/manifest.json")
     storage.remove(NAME)
     assert storage._files.get_file_info(f"{storage._root}/{NAME}").type == FileType.NotFound
@@ -94,24 +94,24 @@ class CutShort:
 
 
 def test_one_that_has_been_removed_is_fetched_as_nothing(storage, tmp_path):
-    storage.fetch(NAME, tmp_path / "cache")
+    storage.download(NAME, tmp_path / "cache")
 
     assert not (tmp_path / "cache").exists()
 
 
 def test_a_place_that_is_filled_is_refused_for_a_new_search(storage, checkpoint):
-    storage.refuse_filled()
-    storage.put(checkpoint, NAME)
+    storage.check_unused()
+    storage.upload(checkpoint, NAME)
 
     with pytest.raises(ConfigError, match=r"mine: has checkpoints of another search; choose anoth"):
-        storage.refuse_filled()
+        storage.check_unused()
 
 
 def test_of_two_searches_that_meet_in_a_place_only_one_trains_there(storage):
     one, two = replace(storage), replace(storage)
     for each in (one, two):
         each.check()
-        each.refuse_filled()
+        each.check_unused()
     one.claim("1")
 
     with pytest.raises(
@@ -121,10 +121,10 @@ def test_of_two_searches_that_meet_in_a_place_only_one_trains_there(storage):
     ):
         two.claim("2")
     one.claim("1")  # as each launch does
-    one.refuse_anothers("1")
+    one.check_owner("1")
     with pytest.raises(StorageError, match="mine: checkpoints of another search"):
-        two.refuse_anothers("2")
-    assert one.names() == []
+        two.check_owner("2")
+    assert one.checkpoint_names() == []
 
 
 def test_a_place_where_another_search_has_only_begun_is_refused_for_a_new_one(storage):
@@ -135,28 +135,31 @@ def test_a_place_where_another_search_has_only_begun_is_refused_for_a_new_one(st
         match=r"mine: another search has begun there; choose another "
         r"--name or --storage, or remove owner there if that one is gone$",
     ):
-        storage.refuse_filled()
+        storage.check_unused()
 
 
 def test_a_search_from_before_places_had_owners_goes_on(storage, checkpoint):
-    storage.put(checkpoint, NAME)
+    storage.upload(checkpoint, NAME)
     storage.claim("")
-    storage.refuse_anothers("")
-    storage.refuse_anothers("1")
+    storage.check_owner("")
+    storage.check_owner("1")
     assert storage._owner() == ""
 
     storage.claim("1")
     assert storage._owner() == "1"
-    assert storage.names() == [NAME]
+    assert storage.checkpoint_names() == [NAME]
 
 
 def test_checkpoints_of_a_place_below_are_not_those_of_the_place(storage, checkpoint):
     for name in ("other", "1", "0007_ab"):
-        replace(storage, place=f"{storage.place}/{name}").put(checkpoint, NAME)
-    storage.put(checkpoint, "12/10007_0f/checkpoint_1234567")
-    storage.put(checkpoint, "2/0007/checkpoint_000001")
+        replace(storage, location=f"{storage.location}/{name}").upload(checkpoint, NAME)
+    storage.upload(checkpoint, "12/10007_0f/checkpoint_1234567")
+    storage.upload(checkpoint, "2/0007/checkpoint_000001")
 
-    assert storage.names() == ["12/10007_0f/checkpoint_1234567", "2/0007/checkpoint_000001"]
+    assert storage.checkpoint_names() == [
+        "12/10007_0f/checkpoint_1234567",
+        "2/0007/checkpoint_000001",
+    ]
 
 
 def test_a_trial_has_the_checkpoints_of_all_its_runs_and_no_others():
@@ -251,11 +254,11 @@ def test_a_key_that_may_not_is_told_and_never_shown(s3, checkpoint):
     s3.ask_for_keys()
     try:
         with pytest.raises(StorageError, match=r"cannot be written, access is refused"):
-            storage.put(checkpoint, NAME)
+            storage.upload(checkpoint, NAME)
         with pytest.raises(StorageError, match="access is refused; give a key that may") as refused:
             storage.check()
         with pytest.raises(StorageError, match=r"cannot be listed, access is refused"):
-            storage.names()
+            storage.checkpoint_names()
     finally:
         s3.ask_for_keys(wanted=False)
     assert SECRET not in str(refused.value)

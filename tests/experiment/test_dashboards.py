@@ -13,7 +13,13 @@ import urllib.request
 import pytest
 
 from tests.builders import SPACE, make_search
-from tune_encoder.experiment.dashboards import Page, open_pages, page_lines, ray_page, read_only_url
+from tune_encoder.experiment.dashboards import (
+    Dashboard,
+    dashboard_lines,
+    open_dashboards,
+    ray_dashboard,
+    read_only_url,
+)
 from tune_encoder.system.lock import lock_experiment, write_note
 from tune_encoder.system.ports import free_port
 
@@ -32,7 +38,7 @@ def get(address):
 
 @pytest.mark.timeout(120)
 def test_tensorboard_is_served_on_loopback_and_ends_with_the_block(finished):
-    with open_pages(finished) as pages:
+    with open_dashboards(finished) as pages:
         (board,) = [page for page in pages if page.name == "TensorBoard"]
         assert "<title>TensorBoard" in get(board.address)
         assert board.address.startswith("http://127.0.0.1:")
@@ -43,7 +49,7 @@ def test_tensorboard_is_served_on_loopback_and_ends_with_the_block(finished):
 
 @pytest.mark.timeout(120)
 def test_the_study_is_shown_and_cannot_be_changed(finished):
-    with open_pages(finished) as pages:
+    with open_dashboards(finished) as pages:
         (board,) = [page for page in pages if page.name == "Optuna"]
         api = board.address.replace("dashboard/studies", "api/studies")
         shown = json.loads(get(f"{api}?after=0"))["trials"]
@@ -65,18 +71,18 @@ def test_a_port_in_use_is_passed_over():
 
 
 def test_the_ray_page_is_that_of_the_search_that_runs(finished):
-    assert ray_page(finished) == Page("Ray", "", "no search runs now")
+    assert ray_dashboard(finished) == Dashboard("Ray", "", "no search runs now")
     with lock_experiment(finished.path):
-        assert ray_page(finished).remark == "the search was started without `--dashboard`"
+        assert ray_dashboard(finished).remark == "the search was started without `--dashboard`"
         write_note(finished.path, "http://127.0.0.1:8265")
-        assert ray_page(finished).address == "http://127.0.0.1:8265"
-    assert ray_page(finished).address == ""
+        assert ray_dashboard(finished).address == "http://127.0.0.1:8265"
+    assert ray_dashboard(finished).address == ""
 
 
 def test_the_table_has_at_most_80_columns():
-    pages = [Page("Ray", "http://127.0.0.1:1", "words " * 30), Page("Optuna", "", "none")]
+    pages = [Dashboard("Ray", "http://127.0.0.1:1", "words " * 30), Dashboard("Optuna", "", "none")]
 
-    lines = "\n".join(page_lines(pages)).splitlines()
+    lines = "\n".join(dashboard_lines(pages)).splitlines()
 
     assert lines[0] == "Ray          http://127.0.0.1:1"
     assert lines[-1] == "Optuna       none"

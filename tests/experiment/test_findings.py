@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.builders import epoch_row
-from tune_encoder.experiment.findings import agreement, find_findings, spearman
+from tune_encoder.experiment.findings import assess_search, rung_correlation, spearman
 from tune_encoder.experiment.trials import TrialRecord
 from tune_encoder.space import parse_space
 
@@ -63,19 +63,19 @@ def test_the_rank_correlation_is_spearmans_with_ties_at_their_mean_rank(a, b, ex
 
 
 def test_only_trials_that_reached_both_rungs_are_correlated_and_both_counts_are_said():
-    found = agreement(trials_of([0.1, 0.2, 0.3, 0.4, 0.5], [0.1, 0.3, 0.2]), 1, 3)
+    found = rung_correlation(trials_of([0.1, 0.2, 0.3, 0.4, 0.5], [0.1, 0.3, 0.2]), 1, 3)
 
     assert str(found) == "rank correlation of epoch 1 with 3: 0.50 over 3 of 5 trials"
 
 
 def test_when_every_trial_reached_both_one_count_is_said():
-    found = agreement(trials_of([0.1, 0.2, 0.3], [0.1, 0.2, 0.3]), 1, 3)
+    found = rung_correlation(trials_of([0.1, 0.2, 0.3], [0.1, 0.2, 0.3]), 1, 3)
 
     assert str(found) == "rank correlation of epoch 1 with 3: 1.00 over 3 trials"
 
 
 def test_two_trials_are_too_few_to_correlate():
-    assert agreement(trials_of([0.1, 0.2, 0.3], [0.1, 0.2]), 1, 3) is None
+    assert rung_correlation(trials_of([0.1, 0.2, 0.3], [0.1, 0.2]), 1, 3) is None
 
 
 def test_the_objective_is_correlated_so_a_metric_to_maximise_is_turned_round():
@@ -86,7 +86,7 @@ def test_the_objective_is_correlated_so_a_metric_to_maximise_is_turned_round():
         for n, (loss, skill) in enumerate(zip(losses, skills, strict=True))
     ]
 
-    found = agreement(trials, 1, 3)
+    found = rung_correlation(trials, 1, 3)
 
     assert found is not None
     assert found.correlation == pytest.approx(1.0)
@@ -98,9 +98,9 @@ WARNING = "epoch 1 does not predict epoch 3 (rank correlation 0.21 over 8 trials
 
 
 def test_an_early_rung_that_does_not_predict_the_next_is_a_warning():
-    found = find_findings(trials_of(LOSSES, SHUFFLED), SPACE, BASELINES)
+    found = assess_search(trials_of(LOSSES, SHUFFLED), SPACE, BASELINES)
 
-    assert [str(each) for each in found.agreements] == [
+    assert [str(each) for each in found.rung_correlations] == [
         "rank correlation of epoch 1 with 3: 0.21 over 8 trials"
     ]
     assert found.warnings == [WARNING + ".grace_period"]
@@ -116,18 +116,18 @@ def test_an_early_rung_that_does_not_predict_the_next_is_a_warning():
     ],
 )
 def test_few_trials_or_a_fair_correlation_are_no_warning(late, n_early, warned):
-    found = find_findings(trials_of(LOSSES[:n_early], late), SPACE, BASELINES)
+    found = assess_search(trials_of(LOSSES[:n_early], late), SPACE, BASELINES)
 
-    assert len(found.agreements) == 1
+    assert len(found.rung_correlations) == 1
     assert any("does not predict" in each for each in found.warnings) == warned
 
 
 def test_where_no_trial_is_stopped_a_low_correlation_is_said_but_harms_nothing():
     space = space_of(scheduler={"name": "none", "grace_period": 1, "reduction_factor": 3})
 
-    found = find_findings(trials_of(LOSSES, SHUFFLED), space, BASELINES)
+    found = assess_search(trials_of(LOSSES, SHUFFLED), space, BASELINES)
 
-    assert len(found.agreements) == 1
+    assert len(found.rung_correlations) == 1
     assert found.warnings == []
 
 
@@ -164,7 +164,7 @@ def test_where_no_trial_is_stopped_a_low_correlation_is_said_but_harms_nothing()
 def test_a_best_value_at_an_end_of_its_range_is_a_warning(settings, warning):
     trials = [trial(0, {1: 0.9}), trial(1, {1: 0.2}, **settings)]
 
-    assert find_findings(trials, SPACE, BASELINES).warnings == [warning]
+    assert assess_search(trials, SPACE, BASELINES).warnings == [warning]
 
 
 @pytest.mark.parametrize(
@@ -178,19 +178,19 @@ def test_a_best_value_at_an_end_of_its_range_is_a_warning(settings, warning):
     ],
 )
 def test_a_best_value_within_its_range_or_at_the_end_of_all_values_is_no_warning(settings):
-    assert find_findings([trial(0, {1: 0.2}, **settings)], SPACE, BASELINES).warnings == []
+    assert assess_search([trial(0, {1: 0.2}, **settings)], SPACE, BASELINES).warnings == []
 
 
 def test_only_the_best_trial_is_asked():
     trials = [trial(0, {1: 0.2}), trial(1, {1: 0.3}, num_layers=8)]
 
-    assert find_findings(trials, SPACE, BASELINES).warnings == []
+    assert assess_search(trials, SPACE, BASELINES).warnings == []
 
 
 def test_a_searched_seed_has_no_end_worth_widening():
     space = space_of(space={"seed": {"int": [1, 3]}})
 
-    assert find_findings([trial(0, {1: 0.2}, seed=3)], space, BASELINES).warnings == []
+    assert assess_search([trial(0, {1: 0.2}, seed=3)], space, BASELINES).warnings == []
 
 
 @pytest.mark.parametrize(
@@ -204,7 +204,7 @@ def test_a_searched_seed_has_no_end_worth_widening():
 def test_a_best_trial_that_beats_no_baseline_is_a_warning(ridge, loss, beaten_by):
     baselines = {**BASELINES, "ridge": {"skill": ridge}}
 
-    assert find_findings([trial(0, {1: 1.7, 2: loss})], SPACE, baselines).warnings == [
+    assert assess_search([trial(0, {1: 1.7, 2: loss})], SPACE, baselines).warnings == [
         f"the best trial ({beaten_by}, which needs no training; raise budget.epochs, widen the "
         "space or add voices"
     ]
@@ -213,5 +213,5 @@ def test_a_best_trial_that_beats_no_baseline_is_a_warning(ridge, loss, beaten_by
 def test_failed_trials_and_a_search_without_a_result_are_no_best_trial():
     failed = replace(trial(0, {1: 0.9}), state="FAIL")
 
-    assert find_findings([failed, trial(1, {})], SPACE, BASELINES).warnings == []
-    assert find_findings([], SPACE, BASELINES).agreements == []
+    assert assess_search([failed, trial(1, {})], SPACE, BASELINES).warnings == []
+    assert assess_search([], SPACE, BASELINES).rung_correlations == []

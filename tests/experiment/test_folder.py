@@ -53,8 +53,8 @@ def test_a_new_experiment_opens_with_what_it_was_made_with(tmp_path):
     opened = open_experiment(tmp_path / "runs", "mine")
 
     assert opened.name == "mine"
-    assert opened.search()["data_dir"] == "/voices"
-    assert parse_space(opened.search()["space"], "test", Path()) == SPACE
+    assert opened.read_search()["data_dir"] == "/voices"
+    assert parse_space(opened.read_search()["space"], "test", Path()) == SPACE
 
 
 def test_a_taken_name_is_refused_with_how_to_go_on(tmp_path):
@@ -64,7 +64,7 @@ def test_a_taken_name_is_refused_with_how_to_go_on(tmp_path):
         ConfigError, match=r"mine exists; continue it with `tune-encoder resume mine --root "
     ):
         new_experiment(tmp_path, data_dir="/new")
-    assert open_experiment(tmp_path, "mine").search()["data_dir"] == "/old"
+    assert open_experiment(tmp_path, "mine").read_search()["data_dir"] == "/old"
 
 
 def test_a_root_that_is_a_file_is_refused_by_name(tmp_path):
@@ -88,7 +88,7 @@ def test_an_experiment_of_a_newer_program_is_refused_with_both_formats(tmp_path)
     made = new_experiment(tmp_path, format=2)
 
     with pytest.raises(StorageError, match=r"format 2, this program reads up to 1; update tune-e"):
-        made.search()
+        made.read_search()
 
 
 def test_a_damaged_search_file_is_refused_with_what_is_missing(tmp_path):
@@ -96,7 +96,7 @@ def test_a_damaged_search_file_is_refused_with_what_is_missing(tmp_path):
     (made.path / "search.yaml").write_text("format: two\nspace: {}\n")
 
     with pytest.raises(StorageError, match=r"search.yaml: damaged, format is 'two' and data_dir,"):
-        made.search()
+        made.read_search()
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ def test_a_damaged_search_file_is_refused_with_what_is_missing(tmp_path):
 )
 def test_a_damaged_space_is_refused_with_its_file_and_key(tmp_path, space, why):
     made = new_experiment(tmp_path)
-    made.write_search({**made.search(), "space": space})
+    made.write_search({**made.read_search(), "space": space})
 
     with pytest.raises(StorageError, match=rf"mine/search\.yaml, {why}.*; restore the file$"):
         made.space()

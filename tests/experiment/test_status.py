@@ -12,7 +12,7 @@ from tune_encoder.cli import main
 from tune_encoder.experiment.folder import Experiment
 from tune_encoder.experiment.status import (
     Launch,
-    best_line,
+    format_best,
     is_over,
     search_status,
     status_lines,
@@ -161,7 +161,7 @@ def test_the_best_line_names_another_metric_and_leaves_out_whole_settings_that_d
         "settings": {"learning_rate": 2.034e-6, "weight_decay": 2.034e-6},
     }
 
-    assert best_line(best, 80) == (
+    assert format_best(best, 80) == (
         "val_retrieval 0.250, skill 0.500, trial 3 epoch 5: learning_rate 2.03e-06, ..."
     )
 

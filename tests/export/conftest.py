@@ -109,7 +109,7 @@ def change_row(experiment, number, row):
 def confirmed(experiment, packed, name="top2x2", n_configs=2):
     """Confirm the best configs of a search with two further seeds, as `confirm` does."""
     space = confirmation_space(experiment, best_configs(experiment, n_configs), 2)
-    content = {**experiment.search(), "space": space_to_content(space)}
+    content = {**experiment.read_search(), "space": space_to_content(space)}
     confirming = new_experiment(experiment.path / "confirm", name, **content)
     record = Record.open(confirming, space)
     for _ in range(space.budget.trials):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from tune_encoder.data.voice_bank import read_bank
-from tune_encoder.export.card import disjoint_words, int8_words, retrained_words
+from tune_encoder.export.card import describe_int8, describe_overlap, describe_retraining
 from tune_encoder.export.provenance import describe_data
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]  # the first trains and exports
@@ -70,7 +70,7 @@ def test_voices_that_were_trained_on_are_counted_and_the_card_says_so(packed, tm
     assert describe_data(packed, ("train",))["known_styles"] == {"val": 0, "test": 0}
     assert describe_data(leaky, ("train",))["known_styles"] == {"val": 24, "test": 0}
     assert describe_data(packed, ("train", "val"))["known_styles"] == {"test": 0}
-    assert disjoint_words({"val": 24, "test": 0}) == (
+    assert describe_overlap({"val": 24, "test": 0}) == (
         "The splits share voices: 24 of val were trained on too. The scores tell how well known "
         "voices are recognised, not how well new ones are cloned."
     )
@@ -79,7 +79,7 @@ def test_voices_that_were_trained_on_are_counted_and_the_card_says_so(packed, tm
 def test_a_retrained_model_is_told_beside_that_of_the_search():
     retrained = {"split": "test", "search_skill": 0.31, "mean": 0.32, "sd": 0.012, "seeds": [1, 2]}
 
-    assert retrained_words(
+    assert describe_retraining(
         {**retrained, "exported_skill": 0.33, "difference_95": (-0.01, 0.05)}
     ) == [
         "skill on test: search 0.310, retrained mean 0.320, sd 0.012 over 2 seeds",
@@ -103,4 +103,4 @@ def test_what_int8_loses_is_said_for_each_split():
         "scores": {"test": {"model": {"skill": 0.4022}}},
     }
 
-    assert int8_words(metrics) == ["int8: skill 0.401 on test, -0.0010 against float32"]
+    assert describe_int8(metrics) == ["int8: skill 0.401 on test, -0.0010 against float32"]

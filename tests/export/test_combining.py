@@ -10,9 +10,9 @@ from tune_encoder.config import ExportSettings
 from tune_encoder.data.batches import crop_frames
 from tune_encoder.data.scores import score
 from tune_encoder.export import Source, choose, export_models
-from tune_encoder.export.card import rival_words
+from tune_encoder.export.card import describe_alternative
 from tune_encoder.export.choosing import best_epochs
-from tune_encoder.export.combining import average, best_model, single
+from tune_encoder.export.combining import average_model, best_model, single_model
 from tune_encoder.model.encoder import Ensemble
 from tune_encoder.model.evaluate import CPU
 from tune_encoder.model.folder import load_model
@@ -36,7 +36,7 @@ def test_the_average_has_the_mean_weights_of_the_best_epochs(searched):
     trial, _ = rows_by_loss(searched)[0]
     epochs = list(itertools.islice(best_epochs(searched, [trial]), 3))
 
-    model = average(epochs)
+    model = average_model(epochs)
 
     losses = sorted(row["val_loss"] for row in trial.rows)
     assert [member.row["val_loss"] for member in model.members] == losses[:3]
@@ -47,9 +47,9 @@ def test_the_average_has_the_mean_weights_of_the_best_epochs(searched):
 
 @pytest.mark.parametrize("kind", list(MODELS))
 def test_a_combination_is_taken_only_if_it_wins_on_validation(searched, packed, kind):
-    alone = single(choose(searched, 1)[0])
+    alone = single_model(choose(searched, 1)[0])
     model = combine(searched, packed, **{kind: MODELS[kind]})
-    (rival,) = model.rivals
+    (rival,) = model.alternatives
 
     assert rival["value_alone"] == pytest.approx(scores_of(alone, packed.val, packed)["loss"])
     assert rival["taken"] == (rival["value"] < rival["value_alone"])
@@ -63,7 +63,7 @@ def test_a_combination_is_taken_only_if_it_wins_on_validation(searched, packed, 
 
 def test_the_winner_among_rivals_is_the_best_on_validation(searched, packed):
     model = combine(searched, packed, **MODELS)
-    average, ensemble = model.rivals
+    average, ensemble = model.alternatives
     values = {"epoch": average["value_alone"], "average": average["value"]}
     values["ensemble"] = ensemble["value"]
 
@@ -80,7 +80,7 @@ def test_a_single_checkpoint_is_no_average_and_the_output_says_what_keeps_more(e
     model = combine(experiment, packed, average=3)
 
     assert model.kind == "epoch"
-    assert rival_words(model.rivals[0]) == (
+    assert describe_alternative(model.alternatives[0]) == (
         "average: none, since only one checkpoint is there; raise resources.keep"
     )
 
@@ -91,14 +91,14 @@ def test_a_single_checkpoint_is_no_average_and_the_output_says_what_keeps_more(e
         (
             (0.001, 0.02),
             True,
-            "average of 3 (5 asked, 3 kept): val_skill 0.4100 on val, alone 0.4000, so taken; "
-            "skill on test +0.010 (95 % +0.001 to +0.020 over voices), told apart",
+            "average of 3 (5 asked, 3 kept): val_skill 0.4100 on val, single epoch 0.4000, "
+            "so used; skill on test +0.010 (95 % +0.001 to +0.020 over voices), told apart",
         ),
         (
             (-0.001, 0.02),
             False,
-            "average of 3 (5 asked, 3 kept): val_skill 0.4100 on val, alone 0.4000, so not taken; "
-            "skill on test +0.010 (95 % -0.001 to +0.020 over voices), not told apart",
+            "average of 3 (5 asked, 3 kept): val_skill 0.4100 on val, single epoch 0.4000, "
+            "so not used; skill on test +0.010 (95 % -0.001 to +0.020 over voices), not told apart",
         ),
     ],
 )
@@ -106,15 +106,15 @@ def test_a_rival_is_told_with_what_test_says_of_it(interval, taken, said):
     rival = {"kind": "average", "asked": 5, "members": 3, "metric": "val_skill", "value": 0.41}
     skills = {"test_skill": 0.31, "test_skill_alone": 0.30, "test_difference_95": interval}
 
-    assert rival_words({**rival, "value_alone": 0.4, "taken": taken, **skills}) == said
+    assert describe_alternative({**rival, "value_alone": 0.4, "taken": taken, **skills}) == said
 
 
 def test_an_exported_ensemble_is_one_folder_that_predicts_the_mean_of_its_members(
     searched, packed, tmp_path
 ):
     choices = choose(searched, 2)
-    encoders = [single(choice).encoder for choice in choices]
-    model = single(choices[0])
+    encoders = [single_model(choice).encoder for choice in choices]
+    model = single_model(choices[0])
     ensemble = type(model)("ensemble", Ensemble(encoders), choices, 0.0)
     settings = ExportSettings(formats="torch")
     skill = scores_of(ensemble, packed.val, packed)["skill"]

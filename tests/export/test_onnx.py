@@ -11,7 +11,7 @@ from tune_encoder.config import ExportSettings
 from tune_encoder.data.batches import crop_frames
 from tune_encoder.data.scores import score
 from tune_encoder.export import Source, choose, export_models
-from tune_encoder.export.combining import ENSEMBLE, single
+from tune_encoder.export.combining import ENSEMBLE, single_model
 from tune_encoder.export.verifying import verify
 from tune_encoder.model.encoder import Ensemble
 from tune_encoder.model.evaluate import CPU
@@ -24,11 +24,11 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
 def test_an_ensemble_is_one_graph_and_what_int8_costs_is_known(searched, packed, tmp_path):
     choices = choose(searched, 2)
-    ensemble = Ensemble([single(choice).encoder for choice in choices]).eval()
+    ensemble = Ensemble([single_model(choice).encoder for choice in choices]).eval()
     predicted = predict_pack(ensemble, packed.val, crop_frames(choices[0].config), CPU)
     skill = score(predicted, packed.val.styles, packed.statistics)["skill"]
     model = dataclasses.replace(
-        single(choices[0]), kind=ENSEMBLE, encoder=ensemble, members=choices, skill=skill
+        single_model(choices[0]), kind=ENSEMBLE, encoder=ensemble, members=choices, skill=skill
     )
     settings = ExportSettings(formats="onnx", int8=True)
 
@@ -45,7 +45,7 @@ def test_an_ensemble_is_one_graph_and_what_int8_costs_is_known(searched, packed,
     assert metrics["onnx"]["int8_skill"]["val"] == pytest.approx(skill, abs=0.05)
     features = np.random.default_rng(0).normal(size=(2, 80, 50)).astype(np.float32)
     ttl, dp = open_onnx(folder / "audio_encoder.onnx").run(features)
-    members = [single(choice).encoder for choice in choices]
+    members = [single_model(choice).encoder for choice in choices]
     expected = [m(torch.from_numpy(features)) for m in members]
     for ours, part in ((ttl, 0), (dp, 1)):
         mean = sum(styles[part].detach().numpy() for styles in expected) / 2
@@ -61,7 +61,7 @@ def test_both_kinds_of_files_lie_side_by_side(searched, packed, tmp_path):
     (choice,) = choose(searched, 1)
     assert choice.row == rows_by_loss(searched)[0][1]
 
-    export_models([single(choice)], tmp_path / "model", Source(searched, packed, settings))
+    export_models([single_model(choice)], tmp_path / "model", Source(searched, packed, settings))
 
     names = {path.name for path in (tmp_path / "model").iterdir()}
     assert {"model.safetensors", "model.pt", "audio_encoder.onnx", "voice_encoder.onnx"} <= names

@@ -8,9 +8,9 @@ import pytest
 
 from tests.export.conftest import TORCH, rows_by_loss
 from tune_encoder.config import RetrainSettings, TrainConfig
-from tune_encoder.data.pack import open_pack, pack_data, with_validation
+from tune_encoder.data.pack import merge_train_and_val, open_pack, pack_data
 from tune_encoder.errors import ConfigError, DataError, Interrupted, StorageError
-from tune_encoder.export.retraining import plan, retrain
+from tune_encoder.export.retraining import plan_retraining, retrain
 from tune_encoder.export.verifying import verify
 from tune_encoder.model.folder import load_model
 from tune_encoder.system.lock import lock_experiment
@@ -26,7 +26,7 @@ def ignore(seed, row):
 
 
 def test_the_winners_config_gets_new_seeds_the_searchs_epochs_and_no_patience(searched):
-    planned = plan(searched, RetrainSettings())
+    planned = plan_retraining(searched, RetrainSettings())
     trial, _ = rows_by_loss(searched)[0]
 
     assert planned.seeds == [1, 2, 3]  # the search had 0
@@ -42,7 +42,9 @@ def test_other_epochs_and_other_splits_are_trained_in_other_folders(searched):
         RetrainSettings(with_val=True),
         RetrainSettings(seeds=9),
     ]
-    default, longer, more_clips, more_seeds = (plan(searched, each).folder for each in settings)
+    default, longer, more_clips, more_seeds = (
+        plan_retraining(searched, each).folder for each in settings
+    )
 
     assert len({default, longer, more_clips}) == 3
     assert more_seeds == default
@@ -51,7 +53,7 @@ def test_other_epochs_and_other_splits_are_trained_in_other_folders(searched):
 def test_the_best_of_the_seeds_is_exported_and_compared_on_the_test_split(
     experiment, packed, tmp_path
 ):
-    planned, told = plan(experiment, TWO), []
+    planned, told = plan_retraining(experiment, TWO), []
 
     metrics = retrain(
         experiment, planned, tmp_path / "model", TORCH, lambda *each: told.append(each)
@@ -77,7 +79,7 @@ def test_the_best_of_the_seeds_is_exported_and_compared_on_the_test_split(
 
 
 def test_of_each_seed_the_best_epoch_is_kept_and_not_the_last(experiment, tmp_path):
-    planned = plan(experiment, RetrainSettings(seeds=2))
+    planned = plan_retraining(experiment, RetrainSettings(seeds=2))
 
     retrain(experiment, planned, tmp_path / "model", TORCH, ignore)
 
@@ -90,7 +92,7 @@ def test_of_each_seed_the_best_epoch_is_kept_and_not_the_last(experiment, tmp_pa
 
 
 def test_a_stopped_retraining_goes_on_and_ends_as_one_that_was_not_stopped(experiment, tmp_path):
-    planned, told = plan(experiment, TWO), []
+    planned, told = plan_retraining(experiment, TWO), []
 
     def stop(seed, row):
         if (seed, row["epoch"]) == (2, 1):
@@ -116,7 +118,7 @@ def test_a_stopped_retraining_goes_on_and_ends_as_one_that_was_not_stopped(exper
 
 
 def test_a_model_trained_on_val_too_is_scored_on_test_alone(experiment, packed, tmp_path):
-    planned = plan(experiment, RetrainSettings(epochs=2, seeds=1, with_val=True))
+    planned = plan_retraining(experiment, RetrainSettings(epochs=2, seeds=1, with_val=True))
 
     metrics = retrain(experiment, planned, tmp_path / "model", TORCH, ignore)
 
@@ -133,12 +135,12 @@ def test_a_model_trained_on_val_too_is_scored_on_test_alone(experiment, packed, 
 def test_training_on_val_without_a_test_split_is_refused(experiment, data_dir, tmp_path):
     shutil.copytree(data_dir, tmp_path / "two")
     shutil.rmtree(tmp_path / "two" / "test")
-    content = experiment.search()
+    content = experiment.read_search()
     fingerprint = open_pack(pack_data(tmp_path / "two", TrainConfig())).info["fingerprint"]
     experiment.write_search(
         {**content, "data_dir": str(tmp_path / "two"), "fingerprint": fingerprint}
     )
-    planned = plan(experiment, RetrainSettings(epochs=1, seeds=1, with_val=True))
+    planned = plan_retraining(experiment, RetrainSettings(epochs=1, seeds=1, with_val=True))
 
     with pytest.raises(DataError, match=r"two: has no test split, so a model trained on val could"):
         retrain(experiment, planned, tmp_path / "model", TORCH, ignore)
@@ -149,12 +151,12 @@ def test_a_folder_of_something_else_is_refused_before_anything_is_trained(experi
     (tmp_path / "thesis.txt").write_text("years")
 
     with pytest.raises(ConfigError, match=r"exists and is not empty; remove it or name another"):
-        retrain(experiment, plan(experiment, TWO), tmp_path, TORCH, ignore)
+        retrain(experiment, plan_retraining(experiment, TWO), tmp_path, TORCH, ignore)
     assert not (experiment.path / "retrain").exists()
 
 
 def test_two_processes_do_not_train_the_same(experiment, tmp_path):
-    planned = plan(experiment, TWO)
+    planned = plan_retraining(experiment, TWO)
     planned.folder.mkdir(parents=True)
 
     with (
@@ -165,7 +167,7 @@ def test_two_processes_do_not_train_the_same(experiment, tmp_path):
 
 
 def test_clips_of_val_follow_those_of_train(packed):
-    joined = with_validation(packed).train
+    joined = merge_train_and_val(packed).train
     n = len(packed.train)
 
     assert len(joined) == n + len(packed.val)

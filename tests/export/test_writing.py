@@ -19,7 +19,7 @@ from tune_encoder.export import export
 from tune_encoder.model.folder import load_model
 from tune_encoder.system.manifest import PROVENANCE
 from tune_encoder.training.checkpoints import load_state
-from tune_encoder.training.run_folder import train_by_hand
+from tune_encoder.training.run_folder import train_to_folder
 from tune_encoder.tuning.start import versions
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]  # the first trains and exports
@@ -80,7 +80,7 @@ def test_the_exported_config_trains_the_same_again(exported, searched, tmp_path)
 
     watched: list[float] = []
 
-    train_by_hand(config, lambda config, history: watched.append(history[-1]["val_loss"]))
+    train_to_folder(config, lambda config, history: watched.append(history[-1]["val_loss"]))
 
     assert watched == [row["val_loss"] for row in rows]
 
@@ -124,7 +124,7 @@ def test_a_score_that_cannot_be_reproduced_is_refused_and_the_old_export_stays(
 
 def test_data_that_is_gone_is_named_and_the_old_export_stays(experiment, tmp_path):
     text = (experiment.path / "search.yaml").read_text()
-    moved = text.replace(experiment.search()["data_dir"], str(tmp_path / "gone"))
+    moved = text.replace(experiment.read_search()["data_dir"], str(tmp_path / "gone"))
     (experiment.path / "search.yaml").write_text(moved)
     target = tmp_path / "target"
     target.mkdir()
@@ -138,7 +138,7 @@ def test_data_that_is_gone_is_named_and_the_old_export_stays(experiment, tmp_pat
 
 def test_data_that_has_changed_are_refused(experiment, tmp_path):
     text = (experiment.path / "search.yaml").read_text()
-    other = text.replace(experiment.search()["fingerprint"], "of-other-data")
+    other = text.replace(experiment.read_search()["fingerprint"], "of-other-data")
     (experiment.path / "search.yaml").write_text(other)
 
     with pytest.raises(

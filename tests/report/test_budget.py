@@ -18,9 +18,9 @@ from tests.report.conftest import (
     tips,
     trials_of,
 )
-from tune_encoder.report.facts import failures, read_facts
+from tune_encoder.report.facts import failure_table, read_facts
 from tune_encoder.report.rungs import Rung, rung_bars, rungs
-from tune_encoder.report.timeline import Worker, lanes, stretches, timeline, workers
+from tune_encoder.report.timeline import Worker, lanes, timeline, trial_spans, workers
 
 
 def test_spent_and_saved_epochs_add_up_to_those_of_the_status(facts):
@@ -49,7 +49,7 @@ def test_each_rung_is_a_bar_of_two_parts(facts):
 
 
 def test_a_worker_trains_one_trial_after_another(facts):
-    found = stretches(facts.trials)
+    found = trial_spans(facts.trials)
 
     ran = [each for each in found if each.worker == "host:100"]
     with_rows = [n for n in range(0, len(TRIALS), 2) if TRIALS[n][2]]
@@ -60,7 +60,7 @@ def test_a_worker_trains_one_trial_after_another(facts):
 
 
 def test_time_without_training_is_idle(facts):
-    for worker in workers(stretches(facts.trials)):
+    for worker in workers(trial_spans(facts.trials)):
         epochs = worker.busy / TRAINING_S
         assert worker.idle == pytest.approx((epochs - 1) * (EPOCH_S - TRAINING_S))
 
@@ -68,7 +68,7 @@ def test_time_without_training_is_idle(facts):
 def test_the_timeline_has_a_bar_for_each_stretch_and_says_who_was_idle(facts):
     figure = timeline(facts)
 
-    found = stretches(facts.trials)
+    found = trial_spans(facts.trials)
     assert sorted(trials_of(figure)) == sorted(each.trial for each in found)
     idle = sum(worker.idle for worker in workers(found))
     assert f"0:{round(idle):02d} went by" in figure.summary
@@ -104,7 +104,7 @@ def test_a_record_without_workers_says_so(tmp_path):
 
 
 def test_failures_are_counted_by_their_reason(facts):
-    found = failures(facts)
+    found = failure_table(facts)
 
     assert found is not None
     assert found.rows == [[SHOCK, "2", "4, 5"]]
@@ -113,4 +113,4 @@ def test_failures_are_counted_by_their_reason(facts):
 def test_without_failures_there_is_no_table(tmp_path):
     facts = read_facts(made_search(tmp_path, [t for t in TRIALS if t[0] != "FAIL"]))
 
-    assert failures(facts) is None
+    assert failure_table(facts) is None

@@ -20,8 +20,8 @@ from tests.report.conftest import (
     words,
 )
 from tune_encoder.experiment.status import FINISHED, STOPPED
-from tune_encoder.report.curves import MOST_POINTS, learning_curves, line_of, thinned
-from tune_encoder.report.facts import MOST_DRAWN, read_facts, sample_for_plot
+from tune_encoder.report.curves import MAX_POINTS, learning_curves, line_style, thin_rows
+from tune_encoder.report.facts import MAX_DRAWN, read_facts, sample_for_plot
 from tune_encoder.report.progress import best_over_epochs, best_over_time, progress
 
 WITH_ROWS = [number for number, (_, _, values, *_) in enumerate(TRIALS) if values]
@@ -48,7 +48,7 @@ def test_without_rungs_none_is_drawn(tmp_path, name):
 
 
 def test_stopped_curves_fade(facts):
-    assert line_of(STOPPED)[2] < line_of(FINISHED)[2]
+    assert line_style(STOPPED)[2] < line_style(FINISHED)[2]
     figure = learning_curves(facts)
     (stopped,) = [mark for mark in marks(figure) if mark.get("data-trial") == "2"]
     assert "stroke-opacity: 0.55" in next(each for each in stopped if each.get("style")).get(
@@ -76,32 +76,32 @@ def test_a_long_curve_is_thinned_with_its_first_best_and_last_epoch_and_says_so(
     values[101] = 0.3
     facts = read_facts(made_search(tmp_path, [("COMPLETE", linear(0.001, 0.1), values)]))
 
-    kept = [row["epoch"] for row in thinned(facts.trials[0].rows)]
+    kept = [row["epoch"] for row in thin_rows(facts.trials[0].rows)]
 
     assert {1, 102, 250} <= set(kept)
-    assert len(kept) <= MOST_POINTS
+    assert len(kept) <= MAX_POINTS
     assert "thinned, the longest to one epoch in 3, its best and its last" in (
         learning_curves(facts).summary
     )
 
 
 def test_of_too_many_trials_the_best_half_and_an_even_choice_of_the_others_is_drawn(tmp_path):
-    n = MOST_DRAWN + 60
+    n = MAX_DRAWN + 60
     trials = [("COMPLETE", linear(0.001, 0.1), [0.3 + n / 1000]) for n in range(n)]
     facts = read_facts(made_search(tmp_path, trials))
 
     chosen, said = sample_for_plot(facts.trials)
 
     numbers = sorted(trial.number for trial in chosen)
-    assert len(set(numbers)) == MOST_DRAWN
-    assert numbers[: MOST_DRAWN // 2] == list(range(MOST_DRAWN // 2))
+    assert len(set(numbers)) == MAX_DRAWN
+    assert numbers[: MAX_DRAWN // 2] == list(range(MAX_DRAWN // 2))
     assert numbers[-1] == n - 1
     assert said == (
         " Of 260 trials 200 are drawn: the 100 best, and 100 spread evenly over the ranks of all "
         "others."
     )
     assert said in learning_curves(facts).summary
-    assert len(marks(learning_curves(facts))) == MOST_DRAWN
+    assert len(marks(learning_curves(facts))) == MAX_DRAWN
 
 
 def test_the_best_so_far_is_the_lowest_of_all_epochs_before_without_failed_trials(facts):
@@ -129,7 +129,7 @@ def test_a_step_of_the_best_so_far_is_a_mark(facts):
 def test_time_runs_from_the_beginning_of_the_first_epoch(facts):
     made = progress(facts)
 
-    assert made.is_clock
+    assert made.is_wall_clock
     assert made.steps[0].seconds == pytest.approx(TRAINING_S)
     n_even = sum(len(values) for _, _, values, *_ in TRIALS[::2])
     assert made.seconds == pytest.approx(n_even * EPOCH_S - (EPOCH_S - TRAINING_S))
@@ -144,7 +144,7 @@ def test_without_clock_times_the_training_is_added_up_and_that_is_said(tmp_path)
 
     made = progress(facts)
 
-    assert not made.is_clock
+    assert not made.is_wall_clock
     assert made.seconds == made.epochs  # a second each
     assert "The record has no clock times" in best_over_time(facts).summary
 

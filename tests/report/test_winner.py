@@ -13,8 +13,15 @@ from tests.report.conftest import SPACE, TRIALS, made_search, marks, numbers, ti
 from tune_encoder.data.pack import pack_folder
 from tune_encoder.data.scores import Styles, mean_styles, score
 from tune_encoder.errors import StorageError
-from tune_encoder.model.evaluate import components, row_errors, voice_skills
-from tune_encoder.report.clips import CLIP_S, N_EACH, RATE_HZ, extremes, make_clips, sample_files
+from tune_encoder.model.evaluate import principal_coordinates, row_errors, voice_skills
+from tune_encoder.report.clips import (
+    MAX_CLIP_S,
+    MAX_PER_GROUP,
+    MP3_RATE_HZ,
+    best_and_worst,
+    make_clips,
+    sample_files,
+)
 from tune_encoder.report.contents import read_contents
 from tune_encoder.report.errors import component_scatters, row_bars, voice_dots
 from tune_encoder.report.facts import read_facts
@@ -97,7 +104,7 @@ def test_every_row_has_its_error_beside_the_variance_of_the_voices(winner):
 def test_true_and_predicted_components_are_coordinates_along_the_largest_variance(winner):
     figures = component_scatters(winner)
 
-    pairs = components(winner.evaluation.predicted, winner.pack.styles)
+    pairs = principal_coordinates(winner.evaluation.predicted, winner.pack.styles)
     assert [figure.title for figure in figures] == [
         "The voices' first component",
         "The voices' second component",
@@ -106,14 +113,17 @@ def test_true_and_predicted_components_are_coordinates_along_the_largest_varianc
     true = pairs[0][0]
     assert np.var(true) >= np.var(pairs[1][0])
     assert numbers(figures[0]).rows[3][1] == f"{float(true[3]):.4g}"
-    perfect = components(winner.pack.styles, winner.pack.styles)
+    perfect = principal_coordinates(winner.pack.styles, winner.pack.styles)
     np.testing.assert_array_equal(perfect[0][0], perfect[0][1])
 
 
 def test_the_best_and_the_worst_voices_are_never_the_same():
-    assert extremes([str(n) for n in range(20)]) == (list("01234"), ["15", "16", "17", "18", "19"])
-    assert extremes(list("abc")) == (["a", "b"], ["c"])
-    assert extremes(["a"]) == (["a"], [])
+    assert best_and_worst([str(n) for n in range(20)]) == (
+        list("01234"),
+        ["15", "16", "17", "18", "19"],
+    )
+    assert best_and_worst(list("abc")) == (["a", "b"], ["c"])
+    assert best_and_worst(["a"]) == (["a"], [])
 
 
 def test_clips_can_be_seen_and_heard(facts, winner):
@@ -123,8 +133,8 @@ def test_clips_can_be_seen_and_heard(facts, winner):
 
     assert [clip.voice for clip in clips] == voices
     sound, rate = soundfile.read(opened(clips[0].sound))
-    assert rate == RATE_HZ
-    assert 0.5 < len(sound) / rate <= CLIP_S + 0.1
+    assert rate == MP3_RATE_HZ
+    assert 0.5 < len(sound) / rate <= MAX_CLIP_S + 0.1
     assert np.abs(sound).max() > 0.01
     picture = Image.open(opened(clips[0].spectrogram))
     assert picture.size[1] == winner.config.n_mels
@@ -136,7 +146,7 @@ def test_the_page_has_the_best_and_worst_voices(contents):
 
     (best, worst) = section.clips
     assert (best[0], worst[0]) == ("Best", "Worst")
-    assert len(best[1]) + len(worst[1]) == min(8, 2 * N_EACH)
+    assert len(best[1]) + len(worst[1]) == min(8, 2 * MAX_PER_GROUP)
     assert best[1][0].skill >= worst[1][-1].skill
     assert all(clip.sound for _, clips in section.clips for clip in clips)
     assert not section.notes

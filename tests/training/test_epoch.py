@@ -59,7 +59,7 @@ def test_the_validation_loss_does_not_depend_on_the_weights_of_the_training_loss
     row = train_epoch(state, packed, CPU)
 
     predicted = predict_pack(state.model, packed.val, crop_frames(state.config), CPU)
-    a, b = predicted.joined(), packed.val.styles.joined()
+    a, b = predicted.flatten(), packed.val.styles.flatten()
     cosine = (a * b).sum(axis=1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
     expected = (
         ((predicted.ttl - packed.val.styles.ttl) ** 2).mean() / packed.statistics.ttl_variance

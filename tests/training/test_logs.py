@@ -41,7 +41,7 @@ def test_tensorboard_gets_settings_and_scores_for_its_hparams_tab(packed, tmp_pa
 
 
 def test_hparams_are_those_that_were_searched(packed, tmp_path):
-    train(tiny(use_tensorboard=True), packed, tmp_path, ignore, shown=["dropout"])
+    train(tiny(use_tensorboard=True), packed, tmp_path, ignore, hparam_names=["dropout"])
 
     events = EventAccumulator(str(tmp_path / "logs"))
     events.Reload()

@@ -15,7 +15,7 @@ from tune_encoder.config import TrainConfig
 from tune_encoder.data.batches import crop_frames, training_batches
 from tune_encoder.data.pack import pack_data
 from tune_encoder.data.scores import score
-from tune_encoder.model.backbones import RowConv, RowNorm
+from tune_encoder.model.backbones import ChannelsLastBatchNorm, ChannelsLastConv
 from tune_encoder.model.dropout import Dropout
 from tune_encoder.model.heads import FrameLinear
 from tune_encoder.model.prediction import predict_pack
@@ -30,9 +30,9 @@ CPU = torch.device("cpu")
 def plain(module):
     """Have the convolutions of a model computed as torch writes them."""
     for name, child in module.named_children():
-        if isinstance(child, RowConv | FrameLinear):
+        if isinstance(child, ChannelsLastConv | FrameLinear):
             setattr(module, name, PlainConv(child))
-        elif isinstance(child, RowNorm):
+        elif isinstance(child, ChannelsLastBatchNorm):
             setattr(module, name, PlainNorm(child))
         else:
             plain(child)
@@ -88,9 +88,11 @@ def plain_loss(predicted, target, config, statistics):
 def test_a_convolution_of_rows_is_that_of_columns(
     inputs, outputs, kernel_size, stride, groups, training, product_pays, narrow, monkeypatch
 ):
-    monkeypatch.setattr("tune_encoder.model.backbones.PRODUCT_PAYS", product_pays)
+    monkeypatch.setattr("tune_encoder.model.backbones.USE_MATMUL_CONV", product_pays)
     torch.manual_seed(0)
-    conv = RowConv(inputs, outputs, kernel_size, stride=stride, groups=groups).train(training)
+    conv = ChannelsLastConv(inputs, outputs, kernel_size, stride=stride, groups=groups).train(
+        training
+    )
     rows = torch.randn(3, 47, inputs, requires_grad=True)
     same = rows.detach().clone().requires_grad_()
 
@@ -107,7 +109,7 @@ def test_a_convolution_of_rows_is_that_of_columns(
 
 
 def test_a_norm_of_rows_is_that_of_columns():
-    norm, columns = RowNorm(6), nn.BatchNorm1d(6)
+    norm, columns = ChannelsLastBatchNorm(6), nn.BatchNorm1d(6)
     rows = torch.randn(4, 11, 6)
 
     torch.testing.assert_close(norm(rows), columns(rows.transpose(1, 2)).transpose(1, 2))

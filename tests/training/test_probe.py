@@ -44,7 +44,7 @@ def test_a_larger_config_has_a_larger_checkpoint(packed, scratch):
 
 
 def test_a_slow_probe_ends_with_the_first_config(packed, scratch, monkeypatch):
-    monkeypatch.setattr("tune_encoder.training.probe.ENOUGH_S", 0.0)
+    monkeypatch.setattr("tune_encoder.training.probe.MAX_PROBE_S", 0.0)
 
     assert len(list(probe(space_of(base={"num_layers": 1}), packed))) == 1
 
@@ -76,9 +76,11 @@ LARGE = 3e17
 
 @pytest.fixture
 def large(packed):
-    known = packed.train.known
+    known = packed.train.unique_styles
     styles = Styles(known.ttl.astype(np.float32) * np.float32(LARGE), known.dp)
-    return dataclasses.replace(packed, train=dataclasses.replace(packed.train, known=styles))
+    return dataclasses.replace(
+        packed, train=dataclasses.replace(packed.train, unique_styles=styles)
+    )
 
 
 def space_that_starts_with(weight):

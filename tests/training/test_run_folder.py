@@ -10,7 +10,7 @@ import pytest
 from tune_encoder.config import TrainConfig, load_config
 from tune_encoder.errors import ConfigError, Interrupted, StorageError
 from tune_encoder.training.checkpoints import load_state
-from tune_encoder.training.run_folder import periodic_checkpoints, read_checkpoint, train_by_hand
+from tune_encoder.training.run_folder import periodic_checkpoints, read_checkpoint, train_to_folder
 
 
 def tiny(data_dir, folder, **changes):
@@ -46,7 +46,7 @@ def losses(rows):
 def run(data_dir, cache, tmp_path_factory):
     folder = tmp_path_factory.mktemp("run") / "checkpoints"
     config = tiny(data_dir, folder, use_tensorboard=True)
-    train_by_hand(config, ignore)
+    train_to_folder(config, ignore)
     return folder
 
 
@@ -78,7 +78,7 @@ def test_the_best_model_is_that_of_the_lowest_validation_loss(run):
 def test_its_config_trains_again_as_it_is(run, tmp_path):
     config = load_config(run / "config.yaml", {"checkpoint_dir": str(tmp_path)})
 
-    train_by_hand(config, ignore)
+    train_to_folder(config, ignore)
 
     assert losses(rows_of(tmp_path)) == losses(rows_of(run))
 
@@ -87,7 +87,7 @@ def test_a_relative_data_folder_is_found_from_the_config_too(data_dir, tmp_path,
     monkeypatch.chdir(data_dir.parent)
     config = tiny(data_dir.name, tmp_path / "run", epochs=1)
 
-    train_by_hand(config, ignore)
+    train_to_folder(config, ignore)
 
     assert load_config(tmp_path / "run" / "config.yaml", {}).data_dir == str(data_dir.resolve())
 
@@ -98,7 +98,7 @@ def test_a_resumed_run_with_more_epochs_goes_on_at_the_next(run, tmp_path):
     watched = []
 
     config = load_config(None, changes, state["config"])
-    train_by_hand(config, lambda config, rows: watched.append(rows[-1]["epoch"]), state)
+    train_to_folder(config, lambda config, rows: watched.append(rows[-1]["epoch"]), state)
 
     assert said == []
     assert watched == [7, 8]
@@ -124,9 +124,9 @@ def test_a_run_cut_after_any_epoch_and_resumed_ends_with_the_same_weights(
 ):
     config = tiny(data_dir, tmp_path)
     with pytest.raises(Cut):
-        train_by_hand(config, cut_after(epoch))
+        train_to_folder(config, cut_after(epoch))
     state, _ = read_checkpoint(tmp_path / "final_checkpoint.pt")
-    train_by_hand(config, ignore, state)
+    train_to_folder(config, ignore, state)
 
     assert losses(rows_of(tmp_path)) == losses(rows_of(run))
     for name in ("best_model.pt", "final_checkpoint.pt"):
@@ -162,7 +162,7 @@ def test_a_checkpoint_with_nothing_usable_beside_it_is_refused(run, tmp_path):
 
 
 def test_only_the_newest_periodic_checkpoints_are_kept(data_dir, tmp_path):
-    train_by_hand(tiny(data_dir, tmp_path, save_interval=1, keep_checkpoints=2), ignore)
+    train_to_folder(tiny(data_dir, tmp_path, save_interval=1, keep_checkpoints=2), ignore)
 
     assert [path.name for path in periodic_checkpoints(tmp_path)] == [
         "checkpoint_epoch_5.pt",
@@ -177,8 +177,8 @@ def test_only_the_newest_periodic_checkpoints_are_kept(data_dir, tmp_path):
 def test_two_processes_train_as_one_does(data_dir, tmp_path):
     """In float32: bfloat16 rounds their halves of a batch by more than this."""
     same = {"dropout": 0.0, "learning_rate": 3e-3, "epochs": 3, "use_amp": False}
-    train_by_hand(tiny(data_dir, tmp_path / "one", **same), ignore)
-    train_by_hand(tiny(data_dir, tmp_path / "two", **same), ignore, processes=2)
+    train_to_folder(tiny(data_dir, tmp_path / "one", **same), ignore)
+    train_to_folder(tiny(data_dir, tmp_path / "two", **same), ignore, processes=2)
 
     one, two = (losses(rows_of(tmp_path / name)) for name in ("one", "two"))
     np.testing.assert_allclose(two, one, rtol=0, atol=1e-5)
@@ -190,7 +190,7 @@ def test_an_error_in_one_of_two_processes_ends_both_with_its_words(data_dir, tmp
     config = tiny(data_dir, tmp_path, batch_size=1)
 
     with pytest.raises(ConfigError, match=r"a batch has 1 clips for 2 processes; raise batch_si"):
-        train_by_hand(config, ignore, processes=2)
+        train_to_folder(config, ignore, processes=2)
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -201,7 +201,7 @@ def test_a_signal_ends_a_run_with_its_code_and_how_to_go_on(data_dir, tmp_path, 
 
     handler = signal.getsignal(number)
     with pytest.raises(Interrupted, match=r"the last epoch is saved; go on with `tune-encoder tr"):
-        train_by_hand(tiny(data_dir, tmp_path), watch)
+        train_to_folder(tiny(data_dir, tmp_path), watch)
 
     assert load_state(tmp_path / "final_checkpoint.pt")["epoch"] == 2
     assert Interrupted("", number).exit_code == code
@@ -237,7 +237,7 @@ def test_the_example_configs_of_the_guide_train(data_dir, tmp_path, text, rate):
     run = {**small, "checkpoint_dir": str(tmp_path / "run")}
 
     config = load_config(tmp_path / "guide.yaml", run)
-    train_by_hand(config, ignore)
+    train_to_folder(config, ignore)
 
     assert config.learning_rate == rate
     assert [row["epoch"] for row in rows_of(tmp_path / "run")] == [1, 2]
@@ -247,9 +247,9 @@ def test_a_folder_that_holds_a_run_is_refused_without_resume(run, data_dir):
     with pytest.raises(
         ConfigError, match=r"holds a run already; go on with --resume .*final_check"
     ):
-        train_by_hand(tiny(data_dir, run), ignore)
+        train_to_folder(tiny(data_dir, run), ignore)
 
 
 def test_more_processes_than_cores_are_refused(data_dir, tmp_path):
     with pytest.raises(ConfigError, match=r"4096 processes on cpu: there are \d+; ask for 1 to"):
-        train_by_hand(tiny(data_dir, tmp_path), ignore, processes=4096)
+        train_to_folder(tiny(data_dir, tmp_path), ignore, processes=4096)

@@ -15,7 +15,7 @@ from tune_encoder.data.batches import (
 from tune_encoder.errors import StorageError
 from tune_encoder.model.device import pick_device
 from tune_encoder.training.loop import train
-from tune_encoder.training.state import amp_type, learning_rate_factor, start_run
+from tune_encoder.training.state import autocast_dtype, learning_rate_factor, start_run
 
 
 @pytest.mark.parametrize(
@@ -91,10 +91,10 @@ def test_a_warm_up_longer_than_the_run_is_capped_at_half_of_it(packed):
 def test_mixed_precision_takes_float16_on_cuda_alone():
     config = tiny(use_amp=True)
 
-    assert amp_type(config, torch.device("cuda")) == torch.float16
-    assert amp_type(config, torch.device("mps")) is None
-    assert amp_type(config, CPU) in (None, torch.bfloat16)
-    assert amp_type(tiny(use_amp=False), torch.device("cuda")) is None
+    assert autocast_dtype(config, torch.device("cuda")) == torch.float16
+    assert autocast_dtype(config, torch.device("mps")) is None
+    assert autocast_dtype(config, CPU) in (None, torch.bfloat16)
+    assert autocast_dtype(tiny(use_amp=False), torch.device("cuda")) is None
 
 
 def test_the_scaler_of_float16_is_off_on_the_cpu(packed):

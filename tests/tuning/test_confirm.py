@@ -16,11 +16,11 @@ from tune_encoder.data.pack import open_pack, pack_data
 from tune_encoder.errors import ConfigError, SearchFailed, StorageError
 from tune_encoder.experiment.confirmation import (
     Confirmation,
-    Confirmed,
+    ConfirmedConfig,
     best_configs,
-    is_lower,
     new_seeds,
-    summary,
+    significantly_lower,
+    summarize,
     verdict,
 )
 from tune_encoder.experiment.folder import Experiment
@@ -160,7 +160,7 @@ def test_changed_data_are_refused(tmp_path, data_dir):
     ],
 )
 def test_a_mean_is_lower_only_outside_the_noise_of_both(a, b, expected):
-    assert is_lower(a, b) is expected
+    assert significantly_lower(a, b) is expected
 
 
 @pytest.mark.parametrize("deviations", [(1, 1), (1, 10), (1, 1, 1), (10, 1, 1), (1, 3, 9)])
@@ -176,7 +176,7 @@ def test_among_equals_a_winner_is_named_in_at_most_one_case_of_twenty(deviations
 
 def confirmation(objectives):
     configs = [
-        Confirmed(number, {}, list(range(len(values))), list(values), list(values))
+        ConfirmedConfig(number, {}, list(range(len(values))), list(values), list(values))
         for number, values in enumerate(objectives)
     ]
     return Confirmation(Experiment(Path("mine")), SPACE.metric, configs, [])
@@ -225,7 +225,7 @@ def test_a_config_is_summed_up_over_its_seeds_and_one_that_failed_each_time_is_n
         ("FAIL", {**BEST[2], "seed": 0}, []),
     ]
 
-    found = summary(again(tmp_path, trials), BEST)
+    found = summarize(again(tmp_path, trials), BEST)
 
     first, second = found.configs
     assert (first.trial, first.seeds, first.objectives, first.skills) == (1, [0], [0.2], [0.8])
@@ -243,7 +243,7 @@ def test_with_a_metric_to_maximise_the_largest_mean_comes_first(tmp_path, capsys
         for seed, skill in enumerate(skills)
     ]
 
-    found = summary(again(tmp_path, trials, "val_skill"), BEST)
+    found = summarize(again(tmp_path, trials, "val_skill"), BEST)
 
     assert [each.trial for each in found.configs] == [1, 0]
     assert found.configs[0].objectives == [-0.7, -0.8]
@@ -258,7 +258,7 @@ def test_when_no_config_gave_a_result_again_it_is_said(tmp_path):
     made = again(tmp_path, [("FAIL", {**BEST[0], "seed": 0}, [])])
 
     with pytest.raises(SearchFailed, match=r"mine: no config gave a result again"):
-        summary(made, BEST)
+        summarize(made, BEST)
 
 
 # --- the command, on a confirming search that has been trained already ---------------------------

@@ -71,7 +71,7 @@ def test_more_epochs_let_finished_trials_go_on_and_stopped_ones_stay_stopped(fin
     run(finished, wider)
 
     after = states(finished)
-    assert finished.search()["space"]["budget"]["epochs"] == 8
+    assert finished.read_search()["space"]["budget"]["epochs"] == 8
     for (old, n_before), (new, n_after) in zip(before, after, strict=True):
         if old == "PRUNED":
             assert (new, n_after) == (old, n_before)
@@ -199,5 +199,5 @@ def test_an_added_config_is_tried_next_and_raises_the_budget(tmp_path):
     record.add({"dropout": 0.125, "learning_rate": 1e-3})
 
     assert record.space.budget.trials == 7
-    assert record.experiment.search()["space"]["budget"]["trials"] == 7
+    assert record.experiment.read_search()["space"]["budget"]["trials"] == 7
     assert record.ask().settings["dropout"] == 0.125

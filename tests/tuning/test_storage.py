@@ -70,7 +70,7 @@ class Trial:
         self.scheduler.on_trial_result(None, trial, result)
 
     def epochs_kept(self):
-        return sorted(int(name[-6:]) for name in self.storage.names())
+        return sorted(int(name[-6:]) for name in self.storage.checkpoint_names())
 
 
 @pytest.fixture
@@ -95,7 +95,7 @@ def test_what_a_killed_driver_did_not_record_stays_until_it_is_told_again(trial)
     trial.report(trial.save(3))
 
     assert trial.epochs_kept() == [3]
-    assert trial.storage.names()[0].startswith("2/")
+    assert trial.storage.checkpoint_names()[0].startswith("2/")
 
 
 def test_the_checkpoint_of_a_repeated_epoch_gives_way_to_the_newer_one(trial):
@@ -104,7 +104,7 @@ def test_the_checkpoint_of_a_repeated_epoch_gives_way_to_the_newer_one(trial):
 
     trial.report(newer := trial.save(1))
 
-    assert trial.storage.names() == [newer["checkpoint"]]
+    assert trial.storage.checkpoint_names() == [newer["checkpoint"]]
     assert trial.record.stored_checkpoints == {newer["checkpoint"]}
 
 
@@ -119,7 +119,7 @@ def test_a_checkpoint_stays_until_the_row_that_names_a_newer_one_is_written(tria
     trial.report(newer := trial.save(1))
 
     assert trial.scheduler.storage_problem == "gone"
-    assert trial.storage.names() == [old["checkpoint"], newer["checkpoint"]]
+    assert trial.storage.checkpoint_names() == [old["checkpoint"], newer["checkpoint"]]
 
 
 def test_a_launch_after_the_folder_was_lost_takes_no_number_twice(trial):
@@ -161,7 +161,7 @@ def test_a_checkpoint_of_which_only_the_manifest_is_left_is_passed_over(trial):
     first = trial.save(1)
     trial.report(first)
     trial.report(trial.save(2))
-    (Path(trial.storage.place) / first["checkpoint"] / "checkpoint.pt").unlink()
+    (Path(trial.storage.location) / first["checkpoint"] / "checkpoint.pt").unlink()
     trial.experiment.study_path.unlink()
 
     done = repair(trial.experiment)

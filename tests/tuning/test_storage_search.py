@@ -61,7 +61,7 @@ def test_a_search_in_a_bucket_is_killed_resumed_and_exported(command, s3, ray_fo
 
 def assert_only_there(experiment):
     """Each trial has its best and last checkpoint in the bucket, and none is anywhere else."""
-    names = experiment.storage.names()
+    names = experiment.storage.checkpoint_names()
     kept = Counter(name.split("/")[1][:4] for name in names)
     assert sorted(kept) == ["0000", "0001", "0002"]
     assert max(kept.values()) <= 2

@@ -38,7 +38,7 @@ def add_clone(commands: Any) -> None:
 
 def _clone(options: argparse.Namespace) -> None:
     """Turn recordings into Supertonic voice styles."""
-    from tune_encoder.data.voice_bank import bank_of_presets, read_bank, read_presets, styles_beside
+    from tune_encoder.data.voice_bank import bank_of_presets, find_styles, read_bank, read_presets
     from tune_encoder.errors import DataError, TuneEncoderError
     from tune_encoder.model.clone import clone_all, open_engine, output_paths
 
@@ -46,7 +46,7 @@ def _clone(options: argparse.Namespace) -> None:
     engine = open_engine(options.model, options.device)
     bank = bank_of_presets(presets) if presets else read_bank(options.model)
     outputs = output_paths(options.recordings, options.out)
-    beside = styles_beside(options.out)
+    beside = find_styles(options.out)
     for path in outputs.values():
         beside.pop(path, None)  # it will be replaced
     failed = []
@@ -69,7 +69,7 @@ def _print_clone(result: "Clone", bank: "VoiceBank | None", count: str) -> None:
     """Print the quality of the recording, the nearest voice and the file that was written."""
     for warning in result.warnings():
         print(f"warning: {warning}")
-    print(f"{count}{result.recording.name}: {result.quality.words()}")
+    print(f"{count}{result.recording.name}: {result.quality.describe()}")
     if bank is not None:
         name, distance = bank.nearest(result.style)
         print(f"  nearest voice {name}, distance {distance:.2f} (1: as between two voices)")

@@ -12,7 +12,7 @@ from tune_encoder.errors import Interrupted, SearchFailed, StorageError
 from tune_encoder.experiment.status import WIDTH
 
 if TYPE_CHECKING:
-    from tune_encoder.experiment.confirmation import Confirmation, Confirmed
+    from tune_encoder.experiment.confirmation import Confirmation, ConfirmedConfig
     from tune_encoder.experiment.folder import Experiment
     from tune_encoder.experiment.importance import Importances
 
@@ -47,12 +47,12 @@ def add_confirm(commands: Any) -> None:
 def print_findings(experiment: "Experiment") -> None:
     """Print how reliable the result of a search is."""
     from tune_encoder.data.pack import open_pack, pack_data
-    from tune_encoder.experiment.findings import find_findings
+    from tune_encoder.experiment.findings import assess_search
 
     space = experiment.space()
-    pack = pack_data(experiment.searched_data()[0], TrainConfig(**space.base))
-    findings = find_findings(experiment.trials(), space, open_pack(pack).baselines)
-    for agreement in findings.agreements:
+    pack = pack_data(experiment.data_source()[0], TrainConfig(**space.base))
+    findings = assess_search(experiment.trials(), space, open_pack(pack).baselines)
+    for agreement in findings.rung_correlations:
         print(agreement)
     for warning in findings.warnings:
         print(textwrap.fill(f"warning: {warning}", WIDTH, break_long_words=False))
@@ -99,7 +99,7 @@ def _importance_content(rated: "Importances") -> dict[str, Any]:
 
 def importance_lines(rated: "Importances") -> list[str]:
     """Return one bar per setting, as long as its importance; at most 80 columns."""
-    from tune_encoder.experiment.importance import RELIABLE
+    from tune_encoder.experiment.importance import RELIABLE_TRIALS
 
     n = rated.n_trials
     remarks = [f"  in {s.n_trials} of {n} trials" * (s.n_trials < n) for s in rated.settings]
@@ -110,7 +110,7 @@ def importance_lines(rated: "Importances") -> list[str]:
         bar = "#" * round(each.share * longest)
         lines.append(f"{each.name:{width}}  {100 * each.share:3.0f} % {bar}{remark}".rstrip())
     if rated.rough:
-        lines.append(f"rough: {n} trials; the order becomes stable at about {RELIABLE}")
+        lines.append(f"rough: {n} trials; the order becomes stable at about {RELIABLE_TRIALS}")
     return lines
 
 
@@ -159,12 +159,12 @@ def _confirmation_content(confirmation: "Confirmation") -> dict[str, Any]:
         "metric": confirmation.metric.name,
         "configs": [_config_content(each, confirmation) for each in confirmation.configs],
         "failed": confirmation.failed,
-        "within_noise": confirmation.n_within_noise,
+        "within_noise": confirmation.n_tied,
         "winner": None if winner is None else winner.trial,
     }
 
 
-def _config_content(config: "Confirmed", confirmation: "Confirmation") -> dict[str, Any]:
+def _config_content(config: "ConfirmedConfig", confirmation: "Confirmation") -> dict[str, Any]:
     values = [confirmation.metric.sign * each for each in config.objectives]
     return {
         "trial": config.trial,
@@ -176,9 +176,9 @@ def _config_content(config: "Confirmed", confirmation: "Confirmation") -> dict[s
 
 
 def _statistics(values: list[float]) -> dict[str, Any]:
-    from tune_encoder.experiment.confirmation import deviation
+    from tune_encoder.experiment.confirmation import standard_deviation
 
-    return {"values": values, "mean": fmean(values), "sd": deviation(values)}
+    return {"values": values, "mean": fmean(values), "sd": standard_deviation(values)}
 
 
 def print_confirmation(confirmation: "Confirmation") -> None:

@@ -39,7 +39,7 @@ def _stop(options: argparse.Namespace) -> None:
         stop_job(options)
         return
     experiment = _open_running(options.root, options.name)
-    Controls(experiment).ask_stop()
+    Controls(experiment).request_stop()
     _print_message(options, experiment, f"{experiment.name} stops after the current epochs")
 
 
@@ -47,11 +47,11 @@ def _pause(options: argparse.Namespace) -> None:
     """Pause a running search, or continue it if it is paused."""
     experiment = _open_running(options.root, options.name)
     controls = Controls(experiment)
-    if controls.pauses():
-        controls.withdraw()
+    if controls.pause_requested():
+        controls.clear()
         _print_message(options, experiment, f"{experiment.name} continues")
     else:
-        controls.ask_pause()
+        controls.request_pause()
         _print_message(
             options,
             experiment,
@@ -70,7 +70,7 @@ def _kill_trial(options: argparse.Namespace) -> None:
             f"{experiment.name} has no unfinished trial {options.trial}; unfinished trials: "
             f"{going or 'none'}"
         )
-    Controls(experiment).ask_end(options.trial)
+    Controls(experiment).request_end(options.trial)
     _print_message(options, experiment, f"trial {options.trial} stops after its current epoch")
 
 
@@ -79,11 +79,11 @@ def _add(options: argparse.Namespace) -> None:
     from tune_encoder.space import parse_space
 
     experiment = open_experiment(options.root, options.name)
-    content = experiment.search()["space"]
+    content = experiment.read_search()["space"]
     params = dict(parse_assignment(text) for text in options.settings)
     # Parsing it as a `start` config of the space checks it.
     parse_space({**content, "start": [params]}, "command line", Path())
-    Controls(experiment).ask_add(params)
+    Controls(experiment).request_add(params)
     when = "next" if lock_holder(experiment.path) else "at the next resume"
     _print_message(options, experiment, f"{experiment.name} tries it {when}")
 

@@ -21,14 +21,14 @@ def add_dashboard(commands: Any) -> None:
 
 def _dashboard(options: argparse.Namespace) -> None:
     """Serve TensorBoard and optuna-dashboard for a search on this machine, until Ctrl-C."""
-    from tune_encoder.experiment.dashboards import open_pages, page_lines
+    from tune_encoder.experiment.dashboards import dashboard_lines, open_dashboards
     from tune_encoder.experiment.folder import open_experiment
 
     experiment = open_experiment(options.root, options.name)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
-    with suppress(KeyboardInterrupt), open_pages(experiment) as pages:
-        print("\n".join([*page_lines(pages), "press Ctrl-C to stop"]))
+    with suppress(KeyboardInterrupt), open_dashboards(experiment) as pages:
+        print("\n".join([*dashboard_lines(pages), "press Ctrl-C to stop"]))
         sys.stdout.flush()
         for page in pages:
             if options.open and page.address:

@@ -66,10 +66,10 @@ def _export(options: argparse.Namespace) -> None:
 
 def export_to(experiment: "Experiment", to: Path | None, options: Mapping[str, Any]) -> None:
     """Export, and print what was exported and its scores."""
-    from tune_encoder.model.folder import is_model
+    from tune_encoder.model.folder import is_model_folder
 
     to = experiment.export(to, **options)
-    if is_model(to):
+    if is_model_folder(to):
         print_export(to)
     else:
         _print_exports(to, options["top_k"])
@@ -77,9 +77,11 @@ def export_to(experiment: "Experiment", to: Path | None, options: Mapping[str, A
 
 def _print_exports(to: Path, asked: int) -> None:
     """Print a line for each of several model folders."""
-    from tune_encoder.model.folder import is_model
+    from tune_encoder.model.folder import is_model_folder
 
-    folders = sorted((path for path in to.iterdir() if is_model(path)), key=lambda p: int(p.name))
+    folders = sorted(
+        (path for path in to.iterdir() if is_model_folder(path)), key=lambda p: int(p.name)
+    )
     found = [_metrics(folder) for folder in folders]
     splits = list(found[0]["scores"])
     heads = "".join(f"{f'skill on {split}':>15}" for split in splits)
@@ -103,15 +105,15 @@ def _metrics(folder: Path) -> dict[str, Any]:
 
 def print_export(folder: Path) -> None:
     """Print what a model folder contains, and its scores."""
-    from tune_encoder.export.card import int8_words, rival_words
+    from tune_encoder.export.card import describe_alternative, describe_int8
 
     metrics = _metrics(folder)
     print(f"\nexported: {source_words(metrics)}")
     print(_wrap(f"because:  {metrics['why']}", 10))
     for rival in metrics["combined"]:
-        print(_wrap(rival_words(rival), 10))
+        print(_wrap(describe_alternative(rival), 10))
     print_scores(metrics)
-    for line in int8_words(metrics):
+    for line in describe_int8(metrics):
         print(line)
     print(f"\nmodel:     {folder}")
     print(f"clone:     {clone_line(folder)}")

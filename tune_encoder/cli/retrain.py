@@ -38,12 +38,12 @@ def _retrain(options: argparse.Namespace) -> None:
     from tqdm import tqdm
 
     from tune_encoder.experiment.folder import open_experiment
-    from tune_encoder.export.card import retrained_words
-    from tune_encoder.export.retraining import plan, retrain
+    from tune_encoder.export.card import describe_retraining
+    from tune_encoder.export.retraining import plan_retraining, retrain
 
     experiment = open_experiment(options.root, options.name)
     given = {name: getattr(options, name) for name in ("epochs", "seeds", "with_val")}
-    planned = plan(experiment, from_mapping(RetrainSettings, given, "command line"))
+    planned = plan_retraining(experiment, from_mapping(RetrainSettings, given, "command line"))
     kinds = {"formats": options.formats, "int8": options.int8}
     settings = from_mapping(ExportSettings, kinds, "command line")
     to = options.to or experiment.path / DEFAULT_FOLDER
@@ -61,7 +61,7 @@ def _retrain(options: argparse.Namespace) -> None:
                 bar.write(_run_line(seed, row, planned.with_val))
 
         metrics = retrain(experiment, planned, to, settings, watch)
-    print("\n" + "\n".join(retrained_words(metrics["retrained"])))
+    print("\n" + "\n".join(describe_retraining(metrics["retrained"])))
     print_export(to)
 
 

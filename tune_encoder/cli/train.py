@@ -65,7 +65,7 @@ def add_train(commands: Any) -> None:
 
 def _train(options: argparse.Namespace) -> None:
     """Train one config without a search."""
-    from tune_encoder.training.run_folder import prepare_run, read_checkpoint, train_by_hand
+    from tune_encoder.training.run_folder import prepare_run, read_checkpoint, train_to_folder
 
     checkpoint, warnings = read_checkpoint(options.resume) if options.resume else (None, [])
     config = _train_config(options, checkpoint["config"] if checkpoint else {})
@@ -76,7 +76,7 @@ def _train(options: argparse.Namespace) -> None:
         print(f"baseline {name}: {format_skills(data.baselines[name])} on val")
     if checkpoint:
         print(f"resuming after epoch {checkpoint['epoch']}")
-    train_by_hand(config, _print_epoch, checkpoint, options.processes)
+    train_to_folder(config, _print_epoch, checkpoint, options.processes)
     if options.profile:
         _print_profile(Path(config.checkpoint_dir))
     print(f"run: {config.checkpoint_dir}")

@@ -89,14 +89,14 @@ def _format_state(view: View, host: bool = False) -> str:
 def _status(options: argparse.Namespace) -> None:
     """Show the progress of a search, and how to resume it."""
     from tune_encoder.experiment.folder import open_experiment
-    from tune_encoder.experiment.views import newest, status
+    from tune_encoder.experiment.views import newest_experiment, status
 
     if options.watch and options.json:
         raise ConfigError(
             "--watch and --json cannot be combined; call `status --json` repeatedly instead"
         )
     root, name = options.root, options.name
-    experiment = open_experiment(root, name) if name else newest(root)
+    experiment = open_experiment(root, name) if name else newest_experiment(root)
     if options.watch:
         _watch(experiment)
     else:
@@ -144,12 +144,12 @@ def _show_live(experiment: "Experiment") -> None:
 
 
 def _print_changes(experiment: "Experiment") -> None:
-    from tune_encoder.experiment.status import count_words, score_words
+    from tune_encoder.experiment.status import format_counts, format_score
 
     told = None
     for view in _poll_status(experiment):
-        score = f", best {score_words(view['best'])}" if view["best"] else ""
-        line = f"{view['name']}: {view['state']}, {count_words(view)}{score}"
+        score = f", best {format_score(view['best'])}" if view["best"] else ""
+        line = f"{view['name']}: {view['state']}, {format_counts(view)}{score}"
         if line != told:
             print(line, flush=True)
             told = line
@@ -245,12 +245,12 @@ def _best_lines(view: View) -> Iterator[str]:
 
 def _compare(options: argparse.Namespace) -> None:
     """Compare experiments side by side."""
-    from tune_encoder.experiment.views import comparison
+    from tune_encoder.experiment.views import compare_experiments
 
     if not 2 <= len(options.names) <= MAX_COMPARED:
         count = len(options.names)
         raise ConfigError(f"{count} experiments given; name 2 to {MAX_COMPARED} to compare")
-    view = comparison(options.root, options.names)
+    view = compare_experiments(options.root, options.names)
     print_view(options, view, _comparison_lines(view))
 
 

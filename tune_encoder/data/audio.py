@@ -25,7 +25,7 @@ MAX_DURATION_S = 3600.0  # an hour at 48 kHz stereo is 1.4 GB in memory; a heade
 SILENT_PEAK = 1e-4  # -80 dBFS: below it a 16-bit recording is its own rounding noise
 FRAME_S = 0.02  # shorter than a syllable, longer than two periods of a low voice
 SILENCE_DB = -40.0  # below the loudest frame; breath and room lie under it, soft consonants over it
-KEPT_SILENCE_S = 0.08  # a plosive begins with silence; at this length no onset is cut off
+SILENCE_MARGIN_S = 0.08  # a plosive begins with silence; at this length no onset is cut off
 TARGET_DBFS = -26.0  # the level of Supertonic's own speech, -26 to -28
 
 Array = NDArray[np.float32]
@@ -49,7 +49,9 @@ def to_voice(path: Path, recorded: Array, recorded_rate: int, sample_rate: int) 
     # DC goes first: cut off at both ends, it would ring in the resampler.
     audio = resample(remove_dc(recorded), recorded_rate, sample_rate)
     if is_silent(audio):
-        raise DataError(_silent(path))  # DC alone, or nothing below the new Nyquist frequency
+        raise DataError(
+            _silent_message(path)
+        )  # DC alone, or nothing below the new Nyquist frequency
     audio = trim_silence(audio, sample_rate)
     if audio.size < MIN_DURATION_S * sample_rate:
         raise DataError(
@@ -77,7 +79,7 @@ def downmix(path: Path, channels: Array) -> Array:
     """
     audio = np.asarray(channels.mean(axis=1), dtype=np.float32)
     if is_silent(audio):
-        raise DataError(_silent(path))
+        raise DataError(_silent_message(path))
     return audio
 
 
@@ -89,7 +91,7 @@ def read_channels(path: Path) -> tuple[Array, int]:
     """
     if not path.is_file():
         raise DataError(f"{path}: no such file; give the path of a recording")
-    channels, sample_rate = _decoded(path)
+    channels, sample_rate = _decode(path)
     if channels.size == 0:
         raise DataError(f"{path}: has no samples; record it again or remove it")
     bad = int((~np.isfinite(channels)).sum())
@@ -98,7 +100,7 @@ def read_channels(path: Path) -> tuple[Array, int]:
     return channels, sample_rate
 
 
-def _decoded(path: Path) -> tuple[Array, int]:
+def _decode(path: Path) -> tuple[Array, int]:
     try:
         with soundfile.SoundFile(path) as file:
             _check_header(path, file.samplerate, file.frames)
@@ -127,7 +129,7 @@ def _remedy(path: Path) -> str:
     return "export it again as WAV"
 
 
-def _silent(path: Path) -> str:
+def _silent_message(path: Path) -> str:
     return f"{path}: is silent, below -80 dBFS throughout; record it again or remove it"
 
 
@@ -155,8 +157,8 @@ def resample(audio: Array, source_rate: int, target_rate: int) -> Array:
 
 def trim_silence(audio: Array, sample_rate: int) -> Array:
     """Cut frames 40 dB below the loudest from both ends, but keep 80 ms there."""
-    active = np.flatnonzero(_active(_frame_rms(audio, sample_rate)))
-    frame, kept = _frame_length(sample_rate), round(KEPT_SILENCE_S * sample_rate)
+    active = np.flatnonzero(_active_frames(_frame_rms(audio, sample_rate)))
+    frame, kept = _frame_length(sample_rate), round(SILENCE_MARGIN_S * sample_rate)
     start, end = active[0] * frame - kept, (active[-1] + 1) * frame + kept
     return audio[max(start, 0) : end]
 
@@ -170,15 +172,15 @@ def normalize_loudness(audio: Array, sample_rate: int) -> Array:
 def level_dbfs(audio: Array, sample_rate: int) -> float:
     """Return the RMS over the frames that hold sound; pauses do not count."""
     rms = _frame_rms(audio, sample_rate)
-    return float(10 * np.log10(np.square(rms[_active(rms)]).mean()))
+    return float(10 * np.log10(np.square(rms[_active_frames(rms)]).mean()))
 
 
 def silence_ratio(audio: Array, sample_rate: int) -> float:
     """Return the share of frames 40 dB below the loudest."""
-    return float(1 - _active(_frame_rms(audio, sample_rate)).mean())
+    return float(1 - _active_frames(_frame_rms(audio, sample_rate)).mean())
 
 
-def _active(rms: NDArray[np.float64]) -> NDArray[np.bool_]:
+def _active_frames(rms: NDArray[np.float64]) -> NDArray[np.bool_]:
     return np.asarray(rms >= rms.max() * 10 ** (SILENCE_DB / 20))
 
 

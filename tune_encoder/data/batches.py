@@ -20,7 +20,7 @@ from tune_encoder.config import TrainConfig
 from tune_encoder.data.log_mel import n_frames_of
 from tune_encoder.data.pack import Pack
 
-EVALUATION_BATCH = 64  # windows at once; without gradients memory is no concern
+EVALUATION_BATCH_SIZE = 64  # windows at once; without gradients memory is no concern
 
 
 class Batch(NamedTuple):
@@ -47,15 +47,17 @@ def training_batches(pack: Pack, config: TrainConfig, epoch: int) -> Iterator[Ba
     """One crop of every clip, shuffled, in batches whose sizes differ by at most one."""
     rng = np.random.default_rng([config.seed, epoch])
     order, position = rng.permutation(len(pack)), rng.random(len(pack))
-    for chosen in np.array_split(order, steps_per_epoch(pack, config)):
-        crops = [crop(pack.clip(i), position[i], crop_frames(config)) for i in chosen]
-        yield Batch(to_features(crops), *_styles(pack, chosen))
+    for clip_ids in np.array_split(order, steps_per_epoch(pack, config)):
+        crops = [crop(pack.clip(i), position[i], crop_frames(config)) for i in clip_ids]
+        yield Batch(to_features(crops), *_styles(pack, clip_ids))
 
 
 def _styles(pack: Pack, clips: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
     """Styles of some clips in float32, which torch makes of float16 much sooner than numpy."""
-    which = pack.style[clips]
-    return torch.from_numpy(pack.known.ttl[which]).float(), torch.from_numpy(pack.known.dp[which])
+    which = pack.style_ids[clips]
+    return torch.from_numpy(pack.unique_styles.ttl[which]).float(), torch.from_numpy(
+        pack.unique_styles.dp[which]
+    )
 
 
 def prefetch(batches: Iterator[Batch], count: int) -> Iterator[Batch]:
@@ -98,13 +100,13 @@ def covering_windows(clip: NDArray[np.float16], n_frames: int) -> list[NDArray[n
 def evaluation_windows(pack: Pack, n_frames: int) -> Iterator[tuple[Tensor, list[int]]]:
     """Windows of every clip in batches (B, M, T), each with the index of its clip."""
     batch: list[NDArray[np.float16]] = []
-    owners: list[int] = []
+    clip_ids_of_windows: list[int] = []
     for i in range(len(pack)):
         for window in covering_windows(pack.clip(i), n_frames):
             batch.append(window)
-            owners.append(i)
-            if len(batch) == EVALUATION_BATCH:
-                yield to_features(batch), owners
-                batch, owners = [], []
+            clip_ids_of_windows.append(i)
+            if len(batch) == EVALUATION_BATCH_SIZE:
+                yield to_features(batch), clip_ids_of_windows
+                batch, clip_ids_of_windows = [], []
     if batch:
-        yield to_features(batch), owners
+        yield to_features(batch), clip_ids_of_windows

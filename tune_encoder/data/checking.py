@@ -16,9 +16,9 @@ from tune_encoder.errors import DataError
 
 REQUIRED_SPLITS = ("train", "val")
 N_THREADS = max(4, os.cpu_count() or 1)  # the disk, and torch's FFT, are outside Python's lock
-PROBLEMS_SHOWN = 5
+MAX_PROBLEMS_SHOWN = 5
 
-Made = TypeVar("Made")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -67,8 +67,8 @@ class DataReport:
         """Raise one `DataError` for all errors, if there are any."""
         if not self.errors:
             return
-        shown = "; ".join(problem.message for problem in self.errors[:PROBLEMS_SHOWN])
-        more = len(self.errors) - PROBLEMS_SHOWN
+        shown = "; ".join(problem.message for problem in self.errors[:MAX_PROBLEMS_SHOWN])
+        more = len(self.errors) - MAX_PROBLEMS_SHOWN
         rest = f"; and {more} more, see `tune-encoder data check {data_dir}`" if more > 0 else ""
         raise DataError(shown + rest)
 
@@ -97,21 +97,21 @@ class DataCheck:
         self._splits: list[SplitSummary] = []
 
     def samples(
-        self, doing: str, make: Callable[[Sample], Made]
-    ) -> Iterator[tuple[str, Path, Sample, Made]]:
+        self, description: str, make: Callable[[Sample], Result]
+    ) -> Iterator[tuple[str, Path, Sample, Result]]:
         """Yield split, file, sample, and what is made of it, for each file that can be used.
 
         To be called once; of folders that are no data set it yields nothing.
 
         Args:
-            doing: For the progress bar.
+            description: Of the progress bar.
             make: Called in one of a few threads.
         """
         if self._problems:
             return
         total = sum(len(found) for found in self._paths.values())
         with (
-            tqdm(total=total, desc=doing, unit="clip", ncols=80, disable=None) as bar,
+            tqdm(total=total, desc=description, unit="clip", ncols=80, disable=None) as bar,
             ThreadPoolExecutor(N_THREADS) as pool,
         ):
             for name, paths in self._paths.items():
@@ -131,7 +131,7 @@ class DataCheck:
     def report(self) -> DataReport:
         """Return what was found in what was read."""
         unknown = [
-            _assumed(summary, count, self._assumed_rate)
+            _assumed_rate_warning(summary, count, self._assumed_rate)
             for summary in self._splits
             if (count := summary.sample_rates[None])
         ]
@@ -139,7 +139,7 @@ class DataCheck:
         return DataReport(self._splits, [*self._problems, *unknown, *shared])
 
 
-def _try(path: Path, make: Callable[[Sample], Made]) -> tuple[Sample, Made] | DataError:
+def _try(path: Path, make: Callable[[Sample], Result]) -> tuple[Sample, Result] | DataError:
     try:
         sample = read_sample(path)
         return sample, make(sample)
@@ -147,7 +147,7 @@ def _try(path: Path, make: Callable[[Sample], Made]) -> tuple[Sample, Made] | Da
         return error
 
 
-def _assumed(summary: SplitSummary, count: int, rate: int) -> Problem:
+def _assumed_rate_warning(summary: SplitSummary, count: int, rate: int) -> Problem:
     message = f"{count} clips of {summary.name} have no sample_rate; {rate} Hz is assumed"
     return Problem(Path(summary.name), message, is_error=False)
 

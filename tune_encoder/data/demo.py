@@ -26,7 +26,7 @@ Array = NDArray[np.float32]
 Doubles = NDArray[np.float64]
 
 DEMO_SAMPLE_RATE = 24000  # Hz
-HIDDEN_SIZE = 10
+LATENT_SIZE = 10
 
 # --- the folder --------------------------------------------------------------------------------
 
@@ -79,10 +79,10 @@ def _samples(split: str, count: int, seed: int) -> Iterator[Sample]:
     for index in range(count):
         key = (SPLITS.index(split), index)
         rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))
-        hidden = rng.standard_normal(HIDDEN_SIZE)
-        style = style_of(hidden)
+        latent = rng.standard_normal(LATENT_SIZE)
+        style = style_of(latent)
         yield Sample(
-            audio=synthesize(voice_of(hidden), rng),
+            audio=synthesize(voice_of(latent), rng),
             style_ttl=style.ttl,
             style_dp=style.dp,
             text="demo",
@@ -95,7 +95,7 @@ def _samples(split: str, count: int, seed: int) -> Iterator[Sample]:
 # --- the voice and its style -------------------------------------------------------------------
 
 
-_HIDDEN_LIMIT = 2.5  # standard deviations
+_LATENT_LIMIT = 2.5  # standard deviations
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,12 +114,12 @@ class Voice:
     jitter: float  # standard deviation of a pulse's instant, in periods
 
 
-def voice_of(hidden: Doubles) -> Voice:
+def voice_of(latent: Doubles) -> Voice:
     """Return the voice of a hidden vector (10,), one number for each quality.
 
     Centres and scales are about those of adult speakers; the soft limit keeps rare vectors human.
     """
-    soft = _HIDDEN_LIMIT * np.tanh(hidden / _HIDDEN_LIMIT)
+    soft = _LATENT_LIMIT * np.tanh(latent / _LATENT_LIMIT)
     return Voice(
         pitch_hz=150 * 2 ** (0.42 * soft[0]),
         tract_scale=np.exp(0.09 * soft[1]),
@@ -135,13 +135,13 @@ def voice_of(hidden: Doubles) -> Voice:
 
 
 _STYLE_SEED = 3  # of the map from hidden vector to style, which all demo sets share
-_MIXING = 0.15  # how much each style component hears of the other hidden numbers
+_MIXING_STD = 0.15  # how much each style component hears of the other hidden numbers
 _CURVATURE = 0.1  # share of a component's variance that is a product of two others
 _TANH_STD = 0.628  # standard deviation of tanh of a standard normal number
 # Shares of the variance that a component carries: a few large ones, as between real presets, and
 # on what is easily heard (the order is that of the fields of `Voice`; rhythm leads style_dp).
-_TTL_SHARES = (0.30, 0.20, 0.08, 0.11, 0.08, 0.03, 0.06, 0.05, 0.06, 0.03)
-_DP_SHARES = (0.22, 0.04, 0.62, 0.02, 0.03, 0.03, 0.01, 0.01, 0.01, 0.01)
+_TTL_VARIANCE_RATIOS = (0.30, 0.20, 0.08, 0.11, 0.08, 0.03, 0.06, 0.05, 0.06, 0.03)
+_DP_VARIANCE_RATIOS = (0.22, 0.04, 0.62, 0.02, 0.03, 0.03, 0.01, 0.01, 0.01, 0.01)
 _TTL_STD, _DP_STD = 0.0168, 0.0238  # of an element between voices, before rows return to norm 1
 _LIVELY_TTL_ROWS, _QUIET_GAIN = 30, 0.3  # the other rows of a preset hardly change
 _DP_ROW_CHANGE = 0.1  # the 8 rows of a preset's style_dp are nearly one
@@ -150,7 +150,7 @@ _DP_ROW_CHANGE = 0.1  # the 8 rows of a preset's style_dp are nearly one
 class _StyleMap(NamedTuple):
     """The mean style, and what each of the K components adds to it."""
 
-    forms: Doubles  # (K, K) orthogonal, near identity: the components' axes in hidden space
+    mixing: Doubles  # (K, K) orthogonal, near identity: the components' axes in hidden space
     ttl_mean: Doubles  # (50, 256)
     ttl_basis: Doubles  # (K, 50, 256)
     dp_mean: Doubles  # (8, 16)
@@ -160,17 +160,17 @@ class _StyleMap(NamedTuple):
 @functools.cache
 def _style_map() -> _StyleMap:
     rng = np.random.default_rng(_STYLE_SEED)
-    K = HIDDEN_SIZE
-    forms, _ = np.linalg.qr(np.eye(K) + _MIXING * rng.standard_normal((K, K)))
+    K = LATENT_SIZE
+    mixing, _ = np.linalg.qr(np.eye(K) + _MIXING_STD * rng.standard_normal((K, K)))
     row_gain = np.where(rng.permutation(TTL_SHAPE[0]) < _LIVELY_TTL_ROWS, 1.0, _QUIET_GAIN)
     ttl_basis = rng.standard_normal((K, *TTL_SHAPE)) * row_gain[:, None]
     dp_basis = _nearly_equal_rows(rng.standard_normal((K, 1, DP_SHAPE[1])), rng)
     return _StyleMap(
-        forms=forms,
+        mixing=mixing,
         ttl_mean=unit_rows(rng.standard_normal(TTL_SHAPE)).astype(np.float64),
-        ttl_basis=_with_shares(ttl_basis, _TTL_SHARES, _TTL_STD),
+        ttl_basis=_scale_components(ttl_basis, _TTL_VARIANCE_RATIOS, _TTL_STD),
         dp_mean=_nearly_equal_rows(unit_rows(rng.standard_normal((1, DP_SHAPE[1]))), rng),
-        dp_basis=_with_shares(dp_basis, _DP_SHARES, _DP_STD),
+        dp_basis=_scale_components(dp_basis, _DP_VARIANCE_RATIOS, _DP_STD),
     )
 
 
@@ -181,20 +181,20 @@ def _nearly_equal_rows(row: NDArray[np.floating], rng: np.random.Generator) -> D
     return rows
 
 
-def _with_shares(basis: Doubles, shares: tuple[float, ...], std: float) -> Doubles:
+def _scale_components(basis: Doubles, shares: tuple[float, ...], std: float) -> Doubles:
     """Orthogonalise (K, rows, width); component k gives an element variance shares[k] std^2."""
     flat, _ = np.linalg.qr(basis.reshape(len(basis), -1).T)
     scale = std * np.sqrt(np.array(shares) * len(flat))
     return np.asarray((flat * scale).T.reshape(basis.shape))
 
 
-def style_of(hidden: Doubles) -> VoiceStyle:
+def style_of(latent: Doubles) -> VoiceStyle:
     """Return the style of a hidden vector (10,): smooth, nonlinear, the same in every demo set."""
     style_map = _style_map()
-    mixed = hidden @ style_map.forms
-    bent = np.tanh(mixed) / _TANH_STD
+    mixed = latent @ style_map.mixing
+    squashed = np.tanh(mixed) / _TANH_STD
     product = np.roll(mixed, 1) * np.roll(mixed, 2)
-    components = np.sqrt(1 - _CURVATURE) * bent + np.sqrt(_CURVATURE) * product
+    components = np.sqrt(1 - _CURVATURE) * squashed + np.sqrt(_CURVATURE) * product
     ttl = style_map.ttl_mean + np.tensordot(components, style_map.ttl_basis, axes=1)
     dp = style_map.dp_mean + np.tensordot(components, style_map.dp_basis, axes=1)
     return VoiceStyle(unit_rows(ttl.astype(np.float32)), unit_rows(dp.astype(np.float32)))
@@ -225,7 +225,7 @@ _TILT_KNEE_HZ = 150.0  # the glottal spectrum is flat below
 _DB_PER_OCTAVE = 20 * np.log10(2)  # of an amplitude proportional to frequency
 
 MIN_DURATION_S, MAX_DURATION_S = 2.0, 5.0
-_PAUSE_SHARE = 0.15  # of syllables
+_PAUSE_PROBABILITY = 0.15  # of syllables
 _PAUSE_LEVEL = 0.003  # not zero: breath goes on
 _SYLLABLE_SPREAD = 0.2  # standard deviation of log duration
 _SHIMMER = 0.08  # relative standard deviation of a pulse's height
@@ -245,10 +245,12 @@ def synthesize(voice: Voice, rng: np.random.Generator) -> Array:
     phrase = _random_phrase(voice, T // _HOP + 1, rng)
     spectra = _frame_spectra(_pulse_train(voice, phrase.pitch_hz, T, rng))
     spectra *= _slope(-voice.tilt_db)
-    spectra += _frame_spectra(_gain(voice.breath_db) * rng.standard_normal(T, dtype=np.float32))
+    spectra += _frame_spectra(
+        _db_to_gain(voice.breath_db) * rng.standard_normal(T, dtype=np.float32)
+    )
     spectra *= _formant_envelope(voice, phrase.formants_hz)
     spectra *= phrase.loudness[:, None] * _slope(rng.normal(0, _CHANNEL_TILT_DB))
-    return _recorded(_overlap_add(spectra)[:T], rng)
+    return _add_room_noise(_overlap_add(spectra)[:T], rng)
 
 
 class _Phrase(NamedTuple):
@@ -266,10 +268,10 @@ def _random_phrase(voice: Voice, N: int, rng: np.random.Generator) -> _Phrase:
     ends = np.cumsum(lengths)
     middles = ends - lengths / 2
     frames = np.arange(N)
-    spoken = rng.random(n_syllables) > _PAUSE_SHARE
+    spoken = rng.random(n_syllables) > _PAUSE_PROBABILITY
     spoken[0] = True  # a clip of pauses alone would have no voice
     syllable = np.searchsorted(ends, frames, side="right")
-    swell = np.sin(np.pi * (ends[syllable] - frames) / lengths[syllable])
+    envelope = np.sin(np.pi * (ends[syllable] - frames) / lengths[syllable])
     accents = np.interp(frames, middles, rng.uniform(-1, 1, n_syllables))
     declination = np.linspace(0.5, -0.5, N)  # speech ends lower than it starts
     vowels = np.log(_VOWELS[rng.integers(len(_VOWELS), size=n_syllables)] / _NEUTRAL_VOWEL)
@@ -277,7 +279,7 @@ def _random_phrase(voice: Voice, N: int, rng: np.random.Generator) -> _Phrase:
     return _Phrase(
         pitch_hz=voice.pitch_hz * 2 ** (voice.accent_semitones * (accents + declination) / 12),
         formants_hz=_NEUTRAL_VOWEL * np.exp(np.stack(formants, axis=1)),
-        loudness=(_PAUSE_LEVEL + swell * spoken[syllable]).astype(np.float32),
+        loudness=(_PAUSE_LEVEL + envelope * spoken[syllable]).astype(np.float32),
     )
 
 
@@ -317,7 +319,7 @@ def _slope(db_per_octave: float) -> Array:
     return np.asarray((1 + (_BINS_HZ / _TILT_KNEE_HZ) ** 2) ** power, dtype=np.float32)
 
 
-def _gain(level_db: float) -> np.float32:
+def _db_to_gain(level_db: float) -> np.float32:
     return np.float32(10 ** (level_db / 20))
 
 
@@ -339,11 +341,11 @@ def _overlap_add(spectra: NDArray[np.complex64]) -> Array:
     return hops[parts // 2 :].reshape(-1)
 
 
-def _recorded(voice_wave: Array, rng: np.random.Generator) -> Array:
+def _add_room_noise(voice_wave: Array, rng: np.random.Generator) -> Array:
     """Add the room's noise and set the level."""
     noise = rng.standard_normal(len(voice_wave), dtype=np.float32)
-    wave = voice_wave + noise * _rms(voice_wave) * _gain(rng.uniform(*_FLOOR_DB))
-    level = _gain(rng.normal(_LEVEL_DB, _LEVEL_SPREAD_DB)) / _rms(wave)
+    wave = voice_wave + noise * _rms(voice_wave) * _db_to_gain(rng.uniform(*_FLOOR_DB))
+    level = _db_to_gain(rng.normal(_LEVEL_DB, _LEVEL_SPREAD_DB)) / _rms(wave)
     return np.asarray(wave * min(level, _MAX_PEAK / np.abs(wave).max()), dtype=np.float32)
 
 

@@ -21,12 +21,12 @@ from tune_encoder.data.audio import (
     load_voice,
 )
 from tune_encoder.data.samples import SPLITS, Sample, write_sample
-from tune_encoder.data.voice_style import VoiceStyle, check_one_version, read_voice_style
+from tune_encoder.data.voice_style import VoiceStyle, check_same_version, read_voice_style
 from tune_encoder.errors import DataError
 from tune_encoder.system.files import atomic_folder, check_empty
 
 MIN_VOICES = 3  # one for each split
-HELD_OUT_SHARE = 0.1  # of the voices, for val and again for test
+HELD_OUT_FRACTION = 0.1  # of the voices, for val and again for test
 VAL_START, TEST_START = 0.7, 0.85  # where a clip that all splits share is cut
 MIN_PART_S = 1.0  # a shorter part tells little about a voice
 MAX_NAMES = 5  # in one warning; more would push the other warnings off the screen
@@ -73,23 +73,23 @@ def import_voices(
         StorageError: if `out` cannot be written.
     """
     check_empty(out)
-    clips, warnings = _pair(audio_dir, styles_dir)
+    clips, warnings = _pair_recordings(audio_dir, styles_dir)
     styles = _read_styles(styles_dir, clips)
-    split_of, reason = _split_voices(clips, seed)
+    split_of, reason = _choose_splits(clips, seed)
     with atomic_folder(out) as partial:
         for split in SPLITS:
             (partial / split).mkdir()
         writer = _Writer(partial, styles, sample_rate)
-        whole = _write_clips(clips, split_of, writer)
+        uncut = _write_clips(clips, split_of, writer)
         counts = {split: len(list((partial / split).iterdir())) for split in SPLITS}
         _check_splits(audio_dir, counts)
-    return ImportReport(counts, sorted(styles), [*warnings, *_split_warnings(reason, whole)])
+    return ImportReport(counts, sorted(styles), [*warnings, *_split_warnings(reason, uncut)])
 
 
 # --- pairing -------------------------------------------------------------------------------------
 
 
-def _pair(audio_dir: Path, styles_dir: Path) -> tuple[list[_Clip], list[str]]:
+def _pair_recordings(audio_dir: Path, styles_dir: Path) -> tuple[list[_Clip], list[str]]:
     """Return the clips that have a style, and warnings about what was left out."""
     files = _files(audio_dir)
     recordings = [path for path in files if path.suffix.lower() in AUDIO_SUFFIXES]
@@ -100,7 +100,7 @@ def _pair(audio_dir: Path, styles_dir: Path) -> tuple[list[_Clip], list[str]]:
             f"{audio_dir}: none of its {len(recordings)} recordings belongs to one of the "
             f"{len(names)} styles in {styles_dir}; name them NAME.wav or NAME_01.wav for NAME.json"
         )
-    return _number(voice_of), _left_out(files, voice_of, names)
+    return _number_clips(voice_of), _skipped_warnings(files, voice_of, names)
 
 
 def _files(folder: Path) -> list[Path]:
@@ -111,15 +111,15 @@ def _files(folder: Path) -> list[Path]:
 
 def voice_name(stem: str, names: Iterable[str]) -> str | None:
     """Return the longest of `names` that is the stem or its start before a separator."""
-    fitting = [
+    matching = [
         name
         for name in names
         if stem == name or (stem.startswith(name) and not stem[len(name)].isalnum())
     ]
-    return max(fitting, key=len, default=None)
+    return max(matching, key=len, default=None)
 
 
-def _number(voice_of: Mapping[Path, str | None]) -> list[_Clip]:
+def _number_clips(voice_of: Mapping[Path, str | None]) -> list[_Clip]:
     n_clips: Counter[str] = Counter()
     clips = []
     for path, voice in voice_of.items():
@@ -129,27 +129,30 @@ def _number(voice_of: Mapping[Path, str | None]) -> list[_Clip]:
     return clips
 
 
-def _left_out(files: list[Path], voice_of: Mapping[Path, str | None], names: set[str]) -> list[str]:
-    lonely = [path.name for path, voice in voice_of.items() if voice is None]
+def _skipped_warnings(
+    files: list[Path], voice_of: Mapping[Path, str | None], names: set[str]
+) -> list[str]:
+    without_style = [path.name for path, voice in voice_of.items() if voice is None]
     unused = sorted(f"{name}.json" for name in names - set(voice_of.values()))
-    foreign = [path for path in files if path.suffix.lower() in CONVERT_SUFFIXES]
+    unsupported = [path for path in files if path.suffix.lower() in CONVERT_SUFFIXES]
     warnings = []
-    if lonely:
+    if without_style:
         warnings.append(
-            f"left out {len(lonely)} recordings without a style: {_list(lonely)}; "
-            "name them NAME.wav or NAME_01.wav for NAME.json"
+            f"skipped {len(without_style)} recordings without a style: "
+            f"{_join_names(without_style)}; name them NAME.wav or NAME_01.wav for NAME.json"
         )
     if unused:
-        warnings.append(f"left out {len(unused)} styles without a recording: {_list(unused)}")
-    if foreign:
+        warnings.append(f"skipped {len(unused)} styles without a recording: {_join_names(unused)}")
+    if unsupported:
         warnings.append(
-            f"left out {len(foreign)} recordings that are not WAV, FLAC, OGG or MP3: "
-            f"{_list([path.name for path in foreign])}; convert them: {ffmpeg_command(foreign[0])}"
+            f"skipped {len(unsupported)} recordings that are not WAV, FLAC, OGG or MP3: "
+            f"{_join_names([path.name for path in unsupported])}; convert them: "
+            f"{ffmpeg_command(unsupported[0])}"
         )
     return warnings
 
 
-def _list(names: list[str]) -> str:
+def _join_names(names: list[str]) -> str:
     more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
     return ", ".join(names[:MAX_NAMES]) + more
 
@@ -158,28 +161,28 @@ def _read_styles(styles_dir: Path, clips: list[_Clip]) -> dict[str, VoiceStyle]:
     voices = sorted({clip.voice for clip in clips})
     styles = {styles_dir / f"{voice}.json": voice for voice in voices}
     read = {path: read_voice_style(path) for path in styles}
-    check_one_version(read)
+    check_same_version(read)
     return {styles[path]: style for path, style in read.items()}
 
 
 # --- splitting -----------------------------------------------------------------------------------
 
 
-def _split_voices(clips: list[_Clip], seed: int) -> tuple[dict[str, str] | None, str]:
+def _choose_splits(clips: list[_Clip], seed: int) -> tuple[dict[str, str] | None, str]:
     """Return the split of each voice, or None and the reason why voices must be shared."""
     n_clips = Counter(clip.voice for clip in clips)
-    several = sum(count > 1 for count in n_clips.values())
+    n_several = sum(count > 1 for count in n_clips.values())
     if len(n_clips) < MIN_VOICES:
         return None, f"{len(n_clips)} voices are too few to keep some for val and test"
-    if 2 * several <= len(n_clips):
-        return None, f"{several} of {len(n_clips)} voices have several clips"
-    return split_names(sorted(n_clips), seed), ""
+    if 2 * n_several <= len(n_clips):
+        return None, f"{n_several} of {len(n_clips)} voices have several clips"
+    return assign_splits(sorted(n_clips), seed), ""
 
 
-def split_names(voices: list[str], seed: int) -> dict[str, str]:
+def assign_splits(voices: list[str], seed: int) -> dict[str, str]:
     """Give about 10 % of the voices to val, as many to test, at least one each."""
     shuffled = [voices[i] for i in np.random.default_rng(seed).permutation(len(voices))]
-    held_out = max(1, round(HELD_OUT_SHARE * len(voices)))
+    held_out = max(1, round(HELD_OUT_FRACTION * len(voices)))
     val, test = shuffled[:held_out], shuffled[held_out : 2 * held_out]
     return {
         voice: "val" if voice in val else "test" if voice in test else "train" for voice in voices
@@ -188,10 +191,10 @@ def split_names(voices: list[str], seed: int) -> dict[str, str]:
 
 def cut_by_time(audio: Array, sample_rate: int) -> dict[str, Array]:
     """Cut a clip at 70 and 85 %, each part at least 1 s; train alone if that cannot be done."""
-    least = round(MIN_PART_S * sample_rate)
-    test_start = min(round(TEST_START * audio.size), audio.size - least)
-    val_start = min(round(VAL_START * audio.size), test_start - least)
-    if val_start < least:
+    min_samples = round(MIN_PART_S * sample_rate)
+    test_start = min(round(TEST_START * audio.size), audio.size - min_samples)
+    val_start = min(round(VAL_START * audio.size), test_start - min_samples)
+    if val_start < min_samples:
         return {"train": audio}
     parts = np.split(audio, [val_start, test_start])
     if any(is_silent(part) for part in parts):  # a long pause of digital silence
@@ -207,16 +210,16 @@ def _check_splits(audio_dir: Path, counts: Mapping[str, int]) -> None:
         )
 
 
-def _split_warnings(reason: str, whole: list[str]) -> list[str]:
+def _split_warnings(reason: str, uncut: list[str]) -> list[str]:
     warnings = []
     if reason:
         warnings.append(
             f"split by seconds ({reason}): train, val and test share voices, so scores tell how "
             "well known voices are recognised, not how well new voices are cloned"
         )
-    if whole:
+    if uncut:
         warnings.append(
-            f"{len(whole)} clips could not be cut and are in train only: {_list(whole)}; "
+            f"{len(uncut)} clips could not be cut and are in train only: {_join_names(uncut)}; "
             f"a clip needs {3 * MIN_PART_S:g} s without a long pause"
         )
     return warnings
@@ -242,7 +245,7 @@ class _Writer:
 def _write_clips(clips: list[_Clip], split_of: dict[str, str] | None, writer: _Writer) -> list[str]:
     """Write all clips; return the names of those that should have been cut but were not."""
     problems: dict[str, str] = {}
-    whole = []
+    uncut = []
     for clip in tqdm(clips, desc="import", disable=None, ncols=80):
         try:
             parts = _load_parts(clip, split_of, writer.sample_rate)
@@ -250,11 +253,11 @@ def _write_clips(clips: list[_Clip], split_of: dict[str, str] | None, writer: _W
             problems[clip.path.name] = str(error)
             continue
         if split_of is None and len(parts) == 1:
-            whole.append(clip.path.name)
+            uncut.append(clip.path.name)
         for split, part in parts.items():
             writer.write(clip, split, part)
-    _refuse(problems)
-    return whole
+    _raise_problems(problems)
+    return uncut
 
 
 def _load_parts(clip: _Clip, split_of: dict[str, str] | None, sample_rate: int) -> dict[str, Array]:
@@ -264,9 +267,9 @@ def _load_parts(clip: _Clip, split_of: dict[str, str] | None, sample_rate: int) 
     return {split_of[clip.voice]: audio}
 
 
-def _refuse(problems: dict[str, str]) -> None:
+def _raise_problems(problems: dict[str, str]) -> None:
     """Raise the first problem, and name all other files that have one."""
     if problems:
         first, *others = problems
-        more = f"; {len(others)} more cannot be used: {_list(others)}" if others else ""
+        more = f"; {len(others)} more cannot be used: {_join_names(others)}" if others else ""
         raise DataError(problems[first] + more)

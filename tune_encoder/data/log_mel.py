@@ -12,9 +12,11 @@ from torch import Tensor
 
 from tune_encoder.config import FrontendSettings
 
-LEVEL = 10 ** (-26 / 20)  # RMS every clip is brought to; Supertonic's own renders lie at -26 dBFS
+TARGET_RMS = 10 ** (
+    -26 / 20
+)  # RMS every clip is brought to; Supertonic's own renders lie at -26 dBFS
 POWER_FLOOR = 1e-8  # 65 dB below the mean band of a clip at LEVEL; its log fits float16 well
-QUIETEST_RMS = 1e-6  # below -120 dBFS there is nothing to bring up
+MIN_RMS = 1e-6  # below -120 dBFS there is nothing to bring up
 
 
 def log_mel(audio: Tensor, settings: FrontendSettings) -> Tensor:
@@ -42,9 +44,9 @@ def log_mel(audio: Tensor, settings: FrontendSettings) -> Tensor:
 
 
 def normalize_level(audio: Tensor) -> Tensor:
-    """Bring clips (..., T) to an RMS of `LEVEL`."""
-    rms = audio.square().mean(dim=-1, keepdim=True).sqrt().clamp(min=QUIETEST_RMS)
-    return audio * (LEVEL / rms)
+    """Bring clips (..., T) to an RMS of `TARGET_RMS`."""
+    rms = audio.square().mean(dim=-1, keepdim=True).sqrt().clamp(min=MIN_RMS)
+    return audio * (TARGET_RMS / rms)
 
 
 def log_bands(power: Tensor, filters: Tensor) -> Tensor:

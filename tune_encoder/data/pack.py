@@ -31,8 +31,10 @@ from tune_encoder.errors import StorageError
 from tune_encoder.system.files import atomic_folder, cache_dir
 
 PACK_FORMAT = 2
-_BASIS = "ttl_basis.f16"  # apart from the other statistics, since a trial reads few of its rows
-RIDGE_CLIPS = 2000  # enough for 160 predictors; more would only cost memory
+_BASIS_FILE = (
+    "ttl_basis.f16"  # apart from the other statistics, since a trial reads few of its rows
+)
+MAX_RIDGE_CLIPS = 2000  # enough for 160 predictors; more would only cost memory
 
 Array = NDArray[np.float32]
 
@@ -45,9 +47,9 @@ class Pack:
     """(F, M) log-mel frames of all clips, one after another, mapped from disk."""
     starts: NDArray[np.int64]
     """(N + 1,) where each clip begins; the last entry is F."""
-    known: Styles
+    unique_styles: Styles
     """The V different styles; `ttl` in float16, mapped from disk."""
-    style: NDArray[np.int64]
+    style_ids: NDArray[np.int64]
     """(N,) which of them each clip has."""
     voices: list[str]
     """Voice of each clip; the file's name where the file names no voice."""
@@ -62,7 +64,10 @@ class Pack:
     @property
     def styles(self) -> Styles:
         """Of every clip, in float32; read anew each time."""
-        return Styles(self.known.ttl[self.style].astype(np.float32), self.known.dp[self.style])
+        return Styles(
+            self.unique_styles.ttl[self.style_ids].astype(np.float32),
+            self.unique_styles.dp[self.style_ids],
+        )
 
 
 @dataclass(frozen=True)
@@ -103,14 +108,19 @@ class PackedData:
         return baselines
 
 
-def with_validation(data: PackedData) -> PackedData:
+def merge_train_and_val(data: PackedData) -> PackedData:
     """Return the data with the clips of val among those of train; statistics stay as they are."""
     train, val = data.train, data.val
     both = (train, val)
-    known = (np.concatenate([getattr(pack.known, part) for pack in both]) for part in ("ttl", "dp"))
-    style = np.concatenate([train.style, val.style + len(train.known.ttl)])
+    unique_styles = (
+        np.concatenate([getattr(pack.unique_styles, part) for pack in both])
+        for part in ("ttl", "dp")
+    )
+    style_ids = np.concatenate([train.style_ids, val.style_ids + len(train.unique_styles.ttl)])
     voices = [*train.voices, *val.voices]
-    joined = JoinedPack(train.features, train.starts, Styles(*known), style, voices, both)
+    joined = JoinedPack(
+        train.features, train.starts, Styles(*unique_styles), style_ids, voices, both
+    )
     clips = {**data.info["clips"], "train": len(joined)}
     return dataclasses.replace(data, train=joined, info={**data.info, "clips": clips})
 
@@ -128,11 +138,11 @@ def pack_data(data_dir: Path, settings: FrontendSettings) -> Path:
     identity = _identity(fingerprint(data_dir), settings)
     folder = pack_folder(identity["fingerprint"], settings)
     if not folder.exists():
-        _make(folder, data_dir, settings, identity)
+        _write_pack(folder, data_dir, settings, identity)
     return folder
 
 
-def searched_pack(data_dir: Path, expected: str, settings: FrontendSettings) -> Path:
+def pack_of_search(data_dir: Path, expected: str, settings: FrontendSettings) -> Path:
     """Return the pack of the data that a search began with.
 
     Args:
@@ -166,7 +176,7 @@ def pack_folder(fingerprint: str, settings: FrontendSettings) -> Path:
 
 
 def _identity(fingerprint: str, settings: FrontendSettings) -> dict[str, Any]:
-    return {"fingerprint": fingerprint, "frontend": _frontend(settings)}
+    return {"fingerprint": fingerprint, "frontend": _frontend_settings(settings)}
 
 
 def open_pack(folder: Path) -> PackedData:
@@ -185,7 +195,7 @@ def open_pack(folder: Path) -> PackedData:
         packs = {name: _open_split(folder, name) for name in SPLITS if name in info["clips"]}
         with np.load(folder / "statistics.npz") as arrays:
             fields: dict[str, Any] = dict(arrays)
-        fields["ttl_basis"] = _mapped(folder / _BASIS, fields["ttl_mean"].size)
+        fields["ttl_basis"] = _memmap(folder / _BASIS_FILE, fields["ttl_mean"].size)
     except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         raise StorageError(f"{folder}: not a usable pack ({error}); remove the folder") from error
     for name in ("ttl_variance", "dp_variance"):
@@ -195,14 +205,14 @@ def open_pack(folder: Path) -> PackedData:
 
 def _open_split(folder: Path, name: str) -> Pack:
     with np.load(folder / f"{name}.npz") as arrays:
-        starts, style, dp = arrays["starts"], arrays["style"], arrays["dp"]
+        starts, style_ids, dp = arrays["starts"], arrays["style"], arrays["dp"]
         voices = [str(voice) for voice in arrays["voices"]]
         n_mels = int(arrays["n_mels"])
-    known = Styles(_mapped(folder / f"{name}_ttl.f16", *TTL_SHAPE), dp)
-    return Pack(_mapped(folder / f"{name}.f16", n_mels), starts, known, style, voices)
+    unique_styles = Styles(_memmap(folder / f"{name}_ttl.f16", *TTL_SHAPE), dp)
+    return Pack(_memmap(folder / f"{name}.f16", n_mels), starts, unique_styles, style_ids, voices)
 
 
-def _mapped(path: Path, *shape: int) -> Any:
+def _memmap(path: Path, *shape: int) -> Any:
     """Map a file of arrays of this shape.
 
     Copy-on-write: the pages are shared, and torch does not warn of a read-only array.
@@ -210,7 +220,7 @@ def _mapped(path: Path, *shape: int) -> Any:
     return np.memmap(path, dtype=np.float16, mode="c").reshape(-1, *shape)
 
 
-def _frontend(settings: FrontendSettings) -> dict[str, Any]:
+def _frontend_settings(settings: FrontendSettings) -> dict[str, Any]:
     names = to_mapping(FrontendSettings())
     return {name: getattr(settings, name) for name in names}
 
@@ -218,7 +228,7 @@ def _frontend(settings: FrontendSettings) -> dict[str, Any]:
 # --- making ------------------------------------------------------------------------------------
 
 
-class _Clip(NamedTuple):
+class _ClipFeatures(NamedTuple):
     """What a pack keeps of a recording."""
 
     features: NDArray[np.float16]
@@ -238,7 +248,7 @@ class _Split:
     """(N, 2 M) mean and deviation of each band, per clip."""
 
 
-class _Read(NamedTuple):
+class _PackedClip(NamedTuple):
     """What is kept in memory of a clip."""
 
     length: int
@@ -248,12 +258,12 @@ class _Read(NamedTuple):
     bands: Array
 
 
-def _joined(clips: list[_Read]) -> _Split:
+def _merge_clips(clips: list[_PackedClip]) -> _Split:
     lengths, ttl, dp, voices, bands = zip(*clips, strict=True)
     return _Split(list(lengths), Styles(np.stack(ttl), np.stack(dp)), list(voices), np.stack(bands))
 
 
-def _make(
+def _write_pack(
     folder: Path, data_dir: Path, settings: FrontendSettings, identity: dict[str, Any]
 ) -> None:
     check = DataCheck(data_dir, settings.sample_rate)
@@ -275,37 +285,37 @@ def _make(
 
 def _write_splits(folder: Path, check: DataCheck, settings: FrontendSettings) -> dict[str, _Split]:
     """Write all splits; raises a `DataError` that names all files that cannot be used."""
-    read: dict[str, list[_Read]] = {}
-    with _clip_maker(settings) as make:
+    read: dict[str, list[_PackedClip]] = {}
+    with _feature_extractor(settings) as make:
         for name, path, sample, (features, bands) in check.samples("packing", make):
             with (folder / f"{name}.f16").open("ab") as file:
                 file.write(features.tobytes())
             voice = sample.voice or path.stem
-            clip = _Read(len(features), sample.style_ttl, sample.style_dp, voice, bands)
+            clip = _PackedClip(len(features), sample.style_ttl, sample.style_dp, voice, bands)
             read.setdefault(name, []).append(clip)
     check.report().raise_errors(check.data_dir)
     # A split's clips go as they are joined, so that no more than one split is in memory twice.
-    splits = {name: _joined(read.pop(name)) for name in list(read)}
+    splits = {name: _merge_clips(read.pop(name)) for name in list(read)}
     for name, split in splits.items():
         _write_styles(folder, name, split, settings.n_mels)
     return splits
 
 
 @contextmanager
-def _clip_maker(settings: FrontendSettings) -> Iterator[Callable[[Sample], _Clip]]:
+def _feature_extractor(settings: FrontendSettings) -> Iterator[Callable[[Sample], _ClipFeatures]]:
     """Give what computes features, of a clip in each thread."""
     import torch  # here, because a search that finds its pack needs no torch in the driver
 
     from tune_encoder.data.audio import resample
     from tune_encoder.data.log_mel import log_mel
 
-    def make(sample: Sample) -> _Clip:
+    def make(sample: Sample) -> _ClipFeatures:
         rate = sample.sample_rate or settings.sample_rate
         audio = resample(sample.audio, rate, settings.sample_rate)
         mel = log_mel(torch.from_numpy(audio), settings)
         features = mel.T.contiguous().to(torch.float16)
         deviation, mean = torch.std_mean(features.float(), dim=0, correction=0)
-        return _Clip(features.numpy(), torch.cat([mean, deviation]).numpy())
+        return _ClipFeatures(features.numpy(), torch.cat([mean, deviation]).numpy())
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # one clip a thread is faster than one clip on all
@@ -316,27 +326,27 @@ def _clip_maker(settings: FrontendSettings) -> Iterator[Callable[[Sample], _Clip
 
 
 def _write_styles(folder: Path, name: str, split: _Split, n_mels: int) -> None:
-    style, first = _different(split.styles)
-    _write_halves(folder / f"{name}_ttl.f16", split.styles.ttl[first])
+    style_ids, first = _deduplicate(split.styles)
+    _write_float16(folder / f"{name}_ttl.f16", split.styles.ttl[first])
     np.savez(
         folder / f"{name}.npz",
         starts=np.cumsum([0, *split.lengths], dtype=np.int64),
-        style=style,
+        style=style_ids,
         dp=split.styles.dp[first],  # small, and of half precision it would lose what tells voices
         voices=np.array(split.voices),
         n_mels=n_mels,
     )
 
 
-def _different(styles: Styles) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _deduplicate(styles: Styles) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Number the different styles; returns (N,) which each clip has, and (V,) a clip of each."""
     numbers: dict[bytes, int] = {}
-    digests = (hashlib.sha256(row).digest() for row in styles.joined())
-    style = np.array([numbers.setdefault(digest, len(numbers)) for digest in digests])
-    return style, np.unique(style, return_index=True)[1]
+    digests = (hashlib.sha256(row).digest() for row in styles.flatten())
+    style_ids = np.array([numbers.setdefault(digest, len(numbers)) for digest in digests])
+    return style_ids, np.unique(style_ids, return_index=True)[1]
 
 
-def _write_halves(path: Path, array: Array) -> None:
+def _write_float16(path: Path, array: Array) -> None:
     """Write float16, which moves a style_ttl by a thousandth of the distance between voices."""
     import torch  # many times as fast as numpy here
 
@@ -355,9 +365,9 @@ def _write_statistics(folder: Path, train: _Split, n_mels: int) -> Statistics:
         "mel_std": np.sqrt(np.maximum(mel_square - np.square(mel_mean), 0)).astype(np.float32),
         **style_statistics(train.styles.ttl, train.styles.dp),
     }
-    kept = {name: value for name, value in fields.items() if name != "ttl_basis"}
-    np.savez(folder / "statistics.npz", **kept)
-    _write_halves(folder / _BASIS, fields["ttl_basis"])
+    arrays_to_save = {name: value for name, value in fields.items() if name != "ttl_basis"}
+    np.savez(folder / "statistics.npz", **arrays_to_save)
+    _write_float16(folder / _BASIS_FILE, fields["ttl_basis"])
     return Statistics(**fields)
 
 
@@ -365,9 +375,9 @@ def _baselines(
     splits: dict[str, _Split], statistics: Statistics
 ) -> dict[str, dict[str, dict[str, float]]]:
     train = splits["train"]
-    chosen = np.random.default_rng(0).permutation(len(train.voices))[:RIDGE_CLIPS]
-    styles = Styles(train.styles.ttl[chosen], train.styles.dp[chosen])
-    ridge = fit_ridge(train.band_statistics[chosen], styles)
+    rows = np.random.default_rng(0).permutation(len(train.voices))[:MAX_RIDGE_CLIPS]
+    styles = Styles(train.styles.ttl[rows], train.styles.dp[rows])
+    ridge = fit_ridge(train.band_statistics[rows], styles)
     return {
         name: {
             "mean": score(mean_styles(statistics, len(split.voices)), split.styles, statistics),

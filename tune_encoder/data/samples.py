@@ -75,13 +75,13 @@ def read_sample(path: Path) -> Sample:
         if name not in members:
             raise DataError(f"{path}: has no {name!r}; it needs {', '.join(_REQUIRED)}")
     return Sample(
-        audio=_audio(path, members["audio"]),
-        style_ttl=_style(path, "style_ttl", members["style_ttl"]),
-        style_dp=_style(path, "style_dp", members["style_dp"]),
-        text=_text(path, "text", members["text"]),
-        lang=_text(path, "lang", members["lang"]),
-        sample_rate=_sample_rate(path, members.get("sample_rate")),
-        voice=_text(path, "voice", members["voice"]) if "voice" in members else None,
+        audio=_check_audio(path, members["audio"]),
+        style_ttl=_check_style(path, "style_ttl", members["style_ttl"]),
+        style_dp=_check_style(path, "style_dp", members["style_dp"]),
+        text=_check_text(path, "text", members["text"]),
+        lang=_check_text(path, "lang", members["lang"]),
+        sample_rate=_check_sample_rate(path, members.get("sample_rate")),
+        voice=_check_text(path, "voice", members["voice"]) if "voice" in members else None,
     )
 
 
@@ -94,7 +94,7 @@ def member_checksums(path: Path) -> list[tuple[str, int, int]]:
         with zipfile.ZipFile(path) as archive:
             return sorted((info.filename, info.CRC, info.file_size) for info in archive.infolist())
     except Exception as error:  # see `_read_members`
-        raise DataError(_unreadable(path, error)) from error
+        raise DataError(_unreadable_message(path, error)) from error
 
 
 def _read_members(path: Path) -> dict[str, NDArray[Any]]:
@@ -106,10 +106,10 @@ def _read_members(path: Path) -> dict[str, NDArray[Any]]:
     except Exception as error:
         # zipfile and numpy raise ten unrelated types on damaged bytes (zlib.error, TokenError,
         # NotImplementedError...): whatever they say, the file is at fault.
-        raise DataError(_unreadable(path, error)) from error
+        raise DataError(_unreadable_message(path, error)) from error
 
 
-def _unreadable(path: Path, error: Exception) -> str:
+def _unreadable_message(path: Path, error: Exception) -> str:
     return f"{path}: not a readable npz file ({type(error).__name__}: {error}); make it again"
 
 
@@ -153,7 +153,7 @@ def _to_array(name: str, content: bytes) -> NDArray[Any]:
     return np.ndarray(shape, dtype, content, file.tell(), order=order)
 
 
-def _audio(path: Path, audio: NDArray[Any]) -> Array:
+def _check_audio(path: Path, audio: NDArray[Any]) -> Array:
     if audio.ndim != 1:
         raise DataError(f"{path}: audio has shape {audio.shape}; it must be (T,), one channel")
     if audio.size == 0:
@@ -172,7 +172,7 @@ def _audio(path: Path, audio: NDArray[Any]) -> Array:
     return audio
 
 
-def _style(path: Path, name: str, style: NDArray[Any]) -> Array:
+def _check_style(path: Path, name: str, style: NDArray[Any]) -> Array:
     rows, width = shape = _STYLE_SHAPES[name]
     if style.shape not in (shape, (1, *shape)):
         raise DataError(f"{path}: {name} has shape {style.shape}; it must be [1, {rows}, {width}]")
@@ -189,7 +189,7 @@ def _as_float32(array: NDArray[Any]) -> Array:
         return array.astype(np.float32)
 
 
-def _text(path: Path, name: str, text: NDArray[Any]) -> str:
+def _check_text(path: Path, name: str, text: NDArray[Any]) -> str:
     if text.size != 1:
         raise DataError(f"{path}: {name} has shape {text.shape}; save one string")
     try:
@@ -198,7 +198,7 @@ def _text(path: Path, name: str, text: NDArray[Any]) -> str:
         raise DataError(f"{path}: {name} is no text ({error}); save it again") from error
 
 
-def _sample_rate(path: Path, rate: NDArray[Any] | None) -> int | None:
+def _check_sample_rate(path: Path, rate: NDArray[Any] | None) -> int | None:
     if rate is None:
         return None
     if rate.size != 1 or rate.dtype.kind not in "iuf" or not 4000 <= rate.item() <= 384000:

@@ -17,8 +17,8 @@ from tune_encoder.data.voice_style import DP_SHAPE, TTL_SHAPE
 
 # The objective of a search: fixed, so that trials with different loss weights can be compared.
 OBJECTIVE_TTL, OBJECTIVE_DP, OBJECTIVE_COSINE = 1.0, 1.0, 0.1
-TINY = 1e-30  # keeps a division by nothing finite
-RIDGE_STRENGTHS = tuple(10.0**power for power in range(-2, 6))
+EPSILON = 1e-30  # keeps a division by nothing finite
+RIDGE_ALPHAS = tuple(10.0**power for power in range(-2, 6))
 
 Array = NDArray[np.float32]
 
@@ -30,7 +30,7 @@ class Styles:
     ttl: Array
     dp: Array
 
-    def joined(self) -> Array:
+    def flatten(self) -> Array:
         """Both styles of each clip end to end, (N, 12928)."""
         n = len(self.ttl)
         return np.concatenate([self.ttl.reshape(n, -1), self.dp.reshape(n, -1)], axis=1)
@@ -47,15 +47,24 @@ def score(predicted: Styles, target: Styles, statistics: Statistics) -> dict[str
 
     Written in products of rows, each of which is computed once: it is done every epoch.
     """
-    mean = mean_styles(statistics, 1).joined()
-    ours, wanted = predicted.joined(), target.joined()
-    raw_cosine = float(_cosines(np.vecdot(ours, wanted), _squares(ours), _squares(wanted)).mean())
-    ours, wanted = ours - mean, wanted - mean
-    ttl_error, dp_error = _squared_error(ours - wanted)
-    ttl_spread, dp_spread = _squared_error(wanted)
-    skill_ttl, skill_dp = 1 - ttl_error / max(ttl_spread, TINY), 1 - dp_error / max(dp_spread, TINY)
+    mean = mean_styles(statistics, 1).flatten()
+    predicted_rows, target_rows = predicted.flatten(), target.flatten()
+    raw_cosine = float(
+        _cosines(
+            np.vecdot(predicted_rows, target_rows), _squares(predicted_rows), _squares(target_rows)
+        ).mean()
+    )
+    predicted_rows, target_rows = predicted_rows - mean, target_rows - mean
+    ttl_error, dp_error = _squared_error(predicted_rows - target_rows)
+    ttl_spread, dp_spread = _squared_error(target_rows)
+    skill_ttl, skill_dp = (
+        1 - ttl_error / max(ttl_spread, EPSILON),
+        1 - dp_error / max(dp_spread, EPSILON),
+    )
     ttl_mse, dp_mse = ttl_error / target.ttl.size, dp_error / target.dp.size
-    similarity = _cosines(ours @ wanted.T, _squares(ours)[:, None], _squares(wanted))
+    similarity = _cosines(
+        predicted_rows @ target_rows.T, _squares(predicted_rows)[:, None], _squares(target_rows)
+    )
     return {
         "loss": (
             OBJECTIVE_TTL * ttl_mse / statistics.ttl_variance
@@ -70,7 +79,7 @@ def score(predicted: Styles, target: Styles, statistics: Statistics) -> dict[str
         "centered_cosine": float(similarity.diagonal().mean()),
         "retrieval": _retrieval(similarity, target),
         "cosine": raw_cosine,
-        "spread": _variance(ours) / max(_variance(wanted), TINY),
+        "spread": _variance(predicted_rows) / max(_variance(target_rows), EPSILON),
         "ttl_mse": ttl_mse,
         "dp_mse": dp_mse,
     }
@@ -84,7 +93,7 @@ def _squares(rows: Array) -> Array:
 def _cosines(products: Array, squares: Array, other_squares: Array) -> Array:
     """Cosines of rows by their products; a row of no length has none with any."""
     lengths = np.sqrt(squares) * np.sqrt(other_squares)
-    return np.asarray(products / np.maximum(lengths, TINY))
+    return np.asarray(products / np.maximum(lengths, EPSILON))
 
 
 def _squared_error(rows: Array) -> tuple[float, float]:
@@ -140,22 +149,22 @@ def fit_ridge(mel_statistics: Array, styles: Styles) -> Ridge:
     """
     center, scale = mel_statistics.mean(axis=0), mel_statistics.std(axis=0) + 1e-6
     x = ((mel_statistics - center) / scale).astype(np.float64)
-    intercept = styles.joined().mean(axis=0)
-    y = (styles.joined() - intercept).astype(np.float64)
+    intercept = styles.flatten().mean(axis=0)
+    y = (styles.flatten() - intercept).astype(np.float64)
     u, s, vt = np.linalg.svd(x, full_matrices=False)
     projected = u.T @ y
     products = y @ y.T  # of clips, (N, N): all that the errors below need of y, which is wider
     projected_products = u.T @ products
 
-    def left_out_error(strength: float) -> float:
-        shrink = s**2 / (s**2 + strength)
+    def leave_one_out_error(alpha: float) -> float:
+        shrink = s**2 / (s**2 + alpha)
         residual = np.eye(len(x)) - (u * shrink) @ u.T  # times y, the residuals
         squares = ((products - (u * shrink) @ projected_products) * residual).sum(axis=1)
         leverage = np.square(u) @ shrink + 1 / len(x)
         return float((squares / np.square(np.maximum(1 - leverage, 1e-3))).mean())
 
-    strength = min(RIDGE_STRENGTHS, key=left_out_error)
-    weights = vt.T @ ((s / (s**2 + strength))[:, None] * projected)
+    alpha = min(RIDGE_ALPHAS, key=leave_one_out_error)
+    weights = vt.T @ ((s / (s**2 + alpha))[:, None] * projected)
     return Ridge(
         center.astype(np.float32),
         scale.astype(np.float32),

@@ -41,8 +41,8 @@ class VoiceBank:
         of the bank: 0 is that voice, 1 is as far off as another voice. In a bank of one voice,
         whose distance to others is not known, it is infinite.
         """
-        known = self.styles.joined()
-        wanted = Styles(style.ttl[None], style.dp[None]).joined()
+        known = self.styles.flatten()
+        wanted = Styles(style.ttl[None], style.dp[None]).flatten()
         distances = np.linalg.norm(known - wanted, axis=1)
         nearest = int(distances.argmin())
         usual = _root_mean_square_distance(known)
@@ -133,7 +133,7 @@ def bank_of_presets(presets: dict[Path, VoiceStyle]) -> VoiceBank:
     return VoiceBank([path.stem for path in presets], Styles(ttl, dp))
 
 
-def styles_beside(folder: Path) -> dict[Path, VoiceStyle]:
+def find_styles(folder: Path) -> dict[Path, VoiceStyle]:
     """Read the styles that lie in a folder, among whatever else it holds."""
     found = {}
     for path in sorted(folder.glob("*.json")):

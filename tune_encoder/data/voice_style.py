@@ -97,7 +97,7 @@ def _read_part(path: Path, content: dict[str, Any], name: str) -> Array:
     return style.astype(np.float32)
 
 
-def check_one_version(styles: Mapping[Path, VoiceStyle]) -> None:
+def check_same_version(styles: Mapping[Path, VoiceStyle]) -> None:
     """Refuse styles of two Supertonic versions, whose spaces have nothing in common.
 
     Args:
@@ -123,12 +123,16 @@ def write_voice_style(path: Path, style: VoiceStyle, metadata: dict[str, Any]) -
         StorageError: if the place cannot be written.
     """
     normal = style.normalized()
-    content = {"style_ttl": _part(normal.ttl), "style_dp": _part(normal.dp), "metadata": metadata}
+    content = {
+        "style_ttl": _to_json(normal.ttl),
+        "style_dp": _to_json(normal.dp),
+        "metadata": metadata,
+    }
     try:
         atomic_write(path, json.dumps(content, allow_nan=False).encode())
     except OSError as error:
         raise StorageError(f"{path}: cannot be written ({error.strerror})") from error
 
 
-def _part(style: Array) -> dict[str, Any]:
+def _to_json(style: Array) -> dict[str, Any]:
     return {"data": [style.tolist()], "dims": [1, *style.shape], "type": "float32"}

@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 _S3 = "s3://"
 _PROBE = ".probe"
 _OWNER = "owner"
-_CHECKPOINT = re.compile(r"\d+/\d{4,}(_[a-z0-9]+)?/checkpoint_\d+")  # others are of places below
+_CHECKPOINT_NAME = re.compile(
+    r"\d+/\d{4,}(_[a-z0-9]+)?/checkpoint_\d+"
+)  # others are of places below
 _ENDPOINT = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
 _REGION = ("AWS_REGION", "AWS_DEFAULT_REGION")
 _CONNECT_S, _SILENCE_S, _ATTEMPTS = 3.0, 5.0, 3  # with pyarrow's own it takes up to 100 s
@@ -60,9 +62,9 @@ def checkpoint_location(storage: str, name: str) -> str:
     return str(Path(folder).expanduser().absolute() / name)
 
 
-def storage_of_location(place: str) -> str:
+def storage_of_location(location: str) -> str:
     """Return the storage that a place lies in."""
-    return place.rpartition("/")[0]
+    return location.rpartition("/")[0]
 
 
 def checkpoints_of_trial(names: Iterable[str], number: int) -> list[str]:
@@ -77,7 +79,7 @@ def checkpoints_of_trial(names: Iterable[str], number: int) -> list[str]:
 class Storage:
     """The place of one experiment's checkpoints, reached with the keys of this process."""
 
-    place: str
+    location: str
     """s3://BUCKET/PATH/NAME, or a folder."""
     endpoint: str = ""
     """Address of an S3 server other than Amazon's."""
@@ -85,18 +87,18 @@ class Storage:
     """Of the bucket; empty is what the AWS configuration says."""
 
     @classmethod
-    def at(cls, place: str) -> "Storage":
+    def at(cls, location: str) -> "Storage":
         """Return the storage at a place, by the server and region that the environment names."""
-        return cls(place, _environment(_ENDPOINT), _environment(_REGION))
+        return cls(location, _environment(_ENDPOINT), _environment(_REGION))
 
     @cached_property
     def _files(self) -> "FileSystem":
-        return self._reached(_ATTEMPTS)
+        return self._connect(_ATTEMPTS)
 
-    def _reached(self, attempts: int) -> "FileSystem":
+    def _connect(self, attempts: int) -> "FileSystem":
         from pyarrow import fs
 
-        if not self.place.startswith(_S3):
+        if not self.location.startswith(_S3):
             return fs.LocalFileSystem()
         return fs.S3FileSystem(
             endpoint_override=self.endpoint or None,
@@ -109,7 +111,7 @@ class Storage:
 
     @property
     def _root(self) -> str:
-        return self.place.removeprefix(_S3)
+        return self.location.removeprefix(_S3)
 
     def check(self) -> None:
         """Write, read and remove a small file.
@@ -118,23 +120,23 @@ class Storage:
             StorageError: if any of it fails.
         """
         probe = f"{self._root}/{_PROBE}"
-        with self._told("used"):
-            files = self._reached(attempts=1)
+        with self._one_line_errors("used"):
+            files = self._connect(attempts=1)
             self._make_folder(self._root)
             files.open_output_stream(probe).close()
             _read(files, probe)
             files.delete_file(probe)
 
-    def refuse_filled(self) -> None:
+    def check_unused(self) -> None:
         """Raise a `ConfigError` if another experiment of the name has begun there."""
-        if self.names():
+        if self.checkpoint_names():
             raise ConfigError(
-                f"{self.place}: has checkpoints of another search; choose another --name or "
+                f"{self.location}: has checkpoints of another search; choose another --name or "
                 "--storage, or remove them"
             )
         if self._owner():
             raise ConfigError(
-                f"{self.place}: another search has begun there; choose another --name or "
+                f"{self.location}: another search has begun there; choose another --name or "
                 f"--storage, or remove {_OWNER} there if that one is gone"
             )
 
@@ -148,28 +150,28 @@ class Storage:
             StorageError: if it is another's, or cannot be used.
         """
         if identity and not self._owner():
-            with self._told("written"):
+            with self._one_line_errors("written"):
                 self._make_folder(self._root)
                 with self._files.open_output_stream(f"{self._root}/{_OWNER}") as file:
                     file.write(identity.encode())
-        self.refuse_anothers(identity)  # of two that began at once the later has written over
+        self.check_owner(identity)  # of two that began at once the later has written over
 
-    def refuse_anothers(self, identity: str) -> None:
+    def check_owner(self, identity: str) -> None:
         """Raise a `StorageError` if the place is noted to be of another search."""
         owner = self._owner()
         if identity and owner not in ("", identity):
             raise StorageError(
-                f"{self.place}: checkpoints of another search of the name are kept there; start "
+                f"{self.location}: checkpoints of another search of the name are kept there; start "
                 "this one anew under another --name"
             )
 
     def _owner(self) -> str:
         """The identity of the search that began there; empty if none is noted."""
-        with self._told("read"), suppress(FileNotFoundError):
+        with self._one_line_errors("read"), suppress(FileNotFoundError):
             return _read(self._files, f"{self._root}/{_OWNER}").decode(errors="replace").strip()
         return ""
 
-    def put(self, folder: Path, name: str) -> None:
+    def upload(self, folder: Path, name: str) -> None:
         """Copy a checkpoint's folder there.
 
         Args:
@@ -179,17 +181,17 @@ class Storage:
         Raises:
             StorageError: if it cannot be written.
         """
-        there = f"{self._root}/{name}"
-        with self._told("written"):
-            self._make_folder(there)
+        destination = f"{self._root}/{name}"
+        with self._one_line_errors("written"):
+            self._make_folder(destination)
             for path in sorted(folder.iterdir(), key=lambda path: path.name == MANIFEST):
-                _copy(path, self._files, f"{there}/{path.name}")
+                _copy(path, self._files, f"{destination}/{path.name}")
 
     def _make_folder(self, folder: str) -> None:
-        if not self.place.startswith(_S3):  # a bucket has none
+        if not self.location.startswith(_S3):  # a bucket has none
             self._files.create_dir(folder)
 
-    def names(self) -> list[str]:
+    def checkpoint_names(self) -> list[str]:
         """Return every checkpoint that is there, as LAUNCH/RUN/CHECKPOINT, in order.
 
         Raises:
@@ -198,13 +200,13 @@ class Storage:
         from pyarrow.fs import FileSelector
 
         everything = FileSelector(self._root, allow_not_found=True, recursive=True)
-        with self._told("listed"):
+        with self._one_line_errors("listed"):
             paths = [info.path for info in self._files.get_file_info(everything)]
         start, end = len(self._root) + 1, f"/{MANIFEST}"
         names = (path[start : -len(end)] for path in paths if path.endswith(end))
-        return sorted(name for name in names if _CHECKPOINT.fullmatch(name))
+        return sorted(name for name in names if _CHECKPOINT_NAME.fullmatch(name))
 
-    def fetch(self, name: str, folder: Path) -> None:
+    def download(self, name: str, folder: Path) -> None:
         """Copy a checkpoint to `folder/name`, if it is not there; none if it has been removed.
 
         Raises:
@@ -212,15 +214,15 @@ class Storage:
         """
         from pyarrow.fs import FileSelector
 
-        here = folder / name
-        if here.exists():
+        local = folder / name
+        if local.exists():
             return
-        there = FileSelector(f"{self._root}/{name}", allow_not_found=True)
-        with self._told("read"):
-            infos = self._files.get_file_info(there)
+        destination = FileSelector(f"{self._root}/{name}", allow_not_found=True)
+        with self._one_line_errors("read"):
+            infos = self._files.get_file_info(destination)
             contents = [(info, _read(self._files, info.path)) for info in infos if info.is_file]
         if contents:
-            with atomic_folder(here, replace=True) as partial:
+            with atomic_folder(local, replace=True) as partial:
                 for info, content in contents:
                     atomic_write(partial / info.base_name, content)
                     os.utime(partial / info.base_name, ns=(info.mtime_ns, info.mtime_ns))
@@ -230,26 +232,28 @@ class Storage:
 
         The manifest goes first: what is left of a removal that was cut short is not there.
         """
-        there = f"{self._root}/{name}"
+        destination = f"{self._root}/{name}"
         with suppress(OSError):
             with suppress(FileNotFoundError):
-                self._files.delete_file(f"{there}/{MANIFEST}")
-            self._files.delete_dir(there)
+                self._files.delete_file(f"{destination}/{MANIFEST}")
+            self._files.delete_dir(destination)
 
     @contextmanager
-    def _told(self, done: str) -> Iterator[None]:
+    def _one_line_errors(self, action: str) -> Iterator[None]:
         """Turn errors of the file system into one line."""
         try:
             yield
         except OSError as error:
-            raise StorageError(f"{self.place}: cannot be {done}, {self._why(error)}") from error
+            raise StorageError(
+                f"{self.location}: cannot be {action}, {self._explain(error)}"
+            ) from error
 
-    def _why(self, error: OSError) -> str:
-        said = " ".join(str(error).split())
+    def _explain(self, error: OSError) -> str:
+        message = " ".join(str(error).split())
         for pattern, remedy in _REMEDIES.items():
-            if self.place.startswith(_S3) and (found := re.search(pattern, said)):
+            if self.location.startswith(_S3) and (found := re.search(pattern, message)):
                 return found.expand(remedy).format(server=self.endpoint or "Amazon S3")
-        return f"{error.strerror or said[:300]}; let --storage name a place you may write to"
+        return f"{error.strerror or message[:300]}; let --storage name a place you may write to"
 
 
 def _copy(path: Path, files: "FileSystem", to: str) -> None:

@@ -24,7 +24,7 @@ _T = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 8: 2.306, 10:
 
 
 @dataclass(frozen=True)
-class Confirmed:
+class ConfirmedConfig:
     """One config over S seeds."""
 
     trial: int
@@ -47,22 +47,24 @@ class Confirmation:
     """Where they were trained."""
     metric: MetricSettings
     """What the objectives are; negated where the most is best."""
-    configs: list[Confirmed]
+    configs: list[ConfirmedConfig]
     """The best mean objective first; without those of which no seed gave a result."""
     failed: list[int]
     """Configs of which none did, by their number in the search."""
 
     @property
-    def n_within_noise(self) -> int:
+    def n_tied(self) -> int:
         """How many, from the first, cannot be told from the first; 1 is a winner."""
         first, *others = [config.objectives for config in self.configs]
-        near = [i for i, other in enumerate(others, start=2) if not is_lower(first, other)]
+        near = [
+            i for i, other in enumerate(others, start=2) if not significantly_lower(first, other)
+        ]
         return max(near, default=1)
 
     @property
-    def winner(self) -> Confirmed | None:
+    def winner(self) -> ConfirmedConfig | None:
         """The first, if it is better than each other by more than noise."""
-        alone = len(self.configs) > 1 and self.n_within_noise == 1
+        alone = len(self.configs) > 1 and self.n_tied == 1
         return self.configs[0] if alone else None
 
 
@@ -119,7 +121,7 @@ def newest_confirmation(experiment: Experiment) -> Confirmation | None:
     if not over:
         return None
     newest = max(over, key=lambda each: ended[each] or 0.0)
-    return summary(newest, _configs_of(newest, experiment))
+    return summarize(newest, _configs_of(newest, experiment))
 
 
 def _ended_at(confirming: Experiment) -> float | None:
@@ -144,14 +146,14 @@ def _configs_of(confirming: Experiment, experiment: Experiment) -> Configs:
     return {number: config for number, config in owners.items() if number is not None}
 
 
-def summary(experiment: Experiment, configs: Configs) -> Confirmation:
+def summarize(experiment: Experiment, configs: Configs) -> Confirmation:
     """Sum up what was trained in a confirming search.
 
     Raises:
         SearchFailed: if no trial gave a result.
     """
     trials = rank_trials(experiment.trials())
-    confirmed = [_confirmed(number, config, trials) for number, config in configs.items()]
+    confirmed = [_confirmed_config(number, config, trials) for number, config in configs.items()]
     scored = [each for each in confirmed if each.objectives]
     if not scored:
         raise SearchFailed(f"{experiment.path}: no config gave a result again")
@@ -160,7 +162,9 @@ def summary(experiment: Experiment, configs: Configs) -> Confirmation:
     return Confirmation(experiment, experiment.space().metric, scored, failed)
 
 
-def _confirmed(number: int, config: dict[str, Any], trials: Sequence[TrialRecord]) -> Confirmed:
+def _confirmed_config(
+    number: int, config: dict[str, Any], trials: Sequence[TrialRecord]
+) -> ConfirmedConfig:
     best = {
         int(trial.settings["seed"]): trial.best
         for trial in trials
@@ -168,12 +172,12 @@ def _confirmed(number: int, config: dict[str, Any], trials: Sequence[TrialRecord
     }
     seeds = sorted(best)
     objectives = [objective(best[seed]) for seed in seeds]
-    return Confirmed(
+    return ConfirmedConfig(
         number, config, seeds, objectives, [float(best[seed]["val_skill"]) for seed in seeds]
     )
 
 
-def is_lower(a: Sequence[float], b: Sequence[float]) -> bool:
+def significantly_lower(a: Sequence[float], b: Sequence[float]) -> bool:
     """Whether the mean of `a` is below that of `b` by more than noise; needs two values of each.
 
     Welch's t-test at 95 %, two-sided. It does not pool the two variances, because one config may
@@ -191,15 +195,15 @@ def is_lower(a: Sequence[float], b: Sequence[float]) -> bool:
         return difference > 0
     parts = zip(squares, (a, b), strict=True)
     freedom = total**2 / sum(square**2 / (len(each) - 1) for square, each in parts)
-    return difference > _t(freedom) * math.sqrt(total)
+    return difference > _critical_t(freedom) * math.sqrt(total)
 
 
-def _t(freedom: float) -> float:
+def _critical_t(freedom: float) -> float:
     # The least is 1, up to rounding: both of two values, one of them without any noise.
     return _T[max((known for known in _T if known <= freedom), default=1)]
 
 
-def deviation(values: Sequence[float]) -> float | None:
+def standard_deviation(values: Sequence[float]) -> float | None:
     """Standard deviation over seeds; None of a single one."""
     return stdev(values) if len(values) > 1 else None
 
@@ -213,4 +217,4 @@ def verdict(confirmation: Confirmation) -> str:
         )
     if len(confirmation.configs) == 1:
         return "one config, so nothing to compare"
-    return f"no winner: the first {confirmation.n_within_noise} are within the noise"
+    return f"no winner: the first {confirmation.n_tied} are within the noise"

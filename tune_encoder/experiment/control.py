@@ -25,36 +25,36 @@ class Controls:
     def __init__(self, experiment: Experiment) -> None:
         self.folder = experiment.path / "control"
 
-    def ask_stop(self) -> None:
+    def request_stop(self) -> None:
         """Ask the search to save and end."""
         self._write(_STOP)
 
-    def ask_pause(self) -> None:
+    def request_pause(self) -> None:
         """Ask the search to let go of its workers until told otherwise."""
         self._write(_PAUSE)
 
-    def ask_end(self, number: int) -> None:
+    def request_end(self, number: int) -> None:
         """Ask for the end of one trial."""
         self._write(f"{_END}{number}")
 
-    def ask_add(self, params: dict[str, Any]) -> None:
+    def request_add(self, params: dict[str, Any]) -> None:
         """Ask for a config to be tried."""
         self._write(f"{_ADD}{uuid.uuid4().hex}.json", json.dumps(params))
 
-    def withdraw(self) -> None:
+    def clear(self) -> None:
         """Take back a stop or a pause."""
         for name in (_STOP, _PAUSE):
             (self.folder / name).unlink(missing_ok=True)
 
-    def stops(self) -> bool:
+    def stop_requested(self) -> bool:
         """Whether the search shall end."""
         return (self.folder / _STOP).exists()
 
-    def pauses(self) -> bool:
+    def pause_requested(self) -> bool:
         """Whether the search shall wait."""
         return (self.folder / _PAUSE).exists()
 
-    def take_ends(self) -> list[int]:
+    def take_end_requests(self) -> list[int]:
         """Return the trials to end, and forget them."""
         numbers = []
         for path in self.folder.glob(f"{_END}*"):
@@ -63,7 +63,7 @@ class Controls:
                 path.unlink()
         return numbers
 
-    def take_added(self) -> Iterator[dict[str, Any]]:
+    def take_added_configs(self) -> Iterator[dict[str, Any]]:
         """Yield the configs to add; each is forgotten once the caller comes back for the next."""
         paths = sorted(self.folder.glob(f"{_ADD}*.json"), key=lambda path: path.stat().st_mtime_ns)
         for path in paths:

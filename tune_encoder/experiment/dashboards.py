@@ -31,7 +31,7 @@ _START_S, _END_S, _POLL_S = 90.0, 5.0, 0.1
 
 
 @dataclass(frozen=True)
-class Page:
+class Dashboard:
     """Something to look at, or why there is nothing."""
 
     name: str
@@ -42,7 +42,7 @@ class Page:
 
 
 @contextmanager
-def open_pages(experiment: Experiment) -> Iterator[list[Page]]:
+def open_dashboards(experiment: Experiment) -> Iterator[list[Dashboard]]:
     """Serve the pages of an experiment while the block runs.
 
     Raises:
@@ -56,13 +56,13 @@ def open_pages(experiment: Experiment) -> Iterator[list[Page]]:
             stack.enter_context(server.running())
         for server in servers:
             server.wait()
-        pages = [ray_page(experiment), *(server.page for server in servers)]
-        yield pages if len(servers) > 1 else [*pages, _no_optuna(experiment)]
+        dashboards = [ray_dashboard(experiment), *(server.page for server in servers)]
+        yield dashboards if len(servers) > 1 else [*dashboards, _optuna_hint(experiment)]
 
 
-def page_lines(pages: list[Page]) -> Iterator[str]:
+def dashboard_lines(dashboards: list[Dashboard]) -> Iterator[str]:
     """Write the pages as a table of at most 80 columns."""
-    for page in pages:
+    for page in dashboards:
         name = f"{page.name:{_NAME_WIDTH}}"
         if page.address:
             yield name + page.address
@@ -75,9 +75,11 @@ def page_lines(pages: list[Page]) -> Iterator[str]:
 class Server:
     """The process behind a page."""
 
-    def __init__(self, page: Page, command: Callable[[int], list[str]], first_port: int) -> None:
+    def __init__(
+        self, page: Dashboard, command: Callable[[int], list[str]], first_port: int
+    ) -> None:
         port = free_port(first_port)
-        self.page = Page(page.name, f"http://{LOOPBACK}:{port}{page.address}", page.remark)
+        self.page = Dashboard(page.name, f"http://{LOOPBACK}:{port}{page.address}", page.remark)
         self._command = command(port)
 
     @contextmanager
@@ -99,11 +101,13 @@ class Server:
             StorageError: if it does not.
         """
         deadline = time.monotonic() + _START_S
-        while not _answers(self.page.address):
+        while not _responds(self.page.address):
             if self._process.poll() is not None or time.monotonic() > deadline:
                 self._log.seek(0)
-                said = self._log.read().decode(errors="replace").split("\n")
-                reason = next((line for line in reversed(said) if line.strip()), "no reason given")
+                output = self._log.read().decode(errors="replace").split("\n")
+                reason = next(
+                    (line for line in reversed(output) if line.strip()), "no reason given"
+                )
                 raise StorageError(f"{self.page.name} did not start: {reason.strip()[:200]}")
             time.sleep(_POLL_S)
 
@@ -116,7 +120,7 @@ class Server:
             self._process.wait()
 
 
-def _answers(address: str) -> bool:
+def _responds(address: str) -> bool:
     try:
         with _DIRECT.open(address, timeout=_START_S):
             return True
@@ -124,13 +128,13 @@ def _answers(address: str) -> bool:
         return False
 
 
-def ray_page(experiment: Experiment) -> Page:
+def ray_dashboard(experiment: Experiment) -> Dashboard:
     """The page of Ray, which only the search itself can serve."""
     if lock_holder(experiment.path) is None:
-        return Page("Ray", "", "no search runs now")
+        return Dashboard("Ray", "", "no search runs now")
     if not (address := read_note(experiment.path)):
-        return Page("Ray", "", "the search was started without `--dashboard`")
-    return Page(
+        return Dashboard("Ray", "", "the search was started without `--dashboard`")
+    return Dashboard(
         "Ray",
         address,
         "workers under Actors, load under Cluster; it has no page for trials. Log in with the "
@@ -140,7 +144,7 @@ def ray_page(experiment: Experiment) -> Page:
 
 def _tensorboard(experiment: Experiment) -> Server:
     logs = str(experiment.path.absolute() / "trials")
-    page = Page("TensorBoard", "/", "curves under Scalars, settings and results under HParams")
+    page = Dashboard("TensorBoard", "/", "curves under Scalars, settings and results under HParams")
     return Server(
         page,
         lambda port: ["tensorboard.main", "--logdir", logs, *_at(port)],
@@ -150,14 +154,16 @@ def _tensorboard(experiment: Experiment) -> Server:
 
 def _optuna(experiment: Experiment) -> Server:
     url = read_only_url(experiment.study_path)
-    page = Page("Optuna", "/dashboard/studies/1", "trials, curves, importance; it can only look")
+    page = Dashboard(
+        "Optuna", "/dashboard/studies/1", "trials, curves, importance; it can only look"
+    )
     return Server(page, lambda port: ["optuna_dashboard._cli", url, *_at(port)], OPTUNA_PORT)
 
 
-def _no_optuna(experiment: Experiment) -> Page:
+def _optuna_hint(experiment: Experiment) -> Dashboard:
     if not experiment.study_path.exists():
-        return Page("Optuna", "", "no trial has begun yet")
-    return Page("Optuna", "", "to see it too: pip install 'tune-encoder[dashboard]'")
+        return Dashboard("Optuna", "", "no trial has begun yet")
+    return Dashboard("Optuna", "", "to see it too: pip install 'tune-encoder[dashboard]'")
 
 
 def _at(port: int) -> list[str]:

@@ -21,14 +21,14 @@ from tune_encoder.space import Parameter, SearchSpace
 from tune_encoder.space.plan import halving_epochs
 
 LOW_CORRELATION = 0.5  # below it an early rung says little about a late one
-FEWEST_TO_WARN = 6  # of fewer trials a low rank correlation is often chance
-FEWEST_TO_RANK = 3  # two trials always agree wholly or not at all
+MIN_TRIALS_TO_WARN = 6  # of fewer trials a low rank correlation is often chance
+MIN_TRIALS_TO_RANK = 3  # two trials always agree wholly or not at all
 AT_BOUND = 0.02  # of a range, from one of its ends
 _SETTINGS = {field.name: field.metadata for field in dataclasses.fields(TrainConfig)}
 
 
 @dataclass(frozen=True)
-class Agreement:
+class RungCorrelation:
     """How alike two rungs rank the trials that reached both.
 
     Those trials were chosen by their rank at the early rung, which narrows them and makes the
@@ -62,12 +62,12 @@ class Agreement:
 class Findings:
     """What was found; each warning says what to do."""
 
-    agreements: list[Agreement]
+    rung_correlations: list[RungCorrelation]
     """Of each rung with the next, as far as enough trials reached it."""
     warnings: list[str]
 
 
-def find_findings(
+def assess_search(
     trials: Sequence[TrialRecord], space: SearchSpace, baselines: Mapping[str, Mapping[str, float]]
 ) -> Findings:
     """Judge a search by its trials.
@@ -79,32 +79,38 @@ def find_findings(
     """
     # Also where nothing was stopped: it says whether it could have been.
     epochs = [*halving_epochs(space.scheduler, space.budget.epochs), space.budget.epochs]
-    pairs = (agreement(trials, *pair) for pair in itertools.pairwise(epochs))
-    agreements = [found for found in pairs if found is not None]
-    warnings = [_misleading(each) for each in agreements if _stops(space) and _is_low(each)]
+    pairs = (rung_correlation(trials, *pair) for pair in itertools.pairwise(epochs))
+    rung_correlations = [found for found in pairs if found is not None]
+    warnings = [
+        _low_correlation_warning(each)
+        for each in rung_correlations
+        if _stops_early(space) and _is_low(each)
+    ]
     if (best := best_trial(list(trials))) is not None:
         searched = space.searched_settings(best.settings)
-        warnings += [_at_bound(each, searched) for each in space.parameters]
-        warnings.append(_below_baseline(best, baselines))
-    return Findings(agreements, [warning for warning in warnings if warning])
+        warnings += [_at_bound_warning(each, searched) for each in space.parameters]
+        warnings.append(_below_baseline_warning(best, baselines))
+    return Findings(rung_correlations, [warning for warning in warnings if warning])
 
 
 # --- rungs ---------------------------------------------------------------------------------------
 
 
-def agreement(trials: Sequence[TrialRecord], early: int, late: int) -> Agreement | None:
+def rung_correlation(
+    trials: Sequence[TrialRecord], early: int, late: int
+) -> RungCorrelation | None:
     """Correlate the objective at two epochs; None of too few trials or if all are equal."""
-    before, after = _at(trials, early), _at(trials, late)
+    before, after = _objectives_at(trials, early), _objectives_at(trials, late)
     both = [number for number in after if number in before]
-    if len(both) < FEWEST_TO_RANK:
+    if len(both) < MIN_TRIALS_TO_RANK:
         return None
     correlation = spearman([before[n] for n in both], [after[n] for n in both])
     if correlation is None:
         return None
-    return Agreement(early, late, correlation, len(both), len(before))
+    return RungCorrelation(early, late, correlation, len(both), len(before))
 
 
-def _at(trials: Sequence[TrialRecord], epoch: int) -> dict[int, float]:
+def _objectives_at(trials: Sequence[TrialRecord], epoch: int) -> dict[int, float]:
     """The objective at an epoch, of each trial that reached it."""
     return {
         trial.number: objective(row)
@@ -132,25 +138,25 @@ def _ranks(values: Sequence[float]) -> NDArray[np.float64]:
     return np.asarray(smaller.sum(axis=1) + equal.sum(axis=1) / 2, dtype=np.float64)
 
 
-def _stops(space: SearchSpace) -> bool:
+def _stops_early(space: SearchSpace) -> bool:
     return space.scheduler.name != "none"
 
 
-def _is_low(agreement: Agreement) -> bool:
-    return agreement.correlation < LOW_CORRELATION and agreement.n_both >= FEWEST_TO_WARN
+def _is_low(correlation: RungCorrelation) -> bool:
+    return correlation.correlation < LOW_CORRELATION and correlation.n_both >= MIN_TRIALS_TO_WARN
 
 
-def _misleading(agreement: Agreement) -> str:
+def _low_correlation_warning(correlation: RungCorrelation) -> str:
     return (
-        f"epoch {agreement.early} does not predict epoch {agreement.late} (rank correlation "
-        f"{agreement.correlation:.2f} over {agreement.trials}); raise scheduler.grace_period"
+        f"epoch {correlation.early} does not predict epoch {correlation.late} (rank correlation "
+        f"{correlation.correlation:.2f} over {correlation.trials}); raise scheduler.grace_period"
     )
 
 
 # --- the best trial ------------------------------------------------------------------------------
 
 
-def _at_bound(parameter: Parameter, searched: Mapping[str, Any]) -> str:
+def _at_bound_warning(parameter: Parameter, searched: Mapping[str, Any]) -> str:
     """Say which end of its range the best value lies at, if that end can be moved."""
     if not (end := bound_reached(parameter, searched)):
         return ""
@@ -193,7 +199,7 @@ def position_in_range(parameter: Parameter, value: Any) -> float:
     return float((value - low) / (high - low))
 
 
-def _below_baseline(best: TrialRecord, baselines: Mapping[str, Mapping[str, float]]) -> str:
+def _below_baseline_warning(best: TrialRecord, baselines: Mapping[str, Mapping[str, float]]) -> str:
     """Say that the better of the baselines is not beaten; of little data, that may be the mean."""
     assert best.best is not None
     name = max(baselines, key=lambda name: baselines[name]["skill"])

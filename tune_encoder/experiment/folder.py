@@ -82,7 +82,7 @@ class Experiment:
             StorageError: if its storage cannot be listed.
         """
         if self.storage is not None:
-            return self.storage.names()
+            return self.storage.checkpoint_names()
         files = self.checkpoints.glob(f"*/*/checkpoint_*/{CHECKPOINT_NAME}")
         return sorted(file.parent.relative_to(self.checkpoints).as_posix() for file in files)
 
@@ -93,7 +93,7 @@ class Experiment:
             StorageError: if its storage cannot be read.
         """
         names = checkpoints_of_trial(self.checkpoint_names(), number)
-        return [self._fetched(name) for name in names]
+        return [self._local_file(name) for name in names]
 
     def checkpoint_file(self, row: EpochRow) -> Path | None:
         """The checkpoint of a recorded epoch, fetched if need be; None if none was made.
@@ -104,17 +104,17 @@ class Experiment:
             StorageError: if its storage cannot be read.
         """
         name = row.get("checkpoint")
-        return self._fetched(name) if name else None
+        return self._local_file(name) if name else None
 
-    def _fetched(self, name: str) -> Path:
+    def _local_file(self, name: str) -> Path:
         if self.storage is not None:
-            self.storage.fetch(name, self.checkpoints)
+            self.storage.download(name, self.checkpoints)
         return self.checkpoints / name / CHECKPOINT_NAME
 
-    def checkpoint_place(self, row: EpochRow) -> str | None:
+    def checkpoint_location(self, row: EpochRow) -> str | None:
         """Where the checkpoint of a recorded epoch lies, if it was made; nothing is fetched."""
         name = row.get("checkpoint")
-        folder = self.checkpoints if self.storage is None else self.storage.place
+        folder = self.checkpoints if self.storage is None else self.storage.location
         return f"{folder}/{name}/{CHECKPOINT_NAME}" if name else None
 
     def remove_checkpoint(self, name: str) -> None:
@@ -127,12 +127,12 @@ class Experiment:
         """Write the command line that does something with this experiment."""
         return command_line(name, self.path)
 
-    def searched_data(self) -> tuple[Path, str]:
+    def data_source(self) -> tuple[Path, str]:
         """Where the data lies, and its fingerprint when the search began."""
-        content = self.search()
+        content = self.read_search()
         return Path(content["data_dir"]), content["fingerprint"]
 
-    def search(self) -> dict[str, Any]:
+    def read_search(self) -> dict[str, Any]:
         """Read search.yaml.
 
         Raises:
@@ -167,7 +167,7 @@ class Experiment:
         Raises:
             StorageError: if it is damaged.
         """
-        content, where = self.search()["space"], f"{self.path / 'search.yaml'}, space"
+        content, where = self.read_search()["space"], f"{self.path / 'search.yaml'}, space"
         try:
             return read_space(content, where, self.path)
         except ConfigError as error:
@@ -175,17 +175,17 @@ class Experiment:
 
     def storage_settings(self) -> StorageSettings:
         """Read from search.yaml where it is kept beside its folder."""
-        content = self.search()
+        content = self.read_search()
         names = (field.name for field in fields(StorageSettings))
         return StorageSettings(**{name: content.get(name, "") for name in names})
 
     def identity(self) -> str:
         """Read what tells it from every other, also of its name; empty in an old search.yaml."""
-        return str(self.search().get("id", ""))
+        return str(self.read_search().get("id", ""))
 
     def record_name(self) -> str:
         """Read the name it has in the database of its record; a renamed folder keeps that."""
-        return str(self.search().get("record_name", self.name))
+        return str(self.read_search().get("record_name", self.name))
 
     def has_trials(self) -> bool:
         """Whether any trial has left files."""
@@ -213,7 +213,7 @@ class Experiment:
         try:
             return _read_trials(self.study_path, fields, number)
         except (sqlite3.Error, ValueError) as error:
-            raise self._unreadable(error) from error
+            raise self._unreadable_error(error) from error
 
     def check_record(self) -> None:
         """Read all of the record, also the parts that `trials` passes over.
@@ -226,11 +226,11 @@ class Experiment:
             with closing(read_only(self.study_path)) as database:
                 ((found, *_), *_) = database.execute("PRAGMA integrity_check(1)")
         except sqlite3.Error as error:
-            raise self._unreadable(error) from error
+            raise self._unreadable_error(error) from error
         if found != "ok":
-            raise self._unreadable(found)
+            raise self._unreadable_error(found)
 
-    def _unreadable(self, why: object) -> StorageError:
+    def _unreadable_error(self, why: object) -> StorageError:
         problem = f"{self.study_path}: cannot be read ({' '.join(str(why).split())})"
         if "locked" in problem:
             return StorageError(f"{problem}; another program is using it, try again")

@@ -24,9 +24,9 @@ from tune_encoder.experiment.trials import objective, read_only
 
 # Fabricated searches with one setting that mattered and three that did not were rated: with half
 # of the trials as "the better" it came first more often than with a quarter or a third of them.
-BETTER = 0.5
-FEWEST = 10  # it came first in three of four
-RELIABLE = 48  # it always came first
+TARGET_QUANTILE = 0.5
+MIN_TRIALS = 10  # it came first in three of four
+RELIABLE_TRIALS = 48  # it always came first
 _RATED = (TrialState.COMPLETE, TrialState.PRUNED)
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -54,7 +54,7 @@ class Importances:
     @property
     def rough(self) -> bool:
         """Whether so few trials were rated that another search might give another order."""
-        return self.n_trials < RELIABLE
+        return self.n_trials < RELIABLE_TRIALS
 
 
 def importances(experiment: Experiment) -> Importances:
@@ -71,7 +71,7 @@ def importances(experiment: Experiment) -> Importances:
     study = optuna.create_study(direction="minimize")  # in memory
     study.add_trials([_completed(trial, values[trial.number]) for trial in trials])
     shares = get_param_importances(
-        study, evaluator=PedAnovaImportanceEvaluator(target_quantile=BETTER)
+        study, evaluator=PedAnovaImportanceEvaluator(target_quantile=TARGET_QUANTILE)
     )
     counts = {name: sum(name in trial.params for trial in trials) for name in shares}
     settings = [Importance(name, float(share), counts[name]) for name, share in shares.items()]
@@ -92,12 +92,12 @@ def _ended(experiment: Experiment) -> list[FrozenTrial]:
 
 def _check_enough(experiment: Experiment, values: list[float]) -> None:
     """Refuse what would only rate chance; values (N,)."""
-    if len(values) < FEWEST:
+    if len(values) < MIN_TRIALS:
         raise ConfigError(
             f"{experiment.name}: {len(values)} trials have ended with a result, importance needs "
-            f"at least {FEWEST}; wait, or raise budget.trials"
+            f"at least {MIN_TRIALS}; wait, or raise budget.trials"
         )
-    worst_of_better = sorted(values)[math.ceil(BETTER * len(values)) - 1]
+    worst_of_better = sorted(values)[math.ceil(TARGET_QUANTILE * len(values)) - 1]
     if worst_of_better == max(values):
         raise ConfigError(
             f"{experiment.name}: half of the {len(values)} trials are equally bad, so nothing "

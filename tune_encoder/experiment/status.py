@@ -15,7 +15,7 @@ from tune_encoder.space import SearchSpace
 
 WIDTH = 80  # columns of every line
 FIELDS = ("val_skill", "seconds", "order")  # what is read here of a row, beside the metric
-COURSE_POINTS = 40
+HISTORY_POINTS = 40
 _BLOCKS = "\u2581\u2582\u2583\u2584\u2585\u2586\u2587\u2588"
 FINISHED, STOPPED, FAILED = "finished", "stopped early", "failed"
 ENDED = (FINISHED, STOPPED, FAILED)
@@ -36,15 +36,15 @@ class Launch:
     """Trials that ended since then, from which the time left is guessed."""
 
 
-def trial_status(trial: TrialRecord, runs: bool = True) -> str:
+def trial_status(trial: TrialRecord, is_running: bool = True) -> str:
     """Say in a word or two how a trial stands.
 
     Args:
         trial: The trial.
-        runs: Whether a process runs the search; without one, no trial does.
+        is_running: Whether a process runs the search; without one, no trial does.
     """
     if trial.state == "RUNNING":
-        return WAITING if trial.paused else "running" if runs else UNFINISHED
+        return WAITING if trial.paused else "running" if is_running else UNFINISHED
     return _STATES.get(trial.state, "not begun")
 
 
@@ -76,7 +76,7 @@ def search_status(
         trials: All its trials.
         launch: The process that runs it, if any.
     """
-    counts = Counter(trial_status(trial, runs=launch is not None) for trial in trials)
+    counts = Counter(trial_status(trial, is_running=launch is not None) for trial in trials)
     ended = sum(counts[word] for word in ENDED)
     pruned = [trial for trial in trials if trial.state == "PRUNED"]
     return {
@@ -92,11 +92,11 @@ def search_status(
 
 
 def _history(trials: list[TrialRecord]) -> list[float]:
-    """The skill of the best epoch so far, at up to `COURSE_POINTS` epochs as they came."""
+    """The skill of the best epoch so far, at up to `HISTORY_POINTS` epochs as they came."""
     rows = [row for trial in trials if trial.state != "FAIL" for row in trial.rows]
     rows.sort(key=lambda row: int(row["order"]))
     so_far = list(itertools.accumulate(rows, _better))
-    n_points = min(COURSE_POINTS, len(so_far))
+    n_points = min(HISTORY_POINTS, len(so_far))
     return [so_far[-1 - i * len(so_far) // n_points]["val_skill"] for i in range(n_points)][::-1]
 
 
@@ -145,20 +145,18 @@ def status_lines(status: Mapping[str, Any], unicode: bool) -> list[str]:
         unicode: Whether the terminal shows a spark line.
     """
     lines = [
-        f"trials  {count_words(status)}",
+        f"trials  {format_counts(status)}",
         f"epochs  {status['epochs']} done, {status['epochs_saved']} saved by early stopping",
-        f"best    {best_line(status['best'], WIDTH - 8)}",
-        f"time    {time_words(status['time'])}",
+        f"best    {format_best(status['best'], WIDTH - 8)}",
+        f"time    {format_time(status['time'])}",
     ]
     history = status["history"]
     if unicode and len(history) > 1:
-        lines.insert(
-            3, f"history {spark_line(history)} skill {history[0]:.3f} to {history[-1]:.3f}"
-        )
+        lines.insert(3, f"history {sparkline(history)} skill {history[0]:.3f} to {history[-1]:.3f}")
     return lines
 
 
-def spark_line(values: Sequence[float]) -> str:
+def sparkline(values: Sequence[float]) -> str:
     """Draw values with a block each, as high as it is between the least and the greatest."""
     low, high = min(values), max(values)
     steps = len(_BLOCKS) - 1
@@ -168,14 +166,14 @@ def spark_line(values: Sequence[float]) -> str:
     )
 
 
-def count_words(status: Mapping[str, Any]) -> str:
+def format_counts(status: Mapping[str, Any]) -> str:
     """Say how many trials stand how."""
     counts = status["trials"].items()
     parts = [f"{count} {name.replace('_', ' ')}" for name, count in counts if count]
     return f"{', '.join(parts) or 'none yet'} of {status['trials_budget']}"
 
 
-def time_words(time: Mapping[str, float | None]) -> str:
+def format_time(time: Mapping[str, float | None]) -> str:
     """Say how long a launch runs and may run; without one, what all trials took to train."""
     if time["elapsed_s"] is None:
         return f"{clock(time['training_s'] or 0.0)} of training"
@@ -183,16 +181,16 @@ def time_words(time: Mapping[str, float | None]) -> str:
     return f"{clock(time['elapsed_s'])}{left}"
 
 
-def best_line(best: Mapping[str, Any] | None, width: int) -> str:
+def format_best(best: Mapping[str, Any] | None, width: int) -> str:
     """Say the best score and as many of the settings that made it as fit."""
     if best is None:
         return "none yet"
-    start = f"{score_words(best)}, trial {best['trial']} epoch {best['epoch']}: "
+    start = f"{format_score(best)}, trial {best['trial']} epoch {best['epoch']}: "
     settings = [f"{name} {short(value)}" for name, value in best["settings"].items()]
-    return start + _fitting(settings, width - len(start))
+    return start + _join_to_width(settings, width - len(start))
 
 
-def _fitting(parts: list[str], width: int) -> str:
+def _join_to_width(parts: list[str], width: int) -> str:
     """Join as many as fit, each whole: half a number would be read as another one."""
     text = ", ".join(parts)
     while parts and len(text) > width:
@@ -201,7 +199,7 @@ def _fitting(parts: list[str], width: int) -> str:
     return text
 
 
-def score_words(best: Mapping[str, Any]) -> str:
+def format_score(best: Mapping[str, Any]) -> str:
     """Say the skill, after the metric of the space if that is something else."""
     skill = f"skill {best['skill']:.3f}"
     if best["metric"] in _SAID_BY_SKILL:
@@ -209,9 +207,9 @@ def score_words(best: Mapping[str, Any]) -> str:
     return f"{best['metric']} {best['value']:.3f}, {skill}"
 
 
-def trial_line(trial: TrialRecord, epochs: int, runs: bool = True) -> str:
+def format_trial(trial: TrialRecord, epochs: int, is_running: bool = True) -> str:
     """Say how one trial stands or ended."""
-    words = f"trial {trial.number} {trial_status(trial, runs)}"
+    words = f"trial {trial.number} {trial_status(trial, is_running)}"
     why = f": {trial.reason}" if trial.reason else ""
     if trial.best is None:
         return f"{words}{why}"

@@ -93,8 +93,8 @@ def _attributes(
 ) -> Iterator[tuple[int, str, Any]]:
     """Yield trial, name and value of what we wrote; of a row only the fields, if there are any."""
     names = [] if fields is None else list(dict.fromkeys((*_COMPARED, *fields)))
-    marks = "".join(f", ?{place}" for place in range(2, 2 + len(names)))
-    row = f"json_extract(value_json{marks})" if names else "value_json"
+    placeholders = "".join(f", ?{place}" for place in range(2, 2 + len(names)))
+    row = f"json_extract(value_json{placeholders})" if names else "value_json"
     query = _ATTRIBUTES.format(row=row)
     found = database.execute(query, (number, *(f"$.{name}" for name in names))).fetchall()
     # One call for all: at 20,000 rows the calls would cost as much as the reading.
@@ -117,9 +117,9 @@ def read_only(path: Path) -> sqlite3.Connection:
     """Open a study's file for reading."""
     # SQLite makes a log beside the file even to read it; where it may not, nobody writes either.
     log = path.with_name(f"{path.name}-wal")
-    settled = not log.exists() and not os.access(path.parent, os.W_OK)
-    how = "immutable=1" if settled else "mode=ro"
-    return sqlite3.connect(f"{path.absolute().as_uri()}?{how}", uri=True)
+    immutable = not log.exists() and not os.access(path.parent, os.W_OK)
+    mode = "immutable=1" if immutable else "mode=ro"
+    return sqlite3.connect(f"{path.absolute().as_uri()}?{mode}", uri=True)
 
 
 def epoch_key(epoch: int) -> str:

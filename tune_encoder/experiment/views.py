@@ -17,11 +17,11 @@ from tune_encoder.experiment.status import (
     WAITING,
     Launch,
     best_of,
+    format_trial,
     has_ended,
     is_over,
     metric_value,
     search_status,
-    trial_line,
     trial_status,
 )
 from tune_encoder.experiment.trials import EpochRow, TrialRecord
@@ -29,7 +29,7 @@ from tune_encoder.space import SearchSpace
 from tune_encoder.system.lock import LOCK_NAME, lock_holder
 
 RUNNING, STOPPED, FINISHED, UNREADABLE = "running", "stopped", "finished", "unreadable"
-_PLACES = ("data_dir", "checkpoint_dir")  # settings that are no property of a config
+_PATH_SETTINGS = ("data_dir", "checkpoint_dir")  # settings that are no property of a config
 _HOLDER = re.compile(r"pid (\d+) on (.+)")
 
 View = dict[str, Any]
@@ -50,7 +50,7 @@ def _entry(experiment: Experiment) -> View:
     return {**{name: view[name] for name in kept}, "problem": None}
 
 
-def newest(root: Path) -> Experiment:
+def newest_experiment(root: Path) -> Experiment:
     """Return the experiment that was launched last.
 
     Raises:
@@ -72,7 +72,7 @@ def status(experiment: Experiment) -> View:
     """Return where an experiment stands, who runs it, and how to go on if nobody does."""
     space = experiment.space()
     process = lock_holder(experiment.path)
-    trials = _recorded(experiment, space)
+    trials = _read_trials(experiment, space)
     launch = _launch(experiment, trials) if process else None
     over = is_over(space, trials)
     state = RUNNING if process else FINISHED if over else STOPPED
@@ -92,15 +92,15 @@ def _launch(experiment: Experiment, trials: list[TrialRecord]) -> Launch:
     return Launch(max(0.0, time.time() - began), ended)
 
 
-def _process(held_by: str | None) -> View | None:
+def _process(holder: str | None) -> View | None:
     """Who holds an experiment; the holder may be about to write who it is."""
-    if held_by is None:
+    if holder is None:
         return None
-    found = _HOLDER.fullmatch(held_by)
+    found = _HOLDER.fullmatch(holder)
     return {"pid": int(found[1]), "host": found[2]} if found else {"pid": None, "host": None}
 
 
-def _recorded(experiment: Experiment, space: SearchSpace) -> list[TrialRecord]:
+def _read_trials(experiment: Experiment, space: SearchSpace) -> list[TrialRecord]:
     """The trials, as far as their standing needs them."""
     return experiment.trials((*FIELDS, space.metric.name))
 
@@ -115,16 +115,16 @@ def trial_view(experiment: Experiment, number: int) -> View:
         ConfigError: if there is none of that number.
     """
     space, trial = experiment.space(), _trial(experiment, number)
-    runs = lock_holder(experiment.path) is not None
+    is_running = lock_holder(experiment.path) is not None
     return {
         "experiment": experiment.name,
         "trial": number,
-        "state": trial_status(trial, runs),
-        "line": trial_line(trial, space.budget.epochs, runs),
-        "why": why(trial, space, runs),
+        "state": trial_status(trial, is_running),
+        "line": format_trial(trial, space.budget.epochs, is_running),
+        "why": explain_status(trial, space, is_running),
         "metric": space.metric.name,
         "searched": space.searched_settings(trial.settings),
-        "changed": changed(trial.settings),
+        "changed": changed_settings(trial.settings),
         "settings": trial.settings,
         "best_epoch": trial.best["epoch"] if trial.best else None,
         "rows": [{**row, space.metric.name: metric_value(space, row)} for row in trial.rows],
@@ -135,19 +135,19 @@ def trial_view(experiment: Experiment, number: int) -> View:
 def _trial(experiment: Experiment, number: int) -> TrialRecord:
     if experiment.study_path.exists() and (trial := experiment.trial(number)) is not None:
         return trial
-    numbers = [trial.number for trial in _recorded(experiment, experiment.space())]
+    numbers = [trial.number for trial in _read_trials(experiment, experiment.space())]
     there = f"there are {len(numbers)}, from 0 to {numbers[-1]}" if numbers else "there is none yet"
     raise ConfigError(f"{experiment.path}: no trial {number}; {there}")
 
 
-def why(trial: TrialRecord, space: SearchSpace, runs: bool) -> str:
+def explain_status(trial: TrialRecord, space: SearchSpace, is_running: bool) -> str:
     """Say why a trial ended, or when it goes on."""
     if has_ended(trial):
         return _why_ended(trial, space.budget.epochs)
     return {
         WAITING: "it goes on once it is known to be among the best there",
         UNFINISHED: "it goes on at the next resume",
-    }.get(trial_status(trial, runs), "")
+    }.get(trial_status(trial, is_running), "")
 
 
 def _why_ended(trial: TrialRecord, epochs: int) -> str:
@@ -161,7 +161,7 @@ def _why_ended(trial: TrialRecord, epochs: int) -> str:
     return f"no better epoch among the last {waited} (early_stopping_patience)" if waited else ""
 
 
-def changed(settings: dict[str, Any]) -> dict[str, Any]:
+def changed_settings(settings: dict[str, Any]) -> dict[str, Any]:
     """Return the settings that differ from the defaults."""
     defaults = to_mapping(TrainConfig())
     return {name: value for name, value in settings.items() if defaults.get(name) != value}
@@ -174,7 +174,7 @@ def _newest_checkpoint(experiment: Experiment, trial: TrialRecord) -> str | None
 
 def _checkpoint(experiment: Experiment, row: EpochRow) -> str | None:
     """Where a row's checkpoint lies, if it does; a storage is not asked."""
-    place = experiment.checkpoint_place(row)
+    place = experiment.checkpoint_location(row)
     known = place is not None and (experiment.storage is not None or Path(place).is_file())
     return place if known else None
 
@@ -189,7 +189,7 @@ def best_view(experiment: Experiment) -> View:
         SearchFailed: if no trial has a result.
     """
     space = experiment.space()
-    best = best_of(space, _recorded(experiment, space))
+    best = best_of(space, _read_trials(experiment, space))
     trial = experiment.trial(best["trial"]) if best else None
     if best is None or trial is None:
         raise SearchFailed(f"{experiment.path}: no trial has a result yet")
@@ -203,7 +203,7 @@ def best_view(experiment: Experiment) -> View:
     }
 
 
-def comparison(root: Path, names: list[str]) -> View:
+def compare_experiments(root: Path, names: list[str]) -> View:
     """Return several experiments side by side, with what makes their scores incomparable."""
     views = [_compared(open_experiment(root, name)) for name in names]
     return {
@@ -215,7 +215,7 @@ def comparison(root: Path, names: list[str]) -> View:
 
 def _compared(experiment: Experiment) -> View:
     space = experiment.space()
-    trials = _recorded(experiment, space)
+    trials = _read_trials(experiment, space)
     state = search_status(space, trials, None)
     best = state["best"]
     settings = next((t.settings for t in trials if best and t.number == best["trial"]), {})
@@ -227,13 +227,13 @@ def _compared(experiment: Experiment) -> View:
         "metric": space.metric.name,
         "best": best,
         "settings": settings,
-        "fingerprint": experiment.search()["fingerprint"],
+        "fingerprint": experiment.read_search()["fingerprint"],
     }
 
 
 def _differing(settings: list[View]) -> dict[str, list[Any]]:
     """Each setting whose values are not all equal; None where there is no best trial."""
-    names = dict.fromkeys(name for each in settings for name in each if name not in _PLACES)
+    names = dict.fromkeys(name for each in settings for name in each if name not in _PATH_SETTINGS)
     rows = {name: [each.get(name) for each in settings] for name in names}
     return {name: row for name, row in rows.items() if any(value != row[0] for value in row)}
 

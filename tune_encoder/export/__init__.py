@@ -3,12 +3,12 @@
 from pathlib import Path
 
 from tune_encoder.config import ExportSettings
-from tune_encoder.data.pack import PackedData, open_pack, searched_pack
+from tune_encoder.data.pack import PackedData, open_pack, pack_of_search
 from tune_encoder.experiment.folder import Experiment
 from tune_encoder.export.choosing import Choice, choose
-from tune_encoder.export.combining import Model, best_model, single
+from tune_encoder.export.combining import Model, best_model, single_model
 from tune_encoder.export.writing import Metrics, Source, write_models
-from tune_encoder.model.folder import is_model
+from tune_encoder.model.folder import is_model_folder
 from tune_encoder.system.files import atomic_folder, check_empty, remove_leftovers
 
 __all__ = [
@@ -19,7 +19,7 @@ __all__ = [
     "choose",
     "export",
     "export_models",
-    "single",
+    "single_model",
 ]
 
 
@@ -38,7 +38,7 @@ def export(experiment: Experiment, to: Path, settings: ExportSettings) -> list[M
     """
     check_replaceable(to)
     choices = choose(experiment, settings.top_k)
-    data = open_pack(searched_pack(*experiment.searched_data(), choices[0].config))
+    data = open_pack(pack_of_search(*experiment.data_source(), choices[0].config))
     models = _models(experiment, choices, settings, data)
     return export_models(models, to, Source(experiment, data, settings))
 
@@ -55,7 +55,7 @@ def export_models(models: list[Model], to: Path, source: Source) -> list[Metrics
 
 def check_replaceable(to: Path) -> None:
     """Raise a `ConfigError` if the folder holds something else than an older export."""
-    if not (is_model(to) or is_model(to / "1")):
+    if not (is_model_folder(to) or is_model_folder(to / "1")):
         check_empty(to)
 
 
@@ -64,4 +64,4 @@ def _models(
 ) -> list[Model]:
     if max(settings.average, settings.ensemble) > 1:
         return [best_model(experiment, choices[0], settings, data)]
-    return [single(choice) for choice in choices]
+    return [single_model(choice) for choice in choices]

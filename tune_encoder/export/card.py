@@ -31,7 +31,7 @@ _FILES = {
 def write_card(
     path: Path,
     metrics: Mapping[str, Any],
-    origin: Mapping[str, Any],
+    provenance: Mapping[str, Any],
     model: Model,
     data: PackedData,
 ) -> None:
@@ -40,7 +40,7 @@ def write_card(
     Args:
         path: The file, beside those it tells of.
         metrics: What stands in metrics.json.
-        origin: What stands in provenance.json.
+        provenance: What stands in provenance.json.
         model: What was exported.
         data: What it was trained on.
     """
@@ -48,22 +48,22 @@ def write_card(
     content = {
         "name": metrics["experiment"],
         "folder": "MODEL_DIR",
-        "made_at": origin["made_at"],
-        "version": origin["versions"]["export"]["tune-encoder"],
+        "made_at": provenance["made_at"],
+        "version": provenance["versions"]["export"]["tune-encoder"],
         "why": metrics["why"],
-        "what": _what(metrics),
-        **_encoder_words(model),
+        "what": _source_checkpoints(metrics),
+        **_encoder_fields(model),
         "fingerprint": metrics["fingerprint"],
-        "data": _data_table(origin["data"]),
-        "disjoint": disjoint_words(origin["data"]["known_styles"]),
-        "n_voices": origin["data"]["voices"]["train"],
-        "search": _search_words(metrics, model.config),
+        "data": _data_table(provenance["data"]),
+        "disjoint": describe_overlap(provenance["data"]["known_styles"]),
+        "n_voices": provenance["data"]["voices"]["train"],
+        "search": _search_section(metrics, model.config),
         "scores": _score_table(metrics),
         "chance": _chance(data),
-        "scored_on": _scored_on(origin["trained_on"]),
-        "combined": _combined_words(metrics),
+        "scored_on": _scored_on(provenance["trained_on"]),
+        "combined": _alternatives_section(metrics),
         "files": _file_list(path.parent),
-        "versions": _version_table(origin["versions"]),
+        "versions": _version_table(provenance["versions"]),
     }
     path.write_text(Template(template).substitute(content), encoding="utf-8")
 
@@ -73,7 +73,7 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
 
 
-def _what(metrics: Mapping[str, Any]) -> str:
+def _source_checkpoints(metrics: Mapping[str, Any]) -> str:
     """Say which checkpoints it is made of."""
     members = metrics["members"]
     words = [f"trial {m['trial']} of {m['trained_in']}, epoch {m['epoch']}" for m in members]
@@ -81,7 +81,7 @@ def _what(metrics: Mapping[str, Any]) -> str:
     return f"{kinds.get(metrics['kind'], '')}{'; '.join(words)}"
 
 
-def _encoder_words(model: Model) -> dict[str, str]:
+def _encoder_fields(model: Model) -> dict[str, str]:
     config = model.config
     kinds = dict.fromkeys(_encoder_name(member.config) for member in model.members)
     return {
@@ -116,7 +116,7 @@ def _data_table(data: Mapping[str, Any]) -> str:
     return _table(["split", "voices", "clips", "hours"], rows)
 
 
-def disjoint_words(known: Mapping[str, int]) -> str:
+def describe_overlap(known: Mapping[str, int]) -> str:
     """Say whether the model has met the voices it is scored on."""
     shared = {name: count for name, count in known.items() if count}
     if not shared:
@@ -128,9 +128,9 @@ def disjoint_words(known: Mapping[str, int]) -> str:
     )
 
 
-def _search_words(metrics: Mapping[str, Any], config: TrainConfig) -> str:
-    lines = [_cost_words("The search", metrics["search"])]
-    lines += [_cost_words("A confirmation", cost) for cost in metrics["confirmation"]]
+def _search_section(metrics: Mapping[str, Any], config: TrainConfig) -> str:
+    lines = [_cost_sentence("The search", metrics["search"])]
+    lines += [_cost_sentence("A confirmation", cost) for cost in metrics["confirmation"]]
     rows = [
         [name, _short(getattr(config, name)), words] for name, words in metrics["space"].items()
     ]
@@ -141,7 +141,7 @@ def _short(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _cost_words(what: str, cost: Mapping[str, Any]) -> str:
+def _cost_sentence(what: str, cost: Mapping[str, Any]) -> str:
     states = ", ".join(f"{count} {state}" for state, count in cost["trials"].items())
     n_trials = sum(cost["trials"].values())
     return (
@@ -177,33 +177,38 @@ def _scored_on(trained_on: Sequence[str]) -> str:
     return "The epoch was chosen by its score on val, which flatters it there; test is untouched."
 
 
-def _combined_words(metrics: Mapping[str, Any]) -> str:
+def _alternatives_section(metrics: Mapping[str, Any]) -> str:
     """Say what was tried beside the single best epoch."""
-    lines = [rival_words(rival) for rival in metrics["combined"]]
-    lines += int8_words(metrics)
+    lines = [describe_alternative(alternative) for alternative in metrics["combined"]]
+    lines += describe_int8(metrics)
     if "retrained" in metrics:
-        lines += retrained_words(metrics["retrained"])
+        lines += describe_retraining(metrics["retrained"])
     return "\n".join(f"- {line}" for line in lines)
 
 
-def rival_words(rival: Mapping[str, Any]) -> str:
+def describe_alternative(alternative: Mapping[str, Any]) -> str:
     """Say how an average or ensemble compared with the single best epoch."""
-    kind, n_members = rival["kind"], rival["members"]
-    missing = "" if n_members == rival["asked"] else f" ({rival['asked']} asked, {n_members} kept)"
+    kind, n_members = alternative["kind"], alternative["members"]
+    missing = (
+        ""
+        if n_members == alternative["asked"]
+        else f" ({alternative['asked']} asked, {n_members} kept)"
+    )
     if n_members == 1:
         return f"{kind}: none, since only one checkpoint is there; raise resources.keep"
     words = (
-        f"{kind} of {n_members}{missing}: {rival['metric']} {rival['value']:.4f} on val, alone "
-        f"{rival['value_alone']:.4f}, so {'taken' if rival['taken'] else 'not taken'}"
+        f"{kind} of {n_members}{missing}: {alternative['metric']} {alternative['value']:.4f} on "
+        f"val, single epoch {alternative['value_alone']:.4f}, "
+        f"so {'used' if alternative['taken'] else 'not used'}"
     )
-    if "test_difference_95" not in rival:
+    if "test_difference_95" not in alternative:
         return words
-    difference = rival["test_skill"] - rival["test_skill_alone"]
-    said = difference_words(difference, rival["test_difference_95"])
+    difference = alternative["test_skill"] - alternative["test_skill_alone"]
+    said = describe_difference(difference, alternative["test_difference_95"])
     return f"{words}; skill on test {said}"
 
 
-def int8_words(metrics: Mapping[str, Any]) -> list[str]:
+def describe_int8(metrics: Mapping[str, Any]) -> list[str]:
     """Say what the ONNX files in int8 lose."""
     skills = metrics["onnx"].get("int8_skill", {})
     full = {split: metrics["scores"][split]["model"]["skill"] for split in skills}
@@ -213,20 +218,20 @@ def int8_words(metrics: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def retrained_words(retrained: Mapping[str, Any]) -> list[str]:
+def describe_retraining(retrained: Mapping[str, Any]) -> list[str]:
     """Say how retrained models compare with that of the search."""
     sd = "" if retrained["sd"] is None else f", sd {retrained['sd']:.3f}"
     return [
         f"skill on {retrained['split']}: search {retrained['search_skill']:.3f}, retrained mean "
         f"{retrained['mean']:.3f}{sd} over {len(retrained['seeds'])} seeds",
         f"exported {retrained['exported_skill']:.3f}: "
-        + difference_words(
+        + describe_difference(
             retrained["exported_skill"] - retrained["search_skill"], retrained["difference_95"]
         ),
     ]
 
 
-def difference_words(difference: float, interval: tuple[float, float]) -> str:
+def describe_difference(difference: float, interval: tuple[float, float]) -> str:
     """Say whether two models can be told apart by their skill, from its 95 % interval."""
     low, high = interval
     told = "told apart" if low > 0 or high < 0 else "not told apart"

@@ -26,13 +26,13 @@ class Choice:
     state: State
     why: str = ""
     """For a person."""
-    place: str = ""
+    subfolder: str = ""
     """Where it was trained, if that is no trial of a search."""
 
     @property
     def config(self) -> TrainConfig:
         """The settings of the trial, with the data they were trained on."""
-        settings = {**self.trial.settings, "data_dir": self.search.search()["data_dir"]}
+        settings = {**self.trial.settings, "data_dir": self.search.read_search()["data_dir"]}
         return from_mapping(TrainConfig, settings, self.search.name)
 
     @property
@@ -41,7 +41,7 @@ class Choice:
         path = self.search.path
         confirming = path.parent.name == FOLDER
         name = f"{path.parent.parent.name}/{FOLDER}/{path.name}" if confirming else path.name
-        return f"{name}/{self.place}" if self.place else name
+        return f"{name}/{self.subfolder}" if self.subfolder else name
 
     def describe(self) -> dict[str, Any]:
         """Return what tells it from other checkpoints."""
@@ -67,15 +67,15 @@ def choose(experiment: Experiment, count: int) -> list[Choice]:
         SearchFailed: if no trial has one.
     """
     trials = rank_trials(experiment.trials())
-    confirmation, doubt = _confirmation(experiment, trials)
-    found = [] if confirmation is None or doubt else _confirmed(confirmation)
+    confirmation, why_ignored = _confirmation(experiment, trials)
+    found = [] if confirmation is None or why_ignored else _confirmed(confirmation)
     seen = {confirmation.configs[0].trial} if confirmation is not None and found else set()
     for choice in best_epochs(experiment, trials):
         if len(found) >= count:
             break
         if choice.trial.number not in seen:
             seen.add(choice.trial.number)
-            why = _why(experiment, len(found) + 1, len(trials)) + doubt
+            why = _why(experiment, len(found) + 1, len(trials)) + why_ignored
             found.append(dataclasses.replace(choice, why=why))
     if not found:
         raise SearchFailed(_nothing_usable(experiment, trials))
@@ -85,8 +85,10 @@ def choose(experiment: Experiment, count: int) -> list[Choice]:
 def _nothing_usable(experiment: Experiment, trials: list[TrialRecord]) -> str:
     remedy = f"go on with `{experiment.command('resume')}`"
     if trials and all(has_ended(trial) for trial in trials):
-        place = experiment.checkpoints if experiment.storage is None else experiment.storage.place
-        remedy = f"restore {place}, or search anew"
+        location = (
+            experiment.checkpoints if experiment.storage is None else experiment.storage.location
+        )
+        remedy = f"restore {location}, or search anew"
     return f"{experiment.path}: no trial has a usable checkpoint; {remedy}"
 
 
@@ -123,10 +125,10 @@ def _confirmation(
         confirmation = newest_confirmation(experiment) if trials else None
     except SearchFailed:
         return None, "; none of its configs gave a result when it was confirmed"
-    return confirmation, _doubt(confirmation, trials) if confirmation is not None else ""
+    return confirmation, _why_ignored(confirmation, trials) if confirmation is not None else ""
 
 
-def _doubt(confirmation: Confirmation, trials: list[TrialRecord]) -> str:
+def _why_ignored(confirmation: Confirmation, trials: list[TrialRecord]) -> str:
     """Say why a confirmation does not count: the search went on and found something better."""
     best = trials[0]
     known = [each.settings for each in confirmation.configs]
@@ -151,7 +153,7 @@ def _confirmed(confirmation: Confirmation) -> list[Choice]:
 
 
 def _why_confirmed(confirmation: Confirmation) -> str:
-    first, near = confirmation.configs[0], confirmation.n_within_noise
+    first, near = confirmation.configs[0], confirmation.n_tied
     noise = "outside the noise of the others"
     if confirmation.winner is None:
         noise = f"though the first {near} are within the noise" if near > 1 else "the only one"

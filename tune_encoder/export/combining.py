@@ -18,7 +18,7 @@ from tune_encoder.data.scores import Styles, score
 from tune_encoder.experiment.folder import Experiment
 from tune_encoder.export.choosing import Choice, best_epochs, choose
 from tune_encoder.model.encoder import Encoder, Ensemble, rebuild_encoder
-from tune_encoder.model.evaluate import CPU, difference_interval
+from tune_encoder.model.evaluate import CPU, skill_difference_interval
 from tune_encoder.model.prediction import predict_pack
 
 SINGLE, AVERAGE, ENSEMBLE = "epoch", "average", "ensemble"
@@ -35,7 +35,7 @@ class Model:
     """The checkpoints it is made of, the best first."""
     skill: float
     """What it had on the first split it was not trained on, and has to have again once written."""
-    rivals: list[dict[str, Any]] = field(default_factory=list)
+    alternatives: list[dict[str, Any]] = field(default_factory=list)
     """What else was tried, and how it compared with the single best epoch."""
     trained_on: tuple[str, ...] = ("train",)
     """The splits whose clips its weights have seen."""
@@ -55,7 +55,7 @@ class Model:
         return predict_pack(self.encoder, pack, crop_frames(self.config), CPU)
 
 
-def single(choice: Choice) -> Model:
+def single_model(choice: Choice) -> Model:
     """Return the model of one epoch."""
     encoder = rebuild_encoder(choice.config, choice.state["model"])
     return Model(SINGLE, encoder, [choice], choice.row["val_skill"])
@@ -73,13 +73,13 @@ def best_model(
         data: What the search was made on.
     """
     metric = experiment.space().metric
-    alone, *others = [single(first), *_combined(experiment, first, settings)]
-    one = _rated(alone, metric, data)
-    rated = [_rated(model, metric, data) for model in others if len(model.members) > 1]
-    best = min([one, *rated], key=lambda each: each.value)
+    single_epoch, *others = [single_model(first), *_combined(experiment, first, settings)]
+    single = _evaluate(single_epoch, metric, data)
+    rated = [_evaluate(model, metric, data) for model in others if len(model.members) > 1]
+    best = min([single, *rated], key=lambda each: each.value)
     asked = {AVERAGE: settings.average, ENSEMBLE: settings.ensemble}
-    known = {each.model.kind: _compared(each, one, metric.sign, data) for each in rated}
-    rivals = [
+    known = {each.model.kind: _compare_to_single(each, single, metric.sign, data) for each in rated}
+    alternatives = [
         {
             "kind": model.kind,
             "asked": asked[model.kind],
@@ -90,7 +90,7 @@ def best_model(
         }
         for model in others
     ]
-    return replace(best.model, skill=best.val["skill"], rivals=rivals)
+    return replace(best.model, skill=best.val["skill"], alternatives=alternatives)
 
 
 def _combined(experiment: Experiment, first: Choice, settings: ExportSettings) -> list[Model]:
@@ -98,13 +98,13 @@ def _combined(experiment: Experiment, first: Choice, settings: ExportSettings) -
     combined = []
     if settings.average > 1:
         epochs = best_epochs(first.search, [first.trial], first.why)
-        combined.append(average(list(itertools.islice(epochs, settings.average))))
+        combined.append(average_model(list(itertools.islice(epochs, settings.average))))
     if settings.ensemble > 1:
-        combined.append(_ensemble(choose(experiment, settings.ensemble)))
+        combined.append(_ensemble_model(choose(experiment, settings.ensemble)))
     return combined
 
 
-def average(choices: list[Choice]) -> Model:
+def average_model(choices: list[Choice]) -> Model:
     """Return the model of the mean weights of a trial's epochs; counts stay those of the best."""
     states = [choice.state["model"] for choice in choices]
     weights = {name: _mean([state[name] for state in states]) for name in states[0]}
@@ -117,7 +117,7 @@ def _mean(tensors: list[Tensor]) -> Tensor:
     return torch.stack(tensors).mean(dim=0)
 
 
-def _ensemble(choices: list[Choice]) -> Model:
+def _ensemble_model(choices: list[Choice]) -> Model:
     encoders = [rebuild_encoder(choice.config, choice.state["model"]) for choice in choices]
     return Model(ENSEMBLE, Ensemble(encoders).eval(), choices, 0.0)
 
@@ -126,7 +126,7 @@ def _ensemble(choices: list[Choice]) -> Model:
 
 
 @dataclass(frozen=True)
-class _Rated:
+class _Evaluated:
     model: Model
     value: float
     """Of the metric on validation, negated where the most is best."""
@@ -135,17 +135,24 @@ class _Rated:
     """What it predicts for the test split."""
 
 
-def _rated(model: Model, metric: MetricSettings, data: PackedData) -> _Rated:
+def _evaluate(model: Model, metric: MetricSettings, data: PackedData) -> _Evaluated:
     val = score(model.predict(data.val), data.val.styles, data.statistics)
     test = None if data.test is None else model.predict(data.test)
-    return _Rated(model, metric.sign * val[metric.name.removeprefix("val_")], val, test)
+    return _Evaluated(model, metric.sign * val[metric.name.removeprefix("val_")], val, test)
 
 
-def _compared(rival: _Rated, one: _Rated, sign: float, data: PackedData) -> dict[str, Any]:
+def _compare_to_single(
+    alternative: _Evaluated, single: _Evaluated, sign: float, data: PackedData
+) -> dict[str, Any]:
     """How a combined model compares with the single epoch."""
-    compared: dict[str, Any] = {"value": sign * rival.value, "value_alone": sign * one.value}
-    if data.test is not None and rival.test is not None and one.test is not None:
-        for name, styles in (("test_skill", rival.test), ("test_skill_alone", one.test)):
+    compared: dict[str, Any] = {
+        "value": sign * alternative.value,
+        "value_alone": sign * single.value,
+    }
+    if data.test is not None and alternative.test is not None and single.test is not None:
+        for name, styles in (("test_skill", alternative.test), ("test_skill_alone", single.test)):
             compared[name] = score(styles, data.test.styles, data.statistics)["skill"]
-        compared["test_difference_95"] = difference_interval(rival.test, one.test, data.test, data)
+        compared["test_difference_95"] = skill_difference_interval(
+            alternative.test, single.test, data.test, data
+        )
     return compared

@@ -24,7 +24,7 @@ Provenance = dict[str, Any]
 
 def provenance(experiment: Experiment, model: Model, data: PackedData) -> Provenance:
     """Return all of provenance.json but the files."""
-    search = experiment.search()
+    search = experiment.read_search()
     return {
         "format": PROVENANCE_FORMAT,
         "made_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -43,15 +43,15 @@ def describe_data(data: PackedData, trained_on: Collection[str]) -> dict[str, An
     info = data.info
     counted = {name: info[name] for name in ("fingerprint", "frontend", "clips", "voices", "hours")}
     packs = {"train": data.train, "val": data.val, "test": data.test}
-    known = set().union(*(styles_of(packs[name]) for name in trained_on))
+    known = set().union(*(unique_style_hashes(packs[name]) for name in trained_on))
     others = {name: pack for name, pack in packs.items() if name not in trained_on and pack}
-    shared = {name: len(styles_of(pack) & known) for name, pack in others.items()}
+    shared = {name: len(unique_style_hashes(pack) & known) for name, pack in others.items()}
     return {**counted, "known_styles": shared}
 
 
-def styles_of(pack: Pack | None) -> set[bytes]:
+def unique_style_hashes(pack: Pack | None) -> set[bytes]:
     """Return the different styles of a split: clips of one style are of one voice."""
-    ttl = () if pack is None else pack.known.ttl
+    ttl = () if pack is None else pack.unique_styles.ttl
     return {hashlib.blake2b(style.tobytes(), digest_size=16).digest() for style in ttl}
 
 

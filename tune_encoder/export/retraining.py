@@ -21,11 +21,11 @@ from tune_encoder.config import (
     to_mapping,
     write_yaml,
 )
-from tune_encoder.data.pack import Pack, PackedData, open_pack, searched_pack, with_validation
+from tune_encoder.data.pack import Pack, PackedData, merge_train_and_val, open_pack, pack_of_search
 from tune_encoder.data.scores import Styles, score
 from tune_encoder.errors import DataError, StorageError
 from tune_encoder.experiment.confirmation import FOLDER as CONFIRM
-from tune_encoder.experiment.confirmation import deviation, new_seeds
+from tune_encoder.experiment.confirmation import new_seeds, standard_deviation
 from tune_encoder.experiment.folder import Experiment
 from tune_encoder.experiment.trials import TrialRecord
 from tune_encoder.export import (
@@ -35,9 +35,9 @@ from tune_encoder.export import (
     check_replaceable,
     choose,
     export_models,
-    single,
+    single_model,
 )
-from tune_encoder.model.evaluate import difference_interval
+from tune_encoder.model.evaluate import skill_difference_interval
 from tune_encoder.system.files import atomic_write
 from tune_encoder.system.lock import lock_experiment
 from tune_encoder.training.checkpoints import load_state, newest_valid_checkpoint, save_state
@@ -47,12 +47,12 @@ from tune_encoder.training.state import Row, TrainState
 
 FOLDER = "retrain"  # within the experiment
 
-Watch = Callable[[int, Row], None]
+OnEpoch = Callable[[int, Row], None]
 """Told of every epoch: the seed and the row."""
 
 
 @dataclass(frozen=True)
-class Plan:
+class RetrainPlan:
     """What is trained."""
 
     winner: Choice
@@ -65,7 +65,7 @@ class Plan:
     folder: Path
 
 
-def plan(experiment: Experiment, settings: RetrainSettings) -> Plan:
+def plan_retraining(experiment: Experiment, settings: RetrainSettings) -> RetrainPlan:
     """Decide what is to be trained.
 
     Raises:
@@ -81,7 +81,7 @@ def plan(experiment: Experiment, settings: RetrainSettings) -> Plan:
     trials = [trial for each in searches for trial in each.trials()]
     folder = experiment.path / FOLDER / _key(config, settings.with_val)
     seeds = new_seeds(trials, settings.seeds)
-    return Plan(winner, config, seeds, settings.with_val, folder)
+    return RetrainPlan(winner, config, seeds, settings.with_val, folder)
 
 
 def _key(config: TrainConfig, with_val: bool) -> str:
@@ -91,7 +91,7 @@ def _key(config: TrainConfig, with_val: bool) -> str:
 
 
 def retrain(
-    experiment: Experiment, plan: Plan, to: Path, settings: ExportSettings, watch: Watch
+    experiment: Experiment, plan: RetrainPlan, to: Path, settings: ExportSettings, on_epoch: OnEpoch
 ) -> dict[str, Any]:
     """Train what is planned, or go on with it, and export the best.
 
@@ -105,7 +105,7 @@ def retrain(
         Interrupted: on Ctrl-C or SIGTERM, every finished epoch saved; the same call goes on.
     """
     check_replaceable(to)
-    data = open_pack(searched_pack(*experiment.searched_data(), plan.config))
+    data = open_pack(pack_of_search(*experiment.data_source(), plan.config))
     if plan.with_val and data.test is None:
         raise DataError(
             f"{plan.config.data_dir}: has no test split, so a model trained on val could not be "
@@ -113,9 +113,9 @@ def retrain(
         )
     metric = experiment.space().metric
     plan.folder.mkdir(parents=True, exist_ok=True)
-    with lock_experiment(plan.folder), interruptible(lambda: _how_to_go_on(experiment)):
+    with lock_experiment(plan.folder), interruptible(lambda: _how_to_resume(experiment)):
         for seed in plan.seeds:
-            _train_seed(plan, seed, data, metric, watch)
+            _train_seed(plan, seed, data, metric, on_epoch)
     models = [_model(experiment, plan, seed, data, metric) for seed in plan.seeds]
     best = models[0] if plan.with_val else min(models, key=lambda m: _objective(m, metric))
     compared = _compared(plan, models, best, data)
@@ -123,7 +123,7 @@ def retrain(
     return export_models([best], to, source)[0]
 
 
-def _how_to_go_on(experiment: Experiment) -> str:
+def _how_to_resume(experiment: Experiment) -> str:
     return (
         f"stopped, the last epoch is saved; go on with `{experiment.command('retrain')}` and "
         "the same options"
@@ -134,7 +134,7 @@ def _how_to_go_on(experiment: Experiment) -> str:
 
 
 def _train_seed(
-    plan: Plan, seed: int, data: PackedData, metric: MetricSettings, watch: Watch
+    plan: RetrainPlan, seed: int, data: PackedData, metric: MetricSettings, on_epoch: OnEpoch
 ) -> None:
     """Train one seed to its end, from its last epoch if it has begun."""
     folder = _seed_folder(plan, seed)
@@ -147,17 +147,17 @@ def _train_seed(
         if _best_row(state.history, metric) is row:
             save_state(folder / BEST, content)
         save_state(folder / FINAL, content)
-        watch(seed, row)
+        on_epoch(seed, row)
 
-    before = newest_valid_checkpoint(
+    checkpoint = newest_valid_checkpoint(
         [path for path in (folder / FINAL, folder / BEST) if path.exists()]
     )[1]
-    for row in before["history"] if before else []:
-        watch(seed, row)
-    train(config, with_validation(data) if plan.with_val else data, folder, report, before)
+    for row in checkpoint["history"] if checkpoint else []:
+        on_epoch(seed, row)
+    train(config, merge_train_and_val(data) if plan.with_val else data, folder, report, checkpoint)
 
 
-def _seed_folder(plan: Plan, seed: int) -> Path:
+def _seed_folder(plan: RetrainPlan, seed: int) -> Path:
     return plan.folder / f"{seed:04d}"
 
 
@@ -169,7 +169,7 @@ def _best_row(history: list[Row], metric: MetricSettings) -> Row:
 
 
 def _model(
-    experiment: Experiment, plan: Plan, seed: int, data: PackedData, metric: MetricSettings
+    experiment: Experiment, plan: RetrainPlan, seed: int, data: PackedData, metric: MetricSettings
 ) -> Model:
     """The best epoch of a seed; where val was trained on, nothing tells it, so the last."""
     folder = _seed_folder(plan, seed)
@@ -180,9 +180,9 @@ def _model(
     config = dataclasses.replace(plan.config, seed=seed)
     row = state["history"][-1]
     trial = TrialRecord(plan.winner.trial.number, "COMPLETE", to_mapping(config), [row])
-    place = str(folder.relative_to(experiment.path))
-    choice = Choice(experiment, trial, row, state, _why(plan, metric), place)
-    model = single(choice)
+    subfolder = str(folder.relative_to(experiment.path))
+    choice = Choice(experiment, trial, row, state, _why(plan, metric), subfolder)
+    model = single_model(choice)
     if not plan.with_val:
         return model
     assert data.test is not None  # or `retrain` would have refused
@@ -190,7 +190,7 @@ def _model(
     return dataclasses.replace(model, skill=skill, trained_on=("train", "val"))
 
 
-def _why(plan: Plan, metric: MetricSettings) -> str:
+def _why(plan: RetrainPlan, metric: MetricSettings) -> str:
     origin = f"the config of trial {plan.winner.trial.number} of {plan.winner.trained_in}"
     if plan.with_val:
         return f"{origin}, trained on train and val for {plan.config.epochs} epochs"
@@ -202,10 +202,12 @@ def _objective(model: Model, metric: MetricSettings) -> float:
     return float(metric.sign * model.members[0].row[metric.name])
 
 
-def _compared(plan: Plan, models: list[Model], best: Model, data: PackedData) -> dict[str, Any]:
+def _compared(
+    plan: RetrainPlan, models: list[Model], best: Model, data: PackedData
+) -> dict[str, Any]:
     """How the retrained models and the search's own do on clips that chose none of them."""
     name, pack = ("val", data.val) if data.test is None else ("test", data.test)
-    search = single(plan.winner).predict(pack)
+    search = single_model(plan.winner).predict(pack)
     styles = [model.predict(pack) for model in models]
     skills = [_skill(each, pack, data) for each in styles]
     exported = styles[next(i for i, model in enumerate(models) if model is best)]
@@ -216,10 +218,10 @@ def _compared(plan: Plan, models: list[Model], best: Model, data: PackedData) ->
         "split": name,
         "skills": skills,
         "mean": fmean(skills),
-        "sd": deviation(skills),
+        "sd": standard_deviation(skills),
         "search_skill": _skill(search, pack, data),
         "exported_skill": _skill(exported, pack, data),
-        "difference_95": difference_interval(exported, search, pack, data),
+        "difference_95": skill_difference_interval(exported, search, pack, data),
     }
 
 

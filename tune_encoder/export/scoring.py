@@ -41,7 +41,7 @@ def scores_in_new_process(folders: list[Path]) -> list[Scored]:
     return scored
 
 
-def rescored(folder: Path, data_dir: Path | None = None) -> Scored:
+def rescore(folder: Path, data_dir: Path | None = None) -> Scored:
     """Score an exported model beside the baselines.
 
     Args:
@@ -51,11 +51,11 @@ def rescored(folder: Path, data_dir: Path | None = None) -> Scored:
     model, config = load_model(folder)
     data = open_pack(pack_data(data_dir or Path(config.data_dir), config))
     seen = read_provenance(folder)["trained_on"]
-    found = {n: _scored(model, config, pack, data) for n, pack in unseen(data, seen).items()}
+    found = {n: _scored(model, config, pack, data) for n, pack in unseen_splits(data, seen).items()}
     baselines = data.info["baselines"]
     return {
         "scores": {
-            name: {**_short(baselines[name]), "model": exported(scores)}
+            name: {**_short(baselines[name]), "model": exported_scores(scores)}
             for name, (scores, _) in found.items()
         },
         "skill_interval_95": {name: interval for name, (_, interval) in found.items()},
@@ -63,7 +63,7 @@ def rescored(folder: Path, data_dir: Path | None = None) -> Scored:
     }
 
 
-def unseen(data: PackedData, trained_on: Collection[str]) -> dict[str, Pack]:
+def unseen_splits(data: PackedData, trained_on: Collection[str]) -> dict[str, Pack]:
     """Return the splits that a model was not trained on, val before test."""
     splits = {"val": data.val, "test": data.test}
     return {n: pack for n, pack in splits.items() if pack is not None and n not in trained_on}
@@ -80,14 +80,14 @@ def _scored(
 
 
 def _short(baselines: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
-    return {name: exported(scores) for name, scores in baselines.items()}
+    return {name: exported_scores(scores) for name, scores in baselines.items()}
 
 
-def exported(scores: dict[str, float]) -> dict[str, float]:
+def exported_scores(scores: dict[str, float]) -> dict[str, float]:
     """Return the scores that go into a model folder."""
     return {name: scores[name] for name in EXPORTED_SCORES}
 
 
 if __name__ == "__main__":
-    scored = [rescored(Path(folder)) for folder in sys.argv[1:]]
+    scored = [rescore(Path(folder)) for folder in sys.argv[1:]]
     print(json.dumps(scored))  # noqa: T201  (read by the process that asked)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tune_encoder.errors import DataError, StorageError
 from tune_encoder.export.provenance import Provenance, read_provenance
-from tune_encoder.export.scoring import Scored, rescored
+from tune_encoder.export.scoring import Scored, rescore
 from tune_encoder.export.writing import TOLERANCE
 from tune_encoder.model.folder import CARD, CONFIG, METRICS, WEIGHTS
 from tune_encoder.system.manifest import PROVENANCE, sha256_of
@@ -46,8 +46,8 @@ def verify(folder: Path, data_dir: Path | None = None) -> Verification:
     problems = {name: _file_problem(folder, name, entry) for name, entry in listed.items()}
     card_edited = (folder / CARD).is_file() and bool(problems.pop(CARD, ""))
     present = {path.name for path in folder.iterdir() if path.name != PROVENANCE}
-    sound = [name for name, problem in problems.items() if not problem]
-    scored, why = _rescored(folder, data_dir, content, sound)
+    intact = [name for name, problem in problems.items() if not problem]
+    scored, why = _rescore(folder, data_dir, content, intact)
     pairs = [] if scored is None else list(_score_pairs(_exported_scores(folder), scored))
     return Verification(
         files=len(listed),
@@ -72,17 +72,17 @@ def _file_problem(folder: Path, name: str, entry: dict[str, list[str]]) -> str:
     return f"{path}: changed, its SHA-256 is {found[:12]}..., not {expected[:12]}..."
 
 
-def _rescored(
-    folder: Path, data_dir: Path | None, content: Provenance, sound: list[str]
+def _rescore(
+    folder: Path, data_dir: Path | None, content: Provenance, intact: list[str]
 ) -> tuple[Scored | None, str]:
     """The scores now, or why there are none."""
     for name in (METRICS, WEIGHTS, CONFIG):
         if not (folder / name).is_file():
             return None, f"{name} is not there"
-        if name not in sound:
+        if name not in intact:
             return None, f"{name} is not as it was exported"
     try:
-        scored = rescored(folder, data_dir)
+        scored = rescore(folder, data_dir)
     except DataError as error:
         return None, f"{error}; name the data with --data-dir"
     except StorageError as error:

@@ -19,7 +19,7 @@ from tune_encoder.experiment.folder import Experiment
 from tune_encoder.export.card import write_card
 from tune_encoder.export.combining import Model
 from tune_encoder.export.provenance import Provenance, provenance, write_provenance
-from tune_encoder.export.scoring import Scored, scores_in_new_process, unseen
+from tune_encoder.export.scoring import Scored, scores_in_new_process, unseen_splits
 from tune_encoder.model.folder import CARD, CHECKPOINT, METRICS, WEIGHTS, member_config
 from tune_encoder.system.manifest import MANIFEST
 from tune_encoder.training.checkpoints import write_state
@@ -36,7 +36,7 @@ class Source:
     experiment: Experiment
     data: PackedData
     settings: ExportSettings
-    more: Mapping[str, Any] = field(default_factory=dict)
+    extra: Mapping[str, Any] = field(default_factory=dict)
     """What else is to stand in metrics.json."""
 
 
@@ -57,8 +57,8 @@ def write_models(folders: Sequence[Path], models: Sequence[Model], source: Sourc
         scoring = thread.submit(scores_in_new_process, list(folders))
         onnx = [_write_onnx(*pair, source) if source.settings.onnx else {} for pair in pairs]
         scored = scoring.result()
-    sources = [replace(source, more={**source.more, "onnx": each}) for each in onnx]
-    return [_complete(*each) for each in zip(folders, models, scored, sources, strict=True)]
+    sources = [replace(source, extra={**source.extra, "onnx": each}) for each in onnx]
+    return [_finish_model(*each) for each in zip(folders, models, scored, sources, strict=True)]
 
 
 def _write_model(folder: Path, model: Model, source: Source) -> None:
@@ -72,10 +72,10 @@ def _write_model(folder: Path, model: Model, source: Source) -> None:
         write_state(file, model.members[0].state)
     train, epoch = source.data.train, model.members[0].row["epoch"]
     write_bank(folder, bank_of_clips(train.voices, train.styles), epoch)
-    _list(folder, provenance(source.experiment, model, source.data))
+    _write_provenance_only(folder, provenance(source.experiment, model, source.data))
 
 
-def _list(folder: Path, content: Provenance) -> None:
+def _write_provenance_only(folder: Path, content: Provenance) -> None:
     """Write provenance.json, which lists every file, so no manifest is needed beside it."""
     write_provenance(folder, content)
     (folder / MANIFEST).unlink(missing_ok=True)
@@ -84,7 +84,7 @@ def _list(folder: Path, content: Provenance) -> None:
 def _write_onnx(folder: Path, model: Model, source: Source) -> dict[str, Any]:
     from tune_encoder.export.onnx import add_onnx  # needs the extra
 
-    splits = unseen(source.data, model.trained_on)
+    splits = unseen_splits(source.data, model.trained_on)
     return add_onnx(folder, model, source.data, splits, source.settings.int8)
 
 
@@ -92,7 +92,7 @@ def _tensors(model: Model) -> dict[str, Tensor]:
     return {name: tensor.contiguous() for name, tensor in model.encoder.state_dict().items()}
 
 
-def _complete(folder: Path, model: Model, scored: Scored, source: Source) -> Metrics:
+def _finish_model(folder: Path, model: Model, scored: Scored, source: Source) -> Metrics:
     """Write what is known once the model is scored."""
     _check_reproduced(model, scored)
     content = provenance(source.experiment, model, source.data)
@@ -102,7 +102,7 @@ def _complete(folder: Path, model: Model, scored: Scored, source: Source) -> Met
         for name in (WEIGHTS, CHECKPOINT):
             (folder / name).unlink()
     write_card(folder / CARD, metrics, content, model, source.data)
-    _list(folder, content)
+    _write_provenance_only(folder, content)
     return metrics
 
 
@@ -125,13 +125,13 @@ def _metrics(model: Model, scored: Scored, source: Source) -> Metrics:
         "kind": model.kind,
         "members": [member.describe() for member in model.members],
         **scored,
-        "combined": model.rivals,
-        **source.more,
+        "combined": model.alternatives,
+        **source.extra,
         "space": _space(source.experiment),
         "search": _cost(source.experiment),
         "confirmation": [_cost(each) for each in _confirming(source.experiment)],
         "seed": first.config.seed,
-        "versions": source.experiment.search()["versions"],
+        "versions": source.experiment.read_search()["versions"],
     }
 
 

@@ -24,7 +24,7 @@ CNN_KERNEL = 5
 TRANSFORMER_EXPANSION = 4
 # Backward, oneDNN takes 1.5 times as long as a product of windows with AVX2, and a tenth less with
 # AVX-512 (on one EPYC each); elsewhere nobody has measured.
-PRODUCT_PAYS = torch.backends.cpu.get_cpu_capability() != "AVX512"
+USE_MATMUL_CONV = torch.backends.cpu.get_cpu_capability() != "AVX512"
 
 
 class Stack(nn.Module):
@@ -44,11 +44,11 @@ class Stack(nn.Module):
         return x
 
     def _contexts(self) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-        return nullcontext(), _still_running_means(self)
+        return nullcontext(), _frozen_running_stats(self)
 
 
 @contextmanager
-def _still_running_means(blocks: nn.Module) -> Iterator[None]:
+def _frozen_running_stats(blocks: nn.Module) -> Iterator[None]:
     """Keep batch norms from counting a batch again when its forward pass is repeated."""
     norms = [module for module in blocks.modules() if isinstance(module, nn.BatchNorm1d)]
     momenta = [norm.momentum for norm in norms]
@@ -61,11 +61,11 @@ def _still_running_means(blocks: nn.Module) -> Iterator[None]:
             norm.momentum = momentum
 
 
-class RowConv(nn.Conv1d):
+class ChannelsLastConv(nn.Conv1d):
     """A convolution over time of frames that are rows: (B, T, M) -> (B, S, C)."""
 
     def forward(self, x: Tensor) -> Tensor:
-        if PRODUCT_PAYS and self.training and self.groups == 1 and x.device.type == "cpu":
+        if USE_MATMUL_CONV and self.training and self.groups == 1 and x.device.type == "cpu":
             return self._as_product(x)
         # With the channels last oneDNN needs half the time, but only in two dimensions.
         image = x.contiguous().transpose(1, 2).unsqueeze(2)
@@ -83,7 +83,7 @@ class RowConv(nn.Conv1d):
         return F.linear(windows.flatten(2), self.weight.flatten(1), self.bias)
 
 
-class RowNorm(nn.BatchNorm1d):
+class ChannelsLastBatchNorm(nn.BatchNorm1d):
     """Batch norm of frames that are rows: (B, T, C) -> (B, T, C)."""
 
     def forward(self, x: Tensor) -> Tensor:
@@ -98,7 +98,7 @@ class ConvNeXtBlock(nn.Module):
 
     def __init__(self, channels: int, kernel_size: int, dropout: float) -> None:
         super().__init__()
-        self.depthwise = RowConv(channels, channels, kernel_size, groups=channels)
+        self.depthwise = ChannelsLastConv(channels, channels, kernel_size, groups=channels)
         self.mix = nn.Sequential(
             nn.LayerNorm(channels),
             nn.Linear(channels, CONVNEXT_EXPANSION * channels),
@@ -122,7 +122,7 @@ class ConvNeXt(nn.Sequential):
             for _ in range(settings.num_layers)
         ]
         super().__init__(
-            RowConv(n_mels, channels, 2 * CONVNEXT_STRIDE - 1, stride=CONVNEXT_STRIDE),
+            ChannelsLastConv(n_mels, channels, 2 * CONVNEXT_STRIDE - 1, stride=CONVNEXT_STRIDE),
             Stack(blocks, settings.gradient_checkpointing),
         )
 
@@ -137,11 +137,11 @@ class Cnn(Stack):
     """Strided convolutions, widening up to `hidden_dim`: (B, M, T) -> (B, C, S)."""
 
     def __init__(self, n_mels: int, settings: EncoderSettings) -> None:
-        widths = [n_mels, *_widening(settings.hidden_dim, settings.num_layers)]
+        widths = [n_mels, *_channel_widths(settings.hidden_dim, settings.num_layers)]
         blocks: list[nn.Module] = [
             nn.Sequential(
-                RowConv(before, after, CNN_KERNEL, stride=2),
-                RowNorm(after),
+                ChannelsLastConv(before, after, CNN_KERNEL, stride=2),
+                ChannelsLastBatchNorm(after),
                 nn.ReLU(),
                 Dropout(settings.dropout),
             )
@@ -153,7 +153,7 @@ class Cnn(Stack):
         return super().forward(features.transpose(1, 2)).transpose(1, 2)
 
 
-def _widening(channels: int, n_layers: int) -> list[int]:
+def _channel_widths(channels: int, n_layers: int) -> list[int]:
     """Widths of the layers: the last two full, each before them half of the next."""
     return [max(8, channels >> max(0, n_layers - 2 - i)) for i in range(n_layers)]
 
@@ -187,12 +187,12 @@ class Transformer(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         x = self.stem(features).transpose(1, 2)  # (B, S, C)
-        x = x + _positions(x.shape[1], x.shape[2], x)
+        x = x + _positional_encoding(x.shape[1], x.shape[2], x)
         out: Tensor = self.norm(self.layers(x))
         return out.transpose(1, 2)
 
 
-def _positions(length: int, channels: int, like: Tensor) -> Tensor:
+def _positional_encoding(length: int, channels: int, like: Tensor) -> Tensor:
     """Sinusoids (length, channels). Source: Vaswani et al., 2017, section 3.5."""
     half = channels // 2
     exponent = torch.arange(half, device=like.device, dtype=torch.float32) / max(1, half)

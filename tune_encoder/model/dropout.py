@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-_WORD = 2**16
+_LEVELS = 2**16
 
 
 class Dropout(nn.Dropout):
@@ -14,15 +14,15 @@ class Dropout(nn.Dropout):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        dropped = round(self.p * _WORD)
+        dropped = round(self.p * _LEVELS)
         if not self.training or not dropped or x.device.type != "cpu":
             return super().forward(x)
-        kept = _words(x.shape) >= dropped - _WORD // 2
-        return x * kept.to(x.dtype).mul_(_WORD / (_WORD - dropped))
+        kept = _random_int16(x.shape) >= dropped - _LEVELS // 2
+        return x * kept.to(x.dtype).mul_(_LEVELS / (_LEVELS - dropped))
 
 
-def _words(shape: torch.Size) -> Tensor:
+def _random_int16(shape: torch.Size) -> Tensor:
     """Uniform integers of 16 bits, drawn four at a time."""
     count = shape.numel()
-    drawn = torch.empty(-(-count // 4), dtype=torch.int64).random_(-(2**63), None)
-    return drawn.view(torch.int16)[:count].view(shape)
+    random_bits = torch.empty(-(-count // 4), dtype=torch.int64).random_(-(2**63), None)
+    return random_bits.view(torch.int16)[:count].view(shape)

@@ -15,15 +15,15 @@ from numpy.typing import NDArray
 from tune_encoder.config import TrainConfig
 from tune_encoder.data.batches import crop_frames, evaluation_windows
 from tune_encoder.data.pack import Pack, PackedData, open_pack, pack_data
-from tune_encoder.data.scores import TINY, Styles, mean_styles, score
+from tune_encoder.data.scores import EPSILON, Styles, mean_styles, score
 from tune_encoder.errors import DataError
 from tune_encoder.model.encoder import Encoder
 from tune_encoder.model.folder import load_model
 from tune_encoder.model.prediction import predict_pack
 from tune_encoder.system.files import atomic_write
 
-N_RESAMPLES = 1000
-INTERVAL = (2.5, 97.5)  # percent
+N_BOOTSTRAP = 1000
+PERCENTILES = (2.5, 97.5)  # percent
 CPU = torch.device("cpu")
 
 Array = NDArray[np.float32]
@@ -80,35 +80,35 @@ def evaluate_model(model: Encoder, config: TrainConfig, data: PackedData, split:
 
 def nearest_voice(predicted: Styles, known: Styles) -> Styles:
     """Replace each prediction by the training style nearest to it."""
-    squares = np.square(known.joined()).sum(axis=1)
-    nearest = (squares - 2 * predicted.joined() @ known.joined().T).argmin(axis=1)
+    squares = np.square(known.flatten()).sum(axis=1)
+    nearest = (squares - 2 * predicted.flatten() @ known.flatten().T).argmin(axis=1)
     return Styles(known.ttl[nearest], known.dp[nearest])
 
 
 def skill_interval(predicted: Styles, pack: Pack, data: PackedData) -> tuple[float, float]:
     """Bootstrap the mean skill over voices, not clips: clips of one voice are not independent."""
-    return _interval(_resampled_skills(predicted, pack, data))
+    return _interval(_bootstrap_skills(predicted, pack, data))
 
 
-def difference_interval(
+def skill_difference_interval(
     first: Styles, second: Styles, pack: Pack, data: PackedData
 ) -> tuple[float, float]:
     """Bootstrap by how much the first prediction's skill is above the second's, voice by voice."""
-    skills = [_resampled_skills(each, pack, data) for each in (first, second)]
+    skills = [_bootstrap_skills(each, pack, data) for each in (first, second)]
     return _interval(skills[0] - skills[1])
 
 
 def _interval(values: NDArray[np.floating[Any]]) -> tuple[float, float]:
-    low, high = np.percentile(values, INTERVAL)
+    low, high = np.percentile(values, PERCENTILES)
     return float(low), float(high)
 
 
-def _resampled_skills(predicted: Styles, pack: Pack, data: PackedData) -> NDArray[np.floating[Any]]:
-    """Mean skill over each of `N_RESAMPLES` draws of voices, always the same draws."""
+def _bootstrap_skills(predicted: Styles, pack: Pack, data: PackedData) -> NDArray[np.floating[Any]]:
+    """Mean skill over each of `N_BOOTSTRAP` draws of voices, always the same draws."""
     n = len(set(pack.voices))
-    chosen = np.random.default_rng(0).integers(n, size=(N_RESAMPLES, n))
+    chosen = np.random.default_rng(0).integers(n, size=(N_BOOTSTRAP, n))
     skills = [
-        1 - residual[chosen].sum(axis=1) / np.maximum(spread[chosen].sum(axis=1), TINY)
+        1 - residual[chosen].sum(axis=1) / np.maximum(spread[chosen].sum(axis=1), EPSILON)
         for residual, spread in _voice_errors(predicted, pack, data)
     ]
     return np.asarray(np.mean(skills, axis=0))
@@ -117,7 +117,7 @@ def _resampled_skills(predicted: Styles, pack: Pack, data: PackedData) -> NDArra
 def voice_skills(predicted: Styles, pack: Pack, data: PackedData) -> dict[str, float]:
     """Return each voice's skill, the mean of its ttl and dp skill, by its name."""
     skills = [
-        1 - residual / np.maximum(spread, TINY)
+        1 - residual / np.maximum(spread, EPSILON)
         for residual, spread in _voice_errors(predicted, pack, data)
     ]
     mean = np.mean(skills, axis=0)
@@ -157,7 +157,7 @@ def crop_consistency(model: Encoder, pack: Pack, config: TrainConfig) -> float:
     return between / (between + within) if between + within > 0 else 1.0
 
 
-def evaluation_content(evaluation: Evaluation) -> dict[str, Any]:
+def evaluation_to_json(evaluation: Evaluation) -> dict[str, Any]:
     """Return what is written as JSON."""
     return {
         "scores": evaluation.scores,
@@ -169,11 +169,11 @@ def evaluation_content(evaluation: Evaluation) -> dict[str, Any]:
 def write_evaluation(evaluation: Evaluation, folder: Path, split: str) -> list[Path]:
     """Write `evaluation_SPLIT.json` and its figure; returns their paths."""
     folder.mkdir(parents=True, exist_ok=True)
-    numbers = folder / f"evaluation_{split}.json"
-    atomic_write(numbers, json.dumps(evaluation_content(evaluation), indent=2).encode())
-    picture = folder / f"evaluation_{split}.png"
-    draw_evaluation(evaluation, picture)
-    return [numbers, picture]
+    json_path = folder / f"evaluation_{split}.json"
+    atomic_write(json_path, json.dumps(evaluation_to_json(evaluation), indent=2).encode())
+    figure_path = folder / f"evaluation_{split}.png"
+    plot_evaluation(evaluation, figure_path)
+    return [json_path, figure_path]
 
 
 def row_errors(predicted: Array, target: Array) -> tuple[Array, Array]:
@@ -185,18 +185,18 @@ def row_errors(predicted: Array, target: Array) -> tuple[Array, Array]:
     return residual, target.var(axis=0).mean(axis=1)
 
 
-def components(predicted: Styles, target: Styles) -> list[tuple[Array, Array]]:
+def principal_coordinates(predicted: Styles, target: Styles) -> list[tuple[Array, Array]]:
     """Return true and predicted coordinates (N,) along the targets' principal components.
 
     The component of the largest variance comes first.
     """
-    mean = target.joined().mean(axis=0)
-    _, _, directions = np.linalg.svd(target.joined() - mean, full_matrices=False)
-    true, guess = ((styles.joined() - mean) @ directions.T for styles in (target, predicted))
+    mean = target.flatten().mean(axis=0)
+    _, _, directions = np.linalg.svd(target.flatten() - mean, full_matrices=False)
+    true, guess = ((styles.flatten() - mean) @ directions.T for styles in (target, predicted))
     return list(zip(true.T, guess.T, strict=True))
 
 
-def draw_evaluation(evaluation: Evaluation, path: Path) -> None:
+def plot_evaluation(evaluation: Evaluation, path: Path) -> None:
     """Draw the error of each style row, and true against predicted components, as a PNG."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -212,7 +212,7 @@ def draw_evaluation(evaluation: Evaluation, path: Path) -> None:
     rows.margins(y=0.25)  # room for the legend
     rows.legend(loc="upper left", ncols=2, fontsize="small")
     names = ("first", "second")
-    pairs = components(predicted, target)
+    pairs = principal_coordinates(predicted, target)
     for axis, (true, guess), name in zip((first, second), pairs, names, strict=False):
         axis.scatter(true, guess, s=14)
         axis.axline((0, 0), slope=1, color="0.6", linewidth=1)

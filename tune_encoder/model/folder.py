@@ -31,7 +31,7 @@ CONFIG, WEIGHTS, CHECKPOINT, METRICS, CARD = (
 _MEMBER = re.compile(r"members\.(\d+)\.(.+)")  # as `Ensemble` names the weights of its members
 
 
-def is_model(folder: Path) -> bool:
+def is_model_folder(folder: Path) -> bool:
     """Whether the folder holds an exported model, whole or not."""
     return any((folder / name).is_file() for name in (WEIGHTS, PROVENANCE))
 

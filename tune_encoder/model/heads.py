@@ -35,17 +35,17 @@ class AttentivePooling(nn.Module):
     Source: Okabe, Koshinaka, Shinoda: Attentive Statistics Pooling, Interspeech 2018, eq. 3-6.
     """
 
-    def __init__(self, channels: int, with_deviation: bool) -> None:
+    def __init__(self, channels: int, with_std: bool) -> None:
         super().__init__()
-        self.with_deviation = with_deviation
-        self.width = 2 * channels if with_deviation else channels
+        self.with_std = with_std
+        self.width = 2 * channels if with_std else channels
         self.score = nn.Sequential(FrameLinear(channels), nn.Tanh(), FrameLinear(channels))
 
     def forward(self, frames: Tensor) -> Tensor:
         rows = frames.transpose(1, 2)
         weights = self.score(rows).softmax(dim=1)
         mean: Tensor = (weights * rows).sum(dim=1)
-        if not self.with_deviation:
+        if not self.with_std:
             return mean
         variance = (weights * rows.square()).sum(dim=1) - mean.square()
         return torch.cat([mean, variance.clamp(min=STD_FLOOR).sqrt()], dim=-1)
@@ -59,7 +59,7 @@ class PooledHead(nn.Module):
         self.pool = AttentivePooling(channels, settings.pooling == "statistics")
         self.norm = nn.LayerNorm(self.pool.width)
         self.dropout = Dropout(settings.dropout)
-        self.ttl = _style_map(self.pool.width, settings, statistics.ttl_mean, statistics.ttl_basis)
+        self.ttl = _ttl_layer(self.pool.width, settings, statistics.ttl_mean, statistics.ttl_basis)
         dp_components = min(DP_COMPONENTS, len(statistics.dp_basis))
         self.dp = PcaMap(self.pool.width, statistics.dp_mean, statistics.dp_basis[:dp_components])
 
@@ -68,7 +68,7 @@ class PooledHead(nn.Module):
         return self.ttl(pooled), self.dp(pooled)
 
 
-def _style_map(width: int, settings: EncoderSettings, mean: Array, basis: Array) -> nn.Module:
+def _ttl_layer(width: int, settings: EncoderSettings, mean: Array, basis: Array) -> nn.Module:
     if settings.head == "pca":
         return PcaMap(width, mean, basis[: settings.pca_components])
     rank = settings.head_rank if settings.head == "lowrank" else None
@@ -85,7 +85,7 @@ class PcaMap(nn.Module):
         super().__init__()
         self.register_buffer("mean", torch.tensor(mean))
         self.register_buffer("basis", torch.tensor(basis, dtype=torch.float32))
-        self.coefficients = _zero(nn.Linear(width, len(basis)))
+        self.coefficients = _zero_init(nn.Linear(width, len(basis)))
 
     def forward(self, pooled: Tensor) -> Tensor:
         deviation: Tensor = self.coefficients(pooled) @ self.basis
@@ -102,7 +102,7 @@ class LinearMap(nn.Module):
         super().__init__()
         self.register_buffer("mean", torch.tensor(mean))
         self.down = nn.Identity() if rank is None else nn.Linear(width, rank)
-        self.out = _zero(nn.Linear(width if rank is None else rank, mean.size))
+        self.out = _zero_init(nn.Linear(width if rank is None else rank, mean.size))
 
     def forward(self, pooled: Tensor) -> Tensor:
         deviation: Tensor = self.out(self.down(pooled))
@@ -126,8 +126,8 @@ class QueryHead(nn.Module):
             channels, settings.num_heads, settings.dropout, batch_first=True
         )
         self.norm = nn.LayerNorm(channels)
-        self.ttl = _zero(nn.Linear(channels, ttl_width))
-        self.dp = _zero(nn.Linear(channels, dp_width))
+        self.ttl = _zero_init(nn.Linear(channels, ttl_width))
+        self.dp = _zero_init(nn.Linear(channels, dp_width))
 
     def forward(self, frames: Tensor) -> tuple[Tensor, Tensor]:
         keys = frames.transpose(1, 2)  # (B, T, C)
@@ -139,7 +139,7 @@ class QueryHead(nn.Module):
         return self.ttl_mean + ttl, self.dp_mean + dp
 
 
-def _zero(layer: nn.Linear) -> nn.Linear:
+def _zero_init(layer: nn.Linear) -> nn.Linear:
     nn.init.zeros_(layer.weight)
     nn.init.zeros_(layer.bias)
     return layer

@@ -19,9 +19,11 @@ from tune_encoder.errors import StorageError
 from tune_encoder.report.facts import Facts
 from tune_encoder.report.winner import Winner
 
-N_EACH = 5  # voices, of the best and of the worst
-CLIP_S = 5.0  # what is shown and heard of a clip
-RATE_HZ = 24000  # of the sound; MP3 at this rate plays in every browser, Opus not on every iPhone
+MAX_PER_GROUP = 5  # voices, of the best and of the worst
+MAX_CLIP_S = 5.0  # what is shown and heard of a clip
+MP3_RATE_HZ = (
+    24000  # of the sound; MP3 at this rate plays in every browser, Opus not on every iPhone
+)
 _PALETTE = "magma"
 
 
@@ -39,11 +41,11 @@ class Clip:
     """An MP3 as a data address, nothing if there is no recording."""
 
 
-def extremes(voices: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Return the best and the worst of voices in order, at most `N_EACH` of each, none twice."""
-    half = min(N_EACH, (len(voices) + 1) // 2)
+def best_and_worst(voices: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return the best and the worst of ranked voices, at most `MAX_PER_GROUP` each, none twice."""
+    half = min(MAX_PER_GROUP, (len(voices) + 1) // 2)
     rest = voices[half:]
-    return list(voices[:half]), list(rest[len(rest) - min(N_EACH, len(rest)) :])
+    return list(voices[:half]), list(rest[len(rest) - min(MAX_PER_GROUP, len(rest)) :])
 
 
 def sample_files(facts: Facts, winner: Winner) -> list[Path]:
@@ -76,7 +78,7 @@ def make_clips(winner: Winner, voices: Sequence[str], files: Sequence[Path]) -> 
 def _clip(winner: Winner, voice: str, skill: float, files: Sequence[Path]) -> Clip:
     i = winner.pack.voices.index(voice)
     rate = winner.config.sample_rate / winner.config.hop_length
-    frames = winner.pack.clip(i)[: round(CLIP_S * rate)]
+    frames = winner.pack.clip(i)[: round(MAX_CLIP_S * rate)]
     sound = _sound(files[i]) if files else ""
     return Clip(voice, skill, len(frames) / rate, spectrogram(np.asarray(frames)), sound)
 
@@ -89,10 +91,10 @@ def spectrogram(frames: NDArray[np.float16]) -> str:
     picture = Image.fromarray(np.round(255 * scaled).astype(np.uint8), mode="P")
     colors = matplotlib.colormaps[_PALETTE](np.arange(256), bytes=True)[:, :3]
     picture.putpalette(colors.tobytes())
-    return _address("image/png", _saved(picture))
+    return _data_url("image/png", _to_png(picture))
 
 
-def _saved(picture: Image.Image) -> bytes:
+def _to_png(picture: Image.Image) -> bytes:
     buffer = io.BytesIO()
     picture.save(buffer, format="PNG", optimize=True)
     return buffer.getvalue()
@@ -100,12 +102,12 @@ def _saved(picture: Image.Image) -> bytes:
 
 def _sound(path: Path) -> str:
     sample = read_sample(path)
-    rate = sample.sample_rate or RATE_HZ
-    audio = resample(sample.audio[: round(CLIP_S * rate)], rate, RATE_HZ)
+    rate = sample.sample_rate or MP3_RATE_HZ
+    audio = resample(sample.audio[: round(MAX_CLIP_S * rate)], rate, MP3_RATE_HZ)
     buffer = io.BytesIO()
-    soundfile.write(buffer, np.clip(audio, -1, 1), RATE_HZ, format="MP3")
-    return _address("audio/mpeg", buffer.getvalue())
+    soundfile.write(buffer, np.clip(audio, -1, 1), MP3_RATE_HZ, format="MP3")
+    return _data_url("audio/mpeg", buffer.getvalue())
 
 
-def _address(kind: str, content: bytes) -> str:
+def _data_url(kind: str, content: bytes) -> str:
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from tune_encoder.experiment.views import comparison
+from tune_encoder.experiment.views import compare_experiments
 from tune_encoder.report.drawing import CYCLE, Canvas, Tooltip
 from tune_encoder.report.facts import Facts
 from tune_encoder.report.figure import Figure, Table, table
@@ -15,36 +15,36 @@ _DASHES = ("-", "--", ":", "-.")
 def compared_curves(searches: Sequence[Facts]) -> Figure:
     """Draw the skill of each search's best so far over its epochs."""
     key, title = "compared", "Best so far, beside others"
-    made = [progress(each) for each in searches]
-    if not any(each.steps for each in made):
+    curves = [progress(each) for each in searches]
+    if not any(each.steps for each in curves):
         return Figure(key, title, "None of these searches has a result yet.")
     canvas = Canvas(key, _HEIGHT)
     ends = [
         _line(canvas, facts.experiment.name, each, number)
-        for number, (facts, each) in enumerate(zip(searches, made, strict=True))
+        for number, (facts, each) in enumerate(zip(searches, curves, strict=True))
         if each.steps
     ]
-    canvas.name("epochs of all trials", "skill of the best so far")
+    canvas.label_axes("epochs of all trials", "skill of the best so far")
     canvas.legend(canvas.axes.get_legend_handles_labels()[0])
-    return Figure(key, title, f"{'; '.join(ends)}.", canvas.svg(), _table(searches, made))
+    return Figure(key, title, f"{'; '.join(ends)}.", canvas.svg(), _table(searches, curves))
 
 
-def _line(canvas: Canvas, name: str, made: Progress, number: int) -> str:
-    places = [*(step.epochs for step in made.steps), made.epochs]
-    skills = [step.skill for step in made.steps]
+def _line(canvas: Canvas, name: str, curves: Progress, number: int) -> str:
+    positions = [*(step.epochs for step in curves.steps), curves.epochs]
+    skills = [step.skill for step in curves.steps]
     color, dashes = CYCLE[number % len(CYCLE)], _DASHES[number % len(_DASHES)]
     (line,) = canvas.axes.step(
-        places, [*skills, skills[-1]], where="post", color=color, ls=dashes, lw=1.8, label=name
+        positions, [*skills, skills[-1]], where="post", color=color, ls=dashes, lw=1.8, label=name
     )
-    said = f"{name}: skill {skills[-1]:.3f} after {made.epochs} epochs"
-    canvas.add_tooltip(line, Tooltip(said))
-    return said
+    label = f"{name}: skill {skills[-1]:.3f} after {curves.epochs} epochs"
+    canvas.add_tooltip(line, Tooltip(label))
+    return label
 
 
-def _table(searches: Sequence[Facts], made: Sequence[Progress]) -> Table:
+def _table(searches: Sequence[Facts], curves: Sequence[Progress]) -> Table:
     rows = [
         [facts.experiment.name, step.epochs, step.skill, step.trial, step.epoch]
-        for facts, each in zip(searches, made, strict=True)
+        for facts, each in zip(searches, curves, strict=True)
         for step in each.steps
     ]
     return table(["experiment", "after epochs", "skill", "trial", "epoch"], rows)
@@ -53,6 +53,6 @@ def _table(searches: Sequence[Facts], made: Sequence[Progress]) -> Table:
 def compared_settings(searches: Sequence[Facts]) -> tuple[Table, list[str]]:
     """Return the settings in which the winners differ, and why scores may not compare."""
     root = searches[0].experiment.path.parent
-    view = comparison(root, [facts.experiment.name for facts in searches])
+    view = compare_experiments(root, [facts.experiment.name for facts in searches])
     rows = [[name, *values] for name, values in view["differing_settings"].items()]
     return table(["", *(each["name"] for each in view["experiments"])], rows), view["warnings"]

@@ -9,12 +9,12 @@ from tune_encoder.data.pack import PackedData
 from tune_encoder.errors import TuneEncoderError
 from tune_encoder.experiment.commands import clone_line, curves_line
 from tune_encoder.experiment.confirmation import Confirmation, newest_confirmation
-from tune_encoder.experiment.findings import find_findings
+from tune_encoder.experiment.findings import assess_search
 from tune_encoder.experiment.folder import Experiment
 from tune_encoder.experiment.views import RUNNING, STOPPED
 from tune_encoder.report.comparison import compared_curves, compared_settings
 from tune_encoder.report.curves import learning_curves
-from tune_encoder.report.facts import Facts, failures, read_facts
+from tune_encoder.report.facts import Facts, failure_table, read_facts
 from tune_encoder.report.figure import Figure, Table, counted
 from tune_encoder.report.headline import Headline, data_table, headline
 from tune_encoder.report.importances import importance_bars
@@ -96,7 +96,7 @@ def read_contents(experiment: Experiment, compared: Sequence[Experiment] = ()) -
         parts.winner = parts.attempt(lambda: evaluate_winner(facts, data))
     split = parts.winner.split if parts.winner else "val"
     found = scores(facts, parts.data, parts.winner)
-    findings = find_findings(facts.trials, facts.space, data.baselines) if data else None
+    findings = assess_search(facts.trials, facts.space, data.baselines) if data else None
     confirmation, doubts = _confirmation(experiment)
     sections = [
         Section("scores", "The result", [score_bars(found, split)], notes=doubts),
@@ -108,7 +108,7 @@ def read_contents(experiment: Experiment, compared: Sequence[Experiment] = ()) -
         Section("settings", "The settings", [importance_bars(facts), parallel_coordinates(facts)]),
         Section("slices", "Each setting", slices(facts)),
         Section("budget", "The budget", [rung_bars(facts), timeline(facts)]),
-        Section("failures", "Failures", table=failures(facts), text=_failure_text(facts)),
+        Section("failures", "Failures", table=failure_table(facts), text=_failure_text(facts)),
         *_winner_sections(parts),
         *_compared_sections(facts, compared),
     ]
@@ -143,15 +143,15 @@ def _winner_sections(parts: _Parts) -> list[Section]:
     from tune_encoder.report.errors import component_scatters, row_bars, voice_dots
 
     figures = [voice_dots(winner), *component_scatters(winner), *row_bars(winner)]
-    return [Section("winner", "The winner's errors", figures), _heard(parts, winner)]
+    return [Section("winner", "The winner's errors", figures), _clips_section(parts, winner)]
 
 
-def _heard(parts: _Parts, winner: "Winner") -> Section:
-    from tune_encoder.report.clips import extremes, make_clips, sample_files
+def _clips_section(parts: _Parts, winner: "Winner") -> Section:
+    from tune_encoder.report.clips import best_and_worst, make_clips, sample_files
 
     missing = _Parts(parts.facts)
     files = missing.attempt(lambda: sample_files(parts.facts, winner)) or []
-    best, worst = extremes(list(winner.voices()))
+    best, worst = best_and_worst(list(winner.voices()))
     groups = [("Best", best), ("Worst", worst)]
     clips = [(name, make_clips(winner, voices, files)) for name, voices in groups if voices]
     title = f"The best and the worst {winner.split} voices"
@@ -174,7 +174,7 @@ def commands(facts: Facts) -> list[tuple[str, str]]:
     next_steps = {
         RUNNING: [("watch it", "tune-encoder status --watch"), ("stop it", command("stop"))],
         STOPPED: [("go on with it", command("resume"))],
-    }.get(state, [("try more configs", f"{command('resume')} --trials {_more(facts)}")])
+    }.get(state, [("try more configs", f"{command('resume')} --trials {_more_trials(facts)}")])
     if facts.best is None:
         return next_steps
     return [
@@ -187,5 +187,5 @@ def commands(facts: Facts) -> list[tuple[str, str]]:
     ]
 
 
-def _more(facts: Facts) -> int:
+def _more_trials(facts: Facts) -> int:
     return 2 * facts.space.budget.trials

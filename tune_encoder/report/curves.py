@@ -19,24 +19,24 @@ from tune_encoder.report.facts import Facts, describe_trial, sample_for_plot
 from tune_encoder.report.figure import Figure, Table, table
 from tune_encoder.space.plan import rung_epochs
 
-MOST_POINTS = 100  # of a curve; a phone has no more pixels for them
-LOG_FROM = 8.0  # ratio of the largest to the least loss from which the axis is logarithmic
+MAX_POINTS = 100  # of a curve; a phone has no more pixels for them
+LOG_SCALE_RATIO = 8.0  # ratio of the largest to the least loss from which the axis is logarithmic
 
 # Of how a trial ended: colour, width, opacity and dashes; what is not here is under way.
-_LINES = {
+_LINE_STYLES = {
     FINISHED: (BLUE, 1.2, 0.9, "-"),
     STOPPED: (GREY, 0.9, 0.55, "-"),
     FAILED: (BLACK, 1.0, 0.8, ":"),
 }
-_UNDER_WAY = (GREEN, 1.2, 0.9, "--")
-_ENDS = {FAILED: "x", FINISHED: "o"}  # else a dot
-_BEST = (ORANGE, 2.4, 1.0, "-")
+_RUNNING_LINE = (GREEN, 1.2, 0.9, "--")
+_END_MARKERS = {FAILED: "x", FINISHED: "o"}  # else a dot
+_BEST_LINE = (ORANGE, 2.4, 1.0, "-")
 
 
 def learning_curves(facts: Facts) -> Figure:
     """Draw every trial's metric over its epochs."""
     key, title = "curves", "Learning curves"
-    chosen, said = sample_for_plot([trial for trial in facts.trials if trial.rows])
+    chosen, note = sample_for_plot([trial for trial in facts.trials if trial.rows])
     if not chosen:
         return Figure(key, title, "No epoch has been finished yet.")
     canvas = Canvas(key)
@@ -44,16 +44,16 @@ def learning_curves(facts: Facts) -> Figure:
         _curve(canvas, facts, trial)
     _rungs(canvas, facts)
     set_scale(canvas, facts, [facts.value(row) for trial in chosen for row in trial.rows])
-    canvas.name("epoch", facts.metric)
+    canvas.label_axes("epoch", facts.metric)
     integer_ticks(canvas.axes.xaxis)
     _legend(canvas, facts, chosen)
-    return Figure(key, title, _summary(facts, chosen) + said, canvas.svg(), trials_table(facts))
+    return Figure(key, title, _summary(facts, chosen) + note, canvas.svg(), trials_table(facts))
 
 
 def _curve(canvas: Canvas, facts: Facts, trial: TrialRecord) -> None:
     is_best = trial is facts.best
-    color, width, opacity, dashes = _BEST if is_best else line_of(facts.how(trial))
-    rows = thinned(trial.rows)
+    color, width, opacity, dashes = _BEST_LINE if is_best else line_style(facts.status_of(trial))
+    rows = thin_rows(trial.rows)
     epochs, values = [row["epoch"] for row in rows], [facts.value(row) for row in rows]
     # Its end is marked: a stopped curve would else end as if the others hid it, and one epoch alone
     # has no line at all.
@@ -65,21 +65,21 @@ def _curve(canvas: Canvas, facts: Facts, trial: TrialRecord) -> None:
         alpha=opacity,
         ls=dashes,
         zorder=3 if is_best else 2,
-        marker=_ENDS.get(facts.how(trial), "."),
+        marker=_END_MARKERS.get(facts.status_of(trial), "."),
         markevery=[-1],
         ms=3.5,
     )
     canvas.add_tooltip(line, Tooltip(describe_trial(facts, trial), trial.number))
 
 
-def line_of(state: str) -> tuple[str, float, float, str]:
+def line_style(state: str) -> tuple[str, float, float, str]:
     """Return colour, width, opacity and dashes of a trial's line, by how it stands."""
-    return _LINES.get(state, _UNDER_WAY)
+    return _LINE_STYLES.get(state, _RUNNING_LINE)
 
 
-def thinned(rows: Sequence[EpochRow]) -> list[EpochRow]:
-    """Return at most about `MOST_POINTS` rows: every n-th, the first, the last and the best."""
-    step = -(-len(rows) // MOST_POINTS)
+def thin_rows(rows: Sequence[EpochRow]) -> list[EpochRow]:
+    """Return at most about `MAX_POINTS` rows: every n-th, the first, the last and the best."""
+    step = -(-len(rows) // MAX_POINTS)
     best = min(rows, key=objective)
     last = len(rows) - 1
     return [row for i, row in enumerate(rows) if i % step == 0 or i == last or row is best]
@@ -93,13 +93,13 @@ def _rungs(canvas: Canvas, facts: Facts) -> None:
 def set_scale(canvas: Canvas, facts: Facts, values: Sequence[float]) -> None:
     """Make the axis of the metric logarithmic where its values lie far apart."""
     falls = facts.space.metric.direction == "min"
-    if falls and min(values) > 0 and max(values) / min(values) > LOG_FROM:
+    if falls and min(values) > 0 and max(values) / min(values) > LOG_SCALE_RATIO:
         canvas.axes.set_yscale("log")
 
 
 def _legend(canvas: Canvas, facts: Facts, trials: Sequence[TrialRecord]) -> None:
-    states = Counter(facts.how(trial) for trial in trials)
-    entries = [("best", _BEST), *((state, line_of(state)) for state in states)]
+    states = Counter(facts.status_of(trial) for trial in trials)
+    entries = [("best", _BEST_LINE), *((state, line_style(state)) for state in states)]
     handles = [
         canvas.axes.plot([], [], color=color, lw=width, alpha=opacity, ls=dashes, label=name)[0]
         for name, (color, width, opacity, dashes) in entries
@@ -110,7 +110,7 @@ def _legend(canvas: Canvas, facts: Facts, trials: Sequence[TrialRecord]) -> None
 
 
 def _summary(facts: Facts, chosen: Sequence[TrialRecord]) -> str:
-    counts = Counter(facts.how(trial) for trial in facts.trials)
+    counts = Counter(facts.status_of(trial) for trial in facts.trials)
     parts = ", ".join(f"{count} {state}" for state, count in counts.items())
     rungs = ", ".join(map(str, rung_epochs(facts.space)))
     compared = f" Trials were compared at epoch {rungs}." if rungs else ""
@@ -121,10 +121,10 @@ def _summary(facts: Facts, chosen: Sequence[TrialRecord]) -> str:
         found = f" The best is trial {best.number}: {value:.4g} at epoch {best.best['epoch']}."
     longest = max(len(trial.rows) for trial in chosen)
     thin = ""
-    if longest > MOST_POINTS:
-        step = -(-longest // MOST_POINTS)
+    if longest > MAX_POINTS:
+        step = -(-longest // MAX_POINTS)
         thin = (
-            f" Curves of more than {MOST_POINTS} epochs are thinned, the longest to one "
+            f" Curves of more than {MAX_POINTS} epochs are thinned, the longest to one "
             f"epoch in {step}, its best and its last."
         )
     return f"{facts.metric} over epochs of {parts}.{found}{compared}{thin}"
@@ -141,5 +141,5 @@ def trials_table(facts: Facts) -> Table:
         best = trial.best
         scores = (best["epoch"], facts.value(best)) if best else (None, None)
         settings = [searched.get(name) for name in names]
-        rows.append([trial.number, facts.how(trial), len(trial.rows), *scores, *settings])
+        rows.append([trial.number, facts.status_of(trial), len(trial.rows), *scores, *settings])
     return table(columns, rows)

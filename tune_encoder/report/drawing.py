@@ -15,7 +15,7 @@ from xml.etree import ElementTree
 import matplotlib
 from matplotlib.axis import Axis
 from matplotlib.backends.backend_svg import FigureCanvasSVG
-from matplotlib.figure import Figure as Sheet
+from matplotlib.figure import Figure as MplFigure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 WIDTH, HEIGHT = 400, 260  # units of a figure, one a pixel on a phone
@@ -77,22 +77,22 @@ class Canvas:
     height: float = HEIGHT
     labels: Sequence[str] = ()
     """Of the vertical axis from its top, in place of numbers."""
-    _tips: list[Sequence[Tooltip]] = field(default_factory=list)
+    _tooltips: list[Sequence[Tooltip]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         with matplotlib.rc_context(_STYLE):
             size = (WIDTH / POINTS_PER_INCH, self.height / POINTS_PER_INCH)
-            self._sheet = Sheet(figsize=size)
-            FigureCanvasSVG(self._sheet)
-            self.axes = self._sheet.add_axes((0, 0, 1, 1))
+            self._figure = MplFigure(figsize=size)
+            FigureCanvasSVG(self._figure)
+            self.axes = self._figure.add_axes((0, 0, 1, 1))
         self._legend_rows = 0
-        self._place()
+        self._layout()
         if self.labels:
             self.axes.set_yticks(range(len(self.labels)), self.labels)
             self.axes.set_ylim(len(self.labels) - 0.4, -0.6)
             self.axes.grid(visible=False, axis="y")
 
-    def _place(self) -> None:
+    def _layout(self) -> None:
         """Leave room around the axes for what stands there."""
         left = max((_MARGIN + _LETTER * len(label) for label in self.labels), default=_LEFT)
         named_above, named_below = bool(self.axes.get_title("left")), bool(self.axes.get_xlabel())
@@ -105,59 +105,59 @@ class Canvas:
             (left / WIDTH, bottom / self.height, width / WIDTH, height / self.height)
         )
 
-    def bare(self) -> None:
+    def hide_axes(self) -> None:
         """Let the axes fill the figure, without ticks and frame."""
         self.axes.set_axis_off()
         self._set_margins(4, 4, 0, 4)
 
-    def name(self, x: str, y: str = "") -> None:
+    def label_axes(self, x: str, y: str = "") -> None:
         """Name the axes."""
         with matplotlib.rc_context(_STYLE):
             self.axes.set_xlabel(x)
             self.axes.set_title(y, loc="left")
-        self._place()
+        self._layout()
 
-    def write(self, text: str, x: float, y: float) -> None:
+    def annotate(self, text: str, x: float, y: float) -> None:
         """Write beside a bar's end."""
         with matplotlib.rc_context(_STYLE):
             self.axes.annotate(
                 text, (x, y), (5, 0), textcoords="offset points", va="center", size=11
             )
 
-    def add_tooltip(self, artist: Any, *tips: Tooltip) -> None:
+    def add_tooltip(self, artist: Any, *tooltips: Tooltip) -> None:
         """Let a line or bar say its tip, or each point of a scatter its own."""
-        artist.set_gid(f"mark{len(self._tips)}")
-        self._tips.append(tips)
+        artist.set_gid(f"mark{len(self._tooltips)}")
+        self._tooltips.append(tooltips)
 
     def legend(self, handles: Sequence[Any], columns: int = 2) -> None:
         """Put the legend above the axes, where it covers nothing."""
         self._legend_rows = -(-len(handles) // columns)
-        self._place()
+        self._layout()
         with matplotlib.rc_context(_STYLE):
-            self._sheet.legend(handles=handles, loc="upper left", ncols=columns, borderaxespad=0)
+            self._figure.legend(handles=handles, loc="upper left", ncols=columns, borderaxespad=0)
 
     def svg(self) -> str:
         """Return the figure as an SVG element, without what names it: the page does that."""
         text = StringIO()
         with matplotlib.rc_context(_STYLE):
-            _plain_ticks(self.axes.xaxis)
-            _plain_ticks(self.axes.yaxis)
-            self._sheet.savefig(text, format="svg", metadata={"Date": None})
+            _plain_log_ticks(self.axes.xaxis)
+            _plain_log_ticks(self.axes.yaxis)
+            self._figure.savefig(text, format="svg", metadata={"Date": None})
         root = ElementTree.fromstring(text.getvalue())
-        self._say_tips(root)
-        _tidy(root, self.key)
+        self._add_titles(root)
+        _clean_svg(root, self.key)
         return ElementTree.tostring(root, encoding="unicode")
 
-    def _say_tips(self, root: ElementTree.Element) -> None:
+    def _add_titles(self, root: ElementTree.Element) -> None:
         groups = {element.get("id"): element for element in root.iter(f"{_SVG}g")}
-        for number, tips in enumerate(self._tips):
+        for number, tooltips in enumerate(self._tooltips):
             group = groups[f"mark{number}"]
-            shapes = _shapes(group) if len(tips) > 1 else [group]
-            for shape, tip in zip(shapes, tips, strict=True):
-                _say(shape, tip)
+            shapes = _shapes(group) if len(tooltips) > 1 else [group]
+            for shape, tooltip in zip(shapes, tooltips, strict=True):
+                _add_title(shape, tooltip)
 
 
-def _plain_ticks(axis: Axis) -> None:
+def _plain_log_ticks(axis: Axis) -> None:
     """Write the ticks of a logarithmic axis as other numbers, as close as there is room for."""
     if axis.get_scale() == "log":
         low, high = axis.get_view_interval()
@@ -179,16 +179,16 @@ def _shapes(group: ElementTree.Element) -> list[ElementTree.Element]:
     return [each for each in group.iter() if each.tag in wanted and each not in copied]
 
 
-def _say(shape: ElementTree.Element, tip: Tooltip) -> None:
+def _add_title(shape: ElementTree.Element, tooltip: Tooltip) -> None:
     shape.set("class", "mark")
-    if tip.trial is not None:
-        shape.set("data-trial", str(tip.trial))
+    if tooltip.trial is not None:
+        shape.set("data-trial", str(tooltip.trial))
     title = ElementTree.Element(f"{_SVG}title")
-    title.text = tip.text
+    title.text = tooltip.text
     shape.insert(0, title)
 
 
-def _tidy(root: ElementTree.Element, key: str) -> None:
+def _clean_svg(root: ElementTree.Element, key: str) -> None:
     """Remove what only a file of its own needs, and make names differ between figures."""
     in_defs = {each for defs in root.iter(f"{_SVG}defs") for each in defs.iter()}
     for parent in list(root.iter()):

@@ -5,13 +5,13 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from tune_encoder.model.evaluate import components, row_errors
+from tune_encoder.model.evaluate import principal_coordinates, row_errors
 from tune_encoder.report.drawing import BLUE, GREY, ORANGE, PALE, Canvas, Tooltip, integer_ticks
 from tune_encoder.report.figure import Figure, counted, table
 from tune_encoder.report.winner import Winner
 
-FEWEST = 3  # clips of which a correlation is told
-MOST_VOICES = 200  # more dots than that would be one line
+MIN_CLIPS = 3  # clips of which a correlation is told
+MAX_VOICES = 200  # more dots than that would be one line
 _HEIGHT = 230
 _LEAST = 1e-12  # of a variance, where all voices are the same
 _ORDINALS = ("first", "second")
@@ -20,7 +20,7 @@ _ORDINALS = ("first", "second")
 def voice_dots(winner: Winner) -> Figure:
     """Draw the skill of each voice, the best first."""
     skills = winner.voices()
-    chosen, said = _spread(list(skills.items()))
+    chosen, note = _thin_voices(list(skills.items()))
     canvas = Canvas("voices", _HEIGHT)
     canvas.axes.axhline(0, color=GREY, lw=1)
     ranks, names = [rank for rank, *_ in chosen], [name for _, name, _ in chosen]
@@ -30,26 +30,26 @@ def voice_dots(winner: Winner) -> Figure:
         Tooltip(f"{name}: skill {skill:.3f}") for name, skill in zip(names, values, strict=True)
     ]
     canvas.add_tooltip(points, *tips)
-    canvas.name(f"{winner.split} voices, the best first", "skill")
+    canvas.label_axes(f"{winner.split} voices, the best first", "skill")
     worse = sum(skill < 0 for skill in skills.values())
     middle = float(np.median(list(skills.values())))
     summary = (
         f"Skill of each of {counted(len(skills), f'{winner.split} voice')}: from {values[-1]:.3f} "
         f"to {values[0]:.3f}, half of them above {middle:.3f}. For {worse} of them the mean "
-        f"voice would have been closer (below 0).{said}"
+        f"voice would have been closer (below 0).{note}"
     )
     data = table(["voice", "skill"], list(skills.items()))
     return Figure("voices", "Each voice", summary, canvas.svg(), data)
 
 
-def _spread(skills: list[tuple[str, float]]) -> tuple[list[tuple[int, str, float]], str]:
+def _thin_voices(skills: list[tuple[str, float]]) -> tuple[list[tuple[int, str, float]], str]:
     """Voices with their rank, thinned evenly, and what is to be said of that."""
     ranked = [(rank, name, skill) for rank, (name, skill) in enumerate(skills, start=1)]
-    if len(ranked) <= MOST_VOICES:
+    if len(ranked) <= MAX_VOICES:
         return ranked, ""
-    places = np.linspace(0, len(ranked) - 1, MOST_VOICES).round().astype(int)
-    said = f" {MOST_VOICES} of them are drawn, evenly over the ranks."
-    return [ranked[place] for place in places], said
+    places = np.linspace(0, len(ranked) - 1, MAX_VOICES).round().astype(int)
+    note = f" {MAX_VOICES} of them are drawn, evenly over the ranks."
+    return [ranked[place] for place in places], note
 
 
 def row_bars(winner: Winner) -> list[Figure]:
@@ -78,7 +78,7 @@ def _row_bars(
         words = f"row {row}: error {error[row - 1]:.2e} of variance {spread[row - 1]:.2e}"
         for bar in bars:
             canvas.add_tooltip(bar, Tooltip(words))
-    canvas.name("row", f"mean square, in units of {unit:.0e}")
+    canvas.label_axes("row", f"mean square, in units of {unit:.0e}")
     integer_ticks(canvas.axes.xaxis)
     canvas.axes.grid(visible=False, axis="x")
     canvas.legend([around, within])
@@ -96,7 +96,7 @@ def _row_bars(
 
 def component_scatters(winner: Winner) -> list[Figure]:
     """Draw the true against the predicted coordinates along the two largest components."""
-    pairs = components(winner.evaluation.predicted, winner.evaluation.target)
+    pairs = principal_coordinates(winner.evaluation.predicted, winner.evaluation.target)
     return [
         _component(winner, name, true, guess)
         for name, (true, guess) in zip(_ORDINALS, pairs, strict=False)
@@ -105,7 +105,7 @@ def component_scatters(winner: Winner) -> list[Figure]:
 
 def _correlation(true: NDArray[np.float32], guess: NDArray[np.float32]) -> str:
     """Say how closely (N,) values follow each other; of a few, or of equal ones, nothing."""
-    if len(true) < FEWEST or not (true.std() and guess.std()):
+    if len(true) < MIN_CLIPS or not (true.std() and guess.std()):
         return ""
     correlation = np.corrcoef(true, guess)[0, 1]
     return f"Correlation {correlation:.2f} over {counted(len(true), 'clip')}. "
@@ -115,7 +115,7 @@ def _component(
     winner: Winner, name: str, true: NDArray[np.float32], guess: NDArray[np.float32]
 ) -> Figure:
     key, title = f"component-{name}", f"The voices' {name} component"
-    places = np.linspace(0, len(true) - 1, min(len(true), MOST_VOICES)).round().astype(int)
+    places = np.linspace(0, len(true) - 1, min(len(true), MAX_VOICES)).round().astype(int)
     canvas = Canvas(key, height=320)
     canvas.axes.axline((0, 0), slope=1, color=GREY, lw=1)
     points = canvas.axes.scatter(true[places], guess[places], s=20, color=ORANGE, alpha=0.8)
@@ -126,9 +126,9 @@ def _component(
             for i in places
         ),
     )
-    canvas.name("true", "predicted")
+    canvas.label_axes("true", "predicted")
     canvas.axes.set_aspect("equal", adjustable="datalim")
-    said = f" {len(places)} of {len(true)} clips are drawn." if len(places) < len(true) else ""
-    summary = f"{_correlation(true, guess)}On the line a prediction is right.{said}"
+    note = f" {len(places)} of {len(true)} clips are drawn." if len(places) < len(true) else ""
+    summary = f"{_correlation(true, guess)}On the line a prediction is right.{note}"
     rows = [[winner.pack.voices[i], float(true[i]), float(guess[i])] for i in range(len(true))]
     return Figure(key, title, summary, canvas.svg(), table(["voice", "true", "predicted"], rows))

@@ -19,8 +19,8 @@ from tune_encoder.experiment.views import RUNNING, status
 from tune_encoder.report.figure import Table, counted, table
 from tune_encoder.space import SearchSpace
 
-MOST_DRAWN = 200  # trials of a figure that draws each; more would hide each other
-_BEST_DRAWN = MOST_DRAWN // 2
+MAX_DRAWN = 200  # trials of a figure that draws each; more would hide each other
+_BEST_DRAWN = MAX_DRAWN // 2
 _ROW_FIELDS = (
     *FIELDS, "val_skill_ttl", "val_skill_dp", "order", "worker", "recorded_at", "checkpoint"
 )  # fmt: skip
@@ -40,7 +40,7 @@ class Facts:
     """As of `look.status`."""
 
     @property
-    def runs(self) -> bool:
+    def is_running(self) -> bool:
         """Whether a process runs the search."""
         return bool(self.status["state"] == RUNNING)
 
@@ -62,9 +62,9 @@ class Facts:
         """What was searched of a trial's settings."""
         return self.space.searched_settings(trial.settings)
 
-    def how(self, trial: TrialRecord) -> str:
+    def status_of(self, trial: TrialRecord) -> str:
         """How a trial stands, in a word or two."""
-        return trial_status(trial, self.runs)
+        return trial_status(trial, self.is_running)
 
     @cached_property  # every mark asks whether it is the best
     def scored(self) -> list[TrialRecord]:
@@ -81,7 +81,7 @@ def read_facts(experiment: Experiment) -> Facts:
     space = experiment.space()
     trials = experiment.trials((*_ROW_FIELDS, space.metric.name))
     began = [trial for trial in trials if trial.state != "WAITING"]
-    return Facts(experiment, experiment.search(), space, began, status(experiment))
+    return Facts(experiment, experiment.read_search(), space, began, status(experiment))
 
 
 def sample_for_plot(trials: Sequence[TrialRecord]) -> tuple[list[TrialRecord], str]:
@@ -94,16 +94,16 @@ def sample_for_plot(trials: Sequence[TrialRecord]) -> tuple[list[TrialRecord], s
         The trials, the worst first so that the best are drawn above them, and what is to be said.
     """
     order = sorted(trials, key=_rank)
-    if len(order) <= MOST_DRAWN:
+    if len(order) <= MAX_DRAWN:
         return order[::-1], ""
     best, rest = order[:_BEST_DRAWN], order[_BEST_DRAWN:]
-    n = MOST_DRAWN - _BEST_DRAWN
+    n = MAX_DRAWN - _BEST_DRAWN
     others = [rest[round(i * (len(rest) - 1) / (n - 1))] for i in range(n)]
-    said = (
-        f" Of {len(order)} trials {MOST_DRAWN} are drawn: the {_BEST_DRAWN} best, and {n} spread "
+    note = (
+        f" Of {len(order)} trials {MAX_DRAWN} are drawn: the {_BEST_DRAWN} best, and {n} spread "
         "evenly over the ranks of all others."
     )
-    return [*best, *others][::-1], said
+    return [*best, *others][::-1], note
 
 
 def _rank(trial: TrialRecord) -> tuple[bool, float]:
@@ -114,7 +114,7 @@ def _rank(trial: TrialRecord) -> tuple[bool, float]:
 def describe_trial(facts: Facts, trial: TrialRecord) -> str:
     """Say what a trial tried, how it ended and how good it was, in up to three lines."""
     why = f": {trial.reason}" if trial.reason else ""
-    lines = [f"trial {trial.number}, {facts.how(trial)}{why}"]
+    lines = [f"trial {trial.number}, {facts.status_of(trial)}{why}"]
     if (best := trial.best) is not None:
         score = f"{facts.metric} {facts.value(best):.4g}"
         lines.append(f"{score} at epoch {best['epoch']} of {counted(len(trial.rows), 'epoch')}")
@@ -125,11 +125,11 @@ def describe_trial(facts: Facts, trial: TrialRecord) -> str:
 UNKNOWN = "no reason was recorded"
 
 
-def failures(facts: Facts) -> Table | None:
+def failure_table(facts: Facts) -> Table | None:
     """Return each reason with its trials, the most frequent first; None if no trial failed."""
     by_reason: dict[str, list[int]] = {}
     for trial in facts.trials:
-        if facts.how(trial) == FAILED:
+        if facts.status_of(trial) == FAILED:
             by_reason.setdefault(trial.reason or UNKNOWN, []).append(trial.number)
     if not by_reason:
         return None

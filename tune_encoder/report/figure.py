@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-MOST_ROWS = 300  # of a table; whoever wants more has the record
+MAX_ROWS = 300  # of a table; whoever wants more has the record
 
 
 @dataclass(frozen=True)
@@ -13,7 +13,7 @@ class Table:
 
     columns: Sequence[str]
     rows: Sequence[Sequence[Any]]
-    left_out: str = ""
+    omitted: str = ""
     """What is not in it, if anything."""
 
 
@@ -33,9 +33,9 @@ class Figure:
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Table:
     """Return a table of the first rows, which says how many more there are."""
-    left = len(rows) - MOST_ROWS
-    said = f"The first {MOST_ROWS} of {len(rows)} rows." if left > 0 else ""
-    return Table(columns, [[written(cell) for cell in row] for row in rows[:MOST_ROWS]], said)
+    left = len(rows) - MAX_ROWS
+    note = f"The first {MAX_ROWS} of {len(rows)} rows." if left > 0 else ""
+    return Table(columns, [[written(cell) for cell in row] for row in rows[:MAX_ROWS]], note)
 
 
 def written(value: Any) -> str:

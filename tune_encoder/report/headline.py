@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from tune_encoder.data.pack import PackedData
-from tune_encoder.experiment.confirmation import Confirmation, deviation, verdict
+from tune_encoder.experiment.confirmation import Confirmation, standard_deviation, verdict
 from tune_encoder.experiment.findings import Findings
-from tune_encoder.experiment.status import clock, count_words
+from tune_encoder.experiment.status import clock, format_counts
 from tune_encoder.report.facts import Facts
 from tune_encoder.report.figure import Table, counted, table
-from tune_encoder.report.scores import Score, span
+from tune_encoder.report.scores import Score, format_interval
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Headline:
     noise: str
     """How much of the score may be chance."""
     confirmed: Table | None
-    agreements: Sequence[str]
+    rung_correlations: Sequence[str]
     warnings: Sequence[str]
 
 
@@ -48,7 +48,7 @@ def headline(
         _cards(facts, found, split),
         _noise(facts, found, confirmation),
         _confirmed(confirmation) if confirmation else None,
-        [str(each) for each in findings.agreements] if findings else [],
+        [str(each) for each in findings.rung_correlations] if findings else [],
         findings.warnings if findings else [],
     )
 
@@ -56,7 +56,7 @@ def headline(
 def _verdict(facts: Facts, found: Sequence[Score], split: str) -> str:
     best = facts.best
     if best is None or best.best is None:
-        return _nothing(facts)
+        return _no_result(facts)
     which = f"Trial {best.number}, epoch {best.best['epoch']}"
     winner, *baselines = found[::-1]
     if not baselines:
@@ -69,7 +69,7 @@ def _verdict(facts: Facts, found: Sequence[Score], split: str) -> str:
     )
 
 
-def _nothing(facts: Facts) -> str:
+def _no_result(facts: Facts) -> str:
     if not facts.trials:
         return "No trial has begun yet."
     failed = sum(trial.state == "FAIL" for trial in facts.trials)
@@ -89,7 +89,7 @@ def _cards(facts: Facts, found: Sequence[Score], split: str) -> list[tuple[str, 
         row = facts.best.best
         words = f"validation, trial {facts.best.number} epoch {row['epoch']}"
         cards.append((facts.metric, f"{facts.value(row):.4g}", words))
-    cards.append(("trials ended", str(status["trials_ended"]), count_words(status)))
+    cards.append(("trials ended", str(status["trials_ended"]), format_counts(status)))
     cards.append(
         ("epochs", str(status["epochs"]), f"{status['epochs_saved']} saved by early stopping")
     )
@@ -100,7 +100,7 @@ def _cards(facts: Facts, found: Sequence[Score], split: str) -> list[tuple[str, 
 def _noise(facts: Facts, found: Sequence[Score], confirmation: Confirmation | None) -> str:
     if facts.best is None:
         return ""
-    interval = span(found[-1]) if found else ""
+    interval = format_interval(found[-1]) if found else ""
     voices = (
         f"Over other voices of the same kind the skill would lie between {interval} in 95 % of "
         "cases (bootstrap over voices). "
@@ -121,7 +121,7 @@ def _confirmed(confirmation: Confirmation) -> Table:
         [
             config.trial,
             fmean(config.skills),
-            deviation(config.skills),
+            standard_deviation(config.skills),
             min(config.skills),
             max(config.skills),
             len(config.seeds),

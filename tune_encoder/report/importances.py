@@ -3,7 +3,7 @@
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from tune_encoder.errors import TuneEncoderError
-from tune_encoder.experiment.importance import RELIABLE, importances
+from tune_encoder.experiment.importance import RELIABLE_TRIALS, importances
 from tune_encoder.report.drawing import BLUE, Canvas, Tooltip
 from tune_encoder.report.facts import Facts
 from tune_encoder.report.figure import Figure, counted, table
@@ -22,21 +22,21 @@ def importance_bars(facts: Facts) -> Figure:
     canvas = Canvas(key, 58 + _BAR_HEIGHT * len(names), names)
     for i, each in enumerate(rated.settings):
         (bar,) = canvas.axes.barh(i, each.share, height=0.6, color=BLUE)
-        told = f"{each.name}: {each.share:.0%}, over {counted(each.n_trials, 'trial')}"
-        canvas.add_tooltip(bar, Tooltip(told))
-        canvas.write(f"{each.share:.0%}", each.share, i)
-    canvas.name("share of the difference")
+        label = f"{each.name}: {each.share:.0%}, over {counted(each.n_trials, 'trial')}"
+        canvas.add_tooltip(bar, Tooltip(label))
+        canvas.annotate(f"{each.share:.0%}", each.share, i)
+    canvas.label_axes("share of the difference")
     canvas.axes.set_xlim(0, 1.25 * rated.settings[0].share)
     canvas.axes.xaxis.set_major_locator(MaxNLocator(4))
     canvas.axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-    rough = (
-        f" Under {RELIABLE} trials this is rough: another search might give another order."
+    caveat = (
+        f" Under {RELIABLE_TRIALS} trials this is rough: another search might give another order."
         if rated.rough
         else ""
     )
     summary = (
         f"Over {rated.n_trials} trials that ended, {names[0]} tells the better half from all "
-        f"trials most ({rated.settings[0].share:.0%}), by PED-ANOVA.{rough}"
+        f"trials most ({rated.settings[0].share:.0%}), by PED-ANOVA.{caveat}"
     )
     rows = [[each.name, f"{each.share:.1%}", each.n_trials] for each in rated.settings]
     return Figure(key, title, summary, canvas.svg(), table(["setting", "share", "trials"], rows))

@@ -53,7 +53,7 @@ def render(contents: Contents) -> str:
     script = _text("page.js")
     return environment.from_string(_text("page.html")).render(
         contents=contents,
-        drawn=Markup,
+        markup=Markup,
         style=Markup(_text("page.css")),
         script=Markup(script),
         script_hash=_hash(script),

@@ -24,18 +24,20 @@ def parallel_coordinates(facts: Facts) -> Figure:
     parameters = facts.space.parameters
     if not scored or not parameters:
         return Figure(key, title, "No trial has given a result yet.")
-    chosen, said = sample_for_plot(scored)
+    chosen, note = sample_for_plot(scored)
     values = [facts.value(trial.best) for trial in chosen if trial.best]
     canvas = Canvas(key, height=8 + _AXIS_HEIGHT * (len(parameters) + 1))
     for rank, (trial, value) in enumerate(zip(chosen, values, strict=True)):
-        _thread(canvas, facts, trial, _places(facts, trial, value, values), rank / len(chosen))
+        _trial_line(
+            canvas, facts, trial, _positions(facts, trial, value, values), rank / len(chosen)
+        )
     for i, parameter in enumerate(parameters):
         _axis(canvas, i, parameter.name, _labels(parameter))
     worst, best = values[0], values[-1]
     _axis(canvas, len(parameters), facts.metric, [(0, short(worst)), (1, short(best))])
     left = _NOT_SEARCHED - 0.03 if _any_missing(facts, chosen) else -0.03
     canvas.axes.set(xlim=(left, 1.03), ylim=(len(parameters) + 0.55, -0.55))
-    canvas.bare()
+    canvas.hide_axes()
     missing = (
         " At the far left lie trials in which a setting was not searched."
         if _any_missing(facts, chosen)
@@ -44,7 +46,7 @@ def parallel_coordinates(facts: Facts) -> Figure:
     summary = (
         f"Each of {counted(len(chosen), 'line')} is a trial, from its settings at the top to its "
         f"{facts.metric} at the bottom, where right is better. Lighter lines are better, the thick "
-        f"one is the best.{missing}{said}"
+        f"one is the best.{missing}{note}"
     )
     return Figure(key, title, summary, canvas.svg())
 
@@ -54,25 +56,27 @@ def _any_missing(facts: Facts, trials: Sequence[TrialRecord]) -> bool:
     return any(len(facts.searched(trial)) < n for trial in trials)
 
 
-def _places(facts: Facts, trial: TrialRecord, value: float, values: Sequence[float]) -> list[float]:
+def _positions(
+    facts: Facts, trial: TrialRecord, value: float, values: Sequence[float]
+) -> list[float]:
     """Where a trial lies on each axis, from 0 to 1, or beside it."""
     searched = facts.searched(trial)
-    places = [
+    positions = [
         position_in_range(p, searched[p.name]) if p.name in searched else _NOT_SEARCHED
         for p in facts.space.parameters
     ]
     worst, best = values[0], values[-1]
-    return [*places, (value - worst) / (best - worst) if best != worst else 1.0]
+    return [*positions, (value - worst) / (best - worst) if best != worst else 1.0]
 
 
-def _thread(
-    canvas: Canvas, facts: Facts, trial: TrialRecord, places: list[float], rank: float
+def _trial_line(
+    canvas: Canvas, facts: Facts, trial: TrialRecord, positions: list[float], rank: float
 ) -> None:
     is_best = trial is facts.best
     color = ORANGE if is_best else matplotlib.colormaps[_COLORS](rank)
     width, opacity, order = (2.4, 1.0, 3) if is_best else (0.9, 0.6, 2)
     (line,) = canvas.axes.plot(
-        places, range(len(places)), color=color, lw=width, alpha=opacity, zorder=order
+        positions, range(len(positions)), color=color, lw=width, alpha=opacity, zorder=order
     )
     assert trial.best is not None
     canvas.add_tooltip(line, Tooltip(describe_trial(facts, trial), trial.number))

@@ -34,7 +34,7 @@ class Progress(NamedTuple):
     """Of all trials."""
     seconds: float
     """From the beginning to the last epoch."""
-    is_clock: bool
+    is_wall_clock: bool
     """Whether seconds are those of the clock; else they are those of training."""
 
 
@@ -42,7 +42,7 @@ def progress(facts: Facts) -> Progress:
     """Follow all epochs in the order in which they were recorded; failed trials are never best."""
     pairs = [(trial, row) for trial in facts.trials for row in trial.rows]
     pairs.sort(key=lambda pair: int(pair[1].get("order", 0)))
-    times, is_clock = _times([row for _, row in pairs])
+    times, is_wall_clock = _times([row for _, row in pairs])
     steps: list[Step] = []
     lowest = float("inf")
     for count, ((trial, row), time) in enumerate(zip(pairs, times, strict=True), start=1):
@@ -50,7 +50,7 @@ def progress(facts: Facts) -> Progress:
             lowest = objective(row)
             scores = (facts.value(row), float(row["val_skill"]))
             steps.append(Step(count, time, *scores, trial.number, row["epoch"]))
-    return Progress(steps, len(pairs), max(times, default=0.0), is_clock)
+    return Progress(steps, len(pairs), max(times, default=0.0), is_wall_clock)
 
 
 def _times(rows: Sequence[EpochRow]) -> tuple[list[float], bool]:
@@ -68,71 +68,68 @@ def _times(rows: Sequence[EpochRow]) -> tuple[list[float], bool]:
 def best_over_epochs(facts: Facts) -> Figure:
     """Draw the best so far over the epochs that all trials had trained."""
     key, title = "best-epochs", "Best so far, over epochs"
-    made = progress(facts)
-    if not made.steps:
+    curve = progress(facts)
+    if not curve.steps:
         return Figure(key, title, "No trial has given a result yet.")
     canvas = Canvas(key, _HEIGHT)
-    _staircase(canvas, facts, made, [step.epochs for step in made.steps], made.epochs)
-    canvas.name("epochs of all trials", facts.metric)
-    last = made.steps[-1]
+    _staircase(canvas, facts, curve, [step.epochs for step in curve.steps], curve.epochs)
+    canvas.label_axes("epochs of all trials", facts.metric)
+    last = curve.steps[-1]
+    verb = "fell" if _falls(facts) else "rose"
     summary = (
-        f"{facts.metric} of the best trial so far fell"
-        if _falls(facts)
-        else f"{facts.metric} of the best trial so far rose"
+        f"{facts.metric} of the best trial so far {verb} from {curve.steps[0].value:.4g} to "
+        f"{last.value:.4g} in {counted(len(curve.steps), 'step')}, the last "
+        f"after {last.epochs} of {counted(curve.epochs, 'epoch')}: {_since_last_step(curve)}."
     )
-    summary += (
-        f" from {made.steps[0].value:.4g} to {last.value:.4g} in {len(made.steps)} steps, the last "
-        f"after {last.epochs} of {counted(made.epochs, 'epoch')}: {_left(made)}."
-    )
-    return Figure(key, title, summary, canvas.svg(), _steps_table(made, facts))
+    return Figure(key, title, summary, canvas.svg(), _steps_table(curve, facts))
 
 
 def _falls(facts: Facts) -> bool:
     return facts.space.metric.direction == "min"
 
 
-def _left(made: Progress) -> str:
-    after = made.epochs - made.steps[-1].epochs
+def _since_last_step(curve: Progress) -> str:
+    after = curve.epochs - curve.steps[-1].epochs
     return f"{counted(after, 'epoch')} since found nothing better" if after else "it was the last"
 
 
 def best_over_time(facts: Facts) -> Figure:
     """Draw the best so far over hours, or minutes where those are enough."""
     key, title = "best-time", "Best so far, over time"
-    made = progress(facts)
-    if not made.steps:
+    curve = progress(facts)
+    if not curve.steps:
         return Figure(key, title, "No trial has given a result yet.")
-    unit, name = (HOUR_S, "hours") if made.seconds > HOUR_S else (MINUTE_S, "minutes")
+    unit, name = (HOUR_S, "hours") if curve.seconds > HOUR_S else (MINUTE_S, "minutes")
     canvas = Canvas(key, _HEIGHT)
-    places = [step.seconds / unit for step in made.steps]
-    _staircase(canvas, facts, made, places, made.seconds / unit)
-    since = "since the search began" if made.is_clock else "of training"
-    canvas.name(f"{name} {since}", facts.metric)
-    last = made.steps[-1]
+    positions = [step.seconds / unit for step in curve.steps]
+    _staircase(canvas, facts, curve, positions, curve.seconds / unit)
+    since = "since the search began" if curve.is_wall_clock else "of training"
+    canvas.label_axes(f"{name} {since}", facts.metric)
+    last = curve.steps[-1]
     how = (
         "Time is that of the clock, pauses between launches included."
-        if made.is_clock
+        if curve.is_wall_clock
         else "The record has no clock times, so time is the sum of what the epochs took."
     )
     summary = (
         f"The best, {facts.metric} {last.value:.4g}, was found {clock(last.seconds)} {since}, of "
-        f"{clock(made.seconds)} in all. {how}"
+        f"{clock(curve.seconds)} in all. {how}"
     )
-    return Figure(key, title, summary, canvas.svg(), _steps_table(made, facts))
+    return Figure(key, title, summary, canvas.svg(), _steps_table(curve, facts))
 
 
 def _staircase(
-    canvas: Canvas, facts: Facts, made: Progress, places: Sequence[float], end: float
+    canvas: Canvas, facts: Facts, curve: Progress, positions: Sequence[float], end: float
 ) -> None:
-    values = [step.value for step in made.steps]
+    values = [step.value for step in curve.steps]
     axes = canvas.axes
-    axes.step([*places, end], [*values, values[-1]], where="post", color=BLUE, lw=1.8)
-    points = axes.scatter(places, values, s=22, color=ORANGE, zorder=3, clip_on=False)
-    canvas.add_tooltip(points, *(_tip(step, facts) for step in made.steps))
+    axes.step([*positions, end], [*values, values[-1]], where="post", color=BLUE, lw=1.8)
+    points = axes.scatter(positions, values, s=22, color=ORANGE, zorder=3, clip_on=False)
+    canvas.add_tooltip(points, *(_step_tooltip(step, facts) for step in curve.steps))
     axes.set_xlim(left=0)
 
 
-def _tip(step: Step, facts: Facts) -> Tooltip:
+def _step_tooltip(step: Step, facts: Facts) -> Tooltip:
     return Tooltip(
         f"{facts.metric} {step.value:.4g}, skill {step.skill:.3f}\ntrial {step.trial}, epoch "
         f"{step.epoch}\nafter {counted(step.epochs, 'epoch')}, {clock(step.seconds)}",
@@ -140,10 +137,10 @@ def _tip(step: Step, facts: Facts) -> Tooltip:
     )
 
 
-def _steps_table(made: Progress, facts: Facts) -> Table:
+def _steps_table(curve: Progress, facts: Facts) -> Table:
     columns = ["after epochs", "after time", facts.metric, "skill", "trial", "epoch"]
     rows = [
         [step.epochs, clock(step.seconds), step.value, step.skill, step.trial, step.epoch]
-        for step in made.steps
+        for step in curve.steps
     ]
     return table(columns, rows)

@@ -49,7 +49,7 @@ def rung_bars(facts: Facts) -> Figure:
     for i, rung in enumerate(found):
         _rung_bar(canvas, i, rung)
     canvas.axes.set_xticks(range(len(found)), [_span(rung) for rung in found])
-    canvas.name("epochs of a trial", "epochs of all trials")
+    canvas.label_axes("epochs of a trial", "epochs of all trials")
     canvas.axes.grid(visible=False, axis="x")
     canvas.legend(canvas.axes.containers[:2])
     spent, saved = sum(r.spent for r in found), sum(r.saved for r in found)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from tune_encoder.report.winner import Winner
 
 _BAR_HEIGHT = 30
-_WORDS = {
+_LABELS = {
     "mean": "mean voice",
     "ridge": "ridge",
     "nearest": "nearest voice",
@@ -20,7 +20,7 @@ _WORDS = {
 }
 
 
-_MEANT = (
+_BASELINES_EXPLAINED = (
     " Ridge is a regression from the mean and deviation of each mel band; the nearest voice is the "
     "training voice closest to what the winner predicts."
 )
@@ -40,7 +40,7 @@ def scores(facts: Facts, data: PackedData | None, winner: "Winner | None") -> li
     """Return the baselines and the winner, on the test voices if it could be evaluated."""
     if winner is not None:
         found = winner.evaluation.scores
-        order = [name for name in _WORDS if name in found]
+        order = [name for name in _LABELS if name in found]
         interval = winner.evaluation.interval
         return [_score(name, found[name], interval if name == "model" else None) for name in order]
     known = [_score(name, each) for name, each in (data.baselines if data else {}).items()]
@@ -55,7 +55,7 @@ def _score(
     name: str, found: Mapping[str, float], interval: tuple[float, float] | None = None
 ) -> Score:
     return Score(
-        _WORDS[name], found["skill"], found.get("skill_ttl"), found.get("skill_dp"), interval
+        _LABELS[name], found["skill"], found.get("skill_ttl"), found.get("skill_dp"), interval
     )
 
 
@@ -66,31 +66,32 @@ def score_bars(found: list[Score], split: str) -> Figure:
         return Figure(key, title, "No trial has given a result yet.")
     canvas = Canvas(key, 58 + _BAR_HEIGHT * len(found), [each.name for each in found])
     for i, each in enumerate(found):
-        is_winner = each.name == _WORDS["model"]
+        is_winner = each.name == _LABELS["model"]
         color = ORANGE if is_winner else GREY
         (bar,) = canvas.axes.barh([i], [each.skill], height=0.6, color=color)
-        canvas.add_tooltip(bar, Tooltip(_said(each)))
+        canvas.add_tooltip(bar, Tooltip(_score_text(each)))
         end = each.interval[1] if each.interval else each.skill
-        canvas.write(f"{each.skill:.3f}", max(0.0, end), i)
+        canvas.annotate(f"{each.skill:.3f}", max(0.0, end), i)
         if each.interval:
             canvas.axes.plot(each.interval, [i, i], color=BLACK, lw=1.6, marker="|", ms=9)
-    canvas.name(f"skill on the {split} voices")
+    canvas.label_axes(f"skill on the {split} voices")
     low = min(0.0, *(each.skill for each in found))
     canvas.axes.set_xlim(1.05 * low, 1.0)
     columns = ["", "skill", "timbre (ttl)", "rhythm (dp)", "95 % interval over voices"]
-    rows = [[each.name, each.skill, each.ttl, each.dp, span(each)] for each in found]
+    rows = [[each.name, each.skill, each.ttl, each.dp, format_interval(each)] for each in found]
+    explained = _BASELINES_EXPLAINED if len(found) > 1 else ""
     summary = (
         f"Skill on the {split} voices, where 0 is the mean voice and 1 is perfect: "
-        f"{'; '.join(_said(each) for each in found)}.{_MEANT if len(found) > 1 else ''}"
+        f"{'; '.join(_score_text(each) for each in found)}.{explained}"
     )
     return Figure(key, title, summary, canvas.svg(), table(columns, rows))
 
 
-def span(each: Score) -> str:
+def format_interval(each: Score) -> str:
     """Write the interval, if there is one."""
     return f"{each.interval[0]:.3f} to {each.interval[1]:.3f}" if each.interval else ""
 
 
-def _said(each: Score) -> str:
-    more = f", 95 % interval over voices {span(each)}" if each.interval else ""
+def _score_text(each: Score) -> str:
+    more = f", 95 % interval over voices {format_interval(each)}" if each.interval else ""
     return f"{each.name} {each.skill:.3f}{more}"

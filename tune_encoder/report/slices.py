@@ -6,7 +6,7 @@ from typing import Any
 from tune_encoder.experiment.findings import bound_reached
 from tune_encoder.experiment.status import short
 from tune_encoder.experiment.trials import TrialRecord
-from tune_encoder.report.curves import line_of, set_scale
+from tune_encoder.report.curves import line_style, set_scale
 from tune_encoder.report.drawing import GREY, ORANGE, PALE, Canvas, Tooltip, integer_ticks
 from tune_encoder.report.facts import Facts, describe_trial, sample_for_plot
 from tune_encoder.report.figure import Figure, counted, table
@@ -22,7 +22,7 @@ def slices(facts: Facts) -> list[Figure]:
 
 def _slice(facts: Facts, parameter: Parameter) -> Figure:
     key, title = f"slice-{parameter.name}", parameter.name
-    chosen, said = sample_for_plot([t for t in facts.scored if parameter.name in facts.searched(t)])
+    chosen, note = sample_for_plot([t for t in facts.scored if parameter.name in facts.searched(t)])
     if not chosen:
         return Figure(key, title, "No trial with this setting has given a result yet.")
     canvas = Canvas(key, height=_HEIGHT)
@@ -32,10 +32,12 @@ def _slice(facts: Facts, parameter: Parameter) -> Figure:
     if end:
         _shade(canvas, parameter, end)
     set_scale(canvas, facts, [facts.value(trial.best) for trial in chosen if trial.best])
-    canvas.name("", facts.metric)
+    canvas.label_axes("", facts.metric)
     rows = [[t.number, t.settings[parameter.name], facts.value(t.best)] for t in chosen if t.best]
     data = table(["trial", parameter.name, facts.metric], rows[::-1])
-    return Figure(key, title, _said(facts, parameter, end, len(chosen)) + said, canvas.svg(), data)
+    return Figure(
+        key, title, _summary(facts, parameter, end, len(chosen)) + note, canvas.svg(), data
+    )
 
 
 def _scatter(
@@ -55,7 +57,7 @@ def _scatter(
         if parameter.kind == "int" and not parameter.log:
             integer_ticks(axes.xaxis)
         axes.set_xlim(*_padded(parameter))
-    colors = [ORANGE if t is facts.best else line_of(facts.how(t))[0] for t in trials]
+    colors = [ORANGE if t is facts.best else line_style(facts.status_of(t))[0] for t in trials]
     sizes = [70 if trial is facts.best else 18 for trial in trials]
     heights = [facts.value(trial.best) for trial in trials if trial.best]
     points = axes.scatter(places, heights, s=sizes, c=colors, alpha=0.8, zorder=3, clip_on=False)
@@ -81,7 +83,7 @@ def _shade(canvas: Canvas, parameter: Parameter, end: str) -> None:
     canvas.axes.axvspan(*span, facecolor=PALE, edgecolor=GREY, hatch="////", lw=0)
 
 
-def _said(facts: Facts, parameter: Parameter, end: str, count: int) -> str:
+def _summary(facts: Facts, parameter: Parameter, end: str, count: int) -> str:
     best = facts.best
     value: Any = facts.searched(best).get(parameter.name) if best is not None else None
     words = f"The best trial has {short(value)}" if value is not None else "The best trial has none"

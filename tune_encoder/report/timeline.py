@@ -8,17 +8,17 @@ from matplotlib.patches import Rectangle
 
 from tune_encoder.experiment.status import clock
 from tune_encoder.experiment.trials import EpochRow, TrialRecord
-from tune_encoder.report.curves import line_of
+from tune_encoder.report.curves import line_style
 from tune_encoder.report.drawing import ORANGE, Canvas, Tooltip
 from tune_encoder.report.facts import Facts
 from tune_encoder.report.figure import Figure, counted, table
 from tune_encoder.report.progress import HOUR_S, MINUTE_S
 
 _LANE_HEIGHT = 20
-MOST_LANES = 24  # more would be taller than a screen
+MAX_LANES = 24  # more would be taller than a screen
 
 
-class Stretch(NamedTuple):
+class TrialSpan(NamedTuple):
     """Epochs of one trial that a worker trained one after another."""
 
     worker: str
@@ -32,26 +32,27 @@ class Stretch(NamedTuple):
     """Seconds of training."""
 
 
-def stretches(trials: Sequence[TrialRecord]) -> list[Stretch]:
+def trial_spans(trials: Sequence[TrialRecord]) -> list[TrialSpan]:
     """Return what each worker did, in order; epochs that say no worker or time are left out."""
     rows = sorted(
         ((str(row["worker"]), float(row["recorded_at"]), trial.number, row)
-         for trial in trials for row in trial.rows if _says_when(row)),
+         for trial in trials for row in trial.rows if _has_time(row)),
         key=lambda entry: entry[:3],
     )  # fmt: skip
     began = min((at - row["seconds"] for _, at, _, row in rows), default=0.0)
     groups = itertools.groupby(rows, key=lambda entry: (entry[0], entry[2]))
     return [
-        _stretch(worker, trial, [r for *_, r in group], began) for (worker, trial), group in groups
+        _trial_span(worker, trial, [r for *_, r in group], began)
+        for (worker, trial), group in groups
     ]
 
 
-def _says_when(row: EpochRow) -> bool:
+def _has_time(row: EpochRow) -> bool:
     return bool(row.get("worker", ":").strip(":")) and "recorded_at" in row
 
 
-def _stretch(worker: str, trial: int, rows: Sequence[EpochRow], began: float) -> Stretch:
-    return Stretch(
+def _trial_span(worker: str, trial: int, rows: Sequence[EpochRow], began: float) -> TrialSpan:
+    return TrialSpan(
         worker,
         trial,
         (rows[0]["epoch"], rows[-1]["epoch"]),
@@ -76,10 +77,10 @@ class Worker(NamedTuple):
         return max(0.0, self.end - self.start - self.busy)
 
 
-def workers(found: Sequence[Stretch]) -> list[Worker]:
+def workers(spans: Sequence[TrialSpan]) -> list[Worker]:
     """Return each worker, in the order in which they began."""
-    by_name: dict[str, list[Stretch]] = {}
-    for each in sorted(found, key=lambda stretch: stretch.start):
+    by_name: dict[str, list[TrialSpan]] = {}
+    for each in sorted(spans, key=lambda stretch: stretch.start):
         by_name.setdefault(each.worker, []).append(each)
     return [
         Worker(
@@ -93,11 +94,11 @@ def workers(found: Sequence[Stretch]) -> list[Worker]:
     ]
 
 
-def lanes(found: Sequence[Worker]) -> dict[str, int]:
+def lanes(spans: Sequence[Worker]) -> dict[str, int]:
     """Give each worker a lane; one that began after another had ended shares that one's."""
     ends: list[float] = []
     chosen = {}
-    for worker in found:
+    for worker in spans:
         free = next((i for i, end in enumerate(ends) if end <= worker.start), len(ends))
         ends[free : free + 1] = [worker.end]
         chosen[worker.name] = free
@@ -107,22 +108,22 @@ def lanes(found: Sequence[Worker]) -> dict[str, int]:
 def timeline(facts: Facts) -> Figure:
     """Draw which trial each worker trained when."""
     key, title = "timeline", "What ran when"
-    found = stretches(facts.trials)
-    everyone = workers(found)
-    missing = sum(not _says_when(row) for trial in facts.trials for row in trial.rows)
-    if not found:
+    spans = trial_spans(facts.trials)
+    all_workers = workers(spans)
+    missing = sum(not _has_time(row) for trial in facts.trials for row in trial.rows)
+    if not spans:
         return Figure(key, title, "The record does not say which worker trained an epoch, or when.")
-    lane = {name: i for name, i in lanes(everyone).items() if i < MOST_LANES}
+    lane = {name: i for name, i in lanes(all_workers).items() if i < MAX_LANES}
     n_lanes = 1 + max(lane.values())
-    unit, name_of_unit = _unit(everyone)
+    unit, name_of_unit = _unit(all_workers)
     names = [f"worker {i + 1}" for i in range(n_lanes)]
     canvas = Canvas(key, 58 + _LANE_HEIGHT * n_lanes, names)
     trials = {trial.number: trial for trial in facts.trials}
-    for each in found:
+    for each in spans:
         if each.worker in lane:
             _bar(canvas, facts, each, trials[each.trial], (lane[each.worker], unit))
-    canvas.axes.set_xlim(0, 1.02 * max(worker.end for worker in everyone) / unit)
-    canvas.name(f"{name_of_unit} since the first epoch began")
+    canvas.axes.set_xlim(0, 1.02 * max(worker.end for worker in all_workers) / unit)
+    canvas.label_axes(f"{name_of_unit} since the first epoch began")
     columns = ["lane", "worker", "trials", "trained", "idle", "from", "to"]
     rows = [
         [
@@ -131,44 +132,46 @@ def timeline(facts: Facts) -> Figure:
             w.trials,
             *map(clock, (w.busy, w.idle, w.start, w.end)),
         ]
-        for w in everyone
+        for w in all_workers
     ]
-    summary = _timeline_summary(everyone, n_lanes, missing, len(everyone) - len(lane))
+    summary = _timeline_summary(all_workers, n_lanes, missing, len(all_workers) - len(lane))
     return Figure(key, title, summary, canvas.svg(), table(columns, rows))
 
 
-def _unit(everyone: Sequence[Worker]) -> tuple[float, str]:
-    last = max(worker.end for worker in everyone)
+def _unit(all_workers: Sequence[Worker]) -> tuple[float, str]:
+    last = max(worker.end for worker in all_workers)
     return (HOUR_S, "hours") if last > HOUR_S else (MINUTE_S, "minutes")
 
 
 def _bar(
-    canvas: Canvas, facts: Facts, each: Stretch, trial: TrialRecord, place: tuple[int, float]
+    canvas: Canvas, facts: Facts, each: TrialSpan, trial: TrialRecord, place: tuple[int, float]
 ) -> None:
     """Draw a stretch in its lane; the place also says how many seconds a unit has."""
     lane, unit = place
-    color = ORANGE if trial is facts.best else line_of(facts.how(trial))[0]
+    color = ORANGE if trial is facts.best else line_style(facts.status_of(trial))[0]
     corner, width = (each.start / unit, lane - 0.35), (each.end - each.start) / unit
     bar = Rectangle(corner, width, 0.7, facecolor=color, edgecolor="white", lw=0.2)
     canvas.axes.add_patch(bar)
     first, last = each.epochs
     epochs = f"epoch {first}" if first == last else f"epochs {first} to {last}"
     when = f"{clock(each.start)} to {clock(each.end)}, {clock(each.busy)} of it training"
-    words = f"trial {each.trial}, {facts.how(trial)}: {epochs}\n{when}\n{each.worker}"
+    words = f"trial {each.trial}, {facts.status_of(trial)}: {epochs}\n{when}\n{each.worker}"
     canvas.add_tooltip(bar, Tooltip(words, each.trial))
 
 
-def _timeline_summary(everyone: Sequence[Worker], n_lanes: int, missing: int, hidden: int) -> str:
-    busy, idle = sum(w.busy for w in everyone), sum(w.idle for w in everyone)
+def _timeline_summary(
+    all_workers: Sequence[Worker], n_lanes: int, missing: int, hidden: int
+) -> str:
+    busy, idle = sum(w.busy for w in all_workers), sum(w.idle for w in all_workers)
     share = busy / (busy + idle) if busy + idle else 1.0
     parts = [
-        f"{counted(len(everyone), 'worker')} trained, up to {n_lanes} at once, {share:.0%} of the "
-        f"time between their first and their last epoch; {clock(idle)} went by between trials, "
+        f"{counted(len(all_workers), 'worker')} trained, up to {n_lanes} at once, {share:.0%} of "
+        f"the time between their first and their last epoch; {clock(idle)} went by between trials, "
         "while saving, or waiting for the next one. Workers that followed one another share a "
         "lane.",
     ]
     if missing:
         parts.append(f"{counted(missing, 'epoch')} without a worker or a time are left out.")
     if hidden:
-        parts.append(f"{counted(hidden, 'worker')} beyond {MOST_LANES} lanes are not drawn.")
+        parts.append(f"{counted(hidden, 'worker')} beyond {MAX_LANES} lanes are not drawn.")
     return " ".join(parts)

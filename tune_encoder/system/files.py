@@ -13,7 +13,7 @@ from tune_encoder.errors import ConfigError, StorageError
 Write = Callable[[BufferedWriter], object]
 
 # A process and, where `tempfile` made it, eight letters.
-_LEFT = re.compile(r"(\d+)\.(?:[a-z0-9_]{8}\.)?(?:partial|old)")
+_LEFTOVER_NAME = re.compile(r"(\d+)\.(?:[a-z0-9_]{8}\.)?(?:partial|old)")
 
 
 def partial_path(path: Path) -> Path:
@@ -55,7 +55,7 @@ def check_empty(folder: Path) -> None:
 def remove_leftovers(folder: Path) -> None:
     """Remove what killed processes of this machine left beside `folder` while writing it."""
     for path in folder.resolve().parent.glob(f".{folder.name}.*"):
-        left = _LEFT.fullmatch(path.name.removeprefix(f".{folder.name}."))
+        left = _LEFTOVER_NAME.fullmatch(path.name.removeprefix(f".{folder.name}."))
         if left and not _is_running(int(left[1])):
             shutil.rmtree(path, ignore_errors=True)
 

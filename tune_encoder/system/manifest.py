@@ -46,7 +46,7 @@ def write_with_hash(path: Path, write: Write, epoch: int) -> str:
     partial = write_beside(path, write)
     sha256 = _sha256_of_file(partial)
     entries = read_manifest(path.parent)
-    hashes = [sha256, *_vouched_hash(path, entries)]
+    hashes = [sha256, *_current_hash(path, entries)]
     entries[path.name] = {"epoch": epoch, "sha256": hashes}
     manifest = {"format": MANIFEST_FORMAT, "files": entries}
     atomic_write(path.parent / MANIFEST, json.dumps(manifest).encode())
@@ -66,7 +66,7 @@ def load_verified(path: Path) -> bytes:
     except OSError as error:
         raise StorageError(f"{path}: cannot be read ({error.strerror})") from error
     listed = read_manifest(path.parent).get(path.name)
-    where = _list_path(path.parent).name
+    where = _manifest_path(path.parent).name
     if listed is None:
         raise StorageError(f"{path}: not in {where} beside it; use a file that is")
     if sha256_of(content) not in listed["sha256"]:
@@ -92,7 +92,7 @@ def manifest_epoch(path: Path) -> int:
 def read_manifest(folder: Path) -> Entries:
     """Read the list; a missing or damaged one lists nothing, so nothing is believed."""
     try:
-        entries: Entries = json.loads(_list_path(folder).read_text(encoding="utf-8"))["files"]
+        entries: Entries = json.loads(_manifest_path(folder).read_text(encoding="utf-8"))["files"]
         if all(_is_entry(entry) for entry in entries.values()):
             return entries
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
@@ -108,12 +108,12 @@ def _sha256_of_file(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _list_path(folder: Path) -> Path:
+def _manifest_path(folder: Path) -> Path:
     manifest, provenance = folder / MANIFEST, folder / PROVENANCE
     return provenance if provenance.exists() and not manifest.exists() else manifest
 
 
-def _vouched_hash(path: Path, entries: Entries) -> list[str]:
+def _current_hash(path: Path, entries: Entries) -> list[str]:
     """The hash of the file that stands at `path`, if there is one and it is listed.
 
     The manifest's first entry may be of a file that a kill kept from being moved into place.

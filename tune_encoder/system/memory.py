@@ -5,7 +5,7 @@ import ctypes
 import gc
 import sys
 
-_MADE = 50_000  # objects; Python's own number is less than one module of torch makes
+_GC_THRESHOLD = 50_000  # objects; Python's own number is less than one module of torch makes
 
 # glibc's names and values in malloc.h
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
@@ -18,7 +18,7 @@ def collect_garbage_rarely() -> None:
 
     Python looks through all that lives whenever so many objects are new, and again before it exits.
     """
-    gc.set_threshold(_MADE, *gc.get_threshold()[1:])
+    gc.set_threshold(_GC_THRESHOLD, *gc.get_threshold()[1:])
     atexit.unregister(gc.freeze)  # once is enough, however often this is called
     atexit.register(gc.freeze)
 

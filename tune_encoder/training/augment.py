@@ -40,7 +40,7 @@ def augment(features: Tensor, config: TrainConfig, band_means: Tensor) -> Tensor
     return features
 
 
-def _drawn(features: Tensor, config: TrainConfig) -> Tensor:
+def _augmented_mask(features: Tensor, config: TrainConfig) -> Tensor:
     """Which clips of the batch are changed, (B, 1, 1)."""
     return torch.rand(len(features), 1, 1, device=features.device) < config.augment_prob
 
@@ -54,25 +54,25 @@ def _warp(features: Tensor, config: TrainConfig) -> Tensor:
     B, M, T = features.shape
     stretch = 1 + _uniform(features, -config.augment_time_stretch, config.augment_time_stretch)
     semitones = _uniform(features, -config.augment_pitch_shift, config.augment_pitch_shift)
-    places = torch.arange(T, device=features.device) * stretch  # (B, 1, T) frames to read
+    positions = torch.arange(T, device=features.device) * stretch  # (B, 1, T) frames to read
     centers = mel_centers(config.sample_rate, config.n_mels).to(features.device)
     sources = centers[:, None] / 2 ** (semitones / 12)  # (B, M, 1) Hz to read
     bands = torch.searchsorted(centers, sources).clamp(1, M - 1)
     below, above = centers[bands - 1], centers[bands]
     bands = bands - 1 + ((sources - below) / (above - below)).clamp(0, 1)
-    x = 2 * places / max(1, T - 1) - 1
+    x = 2 * positions / max(1, T - 1) - 1
     y = 2 * bands / (M - 1) - 1
     grid = torch.stack([x.expand(B, M, T), y.expand(B, M, T)], dim=-1)
     warped = F.grid_sample(features[:, None], grid, padding_mode="reflection", align_corners=True)[
         :, 0
     ]
-    return torch.where(_drawn(features, config), warped, features)
+    return torch.where(_augmented_mask(features, config), warped, features)
 
 
 def _gain(features: Tensor, config: TrainConfig) -> Tensor:
     """What a random gain adds, (B, 1, 1)."""
     gain_db = _uniform(features, -config.augment_gain_db, config.augment_gain_db)
-    return _drawn(features, config) * gain_db * DB
+    return _augmented_mask(features, config) * gain_db * DB
 
 
 def _band_limit(features: Tensor, config: TrainConfig) -> Tensor | float:
@@ -82,52 +82,52 @@ def _band_limit(features: Tensor, config: TrainConfig) -> Tensor | float:
         return 0.0
     cutoff = _uniform(features, config.augment_bandlimit_hz, nyquist)
     centers = mel_centers(config.sample_rate, config.n_mels).to(features.device)
-    above = _drawn(features, config) & (centers[:, None] > cutoff)
+    above = _augmented_mask(features, config) & (centers[:, None] > cutoff)
     return above * -STOP_BAND_DB * DB
 
 
 def _add_noise(features: Tensor, config: TrainConfig) -> None:
     """Add noise of one spectrum per clip at a random SNR: powers add."""
     rows = features.transpose(1, 2)  # (B, T, M), as they lie in memory
-    (chosen,) = _moved(rows, _chosen(len(rows), config))
+    (augmented,) = _to_device(rows, _augmented_indices(len(rows), config))
     # The powers are far from the ends of float32, so it needs no logaddexp, which takes longer.
-    power = rows[chosen].exp_()
+    power = rows[augmented].exp_()
     snr_db = _uniform(power, config.augment_noise_snr_min, config.augment_noise_snr_max)
     color = torch.randn(len(power), 1, power.shape[2], device=rows.device)
     level = power.mean(dim=(1, 2), keepdim=True) * torch.exp(-snr_db * DB)
-    rows[chosen] = power.add_(level * _of_mean_one(color)).log_()
+    rows[augmented] = power.add_(level * _unit_mean(color)).log_()
 
 
-def _chosen(n_clips: int, config: TrainConfig) -> Tensor:
+def _augmented_indices(n_clips: int, config: TrainConfig) -> Tensor:
     """Which clips are changed, as indices; drawn on the CPU, or a GPU would be waited for."""
     return (torch.rand(n_clips) < config.augment_prob).nonzero()[:, 0]
 
 
-def _moved(like: Tensor, *indices: Tensor) -> list[Tensor]:
+def _to_device(like: Tensor, *indices: Tensor) -> list[Tensor]:
     """Indices on the device of the features, which is not waited for."""
     return [each.to(like.device, non_blocking=True) for each in indices]
 
 
-def _of_mean_one(color: Tensor) -> Tensor:
+def _unit_mean(color: Tensor) -> Tensor:
     return color.softmax(dim=2) * color.shape[2]
 
 
 def _mask(features: Tensor, config: TrainConfig, band_means: Tensor) -> None:
     """One time mask and one frequency mask. Source: Park et al., SpecAugment, 2019, section 2."""
     _, M, T = features.shape
-    chosen = _chosen(len(features), config)
-    widest = min(config.spec_augment_time_mask, T // 2)
-    clips, frames = _moved(features, *_stretches(chosen, T, widest))
+    augmented = _augmented_indices(len(features), config)
+    max_width = min(config.spec_augment_time_mask, T // 2)
+    clips, frames = _to_device(features, *_random_spans(augmented, T, max_width))
     features[clips, :, frames] = band_means[:, 0]
-    widest = min(config.spec_augment_freq_mask, M // 2)
-    clips, bands = _moved(features, *_stretches(chosen, M, widest))
+    max_width = min(config.spec_augment_freq_mask, M // 2)
+    clips, bands = _to_device(features, *_random_spans(augmented, M, max_width))
     features[clips, bands] = band_means[bands]
 
 
-def _stretches(clips: Tensor, length: int, widest: int) -> tuple[Tensor, Tensor]:
-    """A stretch of 0 to `widest` of `length` places for each clip, as pairs of clip and place."""
-    width = (torch.rand(len(clips), 1) * (widest + 1)).floor()
+def _random_spans(clips: Tensor, length: int, max_width: int) -> tuple[Tensor, Tensor]:
+    """A random span of 0 to `max_width` positions per clip, as pairs of clip and position."""
+    width = (torch.rand(len(clips), 1) * (max_width + 1)).floor()
     start = torch.rand(len(clips), 1) * (length - width)
-    place = torch.arange(length)
-    masked, places = ((place >= start) & (place < start + width)).nonzero(as_tuple=True)
-    return clips[masked], places
+    position = torch.arange(length)
+    masked, positions = ((position >= start) & (position < start + width)).nonzero(as_tuple=True)
+    return clips[masked], positions

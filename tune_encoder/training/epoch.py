@@ -30,14 +30,14 @@ from tune_encoder.errors import TrainingDiverged
 from tune_encoder.model.prediction import predict_pack
 from tune_encoder.training.augment import augment
 from tune_encoder.training.loss import StyleLoss, style_loss
-from tune_encoder.training.parallel import ALONE, ProcessGroup
-from tune_encoder.training.state import Row, TrainState, amp_type
+from tune_encoder.training.parallel import SINGLE_PROCESS, ProcessGroup
+from tune_encoder.training.state import Row, TrainState, autocast_dtype
 
 BAR_REFRESH_S = 0.5  # reading a loss waits for the device, so it is not done every step
 
 
 def train_epoch(
-    state: TrainState, data: PackedData, device: torch.device, group: ProcessGroup = ALONE
+    state: TrainState, data: PackedData, device: torch.device, group: ProcessGroup = SINGLE_PROCESS
 ) -> Row:
     """Train and validate one epoch; no step waits for the device but to refresh the bar."""
     began = time.perf_counter()
@@ -51,14 +51,15 @@ def train_epoch(
     ]
     # (S, 5): total, ttl, dp, cosine, gradient norm
     losses = group.sum(torch.stack(steps)).cpu().numpy()
-    _refuse_divergence(losses[:, 0], epoch, state)
+    _check_divergence(losses[:, 0], epoch, state)
     trained = time.perf_counter()
     predicted = predict_pack(state.model, data.val, crop_frames(state.config), device)
     forwarded = time.perf_counter()
     scores = score(predicted, data.val.styles, data.statistics)
     if not math.isfinite(scores["loss"]):
         raise TrainingDiverged(
-            f"the validation loss is {scores['loss']} after epoch {epoch}; {_calmer(state.config)}"
+            f"the validation loss is {scores['loss']} after epoch {epoch}; "
+            f"{_divergence_remedy(state.config)}"
         )
     ended = time.perf_counter()
     return {
@@ -74,13 +75,13 @@ def train_epoch(
     }
 
 
-def steps_and_validation(state: TrainState, data: PackedData, device: torch.device) -> None:
+def run_two_steps(state: TrainState, data: PackedData, device: torch.device) -> None:
     """Do all that an epoch does, but with two batches; it takes as much memory.
 
     In the second the optimizer has its moments already.
     """
     state.model.train()
-    for batch in itertools.islice(_batches(state, data.train, device, ALONE), 2):
+    for batch in itertools.islice(_batches(state, data.train, device, SINGLE_PROCESS), 2):
         train_step(state, batch, data.statistics)
     predict_pack(state.model, data.val, crop_frames(state.config), device)
 
@@ -152,7 +153,7 @@ def hash_seed(seed: int, epoch: int) -> int:
 
 
 def train_step(
-    state: TrainState, batch: Batch, statistics: Statistics, group: ProcessGroup = ALONE
+    state: TrainState, batch: Batch, statistics: Statistics, group: ProcessGroup = SINGLE_PROCESS
 ) -> Tensor:
     """Take one optimizer step over a batch, in as many parts as the config says.
 
@@ -161,8 +162,8 @@ def train_step(
         gradient norm; over all processes they add up.
     """
     config = state.config
-    mine = group.shard(batch)
-    parts = [Batch(*split) for split in zip(*_split(mine, config), strict=True)]
+    local_batch = group.shard(batch)
+    parts = [Batch(*split) for split in zip(*_split(local_batch, config), strict=True)]
     losses = [_backward(state, part, statistics, group, len(batch.features)) for part in parts]
     state.scaler.unscale_(state.optimizer)
     limit = config.gradient_clip or math.inf
@@ -188,30 +189,30 @@ def _backward(
     """Add a part's gradients; returns (4,) its contribution to the batch's mean losses."""
     loss = batch_loss(state, part, statistics)
     state.last_loss = loss
-    share = len(part.features) / n_clips
+    fraction = len(part.features) / n_clips
     # DDP averages over the processes, so each scales its mean to a sum over its share.
-    state.scaler.scale(loss.total * (share * group.size)).backward()
-    return torch.stack([*loss]).detach() * share
+    state.scaler.scale(loss.total * (fraction * group.size)).backward()
+    return torch.stack([*loss]).detach() * fraction
 
 
 def batch_loss(state: TrainState, batch: Batch, statistics: Statistics) -> StyleLoss:
     """Predict a batch, in a narrow type where that pays, and compare it with its styles."""
-    narrow = amp_type(state.config, batch.features.device)
-    with torch.autocast(batch.features.device.type, narrow, enabled=narrow is not None):
+    dtype = autocast_dtype(state.config, batch.features.device)
+    with torch.autocast(batch.features.device.type, dtype, enabled=dtype is not None):
         ttl, dp = state.module(batch.features)
     predicted = (ttl.float(), dp.float())
     return style_loss(predicted, (batch.ttl, batch.dp), state.config, statistics)
 
 
-def _refuse_divergence(losses: NDArray[np.float32], epoch: int, state: TrainState) -> None:
+def _check_divergence(losses: NDArray[np.float32], epoch: int, state: TrainState) -> None:
     bad = ~np.isfinite(losses)
     if bad.any():
         raise TrainingDiverged(
             f"the loss is {losses[bad.argmax()]} at step {bad.argmax() + 1} of epoch {epoch}; "
-            f"{_calmer(state.config)}"
+            f"{_divergence_remedy(state.config)}"
         )
 
 
-def _calmer(config: TrainConfig) -> str:
+def _divergence_remedy(config: TrainConfig) -> str:
     clip = f"gradient_clip (now {config.gradient_clip:g}{'' if config.gradient_clip else ', off'})"
     return f"lower learning_rate (now {config.learning_rate:g}) or {clip}"

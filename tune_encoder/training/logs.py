@@ -23,34 +23,36 @@ def write_metrics(path: Path, history: list[Row]) -> None:
 
 
 @contextmanager
-def event_log(
-    logs: Path, state: TrainState, shown: Collection[str] = (), wanted: bool = True
+def tensorboard_log(
+    log_dir: Path, state: TrainState, hparam_names: Collection[str] = (), enabled: bool = True
 ) -> Iterator[Callable[[Row], None]]:
     """Give a function that writes a row for TensorBoard, or does nothing if that is off.
 
     Args:
-        logs: The folder of the event files.
+        log_dir: The folder of the event files.
         state: The run.
-        shown: Settings for the HParams tab, which orders columns by name; all if none is named.
-        wanted: Whether this process is the one that writes.
+        hparam_names: Settings for the HParams tab, which orders columns by name; all if empty.
+        enabled: Whether this process writes.
     """
-    if not (wanted and state.config.use_tensorboard):
+    if not (enabled and state.config.use_tensorboard):
         yield lambda row: None
         return
     from torch.utils.tensorboard.writer import SummaryWriter
 
     # Epochs that an interrupted run wrote after its last checkpoint are hidden.
-    with SummaryWriter(str(logs), purge_step=state.epoch + 1) as writer:
-        _write_hparams(writer, state, shown)
+    with SummaryWriter(str(log_dir), purge_step=state.epoch + 1) as writer:
+        _write_hparams(writer, state, hparam_names)
         yield lambda row: _write_row(writer, row)
 
 
-def _write_hparams(writer: "SummaryWriter", state: TrainState, shown: Collection[str]) -> None:
+def _write_hparams(
+    writer: "SummaryWriter", state: TrainState, hparam_names: Collection[str]
+) -> None:
     """Name the settings and the scores of the HParams tab; each epoch's row then fills them."""
     from torch.utils.tensorboard.summary import hparams
 
     settings = to_mapping(state.config)
-    settings = {name: settings[name] for name in shown or settings}
+    settings = {name: settings[name] for name in hparam_names or settings}
     for summary in hparams(settings, dict.fromkeys(_HPARAM_METRICS, 0.0)):
         writer._get_file_writer().add_summary(summary)
 

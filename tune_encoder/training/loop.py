@@ -12,9 +12,9 @@ from tune_encoder.data.pack import PackedData
 from tune_encoder.errors import OutOfMemory
 from tune_encoder.model.device import pick_device
 from tune_encoder.system.memory import keep_freed_memory
-from tune_encoder.training.epoch import steps_and_validation, train_epoch
-from tune_encoder.training.logs import event_log, write_metrics
-from tune_encoder.training.parallel import ALONE, ProcessGroup
+from tune_encoder.training.epoch import run_two_steps, train_epoch
+from tune_encoder.training.logs import tensorboard_log, write_metrics
+from tune_encoder.training.parallel import SINGLE_PROCESS, ProcessGroup
 from tune_encoder.training.state import Row, TrainState, is_finished, start_run
 
 Report = Callable[[Row, TrainState], None]
@@ -26,8 +26,8 @@ def train(
     run_dir: Path,
     report: Report,
     checkpoint: dict[str, Any] | None = None,
-    group: ProcessGroup = ALONE,
-    shown: Collection[str] = (),
+    group: ProcessGroup = SINGLE_PROCESS,
+    hparam_names: Collection[str] = (),
 ) -> TrainState:
     """Train one encoder to the end of its epochs or of its patience.
 
@@ -41,7 +41,7 @@ def train(
             save the state, and it may end the run by raising.
         checkpoint: The state of an earlier run to go on from.
         group: The processes that train together; only the first writes and reports.
-        shown: Settings for TensorBoard's HParams; all of them if none is named.
+        hparam_names: Settings for TensorBoard's HParams tab; all if empty.
 
     Raises:
         TrainingDiverged: at the first epoch whose loss is NaN or infinite.
@@ -56,9 +56,9 @@ def train(
         state.load_state_dict(checkpoint)
     state.module = group.wrap(state.model, device)
     run_dir.mkdir(parents=True, exist_ok=True)
-    with event_log(run_dir / "logs", state, shown, group.is_first) as log:
+    with tensorboard_log(run_dir / "logs", state, hparam_names, group.is_first) as log:
         while not is_finished(state):
-            row = _epoch(state, data, device, group)
+            row = _train_epoch(state, data, device, group)
             state.history.append(row)
             row["finished"] = is_finished(state)
             if group.is_first:
@@ -75,17 +75,19 @@ def train_two_steps(config: TrainConfig, data: PackedData) -> None:
         OutOfMemory: if the device is too small for the settings.
     """
     device = pick_device(config.device)
-    with _enough_memory(config, device):
-        steps_and_validation(start_run(config, data, device), data, device)
+    with _explain_out_of_memory(config, device):
+        run_two_steps(start_run(config, data, device), data, device)
 
 
-def _epoch(state: TrainState, data: PackedData, device: torch.device, group: ProcessGroup) -> Row:
-    with _enough_memory(state.config, device):
+def _train_epoch(
+    state: TrainState, data: PackedData, device: torch.device, group: ProcessGroup
+) -> Row:
+    with _explain_out_of_memory(state.config, device):
         return train_epoch(state, data, device, group)
 
 
 @contextmanager
-def _enough_memory(config: TrainConfig, device: torch.device) -> Iterator[None]:
+def _explain_out_of_memory(config: TrainConfig, device: torch.device) -> Iterator[None]:
     """Turn running out of memory into a line that names what helps."""
     try:
         yield

@@ -66,19 +66,19 @@ class ProcessGroup:
         return values
 
 
-ALONE = ProcessGroup()
+SINGLE_PROCESS = ProcessGroup()
 
 
 def do_nothing() -> None:
     """Do nothing."""
 
 
-def run_group(
+def run_processes(
     size: int,
     device: torch.device,
     work: Callable[..., None],
     arguments: tuple[Any, ...],
-    meanwhile: Callable[[], None] = do_nothing,
+    on_poll: Callable[[], None] = do_nothing,
 ) -> None:
     """Run `work(group, *arguments)` in `size` new processes and wait for them.
 
@@ -87,7 +87,7 @@ def run_group(
         device: Of which kind each gets one, or the CPU, which they share.
         work: A module's function.
         arguments: What it is given, pickled.
-        meanwhile: Called again and again while they run; what it raises ends them.
+        on_poll: Called again and again while they run; what it raises ends them.
 
     Raises:
         ConfigError: if the machine has fewer such devices.
@@ -98,40 +98,42 @@ def run_group(
         raise ConfigError(
             f"{size} processes on {device.type}: there are {present}; ask for 1 to that"
         )
-    errors, told = multiprocessing.get_context("spawn").Pipe(duplex=False)
+    error_receiver, error_sender = multiprocessing.get_context("spawn").Pipe(duplex=False)
     with tempfile.TemporaryDirectory() as folder:
-        place = (size, f"file://{Path(folder) / 'store'}", device.type)
-        members = spawn(_member, (place, told, work, arguments), nprocs=size, join=False)
+        process_args = (size, f"file://{Path(folder) / 'store'}", device.type)
+        context = spawn(
+            _worker, (process_args, error_sender, work, arguments), nprocs=size, join=False
+        )
         try:
-            while not members.join(timeout=POLL_S):
-                meanwhile()
+            while not context.join(timeout=POLL_S):
+                on_poll()
         except ProcessExitedException:
-            if not errors.poll():
+            if not error_receiver.poll():
                 raise
-            raise errors.recv() from None
+            raise error_receiver.recv() from None
         finally:
-            for process in members.processes:
+            for process in context.processes:
                 process.terminate()
 
 
-def _member(
+def _worker(
     rank: int,
-    place: tuple[int, str, str],
-    told: Connection,
+    process_args: tuple[int, str, str],
+    error_sender: Connection,
     work: Callable[..., None],
     arguments: tuple[Any, ...],
 ) -> None:
     tqdm.set_lock(threading.RLock())  # its own is a semaphore, which a killed process leaves behind
     try:
-        with _joined(rank, *place) as group:
+        with _joined_group(rank, *process_args) as group:
             work(group, *arguments)
     except TuneEncoderError as error:
-        told.send(error)
+        error_sender.send(error)
         os._exit(error.exit_code)  # at once: the others wait for this one's gradients
 
 
 @contextmanager
-def _joined(rank: int, size: int, store: str, device_type: str) -> Iterator[ProcessGroup]:
+def _joined_group(rank: int, size: int, store: str, device_type: str) -> Iterator[ProcessGroup]:
     """Join the processes of this machine; they talk over the loopback interface alone."""
     loopback = "lo0" if sys.platform == "darwin" else "lo"
     os.environ["GLOO_SOCKET_IFNAME"] = os.environ["NCCL_SOCKET_IFNAME"] = loopback

@@ -17,7 +17,7 @@ from tune_encoder.training.loop import train
 from tune_encoder.training.state import Row, TrainState
 
 RANDOM_CONFIGS = 3  # beside the first: the configs of a space differ many times over in cost
-ENOUGH_S = 30.0  # after so long nothing more is timed
+MAX_PROBE_S = 30.0  # after so long nothing more is timed
 SEED = 0
 
 
@@ -43,12 +43,12 @@ def probe(space: SearchSpace, data: PackedData) -> Iterator[Timing]:
         TrainingDiverged, OutOfMemory: if the first config cannot be trained.
     """
     began = time.perf_counter()
-    yield _timed(space, first_config(space), data)
+    yield _time_config(space, first_config(space), data)
     for settings in sample_configs(space, RANDOM_CONFIGS, SEED):
-        if time.perf_counter() - began > ENOUGH_S:
+        if time.perf_counter() - began > MAX_PROBE_S:
             return
         try:
-            yield _timed(space, space.config(settings), data)
+            yield _time_config(space, space.config(settings), data)
         except TrainingDiverged:
             continue  # a search counts it as failed and goes on, too
 
@@ -59,7 +59,7 @@ def first_config(space: SearchSpace) -> TrainConfig:
     return space.config(space.sample(RandomSuggester(SEED), first))
 
 
-def _timed(space: SearchSpace, config: TrainConfig, data: PackedData) -> Timing:
+def _time_config(space: SearchSpace, config: TrainConfig, data: PackedData) -> Timing:
     cpus = min(space.resources.cpus, os.cpu_count() or 1)
     config = dataclasses.replace(config, num_threads=config.num_threads or cpus)
     with tempfile.TemporaryDirectory(prefix="tune_encoder_probe_") as folder:
@@ -75,7 +75,7 @@ def _timed(space: SearchSpace, config: TrainConfig, data: PackedData) -> Timing:
 def _train(config: TrainConfig, data: PackedData, folder: Path) -> TrainState:
     """One epoch, and if it was quick a second, which bears none of the cost of starting."""
     state = train(dataclasses.replace(config, epochs=1), data, folder, _ignore)
-    if state.history[-1]["seconds"] > ENOUGH_S:
+    if state.history[-1]["seconds"] > MAX_PROBE_S:
         return state
     twice = dataclasses.replace(config, epochs=2)
     return train(twice, data, folder, _ignore, state.state_dict())

@@ -23,12 +23,12 @@ from tune_encoder.model.device import pick_device
 from tune_encoder.system.files import atomic_write
 from tune_encoder.training.checkpoints import State, load_state, newest_valid_checkpoint, save_state
 from tune_encoder.training.loop import train
-from tune_encoder.training.parallel import ALONE, ProcessGroup, run_group
+from tune_encoder.training.parallel import SINGLE_PROCESS, ProcessGroup, run_processes
 from tune_encoder.training.state import Row, TrainState
 
 BEST, FINAL, CONFIG = "best_model.pt", "final_checkpoint.pt", "config.yaml"
 HISTORY = "training_history.json"
-Watch = Callable[[TrainConfig, list[Row]], None]
+OnEpoch = Callable[[TrainConfig, list[Row]], None]
 
 
 def prepare_run(config: TrainConfig) -> PackedData:
@@ -36,14 +36,15 @@ def prepare_run(config: TrainConfig) -> PackedData:
     return open_pack(pack_data(Path(config.data_dir), config))
 
 
-def train_by_hand(
-    config: TrainConfig, watch: Watch, checkpoint: State | None = None, processes: int = 1
+def train_to_folder(
+    config: TrainConfig, on_epoch: OnEpoch, checkpoint: State | None = None, processes: int = 1
 ) -> None:
     """Train into `config.checkpoint_dir`.
 
     Args:
         config: The settings, with `data_dir` set.
-        watch: Is told of every epoch; with several processes it must be a module's function.
+        on_epoch: Called after every epoch; with several processes it must be a module-level
+            function.
         checkpoint: What `read_checkpoint` returned, to go on from.
         processes: How many train together, each on its own GPU where there are any.
 
@@ -63,22 +64,22 @@ def train_by_hand(
         if checkpoint is None or _epoch_of(path) > checkpoint["epoch"]:
             path.unlink()  # of a run that went further, which this one replaces
     atomic_write(folder / CONFIG, write_yaml(to_mapping(config)).encode())
-    with interruptible(lambda: _how_to_go_on(folder)):
+    with interruptible(lambda: _how_to_resume(folder)):
         if processes != 1:
             device = pick_device(config.device)
-            run_group(processes, device, _train, (config, watch, checkpoint))
+            run_processes(processes, device, _train, (config, on_epoch, checkpoint))
         else:
-            _train(ALONE, config, watch, checkpoint)
+            _train(SINGLE_PROCESS, config, on_epoch, checkpoint)
 
 
 def _train(
-    group: ProcessGroup, config: TrainConfig, watch: Watch, checkpoint: State | None
+    group: ProcessGroup, config: TrainConfig, on_epoch: OnEpoch, checkpoint: State | None
 ) -> None:
     folder = Path(config.checkpoint_dir)
 
     def report(row: Row, state: TrainState) -> None:
         _save(folder, row, state)
-        watch(config, state.history)
+        on_epoch(config, state.history)
 
     train(config, prepare_run(config), folder, report, checkpoint, group)
 
@@ -122,15 +123,15 @@ def read_checkpoint(path: Path) -> tuple[State, list[str]]:
         )
         if found is None or state is None:
             raise
-        said = f"{error}; going on from {found.name}, after epoch {state['epoch']}"
-        return state, [said]
+        note = f"{error}; going on from {found.name}, after epoch {state['epoch']}"
+        return state, [note]
 
 
 def _siblings(path: Path) -> list[Path]:
     return [*periodic_checkpoints(path.parent), path.parent / FINAL, path.parent / BEST]
 
 
-def _how_to_go_on(folder: Path) -> str:
+def _how_to_resume(folder: Path) -> str:
     final = folder / FINAL
     if not final.exists():
         return "stopped before the first epoch was done; nothing to save"

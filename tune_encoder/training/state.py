@@ -16,7 +16,7 @@ from tune_encoder.errors import StorageError
 from tune_encoder.model.encoder import Encoder, build_encoder
 from tune_encoder.training.loss import StyleLoss
 
-LONGEST_WARMUP = 0.5  # of the run: a short run still reaches its learning rate
+MAX_WARMUP_FRACTION = 0.5  # of the run: a short run still reaches its learning rate
 
 Row = dict[str, Any]
 """One epoch's metrics; plain numbers under the names a person reads."""
@@ -96,8 +96,8 @@ def _difference(before: dict[str, Any], now: dict[str, Any]) -> str:
 def is_finished(state: TrainState) -> bool:
     """Whether the run has used up its epochs or its patience."""
     best, patience = state.best, state.config.early_stopping_patience
-    waited = best is not None and patience > 0 and state.epoch - best["epoch"] >= patience
-    return waited or state.epoch >= state.config.epochs
+    out_of_patience = best is not None and patience > 0 and state.epoch - best["epoch"] >= patience
+    return out_of_patience or state.epoch >= state.config.epochs
 
 
 def start_run(config: TrainConfig, data: PackedData, device: torch.device) -> TrainState:
@@ -108,11 +108,13 @@ def start_run(config: TrainConfig, data: PackedData, device: torch.device) -> Tr
         model.parameters(), config.learning_rate, weight_decay=config.weight_decay, fused=True
     )
     steps = steps_per_epoch(data.train, config)
-    warmup = steps * min(config.warmup_epochs, LONGEST_WARMUP * config.epochs)
+    warmup = steps * min(config.warmup_epochs, MAX_WARMUP_FRACTION * config.epochs)
     schedule = LambdaLR(
         optimizer, lambda step: learning_rate_factor(step, warmup, steps * config.epochs)
     )
-    scaler = torch.amp.GradScaler(device.type, enabled=amp_type(config, device) == torch.float16)
+    scaler = torch.amp.GradScaler(
+        device.type, enabled=autocast_dtype(config, device) == torch.float16
+    )
     return TrainState(config, data.identity, model, optimizer, schedule, scaler)
 
 
@@ -127,7 +129,7 @@ def learning_rate_factor(step: int, warmup_steps: float, total_steps: int) -> fl
     return 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
 
 
-def amp_type(config: TrainConfig, device: torch.device) -> torch.dtype | None:
+def autocast_dtype(config: TrainConfig, device: torch.device) -> torch.dtype | None:
     """Return the narrow type that pays on this device, or None for float32 throughout."""
     if not config.use_amp:
         return None
@@ -141,17 +143,17 @@ def amp_type(config: TrainConfig, device: torch.device) -> torch.dtype | None:
     return torch.bfloat16 if device.type == "cpu" and fast else None
 
 
-_Plain = torch.optim.AdamW
+_TorchAdamW = torch.optim.AdamW
 
 
-class AdamW(_Plain):
+class AdamW(_TorchAdamW):
     """torch's, whose own methods load `torch.compile` and SymPy though we compile nothing.
 
     That costs a process a second and a half and 80 MB. `differentiable` has no effect.
     """
 
-    add_param_group = unwrap(_Plain.add_param_group)
-    zero_grad = unwrap(_Plain.zero_grad)
-    state_dict = unwrap(_Plain.state_dict)
-    load_state_dict = unwrap(_Plain.load_state_dict)
-    step = torch.no_grad()(unwrap(_Plain.step))
+    add_param_group = unwrap(_TorchAdamW.add_param_group)
+    zero_grad = unwrap(_TorchAdamW.zero_grad)
+    state_dict = unwrap(_TorchAdamW.state_dict)
+    load_state_dict = unwrap(_TorchAdamW.load_state_dict)
+    step = torch.no_grad()(unwrap(_TorchAdamW.step))

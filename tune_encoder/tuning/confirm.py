@@ -19,7 +19,7 @@ from tune_encoder.config import (
     StorageSettings,
     TrainConfig,
 )
-from tune_encoder.data.pack import searched_pack
+from tune_encoder.data.pack import pack_of_search
 from tune_encoder.errors import ConfigError
 from tune_encoder.experiment.confirmation import (
     FOLDER,
@@ -27,7 +27,7 @@ from tune_encoder.experiment.confirmation import (
     Confirmation,
     best_configs,
     new_seeds,
-    summary,
+    summarize,
 )
 from tune_encoder.experiment.folder import Experiment
 from tune_encoder.space import Parameter, SearchSpace, parse_space, space_to_content
@@ -61,7 +61,7 @@ def confirm(
     _check_numbers(n_configs, n_seeds)
     best = best_configs(experiment, n_configs)
     space = confirmation_space(experiment, best, n_seeds)
-    searched_pack(*experiment.searched_data(), TrainConfig(**space.base))
+    pack_of_search(*experiment.data_source(), TrainConfig(**space.base))
     root = experiment.path / FOLDER
     name = confirmation_name(root, f"top{len(best)}x{n_seeds}", space)
     announce(
@@ -69,10 +69,10 @@ def confirm(
         f"each, in {root / name}"
     )
     if (root / name).exists():
-        return summary(resume_search(root, name, launch=launch), best)
-    data_dir = experiment.searched_data()[0]
+        return summarize(resume_search(root, name, launch=launch), best)
+    data_dir = experiment.data_source()[0]
     storage_settings = _confirmation_storage(experiment)
-    return summary(
+    return summarize(
         start_search(space, data_dir, root, name, launch=launch, storage_settings=storage_settings),
         best,
     )

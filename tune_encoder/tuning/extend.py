@@ -54,7 +54,7 @@ def extend_search(
     promotes = space.scheduler.name == "asha-promote" and wider.budget.trials > budget.trials
     if promotes or wider.budget.epochs > budget.epochs:
         reopen_trials(experiment, budget.epochs, wider.budget.epochs, database)
-    experiment.write_search({**experiment.search(), "space": space_to_content(wider)})
+    experiment.write_search({**experiment.read_search(), "space": space_to_content(wider)})
     return wider
 
 

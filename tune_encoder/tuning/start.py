@@ -22,7 +22,7 @@ from tune_encoder.config import (
     StorageSettings,
     TrainConfig,
 )
-from tune_encoder.data.pack import check_same_data, open_pack, pack_data, searched_pack
+from tune_encoder.data.pack import check_same_data, open_pack, pack_data, pack_of_search
 from tune_encoder.errors import ConfigError, StorageError
 from tune_encoder.experiment.checkpoint_storage import (
     Storage,
@@ -93,7 +93,7 @@ def fork_search(
         ConfigError: if there is no such experiment, or the new name is taken.
     """
     old = open_experiment(root, name)
-    data_dir = old.searched_data()[0]
+    data_dir = old.data_source()[0]
     extra_content = {"forked_from": name, **_storage_content(_parent_storage_settings(old), new)}
     return _start(space, data_dir, root, new, launch, extra_content)
 
@@ -112,7 +112,7 @@ def _start(
         _check_not_own_folder(extra_content["storage"], experiment_path(root, name))
         storage = Storage.at(extra_content["storage"])
         storage.check()
-        storage.refuse_filled()
+        storage.check_unused()
     if record := extra_content["record"]:
         _check_record_free(record, name)
         extra_content = {**extra_content, "record_name": name}
@@ -127,7 +127,7 @@ def _start(
         **extra_content,
     }
     if forked := extra_content.get("forked_from"):
-        check_same_data(*Experiment(root / forked).searched_data(), fingerprint)
+        check_same_data(*Experiment(root / forked).data_source(), fingerprint)
     experiment = create_experiment(root, name, content)
     with lock_experiment(experiment.path), _open_database(experiment) as database:
         _launch(experiment, space, pack, launch, database)
@@ -211,8 +211,8 @@ def resume_search(
     """
     experiment = find_search(root, name, record)
     with lock_experiment(experiment.path), _open_database(experiment) as database:
-        Controls(experiment).withdraw()
-        content = experiment.search()
+        Controls(experiment).clear()
+        content = experiment.read_search()
         where = f"{experiment.path / 'search.yaml'}, space"
         space = parse_space(content["space"], where, experiment.path)
         launch = check_launch(space, launch)
@@ -222,7 +222,7 @@ def resume_search(
         settings = TrainConfig(**space.base)
         if accept_data_change:
             accept_data(experiment, settings)
-        pack = searched_pack(*experiment.searched_data(), settings)
+        pack = pack_of_search(*experiment.data_source(), settings)
         _launch(experiment, space, pack, launch, database)
     return experiment
 
@@ -302,6 +302,6 @@ def _start_ray_early(
 
 def accept_data(experiment: Experiment, settings: FrontendSettings) -> None:
     """Let the data as it is now be that of the search."""
-    content = experiment.search()
+    content = experiment.read_search()
     info = open_pack(pack_data(Path(content["data_dir"]), settings)).info
     experiment.write_search({**content, "fingerprint": info["fingerprint"]})

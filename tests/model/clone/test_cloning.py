@@ -95,7 +95,8 @@ def test_a_warning_is_given_under_three_seconds_of_sound(engine, voices, tmp_pat
 
     assert len(warnings) == (seconds < 3)
     if warnings:
-        assert re.search(r"me\.wav: 1\.\d s of sound; from 3 s on a voice is better", warnings[0])
+        said = r"me\.wav: 1\.\d s of sound; use at least 3 s for a more reliable style"
+        assert re.search(said, warnings[0])
 
 
 # --- engines -------------------------------------------------------------------------------------

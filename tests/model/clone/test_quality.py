@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import soxr
 
-from tune_encoder.model.clone.quality import band_limit_hz, measure
+from tune_encoder.model.clone.quality import band_limit_hz, measure_quality
 
 RATE = 44100
 
@@ -14,7 +14,7 @@ def tone(level_db, seconds=2.0, hz=440.0):
 
 def measured(*channels):
     both = np.stack(channels, axis=1)
-    return measure(both, both.mean(axis=1), RATE)
+    return measure_quality(both, both.mean(axis=1), RATE)
 
 
 @pytest.mark.parametrize("level_db", [-40.0, -26.0, -6.0])
@@ -35,15 +35,15 @@ def test_clipping_is_seen_in_one_channel_though_the_mean_of_both_is_not_clipped(
 
     # A sine is beyond half of its peak for two thirds of the time.
     assert quality.clipped == pytest.approx(2 / 3, abs=0.02)
-    assert "66" in quality.words() or "67" in quality.words()
-    assert quality.words().endswith("kHz")
+    assert "66" in quality.describe() or "67" in quality.describe()
+    assert quality.describe().endswith("kHz")
 
 
 def test_a_tone_that_just_reaches_full_scale_is_not_clipped():
     loud = tone(-3.02, hz=1000.0)
     loud[1000] = 1.0
 
-    assert "no clipping" in measured(loud).words()
+    assert "no clipping" in measured(loud).describe()
 
 
 @pytest.mark.parametrize("limit_hz", [4000, 8000, 12000])
@@ -57,4 +57,4 @@ def test_the_band_ends_where_a_lower_sample_rate_ended_it(limit_hz):
 def test_the_line_has_every_number_with_its_unit():
     noise = np.random.default_rng(0).normal(scale=0.05, size=RATE * 2).astype(np.float32)
 
-    assert measured(noise).words() == "2.0 s, -26 dBFS, no clipping, 0% silent, up to 22.1 kHz"
+    assert measured(noise).describe() == "2.0 s, -26 dBFS, no clipping, 0% silent, up to 22.1 kHz"

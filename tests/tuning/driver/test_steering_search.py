@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.tuning.conftest import finish
-from tune_encoder.experiment.dashboards import ray_page
+from tune_encoder.experiment.dashboards import ray_dashboard
 from tune_encoder.experiment.folder import Experiment
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
@@ -39,7 +39,7 @@ def rows_when_quiet(command, seconds=6):
 def test_a_running_search_is_paused_added_to_and_stopped(command):
     process = command.start(*command.search_options(LONG), "--dashboard")
     command.wait_for_rows(process, 4)
-    with urllib.request.urlopen(ray_page(command.experiment).address, timeout=30) as page:
+    with urllib.request.urlopen(ray_dashboard(command.experiment).address, timeout=30) as page:
         assert "Ray Dashboard" in page.read().decode()
 
     assert command.run("kill-trial", "tiny", "0").returncode == 0
@@ -52,7 +52,7 @@ def test_a_running_search_is_paused_added_to_and_stopped(command):
     assert command.run("add", "tiny", "dropout=0.25").returncode == 0
     assert command.run("pause", "tiny").returncode == 0
     wait_until(process, lambda: command.n_rows() > before)
-    wait_until(process, lambda: command.experiment.search()["space"]["budget"]["trials"] == 4)
+    wait_until(process, lambda: command.experiment.read_search()["space"]["budget"]["trials"] == 4)
 
     assert command.run("stop", "tiny").returncode == 0
     out, errors = finish(process, 90)

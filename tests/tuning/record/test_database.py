@@ -43,7 +43,7 @@ def test_every_change_stands_in_the_database_and_in_study_db(tmp_path, url):
 
     assert there == stored(experiment, "study.db")
     with closing(Database(url, experiment.name)) as database:
-        assert database.search() == experiment.search()  # its budget grew by the added config
+        assert database.search() == experiment.read_search()  # its budget grew by the added config
     states = [state.name for _, state, *_ in there]
     assert states == ["COMPLETE", "PRUNED", "FAIL", "RUNNING", "RUNNING", "WAITING"]
     assert [len(trial.rows) for trial in experiment.trials()] == [EPOCHS, 2, 2, 2, 1, 0]
@@ -113,15 +113,15 @@ def test_a_lost_folder_is_made_again_with_all_that_was_recorded(tmp_path, url, c
     experiment = filled(make(tmp_path, url))
     wider = override_space(SPACE, {"budget": {"trials": 9}}, "test")
     with open_database(experiment) as database:
-        experiment.write_search({**experiment.search(), "space": space_to_content(wider)})
+        experiment.write_search({**experiment.read_search(), "space": space_to_content(wider)})
         Record.open(experiment, wider, database)
-    before, content = seen(experiment), experiment.search()
+    before, content = seen(experiment), experiment.read_search()
     shutil.rmtree(experiment.path)
 
     found = find_search(tmp_path, experiment.name, url)
 
     assert seen(found) == before
-    assert found.search() == content
+    assert found.read_search() == content
     said = capsys.readouterr().out.splitlines()
     assert said[0] == f"{experiment.path}: made again, 5 trials with 11 epochs, from {url}"
     assert said[1:] == [
@@ -365,4 +365,4 @@ def test_a_folder_takes_no_other_search_of_its_name_from_the_database(tmp_path, 
 
     assert not second.study_path.exists()
     with closing(Database(url, name)) as database:
-        assert database.search() == first.search()
+        assert database.search() == first.read_search()

@@ -184,7 +184,7 @@ def test_tune_is_told_to_stop_when_the_record_cannot_be_written(tmp_path, postgr
             first = scheduler.storage_problem
             decision = scheduler.on_trial_result(None, tune_trial, {"row": json.dumps(row)})
             scheduler.fail(0, "its worker died")
-            Controls(record.experiment).ask_add({"head": "lowrank"})
+            Controls(record.experiment).request_add({"head": "lowrank"})
             steering._polled = 0.0
             steering.poll()
         finally:

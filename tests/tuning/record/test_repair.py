@@ -213,7 +213,7 @@ def test_a_trial_that_ended_before_the_search_got_more_epochs_goes_on_to_them(se
     search.trial([0.9, 0.5, 0.4, 0.3], finished=True)
     search.trial([0.9, 0.5], finished=True)  # out of patience
     longer = override_space(SPACE, {"budget": {"epochs": 9}}, "test")
-    content = {**search.experiment.search(), "space": space_to_content(longer)}
+    content = {**search.experiment.read_search(), "space": space_to_content(longer)}
     (search.experiment.path / "search.yaml").write_text(write_yaml(content))
 
     _, after, _ = search.repaired()

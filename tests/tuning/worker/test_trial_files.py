@@ -66,7 +66,7 @@ def test_two_runs_of_a_launch_never_write_the_same_checkpoint(storage, tmp_path)
     first, second = (run_to(storage, tmp_path, [1]) for _ in range(2))
 
     assert first != second
-    assert checkpoints_of_trial(storage.names(), 7) == sorted([*first, *second])
+    assert checkpoints_of_trial(storage.checkpoint_names(), 7) == sorted([*first, *second])
 
 
 def test_a_worker_takes_no_checkpoint_of_another_search_whose_the_place_is(storage, tmp_path):

@@ -7,12 +7,12 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from tune_encoder.data.audio import downmix, read_channels, to_voice
-from tune_encoder.data.voice_style import VoiceStyle, check_one_version, write_voice_style
+from tune_encoder.data.voice_style import VoiceStyle, check_same_version, write_voice_style
 from tune_encoder.errors import ConfigError, StorageError, TuneEncoderError
 from tune_encoder.model.clone.engines import Engine
-from tune_encoder.model.clone.quality import Quality, measure
+from tune_encoder.model.clone.quality import Quality, measure_quality
 
-GOOD_DURATION_S = 3.0  # what others who clone Supertonic voices ask for at least
+RECOMMENDED_DURATION_S = 3.0  # what others who clone Supertonic voices ask for at least
 
 
 @dataclass(frozen=True)
@@ -28,11 +28,11 @@ class Clone:
 
     def warnings(self) -> list[str]:
         """Say what makes the style less sure."""
-        if self.sound_s >= GOOD_DURATION_S:
+        if self.sound_s >= RECOMMENDED_DURATION_S:
             return []
         return [
-            f"{self.recording}: {self.sound_s:.1f} s of sound; from {GOOD_DURATION_S:g} s on a "
-            "voice is better known"
+            f"{self.recording}: {self.sound_s:.1f} s of sound; use at least "
+            f"{RECOMMENDED_DURATION_S:g} s for a more reliable style"
         ]
 
 
@@ -48,9 +48,9 @@ def clone(engine: Engine, recording: Path, out: Path) -> Clone:
         DataError: if the recording cannot be used.
         StorageError: if the file cannot be written.
     """
-    made = predict(engine, recording, out)
-    _write(made, engine)
-    return made
+    result = predict(engine, recording, out)
+    _write(result, engine)
+    return result
 
 
 def clone_all(
@@ -68,13 +68,13 @@ def clone_all(
     """
     for recording, out in outputs.items():
         try:
-            made = predict(engine, recording, out)
+            result = predict(engine, recording, out)
         except TuneEncoderError as error:
             yield error
             continue
-        check_one_version({recording: made.style, **known})
-        _write(made, engine)
-        yield made
+        check_same_version({recording: result.style, **known})
+        _write(result, engine)
+        yield result
 
 
 def predict(engine: Engine, recording: Path, out: Path) -> Clone:
@@ -82,19 +82,19 @@ def predict(engine: Engine, recording: Path, out: Path) -> Clone:
     channels, rate = read_channels(recording)
     mono = downmix(recording, channels)
     audio = to_voice(recording, mono, rate, engine.sample_rate)
-    quality = measure(channels, mono, rate)
+    quality = measure_quality(channels, mono, rate)
     style = engine.style(audio)
     return Clone(recording, out, style, quality, audio.size / engine.sample_rate)
 
 
-def _write(made: Clone, engine: Engine) -> None:
+def _write(result: Clone, engine: Engine) -> None:
     metadata = {
-        "source_file": made.recording.name,
-        "source_sample_rate": made.quality.sample_rate,
+        "source_file": result.recording.name,
+        "source_sample_rate": result.quality.sample_rate,
         "target_sample_rate": engine.sample_rate,
         "extracted_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }
-    write_voice_style(made.out, made.style, metadata)
+    write_voice_style(result.out, result.style, metadata)
 
 
 def output_paths(recordings: Sequence[Path], out: Path) -> dict[Path, Path]:
@@ -114,7 +114,7 @@ def output_paths(recordings: Sequence[Path], out: Path) -> dict[Path, Path]:
     outputs = {
         recording: out if is_file else out / f"{recording.stem}.json" for recording in recordings
     }
-    _refuse_shared(recordings, out)
+    _check_distinct_outputs(recordings, out)
     try:
         (out.parent if is_file else out).mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -122,7 +122,7 @@ def output_paths(recordings: Sequence[Path], out: Path) -> dict[Path, Path]:
     return outputs
 
 
-def _refuse_shared(recordings: Sequence[Path], out: Path) -> None:
+def _check_distinct_outputs(recordings: Sequence[Path], out: Path) -> None:
     name, count = Counter(recording.stem for recording in recordings).most_common(1)[0]
     if count > 1:
         same = ", ".join(str(recording) for recording in recordings if recording.stem == name)

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from tune_encoder.data.voice_style import Array, VoiceStyle
 from tune_encoder.errors import StorageError
-from tune_encoder.model.onnx.session import INSTALL, VOICE_ENCODER, OnnxSession, open_onnx
+from tune_encoder.model.onnx.session import INSTALL_COMMAND, VOICE_ENCODER, OnnxSession, open_onnx
 
 
 class Engine(Protocol):
@@ -58,7 +58,9 @@ def open_engine(folder: Path, device: str | None = None) -> Engine:
     if device is not None:
         raise StorageError(f"--device {device} needs torch, which is not installed; leave it out")
     if path.is_file():
-        raise StorageError(f"{path}: needs onnxruntime or torch; install one with `{INSTALL}`")
+        raise StorageError(
+            f"{path}: needs onnxruntime or torch; install one with `{INSTALL_COMMAND}`"
+        )
     raise StorageError(
         f"{folder}: has no {VOICE_ENCODER}, and torch is not installed here; export the model "
         "where it was trained with `tune-encoder export NAME --formats torch,onnx`"

@@ -11,7 +11,9 @@ from tune_encoder.data.audio import level_dbfs, remove_dc, silence_ratio
 from tune_encoder.data.voice_style import Array
 
 CLIPPED_FROM = 0.999  # of full scale; the loudest sample of a clean recording rarely comes so far
-CLIPPED_SHARE = 1e-4  # of samples; fewer are peaks of a recording that was brought to full scale
+MAX_CLIPPED_RATIO = (
+    1e-4  # of samples; fewer are peaks of a recording that was brought to full scale
+)
 BAND_ENERGY = 0.9999  # of all energy lies below the limit of the band
 BLOCK = 2048  # samples of a spectrum: 22 Hz a bin at 44.1 kHz
 
@@ -32,16 +34,18 @@ class Quality:
     band_hz: float
     """Below it lies 99.99 % of the energy."""
 
-    def words(self) -> str:
+    def describe(self) -> str:
         """Say all of it in one line."""
-        clipping = f"{self.clipped:.2%} clipped" if self.clipped > CLIPPED_SHARE else "no clipping"
+        clipping = (
+            f"{self.clipped:.2%} clipped" if self.clipped > MAX_CLIPPED_RATIO else "no clipping"
+        )
         return (
             f"{self.seconds:.1f} s, {self.level_dbfs:.0f} dBFS, {clipping}, "
             f"{self.silent:.0%} silent, up to {self.band_hz / 1000:.1f} kHz"
         )
 
 
-def measure(channels: Array, mono: Array, sample_rate: int) -> Quality:
+def measure_quality(channels: Array, mono: Array, sample_rate: int) -> Quality:
     """Measure a recording.
 
     Args:

@@ -8,7 +8,7 @@ import torch
 
 from tune_encoder.config import TrainConfig
 from tune_encoder.data.batches import crop_frames, evaluation_windows
-from tune_encoder.data.demo import HIDDEN_SIZE, synthesize, voice_of
+from tune_encoder.data.demo import LATENT_SIZE, synthesize, voice_of
 from tune_encoder.data.log_mel import log_mel
 from tune_encoder.data.pack import Pack
 from tune_encoder.data.scores import Styles
@@ -37,14 +37,14 @@ def check_audio_encoder(session: OnnxSession, encoder: Encoder, config: TrainCon
     Raises:
         StorageError: if an element of a style differs by more than 1e-4.
     """
-    mel = log_mel(torch.from_numpy(speech(config.sample_rate)), config)  # (M, F)
+    mel = log_mel(torch.from_numpy(synthetic_speech(config.sample_rate)), config)  # (M, F)
     N = crop_frames(config)
     for B, n_frames in ((1, 1), (3, 2), (2, 7), (1, N), (2, N + 1), (1, mel.shape[1])):
         features = torch.stack([mel[:, :n_frames] + level for level in range(B)])
         with torch.no_grad():
             expected = [style[:, None].numpy() for style in encoder(features)]
-        given = session.run(features.numpy())
-        _compare(AUDIO_ENCODER, f"{B} x {n_frames} frames", given, expected)
+        actual = session.run(features.numpy())
+        _compare(AUDIO_ENCODER, f"{B} x {n_frames} frames", actual, expected)
 
 
 def check_voice_encoder(session: OnnxSession, encoder: Encoder, config: TrainConfig) -> None:
@@ -53,7 +53,7 @@ def check_voice_encoder(session: OnnxSession, encoder: Encoder, config: TrainCon
     Raises:
         StorageError: if an element of a style differs by more than 1e-4.
     """
-    voice = speech(config.sample_rate)
+    voice = synthetic_speech(config.sample_rate)
     window = round(config.crop_seconds * config.sample_rate)
     lengths = (config.sample_rate, window, window + 1, round(2.345 * window), 10 * window + 7)
     for T in (*lengths, voice.size):
@@ -74,22 +74,24 @@ def check_front_end(voice_encoder: bytes, config: TrainConfig) -> None:
     model = onnx.load_from_string(voice_encoder)
     model.graph.output.append(onnx.ValueInfoProto(name=MEL))
     runtime = load_onnx(model.SerializeToString(), VOICE_ENCODER).runtime
-    voice = speech(config.sample_rate)
+    voice = synthetic_speech(config.sample_rate)
     for T in (config.hop_length, config.n_fft // 2 + 1, config.sample_rate + 1, voice.size):
         audio = voice[None, :T]
-        (given,) = runtime.run([MEL], {"audio": audio})
+        (actual,) = runtime.run([MEL], {"audio": audio})
         expected = log_mel(torch.from_numpy(audio), config).numpy()
-        _refuse(VOICE_ENCODER, f"front end of 1 x {T} samples", given, expected, MEL_TOLERANCE)
+        _check_close(
+            VOICE_ENCODER, f"front end of 1 x {T} samples", actual, expected, MEL_TOLERANCE
+        )
 
 
-def _compare(name: str, length: str, given: tuple[Array, Array], expected: list[Array]) -> None:
-    for part, ours, torchs in zip(OUTPUTS, given, expected, strict=True):
-        _refuse(name, f"{part} of {length}", ours, torchs, TOLERANCE)
+def _compare(name: str, length: str, actual: tuple[Array, Array], expected: list[Array]) -> None:
+    for part, actual_part, expected_part in zip(OUTPUTS, actual, expected, strict=True):
+        _check_close(name, f"{part} of {length}", actual_part, expected_part, TOLERANCE)
 
 
-def _refuse(name: str, what: str, given: Array, expected: Array, tolerance: float) -> None:
-    same_shape = given.shape == expected.shape
-    difference = float(np.abs(given - expected).max()) if same_shape else np.inf
+def _check_close(name: str, what: str, actual: Array, expected: Array, tolerance: float) -> None:
+    same_shape = actual.shape == expected.shape
+    difference = float(np.abs(actual - expected).max()) if same_shape else np.inf
     if not difference <= tolerance:
         raise StorageError(
             f"{name}: {what} differs from torch's by {difference:.1e}, more than {tolerance:g}; "
@@ -97,10 +99,10 @@ def _refuse(name: str, what: str, given: Array, expected: Array, tolerance: floa
         )
 
 
-def speech(sample_rate: int) -> Array:
+def synthetic_speech(sample_rate: int) -> Array:
     """Synthesise 12 s of a voice, (T,); at another rate than the demo's it is higher or lower."""
     rng = np.random.default_rng(0)
-    voice = voice_of(np.zeros(HIDDEN_SIZE))
+    voice = voice_of(np.zeros(LATENT_SIZE))
     phrases = [synthesize(voice, rng) for _ in range(8)]
     spoken = np.concatenate(phrases)
     return np.resize(spoken, round(SPEECH_S * sample_rate))

@@ -56,10 +56,10 @@ def encoder_graph(encoder: Encoder, config: TrainConfig) -> Any:
             verbose=False,
         )
     assert program is not None
-    return _plain(program.model_proto)
+    return _strip_metadata(program.model_proto)
 
 
-def _plain(model: Any) -> Any:
+def _strip_metadata(model: Any) -> Any:
     """Drop what the exporter notes beside the operations."""
     for node in model.graph.node:
         del node.metadata_props[:]  # lines of code, and paths of this machine

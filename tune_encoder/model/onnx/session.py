@@ -22,7 +22,7 @@ from tune_encoder.system.manifest import load_verified
 AUDIO_ENCODER, VOICE_ENCODER = "audio_encoder.onnx", "voice_encoder.onnx"
 ONNX_FORMAT = 1
 OUTPUTS = ("style_ttl", "style_dp")
-INSTALL = "pip install 'tune-encoder[onnx]'"
+INSTALL_COMMAND = "pip install 'tune-encoder[onnx]'"
 _ERRORS_ONLY = 3  # what onnxruntime itself may print
 
 
@@ -77,7 +77,9 @@ def load_onnx(content: bytes, name: str) -> OnnxSession:
         import onnxruntime
         from onnxruntime.capi import onnxruntime_pybind11_state as state
     except ImportError as error:
-        raise StorageError(f"{name}: needs onnxruntime; install it with `{INSTALL}`") from error
+        raise StorageError(
+            f"{name}: needs onnxruntime; install it with `{INSTALL_COMMAND}`"
+        ) from error
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _ERRORS_ONLY
     options.intra_op_num_threads = 1  # more spin while they wait: on one core twice as slow

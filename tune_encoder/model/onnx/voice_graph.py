@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from tune_encoder.config import FrontendSettings, TrainConfig
 from tune_encoder.data.batches import crop_frames
-from tune_encoder.data.log_mel import LEVEL, POWER_FLOOR, QUIETEST_RMS, mel_filters
+from tune_encoder.data.log_mel import MIN_RMS, POWER_FLOOR, TARGET_RMS, mel_filters
 from tune_encoder.data.voice_style import Array
 from tune_encoder.model.onnx.encoder_graph import INPUT, IR_VERSION, OPSET
 from tune_encoder.model.onnx.session import OUTPUTS
@@ -105,9 +105,9 @@ def voice_graph(encoder: Any, config: TrainConfig) -> Any:
     joined = compose.merge_models(_front_graph(config), middle, to_encoder)
     ends = ["n_clips", *(f"encoder/{name}" for name in OUTPUTS)]
     starts = [f"mean/{name}" for name in ("n", "ttl", "dp")]
-    whole = compose.merge_models(joined, mean, list(zip(ends, starts, strict=True)))
-    del whole.opset_import[1:]  # merging lists the one operator set once for each part
-    return whole
+    graph = compose.merge_models(joined, mean, list(zip(ends, starts, strict=True)))
+    del graph.opset_import[1:]  # merging lists the one operator set once for each part
+    return graph
 
 
 def _front_graph(config: TrainConfig) -> Any:
@@ -139,7 +139,7 @@ def _constants(config: TrainConfig) -> dict[str, NDArray[Any]]:
     """Return what the front end's text names and does not compute."""
     margin, length = config.n_fft // 2, crop_frames(config)
     filters = mel_filters(config.sample_rate, config.n_fft, config.n_mels).numpy()
-    whole = {
+    graph = {
         "axis_1": [1],
         "margins": [0, margin, 0, margin],
         "length": [length],
@@ -149,16 +149,16 @@ def _constants(config: TrainConfig) -> dict[str, NDArray[Any]]:
         "offsets": range(length),
         "window_shape": [-1, config.n_mels, length],
     }
-    real = {"level": LEVEL, "quietest_rms": QUIETEST_RMS, "power_floor": POWER_FLOOR}
+    real = {"level": TARGET_RMS, "quietest_rms": MIN_RMS, "power_floor": POWER_FLOOR}
     return {
         "mel_filters": filters,
-        "waves": windowed_waves(config),
-        **{name: np.array(value, dtype=np.int64) for name, value in whole.items()},
+        "waves": windowed_dft(config),
+        **{name: np.array(value, dtype=np.int64) for name, value in graph.items()},
         **{name: np.array(value, dtype=np.float32) for name, value in real.items()},
     }
 
 
-def windowed_waves(settings: FrontendSettings) -> Array:
+def windowed_dft(settings: FrontendSettings) -> Array:
     """Cosines and sines under a Hann window: the Fourier transform as a convolution.
 
     ONNX has an operator for it, but where n_fft is no power of 2 onnxruntime's is wrong by up to

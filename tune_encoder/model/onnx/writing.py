@@ -53,14 +53,14 @@ def write_onnx(
     encoder = copy.deepcopy(model).cpu().eval()
     graph = encoder_graph(encoder, config)
     files = {
-        AUDIO_ENCODER: _finished(graph, config),
-        VOICE_ENCODER: _finished(voice_graph(graph, config), config),
+        AUDIO_ENCODER: _finalize(graph, config),
+        VOICE_ENCODER: _finalize(voice_graph(graph, config), config),
     }
     check_front_end(files[VOICE_ENCODER], config)
     check_audio_encoder(load_onnx(files[AUDIO_ENCODER], AUDIO_ENCODER), encoder, config)
     check_voice_encoder(load_onnx(files[VOICE_ENCODER], VOICE_ENCODER), encoder, config)
     if int8:
-        small = {int8_name(name): _quantized(content) for name, content in files.items()}
+        small = {int8_name(name): _quantize(content) for name, content in files.items()}
         for name, content in small.items():
             load_onnx(content, name)
         files |= small
@@ -69,7 +69,7 @@ def write_onnx(
     return list(files)
 
 
-def _finished(graph: Any, config: TrainConfig) -> bytes:
+def _finalize(graph: Any, config: TrainConfig) -> bytes:
     import onnx
 
     onnx.helper.set_model_props(graph, _metadata(config))
@@ -93,7 +93,7 @@ def _metadata(config: TrainConfig) -> dict[str, str]:
     return {name: str(value) for name, value in content.items()}
 
 
-def _quantized(content: bytes) -> bytes:
+def _quantize(content: bytes) -> bytes:
     """Keep the matrices of the encoder, most of its weights, in 8 bits.
 
     Only those that stand on the right of a product: the mel filters stand on the left.

@@ -17,7 +17,7 @@ from ray.tune.execution import class_cache
 
 from tune_encoder.config import LOCAL_LAUNCH, LaunchSettings
 from tune_encoder.errors import Interrupted, SearchFailed, StorageError
-from tune_encoder.experiment.dashboards import open_pages, page_lines
+from tune_encoder.experiment.dashboards import dashboard_lines, open_dashboards
 from tune_encoder.experiment.folder import Experiment
 from tune_encoder.tuning.cluster.capacity import Capacity, check_trial_fits, living_nodes
 from tune_encoder.tuning.cluster.connection import connected
@@ -80,8 +80,8 @@ def _serve_pages(experiment: Experiment, dashboard: bool) -> Iterator[None]:
     if not dashboard:
         yield
         return
-    with open_pages(experiment) as pages:
-        print("\n".join(page_lines(pages)))  # noqa: T201
+    with open_dashboards(experiment) as dashboards:
+        print("\n".join(dashboard_lines(dashboards)))  # noqa: T201
         yield
 
 

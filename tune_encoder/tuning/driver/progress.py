@@ -15,10 +15,10 @@ from rich.text import Text
 from tune_encoder.experiment.status import (
     WIDTH,
     Launch,
+    format_trial,
     has_ended,
     search_status,
     status_lines,
-    trial_line,
 )
 from tune_encoder.tuning.record.record import Record
 
@@ -68,7 +68,7 @@ class Progress(Callback):
             if number not in self._printed:
                 self._printed.add(number)
                 trial = self._record.trials[number]
-                self._console.print(trial_line(trial, self._record.space.budget.epochs))
+                self._console.print(format_trial(trial, self._record.space.budget.epochs))
 
     def _text(self) -> Text:
         ended = len(set(_ended(self._record)) - self._ended_before)

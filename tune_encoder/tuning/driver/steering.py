@@ -40,17 +40,17 @@ class Steering:
         if time.monotonic() - self._polled < POLL_S:
             return
         self._polled = time.monotonic()
-        self.is_paused = self._controls.pauses()
+        self.is_paused = self._controls.pause_requested()
         with self._scheduler.guard_record():
             self._end_trials()
-            for params in self._controls.take_added():
+            for params in self._controls.take_added_configs():
                 self._record.add(params)
         self._check_disk()
         self.stop_reason = self.stop_reason or self._find_stop_reason()
         self._scheduler.releases_workers = self.is_paused or bool(self.stop_reason)
 
     def _find_stop_reason(self) -> str:
-        if self._controls.stops():
+        if self._controls.stop_requested():
             return "stopped as asked"
         if self._scheduler.storage_problem is not None:
             return self._scheduler.storage_problem
@@ -66,7 +66,7 @@ class Steering:
         return f"{metric.name} has reached {target:g}"
 
     def _end_trials(self) -> None:
-        for number in self._controls.take_ends():
+        for number in self._controls.take_end_requests():
             trial = self._record.trials.get(number)
             if trial is None or trial.state != "RUNNING":
                 continue

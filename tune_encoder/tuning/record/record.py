@@ -44,7 +44,7 @@ class Record:
         """Size of the newest checkpoint."""
         self._n_rows = sum(len(trial.rows) for trial in self.trials.values())
         self._study = Study(open_study_file(experiment.study_path), database)
-        self._study.save_search(experiment.search())
+        self._study.save_search(experiment.read_search())
 
     @classmethod
     def open(
@@ -206,7 +206,7 @@ class Record:
         self._study.enqueue(params)
         budget = dataclasses.replace(self.space.budget, trials=self.space.budget.trials + 1)
         self.space = dataclasses.replace(self.space, budget=budget)
-        content = {**self.experiment.search(), "space": space_to_content(self.space)}
+        content = {**self.experiment.read_search(), "space": space_to_content(self.space)}
         self.experiment.write_search(content)
         self._study.save_search(content)
 
@@ -248,7 +248,7 @@ class ParentSearches(NamedTuple):
 
 
 def _parent_searches(experiment: Experiment) -> ParentSearches:
-    content = experiment.search()
+    content = experiment.read_search()
     forked = content.get("forked_from")
     warm = [Experiment(experiment.path.parent / name) for name in content.get("warm_start", [])]
     return ParentSearches(Experiment(experiment.path.parent / forked) if forked else None, warm)
@@ -259,7 +259,7 @@ def _make_study(experiment: Experiment, space: SearchSpace, database: Database |
     known, first = _initial_trials(space, _parent_searches(experiment))
     direction = _DIRECTIONS[space.metric.direction]
     if database is not None:
-        database.create_study(direction, known, first, experiment.search())
+        database.create_study(direction, known, first, experiment.read_search())
         write_from_database(experiment.study_path, database)
         return
     partial = partial_path(experiment.study_path)

@@ -79,7 +79,7 @@ def repair(experiment: Experiment, *, force: bool = False) -> RepairResult:
         if url := experiment.storage_settings().record:
             return _from_database(experiment, url)
         if experiment.storage is not None:
-            experiment.storage.refuse_anothers(experiment.identity())
+            experiment.storage.check_owner(experiment.identity())
         salvaged = [_salvage(experiment, space, number) for number in _trial_numbers(experiment)]
         lost = [f"trial {each.number}: {line}" for each in salvaged for line in each.lost]
         with _new_study(experiment, space) as (begun, partial):

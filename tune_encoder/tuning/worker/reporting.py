@@ -19,7 +19,7 @@ from tune_encoder.experiment.folder import CHECKPOINT_NAME
 from tune_encoder.model.device import pick_device
 from tune_encoder.training.checkpoints import State, save_state
 from tune_encoder.training.loop import train
-from tune_encoder.training.parallel import ProcessGroup, run_group
+from tune_encoder.training.parallel import ProcessGroup, run_processes
 from tune_encoder.training.state import Row, TrainState
 from tune_encoder.tuning.worker.file_sync import FILES
 from tune_encoder.tuning.worker.trial_files import TrialFiles
@@ -99,7 +99,7 @@ def train_distributed(
     pack: Path,
     run_dir: Path,
     checkpoint: State | None,
-    shown: Collection[str],
+    hparam_names: Collection[str],
     reporter: Reporter,
 ) -> None:
     """Train a trial in several processes of this machine; see `trainer.train`.
@@ -108,9 +108,9 @@ def train_distributed(
     """
     with tempfile.TemporaryDirectory(dir=_scratch_folder()) as folder:
         pipe = EpochPipe(Path(folder))
-        arguments = (config, pack, run_dir, checkpoint, shown, pipe)
+        arguments = (config, pack, run_dir, checkpoint, hparam_names, pipe)
         device = pick_device(config.device)
-        run_group(processes, device, _train_process, arguments, lambda: pipe.forward(reporter))
+        run_processes(processes, device, _train_process, arguments, lambda: pipe.forward(reporter))
 
 
 def _train_process(
@@ -119,7 +119,7 @@ def _train_process(
     pack: Path,
     run_dir: Path,
     checkpoint: State | None,
-    shown: Collection[str],
+    hparam_names: Collection[str],
     pipe: EpochPipe,
 ) -> None:
-    train(config, open_pack(pack), run_dir, pipe.send, checkpoint, group, shown)
+    train(config, open_pack(pack), run_dir, pipe.send, checkpoint, group, hparam_names)

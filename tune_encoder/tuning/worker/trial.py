@@ -58,11 +58,20 @@ def _train(config: dict[str, Any]) -> None:
         reporter = Reporter(files)
         if checkpoint is not None:
             _report_unrecorded(reporter, checkpoint, config["recorded"])
-        run_dir, shown = files.run_dir, config["searched"]
+        run_dir, hparam_names = files.run_dir, config["searched"]
         if processes > 1:
-            train_distributed(processes, settings, pack, run_dir, checkpoint, shown, reporter)
+            train_distributed(
+                processes, settings, pack, run_dir, checkpoint, hparam_names, reporter
+            )
         else:
-            train(settings, open_pack(pack), run_dir, reporter.epoch, checkpoint, shown=shown)
+            train(
+                settings,
+                open_pack(pack),
+                run_dir,
+                reporter.epoch,
+                checkpoint,
+                hparam_names=hparam_names,
+            )
 
 
 def _report_unrecorded(reporter: "Reporter", checkpoint: "State", recorded: int) -> None:

@@ -79,9 +79,9 @@ class StoredTrialFiles:
 
     def newest_checkpoint(self) -> tuple[State | None, list[str]]:
         problems: list[str] = []
-        names = checkpoints_of_trial(self._storage.names(), self._number)
+        names = checkpoints_of_trial(self._storage.checkpoint_names(), self._number)
         for name in sorted(names, key=lambda name: name.split("/")[-1], reverse=True):
-            self._storage.fetch(name, self._fetched)
+            self._storage.download(name, self._fetched)
             _, state, damaged = newest_valid_checkpoint([self._fetched / name / CHECKPOINT_NAME])
             problems += damaged
             if state is not None:
@@ -90,7 +90,7 @@ class StoredTrialFiles:
 
     def save_checkpoint(self, row: Row, folder: Path) -> tuple[Row, Path | None]:
         name = f"{self._run}/checkpoint_{row['epoch']:06d}"
-        self._storage.put(folder, name)
+        self._storage.upload(folder, name)
         return {**row, "checkpoint": name}, None
 
     def file_delta(self) -> FileDelta:
@@ -108,7 +108,7 @@ def open_trial_files(config: dict[str, Any]) -> Iterator[TrialFiles]:
         yield LocalTrialFiles(Experiment(Path(config["experiment"])), config["number"])
         return
     storage = Storage(**config["storage"])
-    storage.refuse_anothers(config["identity"])
+    storage.check_owner(config["identity"])
     with _scratch_folder() as folder:
         yield StoredTrialFiles(storage, config["launch"], config["number"], Path(folder))
 
