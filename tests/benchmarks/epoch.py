@@ -17,6 +17,7 @@ from tune_encoder.config import TrainConfig
 from tune_encoder.data.batches import Batch, training_batches
 from tune_encoder.data.demo import cached_demo
 from tune_encoder.data.pack import PackedData, open_pack, pack_data
+from tune_encoder.experiment.epoch_row import score_of
 from tune_encoder.system.memory import keep_freed_memory
 from tune_encoder.training.epoch import batch_loss, train_epoch
 from tune_encoder.training.state import TrainState, autocast_dtype, start_run
@@ -31,7 +32,7 @@ def epoch_parts(state: TrainState, data: PackedData) -> dict[str, float]:
     """Seconds of an epoch's parts, and of the bare steps."""
     row = train_epoch(state, data, DEVICE)
     state.history.append(row)
-    timed = {name: row[f"{name}_seconds"] for name in ("predict", "score")}
+    timed = {name: score_of(row, f"{name}_seconds") for name in ("predict", "score")}
     steps = row["step_seconds"]
     rest = row["seconds"] - steps - sum(timed.values())
     batches = list(training_batches(data.train, state.config, 1))

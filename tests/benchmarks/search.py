@@ -35,6 +35,7 @@ from tune_encoder.config import TrainConfig, write_yaml
 from tune_encoder.data.batches import training_batches
 from tune_encoder.data.demo import make_demo
 from tune_encoder.data.pack import Pack, PackedData, open_pack, pack_data
+from tune_encoder.experiment.epoch_row import EpochRow, score_of
 from tune_encoder.experiment.folder import Experiment
 from tune_encoder.experiment.trials import TrialRecord
 from tune_encoder.model.prediction import predict_pack
@@ -115,7 +116,8 @@ def shares(experiment: Experiment, workers: int, began: float, ended: float) -> 
     epochs = [epoch for trial in experiment.trials() for epoch in timed(experiment, trial)]
     first = min(epoch.began for epoch in epochs)
     last = max(epoch.recorded for epoch in epochs)
-    spent = {name: sum(epoch.row[f"{name}_seconds"] for epoch in epochs) for name in PARTS}
+    keys = {name: f"{name}_seconds" for name in PARTS}
+    spent = {name: sum(score_of(epoch.row, key) for epoch in epochs) for name, key in keys.items()}
     spent["data"] = sum(epoch.row["seconds"] for epoch in epochs) - sum(spent.values())
     spent["checkpoint"] = sum(epoch.recorded - epoch.ended for epoch in epochs)
     in_turn = sorted(epochs, key=lambda epoch: (epoch.row["worker"], epoch.began))
@@ -139,7 +141,7 @@ def shares(experiment: Experiment, workers: int, began: float, ended: float) -> 
 class TimedEpoch(NamedTuple):
     """A row, and when its epoch began, ended and was taken up, in seconds since 1970."""
 
-    row: dict[str, Any]
+    row: EpochRow
     began: float
     ended: float
     recorded: float

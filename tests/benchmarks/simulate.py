@@ -24,8 +24,9 @@ import numpy as np
 import optuna
 from optuna.trial import Trial
 
+from tune_encoder.experiment.epoch_row import EpochRow, objective
 from tune_encoder.experiment.folder import STUDY_NAME, Experiment
-from tune_encoder.experiment.trials import EpochRow, TrialRecord, objective
+from tune_encoder.experiment.trials import TrialRecord
 from tune_encoder.space import Parameter, SearchSpace, override_space, parse_space
 from tune_encoder.space.plan import rung_epochs
 from tune_encoder.tuning.driver.early_stopping import EarlyStoppingRule, PromotionRule, make_rule

@@ -7,6 +7,7 @@ import pytest
 
 from tests.builders import MadeSearch, new_experiment
 from tune_encoder.cli import main
+from tune_encoder.experiment.epoch_row import EpochRow
 from tune_encoder.space import parse_space
 
 CONTENT = {
@@ -29,7 +30,7 @@ def space_of(**changes):
     return parse_space({**CONTENT, **changes}, "test", Path())
 
 
-def row(number, epoch, loss):
+def row(number: int, epoch: int, loss: float) -> EpochRow:
     return {
         "epoch": epoch,
         "val_loss": loss,

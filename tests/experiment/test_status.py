@@ -9,6 +9,7 @@ import pytest
 from tests.builders import MadeSearch, new_experiment
 from tests.experiment.conftest import row, space_of
 from tune_encoder.cli import main
+from tune_encoder.experiment.epoch_row import EpochRow, score_of
 from tune_encoder.experiment.folder import Experiment
 from tune_encoder.experiment.status import (
     Launch,
@@ -103,7 +104,7 @@ def test_a_search_that_met_its_target_is_over(root, metric, target, over):
     trials = Experiment(root / "mine").trials()
     sign = 1 if metric == "val_loss" else -1
     for each in (epoch for trial in trials for epoch in trial.rows):
-        each["objective"] = sign * each[metric]
+        each["objective"] = sign * score_of(each, metric)
     space = space_of(metric={"name": metric}, budget={"trials": 6, "epochs": 4, "target": target})
 
     assert is_over(space, trials) is over
@@ -141,7 +142,7 @@ def test_the_history_of_the_best_skill_is_drawn_as_the_epochs_came():
 
 
 def test_a_long_history_keeps_to_80_columns_and_ends_with_the_best():
-    rows = [{**row(0, e, 1 / e), "order": e} for e in range(1, 1000)]
+    rows: list[EpochRow] = [{**row(0, e, 1 / e), "order": e} for e in range(1, 1000)]
     space = space_of()
 
     view = search_status(space, [TrialRecord(0, "RUNNING", rows=rows)], None)

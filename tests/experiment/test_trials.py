@@ -7,6 +7,7 @@ import pytest
 
 from tests.builders import SPACE, MadeSearch, epoch_row, make_search, new_experiment
 from tune_encoder.errors import StorageError
+from tune_encoder.experiment.epoch_row import score_of
 from tune_encoder.experiment.folder import (
     CHECKPOINT_NAME,
     STUDY_NAME,
@@ -20,7 +21,7 @@ def test_a_few_fields_of_each_row_read_as_they_do_among_all(root):
 
     names = ("epoch", "objective", "val_loss", "seconds")
     assert [t.rows for t in part] == [
-        [{name: row[name] for name in names} for row in t.rows] for t in whole
+        [{name: score_of(row, name) for name in names} for row in t.rows] for t in whole
     ]
     assert [(t.number, t.state, t.settings, t.reason) for t in part] == [
         (t.number, t.state, t.settings, t.reason) for t in whole

@@ -9,8 +9,8 @@ from tests.builders import MadeSearch, new_experiment
 from tests.experiment.conftest import row, space_of
 from tune_encoder.cli import main
 from tune_encoder.cli.curve import HEIGHT
+from tune_encoder.experiment.epoch_row import objective
 from tune_encoder.experiment.folder import CHECKPOINT_NAME
-from tune_encoder.experiment.trials import objective
 from tune_encoder.experiment.views import overview
 from tune_encoder.space import space_to_content
 from tune_encoder.system.lock import lock_experiment

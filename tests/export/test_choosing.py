@@ -9,7 +9,7 @@ import pytest
 from tests.export.conftest import change_row, confirmed, rows_by_loss
 from tune_encoder.errors import SearchFailed
 from tune_encoder.experiment.confirmation import newest_confirmation
-from tune_encoder.experiment.trials import objective
+from tune_encoder.experiment.epoch_row import objective
 from tune_encoder.export import choose
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]  # the first trains and exports

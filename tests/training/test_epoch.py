@@ -17,6 +17,7 @@ from tune_encoder.data.batches import (
     training_batches,
 )
 from tune_encoder.errors import OutOfMemory, TrainingDiverged
+from tune_encoder.experiment.epoch_row import EpochRow
 from tune_encoder.model.prediction import predict_pack
 from tune_encoder.training.epoch import hash_seed, train_epoch
 from tune_encoder.training.loop import train
@@ -38,6 +39,17 @@ def test_an_epoch_takes_a_step_for_every_batch_of_all_clips(packed, batch_size, 
 
     assert state.schedule.last_epoch == steps
     assert {int(s["step"]) for s in state.optimizer.state.values()} == {steps}
+
+
+def test_a_row_has_the_keys_and_types_that_are_listed_for_the_training_loop(packed, tmp_path):
+    (row,) = train(tiny(epochs=1), packed, tmp_path, ignore).history
+
+    listed = EpochRow.__annotations__
+    by_others = {"checkpoint_sha256", "checkpoint", "worker", "attempt", "recorded_at", "order",
+                 "objective"}  # fmt: skip
+    assert set(row) == set(listed) - by_others
+    types = {name: type(value) for name, value in row.items()}
+    assert types == {**{name: listed[name] for name in row}, "epoch": int, "val_loss": float}
 
 
 def test_a_step_whose_gradients_overflow_is_skipped_and_leaves_a_finite_row(packed):

@@ -2,6 +2,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tests.training.runs import ignore, tiny
+from tune_encoder.experiment.epoch_row import score_of
 from tune_encoder.training.loop import train
 
 
@@ -17,7 +18,9 @@ def test_tensorboard_reads_the_scalars_of_every_epoch(packed, tmp_path):
         ("run/learning_rate", "learning_rate"),
     ):
         points = [(event.step, event.value) for event in events.Scalars(tag)]
-        assert points == [(row["epoch"], pytest.approx(row[name])) for row in state.history]
+        assert points == [
+            (row["epoch"], pytest.approx(score_of(row, name))) for row in state.history
+        ]
 
 
 def test_without_tensorboard_no_logs_are_written(packed, tmp_path):

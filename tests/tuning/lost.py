@@ -12,6 +12,7 @@ import pytest
 from tests.builders import MadeSearch
 from tune_encoder.cli import main
 from tune_encoder.config import write_yaml
+from tune_encoder.experiment.epoch_row import as_row
 from tune_encoder.experiment.folder import STUDY_NAME
 from tune_encoder.space import parse_space
 from tune_encoder.training.checkpoints import save_state
@@ -52,7 +53,7 @@ class Search(MadeSearch):
             place["checkpoint_sha256"] = self.save(place, trial.settings, history)
             if epoch not in kept:
                 shutil.rmtree(self.place(place).parent)
-            self.record.add_row(number, {**history[-1], **place})
+            self.record.add_row(number, as_row({**history[-1], **place}))
         if history:
             lines = [json.dumps(row) + "\n" for row in history]
             self.experiment.trial_metrics(number).write_text("".join(lines))

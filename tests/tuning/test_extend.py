@@ -7,6 +7,7 @@ import pytest
 
 from tests.builders import new_experiment
 from tune_encoder.errors import ConfigError
+from tune_encoder.experiment.epoch_row import EpochRow
 from tune_encoder.space import parse_space
 from tune_encoder.tuning.driver.scheduler import RecordingScheduler
 from tune_encoder.tuning.extend import extend_search
@@ -44,7 +45,7 @@ def run(experiment, space):
         while record.trials[trial.number].state == "RUNNING":
             epoch = len(record.trials[trial.number].rows) + 1
             loss, finished = loss_of(trial.number, epoch), epoch == space.budget.epochs
-            row = {"epoch": epoch, "val_loss": loss, "finished": finished}
+            row: EpochRow = {"epoch": epoch, "val_loss": loss, "finished": finished}
             stored = record.add_row(trial.number, row)
             assert stored is not None
             scheduler._end(trial.number, stored, scheduler.rule.on_result(trial.number, stored))

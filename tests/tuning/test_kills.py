@@ -4,6 +4,7 @@ from dataclasses import replace
 import pytest
 
 from tests.benchmarks.kill import broken_promises, kill_searches
+from tune_encoder.experiment.epoch_row import EpochRow
 from tune_encoder.experiment.trials import TrialRecord
 
 
@@ -19,7 +20,7 @@ def test_a_search_killed_three_times_loses_and_repeats_nothing(tmp_path, data_di
 
 
 def trial(number, losses, state="RUNNING", order=0):
-    rows = [
+    rows: list[EpochRow] = [
         {"epoch": epoch, "val_loss": loss, "order": order + epoch - 1}
         for epoch, loss in enumerate(losses, start=1)
     ]

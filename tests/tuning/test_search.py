@@ -6,6 +6,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
+from tune_encoder.experiment.epoch_row import EpochRow
 from tune_encoder.training.checkpoints import load_state
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -41,6 +42,8 @@ def test_the_study_says_how_each_trial_ended_and_why(command):
     for trial in complete:
         assert list(trial.intermediate_values) == [1, 2, 3, 4, 5, 6]
         assert trial.value == min(trial.intermediate_values.values())
+    rows = [row for trial in command.experiment.trials() for row in trial.rows]
+    assert {frozenset(row) for row in rows} == {frozenset(EpochRow.__annotations__)}
 
 
 def test_a_search_in_which_every_trial_fails_exits_with_5_and_the_reason(command):

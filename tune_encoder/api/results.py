@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, TypedDict
 from tune_encoder.config import ExportSettings, from_mapping
 from tune_encoder.errors import ConfigError, StorageError
 from tune_encoder.experiment import folder as on_disk
-from tune_encoder.experiment.trials import EpochRow, TrialRecord, best_trial, objective
+from tune_encoder.experiment.epoch_row import EpochRow, objective
+from tune_encoder.experiment.trials import TrialRecord, best_trial
 
 if TYPE_CHECKING:
     from pandas import DataFrame

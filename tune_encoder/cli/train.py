@@ -5,10 +5,13 @@ import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tune_encoder.cli.common import BASELINES, SCORES, add_command, demo_voices, format_skills
 from tune_encoder.config import TrainConfig, augmentation_warnings, load_config, parse_assignment
+
+if TYPE_CHECKING:
+    from tune_encoder.experiment.epoch_row import EpochRow
 
 COLLAPSED_SPREAD = 0.01  # of the target's variance: all predictions are nearly equal
 COLLAPSED_EPOCHS = 5  # an encoder starts at the mean voice, so earlier epochs say nothing
@@ -98,7 +101,7 @@ def _train_config(options: argparse.Namespace, before: Mapping[str, Any]) -> Tra
     return config if config.data_dir else replace(config, data_dir=str(demo_voices()))
 
 
-def _print_epoch(config: TrainConfig, history: list[dict[str, Any]]) -> None:
+def _print_epoch(config: TrainConfig, history: "list[EpochRow]") -> None:
     """Print the losses and scores of the last epoch."""
     row = history[-1]
     best = min(history, key=lambda each: float(each["val_loss"]))

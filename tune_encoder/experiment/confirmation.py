@@ -12,9 +12,10 @@ from typing import Any
 
 from tune_encoder.config import MetricSettings
 from tune_encoder.errors import SearchFailed
+from tune_encoder.experiment.epoch_row import objective
 from tune_encoder.experiment.folder import Experiment
 from tune_encoder.experiment.status import has_ended
-from tune_encoder.experiment.trials import TrialRecord, objective, rank_trials
+from tune_encoder.experiment.trials import TrialRecord, rank_trials
 
 FOLDER = "confirm"  # within the experiment
 # Student's t at 0.975 by degrees of freedom; between two, the lower is the cautious one.

@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tune_encoder.config import TrainConfig
-from tune_encoder.experiment.trials import TrialRecord, best_trial, objective
+from tune_encoder.experiment.epoch_row import objective
+from tune_encoder.experiment.trials import TrialRecord, best_trial
 from tune_encoder.space import Parameter, SearchSpace
 from tune_encoder.space.plan import halving_epochs
 

@@ -24,7 +24,8 @@ from tune_encoder.config import StorageSettings, read_yaml, write_yaml
 from tune_encoder.errors import ConfigError, StorageError
 from tune_encoder.experiment.checkpoint_storage import Storage, checkpoints_of_trial
 from tune_encoder.experiment.commands import command_line
-from tune_encoder.experiment.trials import EpochRow, TrialRecord, _read_trials, read_only
+from tune_encoder.experiment.epoch_row import EpochRow
+from tune_encoder.experiment.trials import TrialRecord, _read_trials, read_only
 from tune_encoder.space import SearchSpace, read_space
 from tune_encoder.system.files import atomic_folder, atomic_write
 

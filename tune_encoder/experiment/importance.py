@@ -19,8 +19,9 @@ from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.trial import FrozenTrial, TrialState
 
 from tune_encoder.errors import ConfigError
+from tune_encoder.experiment.epoch_row import objective
 from tune_encoder.experiment.folder import STUDY_NAME, Experiment
-from tune_encoder.experiment.trials import objective, read_only
+from tune_encoder.experiment.trials import read_only
 
 # Fabricated searches with one setting that mattered and three that did not were rated: with half
 # of the trials as "the better" it came first more often than with a quarter or a third of them.

@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tune_encoder.experiment.trials import EpochRow, TrialRecord, best_trial, objective
+from tune_encoder.experiment.epoch_row import EpochRow, objective
+from tune_encoder.experiment.trials import TrialRecord, best_trial
 from tune_encoder.space import SearchSpace
 
 WIDTH = 80  # columns of every line

@@ -10,6 +10,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from tune_encoder.experiment.epoch_row import EpochRow, as_row, objective
+
 _EPOCH = "epoch_"
 ORIGIN = "from"  # attribute of a trial that was taken over from another experiment
 _COMPARED = ("epoch", "objective", "val_loss")  # what `best` and `objective` read of a row
@@ -23,8 +25,6 @@ _ATTRIBUTES = (
     "THEN {row} ELSE value_json END "
     "FROM trials JOIN trial_user_attributes USING (trial_id) WHERE ?1 IS NULL OR number = ?1"
 )
-
-EpochRow = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,8 @@ def needed_checkpoints(trial: TrialRecord, keep: int = 2) -> set[str]:
         keep: How many at most, once it has ended.
     """
     n_last = keep if trial.state == "RUNNING" else keep - 1
-    rows = (*trial.rows[-n_last:], trial.best or {})
+    best = [trial.best] if trial.best is not None else []
+    rows = [*trial.rows[-n_last:], *best]
     return {row["checkpoint"] for row in rows if "checkpoint" in row}
 
 
@@ -110,7 +111,8 @@ def _fields(names: list[str], values: EpochRow | list[Any]) -> EpochRow:
     """What a row has of these fields, from the whole row or from their values or None."""
     if isinstance(values, dict):
         values = [values.get(name) for name in names]
-    return {name: value for name, value in zip(names, values, strict=True) if value is not None}
+    found = zip(names, values, strict=True)
+    return as_row({name: value for name, value in found if value is not None})
 
 
 def read_only(path: Path) -> sqlite3.Connection:
@@ -130,14 +132,6 @@ def epoch_key(epoch: int) -> str:
 def is_epoch_key(name: str) -> bool:
     """Whether something in the record is an epoch's row."""
     return name.startswith(_EPOCH)
-
-
-def objective(row: EpochRow) -> float:
-    """What a search makes small: the metric of its space, negated if that is to be large.
-
-    Rows from before a space could name its metric have only the loss.
-    """
-    return float(row["objective"] if "objective" in row else row["val_loss"])
 
 
 def best_trial(trials: list[TrialRecord]) -> TrialRecord | None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from tune_encoder.config import TrainConfig, to_mapping
 from tune_encoder.errors import ConfigError, SearchFailed, TuneEncoderError
+from tune_encoder.experiment.epoch_row import EpochRow
 from tune_encoder.experiment.folder import Experiment, list_experiments, open_experiment
 from tune_encoder.experiment.status import (
     FIELDS,
@@ -24,7 +25,7 @@ from tune_encoder.experiment.status import (
     search_status,
     trial_status,
 )
-from tune_encoder.experiment.trials import EpochRow, TrialRecord
+from tune_encoder.experiment.trials import TrialRecord
 from tune_encoder.space import SearchSpace
 from tune_encoder.system.lock import LOCK_NAME, lock_holder
 

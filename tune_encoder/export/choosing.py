@@ -9,9 +9,10 @@ from typing import Any
 from tune_encoder.config import TrainConfig, from_mapping
 from tune_encoder.errors import SearchFailed, StorageError
 from tune_encoder.experiment.confirmation import FOLDER, Confirmation, newest_confirmation
+from tune_encoder.experiment.epoch_row import EpochRow, objective
 from tune_encoder.experiment.folder import Experiment
 from tune_encoder.experiment.status import has_ended
-from tune_encoder.experiment.trials import EpochRow, TrialRecord, objective, rank_trials
+from tune_encoder.experiment.trials import TrialRecord, rank_trials
 from tune_encoder.training.checkpoints import State, load_state
 
 

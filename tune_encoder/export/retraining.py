@@ -26,6 +26,7 @@ from tune_encoder.data.scores import Styles, score
 from tune_encoder.errors import DataError, StorageError
 from tune_encoder.experiment.confirmation import FOLDER as CONFIRM
 from tune_encoder.experiment.confirmation import new_seeds, standard_deviation
+from tune_encoder.experiment.epoch_row import EpochRow, score_of
 from tune_encoder.experiment.folder import Experiment
 from tune_encoder.experiment.trials import TrialRecord
 from tune_encoder.export import (
@@ -43,11 +44,11 @@ from tune_encoder.system.lock import lock_experiment
 from tune_encoder.training.checkpoints import load_state, newest_valid_checkpoint, save_state
 from tune_encoder.training.loop import train
 from tune_encoder.training.run_folder import BEST, CONFIG, FINAL, interruptible
-from tune_encoder.training.state import Row, TrainState
+from tune_encoder.training.state import TrainState
 
 FOLDER = "retrain"  # within the experiment
 
-OnEpoch = Callable[[int, Row], None]
+OnEpoch = Callable[[int, EpochRow], None]
 """Told of every epoch: the seed and the row."""
 
 
@@ -142,7 +143,7 @@ def _train_seed(
     folder.mkdir(exist_ok=True)
     atomic_write(folder / CONFIG, write_yaml(to_mapping(config)).encode())
 
-    def report(row: Row, state: TrainState) -> None:
+    def report(row: EpochRow, state: TrainState) -> None:
         content = state.state_dict()
         if _best_row(state.history, metric) is row:
             save_state(folder / BEST, content)
@@ -161,8 +162,8 @@ def _seed_folder(plan: RetrainPlan, seed: int) -> Path:
     return plan.folder / f"{seed:04d}"
 
 
-def _best_row(history: list[Row], metric: MetricSettings) -> Row:
-    return min(history, key=lambda row: metric.sign * row[metric.name])
+def _best_row(history: list[EpochRow], metric: MetricSettings) -> EpochRow:
+    return min(history, key=lambda row: metric.sign * score_of(row, metric.name))
 
 
 # --- what came out -------------------------------------------------------------------------------
@@ -199,7 +200,7 @@ def _why(plan: RetrainPlan, metric: MetricSettings) -> str:
 
 
 def _objective(model: Model, metric: MetricSettings) -> float:
-    return float(metric.sign * model.members[0].row[metric.name])
+    return metric.sign * score_of(model.members[0].row, metric.name)
 
 
 def _compared(

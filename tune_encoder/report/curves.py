@@ -3,8 +3,9 @@
 from collections import Counter
 from collections.abc import Sequence
 
+from tune_encoder.experiment.epoch_row import EpochRow, objective
 from tune_encoder.experiment.status import FAILED, FINISHED, STOPPED
-from tune_encoder.experiment.trials import EpochRow, TrialRecord, objective
+from tune_encoder.experiment.trials import TrialRecord
 from tune_encoder.report.drawing import (
     BLACK,
     BLUE,

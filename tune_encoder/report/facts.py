@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from tune_encoder.experiment.epoch_row import EpochRow, objective
 from tune_encoder.experiment.folder import Experiment
 from tune_encoder.experiment.status import (
     FAILED,
@@ -14,7 +15,7 @@ from tune_encoder.experiment.status import (
     short,
     trial_status,
 )
-from tune_encoder.experiment.trials import EpochRow, TrialRecord, objective, rank_trials
+from tune_encoder.experiment.trials import TrialRecord, rank_trials
 from tune_encoder.experiment.views import RUNNING, status
 from tune_encoder.report.figure import Table, counted, table
 from tune_encoder.space import SearchSpace

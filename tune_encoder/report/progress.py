@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from tune_encoder.experiment.epoch_row import EpochRow, objective
 from tune_encoder.experiment.status import clock
-from tune_encoder.experiment.trials import EpochRow, objective
 from tune_encoder.report.drawing import BLUE, ORANGE, Canvas, Tooltip
 from tune_encoder.report.facts import Facts
 from tune_encoder.report.figure import Figure, Table, counted, table

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from tune_encoder.data.pack import PackedData
+from tune_encoder.experiment.epoch_row import validation_scores
 from tune_encoder.report.drawing import BLACK, GREY, ORANGE, Canvas, Tooltip
 from tune_encoder.report.facts import Facts
 from tune_encoder.report.figure import Figure, table
@@ -46,8 +47,7 @@ def scores(facts: Facts, data: PackedData | None, winner: "Winner | None") -> li
     known = [_score(name, each) for name, each in (data.baselines if data else {}).items()]
     best = facts.best
     if best is not None and best.best is not None:
-        row = {name.removeprefix("val_"): value for name, value in best.best.items()}
-        known.append(_score("model", row))
+        known.append(_score("model", validation_scores(best.best)))
     return known
 
 

@@ -6,8 +6,9 @@ from typing import NamedTuple
 
 from matplotlib.patches import Rectangle
 
+from tune_encoder.experiment.epoch_row import EpochRow
 from tune_encoder.experiment.status import clock
-from tune_encoder.experiment.trials import EpochRow, TrialRecord
+from tune_encoder.experiment.trials import TrialRecord
 from tune_encoder.report.curves import line_style
 from tune_encoder.report.drawing import ORANGE, Canvas, Tooltip
 from tune_encoder.report.facts import Facts

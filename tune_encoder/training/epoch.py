@@ -27,18 +27,19 @@ from tune_encoder.data.pack import Pack, PackedData
 from tune_encoder.data.scores import score
 from tune_encoder.data.style_statistics import Statistics
 from tune_encoder.errors import TrainingDiverged
+from tune_encoder.experiment.epoch_row import EpochRow, as_row
 from tune_encoder.model.prediction import predict_pack
 from tune_encoder.training.augment import augment
 from tune_encoder.training.loss import StyleLoss, style_loss
 from tune_encoder.training.parallel import SINGLE_PROCESS, ProcessGroup
-from tune_encoder.training.state import Row, TrainState, autocast_dtype
+from tune_encoder.training.state import TrainState, autocast_dtype
 
 BAR_REFRESH_S = 0.5  # reading a loss waits for the device, so it is not done every step
 
 
 def train_epoch(
     state: TrainState, data: PackedData, device: torch.device, group: ProcessGroup = SINGLE_PROCESS
-) -> Row:
+) -> EpochRow:
     """Train and validate one epoch; no step waits for the device but to refresh the bar."""
     began = time.perf_counter()
     epoch = state.epoch + 1
@@ -62,17 +63,19 @@ def train_epoch(
             f"{_divergence_remedy(state.config)}"
         )
     ended = time.perf_counter()
-    return {
-        "epoch": epoch,
-        **{f"val_{name}": value for name, value in scores.items()},
-        **_training_scores(losses),
-        "learning_rate": state.schedule.get_last_lr()[0],
-        "clips_per_s": len(data.train) / (trained - began),
-        "seconds": ended - began,
-        "step_seconds": timer.seconds,
-        "predict_seconds": forwarded - trained,
-        "score_seconds": ended - forwarded,
-    }
+    return as_row(
+        {
+            "epoch": epoch,
+            **{f"val_{name}": value for name, value in scores.items()},
+            **_training_scores(losses),
+            "learning_rate": state.schedule.get_last_lr()[0],
+            "clips_per_s": len(data.train) / (trained - began),
+            "seconds": ended - began,
+            "step_seconds": timer.seconds,
+            "predict_seconds": forwarded - trained,
+            "score_seconds": ended - forwarded,
+        }
+    )
 
 
 def run_two_steps(state: TrainState, data: PackedData, device: torch.device) -> None:
@@ -86,7 +89,7 @@ def run_two_steps(state: TrainState, data: PackedData, device: torch.device) -> 
     predict_pack(state.model, data.val, crop_frames(state.config), device)
 
 
-def _training_scores(losses: NDArray[np.float32]) -> Row:
+def _training_scores(losses: NDArray[np.float32]) -> dict[str, float]:
     total, ttl, dp, cosine = (float(x) for x in losses[:, :4].mean(axis=0))
     norms = losses[np.isfinite(losses[:, 4]), 4]  # where fp16 overflowed, no step was taken
     return {

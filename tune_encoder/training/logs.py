@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tune_encoder.config import to_mapping
+from tune_encoder.experiment.epoch_row import EpochRow, score_of
 from tune_encoder.system.files import atomic_write
-from tune_encoder.training.state import Row, TrainState
+from tune_encoder.training.state import TrainState
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard.writer import SummaryWriter
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 _HPARAM_METRICS = ("val_loss", "val_skill")
 
 
-def write_metrics(path: Path, history: list[Row]) -> None:
+def write_metrics(path: Path, history: list[EpochRow]) -> None:
     """Write all rows anew, so that the file never has an epoch twice or half a line."""
     lines = (json.dumps(row, allow_nan=False) + "\n" for row in history)
     atomic_write(path, "".join(lines).encode())
@@ -25,7 +26,7 @@ def write_metrics(path: Path, history: list[Row]) -> None:
 @contextmanager
 def tensorboard_log(
     log_dir: Path, state: TrainState, hparam_names: Collection[str] = (), enabled: bool = True
-) -> Iterator[Callable[[Row], None]]:
+) -> Iterator[Callable[[EpochRow], None]]:
     """Give a function that writes a row for TensorBoard, or does nothing if that is off.
 
     Args:
@@ -57,12 +58,12 @@ def _write_hparams(
         writer._get_file_writer().add_summary(summary)
 
 
-def _write_row(writer: "SummaryWriter", row: Row) -> None:
+def _write_row(writer: "SummaryWriter", row: EpochRow) -> None:
     for name, value in row.items():
         if isinstance(value, float):
             split, _, kind = name.partition("_")
             tag = f"{split}/{kind}" if split in ("train", "val") else f"run/{name}"
             writer.add_scalar(tag, value, row["epoch"])
     for name in _HPARAM_METRICS:
-        writer.add_scalar(name, row[name], row["epoch"])
+        writer.add_scalar(name, score_of(row, name), row["epoch"])
     writer.flush()

@@ -10,14 +10,15 @@ import torch
 from tune_encoder.config import TrainConfig
 from tune_encoder.data.pack import PackedData
 from tune_encoder.errors import OutOfMemory
+from tune_encoder.experiment.epoch_row import EpochRow
 from tune_encoder.model.device import pick_device
 from tune_encoder.system.memory import keep_freed_memory
 from tune_encoder.training.epoch import run_two_steps, train_epoch
 from tune_encoder.training.logs import tensorboard_log, write_metrics
 from tune_encoder.training.parallel import SINGLE_PROCESS, ProcessGroup
-from tune_encoder.training.state import Row, TrainState, is_finished, start_run
+from tune_encoder.training.state import TrainState, is_finished, start_run
 
-Report = Callable[[Row, TrainState], None]
+Report = Callable[[EpochRow, TrainState], None]
 
 
 def train(
@@ -81,7 +82,7 @@ def train_two_steps(config: TrainConfig, data: PackedData) -> None:
 
 def _train_epoch(
     state: TrainState, data: PackedData, device: torch.device, group: ProcessGroup
-) -> Row:
+) -> EpochRow:
     with _explain_out_of_memory(state.config, device):
         return train_epoch(state, data, device, group)
 

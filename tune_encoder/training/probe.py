@@ -11,10 +11,11 @@ from pathlib import Path
 from tune_encoder.config import TrainConfig
 from tune_encoder.data.pack import PackedData
 from tune_encoder.errors import TrainingDiverged
+from tune_encoder.experiment.epoch_row import EpochRow
 from tune_encoder.space import RandomSuggester, SearchSpace, sample_configs
 from tune_encoder.training.checkpoints import save_state
 from tune_encoder.training.loop import train
-from tune_encoder.training.state import Row, TrainState
+from tune_encoder.training.state import TrainState
 
 RANDOM_CONFIGS = 3  # beside the first: the configs of a space differ many times over in cost
 MAX_PROBE_S = 30.0  # after so long nothing more is timed
@@ -81,5 +82,5 @@ def _train(config: TrainConfig, data: PackedData, folder: Path) -> TrainState:
     return train(twice, data, folder, _ignore, state.state_dict())
 
 
-def _ignore(row: Row, state: TrainState) -> None:
+def _ignore(row: EpochRow, state: TrainState) -> None:
     """Report to nobody."""

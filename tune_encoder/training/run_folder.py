@@ -19,16 +19,17 @@ from types import FrameType
 from tune_encoder.config import TrainConfig, to_mapping, write_yaml
 from tune_encoder.data.pack import PackedData, open_pack, pack_data
 from tune_encoder.errors import ConfigError, Interrupted, StorageError
+from tune_encoder.experiment.epoch_row import EpochRow
 from tune_encoder.model.device import pick_device
 from tune_encoder.system.files import atomic_write
 from tune_encoder.training.checkpoints import State, load_state, newest_valid_checkpoint, save_state
 from tune_encoder.training.loop import train
 from tune_encoder.training.parallel import SINGLE_PROCESS, ProcessGroup, run_processes
-from tune_encoder.training.state import Row, TrainState
+from tune_encoder.training.state import TrainState
 
 BEST, FINAL, CONFIG = "best_model.pt", "final_checkpoint.pt", "config.yaml"
 HISTORY = "training_history.json"
-OnEpoch = Callable[[TrainConfig, list[Row]], None]
+OnEpoch = Callable[[TrainConfig, list[EpochRow]], None]
 
 
 def prepare_run(config: TrainConfig) -> PackedData:
@@ -77,14 +78,14 @@ def _train(
 ) -> None:
     folder = Path(config.checkpoint_dir)
 
-    def report(row: Row, state: TrainState) -> None:
+    def report(row: EpochRow, state: TrainState) -> None:
         _save(folder, row, state)
         on_epoch(config, state.history)
 
     train(config, prepare_run(config), folder, report, checkpoint, group)
 
 
-def _save(folder: Path, row: Row, state: TrainState) -> None:
+def _save(folder: Path, row: EpochRow, state: TrainState) -> None:
     content = state.state_dict()
     if state.best is row or not (folder / BEST).exists():
         save_state(folder / BEST, content)

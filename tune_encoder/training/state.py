@@ -13,13 +13,11 @@ from tune_encoder.config import EncoderSettings, TrainConfig, to_mapping
 from tune_encoder.data.batches import steps_per_epoch
 from tune_encoder.data.pack import PackedData
 from tune_encoder.errors import StorageError
+from tune_encoder.experiment.epoch_row import EpochRow
 from tune_encoder.model.encoder import Encoder, build_encoder
 from tune_encoder.training.loss import StyleLoss
 
 MAX_WARMUP_FRACTION = 0.5  # of the run: a short run still reaches its learning rate
-
-Row = dict[str, Any]
-"""One epoch's metrics; plain numbers under the names a person reads."""
 
 
 @dataclass
@@ -33,7 +31,7 @@ class TrainState:
     optimizer: torch.optim.Optimizer
     schedule: LambdaLR
     scaler: torch.amp.GradScaler
-    history: list[Row] = field(default_factory=list)
+    history: list[EpochRow] = field(default_factory=list)
     module: nn.Module = field(init=False)
     """What is called in training: the model, or what spreads it over processes."""
     last_loss: StyleLoss | None = field(init=False, default=None)
@@ -48,7 +46,7 @@ class TrainState:
         return len(self.history)
 
     @property
-    def best(self) -> Row | None:
+    def best(self) -> EpochRow | None:
         """The row of the lowest validation loss so far."""
         return min(self.history, key=lambda row: row["val_loss"], default=None)
 

@@ -4,6 +4,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from tune_encoder.errors import ConfigError
+from tune_encoder.experiment.epoch_row import EpochRow
 from tune_encoder.experiment.folder import Experiment
 from tune_encoder.experiment.trials import TrialRecord, epoch_key
 from tune_encoder.space import SearchSpace, override_space, space_to_content
@@ -86,7 +87,7 @@ def _may_continue(trial: TrialRecord, epochs: int, more: int) -> bool:
 
 
 def _reopened_attributes(trial: TrialRecord, more: int) -> dict[str, Any]:
-    last = {**trial.rows[-1], "finished": False}
+    last: EpochRow = {**trial.rows[-1], "finished": False}
     return {
         "settings": {**trial.settings, "epochs": more},
         epoch_key(last["epoch"]): last,

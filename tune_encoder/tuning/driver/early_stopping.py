@@ -12,7 +12,7 @@ from typing import Any
 
 from ray.tune.schedulers import AsyncHyperBandScheduler, MedianStoppingRule, TrialScheduler
 
-from tune_encoder.experiment.trials import EpochRow, objective
+from tune_encoder.experiment.epoch_row import EpochRow, objective
 from tune_encoder.space import SearchSpace
 from tune_encoder.space.plan import first_rung, n_brackets, rung_epochs
 from tune_encoder.tuning.record.record import METRIC

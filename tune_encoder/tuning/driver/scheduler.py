@@ -13,7 +13,7 @@ from typing import Any
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from tune_encoder.errors import StorageError
-from tune_encoder.experiment.trials import EpochRow
+from tune_encoder.experiment.epoch_row import EpochRow
 from tune_encoder.tuning.driver.early_stopping import Decision, EarlyStoppingRule, make_rule
 from tune_encoder.tuning.record.record import Record
 from tune_encoder.tuning.worker.file_sync import FILES, apply_delta

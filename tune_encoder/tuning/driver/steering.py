@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 
 from tune_encoder.experiment.control import Controls
-from tune_encoder.experiment.trials import objective
+from tune_encoder.experiment.epoch_row import objective
 from tune_encoder.tuning.driver.scheduler import RecordingScheduler
 from tune_encoder.tuning.record.record import Record
 

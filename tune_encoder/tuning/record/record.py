@@ -14,8 +14,9 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from tune_encoder.config import write_yaml
 from tune_encoder.errors import ConfigError, StorageError
 from tune_encoder.experiment.checkpoint_storage import checkpoints_of_trial
+from tune_encoder.experiment.epoch_row import EpochRow, as_row, score_of
 from tune_encoder.experiment.folder import Experiment
-from tune_encoder.experiment.trials import EpochRow, TrialRecord, best_trial, needed_checkpoints
+from tune_encoder.experiment.trials import TrialRecord, best_trial, needed_checkpoints
 from tune_encoder.space import SearchSpace, space_to_content
 from tune_encoder.system.files import atomic_write, partial_path
 from tune_encoder.tuning.record.database import Database
@@ -118,8 +119,8 @@ class Record:
         rows = self.trials[number].rows
         old = next((each for each in rows if each["epoch"] == row["epoch"]), None)
         row = {"order": self._n_rows, **row} if old is None else _merge_repeated(old, row)
-        row["objective"] = self.space.metric.sign * row[self.space.metric.name]
-        self._study.add_row(number, row, row[self.space.metric.name])
+        row["objective"] = self.space.metric.sign * score_of(row, self.space.metric.name)
+        self._study.add_row(number, row, score_of(row, self.space.metric.name))
         if "checkpoint" in row:
             self.stored_checkpoints.add(row["checkpoint"])
         if old is not None:
@@ -154,7 +155,7 @@ class Record:
         """End a trial that used its epochs or its patience; its value is its best epoch's."""
         best = self.trials[number].best
         assert best is not None
-        self._end(number, TrialState.COMPLETE, best[self.space.metric.name])
+        self._end(number, TrialState.COMPLETE, score_of(best, self.space.metric.name))
 
     def prune(self, number: int, reason: str = "") -> None:
         """End a trial that the scheduler or a person stopped."""
@@ -234,8 +235,8 @@ def _merge_repeated(old: EpochRow, row: EpochRow) -> EpochRow:
     What only the first report knew, such as where the checkpoint lies, is kept.
     """
     was_trained = old.get("seconds") != row.get("seconds")
-    clock = {} if was_trained else {name: old[name] for name in _FIRST_REPORT_ONLY if name in old}
-    return {**old, **row, **clock}
+    clock = {} if was_trained else {n: value for n, value in old.items() if n in _FIRST_REPORT_ONLY}
+    return as_row({**old, **row, **clock})
 
 
 class ParentSearches(NamedTuple):

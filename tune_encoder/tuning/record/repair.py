@@ -13,15 +13,16 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import optuna
 from optuna.trial import FixedTrial, FrozenTrial, TrialState, create_trial
 
 from tune_encoder.config import TrainConfig, read_yaml
 from tune_encoder.errors import ConfigError, StorageError
+from tune_encoder.experiment.epoch_row import EpochRow, score_of
 from tune_encoder.experiment.folder import STUDY_NAME, Experiment
-from tune_encoder.experiment.trials import EpochRow, TrialRecord, epoch_key
+from tune_encoder.experiment.trials import TrialRecord, epoch_key
 from tune_encoder.space import SearchSpace
 from tune_encoder.system.files import fsync_folder, partial_path
 from tune_encoder.system.lock import lock_experiment
@@ -121,6 +122,13 @@ def _summary(experiment: Experiment, lost: list[str], backup: Path | None) -> Re
 # --- what the files say --------------------------------------------------------------------------
 
 
+class _CheckpointKeys(TypedDict, total=False):
+    """What a row says of its checkpoint."""
+
+    checkpoint: str
+    checkpoint_sha256: str
+
+
 @dataclass
 class _Salvage:
     """What is left of one trial."""
@@ -164,7 +172,7 @@ def _salvage(experiment: Experiment, space: SearchSpace, number: int) -> _Salvag
         _decide_state(found, space)
     found.rows = [{**row, **checkpoints.get(row["epoch"], {})} for row in found.rows]
     for row in found.rows:
-        row["objective"] = space.metric.sign * row[space.metric.name]
+        row["objective"] = space.metric.sign * score_of(row, space.metric.name)
     return found
 
 
@@ -180,9 +188,9 @@ def _decide_state(found: _Salvage, space: SearchSpace) -> None:
 
 def _find_checkpoints(
     experiment: Experiment, files: list[Path], lost: list[str]
-) -> dict[int, dict[str, str]]:
+) -> dict[int, _CheckpointKeys]:
     """What a row says of its checkpoint, for each epoch that has one; the newest counts."""
-    found = {}
+    found: dict[int, _CheckpointKeys] = {}
     for file in sorted(files, key=lambda path: path.stat().st_mtime):
         folder = file.parent.relative_to(experiment.checkpoints).as_posix()
         try:
@@ -315,9 +323,9 @@ def _to_frozen_trial(trial: TrialRecord, space: SearchSpace) -> FrozenTrial:
     rows = {epoch_key(row["epoch"]): row for row in trial.rows}
     return create_trial(
         state=TrialState[trial.state],
-        value=trial.best[metric] if trial.state == "COMPLETE" and trial.best else None,
+        value=score_of(trial.best, metric) if trial.state == "COMPLETE" and trial.best else None,
         params=replay.params,
         distributions=replay.distributions,
         user_attrs={**{name: note for name, note in notes.items() if note}, **rows},
-        intermediate_values={row["epoch"]: row[metric] for row in trial.rows},
+        intermediate_values={row["epoch"]: score_of(row, metric) for row in trial.rows},
     )

@@ -6,6 +6,7 @@ from typing import Any
 import optuna
 from optuna.trial import FixedTrial, FrozenTrial, TrialState
 
+from tune_encoder.experiment.epoch_row import score_of
 from tune_encoder.experiment.folder import Experiment
 from tune_encoder.experiment.trials import ORIGIN, TrialRecord, rank_trials
 from tune_encoder.space import Parameter, SearchSpace
@@ -23,7 +24,7 @@ def known_trials(old: Experiment, space: SearchSpace) -> Iterator[FrozenTrial]:
         if trial.state not in ("COMPLETE", "PRUNED") or not trial.rows or replay is None:
             continue
         metric = space.metric
-        values = {row["epoch"]: row[metric.name] for row in trial.rows}
+        values = {row["epoch"]: score_of(row, metric.name) for row in trial.rows}
         pick = min if metric.direction == "min" else max
         yield optuna.trial.create_trial(
             state=TrialState[trial.state],

@@ -15,12 +15,13 @@ from torch import multiprocessing
 
 from tune_encoder.config import TrainConfig
 from tune_encoder.data.pack import open_pack
+from tune_encoder.experiment.epoch_row import EpochRow
 from tune_encoder.experiment.folder import CHECKPOINT_NAME
 from tune_encoder.model.device import pick_device
 from tune_encoder.training.checkpoints import State, save_state
 from tune_encoder.training.loop import train
 from tune_encoder.training.parallel import ProcessGroup, run_processes
-from tune_encoder.training.state import Row, TrainState
+from tune_encoder.training.state import TrainState
 from tune_encoder.tuning.worker.file_sync import FILES
 from tune_encoder.tuning.worker.trial_files import TrialFiles
 
@@ -34,17 +35,17 @@ class Reporter:
     def __init__(self, files: TrialFiles) -> None:
         self._files = files
 
-    def epoch(self, row: Row, state: TrainState) -> None:
+    def epoch(self, row: EpochRow, state: TrainState) -> None:
         """Report an epoch and its checkpoint."""
         self.state(row, state.state_dict())
 
-    def state(self, row: Row, content: State) -> None:
+    def state(self, row: EpochRow, content: State) -> None:
         """Report an epoch whose state is at hand."""
         with tempfile.TemporaryDirectory(dir=_scratch_folder()) as folder:
             sha256 = save_state(Path(folder) / CHECKPOINT_NAME, content)
             self.saved(row, sha256, Path(folder))
 
-    def saved(self, row: Row, sha256: str, folder: Path) -> None:
+    def saved(self, row: EpochRow, sha256: str, folder: Path) -> None:
         """Report an epoch whose checkpoint lies in a folder.
 
         Raises:
@@ -52,7 +53,7 @@ class Reporter:
         """
         self.row(*self._files.save_checkpoint({**row, "checkpoint_sha256": sha256}, folder))
 
-    def row(self, row: Row, folder: Path | None = None) -> None:
+    def row(self, row: EpochRow, folder: Path | None = None) -> None:
         """Report a row; as text, since of every number Tune keeps three running means."""
         result = {
             "val_loss": row["val_loss"],
@@ -79,7 +80,7 @@ class EpochPipe:
         self._folder = folder
         self._worker, self._process = multiprocessing.get_context("spawn").Pipe()
 
-    def send(self, row: Row, state: TrainState) -> None:
+    def send(self, row: EpochRow, state: TrainState) -> None:
         """In the first process: hand an epoch over, and wait for the leave to go on."""
         sha256 = save_state(self._folder / CHECKPOINT_NAME, state.state_dict())
         self._process.send((row, sha256))

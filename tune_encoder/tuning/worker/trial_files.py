@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from tune_encoder.experiment.checkpoint_storage import Storage, checkpoints_of_trial
+from tune_encoder.experiment.epoch_row import EpochRow
 from tune_encoder.experiment.folder import CHECKPOINT_NAME, Experiment
 from tune_encoder.system.files import remove_leftovers
 from tune_encoder.training.checkpoints import State, newest_valid_checkpoint
-from tune_encoder.training.state import Row
 from tune_encoder.tuning.worker.file_sync import FileDelta, FileSender
 from tune_encoder.tuning.worker.pack_transfer import check_sees_experiment
 
@@ -33,7 +33,7 @@ class TrialFiles(Protocol):
             StorageError: if it cannot be looked for.
         """
 
-    def save_checkpoint(self, row: Row, folder: Path) -> tuple[Row, Path | None]:
+    def save_checkpoint(self, row: EpochRow, folder: Path) -> tuple[EpochRow, Path | None]:
         """Keep an epoch's checkpoint.
 
         Returns:
@@ -55,7 +55,7 @@ class LocalTrialFiles:
     def newest_checkpoint(self) -> tuple[State | None, list[str]]:
         return newest_valid_checkpoint(self._experiment.checkpoint_files(self._number))[1:]
 
-    def save_checkpoint(self, row: Row, folder: Path) -> tuple[Row, Path | None]:
+    def save_checkpoint(self, row: EpochRow, folder: Path) -> tuple[EpochRow, Path | None]:
         return row, folder
 
     def file_delta(self) -> FileDelta:
@@ -88,7 +88,7 @@ class StoredTrialFiles:
                 return state, problems
         return None, problems
 
-    def save_checkpoint(self, row: Row, folder: Path) -> tuple[Row, Path | None]:
+    def save_checkpoint(self, row: EpochRow, folder: Path) -> tuple[EpochRow, Path | None]:
         name = f"{self._run}/checkpoint_{row['epoch']:06d}"
         self._storage.upload(folder, name)
         return {**row, "checkpoint": name}, None
