@@ -152,7 +152,11 @@ REFUSED = [
         ConfigError,
         "quik: neither a file nor a built-in space; built-in are cnn, def",
     ),
-    ({"space": 3}, ConfigError, "space is 3; give the name of a space, the path of a YAML file,"),
+    (
+        {"space": 3},
+        ConfigError,
+        "space is 3; give the name of a built-in space, the path of a YAML",
+    ),
     ({"space": {"spaces": {}}}, ConfigError, "space: unknown section 'spaces'; did you mean 'spa"),
     (
         {"space": {"space": {"dropout": {"float": [0.5, 0.1]}}}},
@@ -188,7 +192,9 @@ def test_what_the_data_check_warns_of_is_a_warning(voices, tmp_path, monkeypatch
 
     with (
         pytest.warns(UserWarning, match="24000 Hz"),
-        pytest.raises(StorageError, match=r"Ray runs in this process already; end it first with "),
+        pytest.raises(
+            StorageError, match=r"Ray is already running in this process; shut it down first "
+        ),
     ):
         tune_encoder.search(CONTENT, voices, root=tmp_path)
 
@@ -223,7 +229,10 @@ def test_a_running_ray_is_left_alone_and_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(is_initialized=lambda: True))
     experiment(tmp_path)
 
-    with pytest.raises(StorageError, match=r"Ray runs in .* end it first with ray\.shutdown\(\)"):
+    with pytest.raises(
+        StorageError,
+        match=r"Ray is already running in .* shut it down first with ray\.shutdown\(\)",
+    ):
         tune_encoder.resume("mine", tmp_path)
 
 

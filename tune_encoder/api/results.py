@@ -1,4 +1,4 @@
-"""What a search found, for a notebook: the trials as tables, the best of them, its model."""
+"""The results of a search, for a notebook: trials as tables, the best trial, its model."""
 
 import html
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 _MAX_ROWS = 10  # trials in a notebook's table
-_SCORE_PREFIX = "val_"  # begins the names of what is measured on the validation voices
+_SCORE_PREFIX = "val_"  # of metrics on the validation voices
 _OUTCOME_TYPES = {
     "number": "int64",
     "state": "object",
@@ -31,18 +31,18 @@ _OUTCOME_TYPES = {
 
 
 class ExportOptions(TypedDict, total=False):
-    """What an export may be told; what is left out is as on the command line."""
+    """Options of an export; the defaults are those of the command line."""
 
     top_k: int
-    """Best trials, each a model folder."""
+    """Number of best trials to export, each as a model folder."""
     formats: str
     """torch, onnx or both, as "torch,onnx"."""
     int8: bool
-    """Whether to quantise the ONNX files to int8 too."""
+    """Whether to also quantise the ONNX files to int8."""
     average: int
-    """Best epochs of the trial whose weights are averaged."""
+    """Number of best epochs whose weights are averaged."""
     ensemble: int
-    """Best trials whose predictions are averaged."""
+    """Number of best trials whose predictions are averaged."""
 
 
 @dataclass(frozen=True)
@@ -53,13 +53,13 @@ class Best:
     """The trial's number."""
     epoch: int
     settings: dict[str, Any]
-    """The values of what was searched."""
+    """The values of the searched settings."""
     scores: dict[str, float]
-    """What was measured on the validation voices, such as `val_skill`."""
+    """Metrics on the validation voices, such as `val_skill`."""
 
 
 class Experiment:
-    """What a search found. It reads the record anew each time, so it may look on at a search.
+    """The results of a search. The record is read at every access, also while the search runs.
 
     Example:
         >>> mine = tune_encoder.Experiment("runs/mine")
@@ -75,7 +75,7 @@ class Experiment:
             path: Its folder, such as "runs/search".
 
         Raises:
-            ConfigError: if there is none.
+            ConfigError: if the folder is not an experiment.
         """
         path = expand_path(path)
         path = path if path.name not in ("", "..") else path.resolve()
@@ -83,7 +83,7 @@ class Experiment:
 
     @property
     def path(self) -> Path:
-        """The folder."""
+        """The experiment's folder."""
         return self._folder.path
 
     @property
@@ -95,9 +95,9 @@ class Experiment:
     def trials(self) -> "DataFrame":
         """A row for each trial.
 
-        Its `number`, `state`, `reason` (of a failure) and finished `epochs`; then of its best
-        epoch `best_epoch`, `objective` (what the search makes small), `val_loss` and `val_skill`;
-        then a column for each searched setting, empty where its condition did not hold.
+        The columns are `number`, `state`, `reason` (of a failure) and the finished `epochs`; then,
+        of the best epoch, `best_epoch`, `objective` (which the search minimizes), `val_loss` and
+        `val_skill`; then each searched setting, empty where its conditions were not met.
 
         Raises:
             StorageError: if the record cannot be read.
@@ -109,14 +109,14 @@ class Experiment:
             {**_outcome_columns(trial), **space.searched_settings(trial.settings)}
             for trial in self._folder.trials()
         ]
-        kinds = {"int": "Int64", "float": "float64"}  # both have a word for what is missing
+        kinds = {"int": "Int64", "float": "float64"}  # both have a missing value
         columns = {p.name: kinds.get(p.kind, "object") for p in space.parameters}
         dtypes = {**_OUTCOME_TYPES, **columns}
         return DataFrame(rows, columns=list(dtypes)).astype(dtypes)
 
     @property
     def best(self) -> Best | None:
-        """The epoch of the lowest objective over all trials that did not fail, if there is one.
+        """The epoch with the lowest objective of all trials that did not fail, if there is one.
 
         Raises:
             StorageError: if the record cannot be read.
@@ -149,17 +149,17 @@ class Experiment:
         return DataFrame(rows, columns=None if rows else ["trial", "epoch"])
 
     def export(self, to: str | Path | None = None, **options: "Unpack[ExportOptions]") -> Path:
-        """Write the best model, and return its folder.
+        """Export the best model, and return its folder.
 
         Args:
-            to: The folder; within the experiment `best`, or with `top_k` `top`, if not given. An
-                older export gives way.
+            to: The folder; by default `best` in the experiment, or `top` with `top_k`. An older
+                export there is replaced.
             options: `top_k`, `formats`, `int8`, `average` and `ensemble`, as on the command line.
 
         Raises:
             ConfigError: if an option is unknown or out of range.
             SearchFailed: if no trial has a usable checkpoint.
-            StorageError: if the model cannot be written, or does not give the trial's score again.
+            StorageError: if the model cannot be written, or does not reproduce the trial's score.
         """
         from tune_encoder.export import export
 
@@ -172,18 +172,19 @@ class Experiment:
         return self.path / ("top" if settings.top_k > 1 else "best")
 
     def report(self, to: str | Path | None = None, compare: Sequence[str] = ()) -> Path:
-        """Write all that is known of the search as one HTML page, and return its path.
+        """Write an HTML report of the search, and return its path.
 
-        The search may be running. What cannot be shown, such as the winner's errors where its data
-        is gone, says why on the page.
+        The search may be running. Where something cannot be shown, such as the best trial's errors
+        when the data is gone, the report says why.
 
         Args:
-            to: The file; `report.html` within the experiment if not given. An older one gives way.
-            compare: Names of experiments in the same root to show beside it.
+            to: The file; by default `report.html` in the experiment. An older report there is
+                replaced.
+            compare: Names of experiments in the same root to compare it with.
 
         Raises:
-            ConfigError: if there is no experiment of such a name.
-            StorageError: if the record cannot be read, or the page cannot be written.
+            ConfigError: if an experiment to compare with does not exist.
+            StorageError: if the record cannot be read, or the report cannot be written.
         """
         from tune_encoder.report import write_report
 
@@ -197,12 +198,12 @@ class Experiment:
             return f"{type(self).__name__}({str(self.path)!r}): {error}"
 
     def _repr_html_(self) -> str:
-        """What a notebook shows: a line, and the best trials."""
+        """Return what a notebook shows: a summary, and a table of the best trials."""
         line = f"<p>{html.escape(repr(self))}</p>"
         try:
             frame = self.trials
         except (StorageError, ConfigError):
-            return line  # which says it
+            return line  # which contains the error
         scored = frame[(frame["state"] != "FAIL") & frame["objective"].notna()]
         shown = scored.sort_values("objective").head(_MAX_ROWS).drop(columns="reason")
         if shown.empty:
@@ -239,10 +240,10 @@ def _outcome_columns(trial: TrialRecord) -> dict[str, Any]:
 
 
 def _metrics_of_row(row: EpochRow) -> dict[str, float]:
-    """What was measured in an epoch; the rest of a row is what the record needs."""
+    """Return the metrics of an epoch, without the bookkeeping of the record."""
     return {name: value for name, value in row.items() if isinstance(value, float)}
 
 
 def expand_path(path: str | Path) -> Path:
-    """Return the path with `~` resolved; in Python no shell does it."""
+    """Return the path with `~` expanded, as a shell would do."""
     return Path(path).expanduser()

@@ -1,6 +1,6 @@
-"""Searches from Python: what the command line calls, and what a notebook calls.
+"""Searches from Python, for the command line and for notebooks.
 
-Nothing heavy is loaded before it is needed, and nothing here prints.
+Heavy modules are imported only when they are needed, and nothing here prints.
 """
 
 import os
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from tune_encoder.data.pack import PackedData
 
-# Each override, and the settings of a space that it changes.
+# The settings of a space that each override changes.
 _OVERRIDES = {
     "trials": [("budget", "trials")],
     "epochs": [("budget", "epochs")],
@@ -43,59 +43,59 @@ Settings = TypeVar("Settings", LaunchSettings, StorageSettings)
 
 
 class Overrides(TypedDict, total=False):
-    """What takes the place of a value in the search space; None changes nothing."""
+    """Options that override settings of the search space; None overrides nothing."""
 
     trials: int | None
-    """Configs to try."""
+    """Number of trials."""
     epochs: int | None
-    """Epochs of a trial that is not stopped."""
+    """Epochs of a trial that is not stopped early."""
     time: str | None
-    """Time for one launch, such as "90m"."""
+    """Time limit of one launch, such as "90m"."""
     concurrent: int | None
-    """Trials at once; 0 fills the machine."""
+    """Trials at once; 0: as many as fit."""
     seed: int | None
-    """Seed of proposals and trials."""
+    """Seed of the sampler and of every trial."""
 
 
 class LaunchOptions(TypedDict, total=False):
     """Where one launch of a search runs."""
 
     dashboard: bool | None
-    """Whether pages to look at the search with are served while it runs."""
+    """Whether dashboards are served in the browser while the search runs."""
     address: str | None
-    """Of a Ray cluster to run on, HOST:PORT or "auto"; without one a Ray of its own is started."""
+    """Ray cluster to run on, HOST:PORT or "auto"; by default Ray is started on this machine."""
 
 
 class Options(Overrides, LaunchOptions, total=False):
-    """All that `search` takes by name."""
+    """All keyword options of `search`."""
 
     warm_start: Sequence[str]
     """Experiments in the root whose best configs are tried first."""
     storage: str | None
-    """Where checkpoints are kept; without one in the experiment's folder."""
+    """Where checkpoints are stored; by default in the experiment's folder."""
     record: str | None
-    """Database of the record; without one the experiment's folder alone has it."""
+    """Database that also stores the record; by default only the experiment's folder has it."""
 
 
 class ExtendOptions(TypedDict, total=False):
-    """How a search goes on; what is left out stays as it was."""
+    """How a search is continued; what is left out stays unchanged."""
 
     trials: int | None
-    """Configs to try in all."""
+    """Total number of trials."""
     epochs: int | None
-    """Epochs of a trial that is not stopped."""
+    """Epochs of a trial that is not stopped early."""
     time: str | None
-    """Time for this launch, such as "90m"."""
+    """Time limit of this launch, such as "90m"."""
     target: float | None
-    """Value of the metric that is good enough."""
+    """Value of the metric at which the search ends."""
     accept_data_change: bool
-    """Whether to go on although the data is not what it was."""
+    """Whether to continue although the data has changed."""
     record: str | None
-    """Database from which the experiment's folder is made again where that is lost."""
+    """Database from which the experiment's folder is restored if it is lost."""
 
 
 class ResumeOptions(ExtendOptions, LaunchOptions, total=False):
-    """All that `resume` takes by name."""
+    """All keyword options of `resume`."""
 
 
 def search(
@@ -105,7 +105,7 @@ def search(
     root: str | Path = DEFAULT_ROOT,
     **options: "Unpack[Options]",
 ) -> Experiment:
-    """Search for the best encoder, and return the experiment when the search has ended.
+    """Run a search, and return the experiment when it has ended.
 
     Example:
         >>> found = tune_encoder.search("default", "voices", name="mine", trials=8)
@@ -115,9 +115,9 @@ def search(
         PosixPath('runs/mine/best')
 
     Args:
-        space: A space that comes with the program, a YAML file, or a dict of such a file's content.
-        data_dir: A data set; without one that of the space, else the built-in demo voices.
-        name: The new experiment.
+        space: Name of a built-in space, path of a YAML file, or a dict with the content of one.
+        data_dir: A data set; by default that of the space, else the built-in demo voices.
+        name: Name of the new experiment.
         root: Folder of experiments.
         options: `trials`, `epochs`, `time`, `concurrent`, `seed`, `warm_start`, `dashboard`,
             `address`, `storage` and `record`, as on the command line.
@@ -125,7 +125,7 @@ def search(
     Raises:
         ConfigError, DataError, StorageError: before anything is trained.
         SearchFailed: if no trial gave a result.
-        Interrupted: on Ctrl-C or SIGTERM, with everything saved; `resume` goes on.
+        Interrupted: on Ctrl-C or SIGTERM, with everything saved; `resume` continues the search.
     """
     overrides: dict[str, Any] = {**options}
     warm_start = overrides.pop("warm_start", ())
@@ -142,7 +142,7 @@ def search(
 def resume(
     name: str, root: str | Path = DEFAULT_ROOT, **options: "Unpack[ResumeOptions]"
 ) -> Experiment:
-    """Go on with a search that was stopped or killed, or extend one that has ended.
+    """Resume a search that was stopped or killed, or extend one that has ended.
 
     Example:
         >>> tune_encoder.resume("mine").best.scores["val_skill"]
@@ -156,7 +156,8 @@ def resume(
 
     Raises:
         ConfigError: if there is no such experiment.
-        StorageError: if its record or its data is not what it was, or another process holds it.
+        StorageError: if its record is damaged, its data has changed, or it is in use by another
+            process.
         SearchFailed, Interrupted: as in `search`.
     """
     from tune_encoder.tuning.start import find_search, resume_search
@@ -167,7 +168,7 @@ def resume(
     launch = _pop_settings(LaunchSettings, changes)
     folder = find_search(expand_path(root), name, changes.pop("record", ""))
     written = folder.study_path.exists() or folder.has_trials()
-    if written and not folder.storage_settings().record:  # else study.db is a copy
+    if written and not folder.storage_settings().record:  # with a database study.db is only a copy
         folder.check_record()
     _check_ray_not_running()
     return Experiment(resume_search(expand_path(root), name, launch=launch, **changes).path)
@@ -180,7 +181,7 @@ def fork(
     root: str | Path = DEFAULT_ROOT,
     **launch: "Unpack[LaunchOptions]",
 ) -> Experiment:
-    """Search another space on an earlier search's data, knowing its trials.
+    """Start a search in another space on the same data, seeded with an earlier search's trials.
 
     Args:
         name: The earlier experiment.
@@ -204,17 +205,17 @@ def fork(
 
 @dataclass(frozen=True)
 class PreparedSearch:
-    """A search whose space and data are chosen and whose name is free."""
+    """A search whose space and data have been checked and whose name is free."""
 
     space: SearchSpace
     data_dir: Path
     is_demo: bool
-    """Whether the data is the built-in voices, for want of any other."""
+    """Whether the data is the built-in demo voices, because no other was given."""
     name: str
     root: Path
 
     def data(self) -> "PackedData":
-        """Check and pack the data, or map the pack that is there."""
+        """Check and pack the data, or open the existing pack."""
         from tune_encoder.data.pack import open_pack, pack_data
 
         return open_pack(pack_data(self.data_dir, TrainConfig(**self.space.base)))
@@ -249,7 +250,7 @@ def prepare_search(
     overrides: Mapping[str, Any],
     where: str = "search()",
 ) -> PreparedSearch:
-    """Choose what a search needs, without starting it; see `search`.
+    """Resolve the space and data of a search, without starting it; see `search`.
 
     Args:
         space: As in `search`.
@@ -257,7 +258,7 @@ def prepare_search(
         name: As in `search`.
         root: As in `search`.
         overrides: As in `search`; None overrides nothing.
-        where: Where the overrides come from, for the message.
+        where: Where the overrides come from, for error messages.
     """
     chosen = resolve_space(space, overrides, where)
     check_name_free(expand_path(root), name)
@@ -274,7 +275,7 @@ def prepare_search(
 def resolve_space(
     space: str | Path | Mapping[str, Any], overrides: Mapping[str, Any], where: str
 ) -> SearchSpace:
-    """Read a space and put the overrides into it; see `prepare_search`.
+    """Read a space and apply the overrides; see `prepare_search`.
 
     Raises:
         ConfigError: naming the file or the override, the key, and what is allowed.
@@ -292,12 +293,12 @@ def _read_space(space: str | Path | Mapping[str, Any]) -> SearchSpace:
     if isinstance(space, str | Path):
         return load_space(find_space(os.path.expanduser(space)))  # noqa: PTH111  (may be a name)
     raise ConfigError(
-        f"space is {space!r}; give the name of a space, the path of a YAML file, or a dict"
+        f"space is {space!r}; give the name of a built-in space, the path of a YAML file, or a dict"
     )
 
 
 def _to_plain_values(value: Any) -> Any:
-    """What YAML would have read: Python also has tuples, paths and NumPy's numbers."""
+    """Convert to the types that YAML has; Python also has tuples, paths and NumPy numbers."""
     if isinstance(value, Mapping):
         return {name: _to_plain_values(each) for name, each in value.items()}
     if isinstance(value, list | tuple):
@@ -310,7 +311,7 @@ def _to_plain_values(value: Any) -> Any:
 def _check_option_names(
     given: Mapping[str, Any], known: Mapping[str, Any], where: str
 ) -> dict[str, Any]:
-    """The options that were given, all of which must be known."""
+    """Return the options that are not None; all of their names must be known."""
     for name in given:
         if name not in known:
             raise ConfigError(f"{where}: {unknown_name_message(name, known, 'option')}")
@@ -318,13 +319,13 @@ def _check_option_names(
 
 
 def _pop_settings(kind: type[Settings], options: dict[str, Any]) -> Settings:
-    """Take the options that are settings of this kind away from the others; None is none."""
+    """Remove the options that belong to this kind of settings, and return them as settings."""
     given = {field.name: options.pop(field.name, None) for field in fields(kind)}
     return kind(**{name: value for name, value in given.items() if value is not None})
 
 
 def _section_changes(overrides: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """The overrides as a space has them."""
+    """Arrange the overrides by section of a space."""
     sections: dict[str, dict[str, Any]] = {}
     for name, value in overrides.items():
         for section, key in _OVERRIDES[name]:
@@ -339,7 +340,9 @@ def _demo_voices() -> Path:
 
 
 def _check_ray_not_running() -> None:
-    """A search starts and ends Ray itself, and would end a session that is not its own."""
+    """Raise a `StorageError` if Ray runs: a search starts Ray itself, and shuts it down."""
     ray = sys.modules.get("ray")
     if ray is not None and ray.is_initialized():
-        raise StorageError("Ray runs in this process already; end it first with ray.shutdown()")
+        raise StorageError(
+            "Ray is already running in this process; shut it down first with ray.shutdown()"
+        )

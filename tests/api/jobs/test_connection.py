@@ -1,4 +1,4 @@
-"""Who is let in: addresses, tokens, and clusters that ask for none."""
+"""Addresses and tokens, and clusters that require no token."""
 
 import json
 import threading
@@ -57,7 +57,7 @@ def test_where_nothing_answers_it_is_said_how_to_start_a_cluster():
 
 
 def test_a_cluster_that_asks_for_no_token_is_refused(open_cluster):
-    with pytest.raises(StorageError, match=r"asks for no token, so that anybody .* RAY_AUTH_MODE"):
+    with pytest.raises(StorageError, match=r"requires no token, so anyone who .* RAY_AUTH_MODE"):
         Client(open_cluster)
 
 
@@ -73,7 +73,7 @@ def test_the_cluster_answers_nobody_without_the_token(head, path):
 @pytest.mark.timeout(180)
 def test_a_wrong_token_and_none_are_refused_in_one_line(head, monkeypatch, tmp_path):
     monkeypatch.setenv("RAY_AUTH_TOKEN", "not this")
-    with pytest.raises(StorageError, match="does not accept this token; put that of the cluster"):
+    with pytest.raises(StorageError, match="rejects this token; put the cluster's token into "):
         Client(head.address)
 
     monkeypatch.delenv("RAY_AUTH_TOKEN")

@@ -73,7 +73,7 @@ def test_what_it_printed_and_where_it_stands_is_seen_from_elsewhere(done, ours):
 
 
 def test_a_second_search_of_the_name_is_refused(done, ours, data_dir):
-    with pytest.raises(ConfigError, match=r"one is SUCCEEDED on http.* already; follow it with"):
+    with pytest.raises(ConfigError, match=r"one is already SUCCEEDED on http.*; follow it with"):
         Client(ours.address).submit(SMALL, data_dir, name="one", root=done[2].root)
 
 
@@ -85,7 +85,7 @@ def test_the_best_model_is_exported_on_the_cluster(done, ours):
 
 
 def test_an_unknown_name_names_those_that_are_there(done, ours):
-    with pytest.raises(ConfigError, match=r"http.*: no search two; there are one"):
+    with pytest.raises(ConfigError, match=r"http.*: no search two; searches: one"):
         Client(ours.address).status("two")
 
 
@@ -107,9 +107,9 @@ def test_a_stopped_search_goes_on_where_it_was(ours, data_dir, tmp_path):
     assert client.submit(long, data_dir, name="long", root=tmp_path, export=False) == "long"
     experiment = Experiment(tmp_path / "long")
     wait_for_epochs(experiment, 1)
-    with pytest.raises(ConfigError, match="long is RUNNING on"):
+    with pytest.raises(ConfigError, match="long is already RUNNING on"):
         client.resume("long")
-    with pytest.raises(TimeoutError, match="long is RUNNING after 0 s, and goes on"):
+    with pytest.raises(TimeoutError, match="long is RUNNING after 0 s and continues to run"):
         client.wait("long", timeout=0)
 
     run("stop", "long", "--address", ours.address)
@@ -121,7 +121,9 @@ def test_a_stopped_search_goes_on_where_it_was(ours, data_dir, tmp_path):
 
     assert client.wait("long", timeout=90).launch == 2
     assert epochs(experiment) == list(range(1, epochs(experiment)[-1] + 1))
-    with pytest.raises(ConfigError, match=r"long is STOPPED on .* go on with `tune-encoder resume"):
+    with pytest.raises(
+        ConfigError, match=r"long is STOPPED on .* resume it with `tune-encoder resume"
+    ):
         client.stop("long")
 
 

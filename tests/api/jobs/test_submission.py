@@ -70,7 +70,7 @@ def test_what_cannot_run_is_refused_before_anything_is_handed_over(given, messag
 
 
 def test_a_relative_data_set_has_to_be_here_and_an_absolute_one_is_the_clusters():
-    with pytest.raises(DataError, match="none: no such folder here; name a data set of the clus"):
+    with pytest.raises(DataError, match="none: no such folder here; give the absolute path of a"):
         prepare_submission("quick", "none", "mine", "runs", {})
 
     there = prepare_submission("quick", "/on/the/cluster", "mine", "runs", {})
@@ -158,7 +158,7 @@ def test_a_job_that_is_deleted_while_it_is_followed_ends_that_with_a_line(client
 
     with pytest.raises(
         StorageError,
-        match=r"http://head: the job mine~search~1 is no longer known "
-        r"there; somebody deleted it, or the head was started anew: look with `tune-encoder jobs`",
+        match=r"http://head: the job mine~search~1 no longer exists "
+        r"there; it was deleted, or the head node was restarted; list the jobs with `tune-encoder",
     ):
         next(lines)

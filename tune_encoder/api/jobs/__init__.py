@@ -1,1 +1,1 @@
-"""Searches as jobs of a Ray cluster."""
+"""Searches as jobs on a Ray cluster."""

@@ -1,4 +1,4 @@
-"""Searches on a cluster from Python: what the command line calls, and what a script in CI calls."""
+"""Searches on a cluster from Python, for the command line and for scripts."""
 
 import logging
 import shlex
@@ -37,35 +37,35 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 _POLL_S = 1.0
-_AGENT_TIMEOUT_S = 60.0  # from a head's first answer until it takes jobs
-_AGENT_NOT_READY = "No available agent"  # what Ray says until then
-_STOP_TIMEOUT_S = 60  # a search saves and ends within seconds; Ray would kill it after three
+_AGENT_TIMEOUT_S = 60.0  # from a head node's first answer until it accepts jobs
+_AGENT_NOT_READY = "No available agent"  # Ray's error until then
+_STOP_TIMEOUT_S = 60  # a search saves and stops within seconds; Ray would kill it after three
 _VERBOSE_LOGGERS = ("ray.dashboard.modules.dashboard_sdk", "ray._private.runtime_env.packaging")
-_ID_TAKEN = "already exists"  # what Ray says of a submission id
+_ID_TAKEN = "already exists"  # in Ray's error for a submission id
 
 
 class SubmitOptions(Overrides, total=False):
-    """All that `Client.submit` takes by name."""
+    """All keyword options of `Client.submit`."""
 
     warm_start: Sequence[str]
     """Experiments in the root whose best configs are tried first."""
     export: bool
     """Whether the search exports the best model when it ends."""
     storage: str
-    """Where checkpoints are kept; without one in the experiment's folder."""
+    """Where checkpoints are stored; by default in the experiment's folder."""
     record: str
-    """Database of the record; without one the experiment's folder alone has it."""
+    """Database that also stores the record; by default only the experiment's folder has it."""
 
 
 class ResumeOptions(ExtendOptions, total=False):
-    """All that `Client.resume` takes by name; what is left out stays as it was."""
+    """All keyword options of `Client.resume`; what is left out stays unchanged."""
 
     export: bool
     """Whether the search exports the best model when it ends."""
 
 
 class Client:
-    """Searches on one cluster, which go on when this process ends.
+    """Searches on one cluster, which continue when this process ends.
 
     Example:
         >>> client = tune_encoder.Client("http://127.0.0.1:8265")
@@ -76,25 +76,25 @@ class Client:
         >>> client.export("mine")
         PosixPath('/data/runs/mine/best')
 
-    Paths are those of the cluster; a relative one is made absolute here, which is right where
-    the cluster sees this machine's disk.
+    Paths are those of the cluster. A relative path is made absolute on this machine, which is
+    right if the cluster shares this machine's disk.
     """
 
     def __init__(self, address: str | None = None) -> None:
         """Connect to a cluster.
 
         Args:
-            address: Of its Jobs API, which is that of its dashboard; without one
+            address: Address of its Jobs API, which is that of its dashboard; by default
                 RAY_API_SERVER_ADDRESS, else the cluster of this machine, else
                 http://127.0.0.1:8265.
 
         Raises:
-            ConfigError: if the address is not one of HTTP.
-            StorageError: if no cluster answers there, it asks for no token, or refuses ours.
+            ConfigError: if the address is not an HTTP address.
+            StorageError: if no cluster answers there, or it requires no token, or rejects ours.
         """
         self.address = choose_address(address)
         self._ray = connect(self.address)
-        for name in _VERBOSE_LOGGERS:  # each upload would be told in two lines
+        for name in _VERBOSE_LOGGERS:  # they log two lines for each upload
             logging.getLogger(name).setLevel(logging.WARNING)
 
     def submit(
@@ -105,19 +105,20 @@ class Client:
         root: str | Path = DEFAULT_ROOT,
         **options: "Unpack[SubmitOptions]",
     ) -> str:
-        """Hand a search to the cluster, and return its name at once.
+        """Submit a search to the cluster, and return its name at once.
 
         Args:
-            space: As in `tune_encoder.tuning`; the cluster need not see its file.
-            data_dir: A data set, as the cluster sees it; else that of the space or the demo voices.
-            name: The new experiment.
-            root: Folder of experiments, as the cluster sees it.
+            space: As in `tune_encoder.search`; the cluster does not need its file.
+            data_dir: Path of a data set on the cluster; by default that of the space, else the demo
+                voices.
+            name: Name of the new experiment.
+            root: Path of the folder of experiments on the cluster.
             options: `trials`, `epochs`, `time`, `concurrent`, `seed`, `warm_start`, `storage`,
                 `record`, and `export`, whether the best model is exported at the end.
 
         Raises:
-            ConfigError: if the space cannot be used, or a search of that name is there already.
-            DataError: if a relative data set is not here.
+            ConfigError: if the space is invalid, or a search of that name exists already.
+            DataError: if a relative path of a data set does not exist on this machine.
             StorageError: if the cluster cannot be reached.
         """
         submission = prepare_submission(space, data_dir, name, root, options)
@@ -130,7 +131,7 @@ class Client:
         return name
 
     def jobs(self) -> list[Job]:
-        """Return every launch of a search on the cluster, the earliest first."""
+        """Return all launches of searches on the cluster, the earliest first."""
         return [job for job in self._all_jobs() if job.kind == SEARCH]
 
     def status(self, name: str) -> Job:
@@ -142,44 +143,44 @@ class Client:
         launches = self._launches(name)
         if not launches:
             known = ", ".join(sorted({job.name for job in self.jobs()}))
-            raise ConfigError(f"{self.address}: no search {name}; there are {known or 'none'}")
+            raise ConfigError(f"{self.address}: no search {name}; searches: {known or 'none'}")
         return launches[-1]
 
     def wait(self, name: str, timeout: float | None = None) -> Job:
-        """Return the newest launch of a search once that has ended, well or badly.
+        """Wait until the newest launch of a search has ended, and return it.
 
         Args:
             name: The search.
-            timeout: Seconds to wait at most; without it there is no limit.
+            timeout: Longest time to wait, in seconds; by default there is no limit.
 
         Raises:
-            ConfigError: if the cluster knows none of that name.
-            TimeoutError: if it still runs then; it goes on.
+            ConfigError: if the cluster knows no search of that name.
+            TimeoutError: if it has not ended by then; it continues to run.
         """
         return self._wait_until_ended(self.status(name).submission_id, timeout)
 
     def logs(self, name: str, follow: bool = False) -> Iterator[str]:
-        """Yield what the newest launch of a search has printed.
+        """Yield the output of the newest launch of a search.
 
         Args:
             name: The search.
-            follow: Whether to go on yielding until it has ended.
+            follow: Whether to continue until it has ended.
 
         Raises:
-            ConfigError: if the cluster knows none of that name.
+            ConfigError: if the cluster knows no search of that name.
         """
         return self._read_logs(self.status(name), follow)
 
     def stop(self, name: str) -> Job:
-        """Let a running search save and end; `resume` goes on with it.
+        """Tell a running search to save and stop; `resume` continues it.
 
         Raises:
-            ConfigError: if it does not run.
+            ConfigError: if it is not running.
         """
         job = self.status(name)
         if job.ended:
             raise ConfigError(
-                f"{name} is {job.state} on {self.address}; go on with "
+                f"{name} is {job.state} on {self.address}; resume it with "
                 f"`tune-encoder resume {name} --address {self.address}`"
             )
         with ray_errors_in_one_line(self.address):
@@ -189,17 +190,17 @@ class Client:
     def resume(
         self, name: str, root: str | Path | None = None, **options: "Unpack[ResumeOptions]"
     ) -> str:
-        """Go on with a search that was stopped or killed, or extend one that has ended.
+        """Resume a search that was stopped or killed, or extend one that has ended.
 
         Args:
             name: The search.
-            root: Its folder of experiments; only needed where the cluster has forgotten it, as
-                after its head was started anew.
+            root: Its folder of experiments; only needed if the cluster no longer knows the search,
+                for instance because its head node was restarted.
             options: `trials`, `epochs`, `time`, `target`, `accept_data_change`, `record` and
                 `export`, as in `tune_encoder.resume`.
 
         Raises:
-            ConfigError: if it runs, or nothing is known of it and no root is given.
+            ConfigError: if it is running, or the cluster does not know it and no root is given.
         """
         launches = self._launches(name)
         if launches and not launches[-1].ended:
@@ -215,7 +216,7 @@ class Client:
         """Export the best model so far of a search, on the cluster.
 
         Returns:
-            The model folder, as the cluster sees it.
+            Path of the model folder on the cluster.
 
         Raises:
             ConfigError: if the cluster knows no search of that name.
@@ -237,7 +238,9 @@ class Client:
         deadline = None if timeout is None else time.monotonic() + timeout
         while not (job := self._find_job(wanted)).ended:
             if deadline is not None and time.monotonic() > deadline:
-                raise TimeoutError(f"{job.name} is {job.state} after {timeout:g} s, and goes on")
+                raise TimeoutError(
+                    f"{job.name} is {job.state} after {timeout:g} s and continues to run"
+                )
             time.sleep(_POLL_S)
         return job
 
@@ -246,8 +249,8 @@ class Client:
             if job.submission_id == wanted:
                 return job
         raise StorageError(
-            f"{self.address}: the job {wanted} is no longer known there; somebody deleted it, or "
-            "the head was started anew: look with `tune-encoder jobs`"
+            f"{self.address}: the job {wanted} no longer exists there; it was deleted, or the head "
+            "node was restarted; list the jobs with `tune-encoder jobs`"
         )
 
     def _all_jobs(self) -> list[Job]:
@@ -284,7 +287,7 @@ class Client:
             for file, text in (files or {}).items():
                 (Path(folder) / file).write_text(text, encoding="utf-8")
             job = {
-                # Without a shell between, a signal meets the search alone, and once.
+                # exec: without a shell in between the search itself gets each signal, once.
                 "entrypoint": f"exec {shlex.join(command)}",
                 "runtime_env": _runtime_env(folder),
                 "submission_id": submission_id(name, kind, launch),
@@ -298,7 +301,7 @@ class Client:
                 raise
 
     def _submit_when_ready(self, job: dict[str, Any]) -> None:
-        """Submit, and wait where a head has just been started and its agent has not."""
+        """Submit a job, waiting for the agent of a head node that was just started."""
         deadline = time.monotonic() + _AGENT_TIMEOUT_S
         while True:
             try:
@@ -312,15 +315,15 @@ class Client:
 
     def _name_taken_error(self, name: str, state: str) -> ConfigError:
         return ConfigError(
-            f"{name} is {state} on {self.address} already; follow it with `tune-encoder logs "
+            f"{name} is already {state} on {self.address}; follow it with `tune-encoder logs "
             f"{name} -f`, resume it once it has ended, or choose another --name"
         )
 
 
 def _runtime_env(folder: str) -> dict[str, Any]:
-    """What the job finds on the cluster: this version of the program, and its files."""
+    """Return Ray's runtime environment of a job: this version of the program, and its files."""
     variables = {"RAY_JOB_STOP_WAIT_TIME_S": str(_STOP_TIMEOUT_S)}
-    if sys.prefix != sys.base_prefix:  # on a machine without this environment it changes nothing
+    if sys.prefix != sys.base_prefix:  # no effect on a machine without this environment
         variables["PATH"] = f"{Path(sys.prefix) / 'bin'}:${{PATH}}"
     return {
         "working_dir": folder,
@@ -331,7 +334,7 @@ def _runtime_env(folder: str) -> dict[str, Any]:
 
 
 def _resume_arguments(options: Mapping[str, Any]) -> list[str]:
-    """Write the options of a resume as the command line has them."""
+    """Return the options of a resume as command-line arguments."""
     words = []
     for name, value in options.items():
         if name not in ResumeOptions.__annotations__:

@@ -1,4 +1,4 @@
-"""The way to the Jobs of a cluster: its address, the token, and Ray's errors in one line."""
+"""Connection to the Jobs API of a cluster: its address, the token, and Ray's errors in one line."""
 
 import json
 import os
@@ -27,10 +27,10 @@ _TIMEOUT_S = 30.0
 
 
 def choose_address(address: str | None) -> str:
-    """Return the address given, or that of Ray's environment, or of the cluster of this machine.
+    """Return the given address, else that of Ray's environment or of this machine's cluster.
 
     Raises:
-        ConfigError: if it is not one of HTTP, which is what Jobs speak.
+        ConfigError: if it is not an HTTP address, which the Jobs API needs.
     """
     chosen = (
         address or os.environ.get(_ADDRESS_VARIABLES[0]) or _local_dashboard() or DEFAULT_ADDRESS
@@ -48,10 +48,10 @@ def _local_dashboard() -> str:
 
 
 def connect(address: str) -> "JobSubmissionClient":
-    """Return Ray's client of a cluster that lets nobody in without a token, and lets us in.
+    """Return Ray's client for a cluster that requires a token, and accepts ours.
 
     Raises:
-        StorageError: if nothing answers there, anybody is let in, or our token is not right.
+        StorageError: if nothing answers there, the cluster requires no token, or rejects ours.
     """
     set_environment()
     from ray.job_submission import JobSubmissionClient
@@ -64,7 +64,7 @@ def connect(address: str) -> "JobSubmissionClient":
 
 @contextmanager
 def ray_errors_in_one_line(address: str) -> Iterator[None]:
-    """Turn what Ray raises while it talks to the cluster into our errors."""
+    """Convert what Ray raises while it talks to the cluster to a `StorageError`."""
     import requests
     from ray.exceptions import AuthenticationError
 
@@ -72,7 +72,7 @@ def ray_errors_in_one_line(address: str) -> Iterator[None]:
         yield
     except AuthenticationError as error:
         raise StorageError(
-            f"{address}: does not accept this token; put the cluster's into {_TOKEN_LOCATIONS}"
+            f"{address}: rejects this token; put the cluster's token into {_TOKEN_LOCATIONS}"
         ) from error
     except (ConnectionError, requests.exceptions.RequestException) as error:
         raise _no_answer_error(address, "the connection failed") from error
@@ -81,11 +81,11 @@ def ray_errors_in_one_line(address: str) -> Iterator[None]:
 
 
 def _check_requires_token(address: str) -> None:
-    """Whoever reaches a cluster without a token runs code there: no place for a search."""
+    """Raise a `StorageError` for a cluster without a token, where anyone could run code."""
     if _authentication_mode(address) != "token":
         raise StorageError(
-            f"{address}: asks for no token, so that anybody who reaches it can run code there; "
-            "start it with `tune-encoder cluster start`, or with RAY_AUTH_MODE=token set"
+            f"{address}: requires no token, so anyone who can reach it can run code there; "
+            "start it with `tune-encoder cluster start`, or with RAY_AUTH_MODE=token"
         )
 
 
@@ -113,14 +113,14 @@ def _read_token() -> str:
         return read_token()
     except OSError as error:
         raise StorageError(
-            f"{error.filename}: no token there ({error.strerror}); put the cluster's into "
+            f"{error.filename}: no token there ({error.strerror}); put the cluster's token into "
             f"{_TOKEN_LOCATIONS}"
         ) from error
 
 
 @contextmanager
 def _unset_variables(names: tuple[str, ...]) -> Iterator[None]:
-    """Hide variables that Ray's client would put above an address given to it."""
+    """Unset variables that Ray's client would prefer to the address it is given."""
     hidden: Mapping[str, str] = {name: os.environ.pop(name) for name in names if name in os.environ}
     try:
         yield

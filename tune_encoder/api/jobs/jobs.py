@@ -1,4 +1,4 @@
-"""One launch of a search as a job, and what Ray knows of it."""
+"""One launch of a search as a Ray job, and its state."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from typing import Any
 ENDED = ("SUCCEEDED", "STOPPED", "FAILED")
 _VERSION, _NAME, _ROOT, _KIND, _LAUNCH = "tune_encoder", "experiment", "root", "kind", "launch"
 SEARCH, EXPORT = "search", "export"
-_REJECTED = (2, 3)  # exit codes: the command or the data was refused before anything was made
+_REJECTED = (2, 3)  # exit codes: command or data were rejected before anything was written
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Job:
     state: str
     """PENDING, RUNNING, SUCCEEDED, STOPPED or FAILED."""
     root: Path
-    """Folder of experiments, as the cluster sees it."""
+    """Folder of experiments on the cluster."""
     launch: int
     """1 for `submit`, one more for each `resume`."""
     kind: str
@@ -29,43 +29,43 @@ class Job:
     """When it was submitted, in seconds since 1970."""
     ended_at: float | None
     exit_code: int | None
-    """What the command ended with; None while it runs, or where it was killed."""
+    """Exit code of the command; None while it runs, or if it was killed."""
     message: str
-    """What Ray says about its state."""
+    """Ray's message about its state."""
 
     @property
     def submission_id(self) -> str:
-        """What Ray calls it."""
+        """Its submission id in Ray."""
         return submission_id(self.name, self.kind, self.launch)
 
     @property
     def ended(self) -> bool:
-        """Whether nothing of it runs any more."""
+        """Whether it no longer runs."""
         return self.state in ENDED
 
     @property
     def was_rejected(self) -> bool:
-        """Whether it was refused before it made an experiment."""
+        """Whether it was rejected before an experiment was created."""
         return self.state == "FAILED" and self.exit_code in _REJECTED
 
 
 def submission_id(name: str, kind: str, launch: int) -> str:
-    """Name a job for Ray; no experiment's name has a tilde, so no two jobs share one."""
+    """Return the id of a job in Ray; names of experiments have no tilde, so ids are unique."""
     return f"{name}~{kind}~{launch}"
 
 
 def next_launch(earlier: Iterable[Job]) -> int:
-    """Number a launch after those that the cluster knows; some may have been deleted there."""
+    """Return the number after those of the launches that the cluster still knows."""
     return 1 + max((job.launch for job in earlier), default=0)
 
 
 def metadata(version: str, name: str, root: Path, kind: str, launch: int) -> dict[str, str]:
-    """Write what `read_jobs` needs; everybody with the token can see it."""
+    """Return the metadata that `read_jobs` needs; everyone with the token can see it."""
     return {_VERSION: version, _NAME: name, _ROOT: str(root), _KIND: kind, _LAUNCH: str(launch)}
 
 
 def read_jobs(listed: Iterable[Any]) -> list[Job]:
-    """Return our jobs among all of the cluster, the earliest first."""
+    """Return those of the cluster's jobs that are searches or exports, the earliest first."""
     ours = (_read_job(each, each.metadata) for each in listed if _VERSION in (each.metadata or {}))
     return sorted(ours, key=lambda job: (job.started_at or 0.0, job.submission_id))
 

@@ -1,4 +1,4 @@
-"""Files that start a search elsewhere: a batch script for Slurm, a manifest for KubeRay."""
+"""Files that start a search on a cluster: a batch script for Slurm, a manifest for KubeRay."""
 
 import hashlib
 import math
@@ -15,21 +15,21 @@ from jinja2 import Environment, StrictUndefined
 from tune_encoder.api.jobs.submission import Submission
 from tune_encoder.tuning.cluster.ray_settings import node_environment
 
-_NODES = 2  # to begin with; the script says where to ask for more
-SHARED = Path("/mnt/shared")  # where every pod sees the volume
-_FOLDER = "/etc/tune-encoder"  # where every pod sees the space and the script
-_WORKERS = 2  # trials at once where the space does not say how many
+_NODES = 2  # a default that can be changed in the script
+SHARED = Path("/mnt/shared")  # where the volume is mounted in every pod
+_FOLDER = "/etc/tune-encoder"  # where the space and the script are mounted in every pod
+_WORKERS = 2  # trials at once if the space does not say
 _HASH_LENGTH = 6
-_NAME_LENGTH = 40  # KubeRay takes up to 47 letters, and the names of what belongs to it are longer
+_NAME_LENGTH = 40  # KubeRay allows 47 characters, and appends to the name for its own objects
 
 
 def slurm_script(submission: Submission) -> str:
-    """Write an sbatch script that starts a Ray head and workers, and runs the search on them.
+    """Return an sbatch script that starts a Ray head and workers, and runs the search on them.
 
-    It goes on where it was when Slurm starts it again.
+    When Slurm starts the script again, it resumes the search.
 
     Args:
-        submission: Its folders lie on a disk that all nodes share.
+        submission: The search, whose folders are on a disk that all nodes share.
     """
     resources = submission.space.resources
     each = math.ceil((resources.concurrent or _NODES) / _NODES)  # trials at once on a node
@@ -44,10 +44,11 @@ def slurm_script(submission: Submission) -> str:
 
 
 def kuberay_manifest(submission: Submission) -> str:
-    """Write a RayJob with its storage and its search space, to be filled in at a few places.
+    """Return the manifest of a RayJob, its storage and search space, with a few values to fill in.
 
     Args:
-        submission: Prepared with `shared=SHARED`: relative paths lie on the volume.
+        submission: The search, prepared with `shared=SHARED` so that relative paths are on the
+            volume.
     """
     resources = submission.space.resources
     each = int(1 / resources.gpus) if 0 < resources.gpus < 1 else 1  # trials that share a GPU
@@ -65,32 +66,32 @@ def kuberay_manifest(submission: Submission) -> str:
 
 
 def _kubernetes_name(name: str) -> str:
-    """The nearest name Kubernetes allows: lower case with hyphens, a letter first.
+    """Return a name that Kubernetes allows: lower case with hyphens, starting with a letter.
 
-    Where that is not the whole name a hash tells it from others that are as near.
+    If characters had to be changed, a hash keeps it different from other names.
     """
-    whole = f"search-{name}"
-    title = re.sub("[^a-z0-9]+", "-", whole.lower()).strip("-")
-    if title == whole and len(title) <= _NAME_LENGTH:
+    full_name = f"search-{name}"
+    title = re.sub("[^a-z0-9]+", "-", full_name.lower()).strip("-")
+    if title == full_name and len(title) <= _NAME_LENGTH:
         return title
-    told = hashlib.sha256(name.encode()).hexdigest()[:_HASH_LENGTH]
-    return f"{title[: _NAME_LENGTH - _HASH_LENGTH - 1].rstrip('-')}-{told}"
+    digest = hashlib.sha256(name.encode()).hexdigest()[:_HASH_LENGTH]
+    return f"{title[: _NAME_LENGTH - _HASH_LENGTH - 1].rstrip('-')}-{digest}"
 
 
 def fill_template(name: str, submission: Submission, **values: Any) -> str:
-    """Return the file that the template of this name gives for a search.
+    """Fill in a template for a search, and return the text.
 
     Args:
-        name: Of the template, beside this module.
-        submission: The search; its values stand in a shell's quotes.
-        values: What else the template names.
+        name: Name of the template, which is in this package.
+        submission: The search; the template quotes its values for a shell.
+        values: The other variables of the template.
     """
-    # What is written is for shells and YAML, not for browsers, so nothing is escaped as HTML.
+    # The result is for shells and YAML, not for browsers, so nothing is escaped as HTML.
     environment = Environment(
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        comment_start_string="{*",  # what Jinja takes for one by itself is the length of an array
+        comment_start_string="{*",  # Jinja's default, {#, is an array's length in a shell
         comment_end_string="*}",
     )
     environment.filters["quoted"] = shlex.quote

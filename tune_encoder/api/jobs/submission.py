@@ -1,4 +1,4 @@
-"""A search as it is handed to a cluster: checked here, written as a command to be run there."""
+"""A search to be submitted to a cluster: checked here, and run there by a command."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -19,12 +19,12 @@ PROGRAM = ("python", "-m", "tune_encoder")
 
 @dataclass(frozen=True)
 class Submission:
-    """A search that passed every check that needs no cluster."""
+    """A search that passed all checks that need no cluster."""
 
     name: str
     space: SearchSpace
     data_dir: Path | None
-    """As the cluster sees it; None for the demo voices."""
+    """Its path on the cluster; None for the demo voices."""
     root: Path
     warm_start: tuple[str, ...] = ()
     export: bool = True
@@ -32,11 +32,11 @@ class Submission:
 
     @property
     def space_text(self) -> str:
-        """The search space as YAML, with everything that was overridden."""
+        """The search space as YAML, with all overrides applied."""
         return write_yaml(space_to_content(self.space))
 
     def search_command(self, space_file: str) -> list[str]:
-        """Write the command that runs the search there."""
+        """Return the command that runs the search on the cluster."""
         place = ["--name", self.name, "--root", str(self.root), *CLUSTER_OPTIONS]
         words = [*PROGRAM, "search", "--space", space_file, *place]
         if self.data_dir is not None:
@@ -48,7 +48,7 @@ class Submission:
         return words + self._no_export()
 
     def resume_command(self) -> list[str]:
-        """Write the command that goes on with it."""
+        """Return the command that resumes the search on the cluster."""
         place = [self.name, "--root", str(self.root), *CLUSTER_OPTIONS]
         return [*PROGRAM, "resume", *place, *self._no_export()]
 
@@ -64,19 +64,20 @@ def prepare_submission(
     options: Mapping[str, Any],
     shared: Path | None = None,
 ) -> Submission:
-    """Check a search that is to run elsewhere.
+    """Check a search that is to run on a cluster.
 
     Args:
-        space: As in `tune_encoder.tuning`.
-        data_dir: As in `tune_encoder.tuning`, as the cluster sees it.
-        name: The new experiment.
-        root: Folder of experiments, as the cluster sees it.
-        options: `warm_start`, `export`, and what overrides the space, as in `Client.submit`.
-        shared: Where relative paths begin on the cluster; None where it sees this machine's disk.
+        space: As in `tune_encoder.search`.
+        data_dir: As in `tune_encoder.search`, but a path on the cluster.
+        name: Name of the new experiment.
+        root: Path of the folder of experiments on the cluster.
+        options: `warm_start`, `export` and overrides of the space, as in `Client.submit`.
+        shared: Folder that relative paths start from on the cluster; None if the cluster shares
+            this machine's disk.
 
     Raises:
-        ConfigError: if the name or the space cannot be used.
-        DataError: if the data set is named relative to this folder, which has none of that name.
+        ConfigError: if the name or the space is invalid.
+        DataError: if a relative path of a data set does not exist on this machine.
     """
     overrides = dict(options)
     warm_start = tuple(overrides.pop("warm_start", ()))
@@ -95,12 +96,12 @@ def prepare_submission(
 
 
 def absolute_on_cluster(path: str | Path, shared: Path | None = None) -> Path:
-    """Return the absolute path on the cluster of one that may be relative."""
+    """Return the absolute path on the cluster of a path that may be relative."""
     return (shared or Path.cwd()) / expand_path(path)
 
 
 def _shared_storage(storage: str, shared: Path | None) -> str:
-    """A storage as the cluster knows it: a job begins in a folder of its own."""
+    """Make a storage folder absolute, since a job starts in its own working directory."""
     return storage if not storage or "://" in storage else str(absolute_on_cluster(storage, shared))
 
 
@@ -108,6 +109,6 @@ def _data_dir_on_cluster(folder: Path, shared: Path | None) -> Path:
     path = absolute_on_cluster(folder, shared)
     if shared is None and not folder.is_absolute() and not path.is_dir():
         raise DataError(
-            f"{folder}: no such folder here; name a data set of the cluster by its absolute path"
+            f"{folder}: no such folder here; give the absolute path of a data set on the cluster"
         )
     return path
