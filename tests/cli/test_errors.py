@@ -55,7 +55,7 @@ BAD_COMMANDS = [
     ("train --data-dir {0}/none", DATA, "{0}/none: no such folder; it must hold train/ and val/"),
     ("train --data-dir {0}/no_val", DATA, "{0}/no_val/val: holds no npz file; put samples into"),
     ("train --data-dir {0}/cut", DATA, "{0}/cut/train/a.npz: not a readable npz file (BadZipFil"),
-    ("train --data-dir {0}/nan", DATA, "{0}/nan/val/a.npz: audio has 480 values that are NaN or"),
+    ("train --data-dir {0}/nan", DATA, "{0}/nan/val/a.npz: audio has 480 NaN or infinite value"),
     (SEARCH + " --name ../x", USAGE, "the experiment name '../x' cannot be used; write up to 64"),
     (SEARCH + " --name taken", USAGE, "taken exists; continue it with `tune-encoder resume taken"),
     (
@@ -82,8 +82,8 @@ BAD_COMMANDS = [
     ("clone {0}/none {0}/a.wav -o {0}/a.json", STORAGE, "{0}/none: no model here; make one with "),
     ("clone {0}/none {0}/a.wav", USAGE, "the following arguments are required: -o/--out"),
     ("data", USAGE, "the following arguments are required: WHAT"),
-    ("data check {0}/none", DATA, "{0}/none: 1 errors; fix or remove the files"),
-    ("data check {0}/nan", DATA, "{0}/nan: 1 errors; fix or remove the files"),
+    ("data check {0}/none", DATA, "{0}/none: 1 error; fix or remove the files"),
+    ("data check {0}/nan", DATA, "{0}/nan: 1 error; fix or remove the files"),
     (
         "data demo {0}/new --voices -1",
         USAGE,

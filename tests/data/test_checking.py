@@ -79,7 +79,7 @@ def test_all_bad_files_are_told_at_once(folder):
     message = errors_of(folder)
 
     assert "train/bad1.npz: not a readable npz file" in message
-    assert "val/bad2.npz: audio has 9 values that are NaN" in message
+    assert "val/bad2.npz: audio has 9 NaN or infinite values" in message
 
 
 def test_of_many_bad_files_the_first_are_named_and_the_others_counted(folder):

@@ -90,8 +90,8 @@ def test_files_without_a_partner_are_left_out_with_a_warning(one_clip_each, tmp_
     report = import_voices(audio_dir, styles_dir, tmp_path / "out", RATE, seed=0)
 
     lonely, unused, foreign, _ = report.warnings
-    assert lonely.startswith("skipped 1 recordings without a style: annabel.wav;")
-    assert unused == "skipped 1 styles without a recording: dora.json"
+    assert lonely.startswith("skipped 1 recording without a style: annabel.wav;")
+    assert unused == "skipped 1 style without a recording: dora.json"
     assert "carl.m4a; convert them: ffmpeg -i" in foreign
     assert report.voices == ["anna", "ben"]
 
@@ -112,7 +112,7 @@ def test_folders_without_any_pair_are_refused_with_how_to_name_files(folders, tm
     add_clip(audio_dir, "F10.wav")
     write_voice_style(styles_dir / "F1.json", make_style(1), {})
 
-    with pytest.raises(DataError, match=r"audio: none of its 1 recordings .* 1 styles.*NAME_01"):
+    with pytest.raises(DataError, match=r"audio: of 1 recording none .* 1 style in .*NAME_01"):
         import_voices(audio_dir, styles_dir, tmp_path / "out", RATE, seed=0)
 
 
@@ -193,7 +193,7 @@ def test_a_clip_too_short_to_cut_is_for_training_only_with_a_warning(one_clip_ea
     report = import_voices(audio_dir, styles_dir, tmp_path / "out", RATE, seed=0)
 
     assert report.counts == {"train": 3, "val": 2, "test": 2}
-    assert report.warnings[-1].startswith("1 clips could not be cut and are in train only: anna_02")
+    assert report.warnings[-1].startswith("left 1 clip uncut, in train only: anna_02")
 
 
 def test_clips_that_are_all_too_short_to_cut_are_refused(folders, tmp_path):

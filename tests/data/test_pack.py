@@ -219,7 +219,10 @@ def test_other_data_or_another_front_end_makes_another_pack(small, change, setti
 
 @pytest.mark.parametrize(
     ("path", "message"),
-    [("train/0.npz", r"train/0\.npz: audio has 1 values"), ("val", r"val: no such folder")],
+    [
+        ("train/0.npz", r"train/0\.npz: audio has 1 NaN or infinite value"),
+        ("val", r"val: no such folder"),
+    ],
 )
 def test_data_that_cannot_be_used_is_refused_by_name_and_leaves_no_pack(small, path, message):
     if path == "val":

@@ -125,8 +125,8 @@ BAD_STYLES = {
     ),
     "words": (changed("style_dp", "data", ["a"] * 128), r"bad\.json: style_dp holds something"),
     "huge_int": (with_value(10**400), r"bad\.json: style_ttl holds something else than numbers"),
-    "nan": (with_value(float("nan")), r"bad\.json: style_ttl has 1 values that are NaN or inf"),
-    "null": (with_value(None), r"bad\.json: style_ttl has 1 values that are NaN or infinite"),
+    "nan": (with_value(float("nan")), r"bad\.json: style_ttl has 1 NaN or infinite value"),
+    "null": (with_value(None), r"bad\.json: style_ttl has 1 NaN or infinite value"),
     "huge": (with_value(1e39), r"bad\.json: style_ttl row 7 has norm 1e\+39; .*norm 1"),
     "not_unit": (
         changed("style_ttl", "data", np.ones((1, 50, 256)).tolist()),

@@ -238,7 +238,7 @@ WHEN_RANK = {"int": [8, 16], "when": {"head": "lowrank"}}
         ("dropout", {"int": [1, 2], "float": [1, 2]}, ".dropout: write one of float: "),
         ("dropout", {"float": [0, 0.4], "logs": True}, ".dropout: unknown option 'logs'; did you"),
         ("dropout", {"float": 0.4}, ".dropout: float is 0.4; write a list with at least one value"),
-        ("dropout", {"float": [0.4]}, ".dropout: float has 1 values; write [low, high]"),
+        ("dropout", {"float": [0.4]}, ".dropout: float has 1 value; write [low, high]"),
         ("dropout", {"float": [0, 0.2, 0.4]}, ".dropout: float has 3 values; write [low, high]"),
         ("dropout", {"float": [0, 1]}, ".dropout: dropout is 1; it must be a number from 0 to 0.9"),
         (

@@ -189,7 +189,7 @@ def test_two_processes_train_as_one_does(data_dir, tmp_path):
 def test_an_error_in_one_of_two_processes_ends_both_with_its_words(data_dir, tmp_path):
     config = tiny(data_dir, tmp_path, batch_size=1)
 
-    with pytest.raises(ConfigError, match=r"a batch has 1 clips for 2 processes; raise batch_si"):
+    with pytest.raises(ConfigError, match=r"a batch has 1 clip for 2 processes; raise batch_si"):
         train_to_folder(config, ignore, processes=2)
 
 

@@ -11,6 +11,7 @@ from tune_encoder.errors import ConfigError, StorageError
 from tune_encoder.experiment import folder as on_disk
 from tune_encoder.experiment.epoch_row import EpochRow, objective
 from tune_encoder.experiment.trials import TrialRecord, best_trial
+from tune_encoder.system.formats import count_noun
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -215,11 +216,11 @@ class Experiment:
         trials = self._folder.trials()
         states = [trial.state for trial in trials]
         counts = ", ".join(f"{states.count(s)} {s}" for s in sorted(set(states)))
-        best = best_trial(trials)
+        best, n_trials = best_trial(trials), count_noun(len(trials), "trial")
         if best is None or best.best is None:
-            return f"{len(trials)} trials ({counts}), no result yet" if trials else "no trials yet"
+            return f"{n_trials} ({counts}), no result yet" if trials else "no trials yet"
         return (
-            f"{len(trials)} trials ({counts}), best val_skill {best.best['val_skill']:.3f} of "
+            f"{n_trials} ({counts}), best val_skill {best.best['val_skill']:.3f} of "
             f"trial {best.number}, epoch {best.best['epoch']}"
         )
 

@@ -7,6 +7,7 @@ from typing import Any
 from tune_encoder.cli.common import add_command
 from tune_encoder.config import DEMO_COUNTS, FrontendSettings, RunSettings
 from tune_encoder.errors import ConfigError, DataError
+from tune_encoder.system.formats import count_noun, format_clock
 
 
 def add_data(commands: Any) -> None:
@@ -69,7 +70,7 @@ def _data_demo(options: argparse.Namespace) -> None:
         test_voices=options.test_voices,
         seed=options.seed,
     )
-    print(f"wrote {sum(counts)} clips to {options.folder}")
+    print(f"wrote {count_noun(sum(counts), 'clip')} to {options.folder}")
 
 
 def _data_import(options: argparse.Namespace) -> None:
@@ -82,7 +83,7 @@ def _data_import(options: argparse.Namespace) -> None:
     for warning in report.warnings:
         print(f"warning: {warning}")
     counts = ", ".join(f"{count} {split}" for split, count in report.counts.items())
-    print(f"wrote {counts} clips of {len(report.voices)} voices to {options.out}")
+    print(f"wrote {counts} clips of {count_noun(len(report.voices), 'voice')} to {options.out}")
 
 
 def _data_check(options: argparse.Namespace) -> None:
@@ -91,14 +92,16 @@ def _data_check(options: argparse.Namespace) -> None:
 
     report = check_data(options.folder, FrontendSettings().sample_rate)
     if report.splits:
-        print(f"{'split':8}{'clips':>7}{'voices':>8}{'styles':>8}{'hours':>8}  sample rates")
+        print(f"{'split':8}{'clips':>7}{'voices':>8}{'styles':>8}{'duration':>10}  sample rates")
     for split in report.splits:
         rates = ", ".join(f"{rate or 'unknown'}" for rate in sorted(split.sample_rates, key=str))
         voices = len(split.voices) or "?"
-        hours = split.seconds / 3600
-        print(f"{split.name:8}{split.clips:7}{voices:>8}{len(split.styles):8}{hours:8.2f}  {rates}")
+        length = format_clock(split.seconds)
+        print(f"{split.name:8}{split.clips:7}{voices:>8}{len(split.styles):8}{length:>10}  {rates}")
     for problem in report.problems:
         print(f"{'error' if problem.is_error else 'warning'}: {problem.message}")
     if report.errors:
-        raise DataError(f"{options.folder}: {len(report.errors)} errors; fix or remove the files")
+        raise DataError(
+            f"{options.folder}: {count_noun(len(report.errors), 'error')}; fix or remove the files"
+        )
     print("ok")

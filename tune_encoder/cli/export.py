@@ -12,6 +12,7 @@ from tune_encoder.config import ExportSettings
 from tune_encoder.errors import StorageError
 from tune_encoder.experiment.commands import clone_line
 from tune_encoder.experiment.status import WIDTH
+from tune_encoder.system.formats import count_noun
 
 if TYPE_CHECKING:
     from tune_encoder.api.results import Experiment
@@ -164,5 +165,7 @@ def _verify(options: argparse.Namespace) -> None:
         raise StorageError(
             f"{options.model}: {count} files and scores do not match; export it again"
         )
-    scores = f", {found.scores} scores" if found.scores else ""
-    print(f"{options.model}: unchanged since the export ({found.files} files{scores})")
+    scores = f", {count_noun(found.scores, 'score')}" if found.scores else ""
+    print(
+        f"{options.model}: unchanged since the export ({count_noun(found.files, 'file')}{scores})"
+    )

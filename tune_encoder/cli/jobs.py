@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tune_encoder.cli.common import add_command, add_json, print_view
 from tune_encoder.config import DEFAULT_ROOT
+from tune_encoder.system.formats import format_clock
 
 if TYPE_CHECKING:
     from tune_encoder.api.jobs.client import Client
@@ -57,8 +58,7 @@ def _job_lines(client: "Client", jobs: list["Job"]) -> Iterator[str]:
 
 
 def _format_duration(job: "Job") -> str:
-    seconds = int((job.ended_at or time.time()) - (job.started_at or time.time()))
-    return f"{seconds // 3600}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"
+    return format_clock((job.ended_at or time.time()) - (job.started_at or time.time()))
 
 
 def _logs(options: argparse.Namespace) -> None:

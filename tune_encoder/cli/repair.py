@@ -4,6 +4,7 @@ import argparse
 from typing import Any
 
 from tune_encoder.cli.common import add_command, add_root
+from tune_encoder.system.formats import count_noun
 
 
 def add_repair(commands: Any) -> None:
@@ -23,8 +24,10 @@ def _repair(options: argparse.Namespace) -> None:
     done = repair(experiment, force=options.force)
     counts = ", ".join(f"{count} {state}" for state, count in done.states.items())
     print(f"rebuilt  {experiment.study_path}")
-    print(f"         {sum(done.states.values())} trials ({counts or 'none started'})")
-    print(f"         {done.epochs} epochs, {done.checkpoints} of them with a checkpoint")
+    print(f"         {count_noun(sum(done.states.values()), 'trial')} ({counts or 'none started'})")
+    print(
+        f"         {count_noun(done.epochs, 'epoch')}, {done.checkpoints} of them with a checkpoint"
+    )
     if done.backup is not None:
         print(f"backup   {done.backup}, the old record")
     for line in done.lost:

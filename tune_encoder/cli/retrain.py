@@ -8,6 +8,7 @@ from typing import Any
 from tune_encoder.cli.common import add_command, add_root
 from tune_encoder.cli.export import add_format_options, print_export
 from tune_encoder.config import ExportSettings, RetrainSettings, from_mapping
+from tune_encoder.system.formats import count_noun
 
 DEFAULT_FOLDER = "retrained"  # in the experiment
 
@@ -49,7 +50,7 @@ def _retrain(options: argparse.Namespace) -> None:
     to = options.to or experiment.path / DEFAULT_FOLDER
     n_runs, epochs = len(planned.seeds), planned.config.epochs
     print(f"retraining: {planned.winner.why}")
-    print(f"{n_runs} runs of {epochs} epochs, in {planned.folder}")
+    print(f"{count_noun(n_runs, 'run')} of {count_noun(epochs, 'epoch')}, in {planned.folder}")
     with tqdm(
         total=n_runs * epochs, desc="retraining", unit="epoch", ncols=80, disable=None
     ) as bar:
@@ -68,4 +69,4 @@ def _retrain(options: argparse.Namespace) -> None:
 def _run_line(seed: int, row: Mapping[str, Any], with_val: bool) -> str:
     """Describe a run that has ended; if val was trained on, its score there is left out."""
     skill = "" if with_val else f", final skill on val {row['val_skill']:.3f}"
-    return f"seed {seed}: {row['epoch']} epochs{skill}"
+    return f"seed {seed}: {count_noun(row['epoch'], 'epoch')}{skill}"

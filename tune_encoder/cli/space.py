@@ -16,6 +16,7 @@ from tune_encoder.cli.common import add_command, add_json, demo_voices, print_vi
 from tune_encoder.config import SchedulerSettings, TrainConfig
 from tune_encoder.errors import ConfigError
 from tune_encoder.experiment.status import WIDTH
+from tune_encoder.system.formats import count_noun, format_duration, format_size
 
 if TYPE_CHECKING:
     from tune_encoder.space import Parameter, SearchSpace
@@ -88,7 +89,8 @@ def _print_space(space: "SearchSpace") -> None:
     for name, words in _section_rows(space):
         _print_row(name, words)
     if space.parameters:
-        print(f"\n{len(space.parameters)} settings are searched:")
+        count = len(space.parameters)
+        print(f"\n{count_noun(count, 'setting')} {'is' if count == 1 else 'are'} searched:")
         _print_parameters(space.parameters)
 
 
@@ -98,7 +100,7 @@ def _section_rows(space: "SearchSpace") -> Iterator[tuple[str, str]]:
     yield "budget", _format_budget(space)
     yield "scheduler", _format_scheduler(space.scheduler)
     models = searcher.name not in ("random", "grid")
-    startup = f", {searcher.startup_trials} start-up trials" if models else ""
+    startup = f", {count_noun(searcher.startup_trials, 'start-up trial')}" if models else ""
     yield "searcher", f"{searcher.name}{startup}, seed {searcher.seed}"
     at_once = resources.concurrent or "as many as fit"
     yield "resources", f"cpus {resources.cpus}, gpus {resources.gpus:g} a trial, {at_once} at once"
@@ -108,7 +110,7 @@ def _section_rows(space: "SearchSpace") -> Iterator[tuple[str, str]]:
 
 def _format_budget(space: "SearchSpace") -> str:
     budget, metric = space.budget, space.metric
-    words = [f"{budget.trials} trials of up to {budget.epochs} epochs, by {metric.name}"]
+    words = [f"{_trials_of_epochs(budget.trials, budget.epochs)}, by {metric.name}"]
     if budget.time:
         words.append(f"at most {budget.time}")
     if budget.target is not None:
@@ -118,6 +120,10 @@ def _format_budget(space: "SearchSpace") -> str:
     return ", ".join(words)
 
 
+def _trials_of_epochs(trials: int, epochs: int) -> str:
+    return f"{count_noun(trials, 'trial')} of up to {count_noun(epochs, 'epoch')}"
+
+
 def _format_scheduler(scheduler: SchedulerSettings) -> str:
     words = [scheduler.name]
     if scheduler.name != "none":
@@ -125,7 +131,7 @@ def _format_scheduler(scheduler: SchedulerSettings) -> str:
     if scheduler.name not in ("none", "median"):
         words.append(f"factor {scheduler.reduction_factor:g}")
     if scheduler.name == "hyperband":
-        words.append(f"{scheduler.brackets} brackets")
+        words.append(f"{count_noun(scheduler.brackets, 'bracket')}")
     return ", ".join(words)
 
 
@@ -190,7 +196,7 @@ def _plan(options: argparse.Namespace) -> None:
 
 
 def _print_plan(space: "SearchSpace", plan: "Plan") -> None:
-    print(f"{plan.trials} trials of up to {plan.epochs} epochs, {space.scheduler.name}\n")
+    print(f"{_trials_of_epochs(plan.trials, plan.epochs)}, {space.scheduler.name}\n")
     print(f"{'trials':>8}{'to epoch':>10}{'epochs spent':>14}")
     for number, bracket in enumerate(plan.brackets, 1):
         if len(plan.brackets) > 1:
@@ -226,10 +232,10 @@ def _probe(space: "SearchSpace", data_dir: Path | None) -> list["Timing"]:
     with contextlib.redirect_stdout(sys.stderr):  # standard output is for the plan
         folder = data_dir or Path(space.base.get("data_dir") or demo_voices())
         data = open_pack(pack_data(folder, TrainConfig(**space.base)))
-        print(f"timing a few configs on {len(data.train)} clips ...", flush=True)
+        print(f"timing a few configs on {count_noun(len(data.train), 'clip')} ...", flush=True)
         for timing in probe(space, data):
             timings.append(timing)
-            print(f"config {len(timings)}: {_format_duration(timing.seconds_per_epoch)} an epoch")
+            print(f"config {len(timings)}: {format_duration(timing.seconds_per_epoch)} an epoch")
     return timings
 
 
@@ -256,13 +262,12 @@ def _print_cost(space: "SearchSpace", plan: "Plan", cost: dict[str, Any]) -> Non
     runs, keep = plan.trials + plan.confirmations, space.resources.keep
     time = "this machine is too small for a trial; lower resources in the space"
     if cost["workers"]:
-        time = f"about {_format_duration(cost['seconds'])}, {cost['workers']} at once"
-    _print_row("an epoch", _mean_and_range("seconds_per_epoch", cost, _format_duration))
+        time = f"about {format_duration(cost['seconds'])}, {cost['workers']} at once"
+    _print_row("an epoch", _mean_and_range("seconds_per_epoch", cost, format_duration))
     _print_row("search", time)
-    _print_row("checkpoint", _mean_and_range("checkpoint_bytes", cost, _format_size))
-    _print_row(
-        "disk", f"about {_format_size(cost['disk_bytes'])}: {runs} runs, {keep} checkpoints each"
-    )
+    _print_row("checkpoint", _mean_and_range("checkpoint_bytes", cost, format_size))
+    size, each = format_size(cost["disk_bytes"]), count_noun(keep, "checkpoint")
+    _print_row("disk", f"about {size}: {count_noun(runs, 'run')}, {each} each")
 
 
 def _mean_and_range(name: str, cost: dict[str, Any], words: Callable[[float], str]) -> str:
@@ -271,22 +276,6 @@ def _mean_and_range(name: str, cost: dict[str, Any], words: Callable[[float], st
     return (
         f"{words(cost[name])} ({len(values)} configs: {words(min(values))} to {words(max(values))})"
     )
-
-
-def _format_duration(seconds: float) -> str:
-    """Format a time in a suitable unit."""
-    if seconds < 90:
-        return f"{seconds:.2g} s"
-    if seconds < 90 * 60:
-        return f"{seconds / 60:.0f} min"
-    hours = seconds / 3600
-    return f"{hours:.1f} h" if hours < 48 else f"{hours / 24:.1f} days"
-
-
-def _format_size(n_bytes: float) -> str:
-    if n_bytes < 1e6:
-        return f"{n_bytes / 1e3:.0f} kB"
-    return f"{n_bytes / 1e6:.0f} MB" if n_bytes < 1e9 else f"{n_bytes / 1e9:.1f} GB"
 
 
 # --- words -------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tune_encoder.cli.common import BASELINES, SCORES, add_command, demo_voices, format_skills
 from tune_encoder.config import TrainConfig, augmentation_warnings, load_config, parse_assignment
+from tune_encoder.system.formats import count_noun
 
 if TYPE_CHECKING:
     from tune_encoder.experiment.epoch_row import EpochRow
@@ -117,7 +118,7 @@ def _print_epoch(config: TrainConfig, history: "list[EpochRow]") -> None:
     print(f"  Cosine Sim: train {row['train_cosine']:.4f}, val {row['val_cosine']:.4f}")
     print(f"  Skill: {row['val_skill']:.3f}, Learning Rate: {row['learning_rate']:.6f}")
     if row["skipped_steps"]:
-        print(f"  {row['skipped_steps']} steps overflowed fp16 and were skipped")
+        print(f"  skipped {count_noun(row['skipped_steps'], 'step')}, which overflowed fp16")
     if row["val_spread"] < COLLAPSED_SPREAD and row["epoch"] >= COLLAPSED_EPOCHS:
         print(
             "  warning: all voices get nearly the same style; raise learning_rate or lower "

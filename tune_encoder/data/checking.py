@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from tune_encoder.data.samples import SPLITS, Sample, find_samples, member_checksums, read_sample
 from tune_encoder.errors import DataError
+from tune_encoder.system.formats import count_noun
 
 REQUIRED_SPLITS = ("train", "val")
 N_THREADS = max(4, os.cpu_count() or 1)  # the disk, and torch's FFT, are outside Python's lock
@@ -148,7 +149,9 @@ def _try(path: Path, make: Callable[[Sample], Result]) -> tuple[Sample, Result] 
 
 
 def _assumed_rate_warning(summary: SplitSummary, count: int, rate: int) -> Problem:
-    message = f"{count} clips of {summary.name} have no sample_rate; {rate} Hz is assumed"
+    verb = "has" if count == 1 else "have"
+    clips = f"{count_noun(count, 'clip')} of {summary.name}"
+    message = f"{clips} {verb} no sample_rate; {rate} Hz is assumed"
     return Problem(Path(summary.name), message, is_error=False)
 
 

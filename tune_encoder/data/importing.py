@@ -24,6 +24,7 @@ from tune_encoder.data.samples import SPLITS, Sample, write_sample
 from tune_encoder.data.voice_style import VoiceStyle, check_same_version, read_voice_style
 from tune_encoder.errors import DataError
 from tune_encoder.system.files import atomic_folder, check_empty
+from tune_encoder.system.formats import count_noun
 
 MIN_VOICES = 3  # one for each split
 HELD_OUT_FRACTION = 0.1  # of the voices, for val and again for test
@@ -97,8 +98,9 @@ def _pair_recordings(audio_dir: Path, styles_dir: Path) -> tuple[list[_Clip], li
     voice_of = {path: voice_name(path.stem, names) for path in recordings}
     if not any(voice_of.values()):
         raise DataError(
-            f"{audio_dir}: none of its {len(recordings)} recordings belongs to one of the "
-            f"{len(names)} styles in {styles_dir}; name them NAME.wav or NAME_01.wav for NAME.json"
+            f"{audio_dir}: of {count_noun(len(recordings), 'recording')} none belongs to one of "
+            f"{count_noun(len(names), 'style')} in {styles_dir}; name them NAME.wav or "
+            "NAME_01.wav for NAME.json"
         )
     return _number_clips(voice_of), _skipped_warnings(files, voice_of, names)
 
@@ -138,15 +140,16 @@ def _skipped_warnings(
     warnings = []
     if without_style:
         warnings.append(
-            f"skipped {len(without_style)} recordings without a style: "
+            f"skipped {count_noun(len(without_style), 'recording')} without a style: "
             f"{_join_names(without_style)}; name them NAME.wav or NAME_01.wav for NAME.json"
         )
     if unused:
-        warnings.append(f"skipped {len(unused)} styles without a recording: {_join_names(unused)}")
+        styles = count_noun(len(unused), "style")
+        warnings.append(f"skipped {styles} without a recording: {_join_names(unused)}")
     if unsupported:
         warnings.append(
-            f"skipped {len(unsupported)} recordings that are not WAV, FLAC, OGG or MP3: "
-            f"{_join_names([path.name for path in unsupported])}; convert them: "
+            f"skipped {count_noun(len(unsupported), 'recording')} other than WAV, FLAC, OGG or "
+            f"MP3: {_join_names([path.name for path in unsupported])}; convert them: "
             f"{ffmpeg_command(unsupported[0])}"
         )
     return warnings
@@ -219,7 +222,7 @@ def _split_warnings(reason: str, uncut: list[str]) -> list[str]:
         )
     if uncut:
         warnings.append(
-            f"{len(uncut)} clips could not be cut and are in train only: {_join_names(uncut)}; "
+            f"left {count_noun(len(uncut), 'clip')} uncut, in train only: {_join_names(uncut)}; "
             f"a clip needs {3 * MIN_PART_S:g} s without a long pause"
         )
     return warnings

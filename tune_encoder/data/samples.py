@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from tune_encoder.data.voice_style import DP_SHAPE, TTL_SHAPE, style_problem
 from tune_encoder.errors import DataError
+from tune_encoder.system.formats import count_noun
 
 SPLITS = ("train", "val", "test")
 MAX_MEMBER_BYTES = 512 * 2**20  # 1.5 hours at 24 kHz; a small zip can claim any size
@@ -164,7 +165,7 @@ def _check_audio(path: Path, audio: NDArray[Any]) -> Array:
     bad = ~np.isfinite(audio)
     if bad.any():
         raise DataError(
-            f"{path}: audio has {bad.sum()} values that are NaN or infinite, the first at "
+            f"{path}: audio has {count_noun(bad.sum(), 'NaN or infinite value')}, the first at "
             f"{int(bad.argmax())}; remove or repair the clip"
         )
     if not audio.any():

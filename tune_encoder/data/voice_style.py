@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from tune_encoder.errors import DataError, StorageError
 from tune_encoder.system.files import atomic_write
+from tune_encoder.system.formats import count_noun
 
 TTL_SHAPE = (50, 256)
 DP_SHAPE = (8, 16)
@@ -46,7 +47,7 @@ def unit_rows(style: NDArray[np.floating[Any]]) -> Array:
 def style_problem(name: str, style: NDArray[np.floating[Any]]) -> str | None:
     """Say why the array is no style, or return None if it is one."""
     if not np.isfinite(style).all():
-        return f"{name} has {(~np.isfinite(style)).sum()} values that are NaN or infinite"
+        return f"{name} has {count_noun((~np.isfinite(style)).sum(), 'NaN or infinite value')}"
     norms = np.linalg.norm(style.astype(np.float64), axis=-1)  # float32 overflows above 1e19
     worst = int(np.abs(norms - 1).argmax())
     if not MIN_ROW_NORM <= norms[worst] <= MAX_ROW_NORM:

@@ -20,6 +20,7 @@ from tune_encoder.experiment.epoch_row import objective
 from tune_encoder.experiment.trials import TrialRecord, best_trial
 from tune_encoder.space import Parameter, SearchSpace
 from tune_encoder.space.plan import halving_epochs
+from tune_encoder.system.formats import format_value
 
 LOW_CORRELATION = 0.5  # below it an early rung says little about a late one
 MIN_TRIALS_TO_WARN = 6  # of fewer trials a low rank correlation is often chance
@@ -163,8 +164,8 @@ def _at_bound_warning(parameter: Parameter, searched: Mapping[str, Any]) -> str:
         return ""
     value, (low, high) = searched[parameter.name], parameter.values
     return (
-        f"{parameter.name} of the best trial is {_short(value)}, at the {end} end of its range "
-        f"{_short(low)} to {_short(high)}; widen it"
+        f"{parameter.name} of the best trial is {format_value(value)}, at the {end} end of its "
+        f"range {format_value(low)} to {format_value(high)}; widen it"
     )
 
 
@@ -184,10 +185,6 @@ def bound_reached(parameter: Parameter, searched: Mapping[str, Any]) -> str:
     if at <= AT_BOUND and low != limits["minimum"]:
         return "lower"
     return "upper" if at >= 1 - AT_BOUND and high != limits["maximum"] else ""
-
-
-def _short(number: Any) -> str:
-    return f"{number:.4g}" if isinstance(number, float) else str(number)
 
 
 def position_in_range(parameter: Parameter, value: Any) -> float:

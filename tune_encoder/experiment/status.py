@@ -13,6 +13,7 @@ from typing import Any
 from tune_encoder.experiment.epoch_row import EpochRow, objective
 from tune_encoder.experiment.trials import TrialRecord, best_trial
 from tune_encoder.space import SearchSpace
+from tune_encoder.system.formats import count_noun, format_clock, format_short
 
 WIDTH = 80  # columns of every line
 FIELDS = ("val_skill", "seconds", "order")  # what is read here of a row, beside the metric
@@ -177,9 +178,9 @@ def format_counts(status: Mapping[str, Any]) -> str:
 def format_time(time: Mapping[str, float | None]) -> str:
     """Say how long a launch runs and may run; without one, what all trials took to train."""
     if time["elapsed_s"] is None:
-        return f"{clock(time['training_s'] or 0.0)} of training"
-    left = f", about {clock(time['left_s'])} left" if time["left_s"] is not None else ""
-    return f"{clock(time['elapsed_s'])}{left}"
+        return f"{format_clock(time['training_s'] or 0.0)} of training"
+    left = f", about {format_clock(time['left_s'])} left" if time["left_s"] is not None else ""
+    return f"{format_clock(time['elapsed_s'])}{left}"
 
 
 def format_best(best: Mapping[str, Any] | None, width: int) -> str:
@@ -187,7 +188,7 @@ def format_best(best: Mapping[str, Any] | None, width: int) -> str:
     if best is None:
         return "none yet"
     start = f"{format_score(best)}, trial {best['trial']} epoch {best['epoch']}: "
-    settings = [f"{name} {short(value)}" for name, value in best["settings"].items()]
+    settings = [f"{name} {format_short(value)}" for name, value in best["settings"].items()]
     return start + _join_to_width(settings, width - len(start))
 
 
@@ -215,18 +216,6 @@ def format_trial(trial: TrialRecord, epochs: int, is_running: bool = True) -> st
     if trial.best is None:
         return f"{words}{why}"
     return (
-        f"{words} after {len(trial.rows)} of {epochs} epochs, "
+        f"{words} after {len(trial.rows)} of {count_noun(epochs, 'epoch')}, "
         f"skill {trial.best['val_skill']:.3f}{why}"
     )
-
-
-def clock(seconds: float) -> str:
-    """Write a duration as 0:07, 12:30 or 3:05:00."""
-    minutes, second = divmod(round(seconds), 60)
-    hours, minute = divmod(minutes, 60)
-    return f"{hours}:{minute:02d}:{second:02d}" if hours else f"{minute}:{second:02d}"
-
-
-def short(value: Any) -> str:
-    """Write a setting in few letters."""
-    return f"{value:.3g}" if isinstance(value, float) else str(value)

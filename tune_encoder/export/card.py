@@ -10,6 +10,7 @@ from tune_encoder.config import TrainConfig
 from tune_encoder.data.pack import PackedData
 from tune_encoder.export.combining import AVERAGE, ENSEMBLE, Model
 from tune_encoder.model.encoder import Encoder
+from tune_encoder.system.formats import count_noun, format_clock, format_value
 from tune_encoder.system.manifest import MANIFEST, PROVENANCE
 
 _SPLITS = ("train", "val", "test")
@@ -110,10 +111,10 @@ def _parameters(encoder: Encoder) -> int:
 def _data_table(data: Mapping[str, Any]) -> str:
     splits = [name for name in _SPLITS if name in data["clips"]]
     rows = [
-        [name, data["voices"][name], data["clips"][name], f"{data['hours'][name]:.2f}"]
+        [name, data["voices"][name], data["clips"][name], format_clock(data["hours"][name] * 3600)]
         for name in splits
     ]
-    return _table(["split", "voices", "clips", "hours"], rows)
+    return _table(["split", "voices", "clips", "duration"], rows)
 
 
 def describe_overlap(known: Mapping[str, int]) -> str:
@@ -132,7 +133,8 @@ def _search_section(metrics: Mapping[str, Any], config: TrainConfig) -> str:
     lines = [_cost_sentence("The search", metrics["search"])]
     lines += [_cost_sentence("A confirmation", cost) for cost in metrics["confirmation"]]
     rows = [
-        [name, _short(getattr(config, name)), words] for name, words in metrics["space"].items()
+        [name, format_value(getattr(config, name)), words]
+        for name, words in metrics["space"].items()
     ]
     return "\n\n".join([*lines, _table(["setting", "here", "searched"], rows)])
 
@@ -143,10 +145,10 @@ def _short(value: Any) -> str:
 
 def _cost_sentence(what: str, cost: Mapping[str, Any]) -> str:
     states = ", ".join(f"{count} {state}" for state, count in cost["trials"].items())
-    n_trials = sum(cost["trials"].values())
+    n_trials = count_noun(sum(cost["trials"].values()), "trial")
+    time = format_clock(cost["trial_hours"] * 3600)
     return (
-        f"{what}: {n_trials} trials ({states}), {cost['epochs']} epochs, "
-        f"{cost['trial_hours']:.3g} machine hours of training."
+        f"{what}: {n_trials} ({states}), {count_noun(cost['epochs'], 'epoch')}, {time} of training."
     )
 
 
@@ -223,7 +225,7 @@ def describe_retraining(retrained: Mapping[str, Any]) -> list[str]:
     sd = "" if retrained["sd"] is None else f", sd {retrained['sd']:.3f}"
     return [
         f"skill on {retrained['split']}: search {retrained['search_skill']:.3f}, retrained mean "
-        f"{retrained['mean']:.3f}{sd} over {len(retrained['seeds'])} seeds",
+        f"{retrained['mean']:.3f}{sd} over {count_noun(len(retrained['seeds']), 'seed')}",
         f"exported {retrained['exported_skill']:.3f}: "
         + describe_difference(
             retrained["exported_skill"] - retrained["search_skill"], retrained["difference_95"]

@@ -13,6 +13,7 @@ from tune_encoder.experiment.epoch_row import EpochRow, objective
 from tune_encoder.experiment.folder import Experiment
 from tune_encoder.experiment.status import has_ended
 from tune_encoder.experiment.trials import TrialRecord, rank_trials
+from tune_encoder.system.formats import count_noun
 from tune_encoder.training.checkpoints import State, load_state
 
 
@@ -112,7 +113,7 @@ def _why(experiment: Experiment, rank: int, n_trials: int) -> str:
     metric = experiment.space().metric
     word = "lowest" if metric.direction == "min" else "highest"
     which = f"the {word}" if rank == 1 else f"number {rank} by"
-    return f"{which} {metric.name} of {n_trials} trials"
+    return f"{which} {metric.name} of {count_noun(n_trials, 'trial')}"
 
 
 # --- a confirmed config --------------------------------------------------------------------------

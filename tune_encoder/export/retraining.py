@@ -40,6 +40,7 @@ from tune_encoder.export import (
 )
 from tune_encoder.model.evaluate import skill_difference_interval
 from tune_encoder.system.files import atomic_write
+from tune_encoder.system.formats import count_noun
 from tune_encoder.system.lock import lock_experiment
 from tune_encoder.training.checkpoints import load_state, newest_valid_checkpoint, save_state
 from tune_encoder.training.loop import train
@@ -194,9 +195,9 @@ def _model(
 def _why(plan: RetrainPlan, metric: MetricSettings) -> str:
     origin = f"the config of trial {plan.winner.trial.number} of {plan.winner.trained_in}"
     if plan.with_val:
-        return f"{origin}, trained on train and val for {plan.config.epochs} epochs"
+        return f"{origin}, trained on train and val for {count_noun(plan.config.epochs, 'epoch')}"
     word = "lowest" if metric.direction == "min" else "highest"
-    return f"{origin}, the {word} {metric.name} of {len(plan.seeds)} further seeds"
+    return f"{origin}, the {word} {metric.name} of {count_noun(len(plan.seeds), 'further seed')}"
 
 
 def _objective(model: Model, metric: MetricSettings) -> float:

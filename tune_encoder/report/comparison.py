@@ -7,6 +7,7 @@ from tune_encoder.report.drawing import CYCLE, Canvas, Tooltip
 from tune_encoder.report.facts import Facts
 from tune_encoder.report.figure import Figure, Table, table
 from tune_encoder.report.progress import Progress, progress
+from tune_encoder.system.formats import count_noun
 
 _HEIGHT = 240
 _DASHES = ("-", "--", ":", "-.")
@@ -36,7 +37,7 @@ def _line(canvas: Canvas, name: str, curves: Progress, number: int) -> str:
     (line,) = canvas.axes.step(
         positions, [*skills, skills[-1]], where="post", color=color, ls=dashes, lw=1.8, label=name
     )
-    label = f"{name}: skill {skills[-1]:.3f} after {curves.epochs} epochs"
+    label = f"{name}: skill {skills[-1]:.3f} after {count_noun(curves.epochs, 'epoch')}"
     canvas.add_tooltip(line, Tooltip(label))
     return label
 

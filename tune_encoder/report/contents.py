@@ -15,7 +15,7 @@ from tune_encoder.experiment.views import RUNNING, STOPPED
 from tune_encoder.report.comparison import compared_curves, compared_settings
 from tune_encoder.report.curves import learning_curves
 from tune_encoder.report.facts import Facts, failure_table, read_facts
-from tune_encoder.report.figure import Figure, Table, counted
+from tune_encoder.report.figure import Figure, Table
 from tune_encoder.report.headline import Headline, data_table, headline
 from tune_encoder.report.importances import importance_bars
 from tune_encoder.report.parallel import parallel_coordinates
@@ -25,6 +25,7 @@ from tune_encoder.report.scores import score_bars, scores
 from tune_encoder.report.slices import slices
 from tune_encoder.report.timeline import timeline
 from tune_encoder.report.winner import read_data
+from tune_encoder.system.formats import count_noun
 
 if TYPE_CHECKING:
     from tune_encoder.report.clips import Clip
@@ -132,7 +133,7 @@ def _confirmation(experiment: Experiment) -> tuple[Confirmation | None, list[str
 
 def _failure_text(facts: Facts) -> str:
     failed = sum(trial.state == "FAIL" for trial in facts.trials)
-    return f"{failed} of {counted(len(facts.trials), 'trial')} failed." if failed else "None."
+    return f"{failed} of {count_noun(len(facts.trials), 'trial')} failed." if failed else "None."
 
 
 def _winner_sections(parts: _Parts) -> list[Section]:

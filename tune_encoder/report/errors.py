@@ -7,8 +7,9 @@ from numpy.typing import NDArray
 
 from tune_encoder.model.evaluate import principal_coordinates, row_errors
 from tune_encoder.report.drawing import BLUE, GREY, ORANGE, PALE, Canvas, Tooltip, integer_ticks
-from tune_encoder.report.figure import Figure, counted, table
+from tune_encoder.report.figure import Figure, table
 from tune_encoder.report.winner import Winner
+from tune_encoder.system.formats import count_noun
 
 MIN_CLIPS = 3  # clips of which a correlation is told
 MAX_VOICES = 200  # more dots than that would be one line
@@ -34,9 +35,9 @@ def voice_dots(winner: Winner) -> Figure:
     worse = sum(skill < 0 for skill in skills.values())
     middle = float(np.median(list(skills.values())))
     summary = (
-        f"Skill of each of {counted(len(skills), f'{winner.split} voice')}: from {values[-1]:.3f} "
-        f"to {values[0]:.3f}, half of them above {middle:.3f}. For {worse} of them the mean "
-        f"voice would have been closer (below 0).{note}"
+        f"Skill of each of {count_noun(len(skills), f'{winner.split} voice')}: from "
+        f"{values[-1]:.3f} to {values[0]:.3f}, half of them above {middle:.3f}. For {worse} of "
+        f"them the mean voice would have been closer (below 0).{note}"
     )
     data = table(["voice", "skill"], list(skills.items()))
     return Figure("voices", "Each voice", summary, canvas.svg(), data)
@@ -87,8 +88,8 @@ def _row_bars(
     above = int((error > spread).sum())
     summary = (
         f"The error left is {share:.0%} of the variance between voices over all {len(error)} rows. "
-        f"{counted(above, 'row')} {'has' if above == 1 else 'have'} a larger error than the mean "
-        f"voice would; row {worst} gains least."
+        f"{count_noun(above, 'row')} {'has' if above == 1 else 'have'} a larger error than the "
+        f"mean voice would; row {worst} gains least."
     )
     data = [[row, float(e), float(s)] for row, e, s in zip(rows, error, spread, strict=True)]
     return Figure(key, title, summary, canvas.svg(), table(["row", "error", "variance"], data))
@@ -108,7 +109,7 @@ def _correlation(true: NDArray[np.float32], guess: NDArray[np.float32]) -> str:
     if len(true) < MIN_CLIPS or not (true.std() and guess.std()):
         return ""
     correlation = np.corrcoef(true, guess)[0, 1]
-    return f"Correlation {correlation:.2f} over {counted(len(true), 'clip')}. "
+    return f"Correlation {correlation:.2f} over {count_noun(len(true), 'clip')}. "
 
 
 def _component(

@@ -12,13 +12,13 @@ from tune_encoder.experiment.status import (
     FAILED,
     FIELDS,
     metric_value,
-    short,
     trial_status,
 )
 from tune_encoder.experiment.trials import TrialRecord, rank_trials
 from tune_encoder.experiment.views import RUNNING, status
-from tune_encoder.report.figure import Table, counted, table
+from tune_encoder.report.figure import Table, table
 from tune_encoder.space import SearchSpace
+from tune_encoder.system.formats import count_noun, format_short
 
 MAX_DRAWN = 200  # trials of a figure that draws each; more would hide each other
 _BEST_DRAWN = MAX_DRAWN // 2
@@ -118,9 +118,9 @@ def describe_trial(facts: Facts, trial: TrialRecord) -> str:
     lines = [f"trial {trial.number}, {facts.status_of(trial)}{why}"]
     if (best := trial.best) is not None:
         score = f"{facts.metric} {facts.value(best):.4g}"
-        lines.append(f"{score} at epoch {best['epoch']} of {counted(len(trial.rows), 'epoch')}")
-    settings = facts.searched(trial)
-    return "\n".join([*lines, ", ".join(f"{name} {short(v)}" for name, v in settings.items())])
+        lines.append(f"{score} at epoch {best['epoch']} of {count_noun(len(trial.rows), 'epoch')}")
+    settings = (f"{name} {format_short(v)}" for name, v in facts.searched(trial).items())
+    return "\n".join([*lines, ", ".join(settings)])
 
 
 UNKNOWN = "no reason was recorded"

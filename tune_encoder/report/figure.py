@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tune_encoder.system.formats import format_value
+
 MAX_ROWS = 300  # of a table; whoever wants more has the record
 
 
@@ -35,18 +37,5 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Table:
     """Return a table of the first rows, which says how many more there are."""
     left = len(rows) - MAX_ROWS
     note = f"The first {MAX_ROWS} of {len(rows)} rows." if left > 0 else ""
-    return Table(columns, [[written(cell) for cell in row] for row in rows[:MAX_ROWS]], note)
-
-
-def written(value: Any) -> str:
-    """Write a cell: numbers in few digits, what is missing as nothing."""
-    if value is None:
-        return ""
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    return str(value)
-
-
-def counted(count: int, noun: str) -> str:
-    """Write a count with its noun, such as "1 trial" or "3 trials"."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+    cells = [[format_value(cell, missing="") for cell in row] for row in rows[:MAX_ROWS]]
+    return Table(columns, cells, note)

@@ -7,10 +7,11 @@ from statistics import fmean
 from tune_encoder.data.pack import PackedData
 from tune_encoder.experiment.confirmation import Confirmation, standard_deviation, verdict
 from tune_encoder.experiment.findings import Findings
-from tune_encoder.experiment.status import clock, format_counts
+from tune_encoder.experiment.status import format_counts
 from tune_encoder.report.facts import Facts
-from tune_encoder.report.figure import Table, counted, table
+from tune_encoder.report.figure import Table, table
 from tune_encoder.report.scores import Score, format_interval
+from tune_encoder.system.formats import count_noun, format_clock
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,8 @@ def _no_result(facts: Facts) -> str:
         return "No trial has begun yet."
     failed = sum(trial.state == "FAIL" for trial in facts.trials)
     if failed == len(facts.trials):
-        return f"{counted(failed, 'trial')} failed and none gave a result; the reasons stand below."
+        trials = count_noun(failed, "trial")
+        return f"{trials} failed and none gave a result; the reasons stand below."
     return "No trial has given a result yet."
 
 
@@ -93,7 +95,7 @@ def _cards(facts: Facts, found: Sequence[Score], split: str) -> list[tuple[str, 
     cards.append(
         ("epochs", str(status["epochs"]), f"{status['epochs_saved']} saved by early stopping")
     )
-    cards.append(("training", clock(time["training_s"]), "of all trials together"))
+    cards.append(("training", format_clock(time["training_s"]), "of all trials together"))
     return cards
 
 
@@ -148,7 +150,8 @@ def data_table(facts: Facts, data: PackedData | None) -> Table:
         ],
         [
             "budget",
-            f"{counted(space.budget.trials, 'trial')} of {counted(space.budget.epochs, 'epoch')}",
+            f"{count_noun(space.budget.trials, 'trial')} of "
+            f"{count_noun(space.budget.epochs, 'epoch')}",
         ],
         ["scheduler", space.scheduler.name],
         ["searcher", f"{space.searcher.name}, seed {space.searcher.seed}"],

@@ -6,7 +6,8 @@ from tune_encoder.errors import TuneEncoderError
 from tune_encoder.experiment.importance import RELIABLE_TRIALS, importances
 from tune_encoder.report.drawing import BLUE, Canvas, Tooltip
 from tune_encoder.report.facts import Facts
-from tune_encoder.report.figure import Figure, counted, table
+from tune_encoder.report.figure import Figure, table
+from tune_encoder.system.formats import count_noun
 
 _BAR_HEIGHT = 26
 
@@ -22,7 +23,7 @@ def importance_bars(facts: Facts) -> Figure:
     canvas = Canvas(key, 58 + _BAR_HEIGHT * len(names), names)
     for i, each in enumerate(rated.settings):
         (bar,) = canvas.axes.barh(i, each.share, height=0.6, color=BLUE)
-        label = f"{each.name}: {each.share:.0%}, over {counted(each.n_trials, 'trial')}"
+        label = f"{each.name}: {each.share:.0%}, over {count_noun(each.n_trials, 'trial')}"
         canvas.add_tooltip(bar, Tooltip(label))
         canvas.annotate(f"{each.share:.0%}", each.share, i)
     canvas.label_axes("share of the difference")

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 import matplotlib
 
 from tune_encoder.experiment.findings import position_in_range
-from tune_encoder.experiment.status import short
 from tune_encoder.experiment.trials import TrialRecord
 from tune_encoder.report.drawing import ORANGE, Canvas, Tooltip
 from tune_encoder.report.facts import Facts, describe_trial, sample_for_plot
-from tune_encoder.report.figure import Figure, counted
+from tune_encoder.report.figure import Figure
 from tune_encoder.space import Parameter
+from tune_encoder.system.formats import count_noun, format_short
 
 _AXIS_HEIGHT = 44
 _NOT_SEARCHED = -0.12  # where on its axis a trial lies that has no such setting
@@ -34,7 +34,8 @@ def parallel_coordinates(facts: Facts) -> Figure:
     for i, parameter in enumerate(parameters):
         _axis(canvas, i, parameter.name, _labels(parameter))
     worst, best = values[0], values[-1]
-    _axis(canvas, len(parameters), facts.metric, [(0, short(worst)), (1, short(best))])
+    ends = [(0, format_short(worst)), (1, format_short(best))]
+    _axis(canvas, len(parameters), facts.metric, ends)
     left = _NOT_SEARCHED - 0.03 if _any_missing(facts, chosen) else -0.03
     canvas.axes.set(xlim=(left, 1.03), ylim=(len(parameters) + 0.55, -0.55))
     canvas.hide_axes()
@@ -44,9 +45,9 @@ def parallel_coordinates(facts: Facts) -> Figure:
         else ""
     )
     summary = (
-        f"Each of {counted(len(chosen), 'line')} is a trial, from its settings at the top to its "
-        f"{facts.metric} at the bottom, where right is better. Lighter lines are better, the thick "
-        f"one is the best.{missing}{note}"
+        f"Each of {count_noun(len(chosen), 'line')} is a trial, from its settings at the top to "
+        f"its {facts.metric} at the bottom, where right is better. Lighter lines are better, the "
+        f"thick one is the best.{missing}{note}"
     )
     return Figure(key, title, summary, canvas.svg())
 
@@ -97,4 +98,6 @@ def _axis(canvas: Canvas, row: int, name: str, labels: Sequence[tuple[float, str
 
 
 def _labels(parameter: Parameter) -> list[tuple[float, str]]:
-    return [(position_in_range(parameter, value), short(value)) for value in parameter.values]
+    return [
+        (position_in_range(parameter, value), format_short(value)) for value in parameter.values
+    ]

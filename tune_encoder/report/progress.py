@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from tune_encoder.experiment.epoch_row import EpochRow, objective
-from tune_encoder.experiment.status import clock
 from tune_encoder.report.drawing import BLUE, ORANGE, Canvas, Tooltip
 from tune_encoder.report.facts import Facts
-from tune_encoder.report.figure import Figure, Table, counted, table
+from tune_encoder.report.figure import Figure, Table, table
+from tune_encoder.system.formats import count_noun, format_clock
 
 HOUR_S, MINUTE_S = 3600.0, 60.0
 _HEIGHT = 230
@@ -78,8 +78,8 @@ def best_over_epochs(facts: Facts) -> Figure:
     verb = "fell" if _falls(facts) else "rose"
     summary = (
         f"{facts.metric} of the best trial so far {verb} from {curve.steps[0].value:.4g} to "
-        f"{last.value:.4g} in {counted(len(curve.steps), 'step')}, the last "
-        f"after {last.epochs} of {counted(curve.epochs, 'epoch')}: {_since_last_step(curve)}."
+        f"{last.value:.4g} in {count_noun(len(curve.steps), 'step')}, the last "
+        f"after {last.epochs} of {count_noun(curve.epochs, 'epoch')}: {_since_last_step(curve)}."
     )
     return Figure(key, title, summary, canvas.svg(), _steps_table(curve, facts))
 
@@ -90,7 +90,9 @@ def _falls(facts: Facts) -> bool:
 
 def _since_last_step(curve: Progress) -> str:
     after = curve.epochs - curve.steps[-1].epochs
-    return f"{counted(after, 'epoch')} since found nothing better" if after else "it was the last"
+    if not after:
+        return "it was the last"
+    return f"{count_noun(after, 'epoch')} since found nothing better"
 
 
 def best_over_time(facts: Facts) -> Figure:
@@ -112,8 +114,8 @@ def best_over_time(facts: Facts) -> Figure:
         else "The record has no clock times, so time is the sum of what the epochs took."
     )
     summary = (
-        f"The best, {facts.metric} {last.value:.4g}, was found {clock(last.seconds)} {since}, of "
-        f"{clock(curve.seconds)} in all. {how}"
+        f"The best, {facts.metric} {last.value:.4g}, was found {format_clock(last.seconds)} "
+        f"{since}, of {format_clock(curve.seconds)} in all. {how}"
     )
     return Figure(key, title, summary, canvas.svg(), _steps_table(curve, facts))
 
@@ -132,7 +134,7 @@ def _staircase(
 def _step_tooltip(step: Step, facts: Facts) -> Tooltip:
     return Tooltip(
         f"{facts.metric} {step.value:.4g}, skill {step.skill:.3f}\ntrial {step.trial}, epoch "
-        f"{step.epoch}\nafter {counted(step.epochs, 'epoch')}, {clock(step.seconds)}",
+        f"{step.epoch}\nafter {count_noun(step.epochs, 'epoch')}, {format_clock(step.seconds)}",
         step.trial,
     )
 
@@ -140,7 +142,7 @@ def _step_tooltip(step: Step, facts: Facts) -> Tooltip:
 def _steps_table(curve: Progress, facts: Facts) -> Table:
     columns = ["after epochs", "after time", facts.metric, "skill", "trial", "epoch"]
     rows = [
-        [step.epochs, clock(step.seconds), step.value, step.skill, step.trial, step.epoch]
+        [step.epochs, format_clock(step.seconds), step.value, step.skill, step.trial, step.epoch]
         for step in curve.steps
     ]
     return table(columns, rows)

@@ -5,8 +5,9 @@ from typing import NamedTuple
 from tune_encoder.experiment.trials import TrialRecord
 from tune_encoder.report.drawing import BLUE, GREY, PALE, Canvas, Tooltip
 from tune_encoder.report.facts import Facts
-from tune_encoder.report.figure import Figure, counted, table
+from tune_encoder.report.figure import Figure, table
 from tune_encoder.space.plan import rung_epochs
+from tune_encoder.system.formats import count_noun
 
 
 class Rung(NamedTuple):
@@ -55,9 +56,9 @@ def rung_bars(facts: Facts) -> Figure:
     spent, saved = sum(r.spent for r in found), sum(r.saved for r in found)
     share = saved / (spent + saved)
     summary = (
-        f"{counted(spent, 'epoch')} trained; early stopping saved {saved}, {share:.0%} of what "
+        f"{count_noun(spent, 'epoch')} trained; early stopping saved {saved}, {share:.0%} of what "
         f"these trials would have taken without it. {found[-1].reached} of "
-        f"{counted(len(facts.trials), 'trial')} came to epoch {found[-1].last}."
+        f"{count_noun(len(facts.trials), 'trial')} came to epoch {found[-1].last}."
     )
     columns = ["epochs", "trials that came to the end", "trained", "saved"]
     rows = [[_span(rung), rung.reached, rung.spent, rung.saved] for rung in found]
@@ -77,5 +78,5 @@ def _rung_bar(canvas: Canvas, i: int, rung: Rung) -> None:
     words = f"epochs {_span(rung)}: {rung.spent} trained, {rung.saved} saved"
     for bar in (spent, saved):
         canvas.add_tooltip(
-            bar, Tooltip(f"{words}\n{counted(rung.reached, 'trial')} came to the end")
+            bar, Tooltip(f"{words}\n{count_noun(rung.reached, 'trial')} came to the end")
         )

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from tune_encoder.experiment.findings import bound_reached
-from tune_encoder.experiment.status import short
 from tune_encoder.experiment.trials import TrialRecord
 from tune_encoder.report.curves import line_style, set_scale
 from tune_encoder.report.drawing import GREY, ORANGE, PALE, Canvas, Tooltip, integer_ticks
 from tune_encoder.report.facts import Facts, describe_trial, sample_for_plot
-from tune_encoder.report.figure import Figure, counted, table
+from tune_encoder.report.figure import Figure, table
 from tune_encoder.space import Parameter
+from tune_encoder.system.formats import count_noun, format_short
 
 _HEIGHT = 200
 
@@ -49,7 +49,7 @@ def _scatter(
         # Beside each other, in an order that says nothing, or equal ones would hide each other.
         spread = [0.24 * ((7 * trial.number) % 11 - 5) / 5 for trial in trials]
         places = [parameter.values.index(v) + s for v, s in zip(values, spread, strict=True)]
-        axes.set_xticks(range(n), [short(value) for value in parameter.values])
+        axes.set_xticks(range(n), [format_short(value) for value in parameter.values])
         axes.set_xlim(-0.6, n - 0.4)
     else:
         places = values
@@ -86,9 +86,13 @@ def _shade(canvas: Canvas, parameter: Parameter, end: str) -> None:
 def _summary(facts: Facts, parameter: Parameter, end: str, count: int) -> str:
     best = facts.best
     value: Any = facts.searched(best).get(parameter.name) if best is not None else None
-    words = f"The best trial has {short(value)}" if value is not None else "The best trial has none"
-    span = " or ".join(short(each) for each in parameter.values)
+    words = (
+        f"The best trial has {format_short(value)}"
+        if value is not None
+        else "The best trial has none"
+    )
+    span = " or ".join(format_short(each) for each in parameter.values)
     if parameter.kind != "choice":
-        span = " to ".join(short(each) for each in parameter.values)
+        span = " to ".join(format_short(each) for each in parameter.values)
     hit = f" It lies at the {end} end of the range (hatched): widen it." if end else ""
-    return f"{words}; {counted(count, 'trial')} tried {span}.{hit}"
+    return f"{words}; {count_noun(count, 'trial')} tried {span}.{hit}"

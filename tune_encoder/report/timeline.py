@@ -7,13 +7,13 @@ from typing import NamedTuple
 from matplotlib.patches import Rectangle
 
 from tune_encoder.experiment.epoch_row import EpochRow
-from tune_encoder.experiment.status import clock
 from tune_encoder.experiment.trials import TrialRecord
 from tune_encoder.report.curves import line_style
 from tune_encoder.report.drawing import ORANGE, Canvas, Tooltip
 from tune_encoder.report.facts import Facts
-from tune_encoder.report.figure import Figure, counted, table
+from tune_encoder.report.figure import Figure, table
 from tune_encoder.report.progress import HOUR_S, MINUTE_S
+from tune_encoder.system.formats import count_noun, format_clock
 
 _LANE_HEIGHT = 20
 MAX_LANES = 24  # more would be taller than a screen
@@ -131,7 +131,7 @@ def timeline(facts: Facts) -> Figure:
             lane.get(w.name, -1) + 1 or None,
             w.name,
             w.trials,
-            *map(clock, (w.busy, w.idle, w.start, w.end)),
+            *map(format_clock, (w.busy, w.idle, w.start, w.end)),
         ]
         for w in all_workers
     ]
@@ -155,7 +155,8 @@ def _bar(
     canvas.axes.add_patch(bar)
     first, last = each.epochs
     epochs = f"epoch {first}" if first == last else f"epochs {first} to {last}"
-    when = f"{clock(each.start)} to {clock(each.end)}, {clock(each.busy)} of it training"
+    start, end, busy = map(format_clock, (each.start, each.end, each.busy))
+    when = f"{start} to {end}, {busy} of it training"
     words = f"trial {each.trial}, {facts.status_of(trial)}: {epochs}\n{when}\n{each.worker}"
     canvas.add_tooltip(bar, Tooltip(words, each.trial))
 
@@ -166,13 +167,13 @@ def _timeline_summary(
     busy, idle = sum(w.busy for w in all_workers), sum(w.idle for w in all_workers)
     share = busy / (busy + idle) if busy + idle else 1.0
     parts = [
-        f"{counted(len(all_workers), 'worker')} trained, up to {n_lanes} at once, {share:.0%} of "
-        f"the time between their first and their last epoch; {clock(idle)} went by between trials, "
-        "while saving, or waiting for the next one. Workers that followed one another share a "
-        "lane.",
+        f"{count_noun(len(all_workers), 'worker')} trained, up to {n_lanes} at once, {share:.0%} "
+        f"of the time between their first and their last epoch; {format_clock(idle)} went by "
+        "between trials, while saving, or waiting for the next one. Workers that followed one "
+        "another share a lane.",
     ]
     if missing:
-        parts.append(f"{counted(missing, 'epoch')} without a worker or a time are left out.")
+        parts.append(f"{count_noun(missing, 'epoch')} without a worker or a time are left out.")
     if hidden:
-        parts.append(f"{counted(hidden, 'worker')} beyond {MAX_LANES} lanes are not drawn.")
+        parts.append(f"{count_noun(hidden, 'worker')} beyond {MAX_LANES} lanes are not drawn.")
     return " ".join(parts)

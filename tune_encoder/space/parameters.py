@@ -15,6 +15,7 @@ from tune_encoder.config import (
 )
 from tune_encoder.errors import ConfigError
 from tune_encoder.space.space import Parameter, n_steps, range_width, value_at_step
+from tune_encoder.system.formats import count_noun
 
 _FIELDS = {field.name: field for field in dataclasses.fields(TrainConfig)}
 _TYPES = typing.get_type_hints(TrainConfig)
@@ -80,7 +81,9 @@ def _values(name: str, kind: str, values: Any, where: str) -> tuple[Any, ...]:
         raise ConfigError(f"{where}: {kind} is {values!r}; write a list with at least one value")
     checked = tuple(read_setting(name, value, where) for value in values)
     if kind != "choice" and len(checked) != 2:
-        raise ConfigError(f"{where}: {kind} has {len(checked)} values; write [low, high]")
+        raise ConfigError(
+            f"{where}: {kind} has {count_noun(len(checked), 'value')}; write [low, high]"
+        )
     if kind == "int" and _TYPES[name] is not int:
         raise ConfigError(f"{where}: {name} is not a whole number; use float or choice")
     if kind == "float" and _TYPES[name] is not float:

@@ -24,6 +24,7 @@ from tqdm import tqdm
 
 from tune_encoder.data.batches import Batch
 from tune_encoder.errors import ConfigError, TuneEncoderError
+from tune_encoder.system.formats import count_noun
 
 POLL_S = 0.05  # short beside an epoch
 
@@ -54,8 +55,8 @@ class ProcessGroup:
         """
         if len(batch.features) < self.size:
             raise ConfigError(
-                f"a batch has {len(batch.features)} clips for {self.size} processes; raise "
-                "batch_size or train with fewer"
+                f"a batch has {count_noun(len(batch.features), 'clip')} for {self.size} processes; "
+                "raise batch_size or train with fewer"
             )
         return Batch(*(part[self.rank :: self.size] for part in batch))
 

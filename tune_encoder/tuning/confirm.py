@@ -31,6 +31,7 @@ from tune_encoder.experiment.confirmation import (
 )
 from tune_encoder.experiment.folder import Experiment
 from tune_encoder.space import Parameter, SearchSpace, parse_space, space_to_content
+from tune_encoder.system.formats import count_noun
 from tune_encoder.tuning.start import resume_search, start_search
 
 MAX_SEEDS, MAX_CONFIGS = 32, 100  # seeds as in budget.seeds
@@ -65,8 +66,8 @@ def confirm(
     root = experiment.path / FOLDER
     name = confirmation_name(root, f"top{len(best)}x{n_seeds}", space)
     announce(
-        f"confirming: {len(best)} configs x {n_seeds} further seeds, {space.budget.epochs} epochs "
-        f"each, in {root / name}"
+        f"confirming: {count_noun(len(best), 'config')} x {count_noun(n_seeds, 'further seed')}, "
+        f"{count_noun(space.budget.epochs, 'epoch')} each, in {root / name}"
     )
     if (root / name).exists():
         return summarize(resume_search(root, name, launch=launch), best)

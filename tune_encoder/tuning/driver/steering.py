@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from tune_encoder.experiment.control import Controls
 from tune_encoder.experiment.epoch_row import objective
+from tune_encoder.system.formats import format_size
 from tune_encoder.tuning.driver.scheduler import RecordingScheduler
 from tune_encoder.tuning.record.record import Record
 
@@ -82,6 +83,6 @@ class Steering:
         needed = LOW_DISK_BYTES + ahead * self._record.checkpoint_bytes
         if free < needed and self._scheduler.storage_problem is None:
             self._scheduler.storage_problem = (
-                f"{folder}: only {free / 2**20:.0f} MB are free of the {needed / 2**20:.0f} MB "
+                f"{folder}: only {format_size(free)} are free of the {format_size(needed)} "
                 "that the next epochs may need; nothing is lost, make room"
             )

@@ -25,6 +25,7 @@ from tune_encoder.experiment.folder import STUDY_NAME, Experiment
 from tune_encoder.experiment.trials import TrialRecord, epoch_key
 from tune_encoder.space import SearchSpace
 from tune_encoder.system.files import fsync_folder, partial_path
+from tune_encoder.system.formats import count_noun
 from tune_encoder.system.lock import lock_experiment
 from tune_encoder.system.manifest import verify
 from tune_encoder.training.checkpoints import State, newest_valid_checkpoint
@@ -105,9 +106,10 @@ def _check_damaged(experiment: Experiment) -> None:
     except StorageError:
         return
     trials = experiment.trials()
+    epochs = count_noun(sum(len(trial.rows) for trial in trials), "epoch")
     raise ConfigError(
-        f"{experiment.study_path}: sound, with {len(trials)} trials and "
-        f"{sum(len(trial.rows) for trial in trials)} epochs; --force replaces it all the same"
+        f"{experiment.study_path}: sound, with {count_noun(len(trials), 'trial')} and {epochs}; "
+        "--force replaces it all the same"
     )
 
 

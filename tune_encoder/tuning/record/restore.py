@@ -11,6 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from tune_encoder.errors import ConfigError, StorageError
 from tune_encoder.experiment.folder import Experiment
 from tune_encoder.system.files import fsync_folder, partial_path
+from tune_encoder.system.formats import count_noun
 from tune_encoder.tuning.record.database import Database
 from tune_encoder.tuning.record.optuna_tables import (
     Rows,
@@ -97,7 +98,8 @@ def restore(path: Path, url: str) -> str:
 def _describe_restored(experiment: Experiment, url: str) -> Iterator[str]:
     trials = [trial for trial in experiment.trials() if trial.rows]
     epochs = sum(len(trial.rows) for trial in trials)
-    yield f"{experiment.path}: made again, {len(trials)} trials with {epochs} epochs, from {url}"
+    made = f"{count_noun(len(trials), 'trial')} with {count_noun(epochs, 'epoch')}"
+    yield f"{experiment.path}: made again, {made}, from {url}"
     if not experiment.storage_settings().storage and not any(experiment.checkpoints.glob("*")):
         yield "its checkpoints are lost: what was best of trials that ended cannot be exported,"
         yield "and trials that had not ended begin anew"
