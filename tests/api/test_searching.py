@@ -246,38 +246,63 @@ space, data_dir = json.loads(sys.argv[1]), sys.argv[2]
 found = []
 
 def work():
-    found.append(tune_encoder.search(space, data_dir, "first", trials=2, epochs=2))
+    found.append(tune_encoder.search(space, data_dir, "first", trials=4, epochs=2))
 
 thread = threading.Thread(target=work)
 thread.start()
 thread.join()
-found.append(tune_encoder.search(space, data_dir, "second", trials=2, epochs=2))
+found.append(tune_encoder.search(space, data_dir, "second", trials=4, epochs=2))
 found.append(tune_encoder.resume("first"))
 model = found[1].export()
-told = [(len(each.trials), len(each.curves()), each.best.trial) for each in found]
+told = [
+    [each.trials[["state", *space["space"]]].values.tolist(), each.curves()["val_loss"].tolist()]
+    for each in found
+]
 print("\\n" + json.dumps([told, str(model), repr(found[1])]))
 """
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(300)
-def test_searches_of_a_session_run_one_after_the_other_and_in_a_thread(tmp_path, data_dir):
+@pytest.fixture(scope="module")
+def session(tmp_path_factory, data_dir):
+    """A session that searched twice, resumed and exported: its folder, output and what it told."""
+    folder = tmp_path_factory.mktemp("session")
     space = {**TINY_SPACE, "scheduler": {"name": "none"}, "resources": {"concurrent": 1}}
-
     done = subprocess.run(
         [sys.executable, "-c", SESSION, json.dumps(space), str(data_dir)],
-        cwd=tmp_path,
+        cwd=folder,
         capture_output=True,
         text=True,
         check=False,
     )
-
     assert done.returncode == 0, done.stderr
-    told, model, line = json.loads(done.stdout.splitlines()[-1])
-    assert told[0] == told[1] == told[2]  # of one seed
-    assert told[0][:2] == [2, 4]
+    return folder, done, *json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_searches_of_one_seed_one_trial_at_a_time_have_the_same_trials_and_losses(session):
+    _, _, ((trials, losses), second, resumed), _, _ = session
+
+    assert second == resumed == [trials, losses]
+    assert [state for state, *_ in trials] == ["COMPLETE"] * 4
+    assert len({str(settings) for _, *settings in trials}) == 4
+    assert len(losses) == 4 * 2
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_search_of_a_session_is_exported_and_told_in_a_line(session):
+    folder, _, _, model, line = session
+
     assert model == "runs/second/best"
-    assert (tmp_path / model / "model.safetensors").is_file()
-    assert line.startswith("Experiment('runs/second'): 2 trials (2 COMPLETE), best val_skill ")
+    assert (folder / model / "model.safetensors").is_file()
+    assert line.startswith("Experiment('runs/second'): 4 trials (4 COMPLETE), best val_skill ")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_the_library_prints_nothing(session):
+    _, done, *_ = session
+
     assert "Traceback" not in done.stderr
-    assert done.stdout.strip().count("\n") == 0  # the library prints nothing
+    assert done.stdout.strip().count("\n") == 0

@@ -6,10 +6,9 @@ import optuna
 import pytest
 
 from tests.builders import new_experiment
+from tests.tuning.driven import DrivenSearch
 from tune_encoder.errors import ConfigError
-from tune_encoder.experiment.epoch_row import EpochRow
 from tune_encoder.space import parse_space
-from tune_encoder.tuning.driver.scheduler import RecordingScheduler
 from tune_encoder.tuning.extend import extend_search
 from tune_encoder.tuning.record.record import Record
 from tune_encoder.tuning.record.warm_start import best_configs, known_trials
@@ -34,22 +33,8 @@ def loss_of(number, epoch):
 
 
 def run(experiment, space):
-    """Train what is left, a trial at a time; returns the record."""
-    record = Record.open(experiment, space)
-    scheduler = RecordingScheduler(record, "1")
-    scheduler.replay()
-    going = record.unfinished()
-    while going or record.may_start():
-        trial = going.pop(0) if going else record.ask()
-        scheduler.rule.on_trial_start(trial.number)
-        while record.trials[trial.number].state == "RUNNING":
-            epoch = len(record.trials[trial.number].rows) + 1
-            loss, finished = loss_of(trial.number, epoch), epoch == space.budget.epochs
-            row: EpochRow = {"epoch": epoch, "val_loss": loss, "finished": finished}
-            stored = record.add_row(trial.number, row)
-            assert stored is not None
-            scheduler._end(trial.number, stored, scheduler.rule.on_result(trial.number, stored))
-    return record
+    """Train what is left, a trial at a time."""
+    DrivenSearch(experiment, space, loss_of, workers=1).run()
 
 
 def states(experiment):

@@ -3,9 +3,11 @@ import signal
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from tests.tuning.conftest import Command
 from tune_encoder.experiment.folder import Experiment
 from tune_encoder.experiment.trials import TrialRecord, epoch_key
 
@@ -40,31 +42,53 @@ def kept(before: list[TrialRecord], after: list[TrialRecord]) -> None:
             assert [(row["epoch"], row["val_loss"]) for row in now.rows[: len(seen)]] == seen
 
 
-def test_a_search_killed_damaged_stopped_and_moved_ends_as_if_it_never_was(command):
+@pytest.fixture(scope="module")
+def journey(tmp_path_factory, data_dir):
+    """A search that was killed, lost checkpoints, was stopped, moved and resumed to its end."""
+    command = Command(tmp_path_factory.mktemp("journey"), data_dir)
     error = command.stop_after(command.start(*command.search_options(LONG)), 8, signal.SIGKILL)
-    killed = command.experiment.trials()
-    assert "Traceback" not in error
-    assert damage_newest(command.experiment, killed)
-
+    seen = SimpleNamespace(command=command, error=error, killed=command.experiment.trials())
+    assert damage_newest(command.experiment, seen.killed)
     process = command.start("resume", "tiny", "--no-export")
-    error = command.stop_after(process, command.n_rows() + 3, signal.SIGTERM)
-    stopped = command.experiment.trials()
-    assert process.returncode == 143
-    assert error.count("stopped, everything is saved; go on with `tune-encoder resume tiny`") == 1
-    kept(killed, stopped)
-
+    seen.said = command.stop_after(process, command.n_rows() + 3, signal.SIGTERM)
+    seen.code, seen.stopped = process.returncode, command.experiment.trials()
     moved = command.experiment.path.rename(command.folder / "runs" / "moved")
     command.experiment = Experiment(moved)
     ended = command.run("resume", "moved", "--no-export")
     assert ended.returncode == 0, ended.stderr
-    kept(stopped, command.experiment.trials())
-    assert_whole(command.experiment.trials(), n_trials=3)
-    assert_metrics_agree(command.experiment.trials(), command.experiment.path)
+    seen.ended = command.experiment.trials()
+    return seen
 
-    finished = command.experiment.trials()
-    again = command.run("resume", "moved", "--no-export")
+
+def test_a_killed_search_prints_no_traceback(journey):
+    assert "Traceback" not in journey.error
+
+
+def test_sigterm_ends_a_search_with_143_and_one_line_that_says_how_to_go_on(journey):
+    said = "stopped, everything is saved; go on with `tune-encoder resume tiny`"
+
+    assert journey.code == 143
+    assert journey.said.count(said) == 1
+
+
+def test_a_search_that_was_killed_and_whose_checkpoints_are_damaged_keeps_what_it_had(journey):
+    kept(journey.killed, journey.stopped)
+
+
+def test_a_search_that_was_stopped_and_moved_keeps_what_it_had(journey):
+    kept(journey.stopped, journey.ended)
+
+
+def test_a_search_that_was_killed_and_stopped_ends_as_if_it_never_was(journey):
+    assert_whole(journey.ended, n_trials=3)
+    assert_metrics_agree(journey.ended, journey.command.experiment.path)
+
+
+def test_resuming_a_finished_search_changes_nothing(journey):
+    again = journey.command.run("resume", "moved", "--no-export")
+
     assert again.returncode == 0, again.stderr
-    assert command.experiment.trials() == finished
+    assert journey.command.experiment.trials() == journey.ended
 
 
 def test_epochs_that_were_saved_but_not_recorded_are_not_trained_again(command):

@@ -6,6 +6,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
+from tests.tuning.conftest import Command
 from tune_encoder.experiment.epoch_row import EpochRow
 from tune_encoder.training.checkpoints import load_state
 
@@ -22,27 +23,50 @@ SPACE = {
 }
 
 
-def test_the_study_says_how_each_trial_ended_and_why(command):
+@pytest.fixture(scope="module")
+def diverging(tmp_path_factory, data_dir):
+    """A search of which the first trial diverges."""
+    command = Command(tmp_path_factory.mktemp("ended"), data_dir)
     ended = command.run(*command.search_options(SPACE))
     assert ended.returncode == 0, ended.stderr
+    return command.experiment
 
-    study = optuna.load_study(study_name=None, storage=f"sqlite:///{command.experiment.study_path}")
-    trials = study.trials
 
+@pytest.fixture(scope="module")
+def trials(diverging):
+    """Its trials as Optuna has them."""
+    storage = f"sqlite:///{diverging.study_path}"
+    trials = optuna.load_study(study_name=None, storage=storage).trials
     assert len(trials) == 5
+    return trials
+
+
+def test_the_study_says_why_a_trial_diverged_and_what_to_lower(trials):
     assert trials[0].state is TrialState.FAIL
     assert "TrainingDiverged: the loss is" in trials[0].user_attrs["reason"]
     assert "lower learning_rate (now 10)" in trials[0].user_attrs["reason"]
+
+
+def test_pruned_trials_have_the_epochs_from_their_first_rung_to_below_the_last(trials):
     pruned = [trial for trial in trials if trial.state is TrialState.PRUNED]
-    complete = [trial for trial in trials if trial.state is TrialState.COMPLETE]
+
     assert pruned
-    assert complete
     for trial in pruned:
         assert 2 <= len(trial.intermediate_values) < 6
+
+
+def test_complete_trials_have_every_epoch_and_the_value_of_their_best(trials):
+    complete = [trial for trial in trials if trial.state is TrialState.COMPLETE]
+
+    assert complete
     for trial in complete:
         assert list(trial.intermediate_values) == [1, 2, 3, 4, 5, 6]
         assert trial.value == min(trial.intermediate_values.values())
-    rows = [row for trial in command.experiment.trials() for row in trial.rows]
+
+
+def test_each_epoch_has_every_key_of_a_row(diverging):
+    rows = [row for trial in diverging.trials() for row in trial.rows]
+
     assert {frozenset(row) for row in rows} == {frozenset(EpochRow.__annotations__)}
 
 
@@ -56,40 +80,47 @@ def test_a_search_in_which_every_trial_fails_exits_with_5_and_the_reason(command
     assert "Traceback" not in ended.stderr
 
 
-def test_the_same_seed_one_at_a_time_gives_the_same_trials_and_losses(command, tmp_path):
-    options = [*command.search_options(), "--concurrent", "1", "--trials", "4", "--epochs", "3"]
-    results = []
-    for root in ("a", "b"):
-        ended = command.run(*options, "--root", root)
-        assert ended.returncode == 0, ended.stderr
-        trials = type(command.experiment)(tmp_path / root / "tiny").trials()
-        results.append([(t.state, t.settings, [row["val_loss"] for row in t.rows]) for t in trials])
-
-    assert results[0] == results[1]
-    assert len({str(settings) for _, settings, _ in results[0]}) == 4
-
-
-def test_a_killed_worker_is_started_again_from_its_checkpoint(command):
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory, data_dir):
+    """A search of one trial whose worker was killed, and that trial."""
+    command = Command(tmp_path_factory.mktemp("killed"), data_dir)
     space = {"resources": {"concurrent": 1}, "budget": {"trials": 1, "epochs": 30}}
     process = command.start(*command.search_options(space))
     command.wait_for_rows(process, 3)
     os.kill(worker_of(process.pid), signal.SIGKILL)
     _, error = process.communicate(timeout=200)
-
-    (trial,) = command.experiment.trials()
     assert process.returncode == 0, error
+    (trial,) = command.experiment.trials()
+    return command.experiment, trial
+
+
+def test_a_trial_whose_worker_was_killed_has_each_epoch_once(killed):
+    _, trial = killed
+
     assert trial.state == "COMPLETE"
     assert [row["epoch"] for row in trial.rows] == list(range(1, len(trial.rows) + 1))
-    places = [command.experiment.checkpoint_file(row) for row in trial.rows]
-    assert None not in places
+
+
+def test_the_best_and_the_last_checkpoint_of_both_attempts_verify(killed):
+    experiment, trial = killed
+
+    assert None not in [experiment.checkpoint_file(row) for row in trial.rows]
     for row in (trial.best, trial.rows[-1]):
-        assert load_state(command.experiment.checkpoint_file(row))["epoch"] == row["epoch"]
+        assert load_state(experiment.checkpoint_file(row))["epoch"] == row["epoch"]
+    assert len(experiment.checkpoint_files(0)) <= 2
+
+
+def test_each_epoch_says_which_attempt_trained_it_and_when(killed):
+    _, trial = killed
+
     attempts = [row["attempt"] for row in trial.rows]
     assert (attempts[0], attempts[-1]) == (1, 2)
     assert attempts == sorted(attempts)  # epochs that are told again keep their clock
     assert len({row["recorded_at"] for row in trial.rows}) == len(trial.rows)
-    assert len(command.experiment.checkpoint_files(0)) <= 2
-    assert not list(command.experiment.checkpoints.glob("**/*.pkl"))
+
+
+def test_a_search_leaves_no_pickle(killed):
+    assert not list(killed[0].checkpoints.glob("**/*.pkl"))
 
 
 def test_a_trial_whose_worker_is_not_ready_for_it_is_handed_out_again(command):

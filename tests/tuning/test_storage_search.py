@@ -6,11 +6,13 @@ import signal
 import tempfile
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tests.conftest import KEY, SECRET
+from tests.tuning.conftest import Command
 from tune_encoder.experiment.checkpoint_storage import checkpoints_of_trial
 from tune_encoder.experiment.trials import rank_trials
 
@@ -22,45 +24,79 @@ SHORT = {"budget": {"trials": 2, "epochs": 2}, "scheduler": {"name": "none"}}
 NOWHERE = {"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def ray_folder():
     """A folder for Ray's logs; the path of a socket has at most 107 letters."""
     with tempfile.TemporaryDirectory(prefix="te_") as folder:
-        yield folder
+        yield Path(folder)
 
 
-def test_a_search_in_a_bucket_is_killed_resumed_and_exported(command, s3, ray_folder):
-    place = f"s3://{s3.make_bucket()}/runs"
+@pytest.fixture(scope="module")
+def bucket(tmp_path_factory, data_dir, s3_module, ray_folder):
+    """A search whose checkpoints lie in a bucket, killed and resumed."""
+    command = Command(tmp_path_factory.mktemp("bucket"), data_dir)
+    place = f"s3://{s3_module.make_bucket()}/runs"
     options = [*command.search_options(LONG), "--storage", place]
     error = command.stop_after(command.start(*options), 8, signal.SIGKILL)
     killed = command.experiment.trials()
-    assert "Traceback" not in error
-    assert command.run("status", "tiny", environment=NOWHERE).returncode == 0
-
-    resumed = command.run("resume", "tiny", "--no-export", environment={"RAY_TMPDIR": ray_folder})
+    status = command.run("status", "tiny", environment=NOWHERE)
+    logs = {"RAY_TMPDIR": str(ray_folder)}
+    resumed = command.run("resume", "tiny", "--no-export", environment=logs)
     assert resumed.returncode == 0, resumed.stderr
-    ended = command.experiment.trials()
+    fetched = {path.parent.parent.name[:4] for path in command.experiment.checkpoints.rglob("*.pt")}
+    exported = command.run("export", "tiny", "--to", "model")
+    said = error + resumed.stdout + resumed.stderr + exported.stdout + exported.stderr
+    return SimpleNamespace(
+        command=command, place=place, killed=killed, status=status, fetched=fetched,
+        exported=exported, error=error, said=said,
+    )  # fmt: skip
+
+
+def test_a_killed_search_prints_no_traceback_and_can_be_looked_at_without_the_bucket(bucket):
+    assert "Traceback" not in bucket.error
+    assert bucket.status.returncode == 0
+
+
+def test_a_search_in_a_bucket_goes_on_where_it_was_killed(bucket):
+    ended = bucket.command.experiment.trials()
+
     assert [trial.state for trial in ended] == ["COMPLETE"] * 3
-    for before, now in zip(killed, ended, strict=False):
+    for before, now in zip(bucket.killed, ended, strict=False):
         assert now.rows[: len(before.rows)] == before.rows
         assert [row["epoch"] for row in now.rows] == [*range(1, EPOCHS + 1)]
-    assert_only_there(command.experiment)
-    assert_read_by_people(command.experiment)
 
-    exported = command.run("export", "tiny", "--to", "model")
-    assert exported.returncode == 0, exported.stderr
-    assert command.run("verify", "model").returncode == 0
-    shown = json.loads(command.run("best", "tiny", "--json", environment=NOWHERE).stdout)
-    assert shown["checkpoint"].startswith(f"{place}/tiny/")
-    said = error + resumed.stdout + resumed.stderr + exported.stdout + exported.stderr
-    logs = [path for path in Path(ray_folder).rglob("logs/*") if path.is_file()]
+
+def test_the_checkpoints_are_in_the_bucket_and_only_the_best_trials_is_fetched(bucket):
+    assert_only_there(bucket.command.experiment)
+    best = rank_trials(bucket.command.experiment.trials())[0]
+    assert bucket.fetched == {f"{best.number:04d}"}  # by the report
+
+
+def test_what_a_person_looks_at_comes_to_the_experiments_folder(bucket):
+    assert_read_by_people(bucket.command.experiment)
+
+
+def test_a_model_is_exported_from_a_bucket(bucket):
+    assert bucket.exported.returncode == 0, bucket.exported.stderr
+    assert bucket.command.run("verify", "model").returncode == 0
+
+
+def test_best_names_the_place_in_the_bucket_without_asking_it(bucket):
+    shown = json.loads(bucket.command.run("best", "tiny", "--json", environment=NOWHERE).stdout)
+
+    assert shown["checkpoint"].startswith(f"{bucket.place}/tiny/")
+
+
+def test_the_keys_of_a_bucket_are_neither_said_nor_written(bucket, ray_folder):
+    logs = [path for path in ray_folder.rglob("logs/*") if path.is_file()]
     assert "runtime_env_agent.log" in {path.name for path in logs}
-    files = [*logs, *(path for path in command.folder.rglob("*") if path.is_file())]
-    assert_no_key(said.encode(), *(path.read_bytes() for path in files))
+    files = [*logs, *(path for path in bucket.command.folder.rglob("*") if path.is_file())]
+
+    assert_no_key(bucket.said.encode(), *(path.read_bytes() for path in files))
 
 
 def assert_only_there(experiment):
-    """Each trial has its best and last checkpoint in the bucket, and none is anywhere else."""
+    """Each trial has its best and last checkpoint in the bucket."""
     names = experiment.storage.checkpoint_names()
     kept = Counter(name.split("/")[1][:4] for name in names)
     assert sorted(kept) == ["0000", "0001", "0002"]
@@ -68,9 +104,6 @@ def assert_only_there(experiment):
     for trial in experiment.trials():
         for row in (trial.best, trial.rows[-1]):
             assert row["checkpoint"] in checkpoints_of_trial(names, trial.number)
-    best = rank_trials(experiment.trials())[0]
-    fetched = {path.parent.parent.name[:4] for path in experiment.checkpoints.rglob("*.pt")}
-    assert fetched == {f"{best.number:04d}"}  # by the report
 
 
 def assert_read_by_people(experiment):

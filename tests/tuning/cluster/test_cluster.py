@@ -9,11 +9,11 @@ import urllib.error
 import urllib.request
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
 
-from tests.tuning.lost import run
 from tune_encoder.errors import StorageError
 from tune_encoder.system.files import cache_dir
 from tune_encoder.tuning.cluster.start import start_cluster
@@ -50,35 +50,86 @@ def sleeper():
     process.wait()
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(240)
-def test_a_cluster_is_started_once_takes_tokens_only_and_ends_whole(home, capsys):
-    try:
-        code, out, error = run(capsys, "cluster start --cpus 1")
-        assert (code, error) == (0, "")
-        cluster = find_cluster()
-        assert cluster is not None
-        assert out.startswith(f"started at {cluster.address}\n")
-        assert cluster.address == local_address()
-        assert "already running at" in run(capsys, "cluster start")[1]
-        shown = json.loads(run(capsys, "cluster status --json")[1])
-        assert (shown["address"], shown["total"]["CPU"]) == (cluster.address, 1.0)
-        assert shown["pids"] == [process.pid for process in cluster.processes]
-        assert {"gcs_server", "raylet"} <= {process.name for process in cluster.processes}
-        assert refused(f"{cluster.page}/api/jobs/") == 401
-        assert cluster.page.startswith("http://127.0.0.1:")
-        assert Path("~/.ray/auth_token").expanduser().stat().st_mode & 0o777 == 0o600
-    finally:
-        ended = stop_cluster()
+@pytest.fixture(scope="module")
+def started(tmp_path_factory):
+    """A cluster that was started, started again, asked and stopped, and what was said."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TUNE_ENCODER_CACHE", str(tmp_path_factory.mktemp("cache")))
+        try:
+            first = cluster("start --cpus 1")
+            found = find_cluster()
+            assert found is not None
+            local = local_address()
+            second = cluster("start")
+            shown = json.loads(cluster("status --json").stdout)
+            unasked = refused(f"{found.page}/api/jobs/")
+        finally:
+            ended = stop_cluster()
+        left = [psutil.pid_exists(process.pid) for process in found.processes]
+        after = cluster("stop"), cluster("status")
+    return SimpleNamespace(
+        first=first, local=local, second=second, found=found, shown=shown, unasked=unasked,
+        ended=ended, left=left, after=after,
+    )  # fmt: skip
 
-    assert ended == cluster
-    assert not any(psutil.pid_exists(process.pid) for process in cluster.processes)
-    assert not Path(cluster.folder).exists()
-    assert run(capsys, "cluster stop")[:2] == (0, "no cluster is running\n")
-    assert (
-        "no cluster is running; start one with `tune-encoder cluster start`"
-        in run(capsys, "cluster status")[1]
-    )
+
+def cluster(words):
+    command = [sys.executable, "-m", "tune_encoder", "cluster", *words.split()]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+slow = pytest.mark.slow
+patient = pytest.mark.timeout(240)
+
+
+@slow
+@patient
+def test_a_cluster_says_where_it_was_started(started):
+    assert (started.first.returncode, started.first.stderr) == (0, "")
+    assert started.first.stdout.startswith(f"started at {started.found.address}\n")
+    assert started.found.address == started.local
+
+
+@slow
+@patient
+def test_a_cluster_is_started_once(started):
+    assert "already running at" in started.second.stdout
+
+
+@slow
+@patient
+def test_the_status_of_a_cluster_names_its_size_and_its_processes(started):
+    shown, found = started.shown, started.found
+
+    assert (shown["address"], shown["total"]["CPU"]) == (found.address, 1.0)
+    assert shown["pids"] == [process.pid for process in found.processes]
+    assert {"gcs_server", "raylet"} <= {process.name for process in found.processes}
+
+
+@slow
+@patient
+def test_a_cluster_takes_tokens_only_and_listens_on_loopback(started):
+    assert started.unasked == 401
+    assert started.found.page.startswith("http://127.0.0.1:")
+    assert Path("~/.ray/auth_token").expanduser().stat().st_mode & 0o777 == 0o600
+
+
+@slow
+@patient
+def test_a_cluster_ends_whole(started):
+    assert started.ended == started.found
+    assert not any(started.left)
+    assert not Path(started.found.folder).exists()
+
+
+@slow
+@patient
+def test_where_no_cluster_runs_stop_and_status_say_so(started):
+    stop, status = started.after
+
+    assert (stop.returncode, stop.stdout) == (0, "no cluster is running\n")
+    said = "no cluster is running; start one with `tune-encoder cluster start`"
+    assert said in status.stdout
 
 
 def refused(address: str) -> int:

@@ -1,22 +1,17 @@
 """A search that promotes, killed at any of its writes, without Ray: two workers on curves."""
 
 import itertools
-import json
 import shutil
-from contextlib import ExitStack
+from contextlib import contextmanager
 from types import SimpleNamespace
 
 import pytest
 
 from tests.benchmarks.simulate import CURVES, Table, changed
-from tune_encoder.experiment.folder import create_experiment
-from tune_encoder.space import space_to_content
+from tests.builders import new_experiment
+from tests.tuning.driven import DrivenSearch
 from tune_encoder.tuning.driver.early_stopping import PromotionRule
-from tune_encoder.tuning.driver.scheduler import RecordingScheduler
-from tune_encoder.tuning.driver.searcher import StudySearcher
-from tune_encoder.tuning.driver.steering import Steering
-from tune_encoder.tuning.record.record import Record
-from tune_encoder.tuning.record.restore import open_database, restore
+from tune_encoder.tuning.record.restore import restore
 
 N_TRIALS, N_STARTUP, EPOCHS, WORKERS = 9, 4, 9, 2
 TABLE = Table.read(CURVES)
@@ -35,113 +30,44 @@ class Killed(BaseException):
     """What no code of ours may catch."""
 
 
-class Search:
-    """Two workers on recorded curves; begun again, it knows only what stands in the record."""
+def search_in(folder, space=SPACE, losses=TABLE.losses, **content):
+    experiment = new_experiment(folder, "curves", space, **content)
+    return DrivenSearch(experiment, space, lambda number, epoch: losses[number][epoch - 1], WORKERS)
 
-    def __init__(self, folder, space=SPACE, losses=TABLE.losses, url=""):
-        self.space, self.losses = space, losses
-        content = {
-            "space": space_to_content(space),
-            "data_dir": "",
-            "fingerprint": "",
-            "versions": {},
-        }
-        content["record"] = url
-        self.opened = ExitStack()
-        self.experiment = create_experiment(folder, "curves", content)
-        self.names = itertools.count()
 
-    def start(self):
-        """What a launch or a resume does."""
-        self.opened.close()
-        database = self.opened.enter_context(open_database(self.experiment))
-        self.record = Record.open(self.experiment, self.space, database)
-        self.scheduler = RecordingScheduler(self.record, "1")
-        self.scheduler.replay()
-        steering = Steering(self.record, self.scheduler, lambda: WORKERS)
-        self.searcher = StudySearcher(self.record, self.scheduler, steering, {}, lambda: WORKERS)
-        self.running, self.leaving = [], []
+@contextmanager
+def counting_writes(search, kill_at=None):
+    """Count what is written to the study, and end the program at a write if asked to."""
+    writes = []
 
-    def step(self):
-        """One epoch of the trial that is next; False when the search is done."""
-        self._fill_workers()  # Tune asks already while a stopped trial's checkpoint is moved
-        for trial in self.leaving:
-            self.searcher.on_trial_complete(trial.trial_id)
-        self.leaving = []
-        self._fill_workers()
-        if not self.running:
-            return False
-        trial = min(self.running, key=self._next)
-        number, epoch = trial.config["number"], self._next(trial)[0] + 1
-        row = {
-            "epoch": epoch,
-            "val_loss": self.losses[number][epoch - 1],
-            "finished": epoch == EPOCHS,
-        }
-        if self.scheduler.on_trial_result(None, trial, {"row": json.dumps(row)}) == "STOP":
-            self.leaving.append(trial)
-            self.running.remove(trial)
-        return True
+    def counted(write):
+        def wrapper(*arguments, **named):
+            writes.append(write)
+            if len(writes) == kill_at:
+                raise Killed
+            return write(*arguments, **named)
 
-    def _fill_workers(self):
-        while len(self.running) < WORKERS:
-            name = f"{next(self.names)}"
-            config = self.searcher.suggest(name)
-            if not isinstance(config, dict):
-                return
-            in_hand = [trial.config["number"] for trial in self.running + self.leaving]
-            assert config["number"] not in in_hand
-            self.running.append(SimpleNamespace(config=config, trial_id=name, storage=STORAGE))
-            self.scheduler.on_trial_add(None, self.running[-1])
+        return wrapper
 
-    def run(self):
-        while self.step():
-            pass
-
-    def _next(self, trial):
-        number = trial.config["number"]
-        return len(self.record.trials[number].rows), number
-
-    def outcome(self):
-        return [
-            (trial.state, trial.settings, [row["val_loss"] for row in trial.rows])
-            for trial in self.experiment.trials()
-        ]
-
-    def count_writes(self, monkeypatch, kill_at=None):
-        """Count what is written to the study, and end the program at a write if asked to."""
-        self.n_writes = 0
-
-        def counted(write):
-            def wrapper(*arguments, **named):
-                self.n_writes += 1
-                if self.n_writes == kill_at:
-                    raise Killed
-                return write(*arguments, **named)
-
-            return wrapper
-
-        study = self.record._study
-        stored = [study._file, *([study._database.study] if study._database else [])]
+    study = search.record._study
+    stored = [study._file, *([study._database.study] if study._database else [])]
+    with pytest.MonkeyPatch.context() as patch:
         for storage, name in itertools.product([each.storage for each in stored], WRITES):
-            monkeypatch.setattr(storage, name, counted(getattr(storage, name)))
-
-
-STORAGE = SimpleNamespace(trial_dir_name="any")
+            patch.setattr(storage, name, counted(getattr(storage, name)))
+        yield writes
 
 
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory):
-    search = Search(tmp_path_factory.mktemp("whole"))
-    search.start()
-    with pytest.MonkeyPatch.context() as patch:
-        search.count_writes(patch)
+    """Its outcome and how often it wrote."""
+    search = search_in(tmp_path_factory.mktemp("whole"))
+    with counting_writes(search) as writes:
         search.run()
-    return search
+    return SimpleNamespace(outcome=search.outcome(), n_writes=len(writes))
 
 
 def test_of_nine_trials_three_go_on_and_one_goes_to_the_end(uninterrupted):
-    outcome = uninterrupted.outcome()
+    outcome = uninterrupted.outcome
 
     assert sorted(len(losses) for _, _, losses in outcome) == [1] * 6 + [3] * 2 + [9]
     assert [state for state, _, _ in outcome if state != "PRUNED"] == ["COMPLETE"]
@@ -151,29 +77,26 @@ def test_of_nine_trials_three_go_on_and_one_goes_to_the_end(uninterrupted):
 def test_a_search_resumed_again_and_again_promotes_as_an_uninterrupted_one(
     uninterrupted, tmp_path, every
 ):
-    search = Search(tmp_path)
-    search.start()
+    search = search_in(tmp_path)
     n_steps = 1
     while search.step():
         if n_steps % every == 0:
             search.start()
         n_steps += 1
 
-    assert search.outcome() == uninterrupted.outcome()
+    assert search.outcome() == uninterrupted.outcome
 
 
 @pytest.mark.parametrize("tenth", range(10))
 def test_a_search_killed_at_a_write_goes_on_as_if_it_never_was(uninterrupted, tmp_path, tenth):
-    search = Search(tmp_path)
-    search.start()
-    with pytest.MonkeyPatch.context() as patch:
-        search.count_writes(patch, kill_at=1 + tenth + tenth * uninterrupted.n_writes // 11)
-        with pytest.raises(Killed):
-            search.run()
+    search = search_in(tmp_path)
+    kill_at = 1 + tenth + tenth * uninterrupted.n_writes // 11
+    with counting_writes(search, kill_at), pytest.raises(Killed):
+        search.run()
     search.start()
     search.run()
 
-    assert search.outcome() == uninterrupted.outcome()
+    assert search.outcome() == uninterrupted.outcome
 
 
 @pytest.mark.parametrize("is_lost", [False, True])
@@ -182,36 +105,43 @@ def test_a_search_killed_at_a_write_to_either_database_goes_on_as_if_it_never_wa
     uninterrupted, tmp_path, third, is_lost
 ):
     url = f"sqlite:///{tmp_path}/record.db"
-    search = Search(tmp_path, url=url)
-    search.start()
-    with pytest.MonkeyPatch.context() as patch:
-        kill_at = 20 + third + third * 2 * uninterrupted.n_writes // 4
-        search.count_writes(patch, kill_at)
-        with pytest.raises(Killed):
-            search.run()
+    search = search_in(tmp_path, record=url)
+    kill_at = 20 + third + third * 2 * uninterrupted.n_writes // 4
+    with counting_writes(search, kill_at), pytest.raises(Killed):
+        search.run()
     if is_lost:
         shutil.rmtree(search.experiment.path)
         restore(search.experiment.path, url)
     search.start()
     search.run()
 
-    assert search.outcome() == uninterrupted.outcome()
-    search.opened.close()
+    assert search.outcome() == uninterrupted.outcome
+    search.close()
 
 
 def test_a_trial_is_not_promoted_before_its_worker_has_let_go_of_it(tmp_path):
     """The last of three is the best, and with the second worker idle Tune asks at once."""
     losses = [[0.9] * EPOCHS, [0.8] * EPOCHS, [0.1] * EPOCHS]
-    search = Search(tmp_path, changed(SPACE, "budget", trials=3), losses)
-    search.start()
+    search = search_in(tmp_path, changed(SPACE, "budget", trials=3), losses)
     search.run()
 
     assert [len(trial.rows) for trial in search.experiment.trials()] == [1, 1, EPOCHS]
 
 
-def test_a_trial_that_an_older_version_paused_between_two_rungs_goes_on_to_the_next(tmp_path):
-    search = Search(tmp_path, changed(SPACE, "scheduler", reduction_factor=2.5))
+def test_a_promoted_trial_goes_on_at_a_resume_and_does_not_wait_again(tmp_path):
+    search = search_in(tmp_path)
+    while not (promoted := [n for n, t in search.record.trials.items() if t.promoted == 1]):
+        search.step()
+    (number,) = promoted
+    assert len(rows_of(search, number)) == 1, "it was trained on already, so this shows nothing"
+
     search.start()
+
+    assert number in search.record.running()
+
+
+def test_a_trial_that_an_older_version_paused_between_two_rungs_goes_on_to_the_next(tmp_path):
+    search = search_in(tmp_path, changed(SPACE, "scheduler", reduction_factor=2.5))
     search.scheduler.rule = PromotionRule([1, 2, 6], 2.5)  # the nearest whole epochs
     while not (waits := [n for n in search.record.paused() if len(rows_of(search, n)) == 2]):
         search.step()
@@ -229,11 +159,10 @@ def rows_of(search, number):
 
 
 def test_the_sampler_learns_from_trials_that_wait_at_a_rung(uninterrupted, tmp_path):
-    search = Search(tmp_path, changed(SPACE, "searcher", startup_trials=N_TRIALS))
-    search.start()
+    search = search_in(tmp_path, changed(SPACE, "searcher", startup_trials=N_TRIALS))
     search.run()
     at_random = [settings for _, settings, _ in search.outcome()]
-    learned = [settings for _, settings, _ in uninterrupted.outcome()]
+    learned = [settings for _, settings, _ in uninterrupted.outcome]
 
     known = N_STARTUP + WORKERS - 1  # one more has begun when so many have reported
     assert learned[:known] == at_random[:known]

@@ -1,13 +1,19 @@
+"""Running searches that are steered, as users have them; the rules are in test_steering.py."""
+
 import re
 import time
 import urllib.request
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from tests.tuning.conftest import finish
+from tests.builders import make_search
+from tests.tuning.conftest import TINY_SPACE, Command, finish
 from tune_encoder.experiment.dashboards import ray_dashboard
 from tune_encoder.experiment.folder import Experiment
+from tune_encoder.space import parse_space
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
@@ -36,85 +42,103 @@ def rows_when_quiet(command, seconds=6):
     return rows
 
 
-def test_a_running_search_is_paused_added_to_and_stopped(command):
+# --- one search, steered from outside ------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def steered(tmp_path_factory, data_dir):
+    """A search that was looked at, lost a trial, was paused, added to, let go on and stopped."""
+    command = Command(tmp_path_factory.mktemp("steered"), data_dir)
     process = command.start(*command.search_options(LONG), "--dashboard")
     command.wait_for_rows(process, 4)
     with urllib.request.urlopen(ray_dashboard(command.experiment).address, timeout=30) as page:
-        assert "Ray Dashboard" in page.read().decode()
-
-    assert command.run("kill-trial", "tiny", "0").returncode == 0
+        ray = page.read().decode()
+    codes = [command.run("kill-trial", "tiny", "0").returncode]
     wait_until(process, lambda: trials_of(command)[0].state == "PRUNED")
-    assert trials_of(command)[0].reason == "ended by hand"
-
-    assert command.run("pause", "tiny").returncode == 0
-    before = rows_when_quiet(command)
-    assert all(trial.state != "COMPLETE" for trial in trials_of(command).values())
-    assert command.run("add", "tiny", "dropout=0.25").returncode == 0
-    assert command.run("pause", "tiny").returncode == 0
-    wait_until(process, lambda: command.n_rows() > before)
-    wait_until(process, lambda: command.experiment.read_search()["space"]["budget"]["trials"] == 4)
-
-    assert command.run("stop", "tiny").returncode == 0
+    codes.append(command.run("pause", "tiny").returncode)
+    n_paused = rows_when_quiet(command)
+    paused = trials_of(command)
+    codes.append(command.run("add", "tiny", "dropout=0.25").returncode)
+    codes.append(command.run("pause", "tiny").returncode)
+    wait_until(process, lambda: command.n_rows() > n_paused)
+    budget = command.experiment.read_search
+    wait_until(process, lambda: budget()["space"]["budget"]["trials"] == 4)
+    codes.append(command.run("stop", "tiny").returncode)
     out, errors = finish(process, 90)
     assert process.returncode == 0, errors
-    assert re.search(r"^TensorBoard +http://127.0.0.1:\d+/$", out, re.MULTILINE)
-    assert "stopped as asked; go on with `tune-encoder resume tiny`" in out
-    assert trials_of(command)[3].state == "WAITING"  # both workers had others to finish
-    for trial in trials_of(command).values():
+    return SimpleNamespace(ray=ray, codes=codes, paused=paused, out=out, ended=trials_of(command))
+
+
+def test_every_command_is_taken(steered):
+    assert steered.codes == [0] * 5
+
+
+def test_the_pages_of_a_running_search_answer_and_are_named(steered):
+    assert "Ray Dashboard" in steered.ray
+    assert re.search(r"^TensorBoard +http://127.0.0.1:\d+/$", steered.out, re.MULTILINE)
+
+
+def test_a_trial_that_was_ended_by_hand_is_pruned_with_that_reason(steered):
+    assert steered.ended[0].state == "PRUNED"
+    assert steered.ended[0].reason == "ended by hand"
+
+
+def test_pausing_a_search_completes_no_trial(steered):
+    assert all(trial.state != "COMPLETE" for trial in steered.paused.values())
+
+
+def test_a_config_that_was_added_waits_behind_those_that_run(steered):
+    assert steered.ended[3].state == "WAITING"  # both workers had others to finish
+
+
+def test_a_search_that_was_stopped_says_how_to_go_on(steered):
+    assert "stopped as asked; go on with `tune-encoder resume tiny`" in steered.out
+
+
+def test_a_steered_search_has_each_epoch_once_and_in_order(steered):
+    for trial in steered.ended.values():
         assert [row["epoch"] for row in trial.rows] == list(range(1, len(trial.rows) + 1))
 
 
-@pytest.mark.parametrize(
-    ("budget", "said"),
-    [
-        ({"time": "1s"}, "the time of 1s is used up; go on with `tune-encoder resume tiny`"),
-        ({"target": 100.0}, "val_loss has reached 100; go on with `tune-encoder resume tiny`"),
-    ],
-)
-def test_a_search_ends_when_its_time_or_target_is_reached(command, budget, said):
-    ended = command.run(*command.search_options({**LONG, "budget": {**LONG["budget"], **budget}}))
+# --- budgets -------------------------------------------------------------------------------------
 
-    if budget.get("time"):  # it may be over before the first result
-        assert ended.returncode in (0, 5), ended.stderr
-    else:
-        assert ended.returncode == 0, ended.stderr
-        assert said in ended.stdout
+
+def test_a_search_that_reaches_its_target_ends_and_says_how_to_go_on(command):
+    budget = {**LONG["budget"], "target": 100.0}
+
+    ended = command.run(*command.search_options({**LONG, "budget": budget}))
+
+    assert ended.returncode == 0, ended.stderr
+    said = "val_loss has reached 100; go on with `tune-encoder resume tiny`"
+    assert said in ended.stdout
     assert all(len(trial.rows) < 60 for trial in command.experiment.trials())
 
 
-def test_held_trials_are_promoted_and_the_others_stopped(command):
-    space = {
-        "budget": {"trials": 6, "epochs": 4},
-        "scheduler": {"name": "asha-promote", "grace_period": 1, "reduction_factor": 2},
-        "metric": {"name": "val_skill"},
-    }
-    ended = command.run(*command.search_options(space))
-    assert ended.returncode == 0, ended.stderr
-
-    trials = command.experiment.trials()
-    epochs = sorted(len(trial.rows) for trial in trials)
-    assert epochs == [1, 1, 1, 2, 2, 4]
-    assert [trial.state for trial in trials].count("COMPLETE") == 1
-    assert [trial.state for trial in trials].count("PRUNED") == 5
-    at_one = sorted(trials, key=lambda trial: -trial.rows[0]["val_skill"])
-    assert all(len(trial.rows) > 1 for trial in at_one[:3])
-
-
-def test_a_finished_search_goes_deeper_and_wider_and_is_forked(command):
+def test_a_finished_search_goes_deeper_and_wider(command):
     space = {"budget": {"trials": 2, "epochs": 2}, "scheduler": {"name": "none"}}
     assert command.run(*command.search_options(space)).returncode == 0
 
     ended = command.run("resume", "tiny", "--trials", "3", "--epochs", "4", "--no-export")
+
     assert ended.returncode == 0, ended.stderr
     assert "continue to 4 epochs use the learning-rate schedule of\n" in ended.stdout
+    assert len(command.experiment.trials()) == 3
     for trial in command.experiment.trials():
         assert trial.state == "COMPLETE"
         assert [row["epoch"] for row in trial.rows] == [1, 2, 3, 4]
-    assert len(command.experiment.trials()) == 3
 
-    command.search_options({**space, "budget": {"trials": 1, "epochs": 2}})
+
+def test_a_fork_trains_its_own_trials_after_those_that_it_knows(command, packed):
+    data = {"data_dir": str(command.data_dir), "fingerprint": packed.info["fingerprint"]}
+    parent = parse_space({**TINY_SPACE, "budget": {"trials": 3, "epochs": 2}}, "test", Path())
+    known = [
+        ("COMPLETE", {"learning_rate": 1e-3 * n, "dropout": n / 10}, [0.9, 0.8]) for n in (1, 2, 3)
+    ]
+    make_search(command.folder / "runs", parent, known, name="tiny", **data)
+    command.search_options({"budget": {"trials": 1, "epochs": 2}, "scheduler": {"name": "none"}})
+
     ended = command.run("fork", "tiny", "other", "--space", "space.yaml", "--no-export")
+
     assert ended.returncode == 0, ended.stderr
     fork = Experiment(command.folder / "runs" / "other")
-    assert [len(trial.rows) for trial in fork.trials()] == [2]
-    assert fork.trials()[0].number == 3  # after the three that it knows
+    assert [(trial.number, len(trial.rows)) for trial in fork.trials()] == [(3, 2)]
