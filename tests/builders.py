@@ -10,6 +10,7 @@ from pathlib import Path
 from tune_encoder.experiment.folder import create_experiment
 from tune_encoder.space import parse_space, space_to_content
 from tune_encoder.tuning.record.record import Record
+from tune_encoder.tuning.worker.settings import WorkerSettings
 
 SPACE = parse_space({"space": {"dropout": {"float": [0.0, 0.4]}}}, "test", Path())
 
@@ -32,6 +33,14 @@ def epoch_row(epoch, value, space=SPACE, **more):
     scores = {"val_loss": 1 - value, "val_skill": 1 - value, space.metric.name: value}
     row = {"epoch": epoch, "finished": False, "seconds": 1.0, **scores}
     return {**row, "objective": space.metric.sign * value, **more}
+
+
+def worker_settings(**told):
+    """What the worker of a trial is told, of a search that is nowhere if `told` does not say."""
+    nowhere = {"experiment": Path("none"), "pack": Path("none"), "storage": None}
+    names = {"identity": "mine", "launch": "1", "home": ""}
+    trial = {"cpus": 1, "processes": 1, "searched": ()}
+    return WorkerSettings(**{**nowhere, **names, **trial, **told})
 
 
 class MadeSearch:

@@ -24,6 +24,7 @@ import numpy as np
 import optuna
 from optuna.trial import Trial
 
+from tests.builders import worker_settings
 from tune_encoder.experiment.epoch_row import EpochRow, objective
 from tune_encoder.experiment.folder import STUDY_NAME, Experiment
 from tune_encoder.experiment.trials import TrialRecord
@@ -117,7 +118,7 @@ class TableRecord(Record):
         return config
 
 
-NOBODY_STEERS = SimpleNamespace(poll=lambda: None, stop_reason="", is_paused=False)
+NOBODY_STEERS: Any = SimpleNamespace(poll=lambda: None, stop_reason="", is_paused=False)
 
 
 @dataclass(frozen=True)
@@ -142,7 +143,9 @@ def simulate(
     record = TableRecord(space, table)
     scheduler = RecordingScheduler(record, launch="1")
     scheduler.rule = rule
-    searcher: Any = StudySearcher(record, scheduler, NOBODY_STEERS, {}, lambda: workers)  # type: ignore[arg-type]
+    searcher: Any = StudySearcher(
+        record, scheduler, NOBODY_STEERS, worker_settings(), lambda: workers
+    )
     clock, n_started = 0.0, 0
     running: list[tuple[float, int, Any]] = []  # end of the epoch under way, order, trial
 

@@ -1,3 +1,4 @@
+import pickle
 import socket
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -209,6 +210,15 @@ def test_a_storage_in_the_experiments_own_folder_is_refused_and_nothing_is_made(
         )
 
     assert not root.exists()
+
+
+def test_a_storage_is_pickled_without_its_connection_and_keys(storage):
+    storage.check()
+
+    pickled = pickle.dumps(storage)
+
+    assert vars(pickle.loads(pickled)) == asdict(storage) == asdict(Storage(**asdict(storage)))
+    assert SECRET.encode() not in pickled
 
 
 # --- what is wrong -------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ import json
 from contextlib import ExitStack
 from types import SimpleNamespace
 
-from tests.builders import epoch_row
+from tests.builders import epoch_row, worker_settings
 from tune_encoder.tuning.driver.scheduler import RecordingScheduler
 from tune_encoder.tuning.driver.searcher import StudySearcher
 from tune_encoder.tuning.driver.steering import POLL_S, Steering
@@ -35,7 +35,9 @@ class DrivenSearch:
         self.scheduler.replay()
         capacity = self._capacity
         self.steering = Steering(self.record, self.scheduler, capacity)
-        self.searcher = StudySearcher(self.record, self.scheduler, self.steering, {}, capacity)
+        self.searcher = StudySearcher(
+            self.record, self.scheduler, self.steering, worker_settings(), capacity
+        )
         self.running, self.leaving = [], []
 
     def _capacity(self):

@@ -91,6 +91,10 @@ class Storage:
         """Return the storage at a place, by the server and region that the environment names."""
         return cls(location, _environment(_ENDPOINT), _environment(_REGION))
 
+    def __reduce__(self) -> "tuple[type[Storage], tuple[str, str, str]]":
+        """Pickle without the connection, which holds the keys of this process."""
+        return Storage, (self.location, self.endpoint, self.region)
+
     @cached_property
     def _files(self) -> "FileSystem":
         return self._connect(_ATTEMPTS)

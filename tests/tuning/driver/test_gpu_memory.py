@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.builders import worker_settings
 from tune_encoder.config import TrainConfig
 from tune_encoder.data.pack import pack_data
 from tune_encoder.errors import StorageError
@@ -65,13 +66,13 @@ def test_two_steps_train_and_validate_and_leave_nothing(packed, tmp_path, monkey
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="tells nothing where CUDA is")
 def test_without_cuda_nothing_is_measured():
-    assert _measure_peak([{}], {}) is None
+    assert _measure_peak([{}], worker_settings()) is None
 
 
 @pytest.mark.gpu
 def test_a_larger_batch_takes_more_of_the_gpu(data_dir):
-    shared = {"pack": pack_data(data_dir, TrainConfig()), "home": ""}
-    small, large = (_measure_peak([{"batch_size": size}], shared) for size in (8, 512))
+    worker = worker_settings(pack=pack_data(data_dir, TrainConfig()))
+    small, large = (_measure_peak([{"batch_size": size}], worker) for size in (8, 512))
 
     assert isinstance(small, tuple)
     assert isinstance(large, tuple)

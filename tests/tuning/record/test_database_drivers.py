@@ -16,6 +16,7 @@ from optuna.storages._rdb.models import BaseModel
 from optuna.trial import TrialState
 from sqlalchemy import create_engine
 
+from tests.builders import worker_settings
 from tests.tuning.lost import CONTENT
 from tests.tuning.records import add, filled, make, opened, seen, stored, train
 from tune_encoder.errors import ConfigError, StorageError
@@ -174,7 +175,7 @@ def test_tune_is_told_to_stop_when_the_record_cannot_be_written(tmp_path, postgr
     with opened(make(tmp_path, postgresql.url())) as record:
         scheduler = RecordingScheduler(record, "1")
         steering = Steering(record, scheduler, lambda: 2)
-        searcher = StudySearcher(record, scheduler, steering, {}, lambda: 2)
+        searcher = StudySearcher(record, scheduler, steering, worker_settings(), lambda: 2)
         train(record)
         tune_trial = SimpleNamespace(config={"number": 0}, trial_id="a")
         row = {"epoch": 3, "val_loss": 0.5, "val_skill": 0.5, "finished": False}

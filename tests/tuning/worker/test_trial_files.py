@@ -2,10 +2,10 @@ import os
 import stat
 import subprocess
 import tempfile
-from dataclasses import asdict
 
 import pytest
 
+from tests.builders import worker_settings
 from tune_encoder.errors import StorageError
 from tune_encoder.experiment.checkpoint_storage import Storage, checkpoints_of_trial
 from tune_encoder.training.checkpoints import save_state
@@ -29,11 +29,6 @@ def run_to(storage, folder, epochs, launch="1", number=7):
         assert left_to_tune is None
         names.append(row["checkpoint"])
     return names
-
-
-def told(storage, identity="mine"):
-    """What the worker of a trial is told."""
-    return {"storage": asdict(storage), "identity": identity, "launch": "1", "number": 7}
 
 
 def test_a_run_goes_on_from_the_newest_checkpoint_of_its_trial(storage, tmp_path):
@@ -77,10 +72,10 @@ def test_a_worker_takes_no_checkpoint_of_another_search_whose_the_place_is(stora
 
     with (
         pytest.raises(StorageError, match="mine: checkpoints of another search of the name are k"),
-        open_trial_files(told(storage)),
+        open_trial_files(worker_settings(storage=storage), 7),
     ):
         pass
-    with open_trial_files(told(storage, "theirs")) as files:
+    with open_trial_files(worker_settings(storage=storage, identity="theirs"), 7) as files:
         assert files.newest_checkpoint()[0]
 
 
@@ -94,7 +89,7 @@ def test_a_worker_leaves_nothing_on_its_node_and_clears_away_what_a_killed_one_l
     left = tmp_path / "node" / f".tune_encoder_trial.{ended.pid}.a_1b2c3d.partial"
     (left / "run").mkdir(parents=True)
 
-    with open_trial_files(told(storage)) as files:
+    with open_trial_files(worker_settings(storage=storage), 7) as files:
         files.run_dir.mkdir()
         assert files.run_dir.is_relative_to(tmp_path / "node")
 
@@ -108,7 +103,7 @@ def test_a_folder_that_another_user_made_for_a_worker_to_write_to_is_not_used(
     waiting = tmp_path / f".tune_encoder_trial.{os.getpid()}.partial"
     waiting.mkdir(mode=0o777)
 
-    with open_trial_files(told(storage)) as files:
+    with open_trial_files(worker_settings(storage=storage), 7) as files:
         folder = files.run_dir.parent
         assert not files.run_dir.is_relative_to(waiting)
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700

@@ -1,7 +1,5 @@
 """Whether trials that share a GPU have room on it together, measured before the search."""
 
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import ray
@@ -9,20 +7,21 @@ import ray
 from tune_encoder.config import TrainConfig, from_mapping
 from tune_encoder.errors import ConfigError, OutOfMemory, StorageError
 from tune_encoder.space import SearchSpace, largest_configs
+from tune_encoder.tuning.worker.settings import WorkerSettings
 
 N_SAMPLES = 64  # of what is no number
 CONTEXT_BYTES = 600 * 2**20  # what CUDA itself takes for a process; torch does not count it
 _GIB = 2**30
 
 
-def check_gpu_share(space: SearchSpace, shared: Mapping[str, Any]) -> None:
+def check_gpu_share(space: SearchSpace, worker: WorkerSettings) -> None:
     """Train the largest configs of a space for two steps, where each gets a fraction of a GPU.
 
     Nothing is done where trials have whole GPUs, or none.
 
     Args:
         space: What is searched.
-        shared: What every trial's worker is told.
+        worker: What every trial's worker is told.
 
     Raises:
         StorageError: if the fraction is less than such a config takes.
@@ -33,7 +32,7 @@ def check_gpu_share(space: SearchSpace, shared: Mapping[str, Any]) -> None:
     configs = [each for each in largest_configs(space, N_SAMPLES) if _is_valid(space, each)]
     # A process of its own, which frees what it took.
     measure = ray.remote(num_cpus=cpus, num_gpus=share, max_calls=1)(_measure_peak)
-    found = ray.get(measure.remote(configs, shared))
+    found = ray.get(measure.remote(configs, worker))
     if isinstance(found, str):
         raise StorageError(f"the largest config of the space: {found}")
     if found is not None:
@@ -71,7 +70,7 @@ def _is_valid(space: SearchSpace, settings: dict[str, Any]) -> bool:
 
 
 def _measure_peak(
-    configs: list[dict[str, Any]], shared: Mapping[str, Any]
+    configs: list[dict[str, Any]], worker: WorkerSettings
 ) -> tuple[int, int] | str | None:
     """In a worker: the peak and the GPU's bytes, why it cannot be trained, or None without CUDA."""
     import torch
@@ -82,7 +81,7 @@ def _measure_peak(
 
     if not torch.cuda.is_available():
         return None
-    data = open_pack(fetch_pack(Path(shared["pack"]), shared["home"]))
+    data = open_pack(fetch_pack(worker.pack, worker.home))
     peak = 0
     for settings in configs:
         torch.cuda.empty_cache()

@@ -5,7 +5,6 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
 from threading import Thread
@@ -28,6 +27,7 @@ from tune_encoder.tuning.driver.scheduler import RecordingScheduler
 from tune_encoder.tuning.driver.searcher import StudySearcher
 from tune_encoder.tuning.driver.steering import Steering
 from tune_encoder.tuning.record.record import REPORTED, Record
+from tune_encoder.tuning.worker.settings import WorkerSettings
 from tune_encoder.tuning.worker.trial import run_trial
 
 # What Tune gives a worker would show keys of AWS in Ray's logs and dashboard, and Ray would start
@@ -47,11 +47,11 @@ def launch_search(record: Record, pack: Path, settings: LaunchSettings = LOCAL_L
         with connected(record.experiment, settings):
             capacity = Capacity(record.space.resources)
             check_trial_fits(record.space.resources, living_nodes())
-            shared = _worker_config(record, pack, launch)
+            worker = _worker_settings(record, pack, launch)
             if not record.trials:
-                check_gpu_share(record.space, shared)
+                check_gpu_share(record.space, worker)
             steering = Steering(record, scheduler, capacity)
-            searcher = StudySearcher(record, scheduler, steering, shared, capacity)
+            searcher = StudySearcher(record, scheduler, steering, worker, capacity)
             asking = nullcontext() if settings.address else _unlimited_pending_trials()
             with _serve_pages(record.experiment, settings.dashboard), asking:
                 _run_tune(record, launch, searcher, scheduler, steering)
@@ -59,20 +59,19 @@ def launch_search(record: Record, pack: Path, settings: LaunchSettings = LOCAL_L
         raise SearchFailed(_describe_failures(record))
 
 
-def _worker_config(record: Record, pack: Path, launch: str) -> dict[str, Any]:
-    """What every trial's worker is told."""
-    resources, storage = record.space.resources, record.experiment.storage
-    return {
-        "experiment": str(record.experiment.path.absolute()),
-        "storage": None if storage is None else asdict(storage),
-        "identity": record.experiment.identity(),
-        "launch": launch,
-        "pack": str(pack.absolute()),
-        "home": ray.get_runtime_context().get_node_id(),
-        "cpus": resources.cpus,
-        "processes": resources.processes_per_trial,
-        "searched": [parameter.name for parameter in record.space.parameters],
-    }
+def _worker_settings(record: Record, pack: Path, launch: str) -> WorkerSettings:
+    resources, experiment = record.space.resources, record.experiment
+    return WorkerSettings(
+        experiment=experiment.path.absolute(),
+        storage=experiment.storage,
+        identity=experiment.identity(),
+        launch=launch,
+        pack=pack.absolute(),
+        home=ray.get_runtime_context().get_node_id(),
+        cpus=resources.cpus,
+        processes=resources.processes_per_trial,
+        searched=tuple(parameter.name for parameter in record.space.parameters),
+    )
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from tune_encoder.experiment.trials import TrialRecord
 from tune_encoder.tuning.driver.scheduler import RecordingScheduler
 from tune_encoder.tuning.driver.steering import Steering
 from tune_encoder.tuning.record.record import REPORTED, Record
+from tune_encoder.tuning.worker.settings import TrialConfig, WorkerSettings
 
 
 class StudySearcher(Searcher):
@@ -24,14 +25,14 @@ class StudySearcher(Searcher):
         record: Record,
         scheduler: RecordingScheduler,
         steering: Steering,
-        shared: dict[str, Any],
+        worker: WorkerSettings,
         capacity: Callable[[], int],
     ) -> None:
         super().__init__(metric=REPORTED, mode="min")
         self._record = record
         self._scheduler = scheduler
         self._steering = steering
-        self._shared = shared
+        self._worker = worker
         self._capacity = capacity
         self._queue = record.unfinished()
         self._assigned: dict[str, TrialRecord] = {}
@@ -55,12 +56,12 @@ class StudySearcher(Searcher):
             return None if self._assigned else self._finish()
         self._assigned[trial_id] = trial
         self._record.write_settings(trial)
-        return {
-            **self._shared,
-            "number": trial.number,
-            "settings": trial.settings,
-            "recorded": len(trial.rows),
-        }
+        return TrialConfig(
+            number=trial.number,
+            settings=trial.settings,
+            n_recorded=len(trial.rows),
+            worker=self._worker,
+        )
 
     def _next(self) -> TrialRecord | None:
         """One that is under way, else a new one, else one that waits and is promoted."""

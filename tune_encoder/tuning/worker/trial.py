@@ -4,12 +4,12 @@ It imports torch within, so that the driver, which only names it, does not load 
 """
 
 import dataclasses
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tune_encoder.config import TrainConfig, from_mapping
 from tune_encoder.errors import OutOfMemory, StorageError, TuneEncoderError
 from tune_encoder.system.memory import collect_garbage_rarely
+from tune_encoder.tuning.worker.settings import TrialConfig
 
 if TYPE_CHECKING:
     from tune_encoder.training.checkpoints import State
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 WORST_LOSS = 1e9  # reported for a failure: finite, or Ray's percentiles would break
 
 
-def run_trial(config: dict[str, Any]) -> None:
+def run_trial(config: TrialConfig) -> None:
     """Train the trial's config, reporting every epoch with its checkpoint to Tune.
 
     Our own errors end the trial with a reason instead of a crash, so that Tune neither retries
@@ -39,29 +39,29 @@ def run_trial(config: dict[str, Any]) -> None:
         tune.report({"val_loss": WORST_LOSS, "epoch": 0, "failure": failure})
 
 
-def _train(config: dict[str, Any]) -> None:
+def _train(config: TrialConfig) -> None:
     from tune_encoder.data.pack import open_pack
     from tune_encoder.training.loop import train
     from tune_encoder.tuning.worker.pack_transfer import fetch_pack
     from tune_encoder.tuning.worker.reporting import Reporter, train_distributed
     from tune_encoder.tuning.worker.trial_files import open_trial_files
 
-    processes = config["processes"]
-    with open_trial_files(config) as files:
-        pack = fetch_pack(Path(config["pack"]), config["home"])
+    worker = config["worker"]
+    with open_trial_files(worker, config["number"]) as files:
+        pack = fetch_pack(worker.pack, worker.home)
         settings = from_mapping(TrainConfig, config["settings"], f"trial {config['number']}")
-        threads = settings.num_threads or max(1, config["cpus"] // processes)
+        threads = settings.num_threads or max(1, worker.cpus // worker.processes)
         settings = dataclasses.replace(settings, num_threads=threads)
         checkpoint, problems = files.newest_checkpoint()
         for problem in problems:
             print(problem)  # noqa: T201  (goes to the worker's log)
         reporter = Reporter(files)
         if checkpoint is not None:
-            _report_unrecorded(reporter, checkpoint, config["recorded"])
-        run_dir, hparam_names = files.run_dir, config["searched"]
-        if processes > 1:
+            _report_unrecorded(reporter, checkpoint, config["n_recorded"])
+        run_dir, hparam_names = files.run_dir, worker.searched
+        if worker.processes > 1:
             train_distributed(
-                processes, settings, pack, run_dir, checkpoint, hparam_names, reporter
+                worker.processes, settings, pack, run_dir, checkpoint, hparam_names, reporter
             )
         else:
             train(

@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from tune_encoder.experiment.checkpoint_storage import Storage, checkpoints_of_trial
 from tune_encoder.experiment.epoch_row import EpochRow
@@ -18,6 +18,7 @@ from tune_encoder.system.files import remove_leftovers
 from tune_encoder.training.checkpoints import State, newest_valid_checkpoint
 from tune_encoder.tuning.worker.file_sync import FileDelta, FileSender
 from tune_encoder.tuning.worker.pack_transfer import check_sees_experiment
+from tune_encoder.tuning.worker.settings import WorkerSettings
 
 
 class TrialFiles(Protocol):
@@ -98,19 +99,18 @@ class StoredTrialFiles:
 
 
 @contextmanager
-def open_trial_files(config: dict[str, Any]) -> Iterator[TrialFiles]:
+def open_trial_files(worker: WorkerSettings, number: int) -> Iterator[TrialFiles]:
     """Give the place for a trial, by what its worker was told.
 
     Raises:
         StorageError: if it has become another search's, or cannot be used.
     """
-    if config["storage"] is None:
-        yield LocalTrialFiles(Experiment(Path(config["experiment"])), config["number"])
+    if worker.storage is None:
+        yield LocalTrialFiles(Experiment(worker.experiment), number)
         return
-    storage = Storage(**config["storage"])
-    storage.check_owner(config["identity"])
+    worker.storage.check_owner(worker.identity)
     with _scratch_folder() as folder:
-        yield StoredTrialFiles(storage, config["launch"], config["number"], Path(folder))
+        yield StoredTrialFiles(worker.storage, worker.launch, number, Path(folder))
 
 
 def _scratch_folder() -> "tempfile.TemporaryDirectory[str]":
