@@ -1,5 +1,6 @@
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 
@@ -251,6 +252,18 @@ def test_an_error_is_one_line_with_what_exists(root, capsys, command, code, mess
     assert printed.out == ""
     assert len(printed.err.splitlines()) == 1
     assert message in printed.err
+
+
+def test_ctrl_c_in_the_middle_of_a_command_is_a_line_and_130(root, capsys, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sqlite3, "connect", interrupted)
+    with pytest.raises(SystemExit) as ended:
+        main(["status", "mine", "--root", str(root)])
+
+    assert ended.value.code == 130
+    assert capsys.readouterr().err == "tune-encoder: interrupted\n"
 
 
 def test_status_of_an_empty_root_says_how_to_begin(tmp_path, capsys):

@@ -1,6 +1,7 @@
 """Model folders with ONNX files."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -22,36 +23,53 @@ pytest.importorskip("onnxscript")
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
 
-def test_an_ensemble_is_one_graph_and_what_int8_costs_is_known(searched, packed, tmp_path):
+@pytest.fixture(scope="module")
+def ensemble(searched, packed, tmp_path_factory):
+    """An ensemble of two trials as ONNX files, one pair of them with int8."""
     choices = choose(searched, 2)
-    ensemble = Ensemble([single_model(choice).encoder for choice in choices]).eval()
-    predicted = predict_pack(ensemble, packed.val, crop_frames(choices[0].config), CPU)
+    encoders = [single_model(choice).encoder for choice in choices]
+    joined = Ensemble(encoders).eval()
+    predicted = predict_pack(joined, packed.val, crop_frames(choices[0].config), CPU)
     skill = score(predicted, packed.val.styles, packed.statistics)["skill"]
     model = dataclasses.replace(
-        single_model(choices[0]), kind=ENSEMBLE, encoder=ensemble, members=choices, skill=skill
+        single_model(choices[0]), kind=ENSEMBLE, encoder=joined, members=choices, skill=skill
     )
     settings = ExportSettings(formats="onnx", int8=True)
+    folder = tmp_path_factory.mktemp("ensemble") / "model"
+    (metrics,) = export_models([model], folder, Source(searched, packed, settings))
+    return SimpleNamespace(folder=folder, metrics=metrics, skill=skill, encoders=encoders)
 
-    (metrics,) = export_models([model], tmp_path / "model", Source(searched, packed, settings))
 
-    folder = tmp_path / "model"
-    assert {path.name for path in folder.iterdir()} == {
+def test_an_ensemble_is_exported_with_the_config_of_each_member(ensemble):
+    assert {path.name for path in ensemble.folder.iterdir()} == {
         *("config.yaml", "config_2.yaml", "voices.npz"),
         *("audio_encoder.onnx", "audio_encoder.int8.onnx"),
         *("voice_encoder.onnx", "voice_encoder.int8.onnx"),
         *("metrics.json", "MODEL_CARD.md", "provenance.json"),
     }
-    assert set(metrics["onnx"]["int8_skill"]) == {"val", "test"}
-    assert metrics["onnx"]["int8_skill"]["val"] == pytest.approx(skill, abs=0.05)
-    features = np.random.default_rng(0).normal(size=(2, 80, 50)).astype(np.float32)
-    ttl, dp = open_onnx(folder / "audio_encoder.onnx").run(features)
-    members = [single_model(choice).encoder for choice in choices]
-    expected = [m(torch.from_numpy(features)) for m in members]
-    for ours, part in ((ttl, 0), (dp, 1)):
-        mean = sum(styles[part].detach().numpy() for styles in expected) / 2
-        np.testing.assert_allclose(ours[:, 0], mean, atol=1e-4)
 
-    found = verify(folder)
+
+def test_what_int8_costs_is_known_on_each_split(ensemble):
+    int8 = ensemble.metrics["onnx"]["int8_skill"]
+
+    assert set(int8) == {"val", "test"}
+    assert int8["val"] == pytest.approx(ensemble.skill, abs=0.05)
+
+
+def test_an_ensemble_is_one_graph_that_gives_the_mean_of_its_members(ensemble):
+    features = np.random.default_rng(0).normal(size=(2, 80, 50)).astype(np.float32)
+
+    found = open_onnx(ensemble.folder / "audio_encoder.onnx").run(features)
+
+    expected = [member(torch.from_numpy(features)) for member in ensemble.encoders]
+    for part in (0, 1):
+        mean = sum(styles[part].detach().numpy() for styles in expected) / 2
+        np.testing.assert_allclose(found[part][:, 0], mean, atol=1e-4)
+
+
+def test_an_ensemble_is_verified_by_its_hashes_alone(ensemble):
+    found = verify(ensemble.folder)
+
     assert found.mismatches == []
     assert found.not_scored == "model.safetensors is not there"
 

@@ -1,3 +1,6 @@
+import os
+import stat
+
 import pytest
 
 from tune_encoder.errors import ConfigError, StorageError
@@ -27,6 +30,23 @@ def test_a_file_is_replaced_and_nothing_is_left_beside_it(tmp_path):
 
     assert (tmp_path / "a").read_bytes() == b"new"
     assert names(tmp_path) == ["a"]
+
+
+def test_a_file_is_whole_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
+    atomic_write(tmp_path / "a", b"old")
+    seen = []
+
+    def fsync(descriptor):
+        status = os.fstat(descriptor)
+        is_folder = stat.S_ISDIR(status.st_mode)
+        seen.append((is_folder, status.st_size, (tmp_path / "a").read_bytes()))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    atomic_write(tmp_path / "a", b"newer")
+
+    written, renamed = seen
+    assert written == (False, len(b"newer"), b"old")
+    assert (renamed[0], renamed[2]) == (True, b"newer")
 
 
 def test_a_folder_appears_only_once_it_is_whole(tmp_path):

@@ -343,7 +343,7 @@ def test_a_search_that_has_other_best_configs_by_now_is_confirmed_in_a_folder_of
 
 # --- for real ------------------------------------------------------------------------------------
 
-STOPPED = "stopped, everything is saved; go on with `tune-encoder resume tiny`"
+STOPPED = "stopped, everything is saved; resume with `tune-encoder resume tiny`"
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,5 @@
 import json
+import shutil
 import signal
 import sqlite3
 from contextlib import closing
@@ -91,24 +92,24 @@ def test_resuming_a_finished_search_changes_nothing(journey):
     assert journey.command.experiment.trials() == journey.ended
 
 
-def test_epochs_that_were_saved_but_not_recorded_are_not_trained_again(command):
-    space = {"budget": {"trials": 1, "epochs": 4}, "scheduler": {"name": "none"}}
-    assert command.run(*command.search_options(space)).returncode == 0
-    (before,) = command.experiment.trials()
-    forget_epochs_after(command.experiment, 1)
-    assert [len(trial.rows) for trial in command.experiment.trials()] == [1]
+def test_epochs_that_were_saved_but_not_recorded_are_not_trained_again(journey):
+    runs = journey.command.folder / "runs"
+    again = Experiment(runs / "again")
+    shutil.copytree(journey.command.experiment.path, again.path)
+    forget_epochs_after(again, 1)
+    assert [len(trial.rows) for trial in again.trials()] == [1] * 3
 
-    ended = command.run("resume", "tiny", "--no-export")
+    ended = journey.command.run("resume", "again", "--no-export")
 
     assert ended.returncode == 0, ended.stderr
-    (after,) = command.experiment.trials()
-    told = [(row["epoch"], row["val_loss"], row["seconds"]) for row in after.rows]
-    assert told == [(row["epoch"], row["val_loss"], row["seconds"]) for row in before.rows]
-    assert after.state == "COMPLETE"
+    for before, after in zip(journey.ended, again.trials(), strict=True):
+        told = [(row["epoch"], row["val_loss"], row["seconds"]) for row in after.rows]
+        assert told == [(row["epoch"], row["val_loss"], row["seconds"]) for row in before.rows]
+        assert after.state == "COMPLETE"
 
 
 def forget_epochs_after(experiment: Experiment, epoch: int) -> None:
-    """Leave the record of one trial as it was after an epoch, as if the driver had died there."""
+    """Leave the record as it was after an epoch of each trial, as if the driver had died there."""
     with closing(sqlite3.connect(experiment.study_path)) as database, database:
         database.execute(
             "DELETE FROM trial_user_attributes WHERE key GLOB 'epoch_*' AND key > ?",
