@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import re
 import subprocess
@@ -15,8 +16,16 @@ from tests.builders import new_experiment
 from tests.fabricate import make_sample
 from tests.tuning.conftest import TINY_SPACE
 from tune_encoder.api import searching as api
+from tune_encoder.api.results import ExportOptions
 from tune_encoder.cli import main
-from tune_encoder.config import LaunchSettings, StorageSettings, write_yaml
+from tune_encoder.config import (
+    EXTENSIONS,
+    OVERRIDES,
+    ExportSettings,
+    LaunchSettings,
+    StorageSettings,
+    write_yaml,
+)
 from tune_encoder.data.demo import demo_folder
 from tune_encoder.data.samples import write_sample
 from tune_encoder.errors import ConfigError, DataError, StorageError
@@ -117,7 +126,7 @@ def test_overrides_take_the_place_of_what_the_space_says():
 
 
 def test_an_override_of_none_changes_nothing():
-    unchanged = prepare(**dict.fromkeys(api.OVERRIDES)).space
+    unchanged = prepare(**dict.fromkeys(OVERRIDES)).space
 
     assert unchanged == prepare().space
 
@@ -127,9 +136,24 @@ def test_every_override_is_an_option_of_the_command_line(capsys):
         main(["search", "--help"])
 
     printed = capsys.readouterr().out
-    assert tuple(api.Overrides.__annotations__) == api.OVERRIDES
-    for name in api.OVERRIDES:
+    assert tuple(api.Overrides.__annotations__) == tuple(OVERRIDES)
+    for name in OVERRIDES:
         assert f"--{name} " in printed
+
+
+def names_of(kind):
+    return {field.name for field in dataclasses.fields(kind)}
+
+
+def test_the_options_of_python_are_those_settings_that_the_command_line_offers():
+    launch = set(api.LaunchOptions.__annotations__)
+    storage = names_of(StorageSettings)
+
+    assert launch == names_of(LaunchSettings)
+    assert set(api.Options.__annotations__) == {*OVERRIDES, *launch, *storage, "warm_start"}
+    extension = {*EXTENSIONS, "accept_data_change", "record"}
+    assert set(api.ResumeOptions.__annotations__) == extension | launch
+    assert set(ExportOptions.__annotations__) == names_of(ExportSettings)
 
 
 def test_the_data_is_what_was_given_else_that_of_the_space_else_the_demo(monkeypatch, tmp_path):

@@ -16,6 +16,7 @@ from tune_encoder.config import (
     DEFAULT_ROOT,
     LOCAL_LAUNCH,
     LOCAL_STORAGE,
+    OVERRIDES,
     LaunchSettings,
     StorageSettings,
     TrainConfig,
@@ -30,15 +31,6 @@ if TYPE_CHECKING:
 
     from tune_encoder.data.pack import PackedData
 
-# The settings of a space that each override changes.
-_OVERRIDES = {
-    "trials": [("budget", "trials")],
-    "epochs": [("budget", "epochs")],
-    "time": [("budget", "time")],
-    "concurrent": [("resources", "concurrent")],
-    "seed": [("searcher", "seed"), ("base", "seed")],
-}
-OVERRIDES = tuple(_OVERRIDES)
 Settings = TypeVar("Settings", LaunchSettings, StorageSettings)
 
 
@@ -282,7 +274,7 @@ def resolve_space(
     """
     return override_space(
         _read_space(space),
-        _section_changes(_check_option_names(overrides, _OVERRIDES, where)),
+        _section_changes(_check_option_names(overrides, OVERRIDES, where)),
         where,
     )
 
@@ -328,7 +320,7 @@ def _section_changes(overrides: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Arrange the overrides by section of a space."""
     sections: dict[str, dict[str, Any]] = {}
     for name, value in overrides.items():
-        for section, key in _OVERRIDES[name]:
+        for section, key in OVERRIDES[name]:
             sections.setdefault(section, {})[key] = value
     return sections
 

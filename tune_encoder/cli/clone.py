@@ -5,7 +5,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tune_encoder.cli.common import add_command
+from tune_encoder.cli.common import add_command, add_setting
+from tune_encoder.config import RunSettings
 
 if TYPE_CHECKING:
     from tune_encoder.data.voice_bank import VoiceBank
@@ -24,10 +25,9 @@ def add_clone(commands: Any) -> None:
         "-o", "--out", type=Path, required=True,
         help="folder for the voice styles; for one recording also a file name ending in .json",
     )  # fmt: skip
-    parser.add_argument(
-        "--device", choices=("auto", "cuda", "mps", "cpu"),
-        help="compute with torch on this device (default: onnxruntime, if it and the model's "
-        "ONNX file are available)",
+    add_setting(
+        parser, RunSettings, "device", overrides=True,
+        more=" with torch (default: onnxruntime, if it and the model's ONNX file are available)",
     )  # fmt: skip
     parser.add_argument(
         "--presets", type=Path, metavar="FOLDER",

@@ -1,14 +1,17 @@
 """Options and output that several commands share."""
 
 import argparse
+import dataclasses
 import json
 import math
 import sys
+import types
+import typing
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from tune_encoder.config import DEFAULT_ROOT
+from tune_encoder.config import DEFAULT_ROOT, RunSettings
 
 BASELINES = ("mean", "ridge")
 SCORES = {
@@ -33,6 +36,55 @@ def add_root(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--root", type=Path, default=DEFAULT_ROOT, help="folder of experiments (default: runs)"
     )
+
+
+def add_setting(
+    parser: argparse.ArgumentParser,
+    kind: type[Any],
+    name: str,
+    *,
+    overrides: bool = False,
+    more: str = "",
+    **changes: Any,
+) -> None:
+    """Add the option of a setting; its help, type, choices and default are those of the setting.
+
+    Args:
+        parser: Of the command.
+        kind: The dataclass of the setting.
+        name: Of the setting.
+        overrides: Whether the setting has a value already, which an absent option leaves as it is.
+        more: What the help says of this command alone.
+        changes: `flag` instead of the setting's name, and arguments of `add_argument`.
+    """
+    field = next(field for field in dataclasses.fields(kind) if field.name == name)
+    words, _, meaning_of_empty = field.metadata["help"].partition("; empty: ")
+    default = None if overrides else field.default
+    if not overrides and (meaning_of_empty or default not in (None, "", False)):
+        more = f"{more} (default: {meaning_of_empty or default})"
+    arguments = {**_value_arguments(kind, field), "default": default, **changes}
+    flag = arguments.pop("flag", f"--{name.replace('_', '-')}")
+    parser.add_argument(flag, dest=name, help=(words + more).replace("%", "%%"), **arguments)
+
+
+def _value_arguments(kind: type[Any], field: "dataclasses.Field[Any]") -> dict[str, Any]:
+    """How argparse reads the value of a setting."""
+    value_type = typing.get_type_hints(kind)[field.name]
+    if value_type is bool:
+        return {"action": "store_true"}
+    if isinstance(value_type, types.UnionType):  # with None
+        value_type = typing.get_args(value_type)[0]
+    return {"type": value_type, "choices": field.metadata["choices"]}
+
+
+def add_data_dir(parser: argparse.ArgumentParser) -> None:
+    """Add `--data-dir`."""
+    add_setting(parser, RunSettings, "data_dir", type=Path, default=None)
+
+
+def given_settings(options: argparse.Namespace, kind: type[Any]) -> dict[str, Any]:
+    """Return the values of the options that stand for the settings of a kind."""
+    return {field.name: getattr(options, field.name) for field in dataclasses.fields(kind)}
 
 
 def demo_voices() -> Path:

@@ -6,7 +6,7 @@ import textwrap
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from tune_encoder.cli.common import add_command, add_root, print_view
+from tune_encoder.cli.common import add_command, add_root, add_setting, print_view
 from tune_encoder.config import LaunchSettings, TrainConfig
 from tune_encoder.errors import Interrupted, SearchFailed, StorageError
 from tune_encoder.experiment.status import WIDTH
@@ -34,9 +34,7 @@ def add_confirm(commands: Any) -> None:
                 type=int,
                 help=f"seeds of each config (default: budget.seeds of the space, or {SEEDS})",
             )
-            parser.add_argument(
-                "--address", default="", help="run on the Ray cluster at HOST:PORT, or auto"
-            )
+            add_setting(parser, LaunchSettings, "address")
         parser.add_argument("--json", action="store_true", help="print JSON instead of text")
         add_root(parser)
 

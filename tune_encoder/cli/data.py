@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from tune_encoder.cli.common import add_command
+from tune_encoder.cli.common import add_command, add_setting
 from tune_encoder.config import DEMO_COUNTS, FrontendSettings, RunSettings
 from tune_encoder.errors import ConfigError, DataError
 from tune_encoder.system.formats import count_noun, format_clock
@@ -40,10 +40,7 @@ def _add_import(kinds: Any) -> None:
     into.add_argument("--audio", type=Path, required=True, help="folder of NAME*.wav|flac|ogg|mp3")
     into.add_argument("--styles", type=Path, required=True, help="folder of NAME.json")
     into.add_argument("--out", type=Path, required=True, help="new folder")
-    into.add_argument(
-        "--sample-rate", type=int, default=FrontendSettings().sample_rate,
-        help="sample rate of the clips, Hz",
-    )  # fmt: skip
+    add_setting(into, FrontendSettings, "sample_rate")
     into.add_argument(
         "--seed", type=_count, default=RunSettings().seed, help="seed of the held-out voices"
     )

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tune_encoder.cli.common import SCORES, add_command, add_root
+from tune_encoder.cli.common import SCORES, add_command, add_root, add_setting, given_settings
 from tune_encoder.config import ExportSettings
 from tune_encoder.errors import StorageError
 from tune_encoder.experiment.commands import clone_line
@@ -17,9 +17,6 @@ from tune_encoder.system.formats import count_noun
 if TYPE_CHECKING:
     from tune_encoder.api.results import Experiment
 
-_DEFAULTS = ExportSettings()
-_OPTIONS = ("top_k", "formats", "int8", "average", "ensemble")
-
 
 def add_export(commands: Any) -> None:
     """Add the commands `export` and `verify`."""
@@ -28,19 +25,11 @@ def add_export(commands: Any) -> None:
     parser.add_argument(
         "--to", type=Path, help="folder to write (default: best/ in the experiment)"
     )
-    parser.add_argument(
-        "--top-k", type=int, default=_DEFAULTS.top_k, metavar="K",
-        help="write the K best trials as TO/1, the best, to TO/K (default TO: top/ within)",
-    )  # fmt: skip
+    top = "; several go to TO/1, the best, to TO/K, where TO is top/ if not given"
+    add_setting(parser, ExportSettings, "top_k", more=top, metavar="K")
     add_format_options(parser)
-    parser.add_argument(
-        "--average", type=int, default=_DEFAULTS.average, metavar="K",
-        help="average the weights of the best K epochs, if that wins on val",
-    )  # fmt: skip
-    parser.add_argument(
-        "--ensemble", type=int, default=_DEFAULTS.ensemble, metavar="K",
-        help="average the predictions of the best K trials, if that wins on val",
-    )  # fmt: skip
+    add_setting(parser, ExportSettings, "average", metavar="K")
+    add_setting(parser, ExportSettings, "ensemble", metavar="K")
     add_root(parser)
     parser = add_command(commands, "verify", _verify)
     parser.add_argument("model", type=Path, help="exported model folder")
@@ -49,11 +38,9 @@ def add_export(commands: Any) -> None:
 
 def add_format_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that say which files an export writes."""
-    parser.add_argument(
-        "--formats", default=_DEFAULTS.formats, metavar="F",
-        help="torch, onnx or torch,onnx (default: torch, and onnx where its extra is installed)",
-    )  # fmt: skip
-    parser.add_argument("--int8", action="store_true", help="quantise the ONNX files to int8 too")
+    # Checked with the other settings, whose message names the ones that are allowed.
+    add_setting(parser, ExportSettings, "formats", metavar="F", choices=None)
+    add_setting(parser, ExportSettings, "int8")
 
 
 def _export(options: argparse.Namespace) -> None:
@@ -62,7 +49,7 @@ def _export(options: argparse.Namespace) -> None:
     from tune_encoder.experiment.folder import open_experiment
 
     experiment = Experiment(open_experiment(options.root, options.name).path)
-    export_to(experiment, options.to, {name: getattr(options, name) for name in _OPTIONS})
+    export_to(experiment, options.to, given_settings(options, ExportSettings))
 
 
 def export_to(experiment: "Experiment", to: Path | None, options: Mapping[str, Any]) -> None:

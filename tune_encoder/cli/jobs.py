@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from tune_encoder.cli.common import add_command, add_json, print_view
-from tune_encoder.config import DEFAULT_ROOT
+from tune_encoder.config import DEFAULT_ROOT, EXTENSIONS
 from tune_encoder.system.formats import format_clock
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tune_encoder.api.jobs.jobs import Job
 
 JOBS_SCHEMES = ("http://", "https://")  # of the Jobs API; other addresses are of Ray itself
-_RESUME_OPTIONS = ("trials", "epochs", "time", "target", "accept_data_change", "record")
+_RESUME_OPTIONS = (*EXTENSIONS, "accept_data_change", "record")
 
 
 def add_jobs(commands: Any) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tune_encoder.cli.common import add_command, add_root
+from tune_encoder.cli.common import add_command, add_root, add_setting, given_settings
 from tune_encoder.cli.export import add_format_options, print_export
 from tune_encoder.config import ExportSettings, RetrainSettings, from_mapping
 from tune_encoder.system.formats import count_noun
@@ -16,17 +16,10 @@ DEFAULT_FOLDER = "retrained"  # in the experiment
 def add_retrain(commands: Any) -> None:
     """Add the command `retrain`."""
     parser = add_command(commands, "retrain", _retrain)
-    defaults = RetrainSettings()
     parser.add_argument("name", help="experiment whose best config is retrained")
-    parser.add_argument("--epochs", type=int, help="epochs of each run (default: as in the search)")
-    parser.add_argument(
-        "--seeds", type=int, default=defaults.seeds, metavar="N",
-        help="number of runs, each with a seed that the search did not use "
-        f"(default: {defaults.seeds})",
-    )  # fmt: skip
-    parser.add_argument(
-        "--with-val", action="store_true", help="also train on val; then only test is a fair score"
-    )
+    add_setting(parser, RetrainSettings, "epochs")
+    add_setting(parser, RetrainSettings, "seeds", metavar="N")
+    add_setting(parser, RetrainSettings, "with_val")
     parser.add_argument(
         "--to", type=Path, help=f"folder to write (default: {DEFAULT_FOLDER}/ in the experiment)"
     )
@@ -43,7 +36,7 @@ def _retrain(options: argparse.Namespace) -> None:
     from tune_encoder.export.retraining import plan_retraining, retrain
 
     experiment = open_experiment(options.root, options.name)
-    given = {name: getattr(options, name) for name in ("epochs", "seeds", "with_val")}
+    given = given_settings(options, RetrainSettings)
     planned = plan_retraining(experiment, from_mapping(RetrainSettings, given, "command line"))
     kinds = {"formats": options.formats, "int8": options.int8}
     settings = from_mapping(ExportSettings, kinds, "command line")

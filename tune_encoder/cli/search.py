@@ -1,15 +1,30 @@
 """search, resume, fork."""
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tune_encoder.cli.common import BASELINES, add_command, add_root, announce_demo, format_skills
+from tune_encoder.cli.common import (
+    BASELINES,
+    add_command,
+    add_data_dir,
+    add_root,
+    add_setting,
+    announce_demo,
+    format_skills,
+    given_settings,
+)
 from tune_encoder.cli.confirm import confirm_if_asked, print_findings
 from tune_encoder.cli.export import export_to
 from tune_encoder.cli.jobs import JOBS_SCHEMES, resume_job
 from tune_encoder.cli.report import write_report_at_end
-from tune_encoder.config import LaunchSettings, StorageSettings
+from tune_encoder.config import (
+    EXTENSIONS,
+    OVERRIDES,
+    SECTIONS,
+    BudgetSettings,
+    LaunchSettings,
+    StorageSettings,
+)
 
 if TYPE_CHECKING:
     from tune_encoder.api.results import Experiment
@@ -30,60 +45,39 @@ def add_search_options(parser: argparse.ArgumentParser) -> None:
         default="quick",
         help="YAML file, or the name of a built-in space (default: quick)",
     )
-    parser.add_argument("--data-dir", type=Path, help="data set (default: the demo voices)")
+    add_data_dir(parser)
     parser.add_argument("--name", default="search", help="name of the experiment")
-    parser.add_argument("--trials", type=int, help="configs to try")
-    parser.add_argument("--epochs", type=int, help="epochs of a trial that is not stopped")
-    parser.add_argument("--time", help="time for this launch, such as 90m or 2h")
+    for (section, setting), *_ in OVERRIDES.values():
+        add_setting(parser, SECTIONS[section], setting, overrides=True)
     parser.add_argument(
         "--warm-start", nargs="+", default=[], metavar="NAME", help="try the best configs of these"
     )
-    parser.add_argument("--concurrent", type=int, help="trials at once")
-    parser.add_argument("--seed", type=int, help="seed of proposals and trials")
     parser.add_argument("--no-export", action="store_true", help="make no model at the end")
-    parser.add_argument(
-        "--storage",
-        default="",
-        metavar="PLACE",
-        help="keep checkpoints at s3://BUCKET/PATH, or in a folder that all nodes see",
-    )
-    parser.add_argument(
-        "--record", default="", metavar="URL", help="also keep the record in this database"
-    )
+    add_setting(parser, StorageSettings, "storage", metavar="PLACE")
+    add_setting(parser, StorageSettings, "record", metavar="URL")
     add_root(parser)
 
 
-def _add_launch_options(parser: argparse.ArgumentParser) -> None:
+def _add_launch_options(parser: argparse.ArgumentParser, more: str = "") -> None:
     """Add the options of every launch of a search from this machine."""
-    parser.add_argument("--dashboard", action="store_true", help="serve pages to look at it with")
-    parser.add_argument(
-        "--address",
-        default="",
-        help="run on the Ray cluster at HOST:PORT, or auto (see `cluster start`); of a submitted "
-        "search that of its jobs, http://HOST:8265",
-    )
-
-
-def _launch_options(options: argparse.Namespace) -> Any:
-    """Return the values of the options that `_add_launch_options` added."""
-    return {name: getattr(options, name) for name in ("dashboard", "address")}
+    add_setting(parser, LaunchSettings, "dashboard")
+    add_setting(parser, LaunchSettings, "address", more=more)
 
 
 def _search(options: argparse.Namespace) -> None:
     """Run a search and export the best model."""
     from tune_encoder.api import searching as api
 
-    storage_settings = StorageSettings(storage=options.storage, record=options.record)
-    overrides = {name: getattr(options, name) for name in api.OVERRIDES}
+    storage_settings = StorageSettings(**given_settings(options, StorageSettings))
+    overrides = {name: getattr(options, name) for name in OVERRIDES}
     prepared = api.prepare_search(
         options.space, options.data_dir, options.name, options.root, overrides, "command line"
     )
     if prepared.is_demo:
         announce_demo(prepared.data_dir)
     _print_baselines(prepared)
-    experiment = prepared.start(
-        options.warm_start, LaunchSettings(**_launch_options(options)), storage_settings
-    )
+    launch = LaunchSettings(**given_settings(options, LaunchSettings))
+    experiment = prepared.start(options.warm_start, launch, storage_settings)
     _finish(experiment, options)
 
 
@@ -91,10 +85,9 @@ def add_resume(commands: Any) -> None:
     """Add the command `resume`."""
     parser = add_command(commands, "resume", _resume)
     parser.add_argument("name", help="experiment to resume")
-    parser.add_argument("--trials", type=int, help="configs to try in all")
-    parser.add_argument("--epochs", type=int, help="epochs of a trial that is not stopped")
-    parser.add_argument("--time", help="time for a launch, such as 90m or 2h")
-    parser.add_argument("--target", type=float, help="value of the metric that is good enough")
+    for name in EXTENSIONS:
+        more = ", those so far among them" if name == "trials" else ""
+        add_setting(parser, BudgetSettings, name, overrides=True, more=more)
     parser.add_argument(
         "--accept-data-change", action="store_true", help="go on although the data has changed"
     )
@@ -102,7 +95,7 @@ def add_resume(commands: Any) -> None:
     parser.add_argument(
         "--record", metavar="URL", help="restore the folder from this database if it is lost"
     )
-    _add_launch_options(parser)
+    _add_launch_options(parser, "; of a submitted search that of its jobs, http://HOST:8265")
     add_root(parser)
 
 
@@ -113,7 +106,7 @@ def _resume(options: argparse.Namespace) -> None:
     if options.address.startswith(JOBS_SCHEMES):
         resume_job(options)
         return
-    budget = {name: getattr(options, name) for name in ("trials", "epochs", "time", "target")}
+    budget = {name: getattr(options, name) for name in EXTENSIONS}
     if options.epochs is not None:
         print(f"trials that continue to {options.epochs} epochs use the learning-rate schedule of")
         print("the longer run: the rate rises to that schedule, and falls to 0 at the new end")
@@ -122,7 +115,7 @@ def _resume(options: argparse.Namespace) -> None:
         options.root,
         accept_data_change=options.accept_data_change,
         record=options.record,
-        **_launch_options(options),
+        **given_settings(options, LaunchSettings),
         **budget,
     )
     _finish(experiment, options)
@@ -143,8 +136,13 @@ def _fork(options: argparse.Namespace) -> None:
     """Start a search in another space, seeded with the trials of an earlier one."""
     from tune_encoder.api import searching as api
 
-    launch = _launch_options(options)
-    experiment = api.fork(options.name, options.new, options.space, options.root, **launch)
+    experiment = api.fork(
+        options.name,
+        options.new,
+        options.space,
+        options.root,
+        **given_settings(options, LaunchSettings),
+    )
     _finish(experiment, options)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from statistics import mean
 from typing import TYPE_CHECKING, Any
 
-from tune_encoder.cli.common import add_command, add_json, demo_voices, print_view
+from tune_encoder.cli.common import add_command, add_data_dir, add_json, demo_voices, print_view
 from tune_encoder.config import SchedulerSettings, TrainConfig
 from tune_encoder.errors import ConfigError
 from tune_encoder.experiment.status import WIDTH
@@ -37,7 +37,7 @@ def add_space(commands: Any) -> None:
     add_json(space)
     plan = add_command(commands, "plan", _plan)
     plan.add_argument("file", metavar="FILE", help=_FILE_HELP)
-    plan.add_argument("--data-dir", type=Path, help="data set (default: the demo voices)")
+    add_data_dir(plan)
     plan.add_argument(
         "--no-probe", action="store_true", help="train nothing, so show neither time nor disk space"
     )

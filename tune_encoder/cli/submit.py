@@ -3,9 +3,10 @@
 import argparse
 from typing import Any
 
-from tune_encoder.cli.common import add_command
+from tune_encoder.cli.common import add_command, given_settings
 from tune_encoder.cli.jobs import add_jobs_address, print_submitted
 from tune_encoder.cli.search import add_search_options
+from tune_encoder.config import OVERRIDES, StorageSettings
 
 
 def add_submit(commands: Any) -> None:
@@ -22,12 +23,8 @@ def add_submit(commands: Any) -> None:
 
 def _submit(options: argparse.Namespace) -> None:
     """Submit a search to a cluster, where it runs without this machine."""
-    from tune_encoder.api import searching as api
-
-    given = {
-        name: getattr(options, name) for name in (*api.OVERRIDES, "warm_start", "storage", "record")
-    }
-    given["export"] = not options.no_export
+    given: dict[str, Any] = {name: getattr(options, name) for name in (*OVERRIDES, "warm_start")}
+    given |= {**given_settings(options, StorageSettings), "export": not options.no_export}
     what = (options.space, options.data_dir, options.name, options.root)
     if options.print is not None:
         print(_submission_script(options.print, what, given), end="")

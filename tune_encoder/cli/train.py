@@ -7,13 +7,29 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tune_encoder.cli.common import BASELINES, SCORES, add_command, demo_voices, format_skills
+from tune_encoder.cli.common import (
+    BASELINES,
+    SCORES,
+    add_command,
+    add_data_dir,
+    add_setting,
+    demo_voices,
+    format_skills,
+)
 from tune_encoder.config import TrainConfig, augmentation_warnings, load_config, parse_assignment
 from tune_encoder.system.formats import count_noun
 
 if TYPE_CHECKING:
     from tune_encoder.experiment.epoch_row import EpochRow
 
+# The settings of a run that have options of their own; `--set` takes all others.
+_SETTING_FLAGS = {
+    "checkpoint_dir": "--checkpoint-dir",
+    "epochs": "--epochs",
+    "batch_size": "--batch-size",
+    "learning_rate": "--lr",
+    "device": "--device",
+}
 COLLAPSED_SPREAD = 0.01  # of the target's variance: all predictions are nearly equal
 COLLAPSED_EPOCHS = 5  # an encoder starts at the mean voice, so earlier epochs say nothing
 
@@ -22,7 +38,7 @@ def add_evaluate(commands: Any) -> None:
     """Add the command `evaluate`."""
     parser = add_command(commands, "evaluate", _evaluate)
     parser.add_argument("model", type=Path, help="exported model folder")
-    parser.add_argument("--data-dir", type=Path, help="data set (default: the demo voices)")
+    add_data_dir(parser)
     parser.add_argument("--split", choices=("val", "test"), default="test")
     parser.add_argument("-o", "--out", type=Path, help="folder of the results (default: the model)")
 
@@ -50,13 +66,10 @@ def add_train(commands: Any) -> None:
     """Add the command `train`."""
     parser = add_command(commands, "train", _train)
     parser.add_argument("--config", type=Path, help="YAML file of settings")
-    parser.add_argument("--data-dir", type=Path, help="data set (default: the demo voices)")
-    parser.add_argument("--checkpoint-dir", help="folder of the run")
-    parser.add_argument("--epochs", type=int, help="passes over the training clips")
-    parser.add_argument("--batch-size", type=int, help="clips per optimizer step")
-    parser.add_argument("--lr", type=float, help="peak learning rate")
+    add_data_dir(parser)
+    for name, flag in _SETTING_FLAGS.items():
+        add_setting(parser, TrainConfig, name, overrides=True, flag=flag)
     parser.add_argument("--resume", type=Path, help="checkpoint to resume from, with its settings")
-    parser.add_argument("--device", choices=("auto", "cuda", "mps", "cpu"), help="where to train")
     parser.add_argument(
         "--gpus", "--workers", dest="processes", type=int, default=1, metavar="N",
         help="processes that train one model, each on its own GPU or with its share of the CPUs",
@@ -90,11 +103,7 @@ def _train_config(options: argparse.Namespace, before: Mapping[str, Any]) -> Tra
     """Merge the settings of the checkpoint, then the file, then the command line."""
     options_given = {
         "data_dir": str(options.data_dir.resolve()) if options.data_dir else None,
-        "checkpoint_dir": options.checkpoint_dir,
-        "epochs": options.epochs,
-        "batch_size": options.batch_size,
-        "learning_rate": options.lr,
-        "device": options.device,
+        **{name: getattr(options, name) for name in _SETTING_FLAGS},
     }
     given = dict(parse_assignment(text) for text in options.set)
     given |= {name: value for name, value in options_given.items() if value is not None}

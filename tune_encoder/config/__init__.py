@@ -12,6 +12,9 @@ from tune_encoder.config.export import ExportSettings, RetrainSettings
 from tune_encoder.config.launch import LOCAL_LAUNCH, LOCAL_STORAGE, LaunchSettings, StorageSettings
 from tune_encoder.config.search import (
     DEFAULT_ROOT,
+    EXTENSIONS,
+    OVERRIDES,
+    SECTIONS,
     BudgetSettings,
     MetricSettings,
     ResourceSettings,
@@ -43,11 +46,14 @@ from tune_encoder.config.yaml import (
 __all__ = [
     "DEFAULT_ROOT",
     "DEMO_COUNTS",
+    "EXTENSIONS",
     "LOCAL_LAUNCH",
     "LOCAL_STORAGE",
     "MAX_EXACT_INT",
     "MAX_YAML_BYTES",
     "MAX_YAML_DEPTH",
+    "OVERRIDES",
+    "SECTIONS",
     "AugmentSettings",
     "BudgetSettings",
     "EncoderSettings",

@@ -18,19 +18,19 @@ class ExportSettings:
     )
     formats: str = setting(
         "auto",
-        "file formats; auto: torch, and onnx if the extra `onnx` is installed",
+        "torch, onnx or torch,onnx; auto: torch, and onnx if the extra `onnx` is installed",
         choices=("auto", "torch", "onnx", "torch,onnx", "onnx,torch"),
     )
     int8: bool = setting(False, "also quantise the ONNX files to int8")
     average: int = setting(
         1,
-        "number of best epochs whose weights are averaged; 1: no averaging",
+        "number of best epochs whose weights are averaged, if that wins on val; 1: no averaging",
         minimum=1,
         maximum=1000,
     )
     ensemble: int = setting(
         1,
-        "number of best trials whose predictions are averaged; 1: no ensemble",
+        "number of best trials whose predictions are averaged, if that wins on val; 1: none",
         minimum=1,
         maximum=100,
     )
@@ -72,7 +72,7 @@ class RetrainSettings:
     seeds: int = setting(
         3, "number of runs, each with a seed that the search did not use", minimum=1, maximum=32
     )
-    with_val: bool = setting(False, "also train on the validation clips")
+    with_val: bool = setting(False, "also train on val; then only test is a fair score")
 
 
 def _missing_packages() -> list[str]:

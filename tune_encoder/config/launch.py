@@ -27,8 +27,16 @@ class LaunchSettings:
 class StorageSettings:
     """Settings that all launches of a search share; search.yaml stores them."""
 
-    storage: str = setting("", "where checkpoints are stored; empty: the experiment's folder")
-    record: str = setting("", "database that also stores the record; empty: only study.db")
+    storage: str = setting(
+        "",
+        "where checkpoints are stored, s3://BUCKET/PATH or a folder that all nodes see; empty: the "
+        "experiment's folder",
+    )
+    record: str = setting(
+        "",
+        "database that also stores the record, such as postgresql://USER@HOST/DATABASE; empty: "
+        "only study.db",
+    )
 
     def __post_init__(self) -> None:
         """Raise a `ConfigError` for an address that is invalid or contains a secret."""

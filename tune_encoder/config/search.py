@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tune_encoder.config.training import setting
 from tune_encoder.errors import ConfigError
@@ -129,3 +130,23 @@ class ResourceSettings:
     def processes_per_trial(self) -> int:
         """How many processes train one trial."""
         return self.processes or max(1, int(self.gpus))
+
+
+# The sections of a space's file that are settings.
+SECTIONS: dict[str, type[Any]] = {
+    "metric": MetricSettings,
+    "budget": BudgetSettings,
+    "scheduler": SchedulerSettings,
+    "searcher": SearcherSettings,
+    "resources": ResourceSettings,
+}
+# The options of a search that override settings of its space, and the settings that each changes.
+OVERRIDES = {
+    "trials": [("budget", "trials")],
+    "epochs": [("budget", "epochs")],
+    "time": [("budget", "time")],
+    "concurrent": [("resources", "concurrent")],
+    "seed": [("searcher", "seed"), ("base", "seed")],
+}
+# The settings of the budget that a resumed search may be given anew.
+EXTENSIONS = ("trials", "epochs", "time", "target")

@@ -155,7 +155,7 @@ class RunSettings:
         2.0, "length of a training crop, seconds", minimum=0.1, maximum=60.0
     )
     seed: int = setting(0, "seed of all randomness in a run", minimum=0, maximum=2**31 - 1)
-    device: str = setting("auto", "device to train on", choices=("auto", "cuda", "mps", "cpu"))
+    device: str = setting("auto", "device to compute on", choices=("auto", "cuda", "mps", "cpu"))
     num_threads: int = setting(0, "CPU threads; 0: torch's default", minimum=0, maximum=1024)
     num_workers: int = setting(0, "batches prefetched by a thread", minimum=0, maximum=64)
     save_interval: int = setting(5, "epochs between kept checkpoints", minimum=1, maximum=100_000)

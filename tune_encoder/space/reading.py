@@ -6,11 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tune_encoder.config import (
-    BudgetSettings,
-    MetricSettings,
-    ResourceSettings,
-    SchedulerSettings,
-    SearcherSettings,
+    SECTIONS,
     from_mapping,
     read_yaml,
     to_mapping,
@@ -21,14 +17,7 @@ from tune_encoder.space.consistency import check_consistency, fit_to_budget
 from tune_encoder.space.parameters import read_parameters, read_setting
 from tune_encoder.space.space import Parameter, SearchSpace
 
-_SECTIONS = {
-    "metric": MetricSettings,
-    "budget": BudgetSettings,
-    "scheduler": SchedulerSettings,
-    "searcher": SearcherSettings,
-    "resources": ResourceSettings,
-}
-_ALL_SECTIONS = (*_SECTIONS, "base", "space", "start")
+_ALL_SECTIONS = (*SECTIONS, "base", "space", "start")
 
 
 def load_space(path: Path) -> SearchSpace:
@@ -59,7 +48,7 @@ def read_space(content: Any, where: str, folder: Path) -> SearchSpace:
             raise ConfigError(f"{where}: {unknown_name_message(name, _ALL_SECTIONS, 'section')}")
     sections: dict[str, Any] = {
         name: from_mapping(kind, _mapping(content, name, where), f"{where}, {name}")
-        for name, kind in _SECTIONS.items()
+        for name, kind in SECTIONS.items()
     }
     base = _base(_mapping(content, "base", where), f"{where}, base", folder)
     parameters = read_parameters(_mapping(content, "space", where), where)
@@ -88,7 +77,7 @@ def _fit_scheduler(space: SearchSpace, epochs: Any) -> SearchSpace:
 def space_to_content(space: SearchSpace) -> dict[str, Any]:
     """Return plain values from which `parse_space` makes an equal space."""
     return {
-        **{name: to_mapping(getattr(space, name)) for name in _SECTIONS},
+        **{name: to_mapping(getattr(space, name)) for name in SECTIONS},
         "base": space.base,
         "space": {parameter.name: _parameter_content(parameter) for parameter in space.parameters},
         "start": space.start,
