@@ -273,9 +273,8 @@ def _print_cost(space: "SearchSpace", plan: "Plan", cost: dict[str, Any]) -> Non
 def _mean_and_range(name: str, cost: dict[str, Any], words: Callable[[float], str]) -> str:
     """Format the mean and the range over the configs that were timed."""
     values = [timing[name] for timing in cost["timings"]]
-    return (
-        f"{words(cost[name])} ({len(values)} configs: {words(min(values))} to {words(max(values))})"
-    )
+    configs = count_noun(len(values), "config")
+    return f"{words(cost[name])} ({configs}: {words(min(values))} to {words(max(values))})"
 
 
 # --- words -------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from tune_encoder.cli.common import SCORES, add_command, add_json, add_root, pri
 from tune_encoder.cli.curve import draw_curve
 from tune_encoder.errors import ConfigError
 from tune_encoder.experiment.status import WIDTH
+from tune_encoder.system.formats import format_value
 
 if TYPE_CHECKING:
     from tune_encoder.experiment.folder import Experiment
@@ -182,8 +183,8 @@ def _setting_lines(searched: View, changed: View) -> Iterator[str]:
     """Yield the searched settings, marked, then the others that differ from their defaults."""
     others = {name: value for name, value in changed.items() if name not in searched}
     width = max(map(len, (*searched, *others)), default=0)
-    yield from (f"* {name:{width}}  {_format_value(value)}" for name, value in searched.items())
-    yield from (f"  {name:{width}}  {_format_value(value)}" for name, value in others.items())
+    yield from (f"* {name:{width}}  {format_value(value)}" for name, value in searched.items())
+    yield from (f"  {name:{width}}  {format_value(value)}" for name, value in others.items())
     if searched or others:
         yield "* searched; the others differ from their defaults"
 
@@ -234,7 +235,7 @@ def _best_lines(view: View) -> Iterator[str]:
     scores = {word: view["scores"][name] for name, word in words.items() if name in view["scores"]}
     yield from (f"  {word:15}{value:7.3f}" for word, value in scores.items())
     yield "" if view["settings"] else "\nno searched settings"
-    yield from (f"  {name}: {_format_value(value)}" for name, value in view["settings"].items())
+    yield from (f"  {name}: {format_value(value)}" for name, value in view["settings"].items())
     yield f"\ncheckpoint: {view['checkpoint'] or 'no longer there'}"
     if view["checkpoint"]:
         yield f"export it:  {view['export']}"
@@ -270,12 +271,12 @@ def _comparison_lines(view: View) -> Iterator[str]:
         "its skill", [_format_number(each["best"] and each["best"]["skill"]) for each in found]
     )
     yield _table_row(
-        "its trial", [_format_value(each["best"] and each["best"]["trial"]) for each in found]
+        "its trial", [format_value(each["best"] and each["best"]["trial"]) for each in found]
     )
     if view["differing_settings"]:
         yield "\nits settings that differ"
     for name, values in view["differing_settings"].items():
-        yield _table_row(name, [_format_value(value) for value in values])
+        yield _table_row(name, [format_value(value) for value in values])
 
 
 def _has_best(experiment: View, metric: str) -> bool:
@@ -290,10 +291,6 @@ def _table_row(label: str, cells: list[str]) -> str:
 
 
 # --- printing ------------------------------------------------------------------------------------
-
-
-def _format_value(value: Any) -> str:
-    return "-" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _format_number(value: float | None) -> str:

@@ -176,7 +176,8 @@ def _choose_splits(clips: list[_Clip], seed: int) -> tuple[dict[str, str] | None
     n_clips = Counter(clip.voice for clip in clips)
     n_several = sum(count > 1 for count in n_clips.values())
     if len(n_clips) < MIN_VOICES:
-        return None, f"{len(n_clips)} voices are too few to keep some for val and test"
+        voices = f"{count_noun(len(n_clips), 'voice')} {'is' if len(n_clips) == 1 else 'are'}"
+        return None, f"{voices} too few to keep some for val and test"
     if 2 * n_several <= len(n_clips):
         return None, f"{n_several} of {len(n_clips)} voices have several clips"
     return assign_splits(sorted(n_clips), seed), ""

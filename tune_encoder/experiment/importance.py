@@ -22,6 +22,7 @@ from tune_encoder.errors import ConfigError
 from tune_encoder.experiment.epoch_row import objective
 from tune_encoder.experiment.folder import STUDY_NAME, Experiment
 from tune_encoder.experiment.trials import read_only
+from tune_encoder.system.formats import count_noun
 
 # Fabricated searches with one setting that mattered and three that did not were rated: with half
 # of the trials as "the better" it came first more often than with a quarter or a third of them.
@@ -94,9 +95,10 @@ def _ended(experiment: Experiment) -> list[FrozenTrial]:
 def _check_enough(experiment: Experiment, values: list[float]) -> None:
     """Refuse what would only rate chance; values (N,)."""
     if len(values) < MIN_TRIALS:
+        trials = f"{count_noun(len(values), 'trial')} {'has' if len(values) == 1 else 'have'}"
         raise ConfigError(
-            f"{experiment.name}: {len(values)} trials have ended with a result, importance needs "
-            f"at least {MIN_TRIALS}; wait, or raise budget.trials"
+            f"{experiment.name}: {trials} ended with a result, importance needs at least "
+            f"{MIN_TRIALS}; wait, or raise budget.trials"
         )
     worst_of_better = sorted(values)[math.ceil(TARGET_QUANTILE * len(values)) - 1]
     if worst_of_better == max(values):
