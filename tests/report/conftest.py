@@ -1,5 +1,7 @@
 """A search made up, with clocks and workers, and one whose winner can be loaded."""
 
+import functools
+import tempfile
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -7,7 +9,7 @@ from xml.etree import ElementTree
 import pytest
 import torch
 
-from tests.builders import epoch_row, make_search
+from tests.builders import epoch_row, make_search, new_experiment
 from tune_encoder.config import TrainConfig
 from tune_encoder.model.encoder import build_encoder
 from tune_encoder.report.contents import read_contents
@@ -88,7 +90,19 @@ class Clock:
 
 def made_search(root, trials=TRIALS, space=SPACE, data_dir="", **more):
     more["data_dir"] = str(data_dir)
-    return make_search(root, space, trials, row_of=Clock(space), **more)
+    if trials is not TRIALS or space is not SPACE:
+        return make_search(root, space, trials, row_of=Clock(space), **more)
+    made = new_experiment(root, space=space, **more)
+    made.study_path.write_bytes(usual_study())
+    return made
+
+
+@functools.cache
+def usual_study():
+    """The record of the usual trials; most tests want it, and it takes a second to write."""
+    with tempfile.TemporaryDirectory() as folder:
+        made = make_search(Path(folder), SPACE, TRIALS, row_of=Clock(SPACE))
+        return made.study_path.read_bytes()
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.builders import make_search
+from tests.builders import epoch_row, make_search
 from tests.report.conftest import (
     BEST,
     EPOCH_S,
@@ -20,6 +20,7 @@ from tests.report.conftest import (
     words,
 )
 from tune_encoder.experiment.status import FINISHED, STOPPED
+from tune_encoder.experiment.trials import TrialRecord
 from tune_encoder.report.curves import MAX_POINTS, learning_curves, line_style, thin_rows
 from tune_encoder.report.facts import MAX_DRAWN, read_facts, sample_for_plot
 from tune_encoder.report.progress import best_over_epochs, best_over_time, progress
@@ -85,12 +86,14 @@ def test_a_long_curve_is_thinned_with_its_first_best_and_last_epoch_and_says_so(
     )
 
 
-def test_of_too_many_trials_the_best_half_and_an_even_choice_of_the_others_is_drawn(tmp_path):
+def test_of_too_many_trials_the_best_half_and_an_even_choice_of_the_others_is_drawn(facts):
     n = MAX_DRAWN + 60
-    trials = [("COMPLETE", linear(0.001, 0.1), [0.3 + n / 1000]) for n in range(n)]
-    facts = read_facts(made_search(tmp_path, trials))
+    trials = [
+        TrialRecord(number, "COMPLETE", linear(0.001, 0.1), [epoch_row(1, 0.3 + number / 1000)])
+        for number in range(n)
+    ]
 
-    chosen, said = sample_for_plot(facts.trials)
+    chosen, said = sample_for_plot(trials)
 
     numbers = sorted(trial.number for trial in chosen)
     assert len(set(numbers)) == MAX_DRAWN
@@ -100,8 +103,9 @@ def test_of_too_many_trials_the_best_half_and_an_even_choice_of_the_others_is_dr
         " Of 260 trials 200 are drawn: the 100 best, and 100 spread evenly over the ranks of all "
         "others."
     )
-    assert said in learning_curves(facts).summary
-    assert len(marks(learning_curves(facts))) == MAX_DRAWN
+    figure = learning_curves(replace(facts, trials=trials))
+    assert said in figure.summary
+    assert len(marks(figure)) == MAX_DRAWN
 
 
 def test_the_best_so_far_is_the_lowest_of_all_epochs_before_without_failed_trials(facts):
