@@ -199,7 +199,7 @@ def test_a_storage_in_the_experiments_own_folder_is_refused_and_nothing_is_made(
     with pytest.raises(
         ConfigError,
         match=f"storage is {tmp_path}/{storage}: checkpoints would be "
-        "in .*runs/mine, where they are without a storage; leave it out, or name another folder",
+        "in .*runs/mine, where they are without a storage anyway; leave it out, or name another f",
     ):
         start_search(
             load_space(find_space("quick")),

@@ -115,7 +115,7 @@ def test_each_config_is_trained_with_each_seed_to_the_end_and_nothing_else(searc
     [
         (0, 3, "top is 0; it must be from 1 to 100"),
         (101, 3, "top is 101; it must be from 1 to 100"),
-        (3, 1, "seeds is 1; it must be from 2 to 32, since one shows no spread"),
+        (3, 1, "seeds is 1; it must be from 2 to 32, since one seed shows no spread"),
         (3, 33, "seeds is 33; it must be from 2 to 32"),
     ],
 )

@@ -98,7 +98,9 @@ def test_more_trials_decide_anew_on_those_that_a_promoting_search_stopped(tmp_pa
 
 
 def test_fewer_epochs_than_planned_are_refused(finished):
-    with pytest.raises(ConfigError, match=r"epochs is 3; trials were planned for 4, give at least"):
+    with pytest.raises(
+        ConfigError, match=r"epochs is 3; it must be at least 4, for which trials were"
+    ):
         extend_search(finished, SPACE, {"epochs": 3})
 
 
@@ -114,7 +116,7 @@ def test_a_grid_has_no_further_trials(finished):
     )
 
     assert grid.n_trials == 2
-    with pytest.raises(ConfigError, match=r"trials is 9; a grid has no more configs than its 6, "):
+    with pytest.raises(ConfigError, match=r"trials is 9; the grid has only 6 configs, so fork "):
         extend_search(finished, grid, {"trials": 9})
 
 

@@ -66,7 +66,7 @@ def test_a_killed_search_prints_no_traceback(journey):
 
 
 def test_sigterm_ends_a_search_with_143_and_one_line_that_says_how_to_go_on(journey):
-    said = "stopped, everything is saved; go on with `tune-encoder resume tiny`"
+    said = "stopped, everything is saved; resume with `tune-encoder resume tiny`"
 
     assert journey.code == 143
     assert journey.said.count(said) == 1
@@ -148,5 +148,5 @@ def test_a_running_search_refuses_a_second_and_ends_on_ctrl_c_with_130(command):
     assert second.returncode == 4
     assert f"in use by pid {process.pid} on " in second.stderr
     assert process.returncode == 130
-    assert "go on with `tune-encoder resume tiny`" in error
+    assert "resume with `tune-encoder resume tiny`" in error
     assert "Traceback" not in error

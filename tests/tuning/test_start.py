@@ -25,7 +25,7 @@ def test_more_cores_than_the_machine_has_are_refused(tmp_path):
     said = refused(tmp_path, {"resources": {"cpus": 999}})
 
     assert re.fullmatch(
-        r"resources.cpus is 999, this machine has \d+; lower it in the search space", said
+        r"resources.cpus is 999, but this machine has \d+; lower it in the search space", said
     )
 
 

@@ -136,7 +136,7 @@ def test_keys_that_end_in_mid_search_end_it_with_a_line_and_resume_goes_on(comma
     assert process.returncode == 4
     said = r"tiny: cannot be (read|written|listed), access is refused; give a key that may"
     assert re.search(said, error), error
-    assert error.count("go on with `tune-encoder resume tiny`") == 1
+    assert error.count("resume with `tune-encoder resume tiny`") == 1
     assert "Traceback" not in error
 
     assert command.run("resume", "tiny", "--no-export").returncode == 0

@@ -1,9 +1,9 @@
-"""Confirming a result: the best configs of a search again, with further seeds, at full budget.
+"""Confirming a result: the best configs of a search are retrained with new seeds at full budget.
 
-A search names the config that was best with one seed, among many; part of that is luck. So the
-best few are trained again with seeds that the search did not use, as a search of its own within
-the experiment's folder (`confirm/top3x3`), which is stopped and continued like any other. The
-scores of the search itself do not count: the configs were chosen by them.
+A search finds the config that was best of many with one seed; part of that is luck. So the best
+few configs are retrained with seeds that the search did not use, as another search within the
+experiment's folder (`confirm/top3x3`), which can be stopped and resumed like any other. The scores
+of the search itself do not count, since the configs were selected by them.
 """
 
 import itertools
@@ -44,20 +44,20 @@ def confirm(
     announce: Callable[[str], None],
     launch: LaunchSettings = LOCAL_LAUNCH,
 ) -> Confirmation:
-    """Train the best configs of a search again with further seeds, or go on doing so.
+    """Retrain the best configs of a search with new seeds, or resume doing so.
 
     Args:
         experiment: The search; it may still be running.
-        n_configs: How many of its best to confirm.
-        n_seeds: Seeds of each, at least 2.
-        announce: Is told, once all is checked, what will be trained.
+        n_configs: How many of its best configs to confirm.
+        n_seeds: Seeds of each config, at least 2.
+        announce: Called with a description of what will be trained, after all checks.
         launch: Where it runs.
 
     Raises:
         ConfigError: if a number is out of range.
         StorageError: if the data has changed since the search.
-        SearchFailed: if no trial gave a result, in the search or again.
-        Interrupted: on Ctrl-C or SIGTERM, everything saved; the same call goes on.
+        SearchFailed: if no trial gave a result, in the search or in the confirmation.
+        Interrupted: on Ctrl-C or SIGTERM, with everything saved; the same call resumes.
     """
     _check_numbers(n_configs, n_seeds)
     best = best_configs(experiment, n_configs)
@@ -80,7 +80,7 @@ def confirm(
 
 
 def _confirmation_storage(experiment: Experiment) -> StorageSettings:
-    """Checkpoints go where those of the search are, for nodes that do not see its folder."""
+    """Store checkpoints where those of the search are, since nodes may not share its folder."""
     place = experiment.storage_settings().storage
     return StorageSettings(storage=f"{place}/{FOLDER}" if place else "")
 
@@ -90,7 +90,7 @@ def _check_numbers(n_configs: int, n_seeds: int) -> None:
         raise ConfigError(f"top is {n_configs}; it must be from 1 to {MAX_CONFIGS}")
     if not 2 <= n_seeds <= MAX_SEEDS:
         raise ConfigError(
-            f"seeds is {n_seeds}; it must be from 2 to {MAX_SEEDS}, since one shows no spread"
+            f"seeds is {n_seeds}; it must be from 2 to {MAX_SEEDS}, since one seed shows no spread"
         )
 
 
@@ -98,7 +98,7 @@ def _check_numbers(n_configs: int, n_seeds: int) -> None:
 
 
 def confirmation_space(experiment: Experiment, configs: Configs, n_seeds: int) -> SearchSpace:
-    """Return the space that trains each config with each seed, to the end, and nothing else."""
+    """Return the space that trains each config with each seed, without early stopping."""
     space = experiment.space()
     seeds = new_seeds(experiment.trials(), n_seeds)
     start = [{**config, "seed": seed} for config in configs.values() for seed in seeds]
@@ -116,9 +116,9 @@ def confirmation_space(experiment: Experiment, configs: Configs, n_seeds: int) -
 
 
 def confirmation_name(root: Path, name: str, space: SearchSpace) -> str:
-    """Return the name of the confirming search, which may have begun already.
+    """Return the name of the confirming search, which may have started already.
 
-    A search that went on since may have other best configs: they get a folder of their own.
+    If the search has continued since, its best configs may differ; they then get a new folder.
     """
     names = itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2)))
     for each in names:

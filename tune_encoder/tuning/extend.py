@@ -1,4 +1,4 @@
-"""A larger budget for a search that has run: more trials, more epochs, another time."""
+"""Extending the budget of a search that has run: more trials, more epochs, more time."""
 
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
@@ -21,20 +21,20 @@ def extend_search(
     changes: dict[str, Any],
     database: "Database | None" = None,
 ) -> SearchSpace:
-    """Return the space with a larger budget, and let the trials it concerns go on.
+    """Return the space with a larger budget, and reopen the trials that it affects.
 
-    Stopped and finished trials run again in the record; the rule then decides anew on their last
-    rows, and stops again those that it would not let on. A trial that goes on to more epochs
-    follows the learning rate of the longer run from there.
+    Pruned and complete trials are set back to running; the early-stopping rule then decides again
+    on their last rows, and prunes again those that it would not promote. A trial that continues to
+    more epochs uses the learning-rate schedule of the longer run from there on.
 
     Args:
-        experiment: One that is held.
+        experiment: An experiment that this process has locked.
         space: Its space.
         changes: trials, epochs, time, target; None changes nothing.
-        database: That of its record, if there is one.
+        database: Database of its record, if there is one.
 
     Raises:
-        ConfigError: if a number is smaller than what was run already.
+        ConfigError: if a number is smaller than before.
     """
     given = {name: value for name, value in changes.items() if value is not None}
     if not given:
@@ -42,16 +42,16 @@ def extend_search(
     budget = space.budget
     if given.get("epochs", budget.epochs) < budget.epochs:
         raise ConfigError(
-            f"command line: epochs is {given['epochs']}; trials were planned for {budget.epochs}, "
-            "give at least that"
+            f"command line: epochs is {given['epochs']}; it must be at least {budget.epochs}, for "
+            "which trials were planned"
         )
     if "trials" in given and space.searcher.name == "grid":
         raise ConfigError(
-            f"command line: trials is {given['trials']}; a grid has no more configs than its "
-            f"{budget.trials}, fork the search with a wider one"
+            f"command line: trials is {given['trials']}; the grid has only {budget.trials} "
+            "configs, so fork the search with a larger grid instead"
         )
     wider = override_space(space, {"budget": given}, "command line")
-    # Where trials are stopped as they come, those that come later change nothing for them.
+    # With the other rules, more trials do not change which of the earlier ones are stopped.
     promotes = space.scheduler.name == "asha-promote" and wider.budget.trials > budget.trials
     if promotes or wider.budget.epochs > budget.epochs:
         reopen_trials(experiment, budget.epochs, wider.budget.epochs, database)
@@ -62,7 +62,7 @@ def extend_search(
 def reopen_trials(
     experiment: Experiment, epochs: int, more: int, database: "Database | None" = None
 ) -> None:
-    """Set ended trials back to running, where more epochs or trials may concern them."""
+    """Set ended trials back to running if more epochs or trials may affect them."""
     from tune_encoder.tuning.record.stored_study import open_study_file
 
     if not experiment.study_path.exists():
@@ -79,7 +79,7 @@ def reopen_trials(
 
 
 def _may_continue(trial: TrialRecord, epochs: int, more: int) -> bool:
-    """Whether the rule, not the trial's patience or a person, ended it, or its epochs did."""
+    """Whether it was ended by the rule or by its last epoch, not by its patience or the user."""
     if not trial.rows or trial.reason or trial.state not in (*_ENDED, "RUNNING"):
         return False
     used_up = trial.rows[-1]["epoch"] >= epochs

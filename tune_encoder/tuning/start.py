@@ -1,6 +1,6 @@
-"""Start, resume, extend and fork searches: what is checked before Ray starts.
+"""Start, resume, extend and fork searches, with all checks that can be made before Ray starts.
 
-Ray and Optuna are loaded once nothing is left to refuse.
+Ray and Optuna are imported only after these checks.
 """
 
 import os
@@ -62,17 +62,17 @@ def start_search(
 
     Args:
         space: What to search.
-        data_dir: A data set in the guide's layout; checked and packed before anything starts.
+        data_dir: A data set, which is checked and packed before anything starts.
         root: Folder of experiments.
-        name: The new experiment.
+        name: Name of the new experiment.
         warm_start: Experiments in the root whose best configs are tried first.
         launch: Where it runs.
-        storage_settings: Where it is kept.
+        storage_settings: Where it is stored.
 
     Raises:
         ConfigError, DataError, StorageError: before Ray starts.
         SearchFailed: if no trial gave a result.
-        Interrupted: on Ctrl-C or SIGTERM, everything saved.
+        Interrupted: on Ctrl-C or SIGTERM, with everything saved.
     """
     for other in warm_start:
         open_experiment(root, other)
@@ -87,7 +87,7 @@ def fork_search(
     space: SearchSpace,
     launch: LaunchSettings = LOCAL_LAUNCH,
 ) -> Experiment:
-    """Run a new search on an old one's data that knows its trials, kept where that is.
+    """Run a new search on the data of an earlier one, seeded with its trials, in the same storage.
 
     Raises:
         ConfigError: if there is no such experiment, or the new name is taken.
@@ -135,11 +135,11 @@ def _start(
 
 
 def _check_not_own_folder(place: str, path: Path) -> None:
-    """Raise a `ConfigError` if a storage's place is the experiment's folder, or in it."""
+    """Raise a `ConfigError` if the storage is the experiment's folder, or in it."""
     if "://" not in place and Path(place).resolve().is_relative_to(path.resolve()):
         raise ConfigError(
             f"storage is {storage_of_location(place)}: checkpoints would be in {path}, where they "
-            "are without a storage; leave it out, or name another folder"
+            "are without a storage anyway; leave it out, or name another folder"
         )
 
 
@@ -151,7 +151,7 @@ def _check_record_free(record: str, name: str) -> None:
 
 
 def _open_database(experiment: Experiment) -> "AbstractContextManager[Database | None]":
-    """Connect to the database of the record, if it has one; Optuna is loaded only then."""
+    """Connect to the database of the record, if it has one; only then is Optuna imported."""
     if not experiment.storage_settings().record:
         return nullcontext()
     from tune_encoder.tuning.record.restore import open_database
@@ -160,15 +160,15 @@ def _open_database(experiment: Experiment) -> "AbstractContextManager[Database |
 
 
 def find_search(root: Path, name: str, record: str = "") -> Experiment:
-    """Return an experiment, whose folder is made again if it is lost.
+    """Return an experiment, whose folder is restored from the database if it is lost.
 
     Args:
         root: Folder of experiments.
         name: The experiment.
-        record: Database that has its record; without one a lost folder stays lost.
+        record: Database of its record; without one a lost folder cannot be restored.
 
     Raises:
-        ConfigError: if there is no such experiment, or its record is not there.
+        ConfigError: if there is no such experiment, or the database does not have its record.
         StorageError: if the database does not answer.
     """
     path = experiment_path(root, name)
@@ -180,8 +180,8 @@ def find_search(root: Path, name: str, record: str = "") -> Experiment:
     known = experiment.storage_settings().record
     if record not in ("", known):
         raise ConfigError(
-            f"record: {path / 'search.yaml'} has {known or 'none'}; leave it out, or change it "
-            "there if the database has moved"
+            f"record: {path / 'search.yaml'} has {known or 'none'}; leave the option out, or "
+            "change the file if the database has moved"
         )
     return experiment
 
@@ -195,19 +195,19 @@ def resume_search(
     record: str = "",
     **budget: Any,
 ) -> Experiment:
-    """Go on with a search that was stopped or killed, or extend one that has ended.
+    """Resume a search that was stopped or killed, or extend one that has ended.
 
     Args:
         root: Folder of experiments.
         name: The experiment.
-        accept_data_change: Whether data other than the search began with is used.
+        accept_data_change: Whether to continue with data that has changed since the search started.
         launch: As in `start_search`.
         record: As in `find_search`.
         **budget: trials, epochs, time or target that replace those of the space.
 
     Raises:
-        StorageError: if the data has changed, or another process holds the experiment.
-        ConfigError: if the budget is below what was planned already.
+        StorageError: if the data has changed, or the experiment is in use by another process.
+        ConfigError: if the budget is smaller than before.
     """
     experiment = find_search(root, name, record)
     with lock_experiment(experiment.path), _open_database(experiment) as database:
@@ -228,7 +228,7 @@ def resume_search(
 
 
 def _storage_content(storage_settings: StorageSettings, name: str) -> dict[str, Any]:
-    """What search.yaml says of where an experiment is kept; its place outlives its name."""
+    """Return search.yaml's entries on storage; the location stays if the experiment is renamed."""
     storage = (
         checkpoint_location(storage_settings.storage, name) if storage_settings.storage else ""
     )
@@ -236,21 +236,22 @@ def _storage_content(storage_settings: StorageSettings, name: str) -> dict[str, 
 
 
 def _parent_storage_settings(experiment: Experiment) -> StorageSettings:
-    """Where an experiment and others are kept."""
+    """Return the settings of the storage that an experiment shares with others."""
     storage_settings = experiment.storage_settings()
     return replace(storage_settings, storage=storage_of_location(storage_settings.storage))
 
 
 def versions() -> dict[str, str]:
-    """Return the versions a result may depend on."""
+    """Return the versions of the packages that a result may depend on."""
     return {name: version(name) for name in ("tune-encoder", "torch", "ray", "optuna", "numpy")}
 
 
 def check_launch(space: SearchSpace, launch: LaunchSettings) -> LaunchSettings:
-    """Return the settings with HOST:PORT of the cluster that is meant, if any is.
+    """Return the settings with the resolved HOST:PORT of the cluster, if one is named.
 
     Raises:
-        ConfigError, StorageError: if a trial can never run there, where that is known before Ray.
+        ConfigError, StorageError: if a trial can never run there, as far as is known before Ray
+            starts.
     """
     set_environment()
     _check_searcher_installed(space)
@@ -261,13 +262,14 @@ def check_launch(space: SearchSpace, launch: LaunchSettings) -> LaunchSettings:
     wanted, present = space.resources.cpus, os.cpu_count() or 1
     if wanted > present:
         raise StorageError(
-            f"resources.cpus is {wanted}, this machine has {present}; lower it in the search space"
+            f"resources.cpus is {wanted}, but this machine has {present}; lower it in the search "
+            "space"
         )
     return launch
 
 
 def _check_searcher_installed(space: SearchSpace) -> None:
-    """Raise a `ConfigError` if what proposes configs is not installed."""
+    """Raise a `ConfigError` if a package that the sampler needs is not installed."""
     if space.searcher.name == "gp" and find_spec("scipy") is None:
         raise ConfigError(
             "searcher.name is gp, which needs scipy; pip install 'tune-encoder[gp]', or use tpe"
@@ -293,7 +295,7 @@ def _launch(
 def _start_ray_early(
     experiment: Experiment, launch: LaunchSettings
 ) -> "AbstractContextManager[None]":
-    """Have Ray for a search that surely needs it, and load what else does while it starts."""
+    """Start Ray for a search that certainly needs it, and import other modules meanwhile."""
     from tune_encoder.tuning.cluster.connection import connected
 
     Thread(target=import_module, args=("tune_encoder.tuning.driver.launch",)).start()
@@ -301,7 +303,7 @@ def _start_ray_early(
 
 
 def accept_data(experiment: Experiment, settings: FrontendSettings) -> None:
-    """Let the data as it is now be that of the search."""
+    """Accept the data in its present state as that of the search."""
     content = experiment.read_search()
     info = open_pack(pack_data(Path(content["data_dir"]), settings)).info
     experiment.write_search({**content, "fingerprint": info["fingerprint"]})

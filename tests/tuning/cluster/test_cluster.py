@@ -170,7 +170,7 @@ def test_a_damaged_file_of_processes_is_named(home, content):
     (home / "cluster.json").write_text(content)
 
     with pytest.raises(
-        StorageError, match=r"cluster\.json: cannot be read \(.*; end Ray's processes by hand, th"
+        StorageError, match=r"cluster\.json: cannot be read \(.*; end Ray's processes yourself, th"
     ):
         find_cluster()
 

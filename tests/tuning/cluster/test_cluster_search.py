@@ -205,7 +205,8 @@ def test_a_node_that_does_not_see_the_experiment_ends_the_search_with_a_line(com
         done = command.run(*command.search_options(SHORT), "--address", head.address)
 
     assert done.returncode == 4
-    assert "does not see it; put --root on a disk that all nodes of the cluster sh" in done.stderr
+    assert "does not exist on node " in done.stderr
+    assert "; put --root on a disk that all nodes of the cluster sh" in done.stderr
     assert "Traceback" not in done.stderr
 
 

@@ -20,10 +20,10 @@ ONE = ResourceSettings()
     [
         (
             "ray://head:10001",
-            r"ray://head:10001; a search keeps its record.*HOST:PORT --num-cpus 0",
+            r"ray://head:10001, but a search has to run on a.*HOST:PORT --num-cpus 0",
         ),
-        ("http://head:8265", r"let it run there with `tune-encoder submit --address"),
-        ("head", r"address is head; it must be HOST:PORT, as head:6379, or auto"),
+        ("http://head:8265", r"submit the search with `tune-encoder submit --address"),
+        ("head", r"address is head; it must be HOST:PORT, such as head:6379, or auto"),
         ("head:port", r"address is head:port; it must be HOST:PORT"),
         ("head:70000", r"address is head:70000; it must be HOST:PORT"),
     ],
@@ -49,7 +49,9 @@ def test_auto_without_a_cluster_says_how_to_start_one(monkeypatch, tmp_path):
     monkeypatch.setenv("TUNE_ENCODER_CACHE", str(tmp_path))
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
 
-    with pytest.raises(StorageError, match=r"no cluster runs here; start one with `tune-encoder"):
+    with pytest.raises(
+        StorageError, match=r"no cluster is running on this machine; start one with"
+    ):
         resolve_address("auto", ONE)
 
 
@@ -63,14 +65,17 @@ def test_auto_takes_the_address_of_the_environment(monkeypatch):
 @pytest.mark.parametrize(
     ("said", "message"),
     [
-        ("RPC error: InvalidAuthToken: Authentication token is", "does not take our token; put it"),
+        ("RPC error: InvalidAuthToken: Authentication token is", "rejects our token; put the cl"),
         (
             "RuntimeError: Version mismatch: The cluster was started with:\nRay: 2.59.0\n"
             "Python: 3.11.7",
             "Ray or Python differ: The cluster was started with: Ray: 2.59.0 Python: 3.11.7 Inst",
         ),
-        ("RuntimeError: No node info found matching", "this machine is no node of the cluster; r"),
-        ("ValueError: some other thing", "Ray does not connect (ValueError: some other thing); s"),
+        (
+            "RuntimeError: No node info found matching",
+            "this machine is not a node of the cluster; r",
+        ),
+        ("ValueError: some other thing", "Ray does not connect (ValueError: some other thing); c"),
         ("", "Ray does not connect (no answer in 30 s)"),
     ],
 )
@@ -105,7 +110,7 @@ def test_trials_that_fit_are_counted_node_by_node(resources, nodes, expected):
         ({"cpus": 3}, [SMALL], r"resources.cpus is 3, Ray finds 2 on this machine; lower it in"),
         ({"cpus": 6}, [SMALL, LARGE], r"cpus is 6, Ray finds 5 on the largest of 2 nodes; lower"),
         ({"gpus": 2}, [SMALL, LARGE], r"resources.gpus is 2, Ray finds 1 on the largest of 2"),
-        ({"cpus": 6, "gpus": 1}, [{"CPU": 9}, LARGE], r"no node has both 6 CPUs and 1 GPUs, as"),
+        ({"cpus": 6, "gpus": 1}, [{"CPU": 9}, LARGE], r"no node has both 6 CPUs and 1 GPUs, wh"),
     ],
 )
 def test_a_trial_too_large_for_every_node_is_refused(resources, nodes, message):

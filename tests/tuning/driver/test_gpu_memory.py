@@ -43,9 +43,9 @@ def test_the_largest_configs_have_the_highest_numbers_and_each_choice_once():
         (
             0.25,
             21 * GIB,
-            r"gpus is 0.25, 20.0 of a GPU's 80.0 GiB, but .* takes 21.0; set it to 0.27",
+            r"gpus is 0.25, 20.0 of a GPU's 80.0 GiB, but .* needs 21.0; set it to 0.27",
         ),
-        (0.9, 81 * GIB, r"takes 81.0; no GPU here is large enough, or lower batch_size"),
+        (0.9, 81 * GIB, r"needs 81.0; no GPU here is large enough, or lower batch_size"),
     ],
 )
 def test_a_fraction_that_is_too_small_is_refused_with_one_that_is_not(share, peak, words):

@@ -80,7 +80,7 @@ def test_the_pages_of_a_running_search_answer_and_are_named(steered):
 
 def test_a_trial_that_was_ended_by_hand_is_pruned_with_that_reason(steered):
     assert steered.ended[0].state == "PRUNED"
-    assert steered.ended[0].reason == "ended by hand"
+    assert steered.ended[0].reason == "ended by the user"
 
 
 def test_pausing_a_search_completes_no_trial(steered):
@@ -92,7 +92,7 @@ def test_a_config_that_was_added_waits_behind_those_that_run(steered):
 
 
 def test_a_search_that_was_stopped_says_how_to_go_on(steered):
-    assert "stopped as asked; go on with `tune-encoder resume tiny`" in steered.out
+    assert "stopped as asked; resume with `tune-encoder resume tiny`" in steered.out
 
 
 def test_a_steered_search_has_each_epoch_once_and_in_order(steered):
@@ -109,7 +109,7 @@ def test_a_search_that_reaches_its_target_ends_and_says_how_to_go_on(command):
     ended = command.run(*command.search_options({**LONG, "budget": budget}))
 
     assert ended.returncode == 0, ended.stderr
-    said = "val_loss has reached 100; go on with `tune-encoder resume tiny`"
+    said = "val_loss has reached 100; resume with `tune-encoder resume tiny`"
     assert said in ended.stdout
     assert all(len(trial.rows) < 60 for trial in command.experiment.trials())
 

@@ -144,7 +144,7 @@ def test_another_record_than_that_of_the_folder_is_refused(tmp_path, pg):
     experiment = make(tmp_path, pg)
 
     with pytest.raises(
-        ConfigError, match=r"^record: .*search\.yaml has .*; leave it out, or change it there if"
+        ConfigError, match=r"^record: .*search\.yaml has .*; leave the option out, or change the"
     ):
         find_search(tmp_path, experiment.name, "postgresql://elsewhere/x")
 

@@ -1,1 +1,1 @@
-"""The Ray that a search runs on."""
+"""Ray clusters: starting and stopping a local one, and connecting to any."""

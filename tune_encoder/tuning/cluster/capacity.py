@@ -14,18 +14,18 @@ REFRESH_S = 2.0
 
 
 class Capacity:
-    """Counts what fits on the nodes, again every few seconds: nodes join and die."""
+    """Counts how many trials fit on the nodes, every few seconds, since nodes join and die."""
 
     def __init__(self, resources: ResourceSettings) -> None:
         self._resources = resources
         self._counted, self._asked = 0, -REFRESH_S
 
     def __reduce__(self) -> "tuple[type[Capacity], tuple[object, ...]]":
-        """Pickle without the clock: Tune pickles its searcher, nobody reads it back."""
+        """Pickle without the clock: Tune pickles its searcher, but it is never loaded."""
         return Capacity, (self._resources,)
 
     def __call__(self) -> int:
-        """Return how many trials fit now, at most as many as the space allows at once."""
+        """Return how many trials fit now, up to the limit of the space."""
         if time.monotonic() - self._asked >= REFRESH_S:
             self._asked = time.monotonic()
             self._counted = count_trials(self._resources, living_nodes())
@@ -33,7 +33,7 @@ class Capacity:
 
 
 def check_trial_fits(resources: ResourceSettings, present: list[dict[str, Any]]) -> None:
-    """Refuse a trial that no node can ever run; Ray would wait for ever.
+    """Check that some node can run a trial; otherwise Ray would wait forever.
 
     Args:
         resources: What a trial needs.
@@ -52,13 +52,13 @@ def check_trial_fits(resources: ResourceSettings, present: list[dict[str, Any]])
             )
     if not count_trials(resources, present):
         raise StorageError(
-            f"no node has both {resources.cpus} CPUs and {resources.gpus:g} GPUs, as resources of "
-            "the search space asks for; lower one of them"
+            f"no node has both {resources.cpus} CPUs and {resources.gpus:g} GPUs, which resources "
+            "in the search space asks for; lower one of them"
         )
 
 
 def count_trials(resources: ResourceSettings, present: list[dict[str, Any]]) -> int:
-    """Return how many trials fit on nodes of these resources; none is split between two."""
+    """Return how many trials fit on these nodes; a trial is never split between two."""
     unlimited = dataclasses.replace(resources, concurrent=0)
     fits = sum(
         n_concurrent_trials(unlimited, int(node.get("CPU", 0)), int(node.get("GPU", 0)))
@@ -68,5 +68,5 @@ def count_trials(resources: ResourceSettings, present: list[dict[str, Any]]) -> 
 
 
 def living_nodes() -> list[dict[str, Any]]:
-    """Return what each node that lives has, such as {"CPU": 2.0}."""
+    """Return the resources of each living node, such as {"CPU": 2.0}."""
     return [node["Resources"] for node in ray.nodes() if node["Alive"]]

@@ -1,4 +1,4 @@
-"""The Ray that a search runs on: one of its own, or a cluster that runs already."""
+"""The connection of a search to Ray: to a local one that it starts, or to a running cluster."""
 
 import json
 import logging
@@ -29,7 +29,7 @@ from tune_encoder.tuning.cluster.ray_settings import (
 )
 from tune_encoder.tuning.cluster.state import local_address
 
-PORT_TIMEOUT_S = 3.0  # for a cluster's port
+PORT_TIMEOUT_S = 3.0  # for a cluster's port to answer
 JOIN_TIMEOUT_S = 30.0  # for the rest; a loaded machine takes seconds to import Ray
 _QUERY_NODES = """
 import json, sys, ray
@@ -37,9 +37,9 @@ from tune_encoder.tuning.cluster.capacity import living_nodes
 ray.init(sys.argv[1], log_to_driver=False)
 print("=" + json.dumps(living_nodes()))
 """
-_ANSWER_PREFIX = "="  # before the line that is no log of Ray
+_ANSWER_PREFIX = "="  # of the line that is not a log line of Ray
 _JOB_CONFIG = "RAY_JOB_CONFIG_JSON_ENV_VAR"
-_SHORT_TIMEOUT = {"RAY_gcs_server_request_timeout_seconds": "5"}  # a minute without
+_SHORT_TIMEOUT = {"RAY_gcs_server_request_timeout_seconds": "5"}  # Ray's default is a minute
 _TOKEN_MISMATCH = re.compile(r"InvalidAuthToken|AuthenticationError|Unauthenticated")
 _VERSION_MISMATCH = re.compile(r"Version mismatch")
 _NO_NODE = re.compile(r"No node info found")
@@ -47,15 +47,15 @@ _NO_NODE = re.compile(r"No node info found")
 
 @contextmanager
 def connected(experiment: Experiment, launch: LaunchSettings) -> Iterator[None]:
-    """Have Ray while the block runs; nothing happens where an outer block has it already.
+    """Connect to Ray while the block runs; do nothing if an outer block is connected already.
 
     Args:
-        experiment: Whose lock tells others where Ray's page is.
-        launch: With HOST:PORT of a cluster, as `resolve_address` gives it, or empty for a Ray of
-            our own.
+        experiment: The experiment, in whose lock the address of the Ray dashboard is noted.
+        launch: Has HOST:PORT of a cluster, as returned by `resolve_address`, or an empty address to
+            start a local Ray.
 
     Raises:
-        ConnectionError: if the cluster is gone since `resolve_address`.
+        ConnectionError: if the cluster has disappeared since `resolve_address`.
     """
     if ray.is_initialized():
         yield
@@ -72,10 +72,10 @@ def connected(experiment: Experiment, launch: LaunchSettings) -> Iterator[None]:
 
 def _start_ray(dashboard: bool) -> str:
     _limit_to_loopback(True)
-    os.environ.pop(_JOB_CONFIG, None)  # of a job it may be part of
+    os.environ.pop(_JOB_CONFIG, None)  # of a job that this process may be part of
     with nullcontext() if dashboard else _without_helper_processes():
         context = ray.init(
-            "local",  # without it Ray would join any cluster that runs on this machine
+            "local",  # otherwise Ray would connect to any cluster that runs on this machine
             include_dashboard=dashboard,
             dashboard_host=LOOPBACK,
             log_to_driver=False,
@@ -86,9 +86,9 @@ def _start_ray(dashboard: bool) -> str:
 
 @contextmanager
 def _without_helper_processes() -> Iterator[None]:
-    """Keep Ray from starting what no search needs: half of its time to start and to end.
+    """Keep Ray from starting what no search needs, which takes half of its start and shutdown.
 
-    What another version of Ray does not have is left alone.
+    Functions that this version of Ray does not have are skipped.
     """
     helpers = [each for each in _HELPER_PROCESSES if hasattr(*each[:2])]
     kept = [(owner, name, getattr(owner, name)) for owner, name, _ in helpers]
@@ -106,7 +106,7 @@ def _do_nothing(*_: Any, **__: Any) -> None:
 
 
 def _no_api_server(node: Node, **_: Any) -> None:
-    """Give an address at which nobody is, or the node's agent logs every second that none is."""
+    """Register an address where nothing listens, or the node's agent logs an error every second."""
     node.get_gcs_client().internal_kv_put(
         ray_constants.DASHBOARD_ADDRESS.encode(),
         f"{LOOPBACK}:0".encode(),
@@ -121,9 +121,9 @@ def _no_dashboard() -> str:
 
 _HELPER_PROCESSES: tuple[tuple[Any, str, Callable[..., object]], ...] = (
     (Node, "start_monitor", _do_nothing),  # scales a cluster
-    (Node, "start_log_monitor", _do_nothing),  # would send workers' logs to us
+    (Node, "start_log_monitor", _do_nothing),  # sends workers' logs to the driver
     (Node, "start_api_server", _no_api_server),  # serves the dashboard
-    (utils, "get_dashboard_dependency_error", _no_dashboard),  # nor does a node's agent serve it
+    (utils, "get_dashboard_dependency_error", _no_dashboard),  # turns it off in a node's agent
 )
 
 
@@ -139,7 +139,7 @@ def _join_cluster(address: str) -> str:
 
 
 def _limit_to_loopback(yes: bool) -> None:
-    """Do as Ray does with `LOOPBACK_ONLY`, which it has read already."""
+    """Apply what `LOOPBACK_ONLY` would do, which Ray has already read."""
     ray_constants.ENABLE_RAY_CLUSTER = not yes
 
 
@@ -147,15 +147,15 @@ def _limit_to_loopback(yes: bool) -> None:
 
 
 def resolve_address(address: str, resources: ResourceSettings) -> str:
-    """Return HOST:PORT of the cluster that is meant, which lets us in and has room for a trial.
+    """Return HOST:PORT of the cluster, after checking that it accepts us and can run a trial.
 
     Args:
         address: HOST:PORT, or `auto`: that of RAY_ADDRESS, else of `tune-encoder cluster start`.
         resources: What a trial needs.
 
     Raises:
-        ConfigError: if it is no address, or one a search cannot use.
-        StorageError: if nothing answers, our token or versions do not fit, or no node is large
+        ConfigError: if the address is invalid, or of a kind that a search cannot use.
+        StorageError: if nothing answers, our token or versions do not match, or no node is large
             enough.
     """
     found = address
@@ -163,8 +163,8 @@ def resolve_address(address: str, resources: ResourceSettings) -> str:
         found = os.environ.get("RAY_ADDRESS") or local_address()
     if not found:
         raise StorageError(
-            "no cluster runs here; start one with `tune-encoder cluster start`, or name it by "
-            "--address HOST:PORT"
+            "no cluster is running on this machine; start one with `tune-encoder cluster start`, "
+            "or name one with --address HOST:PORT"
         )
     host, port = _split_address(found)
     try:
@@ -172,7 +172,7 @@ def resolve_address(address: str, resources: ResourceSettings) -> str:
     except OSError as error:
         raise StorageError(
             f"nothing answers at {host}:{port} ({error}); give the address that the cluster's "
-            "head node named when it was started"
+            "head node printed when it was started"
         ) from error
     protect_token()
     check_trial_fits(resources, _query_nodes(f"{host}:{port}"))
@@ -182,21 +182,21 @@ def resolve_address(address: str, resources: ResourceSettings) -> str:
 def _split_address(address: str) -> tuple[str, int]:
     if "://" in address:
         raise ConfigError(
-            f"address is {address}; a search keeps its record where it runs, on a node of the "
-            "cluster: give it HOST:PORT after `ray start --address HOST:PORT --num-cpus 0` here, "
-            "or let it run there with `tune-encoder submit --address http://HOST:8265`"
+            f"address is {address}, but a search has to run on a node of the cluster: run "
+            "`ray start --address HOST:PORT --num-cpus 0` here and give HOST:PORT, or submit the "
+            "search with `tune-encoder submit --address http://HOST:8265`"
         )
     host, _, port = address.rpartition(":")
     if not host or not port.isdigit() or not 0 < int(port) < 2**16:
-        raise ConfigError(f"address is {address}; it must be HOST:PORT, as head:6379, or auto")
+        raise ConfigError(f"address is {address}; it must be HOST:PORT, such as head:6379, or auto")
     return host, int(port)
 
 
 def _query_nodes(address: str) -> list[dict[str, Any]]:
-    """Return what each node of the cluster has, asked by a process of its own.
+    """Return the resources of each node of the cluster, queried by another process.
 
-    Ray tries a token that does not fit for 20 s, and writes why to the terminal instead of saying
-    it in its error.
+    With a wrong token Ray retries for 20 s, and prints the reason instead of putting it into its
+    error.
     """
     place = LOOPBACK_ONLY if address == local_address() else {}
     process = subprocess.Popen(
@@ -229,20 +229,23 @@ def _query_nodes(address: str) -> list[dict[str, Any]]:
 
 
 def explain_ray_error(said: list[str]) -> str:
-    """Say in our words what Ray wrote before it gave up."""
+    """Explain in one line what Ray printed before it gave up."""
     text = " ".join(said)
     if _TOKEN_MISMATCH.search(text):
         return (
-            "the cluster does not take our token; put its own into ~/.ray/auth_token, or name its "
-            "file in RAY_AUTH_TOKEN_PATH"
+            "the cluster rejects our token; put the cluster's token into ~/.ray/auth_token, or set "
+            "RAY_AUTH_TOKEN_PATH to its file"
         )
     if _VERSION_MISMATCH.search(text):
         _, _, versions = text.partition("Version mismatch:")
-        return f"Ray or Python differ: {versions.strip()[:300]} Install the cluster's versions here"
+        return (
+            f"versions of Ray or Python differ: {versions.strip()[:300]} Install the cluster's "
+            "versions here"
+        )
     if _NO_NODE.search(text):
         return (
-            "this machine is no node of the cluster; run `ray start --address HOST:PORT "
+            "this machine is not a node of the cluster; run `ray start --address HOST:PORT "
             "--num-cpus 0` here first"
         )
     last = next((line for line in reversed(said) if line), f"no answer in {JOIN_TIMEOUT_S:g} s")
-    return f"Ray does not connect ({last[:200]}); see that a Ray cluster runs there"
+    return f"Ray does not connect ({last[:200]}); check that a Ray cluster is running there"

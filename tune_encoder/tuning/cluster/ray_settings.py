@@ -1,27 +1,27 @@
-"""What Ray is told wherever we start it or connect to it: its environment and its token."""
+"""Ray's environment variables and token, wherever we start Ray or connect to it."""
 
 import os
 import secrets
 import sys
 from pathlib import Path
 
-# Each undoes a default that would harm a search. Ray reads them when it is imported or started.
+# Each changes a default that would harm a search. Ray reads them when it is imported or started.
 ENVIRONMENT = {
-    "RAY_AUTH_MODE": "token",  # whoever reaches Ray's ports can run code
+    "RAY_AUTH_MODE": "token",  # otherwise anyone who can reach Ray's ports can run code
     "RAY_AIR_NEW_OUTPUT": "0",  # with verbose=0 the only way to silence Tune
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths keep their meaning in a worker
     "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_enable_metrics_collection": "false",  # for Prometheus, at a port that takes no token
-    "RAY_memory_monitor_refresh_ms": "0",  # its kill ends the whole search, not one trial
+    "RAY_enable_metrics_collection": "false",  # for Prometheus, on a port that needs no token
+    "RAY_memory_monitor_refresh_ms": "0",  # its kill ends the search, not just one trial
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # our record and TensorBoard logs replace them
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # ours also knows SIGTERM
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # ours also handles SIGTERM
     "TUNE_GLOBAL_CHECKPOINT_S": "86400",  # Tune's own state is never read back
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
 }
-# Ray's own way to keep every port on loopback; its name tells where it is the default.
+# Makes Ray listen on loopback only, as it does by default on the systems in its name.
 LOOPBACK_ONLY = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
-# Seconds a worker may take to leave a trial; one that takes longer is replaced by a new one.
+# Seconds a worker may take to release a trial; after that it is replaced by a new worker.
 RELEASE_TIMEOUT = ("TUNE_FUNCTION_THREAD_TIMEOUT_S", "60")
 _WORKER_VARIABLES = (
     "RAY_CHDIR_TO_TRIAL_DIR",
@@ -38,9 +38,9 @@ _TOKEN_PATH = Path("~/.ray/auth_token")
 
 
 def set_environment() -> None:
-    """Set what Ray reads when it is imported; to be called before that.
+    """Set the variables that Ray reads when it is imported; call this before importing Ray.
 
-    A Ray that is loaded has chosen its mode of authentication, and two halves must not differ.
+    If Ray is imported already, its authentication mode is fixed and must not be changed.
     """
     chosen = {"RAY_AUTH_MODE"} if "ray" in sys.modules else set()
     os.environ.update({name: value for name, value in ENVIRONMENT.items() if name not in chosen})
@@ -48,24 +48,24 @@ def set_environment() -> None:
 
 
 def reach_loopback_directly() -> None:
-    """Send what goes to this machine by no proxy, which would see the token."""
+    """Bypass proxies for requests to this machine, since a proxy would see the token."""
     known = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
     hosts = [*filter(None, known.split(",")), *_LOOPBACK]
     os.environ["no_proxy"] = os.environ["NO_PROXY"] = ",".join(dict.fromkeys(hosts))
 
 
 def worker_environment() -> dict[str, str]:
-    """What a cluster's workers must be told: they have their node's environment, not ours."""
+    """Return variables for a cluster's workers, which have their node's environment, not ours."""
     return {name: os.environ[name] for name in _WORKER_VARIABLES}
 
 
 def node_environment() -> dict[str, str]:
-    """What every node of a cluster must be started with, beside a token."""
+    """Return the variables that every node of a cluster needs at its start, besides a token."""
     return {name: ENVIRONMENT[name] for name in _NODE_VARIABLES}
 
 
 def read_token() -> str:
-    """Return Ray's token, from where Ray takes it."""
+    """Read Ray's token from where Ray reads it."""
     if value := os.environ.get("RAY_AUTH_TOKEN"):
         return value
     path = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or _TOKEN_PATH)
@@ -73,7 +73,7 @@ def read_token() -> str:
 
 
 def protect_token() -> None:
-    """Make Ray's token before Ray does, which would let every local user read it."""
+    """Create Ray's token file for its owner only; Ray itself would let every local user read it."""
     path = _TOKEN_PATH.expanduser()
     path.parent.mkdir(mode=0o700, exist_ok=True)
     if path.exists():

@@ -1,4 +1,4 @@
-"""Starting a cluster of this machine."""
+"""Starting a Ray cluster on this machine."""
 
 import os
 import socket
@@ -29,20 +29,20 @@ from tune_encoder.tuning.cluster.state import (
 )
 from tune_encoder.tuning.cluster.stop import stop_cluster
 
-PORT, DASHBOARD_PORT = 6379, 8265  # Ray's own defaults; the next that is free is taken
+PORT, DASHBOARD_PORT = 6379, 8265  # Ray's defaults; if one is taken, the next free port is used
 START_TIMEOUT_S, ANSWER_TIMEOUT_S, POLL_S = 90.0, 5.0, 0.2
 _ATTEMPTS = 3
-_PORT_TAKEN = "in use"  # what Ray says of a port
+_PORT_TAKEN = "in use"  # in Ray's error for a port
 
 
 def start_cluster(cpus: int | None = None) -> tuple[Cluster, bool]:
-    """Start a cluster of this machine that takes tokens only, or find that it runs.
+    """Start a cluster on this machine that requires a token, or return the one that runs.
 
     Args:
-        cpus: How many CPUs it may give away; all without.
+        cpus: How many CPUs trials may use; by default all.
 
     Returns:
-        The cluster, and whether it was started now.
+        The cluster, and whether it was started by this call.
 
     Raises:
         StorageError: if it does not start.
@@ -57,7 +57,7 @@ def start_cluster(cpus: int | None = None) -> tuple[Cluster, bool]:
 
 
 def _start_with_retries(cpus: int | None) -> Cluster:
-    """Start it, again where another program was faster to take a port."""
+    """Start it, retrying if another program took a port in the meantime."""
     for _ in range(_ATTEMPTS - 1):
         try:
             return _start(cpus)
@@ -68,14 +68,14 @@ def _start_with_retries(cpus: int | None) -> Cluster:
 
 
 def _start(cpus: int | None) -> Cluster:
-    # Not in the cache folder: the path of a socket has at most 107 letters.
+    # Not in the cache folder: the path of a socket has at most 107 characters.
     folder = tempfile.mkdtemp(prefix="tune_encoder_")
     port, page_port = free_port(PORT), free_port(DASHBOARD_PORT)
     log = state_folder() / "head.log"
     keeper = psutil.Process(_spawn(_command(port, page_port, folder, cpus), log))
     page = f"http://{LOOPBACK}:{page_port}"
     first = Cluster(_address(port), page, folder, [process_of(keeper)])
-    write_state(first)  # so that whatever happens now, `stop` finds it
+    write_state(first)  # so that `stop` finds it, whatever happens now
     try:
         _wait_for_answer(first, log)
     except BaseException:
@@ -89,7 +89,7 @@ def _start(cpus: int | None) -> Cluster:
 
 
 def _spawn(command: list[str], log: Path) -> int:
-    """Start a process that goes on when this one ends, whatever the terminal is told."""
+    """Start a process that survives this one and the terminal's signals."""
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     try:
         to_log = [(os.POSIX_SPAWN_DUP2, descriptor, number) for number in (1, 2)]
@@ -107,7 +107,7 @@ def _command(port: int, page_port: int, folder: str, cpus: int | None) -> list[s
         "dashboard-host": LOOPBACK,
         "dashboard-port": page_port,
         "include-dashboard": "true",
-        "dashboard-agent-listen-port": 0,  # any: who finds its usual one taken takes no jobs
+        "dashboard-agent-listen-port": 0,  # any; if the default port is taken, no jobs are accepted
         "temp-dir": folder,
         **({} if cpus is None else {"num-cpus": cpus}),
     }

@@ -1,7 +1,7 @@
-"""What of a cluster we started: a file of the cache folder, and whether it still runs.
+"""The state of the cluster that we started: a file in the cache folder, and whether it still runs.
 
-Process numbers stand there with the moment each began, so that none is ever ended that has
-another's number by now.
+The file has the start time of each process besides its PID, so that no other process that got the
+same PID later is ever ended.
 """
 
 import json
@@ -18,13 +18,13 @@ from tune_encoder.errors import StorageError
 from tune_encoder.system.files import atomic_write, cache_dir
 from tune_encoder.tuning.cluster.ray_settings import reach_loopback_directly, read_token
 
-ANSWER_TIMEOUT_S = 5.0  # for its page
-_START_TOLERANCE_S = 0.02  # a process's start is told in hundredths of a second
+ANSWER_TIMEOUT_S = 5.0  # for its dashboard
+_START_TOLERANCE_S = 0.02  # the start time of a process has a resolution of 0.01 s
 
 
 @dataclass(frozen=True)
 class Process:
-    """A process of ours."""
+    """A process of the cluster."""
 
     pid: int
     started: float
@@ -32,7 +32,7 @@ class Process:
     name: str
 
     def running(self) -> psutil.Process | None:
-        """Return it, or None if it has ended, also if its number is another's now."""
+        """Return it, or None if it has ended, even if another process has its PID now."""
         try:
             process = psutil.Process(self.pid)
             same = abs(process.create_time() - self.started) < _START_TOLERANCE_S
@@ -43,14 +43,14 @@ class Process:
 
 @dataclass(frozen=True)
 class Cluster:
-    """What was started."""
+    """A cluster that was started on this machine."""
 
     address: str
     page: str
     folder: str
-    """Of Ray's sockets and logs; removed at the end."""
+    """Folder of Ray's sockets and logs; removed when the cluster stops."""
     processes: list[Process]
-    """The first keeps the others: it ends them when it is asked to end."""
+    """The first is the parent of the others, and ends them when it is terminated."""
 
     def running(self) -> list[Process]:
         """Its processes that still run."""
@@ -58,13 +58,13 @@ class Cluster:
 
 
 def process_of(process: psutil.Process) -> Process:
-    """Note a process, by the name of its script where it has one."""
+    """Return the state entry of a process, named after its script if it has one."""
     scripts = [Path(word).stem for word in process.cmdline() if word.endswith(".py")]
     return Process(process.pid, process.create_time(), (scripts or [process.name()])[0])
 
 
 def find_cluster() -> Cluster | None:
-    """Return the cluster that was started here and runs."""
+    """Return the cluster that was started on this machine, if it is running."""
     cluster = _read_state()
     return cluster if cluster is not None and cluster.running() else None
 
@@ -78,31 +78,31 @@ def _read_state() -> Cluster | None:
         return None
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise StorageError(
-            f"{_state_file()}: cannot be read ({error}); end Ray's processes by hand, then remove "
+            f"{_state_file()}: cannot be read ({error}); end Ray's processes yourself, then remove "
             "the file"
         ) from error
 
 
 def remove_leftover_state() -> None:
-    """Remove what a cluster left that ended by itself, as with the machine."""
+    """Remove the files of a cluster that was not stopped, for instance after a reboot."""
     if (cluster := _read_state()) is not None:
         shutil.rmtree(cluster.folder, ignore_errors=True)
         _state_file().unlink()
 
 
 def local_address() -> str:
-    """Return the address of the cluster that runs here, empty without."""
+    """Return the address of the cluster that runs on this machine; empty if there is none."""
     cluster = find_cluster()
     return cluster.address if cluster is not None else ""
 
 
 def write_state(cluster: Cluster) -> None:
-    """Write down what was started."""
+    """Save the state of a cluster."""
     atomic_write(_state_file(), json.dumps(asdict(cluster), indent=2).encode())
 
 
 def state_folder() -> Path:
-    """Where the file lies, and the log of Ray's start."""
+    """Return the folder of the state file and of the log of Ray's start."""
     return cache_dir() / "cluster"
 
 
@@ -111,17 +111,17 @@ def _state_file() -> Path:
 
 
 def cluster_load(cluster: Cluster) -> dict[str, Any]:
-    """Return what the cluster has and what of it is in use: {"CPU": [used, total], ...}.
+    """Return the CPUs and GPUs that are in use and exist: {"CPU": [used, total], ...}.
 
     Raises:
-        StorageError: if its page does not answer.
+        StorageError: if the dashboard does not answer.
     """
     used = cluster_usage(cluster)
     return {name: used[name] for name in ("CPU", "GPU") if name in used}
 
 
 def cluster_usage(cluster: Cluster) -> dict[str, Any]:
-    """Return all that Ray counts, as [used, total] of each."""
+    """Return all of Ray's resources, each as [used, total]."""
     address = f"{cluster.page}/api/cluster_status"
     request = urllib.request.Request(address, headers={"Authorization": f"Bearer {read_token()}"})
     reach_loopback_directly()
@@ -130,8 +130,8 @@ def cluster_usage(cluster: Cluster) -> dict[str, Any]:
             report = json.load(answer)["data"]["clusterStatus"]["loadMetricsReport"]
     except (urllib.error.URLError, OSError, ValueError, KeyError) as error:
         raise StorageError(
-            f"{cluster.page}: does not answer ({error}); end the cluster with "
-            "`tune-encoder cluster stop` and start it anew"
+            f"{cluster.page}: does not answer ({error}); stop the cluster with "
+            "`tune-encoder cluster stop` and start it again"
         ) from error
     counted: dict[str, Any] = report["usage"]
     return counted

@@ -1,4 +1,4 @@
-"""Ending a cluster: what was started, and nothing else."""
+"""Stopping a cluster: only the processes that were started for it."""
 
 from collections.abc import Iterator
 
@@ -11,7 +11,7 @@ DRAIN_TIMEOUT_S, END_TIMEOUT_S = 40.0, 5.0  # Ray lets its nodes drain for 30 s
 
 
 def stop_cluster() -> Cluster | None:
-    """End what was started, and nothing else; returns what it was, or None if nothing ran.
+    """Stop the cluster that was started here, and return it, or None if none was running.
 
     Raises:
         StorageError: if a process does not end.
@@ -27,13 +27,14 @@ def stop_cluster() -> Cluster | None:
         process.kill()
     _wait(ours, END_TIMEOUT_S)
     if left := _alive(ours):
-        raise StorageError(f"processes {', '.join(str(p.pid) for p in left)} do not end")
+        pids = ", ".join(str(process.pid) for process in left)
+        raise StorageError(f"processes {pids} of the cluster do not end; kill them yourself")
     remove_leftover_state()
     return cluster
 
 
 def _with_descendants(cluster: Cluster) -> list[psutil.Process]:
-    """Our processes and all they started, such as workers."""
+    """Return the cluster's processes and all their descendants, such as workers."""
     ours: dict[int, psutil.Process] = {}
     for process in _processes(cluster):
         ours[process.pid] = process
@@ -52,5 +53,5 @@ def _wait(processes: list[psutil.Process], limit_s: float) -> None:
 
 
 def _alive(processes: list[psutil.Process]) -> list[psutil.Process]:
-    """Those that run; psutil compares the start, so a number given anew is not among them."""
+    """Return those that run; psutil compares start times, so a reused PID does not count."""
     return [p for p in processes if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]

@@ -1,1 +1,1 @@
-"""The process that runs a search with Ray Tune: the half that knows Ray and no Optuna."""
+"""The driver, which runs a search with Ray Tune; this half uses Ray and not Optuna."""

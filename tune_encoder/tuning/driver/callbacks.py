@@ -1,4 +1,4 @@
-"""What Tune calls between its steps: a signal ends the search, a lost worker fails its trial."""
+"""Tune callbacks: a signal stops the search, and a trial whose worker was lost fails."""
 
 import os
 import re
@@ -22,7 +22,7 @@ _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class StopSignal(Callback):
-    """Notes the first signal and passes it on to Tune; a second one ends the program at once."""
+    """Passes the first signal on to Tune; a second one ends the program at once."""
 
     def __init__(self, steering: Steering) -> None:
         self.number: int | None = None
@@ -30,10 +30,10 @@ class StopSignal(Callback):
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Listen while the block runs, then restore what was there before.
+        """Handle signals while the block runs, then restore the previous handlers.
 
-        To be entered after `ray.init`, which installs a handler of its own. Python lets only the
-        main thread install any, so in another thread, as a notebook may use, none is changed.
+        Enter it after `ray.init`, which installs its own handler. Only the main thread can install
+        handlers in Python, so in another thread, as in some notebooks, nothing is changed.
         """
         if threading.current_thread() is not threading.main_thread():
             yield
@@ -56,32 +56,32 @@ class StopSignal(Callback):
         self.number = number
 
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        """Ask Tune to stop; it listens to SIGUSR1 only while it runs, so not in the handler."""
+        """Tell Tune to stop; not in the handler, since Tune handles SIGUSR1 only while it runs."""
         self._steering.poll()
         if self.number is not None:
             os.kill(os.getpid(), signal.SIGUSR1)
 
 
 class FailureRecorder(Callback):
-    """Records a trial that Tune has given up, with the reason."""
+    """Records the failure of a trial that Tune has given up, with the reason."""
 
     def __init__(self, scheduler: RecordingScheduler, searcher: StudySearcher) -> None:
         self._scheduler = scheduler
         self._searcher = searcher
 
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        """Give back trials whose worker was not ready for them; Tune tells nobody of these."""
+        """Requeue trials whose worker could not be reused, which Tune reports to nobody."""
         for trial in trials:
             if trial.status == Trial.ERROR:
                 self._searcher.requeue(trial.trial_id)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Record the failure; Tune calls this once no retry is left."""
+        """Record the failure; Tune calls this when no retry is left."""
         self._scheduler.fail(trial.config["number"], failure_reason(Path(trial.error_file)))
 
 
 def failure_reason(error_file: Path) -> str:
-    """Return the line of Ray's report that names the error; the rest is its own traceback."""
+    """Return the line of Ray's report that names the error; the rest is Ray's traceback."""
     lines = error_file.read_text(encoding="utf-8", errors="replace").splitlines()
     named = [line.strip() for line in lines if _ERROR_LINE.match(line.strip())]
-    return named[-1] if named else f"the worker ended without a reason; see {error_file}"
+    return named[-1] if named else f"the worker died without giving a reason; see {error_file}"

@@ -1,7 +1,7 @@
-"""Who goes on, who waits at a rung, and who is stopped.
+"""Early-stopping rules: which trials continue, which pause at a rung, and which are stopped.
 
-A rule hears of every recorded row, in order, and judges by the row's objective, of which less is
-better. It holds no state of its own that matters: after a resume it hears the rows again.
+A rule gets every recorded row, in order, and compares the rows' objectives, of which lower is
+better. Its state need not be saved: after a resume the recorded rows are replayed.
 """
 
 from collections.abc import Collection, Sequence
@@ -22,62 +22,62 @@ _NO_CONTROLLER = SimpleNamespace(get_live_trials=list)  # the median rule asks f
 
 
 class Decision(Enum):
-    """What becomes of a trial after an epoch."""
+    """What happens to a trial after an epoch."""
 
     CONTINUE = "continue"
     PAUSE = "pause"
-    """It waits without a worker until the rule promotes it."""
+    """The trial waits without a worker until the rule promotes it."""
     STOP = "stop"
 
 
 class EarlyStoppingRule:
-    """Lets every trial use all its epochs; the others refine it."""
+    """Lets every trial use all its epochs; the base class of the other rules."""
 
     def on_trial_start(self, number: int) -> None:
-        """Note a trial that starts."""
+        """Register a trial that starts."""
 
     def on_result(self, number: int, row: EpochRow) -> Decision:
-        """Decide after a trial's epoch."""
+        """Decide what happens to a trial after an epoch."""
         return Decision.CONTINUE
 
     def promote(self, paused: Collection[int], running: Collection[int]) -> int | None:
-        """Choose a trial that waits and may go on, now that no new one can be started.
+        """Choose a paused trial to promote, when no new one can be started.
 
         Args:
-            paused: The trials that wait at a rung.
-            running: The trials under way.
+            paused: The trials that are paused at a rung.
+            running: The trials that are running.
         """
         return None
 
 
 @dataclass(frozen=True)
 class _TrialKey:
-    """All that Ray's schedulers need of a trial; its id is the record's number."""
+    """The part of a trial that Ray's schedulers need; its id is the trial's number."""
 
     trial_id: str
 
 
 class RayRule(EarlyStoppingRule):
-    """One of Ray's schedulers, or one for each bracket of a Hyperband."""
+    """Decides with one of Ray's schedulers, or with one for each bracket of Hyperband."""
 
     def __init__(self, brackets: list[TrialScheduler], factor: float) -> None:
         self._brackets: list[Any] = list(brackets)  # typed by Ray for its own trials
         self._factor = factor
 
     def on_trial_start(self, number: int) -> None:
-        """Note a trial that starts."""
+        """Register a trial that starts."""
         self._bracket(number).on_trial_add(_NO_CONTROLLER, _TrialKey(f"{number}"))
 
     def on_result(self, number: int, row: EpochRow) -> Decision:
-        """Decide as Ray does."""
+        """Decide as Ray's scheduler does."""
         scheduler = self._bracket(number)
         decision = scheduler.on_trial_result(_NO_CONTROLLER, _TrialKey(f"{number}"), row)
         return Decision.STOP if decision == TrialScheduler.STOP else Decision.CONTINUE
 
     def _bracket(self, number: int) -> Any:
-        """Each bracket gets its factor's share fewer trials than the one before it.
+        """Return the scheduler of a trial; each bracket gets fewer trials by the reduction factor.
 
-        Ray spreads trials over brackets at random, so a resumed search could decide otherwise.
+        Ray assigns trials to brackets at random, so a resumed search could decide differently.
         """
         last = len(self._brackets) - 1
         shares = (round(self._factor**k) for k in range(last, 0, -1))
@@ -86,11 +86,12 @@ class RayRule(EarlyStoppingRule):
 
 
 class PromotionRule(EarlyStoppingRule):
-    """Successive halving that holds every trial at each rung and promotes the best when known.
+    """Successive halving that pauses every trial at each rung and promotes the best when known.
 
-    Of N trials that reach a rung the best N / factor go on, and at least one. A trial is promoted
-    as soon as it is among them whatever the outstanding ones bring; so no epoch is ever spent on a
-    loser, with any number of workers. The rungs are those of Jamieson and Talwalkar,
+    Of N trials that reach a rung, the best N / factor are promoted, and at least one. A trial is
+    promoted as soon as it is certain to be among them, whatever the results of the outstanding
+    trials; so with any number of workers no epoch is wasted. The rungs are those of Jamieson and
+    Talwalkar,
     "Non-stochastic best arm identification and hyperparameter optimization", 2016.
     """
 
@@ -101,7 +102,7 @@ class PromotionRule(EarlyStoppingRule):
         self._epochs: dict[int, int] = {}
 
     def on_result(self, number: int, row: EpochRow) -> Decision:
-        """Hold a trial that has reached a rung."""
+        """Pause a trial that has reached a rung."""
         self._epochs[number] = row["epoch"]
         if row["epoch"] not in self._rungs:
             return Decision.CONTINUE
@@ -109,7 +110,7 @@ class PromotionRule(EarlyStoppingRule):
         return Decision.PAUSE
 
     def promote(self, paused: Collection[int], running: Collection[int]) -> int | None:
-        """Choose the best trial of the highest rung that has a place nobody can take from it.
+        """Choose the best trial of the highest rung that is certain to be promoted there.
 
         One that waits between two rungs, where an older version had one, is chosen first: it was
         among the best of the rung before, and is compared at the next.
@@ -130,12 +131,12 @@ class PromotionRule(EarlyStoppingRule):
         return chosen
 
     def _n_rungs(self, number: int) -> int:
-        """Rungs that a trial has reached."""
+        """Return how many rungs a trial has reached."""
         return sum(number in values for values in self._values_at)
 
 
 def make_rule(space: SearchSpace) -> EarlyStoppingRule:
-    """Return the rule of a space."""
+    """Return the early-stopping rule of a space."""
     settings, epochs = space.scheduler, space.budget.epochs
     factor = settings.reduction_factor
     if settings.name == "none":

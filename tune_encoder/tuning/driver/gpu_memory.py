@@ -1,4 +1,4 @@
-"""Whether trials that share a GPU have room on it together, measured before the search."""
+"""Whether trials that share a GPU fit into its memory together, measured before the search."""
 
 from typing import Any
 
@@ -9,8 +9,8 @@ from tune_encoder.errors import ConfigError, OutOfMemory, StorageError
 from tune_encoder.space import SearchSpace, largest_configs
 from tune_encoder.tuning.worker.settings import WorkerSettings
 
-N_SAMPLES = 64  # of what is no number
-CONTEXT_BYTES = 600 * 2**20  # what CUDA itself takes for a process; torch does not count it
+N_SAMPLES = 64  # of the choices that are not numbers
+CONTEXT_BYTES = 600 * 2**20  # a process's CUDA context, which torch does not count
 _GIB = 2**30
 
 
@@ -21,7 +21,7 @@ def check_gpu_share(space: SearchSpace, worker: WorkerSettings) -> None:
 
     Args:
         space: What is searched.
-        worker: What every trial's worker is told.
+        worker: The settings that every trial's worker gets.
 
     Raises:
         StorageError: if the fraction is less than such a config takes.
@@ -30,7 +30,7 @@ def check_gpu_share(space: SearchSpace, worker: WorkerSettings) -> None:
     if not 0 < share < 1:
         return
     configs = [each for each in largest_configs(space, N_SAMPLES) if _is_valid(space, each)]
-    # A process of its own, which frees what it took.
+    # In another process, so that its memory is freed.
     measure = ray.remote(num_cpus=cpus, num_gpus=share, max_calls=1)(_measure_peak)
     found = ray.get(measure.remote(configs, worker))
     if isinstance(found, str):
@@ -40,15 +40,15 @@ def check_gpu_share(space: SearchSpace, worker: WorkerSettings) -> None:
 
 
 def check_share(share: float, peak: int, total: int) -> None:
-    """Refuse a fraction of a GPU that is too small.
+    """Check that a fraction of a GPU is large enough.
 
     Args:
         share: The fraction.
-        peak: Bytes the largest config takes.
+        peak: Bytes that the largest config needs.
         total: Bytes of the GPU.
 
     Raises:
-        StorageError: if it is.
+        StorageError: if it is too small.
     """
     if peak <= share * total:
         return
@@ -56,7 +56,7 @@ def check_share(share: float, peak: int, total: int) -> None:
     remedy = f"set it to {least:g}" if least <= 1 else "no GPU here is large enough"
     raise StorageError(
         f"resources.gpus is {share:g}, {share * total / _GIB:.1f} of a GPU's {total / _GIB:.1f} "
-        f"GiB, but the largest config takes {peak / _GIB:.1f}; {remedy}, or lower batch_size, "
+        f"GiB, but the largest config needs {peak / _GIB:.1f}; {remedy}, or lower batch_size, "
         "hidden_dim or crop_seconds in the search space"
     )
 
@@ -72,7 +72,7 @@ def _is_valid(space: SearchSpace, settings: dict[str, Any]) -> bool:
 def _measure_peak(
     configs: list[dict[str, Any]], worker: WorkerSettings
 ) -> tuple[int, int] | str | None:
-    """In a worker: the peak and the GPU's bytes, why it cannot be trained, or None without CUDA."""
+    """In a worker: return peak and GPU bytes, why training is impossible, or None without CUDA."""
     import torch
 
     from tune_encoder.data.pack import open_pack

@@ -1,4 +1,4 @@
-"""One launch of a search: Ray Tune around the record, until nothing is left or it is stopped."""
+"""One launch of a search: Ray Tune runs the record's trials until none is left or it is stopped."""
 
 import os
 import sys
@@ -30,8 +30,8 @@ from tune_encoder.tuning.record.record import REPORTED, Record
 from tune_encoder.tuning.worker.settings import WorkerSettings
 from tune_encoder.tuning.worker.trial import run_trial
 
-# What Tune gives a worker would show keys of AWS in Ray's logs and dashboard, and Ray would start
-# each worker anew for it, beside those it keeps ready; a worker's environment is in `ray_settings`.
+# The variables that Tune passes to a worker would show AWS keys in Ray's logs and dashboard, and
+# Ray could not use the workers that it keeps ready. `ray_settings` sets a worker's environment.
 for _name in ("ENV_VARS_TO_PROPAGATE", "DEFAULT_ENV_VARS"):
     getattr(class_cache, _name, set()).clear()
 
@@ -39,7 +39,7 @@ _PENDING = "TUNE_MAX_PENDING_TRIALS_PG"
 
 
 def launch_search(record: Record, pack: Path, settings: LaunchSettings = LOCAL_LAUNCH) -> None:
-    """Run what is left of the record's budget, on a Ray of its own or on a cluster."""
+    """Run what is left of the record's budget, on a local Ray or on a cluster."""
     launch = _next_launch(record)
     scheduler = RecordingScheduler(record, launch)
     scheduler.replay()
@@ -86,9 +86,9 @@ def _serve_pages(experiment: Experiment, dashboard: bool) -> Iterator[None]:
 
 @contextmanager
 def _unlimited_pending_trials() -> Iterator[None]:
-    """Have Tune ask for as many trials as run at once, not for one after another as each starts.
+    """Make Tune create as many trials as run at once, instead of one after another.
 
-    Only on a Ray of our own: where others compute too, a trial might be held for long.
+    Only for a local Ray: on a shared cluster a trial might be pending for long.
     """
     wanted = os.environ.get(_PENDING)
     os.environ.setdefault(_PENDING, str(sys.maxsize))
@@ -145,7 +145,7 @@ def _run_tune(
 
 
 class _FreeTrialMetrics(tune.Callback):
-    """Frees Tune's running means of a trial that has ended: half of what one costs the driver."""
+    """Frees Tune's running means of an ended trial: half of the memory of a trial in the driver."""
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         trial.metric_analysis.clear()
@@ -153,23 +153,23 @@ class _FreeTrialMetrics(tune.Callback):
 
 
 class PreloadTorch(tune.Callback):
-    """Loads torch, for the report and the export, once a worker has nothing left to do."""
+    """Imports torch, for the report and the export, once a worker has nothing left to do."""
 
     def __init__(self, may_start: Callable[[], bool]) -> None:
         self._may_start = may_start
         self._thread: Thread | None = None
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Begin if no trial is to come."""
+        """Start the import if no trial is left to start."""
         if self._thread is None and not self._may_start():
             self._thread = Thread(target=import_module, args=("torch",))
             self._thread.start()
 
     def wait(self) -> None:
-        """Wait for the end.
+        """Wait until the import has finished.
 
-        Its thread may collect garbage, and Ray ends the process if objects of Ray are among that
-        after its shutdown.
+        Its thread may collect garbage, and if that contains Ray objects after Ray's shutdown, Ray
+        kills the process.
         """
         if self._thread is not None:
             self._thread.join()
@@ -178,7 +178,7 @@ class PreloadTorch(tune.Callback):
 def _report_end(
     experiment: Experiment, storage_problem: str | None, asked: str, signal_number: int | None
 ) -> None:
-    resume = f"go on with `{experiment.command('resume')}`"
+    resume = f"resume with `{experiment.command('resume')}`"
     if storage_problem is not None:
         raise StorageError(f"{storage_problem}; then {resume}")
     if signal_number is not None:
@@ -188,7 +188,7 @@ def _report_end(
 
 
 def _next_launch(record: Record) -> str:
-    """Number this launch: each has its own folder, so that no checkpoint is ever overwritten."""
+    """Number this launch; each has its own folder, so no checkpoint is ever overwritten."""
     begun = [path.name for path in record.experiment.checkpoints.glob("[0-9]*")]
     begun += [name.split("/")[0] for name in record.stored_checkpoints]
     return str(1 + max(map(int, begun), default=0))
@@ -199,7 +199,7 @@ def _trial_dirname(trial: Any) -> str:
 
 
 def _remove_tune_state(folder: Path) -> None:
-    """Remove Tune's pickles: the record replaces them, and nobody should open them."""
+    """Remove Tune's pickles, which the record replaces and which nobody should open."""
     if folder.is_dir():
         for path in (*folder.iterdir(), *folder.glob("*/*.pkl")):
             if path.is_file():

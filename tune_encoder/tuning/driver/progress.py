@@ -1,6 +1,6 @@
-"""What a person watches while a search runs: five calm lines, rewritten in place.
+"""The progress display of a running search: five lines that are updated in place.
 
-Where the output is no terminal, one line for each trial that ends.
+If the output is not a terminal, one line is printed for each trial that ends.
 """
 
 import sys
@@ -26,7 +26,7 @@ REFRESH_S = 0.5
 
 
 class Progress(Callback):
-    """Shows the record after each of Tune's steps."""
+    """Shows the state of the record after each of Tune's steps."""
 
     def __init__(self, record: Record) -> None:
         self._record = record
@@ -36,11 +36,11 @@ class Progress(Callback):
         self._live: Live | None = None
 
     def __reduce__(self) -> Any:
-        """Pickle without the terminal: Tune pickles its callbacks, nobody reads them back."""
+        """Pickle without the terminal: Tune pickles its callbacks, but they are never loaded."""
         return Progress, (self._record,)
 
     def setup(self, *args: Any, **info: Any) -> None:
-        """Begin to show; called by Tune before the first trial."""
+        """Start the display; Tune calls this before the first trial."""
         console = Console(file=sys.stderr, width=WIDTH, highlight=False)
         self._console = console
         if console.is_terminal:
@@ -50,7 +50,7 @@ class Progress(Callback):
             self._printed = set(self._ended_before)
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        """Show what is new."""
+        """Update the display."""
         if self._live is None:
             self._print_ended()
         elif time.monotonic() - self._shown_at > REFRESH_S:
@@ -58,7 +58,7 @@ class Progress(Callback):
             self._live.update(self._text(), refresh=True)
 
     def close(self) -> None:
-        """Show the last state and leave it standing."""
+        """Show the final state, which remains on the screen."""
         if self._live is not None:
             self._live.update(self._text(), refresh=True)
             self._live.stop()

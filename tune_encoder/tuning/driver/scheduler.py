@@ -1,7 +1,7 @@
-"""The door through which every result enters the record.
+"""The scheduler, through which every result gets into the record.
 
-A scheduler is the first in Tune to see a result and the one to decide on it. So ours records the
-row, asks the rule for its decision, and records that too: nothing can fall between them.
+In Tune the scheduler is the first to get a result, and decides on it. Ours records the row, asks
+the early-stopping rule for its decision, and records that too, so nothing is lost in between.
 """
 
 import json
@@ -22,7 +22,7 @@ _STOP, _CONTINUE = str(TrialScheduler.STOP), str(TrialScheduler.CONTINUE)
 
 
 class RecordingScheduler(FIFOScheduler):
-    """Records every result, then does what the rule decides."""
+    """Records every result, then applies the decision of the early-stopping rule."""
 
     def __init__(self, record: Record, launch: str) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -30,35 +30,35 @@ class RecordingScheduler(FIFOScheduler):
         self._launch = launch
         self.rule: EarlyStoppingRule = make_rule(record.space)
         self.storage_problem: str | None = None
-        """What a worker, or the record, could not read or write; the search then ends."""
+        """What a worker or the record could not read or write; the search then ends."""
         self.releases_workers = False
-        """Whether trials leave their workers after their epoch, to go on later."""
+        """Whether trials release their workers after the current epoch, to continue later."""
         self.released: set[str] = set()
-        """Tune's ids of those that did."""
+        """Tune's ids of the trials that did."""
         self.end_requests: dict[int, str] = {}
-        """Trials that somebody wants ended, and why."""
+        """Trials to end after their current epoch, and the reasons."""
 
     @contextmanager
     def guard_record(self) -> Iterator[None]:
-        """Let a record that cannot be written end the search, instead of what Tune is doing."""
+        """End the search if the block cannot write the record, instead of failing within Tune."""
         try:
             yield
         except StorageError as error:
             self.stop_on_record_error(error)
 
     def stop_on_record_error(self, error: StorageError) -> None:
-        """End the search, since its record cannot be written; the first reason counts."""
+        """End the search because its record cannot be written; the first reason is kept."""
         self.storage_problem = self.storage_problem or str(error)
 
     def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
-        """Accept Tune's metric; the rule has its own."""
+        """Accept Tune's metric, which is not used: the rule has its own."""
         return True
 
     def replay(self) -> None:
-        """Rebuild the rule's rungs from the record, in the order in which the rows came.
+        """Rebuild the rule's rungs from the record, in the order in which rows were recorded.
 
-        A trial whose last row was recorded but not decided on, because the program was killed in
-        between, is decided on now.
+        If the driver was killed between recording a row and deciding on it, the decision is made
+        now.
         """
         for number in self._record.trials:
             self.rule.on_trial_start(number)
@@ -69,13 +69,13 @@ class RecordingScheduler(FIFOScheduler):
                 self._end(number, row, decision)
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
-        """Tell the rule of a trial that it does not know from a replay."""
+        """Register a trial with the rule, unless it is known from the replay."""
         number = trial.config["number"]
         if not self._record.trials[number].rows:
             self.rule.on_trial_start(number)
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        """Record a row and decide whether its trial goes on."""
+        """Record a row and decide whether its trial continues."""
         try:
             return self._record_result(trial, result)
         except StorageError as error:
@@ -121,13 +121,13 @@ class RecordingScheduler(FIFOScheduler):
         """Do nothing: Tune may retry the trial; `FailureRecorder` is called when it does not."""
 
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
-        """Do nothing: whatever ended was recorded with its result."""
+        """Do nothing: the end of the trial was recorded with its last result."""
 
     def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:
-        """Do nothing: a trial that is removed unfinished goes on at the next resume."""
+        """Do nothing: a trial that is removed unfinished continues at the next resume."""
 
     def _end(self, number: int, row: EpochRow, decision: Decision) -> str:
-        """Record what becomes of a trial, and tell Tune whether it keeps its worker."""
+        """Record what happens to a trial, and tell Tune whether it keeps its worker."""
         if row["finished"]:
             self._record.complete(number)
         elif number in self.end_requests:

@@ -1,4 +1,4 @@
-"""The searcher Tune asks for configs: unfinished trials first, then what the study proposes."""
+"""The searcher that gives Tune configs: unfinished trials first, then the study's proposals."""
 
 from collections.abc import Callable
 from typing import Any
@@ -14,10 +14,10 @@ from tune_encoder.tuning.worker.settings import TrialConfig, WorkerSettings
 
 
 class StudySearcher(Searcher):
-    """Hands out trials of the record. Results reach the record through the scheduler.
+    """Assigns trials of the record. Results get into the record through the scheduler.
 
-    It limits how many run at once by itself: Tune's limiter never hears of a trial whose worker
-    could not be used again, and would wait for its end for ever.
+    It limits the number of concurrent trials itself: Tune's `ConcurrencyLimiter` is not notified of
+    a trial whose worker could not be reused, and would wait for its end forever.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class StudySearcher(Searcher):
         self._assigned: dict[str, TrialRecord] = {}
 
     def suggest(self, trial_id: str) -> Any:
-        """Return the next trial's config, None for not now, or that there will be none."""
+        """Return the next trial's config, None if there is none yet, or that none will come."""
         try:
             return self._suggest(trial_id)
         except StorageError as error:
@@ -64,7 +64,7 @@ class StudySearcher(Searcher):
         )
 
     def _next(self) -> TrialRecord | None:
-        """One that is under way, else a new one, else one that waits and is promoted."""
+        """Return an unfinished trial, else a new one, else a paused one that is promoted."""
         if self._queue:
             return self._queue.pop(0)
         while self._record.may_start():
@@ -72,31 +72,31 @@ class StudySearcher(Searcher):
             if trial.state == "RUNNING":
                 return trial
         number = self._scheduler.rule.promote(self._record.paused(), self._record.running())
-        # Tune asks again before it has let go of a trial that it stopped.
+        # Tune may ask again before it has released a trial that it stopped.
         in_hand = {trial.number for trial in self._assigned.values()}
         return None if number is None or number in in_hand else self._record.promote(number)
 
     def _finish(self) -> str:
-        """End the trials that wait: nothing that could make room for them is left."""
+        """Prune the paused trials: no trial is left whose result could promote them."""
         for number in self._record.paused():
             self._record.prune(number)
         return Searcher.FINISHED
 
     def requeue(self, trial_id: str) -> None:
-        """Hand a trial out again, which Tune gave up but the record did not."""
+        """Assign a trial again that Tune has given up but the record has not."""
         if (trial := self._assigned.pop(trial_id, None)) is not None:
             self._queue.append(self._record.trials[trial.number])
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        """Make room for another; the scheduler has recorded already what became of the trial."""
+        """Make room for another trial; the scheduler has already recorded the end of this one."""
         if trial_id in self._scheduler.released:
             self.requeue(trial_id)
         self._assigned.pop(trial_id, None)
 
     def save(self, checkpoint_path: str) -> None:
-        """Save nothing: the record is on disk already."""
+        """Save nothing: the record is already on disk."""
 
     def restore(self, checkpoint_path: str) -> None:
         """Restore nothing: a resumed search reads the record."""

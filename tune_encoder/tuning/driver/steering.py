@@ -1,4 +1,4 @@
-"""Why a running search ends or waits: a person's wish, its budget, or a disk that fills up."""
+"""What stops or pauses a running search: the user, its budget, or a disk that is nearly full."""
 
 import shutil
 import time
@@ -12,12 +12,12 @@ from tune_encoder.tuning.record.record import Record
 
 POLL_S = 0.5
 LOW_DISK_BYTES = 256 * 2**20
-CHECKPOINT_MARGIN = 4  # that must still fit, for each trial at once
-ENDED_BY_USER = "ended by hand"
+CHECKPOINT_MARGIN = 4  # checkpoints per concurrent trial that must still fit on the disk
+ENDED_BY_USER = "ended by the user"
 
 
 class Steering:
-    """Looks twice a second at what might end the search."""
+    """Checks twice a second whether the search should stop or pause."""
 
     def __init__(
         self, record: Record, scheduler: RecordingScheduler, capacity: Callable[[], int]
@@ -29,15 +29,15 @@ class Steering:
         self._began = time.monotonic()
         self._polled = -POLL_S
         self.stop_reason = ""
-        """Why the search shall end; empty while it goes on."""
+        """Why the search should end; empty while it continues."""
         self.is_paused = False
 
     def __reduce__(self) -> "tuple[type[Steering], tuple[object, ...]]":
-        """Pickle without the clock: Tune pickles its searcher, nobody reads it back."""
+        """Pickle without the clock: Tune pickles its searcher, but it is never loaded."""
         return Steering, (self._record, self._scheduler, self._capacity)
 
     def poll(self) -> None:
-        """Look, if it is time to."""
+        """Check, if half a second has passed since the last check."""
         if time.monotonic() - self._polled < POLL_S:
             return
         self._polled = time.monotonic()
@@ -57,7 +57,7 @@ class Steering:
             return self._scheduler.storage_problem
         budget = self._record.space.budget
         if budget.time_s is not None and time.monotonic() - self._began > budget.time_s:
-            return f"the time of {budget.time} is used up"
+            return f"the time limit of {budget.time} is reached"
         return self._target_reason(budget.target) if budget.target is not None else ""
 
     def _target_reason(self, target: float) -> str:

@@ -1,1 +1,1 @@
-"""What runs in a trial's worker, on any node."""
+"""The code that runs in a trial's worker, on any node."""

@@ -1,24 +1,24 @@
-"""What a trial leaves for people, carried to the experiment's folder from a node that sees it not.
+"""Copying a trial's metrics and logs from a node that does not share the experiment's folder.
 
-The files of a run only grow, so each epoch carries what was added to them.
+The files of a run only grow, so after each epoch only what was appended is sent.
 """
 
 from pathlib import Path
 
 FileDelta = list[tuple[str, int, bytes]]
-"""Of each file that changed: its name within the run's folder, from where on, and what."""
-FILES = "files"  # the delta's key in what Tune is told
+"""For each changed file: its name in the run's folder, an offset, and the content from there."""
+FILES = "files"  # key of the delta in the results that Tune gets
 
 
 class FileSender:
-    """A run's folder, and what was sent of it already."""
+    """A run's folder, and what of it has already been sent."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._sent: dict[str, bytes] = {}
 
     def next_delta(self) -> FileDelta:
-        """Return what came since the last time."""
+        """Return what was added since the last call."""
         delta: FileDelta = []
         for path in sorted(self._folder.rglob("*")):
             if path.is_file():
@@ -32,7 +32,7 @@ class FileSender:
 
 
 def apply_delta(delta: FileDelta, folder: Path) -> None:
-    """Write what a delta holds into the folder it is meant for."""
+    """Write the content of a delta into a folder."""
     for name, start, content in delta:
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""How a pack gets to a node that has it not: once a node, whatever the number of trials there."""
+"""Copying a pack to nodes that do not have it; each node downloads it once for all its trials."""
 
 import fcntl
 from collections.abc import Iterator
@@ -10,33 +10,33 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from tune_encoder.errors import StorageError
 from tune_encoder.system.files import atomic_folder, cache_dir
 
-CHUNK_BYTES = 64 * 2**20  # at a time in Ray's store, on either node
+CHUNK_BYTES = 64 * 2**20  # in Ray's object store at a time, on either node
 INFO = "pack.json"
 
 
 def fetch_pack(pack: Path, home: str) -> Path:
-    """Return the folder of a pack on this node, fetched if it is not on its disk.
+    """Return the folder of a pack on this node, downloading it if necessary.
 
     Args:
-        pack: Where the search's node has it; the folder's name stands for its content.
+        pack: Its folder on the driver's node; the folder's name identifies the content.
         home: Ray's id of that node.
 
     Raises:
-        StorageError: if it can neither be found nor fetched.
+        StorageError: if it can neither be found nor downloaded.
     """
     if (pack / INFO).is_file():
         return pack
     here = cache_dir() / "packs" / pack.name
     here.parent.mkdir(parents=True, exist_ok=True)
     with (here.parent / f".{pack.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # the node's other trials wait for the one that fetches
+        fcntl.flock(lock, fcntl.LOCK_EX)  # the node's other trials wait for the download
         if not (here / INFO).is_file():
             _fetch(pack, here, home)
     return here
 
 
 def _fetch(pack: Path, here: Path, home: str) -> None:
-    """Copy the pack's files from its node, in pieces through Ray's object store."""
+    """Copy the pack's files from the driver's node, in chunks through Ray's object store."""
     at_home = {"scheduling_strategy": NodeAffinitySchedulingStrategy(home, soft=False)}
     sizes, read = ray.remote(num_cpus=0)(_file_sizes), ray.remote(num_cpus=0)(_read_chunk)
     try:
@@ -76,9 +76,9 @@ def _first_line(error: Exception) -> str:
 
 
 def check_sees_experiment(experiment: Path) -> None:
-    """Raise a `StorageError` on a node that does not see the experiment's folder."""
+    """Raise a `StorageError` on a node that does not share the experiment's folder."""
     if not (experiment / "search.yaml").is_file():
         raise StorageError(
-            f"{experiment}: node {_node_address()} does not see it; put --root on a disk that all "
-            "nodes of the cluster share"
+            f"{experiment}: does not exist on node {_node_address()}; put --root on a disk that "
+            "all nodes of the cluster share"
         )

@@ -1,6 +1,6 @@
-"""How an epoch gets from the training to Tune, with its checkpoint.
+"""Reporting epochs and their checkpoints from training to Tune.
 
-Imported only in workers: it loads torch.
+Imported only in workers, since it imports torch.
 """
 
 import json
@@ -25,12 +25,12 @@ from tune_encoder.training.state import TrainState
 from tune_encoder.tuning.worker.file_sync import FILES
 from tune_encoder.tuning.worker.trial_files import TrialFiles
 
-MIN_FREE_BYTES = 2**30  # several checkpoints of the largest encoder
+MIN_FREE_BYTES = 2**30  # room for several checkpoints of the largest encoder
 _SHARED_MEMORY = Path("/dev/shm")  # Tune copies a checkpoint from where it was written
 
 
 class Reporter:
-    """Hands the epochs of one trial to Tune; each call returns only if the trial goes on."""
+    """Reports the epochs of one trial to Tune; each call returns only if the trial continues."""
 
     def __init__(self, files: TrialFiles) -> None:
         self._files = files
@@ -40,21 +40,21 @@ class Reporter:
         self.state(row, state.state_dict())
 
     def state(self, row: EpochRow, content: State) -> None:
-        """Report an epoch whose state is at hand."""
+        """Report an epoch whose state is given."""
         with tempfile.TemporaryDirectory(dir=_scratch_folder()) as folder:
             sha256 = save_state(Path(folder) / CHECKPOINT_NAME, content)
             self.saved(row, sha256, Path(folder))
 
     def saved(self, row: EpochRow, sha256: str, folder: Path) -> None:
-        """Report an epoch whose checkpoint lies in a folder.
+        """Report an epoch whose checkpoint has been written to a folder.
 
         Raises:
-            StorageError: if it cannot be kept.
+            StorageError: if the checkpoint cannot be stored.
         """
         self.row(*self._files.save_checkpoint({**row, "checkpoint_sha256": sha256}, folder))
 
     def row(self, row: EpochRow, folder: Path | None = None) -> None:
-        """Report a row; as text, since of every number Tune keeps three running means."""
+        """Report a row; as text, since Tune keeps three running means of every number."""
         result = {
             "val_loss": row["val_loss"],
             "epoch": row["epoch"],
@@ -66,7 +66,7 @@ class Reporter:
 
 
 def _scratch_folder() -> str | None:
-    """Where a checkpoint waits to be copied: in memory, unless that is small as in a container."""
+    """Return a folder for temporary checkpoints: in shared memory, unless that is too small."""
     roomy = os.access(_SHARED_MEMORY, os.W_OK) and (
         shutil.disk_usage(_SHARED_MEMORY).free > MIN_FREE_BYTES
     )
@@ -74,20 +74,20 @@ def _scratch_folder() -> str | None:
 
 
 class EpochPipe:
-    """Carries epochs from the first of several processes to the worker, which Tune listens to."""
+    """Sends epochs from the first of several training processes to the worker, for reporting."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._worker, self._process = multiprocessing.get_context("spawn").Pipe()
 
     def send(self, row: EpochRow, state: TrainState) -> None:
-        """In the first process: hand an epoch over, and wait for the leave to go on."""
+        """In the first process: send an epoch, and wait for permission to continue."""
         sha256 = save_state(self._folder / CHECKPOINT_NAME, state.state_dict())
         self._process.send((row, sha256))
         self._process.recv()
 
     def forward(self, reporter: Reporter) -> None:
-        """In the worker: report the epoch that has come, if any; Tune may end the trial here."""
+        """In the worker: report an epoch that was received, if any; Tune may end the trial here."""
         if self._worker.poll():
             row, sha256 = self._worker.recv()
             reporter.saved(row, sha256, self._folder)
@@ -103,9 +103,9 @@ def train_distributed(
     hparam_names: Collection[str],
     reporter: Reporter,
 ) -> None:
-    """Train a trial in several processes of this machine; see `trainer.train`.
+    """Train a trial in several processes on this machine; see `training.loop.train`.
 
-    Ray Train would do the same, at 20 seconds a trial.
+    Ray Train would do the same, but takes 20 seconds to start each trial.
     """
     with tempfile.TemporaryDirectory(dir=_scratch_folder()) as folder:
         pipe = EpochPipe(Path(folder))

@@ -1,6 +1,6 @@
-"""The function Tune runs in a worker: one trial of an experiment.
+"""The function that Tune runs in a worker: one trial of an experiment.
 
-It imports torch within, so that the driver, which only names it, does not load it.
+torch is imported inside it, so that the driver, which only refers to it, does not import torch.
 """
 
 import dataclasses
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
     from tune_encoder.training.checkpoints import State
     from tune_encoder.tuning.worker.reporting import Reporter
 
-WORST_LOSS = 1e9  # reported for a failure: finite, or Ray's percentiles would break
+WORST_LOSS = 1e9  # reported for a failure; finite, since infinity breaks Ray's percentiles
 
 
 def run_trial(config: TrialConfig) -> None:
     """Train the trial's config, reporting every epoch with its checkpoint to Tune.
 
-    Our own errors end the trial with a reason instead of a crash, so that Tune neither retries
-    them nor gives up the worker. Missing or damaged storage is no fault of the config: it ends the
-    search, and the trial goes on at the next resume.
+    Our own errors end the trial with a reason instead of a crash, so that Tune neither retries the
+    trial nor discards the worker. Missing or damaged storage is not the config's fault: it ends the
+    search, and the trial continues at the next resume.
     """
     from ray import tune
 
@@ -33,7 +33,7 @@ def run_trial(config: TrialConfig) -> None:
     except StorageError as error:
         tune.report({"val_loss": WORST_LOSS, "epoch": 0, "storage": str(error)})
     except OutOfMemory:
-        raise  # perhaps it was a neighbour's memory: Tune starts the trial again
+        raise  # perhaps another process used the memory, so Tune retries the trial
     except TuneEncoderError as error:
         failure = f"{type(error).__name__}: {error}"
         tune.report({"val_loss": WORST_LOSS, "epoch": 0, "failure": failure})
@@ -75,7 +75,7 @@ def _train(config: TrialConfig) -> None:
 
 
 def _report_unrecorded(reporter: "Reporter", checkpoint: "State", recorded: int) -> None:
-    """Report again what was saved but not recorded, because the driver died in between."""
+    """Report epochs that were saved but not recorded because the driver died in between."""
     unrecorded = checkpoint["history"][recorded:]
     for row in unrecorded[:-1]:
         reporter.row(row)

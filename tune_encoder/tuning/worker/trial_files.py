@@ -1,6 +1,6 @@
-"""Where a trial's worker leaves its files and finds its checkpoints.
+"""Where a trial's worker stores its files and finds its checkpoints.
 
-Imported only in workers: it loads torch.
+Imported only in workers, since it imports torch.
 """
 
 import os
@@ -22,31 +22,31 @@ from tune_encoder.tuning.worker.settings import WorkerSettings
 
 
 class TrialFiles(Protocol):
-    """Where one run of a trial keeps what it makes."""
+    """Where one run of a trial stores its files."""
 
     run_dir: Path
-    """For metrics and logs."""
+    """Folder of metrics and logs."""
 
     def newest_checkpoint(self) -> tuple[State | None, list[str]]:
-        """Return the trial's newest checkpoint that verifies, and what was wrong with later ones.
+        """Return the trial's newest intact checkpoint, and the problems of newer ones.
 
         Raises:
-            StorageError: if it cannot be looked for.
+            StorageError: if the storage cannot be read.
         """
 
     def save_checkpoint(self, row: EpochRow, folder: Path) -> tuple[EpochRow, Path | None]:
-        """Keep an epoch's checkpoint.
+        """Store an epoch's checkpoint.
 
         Returns:
-            The row, with the checkpoint's name if it is kept, else the folder Tune is to keep.
+            The row, with the checkpoint's name if it was stored, else the folder for Tune to store.
         """
 
     def file_delta(self) -> FileDelta:
-        """Return what has to be carried to the experiment's folder."""
+        """Return what has to be sent to the experiment's folder."""
 
 
 class LocalTrialFiles:
-    """Everything in the experiment's folder; Tune copies checkpoints there."""
+    """Stores everything in the experiment's folder, to which Tune copies checkpoints."""
 
     def __init__(self, experiment: Experiment, number: int) -> None:
         check_sees_experiment(experiment.path)
@@ -64,17 +64,17 @@ class LocalTrialFiles:
 
 
 class StoredTrialFiles:
-    """Checkpoints in the storage, the rest in a folder of this node until it is carried away.
+    """Stores checkpoints in the storage, and other files in a folder of this node until sent.
 
-    Tune could copy checkpoints there as well, but it would take an upload that failed for done, and
-    need nine requests for one instead of two.
+    Tune could upload checkpoints too, but it takes a failed upload for complete, and needs nine
+    requests for a checkpoint instead of two.
     """
 
     def __init__(self, storage: Storage, launch: str, number: int, folder: Path) -> None:
         self.run_dir = folder / "run"
         self._fetched = folder / "fetched"
         self._storage, self._number = storage, number
-        # Another name each time: a run that was given up may still be writing.
+        # A new name each time, since a run that was given up may still be writing.
         self._run = f"{launch}/{number:04d}_{secrets.token_hex(3)}"
         self._sender = FileSender(self.run_dir)
 
@@ -100,10 +100,10 @@ class StoredTrialFiles:
 
 @contextmanager
 def open_trial_files(worker: WorkerSettings, number: int) -> Iterator[TrialFiles]:
-    """Give the place for a trial, by what its worker was told.
+    """Open the files of a trial, as its worker's config says.
 
     Raises:
-        StorageError: if it has become another search's, or cannot be used.
+        StorageError: if the storage now belongs to another search, or cannot be used.
     """
     if worker.storage is None:
         yield LocalTrialFiles(Experiment(worker.experiment), number)
@@ -114,9 +114,9 @@ def open_trial_files(worker: WorkerSettings, number: int) -> Iterator[TrialFiles
 
 
 def _scratch_folder() -> "tempfile.TemporaryDirectory[str]":
-    """A folder of this process on its node's own disk; those of killed ones are removed.
+    """Create a temporary folder on this node's disk, and remove those of killed processes.
 
-    Nobody else can have made it: part of its name is random.
+    Part of its name is random, so nobody else can have created it.
     """
     shared = Path(tempfile.gettempdir()) / "tune_encoder_trial"
     remove_leftovers(shared)
