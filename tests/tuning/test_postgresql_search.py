@@ -52,7 +52,10 @@ def test_a_search_that_loses_its_database_ends_with_all_saved_and_goes_on(
 
     assert process.returncode == 4, error
     assert f"tune-encoder: {url}: gone (" in error
-    assert "all is saved, start it; then resume with `tune-encoder resume tiny`\n" in error
+    assert (
+        "everything is saved, restart the database; then resume with `tune-encoder resume tiny`\n"
+        in error
+    )
     assert "Traceback" not in error
     ended = command.run("resume", "tiny", "--no-export")
     assert ended.returncode == 0, ended.stderr

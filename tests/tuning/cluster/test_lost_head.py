@@ -39,7 +39,7 @@ def test_without_its_folder_a_search_is_known_only_to_the_database(lost):
 
 
 def test_the_folder_is_made_again_and_no_checkpoint_is_lost(lost):
-    assert "runs/tiny: made again, " in lost.ended.stdout
+    assert "runs/tiny: restored " in lost.ended.stdout
     assert "checkpoints are lost" not in lost.ended.stdout
 
 

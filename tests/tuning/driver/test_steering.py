@@ -135,7 +135,7 @@ def test_a_search_whose_time_is_used_up_ends_its_epochs_and_says_so(tmp_path, mo
 
     search.run()
 
-    assert search.steering.stop_reason == "the time of 90m is used up"
+    assert search.steering.stop_reason == "the time limit of 90m is reached"
     assert epochs(search) == [[1, 2], [1]]
 
 

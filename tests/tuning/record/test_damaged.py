@@ -79,7 +79,7 @@ def test_a_sound_record_is_replaced_only_by_force(search):
     search.trial([0.9, 0.5])
 
     with pytest.raises(
-        ConfigError, match=r"study\.db: sound, with 2 trials and 2 epochs; --force replaces it"
+        ConfigError, match=r"study\.db: intact, with 2 trials and 2 epochs; use --force to rep"
     ):
         repair(search.experiment)
     assert repair(search.experiment, force=True).backup == aside(search.experiment, 1)
@@ -167,7 +167,7 @@ def test_repair_refuses_a_sound_record_and_an_unknown_name_with_2(search, capsys
 
     code, _, error = run(capsys, f"repair mine --root {root}")
     assert code == 2
-    assert "study.db: sound, with 2 trials and 0 epochs; --force replaces it all the" in error
+    assert "study.db: intact, with 2 trials and 0 epochs; use --force to replace it " in error
     code, _, error = run(capsys, f"repair none --root {root}")
     assert code == 2
     assert "none: no such experiment; there are mine" in error

@@ -123,10 +123,10 @@ def test_a_lost_folder_is_made_again_with_all_that_was_recorded(tmp_path, url, c
     assert seen(found) == before
     assert found.read_search() == content
     said = capsys.readouterr().out.splitlines()
-    assert said[0] == f"{experiment.path}: made again, 5 trials with 11 epochs, from {url}"
+    assert said[0] == f"{experiment.path}: restored 5 trials with 11 epochs from {url}"
     assert said[1:] == [
-        "its checkpoints are lost: what was best of trials that ended cannot be exported,",
-        "and trials that had not ended begin anew",
+        "its checkpoints are lost: the best models of ended trials cannot be exported,",
+        "and unfinished trials start again",
     ]
     with opened(found) as record:
         assert train(record) == 5
@@ -152,7 +152,7 @@ def test_another_record_than_that_of_the_folder_is_refused(tmp_path, pg):
 def test_a_search_that_the_database_has_not_is_named_with_those_it_has(tmp_path, pg):
     experiment = filled(make(tmp_path, pg))
 
-    with pytest.raises(ConfigError, match=rf"has no search nowhere; there are .*{experiment.name}"):
+    with pytest.raises(ConfigError, match=rf"has no search nowhere; searches: .*{experiment.name}"):
         restore(tmp_path / "nowhere", pg)
     assert not (tmp_path / "nowhere").exists()
 
@@ -161,7 +161,7 @@ def test_a_database_that_has_lost_the_search_is_not_filled_from_nothing(tmp_path
     experiment = filled(make(tmp_path, pg))
     with closing(Database(pg, experiment.name)) as database:
         database.study.storage.delete_study(database.study.id)
-    problem = r"has no search search-\d+; restore the database, or take `record` out of .*yaml$"
+    problem = r"has no search search-\d+; restore the database, or remove `record` from .*yaml$"
 
     with pytest.raises(StorageError, match=problem), opened(experiment):
         pass
@@ -232,7 +232,7 @@ def test_a_database_older_than_study_db_is_refused_and_nothing_is_changed(tmp_pa
             pytest.raises(
                 StorageError,
                 match=rf"^{url}: older than {experiment.study_path}, which has {has}; restore its "
-                rf"newest backup, or move {experiment.study_path} away to go on without what only",
+                rf"newest backup, or move {experiment.study_path} away to continue without what ",
             ),
             opened(experiment),
         ):
@@ -321,7 +321,8 @@ def test_a_database_that_goes_away_while_study_db_is_brought_up_changes_nothing(
     with (
         pytest.raises(
             StorageError,
-            match=rf"^{url}: cannot be read \(server closed the connection\); make it answer$",
+            match=rf"^{url}: cannot be read \(server closed the connection\); "
+            "check that it is running$",
         ),
         opened(experiment),
     ):
@@ -355,8 +356,8 @@ def test_a_folder_takes_no_other_search_of_its_name_from_the_database(tmp_path, 
     first = filled(make(tmp_path / "first", url, name))
     second = make(tmp_path / "second", url, name)
     problem = (
-        rf"^{url}: has another search {name} than {second.path}; start this one anew under another "
-        "--name, or take `record` out of its search.yaml$"
+        rf"^{url}: its search {name} is not the one in {second.path}; start this one "
+        "again with another --name, or remove `record` from its search.yaml$"
     )
 
     for attempt in (lambda: opened(second).__enter__(), lambda: repair(second, force=True)):

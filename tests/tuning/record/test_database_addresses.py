@@ -64,7 +64,7 @@ def test_an_address_without_its_slashes_is_refused_and_not_repeated(url):
         ("nonsense", r"^record: not the address of a database; write it as postgresql://USER@HO"),
         (f"postgresql://{CANARY}:x/db", r"^record: not the address of a database; write it as p"),
         ("foo://host/db", r"^record: Can't load plugin: sqlalchemy\.dialects:foo; write it as po"),
-        ("mysql://host/db", r"^record: no driver of mysql is installed; pip install one$"),
+        ("mysql://host/db", r"^record: no driver for mysql is installed; pip install one$"),
     ],
 )
 def test_what_is_no_address_of_a_database_is_refused(url, problem):
@@ -78,7 +78,7 @@ def test_a_missing_driver_is_named_with_the_extra_that_brings_it(monkeypatch):
 
     with pytest.raises(
         ConfigError,
-        match=r"^record: no driver of postgresql is installed; pip install 'tune-encoder\[postgr",
+        match=r"^record: no driver for postgresql is installed; pip install 'tune-encoder\[postgr",
     ):
         Database("postgresql://127.0.0.1:1/db", "mine")
 
@@ -120,6 +120,6 @@ def test_tables_of_another_optuna_are_refused(tmp_path):
 
     with pytest.raises(
         StorageError,
-        match=r"its tables are of Optuna's version v2\.6\.0\.a, not v\S+; run `optuna storage upgr",
+        match=r"its tables are of version v2\.6\.0\.a of Optuna, not v\S+; run `optuna storage upg",
     ):
         Database(url, "mine")

@@ -64,7 +64,7 @@ def test_a_name_that_the_database_has_is_refused_for_a_new_search(tmp_path, pg):
 
     with pytest.raises(
         ConfigError,
-        match=rf"has a search {experiment.name} already; continue it with `tune-encoder resume "
+        match=rf"already has a search {experiment.name}; resume it with `tune-encoder resume "
         rf"{experiment.name} --record {pg}` or choose another --name",
     ):
         check_record_free(pg, experiment.name)
@@ -99,7 +99,7 @@ def test_a_driver_that_was_cut_off_writes_no_more_once_another_went_on(tmp_path,
         for change in (lambda: add(record, 0, 3), lambda: record.complete(0), record.ask):
             with pytest.raises(
                 StorageError,
-                match=rf"^{url}: another program has gone on with {asleep.name}; wait until it en",
+                match=rf"^{url}: another program has resumed {asleep.name}; wait until it en",
             ):
                 change()
 
@@ -126,7 +126,7 @@ def test_a_trial_that_another_program_ended_ends_the_search(tmp_path):
         train(record)
         other.study.end(0, TrialState.FAIL, None)
         for change in (lambda: add(record, 0, 3), record.ask):
-            with pytest.raises(StorageError, match="another program has gone on with search-"):
+            with pytest.raises(StorageError, match="another program has resumed search-"):
                 change()
 
 
@@ -157,13 +157,15 @@ def test_a_database_that_stays_away_ends_the_search_and_nothing_is_lost(
         postgresql.stop()
         try:
             with pytest.raises(
-                StorageError, match=r"^postgresql://.*: gone \(.*\); all is saved, start it$"
+                StorageError,
+                match=r"^postgresql://.*: no longer answers \(.*\); everything is saved, "
+                "restart the database$",
             ):
                 add(record, 0, 3)
             assert [len(trial.rows) for trial in experiment.trials()] == [2, 0]
         finally:
             postgresql.start()
-        with pytest.raises(StorageError, match="gone"):  # none without those before it
+        with pytest.raises(StorageError, match="no longer answers"):  # none without those before it
             add(record, 0, 4)
     with opened(experiment) as record:
         add(record, 0, 3)
@@ -194,7 +196,7 @@ def test_tune_is_told_to_stop_when_the_record_cannot_be_written(tmp_path, postgr
     assert decision == "STOP"
     assert suggested == "FINISHED"
     assert first is not None
-    assert "gone" in first
+    assert "no longer answers" in first
     assert steering.stop_reason == scheduler.storage_problem == first
 
 

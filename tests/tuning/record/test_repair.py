@@ -105,7 +105,7 @@ def test_a_trial_that_left_nothing_begins_anew_under_its_number(search):
 
     _, after, done = search.repaired()
 
-    assert done.lost == ["trial 2: nothing can be read; it begins anew with other settings"]
+    assert done.lost == ["trial 2: nothing can be read; it starts again with new settings"]
     assert [(t.number, t.state) for t in after] == [(n, "RUNNING") for n in (0, 3)]
     record = Record.open(search.experiment, SPACE)
     assert [t.number for t in record.unfinished()] == [0, 3]

@@ -1,1 +1,1 @@
-"""The record of a search, an Optuna study: the half that knows Optuna and no Ray."""
+"""The record of a search, an Optuna study; this half uses Optuna and not Ray."""

@@ -1,8 +1,8 @@
-"""The database that has the record beside the experiment's folder: PostgreSQL, or another.
+"""The database that stores the record in addition to study.db: PostgreSQL or another one.
 
-It is the truth, and study.db a copy of it. While a search runs, one connection does all the
-writing, and in PostgreSQL that connection holds a lock: whoever writes holds it, and it is free as
-soon as a driver or its machine is gone.
+The database is authoritative, and study.db is a copy of it. While a search runs, one connection
+does all the writing. In PostgreSQL this connection holds a lock, which only the writer has and
+which is released as soon as the driver or its machine is gone.
 """
 
 import secrets
@@ -23,15 +23,11 @@ from tune_encoder.tuning.record.optuna_tables import Rows, read_rows
 from tune_encoder.tuning.record.postgresql import InUse, is_postgresql, locking_pool, with_driver
 from tune_encoder.tuning.record.stored_study import StoredStudy, make_study
 
-RETRY_FOR_S = 15.0  # for a database that is started again
+RETRY_FOR_S = 15.0  # while a database is restarted
 _RETRY_S = 0.5
-_NAME_PREFIX = "tune-encoder/"  # of our studies' names: others may have theirs in the same database
-_SEARCH_ATTRIBUTE = (
-    "search"  # attribute with search.yaml's content; written last, it makes a study whole
-)
-_OWNER_ATTRIBUTE = (
-    "owner"  # attribute with what tells the driver that opened it last from all others
-)
+_NAME_PREFIX = "tune-encoder/"  # of our studies; the database may contain others
+_SEARCH_ATTRIBUTE = "search"  # content of search.yaml; written last, so with it a study is complete
+_OWNER_ATTRIBUTE = "owner"  # random id of the driver that opened the study last
 _SELECT_NAMES = text(
     "SELECT study_name FROM studies WHERE study_name LIKE :ours ORDER BY study_name"
 )
@@ -40,18 +36,18 @@ _EXAMPLE = "write it as postgresql://USER@HOST/DATABASE"
 
 
 class Database:
-    """The study of one search in a database, for as long as this process may write to it."""
+    """The study of one search in a database, to which only this process may write."""
 
     def __init__(self, url: str, name: str) -> None:
-        """Connect, make Optuna's tables if there are none, and keep other drivers away.
+        """Connect, create Optuna's tables if there are none, and lock out other drivers.
 
         Args:
-            url: As SQLAlchemy writes it, without a password.
-            name: Of the search.
+            url: A database URL of SQLAlchemy, without a password.
+            name: Name of the search.
 
         Raises:
-            ConfigError: if it is no such address, or its driver is not installed.
-            StorageError: if it does not answer, or another process writes to this search.
+            ConfigError: if the URL is invalid, or its database driver is not installed.
+            StorageError: if the database does not answer, or another process writes to this search.
         """
         self.url, self.name = url, name
         self._study_name = f"{_NAME_PREFIX}{name}"
@@ -74,31 +70,31 @@ class Database:
 
     @property
     def study(self) -> StoredStudy:
-        """The study, which has begun."""
+        """The study, which must exist."""
         assert self._study is not None
         return self._study
 
     def search(self) -> dict[str, Any] | None:
-        """Read the content of search.yaml; None if the search is not there, or not whole."""
+        """Read the content of search.yaml; None if the search does not exist or is incomplete."""
         if self._study is None:
             return None
-        with self._storage_errors("cannot be read", "make it answer"):
+        with self._storage_errors("cannot be read", "check that it is running"):
             content: dict[str, Any] | None
             content = self._storage.get_study_user_attrs(self._study.id).get(_SEARCH_ATTRIBUTE)
         return content
 
     def rows(self) -> Rows:
-        """Read all that is there of the study."""
-        with self._storage_errors("cannot be read", "make it answer"):
+        """Read all rows of the study."""
+        with self._storage_errors("cannot be read", "check that it is running"):
             return read_rows(self.study.engine, self.study.id)
 
     def claim(self) -> None:
-        """Let drivers that had the study before write no more, also those that lost touch."""
-        with self._storage_errors("cannot be written", "see that its user may"):
+        """Take the study over: earlier drivers can no longer write, even if they reconnect."""
+        with self._storage_errors("cannot be written", "check its user's permissions"):
             self._storage.set_study_user_attr(self.study.id, _OWNER_ATTRIBUTE, self._owner)
 
     def list_searches(self) -> list[str]:
-        """Name every search that is there."""
+        """Return the names of all searches in the database."""
         return [name.removeprefix(_NAME_PREFIX) for name in self._names()]
 
     def create_study(
@@ -108,7 +104,7 @@ class Database:
         first: Iterable[dict[str, Any]],
         search: dict[str, Any],
     ) -> None:
-        """Make the study, instead of one that was left half made; see `make_study`.
+        """Create the study, replacing an incomplete one; see `make_study`.
 
         Args:
             direction: As there.
@@ -116,7 +112,7 @@ class Database:
             first: As there.
             search: The content of search.yaml.
         """
-        with self._storage_errors("cannot be written", "see that its user may"):
+        with self._storage_errors("cannot be written", "check its user's permissions"):
             if self._study is not None:
                 self._storage.delete_study(self._study.id)
             make_study(self._storage, self._study_name, direction, known, first)
@@ -131,11 +127,11 @@ class Database:
         )
 
     def write(self, change: Callable[[StoredStudy], None]) -> None:
-        """Make a change, which may be made twice, waiting a while for a database that is gone.
+        """Apply a change, which must be idempotent, retrying while the database does not answer.
 
         Raises:
-            StorageError: if it stays away, or another driver has written meanwhile; every later
-                change is then refused at once, so that none is written without those before it.
+            StorageError: if it does not answer for long, or another driver has written meanwhile;
+                all later changes then fail at once, so that none is written without earlier ones.
         """
         if self._write_error:
             raise StorageError(self._write_error)
@@ -155,12 +151,15 @@ class Database:
             except (*_DATABASE_ERRORS, InUse) as error:
                 self._connection_was_lost = True
                 if time.monotonic() > deadline:
-                    gone = f"{self.url}: gone ({_reason(error)}); all is saved, start it"
+                    gone = (
+                        f"{self.url}: no longer answers ({_reason(error)}); everything is saved, "
+                        "restart the database"
+                    )
                     raise StorageError(gone) from error
                 time.sleep(_RETRY_S)
 
     def _check_owner(self) -> None:
-        """Refuse to go on if another driver had the lock while the connection was lost."""
+        """Raise a `StorageError` if another driver had the lock while the connection was lost."""
         if not self._connection_was_lost:
             return
         try:
@@ -173,11 +172,11 @@ class Database:
 
     def _other_owner_error(self) -> StorageError:
         return StorageError(
-            f"{self.url}: another program has gone on with {self.name}; wait until it ends"
+            f"{self.url}: another program has resumed {self.name}; wait until it ends"
         )
 
     def close(self) -> None:
-        """Let others write."""
+        """Disconnect, which lets other drivers write."""
         self._storage.remove_session()
         self._storage.engine.dispose()
 
@@ -189,7 +188,7 @@ class Database:
         found, ours = self._storage.get_current_version(), self._storage.get_head_version()
         if found != ours:
             raise StorageError(
-                f"{self.url}: its tables are of Optuna's version {found}, not {ours}; run `optuna "
+                f"{self.url}: its tables are of version {found} of Optuna, not {ours}; run `optuna "
                 f"storage upgrade --storage {self.url}`, or update Optuna"
             )
 
@@ -202,11 +201,11 @@ class Database:
 
 
 def check_record_free(url: str, name: str) -> None:
-    """Raise a `ConfigError` if the database has a search of that name, or cannot have one."""
+    """Raise a `ConfigError` if the database has a search of that name, or cannot be used."""
     with closing(Database(url, name)) as database:
         if database.search() is not None:
             raise ConfigError(
-                f"{url}: has a search {name} already; continue it with `tune-encoder resume "
+                f"{url}: already has a search {name}; resume it with `tune-encoder resume "
                 f"{name} --record {url}` or choose another --name"
             )
 
@@ -217,12 +216,12 @@ def _connect(url: str, name: str) -> RDBStorage:
     try:
         pool = locking_pool(parsed, url, name) if is_postgresql(parsed) else None
         return _with_tables(parsed.render_as_string(hide_password=False), pool)
-    except ArgumentError as error:  # such as a kind of database that SQLAlchemy does not know
+    except ArgumentError as error:  # such as an unknown kind of database
         raise ConfigError(f"record: {_reason(error)}; {_EXAMPLE}") from error
     except ImportError as error:
         needed = "'tune-encoder[postgresql]'" if is_postgresql(parsed) else "one"
         raise ConfigError(
-            f"record: no driver of {parsed.get_backend_name()} is installed; pip install {needed}"
+            f"record: no driver for {parsed.get_backend_name()} is installed; pip install {needed}"
         ) from error
     except _DATABASE_ERRORS:
         if pool is not None:
@@ -231,7 +230,7 @@ def _connect(url: str, name: str) -> RDBStorage:
 
 
 def _with_tables(address: str, pool: Pool | None) -> RDBStorage:
-    """Make Optuna's tables, which several searches may be about to, and see them first."""
+    """Create Optuna's tables, retrying if another search creates them at the same time."""
     options = {} if pool is None else {"pool": pool}
     for wait_s in (0.5, 1.0):
         try:
@@ -242,7 +241,7 @@ def _with_tables(address: str, pool: Pool | None) -> RDBStorage:
 
 
 def _parse_url(url: str) -> URL:
-    """Read an address; what cannot be read is not repeated, since it may hold a secret."""
+    """Parse a database URL; an invalid one is not shown, since it may contain a secret."""
     try:
         return with_driver(make_url(url))
     except (ArgumentError, ValueError) as error:
@@ -250,7 +249,7 @@ def _parse_url(url: str) -> URL:
 
 
 def _reason(error: BaseException) -> str:
-    """The first line of what the database said."""
+    """Return the first line of the database's error message."""
     if isinstance(error, StorageInternalError) and error.__cause__ is not None:
         error = error.__cause__
     said = str(getattr(error, "orig", None) or error).strip()

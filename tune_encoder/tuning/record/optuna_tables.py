@@ -1,4 +1,4 @@
-"""All that Optuna's tables say of one study: read at once, and written at once to a new file."""
+"""The rows of one study in Optuna's tables: read all at once, and written at once to a new file."""
 
 import sqlite3
 from contextlib import closing
@@ -17,7 +17,7 @@ from tune_encoder.experiment.folder import STUDY_NAME
 from tune_encoder.experiment.trials import is_epoch_key
 from tune_encoder.tuning.record.stored_study import enable_wal, study_url
 
-_OTHER_TABLES = ("version_info", "trial_heartbeats")  # tables without anything of a study
+_OTHER_TABLES = ("version_info", "trial_heartbeats")  # tables that contain nothing of a study
 _TABLES = [table for table in BaseModel.metadata.sorted_tables if table.name not in _OTHER_TABLES]
 _ATTRIBUTES = "trial_user_attributes"
 
@@ -26,7 +26,7 @@ Rows = dict[str, list[dict[str, Any]]]
 
 
 def read_rows(engine: Engine, study: int) -> Rows:
-    """Read what a database has of a study."""
+    """Read all rows of a study from a database."""
     with engine.connect() as connection:
         return {
             table.name: [
@@ -62,7 +62,7 @@ def read_file(path: Path) -> Rows | None:
 
 
 def write_file(path: Path, rows: Rows) -> None:
-    """Make an SQLite file of what was read, where none is."""
+    """Write the rows to a new SQLite file."""
     engine = RDBStorage(study_url(path)).engine
     with engine.begin() as file:
         for table in _TABLES:
@@ -75,7 +75,7 @@ def write_file(path: Path, rows: Rows) -> None:
 
 
 def attributes(rows: Rows) -> set[tuple[Any, ...]]:
-    """What is said of the trials, whatever keys and moments the database has for it."""
+    """Return the content of the trials, without the database's own ids and times."""
     numbers = _numbers(rows)
     said: set[tuple[Any, ...]] = {
         (row["number"], row["state"]) for row in rows[TrialModel.__tablename__]
@@ -91,18 +91,18 @@ def attributes(rows: Rows) -> set[tuple[Any, ...]]:
 
 
 def trial_numbers(rows: Rows) -> set[int]:
-    """The trials' numbers."""
+    """Return the numbers of all trials."""
     return set(_numbers(rows).values())
 
 
 def ended_trials(rows: Rows) -> set[int]:
-    """The numbers of the trials that have ended."""
+    """Return the numbers of the trials that have ended."""
     found = rows[TrialModel.__tablename__]
     return {row["number"] for row in found if row["state"].is_finished()}
 
 
 def epoch_rows(rows: Rows) -> dict[tuple[int, str], str]:
-    """What stands of each epoch, by the trial's number and the epoch's name."""
+    """Return the content of each epoch, by the trial's number and the epoch's key."""
     numbers = _numbers(rows)
     return {
         (numbers[row["trial_id"]], row["key"]): row["value_json"]

@@ -1,4 +1,4 @@
-"""Connections to PostgreSQL that keep other drivers away from a search."""
+"""Connections to PostgreSQL that lock a search against other drivers."""
 
 import os
 import socket
@@ -10,7 +10,7 @@ from sqlalchemy import URL, Pool, StaticPool, create_pool_from_url, event
 from tune_encoder.errors import StorageError
 
 _LIBPQ = ("psycopg", "psycopg2")
-# Both sides find out within some 11 seconds that the machine of the other is gone.
+# Client and server detect within about 11 seconds that the other machine is gone.
 _CLIENT_SETTINGS = {
     "connect_timeout": 5,
     "keepalives_idle": 5,
@@ -23,9 +23,7 @@ _SERVER_SETTINGS = {
     "tcp_keepalives_interval": "2",
     "tcp_keepalives_count": "3",
 }
-_LOCK_NAMESPACE = (
-    zlib.crc32(b"tune-encoder") >> 1
-)  # sets our locks apart from those of other programs
+_LOCK_NAMESPACE = zlib.crc32(b"tune-encoder") >> 1  # separates our locks from other programs'
 _SELECT_HOLDER = (
     "SELECT application_name FROM pg_stat_activity JOIN pg_locks USING (pid) "
     "WHERE locktype = 'advisory' AND granted AND datname = current_database() "
@@ -34,16 +32,16 @@ _SELECT_HOLDER = (
 
 
 class InUse(StorageError):
-    """A search to which another process writes."""
+    """The search is in use: another process writes to it."""
 
 
 def is_postgresql(address: URL) -> bool:
-    """Whether it is PostgreSQL, by whatever driver."""
+    """Whether the URL is one of PostgreSQL, with any driver."""
     return address.get_backend_name() == "postgresql"
 
 
 def with_driver(address: URL) -> URL:
-    """Return the address with the driver that the extra installs, if it names none itself."""
+    """Return the URL with the driver that the extra `postgresql` installs, if it names none."""
     named = address.drivername != "postgresql"
     return address if named else address.set(drivername="postgresql+psycopg")
 
@@ -51,13 +49,13 @@ def with_driver(address: URL) -> URL:
 def locking_pool(address: URL, url: str, name: str) -> Pool:
     """Return a pool of one connection, which holds the lock of a search.
 
-    Optuna uses two at once while it looks at its tables; here they are the same. The server gives
-    the lock to the connection as it is made, and frees it when that is gone.
+    Optuna uses two connections at once while it inspects its tables; here they are the same. The
+    connection gets the lock when it is opened, and the server releases it when it is gone.
 
     Args:
-        address: With its driver.
-        url: As a person wrote it, for messages.
-        name: Of the search.
+        address: URL with a driver.
+        url: URL as the user wrote it, for messages.
+        name: Name of the search.
     """
     arguments = _CLIENT_SETTINGS if address.get_driver_name() in _LIBPQ else {}
     pool = create_pool_from_url(address, poolclass=StaticPool, connect_args=arguments)
@@ -73,7 +71,7 @@ def locking_pool(address: URL, url: str, name: str) -> Pool:
 
 
 def _try_lock(connection: Any, key: int) -> str | None:
-    """Take a lock for as long as the connection lasts, or return who has it."""
+    """Take a lock that lasts as long as the connection, or return who holds it."""
     settings = {
         **_SERVER_SETTINGS,
         "application_name": f"pid {os.getpid()} on {socket.gethostname()}",
@@ -87,5 +85,5 @@ def _try_lock(connection: Any, key: int) -> str | None:
     if not locked:
         cursor.execute(_SELECT_HOLDER, (_LOCK_NAMESPACE, key))
         (holder,) = cursor.fetchone() or ("another process",)
-    connection.commit()  # settings are undone with their transaction, the lock is not
+    connection.commit()  # otherwise the settings would be rolled back; the lock would stay
     return holder

@@ -1,7 +1,7 @@
-"""The record of an experiment: an Optuna study, written to databases as things happen.
+"""The record of an experiment: an Optuna study that is written to disk at every change.
 
-The study is the truth and Ray Tune only the engine: a search that was killed goes on from what
-stands here.
+The study is authoritative, and Ray Tune only runs the trials: a search that was killed is resumed
+from the record.
 """
 
 import dataclasses
@@ -26,10 +26,10 @@ from tune_encoder.tuning.record.stored_study import make_study_file, open_study_
 from tune_encoder.tuning.record.study import Study
 from tune_encoder.tuning.record.warm_start import best_configs, known_trials
 
-METRIC = "objective"  # what the scheduler compares, in a row
+METRIC = "objective"  # key of the value in a row that the scheduler compares
 _DIRECTIONS = {"min": StudyDirection.MINIMIZE, "max": StudyDirection.MAXIMIZE}
-_FIRST_REPORT_ONLY = ("worker", "attempt", "recorded_at")  # of the report that came first
-REPORTED = "val_loss"  # what Tune is told; it decides nothing by it
+_FIRST_REPORT_ONLY = ("worker", "attempt", "recorded_at")  # kept from the first report
+REPORTED = "val_loss"  # the metric that Tune gets, on which nothing depends
 
 
 class Record:
@@ -51,45 +51,48 @@ class Record:
     def open(
         cls, experiment: Experiment, space: SearchSpace, database: Database | None = None
     ) -> "Record":
-        """Return the experiment's record, made now if the first launch did not come so far.
+        """Return the experiment's record, creating it if no launch has done so yet.
 
         Args:
-            experiment: Whose record.
+            experiment: The experiment.
             space: What is searched.
-            database: Where it is kept beside study.db, which then equals it or is not there.
+            database: The database that also stores the record; study.db equals it or is missing.
         """
         if not experiment.study_path.exists():
             if any(experiment.checkpoints.glob("*")):
-                raise StorageError(f"{experiment.study_path}: missing; restore it to go on")
+                raise StorageError(
+                    f"{experiment.study_path}: missing; restore it from a backup, or rebuild it "
+                    f"with `{experiment.command('repair')}`"
+                )
             _make_study(experiment, space, database)
         return cls(experiment, space, database)
 
     def __reduce__(self) -> Any:
-        """Pickle as a path: Tune pickles whatever it is handed, and a record is its file."""
+        """Pickle without the study, which is in its file: Tune pickles whatever it gets."""
         return Record, (self.experiment, self.space)
 
     def unfinished(self) -> list[TrialRecord]:
-        """Trials that were under way when the last launch ended, oldest first.
+        """Return the trials that were running when the last launch ended, oldest first.
 
-        Those that wait at a rung are not among them.
+        Trials that are paused at a rung are not among them.
         """
         return [self.trials[number] for number in self.running()]
 
     def n_started(self) -> int:
-        """Trials that count against the budget."""
+        """Return the number of trials that count against the budget."""
         return sum(trial.state != "WAITING" for trial in self.trials.values())
 
     def rows_in_order(self) -> list[tuple[int, EpochRow]]:
-        """All rows with their trial's number, in the order in which they were recorded."""
+        """Return all rows with their trial's number, in the order in which they were recorded."""
         rows = [(trial.number, row) for trial in self.trials.values() for row in trial.rows]
         return sorted(rows, key=lambda pair: int(pair[1]["order"]))
 
     def best(self) -> TrialRecord | None:
-        """The trial of the lowest validation loss so far."""
+        """Return the best trial so far."""
         return best_trial(list(self.trials.values()))
 
     def ask(self) -> TrialRecord:
-        """Start the next trial; it has failed already if its config cannot be used."""
+        """Start the next trial; it fails at once if its config is invalid."""
         return self._configure(self._study.ask(make_sampler(self.space.searcher, self.n_started())))
 
     def _configure(self, trial: Trial) -> TrialRecord:
@@ -104,7 +107,7 @@ class Record:
         return self.trials[trial.number]
 
     def write_settings(self, trial: TrialRecord) -> None:
-        """Leave a trial's settings beside its metrics: `repair` finds them there if need be."""
+        """Write a trial's settings next to its metrics, from where `repair` can read them."""
         path = self.experiment.trial_config(trial.number)
         path.parent.mkdir(parents=True, exist_ok=True)
         atomic_write(path, write_yaml(trial.settings).encode())
@@ -113,8 +116,8 @@ class Record:
         """Record one epoch.
 
         Returns:
-            The row as it stands in the record, or None if the epoch stood already, as after a
-            repeated one; it is then replaced, since its checkpoint is known to be good.
+            The row as recorded, or None if the epoch was recorded before, for instance because it
+            was repeated; it is then replaced, since the new checkpoint is known to be intact.
         """
         rows = self.trials[number].rows
         old = next((each for each in rows if each["epoch"] == row["epoch"]), None)
@@ -133,7 +136,7 @@ class Record:
         return row
 
     def _measure_checkpoint(self, row: EpochRow) -> None:
-        """Note the size of a checkpoint on this disk."""
+        """Remember the size of a checkpoint on this disk."""
         if self.experiment.storage is None:
             file = self.experiment.checkpoint_file(row)
             if file is not None and file.exists():
@@ -141,24 +144,24 @@ class Record:
 
     @cached_property
     def stored_checkpoints(self) -> set[str]:
-        """The checkpoints that are there: each is removed but once, which may take a request."""
+        """The existing checkpoints; cached, since listing and removing them may take requests."""
         return set(self.experiment.checkpoint_names())
 
     def _remove_replaced(self, old: EpochRow, row: EpochRow) -> None:
-        """Remove an epoch's checkpoint once the record names a newer one instead."""
+        """Remove an epoch's checkpoint after the record names a newer one."""
         made = old.get("checkpoint")
         if made is not None and row["checkpoint"] != made:
             self.experiment.remove_checkpoint(made)
             self.stored_checkpoints.discard(made)
 
     def complete(self, number: int) -> None:
-        """End a trial that used its epochs or its patience; its value is its best epoch's."""
+        """End a trial that used all its epochs or its patience, with its best epoch's value."""
         best = self.trials[number].best
         assert best is not None
         self._end(number, TrialState.COMPLETE, score_of(best, self.space.metric.name))
 
     def prune(self, number: int, reason: str = "") -> None:
-        """End a trial that the scheduler or a person stopped."""
+        """End a trial that the scheduler or the user stopped."""
         self._end(number, TrialState.PRUNED, reason=reason)
 
     def fail(self, number: int, reason: str) -> None:
@@ -174,12 +177,12 @@ class Record:
         self._change(number, state=state.name, reason=reason, paused=False)
 
     def pause(self, number: int) -> None:
-        """Let a trial wait at a rung, without a worker."""
+        """Pause a trial at a rung, without a worker."""
         self._study.set_attribute(number, "paused", True)
         self._change(number, paused=True)
 
     def promote(self, number: int) -> TrialRecord:
-        """Let a trial that waits go on."""
+        """Let a paused trial continue."""
         epoch = self.trials[number].rows[-1]["epoch"]
         self._study.set_attribute(number, "promoted", epoch)
         self._study.set_attribute(number, "paused", False)
@@ -187,11 +190,11 @@ class Record:
         return self.trials[number]
 
     def running(self) -> list[int]:
-        """The trials under way."""
+        """Return the trials that are running."""
         return [n for n, t in self.trials.items() if t.state == "RUNNING" and not t.paused]
 
     def paused(self) -> list[int]:
-        """The trials that wait at a rung."""
+        """Return the trials that are paused at a rung."""
         return [n for n, t in self.trials.items() if t.state == "RUNNING" and t.paused]
 
     def has_work(self) -> bool:
@@ -203,7 +206,7 @@ class Record:
         return self.n_started() < self.space.budget.trials
 
     def add(self, params: dict[str, Any]) -> None:
-        """Let a config be tried next, beyond the budget; what it leaves open is drawn."""
+        """Try a config next, in addition to the budget; settings that it leaves out are sampled."""
         self._study.enqueue(params)
         budget = dataclasses.replace(self.space.budget, trials=self.space.budget.trials + 1)
         self.space = dataclasses.replace(self.space, budget=budget)
@@ -212,10 +215,10 @@ class Record:
         self._study.save_search(content)
 
     def drop_old_checkpoints(self, number: int) -> None:
-        """Keep as many checkpoints of a trial as the space says.
+        """Remove checkpoints of a trial beyond the number that the space keeps.
 
-        Some may be of epochs that were not recorded when the program was killed; they are needed
-        until a newer one is.
+        Some may be of epochs that were not recorded when the driver was killed; they are needed
+        until a newer epoch is recorded.
         """
         trial = self.trials[number]
         if "checkpoint" not in trial.rows[-1]:
@@ -230,9 +233,9 @@ class Record:
 
 
 def _merge_repeated(old: EpochRow, row: EpochRow) -> EpochRow:
-    """An epoch that stood already: trained again, or only told again by another worker.
+    """Merge the rows of an epoch that was trained again, or only reported again.
 
-    What only the first report knew, such as where the checkpoint lies, is kept.
+    What only the first report has, such as the checkpoint, is kept.
     """
     was_trained = old.get("seconds") != row.get("seconds")
     clock = {} if was_trained else {n: value for n, value in old.items() if n in _FIRST_REPORT_ONLY}
@@ -240,12 +243,12 @@ def _merge_repeated(old: EpochRow, row: EpochRow) -> EpochRow:
 
 
 class ParentSearches(NamedTuple):
-    """Experiments that a search takes something over from."""
+    """Experiments whose results a search starts from."""
 
     forked: Experiment | None
-    """All its trials are known."""
+    """The experiment whose trials seed the study."""
     warm: list[Experiment]
-    """Their best configs are tried first."""
+    """The experiments whose best configs are tried first."""
 
 
 def _parent_searches(experiment: Experiment) -> ParentSearches:
@@ -256,7 +259,7 @@ def _parent_searches(experiment: Experiment) -> ParentSearches:
 
 
 def _make_study(experiment: Experiment, space: SearchSpace, database: Database | None) -> None:
-    """Make a study of what is known already, whose first trials are the space's first configs."""
+    """Create the study with the known trials, and with the first configs enqueued."""
     known, first = _initial_trials(space, _parent_searches(experiment))
     direction = _DIRECTIONS[space.metric.direction]
     if database is not None:
@@ -272,7 +275,7 @@ def _make_study(experiment: Experiment, space: SearchSpace, database: Database |
 def _initial_trials(
     space: SearchSpace, relatives: ParentSearches
 ) -> tuple[list[FrozenTrial], list[dict[str, Any]]]:
-    """The trials that are known, and the configs to try first."""
+    """Return the known trials of other searches, and the configs to try first."""
     known = known_trials(relatives.forked, space) if relatives.forked is not None else ()
     own = space.grid() if space.searcher.name == "grid" else space.first_configs()
     warm: list[dict[str, Any]] = []

@@ -1,7 +1,7 @@
-"""Rebuild a lost record from what the trials left: their settings, metrics and checkpoints.
+"""Rebuilding a lost record from the files of the trials: settings, metrics and checkpoints.
 
-What only the record knew is gone: which trials the scheduler had stopped or held, and why some had
-failed. A resumed search decides on these again, from the same epochs.
+What only the record contained is lost: which trials were pruned or paused, and why some failed. A
+resumed search decides on these again, from the same epochs.
 """
 
 import json
@@ -39,40 +39,40 @@ from tune_encoder.tuning.record.restore import (
 )
 from tune_encoder.tuning.record.stored_study import make_study_file, study_url
 
-_TRIAL_FOLDER = re.compile(r"(\d{4,})(_.*)?")  # of a trial, in the names of its folders
+_TRIAL_FOLDER = re.compile(r"(\d{4,})(_.*)?")  # name of a trial's folder: its number and a suffix
 _SETTINGS_LOST = "its settings were lost with the record"
 
 
 @dataclass(frozen=True)
 class RepairResult:
-    """What a new record was made of."""
+    """What a rebuilt record contains."""
 
     states: dict[str, int]
-    """Trials by state."""
+    """Number of trials by state."""
     epochs: int
     checkpoints: int
-    """Recorded epochs whose checkpoint is there and verifies."""
+    """Number of recorded epochs with an intact checkpoint."""
     lost: list[str]
-    """What could not be rebuilt, a line each."""
+    """What could not be rebuilt, one line each."""
     backup: Path | None
-    """Where the damaged record lies, if there was one."""
+    """Where the damaged record was moved to, if there was one."""
     database: str = ""
-    """What it was made from, if not from the trials' own files."""
+    """The database it was rebuilt from; empty if it was rebuilt from the trials' files."""
 
 
 def repair(experiment: Experiment, *, force: bool = False) -> RepairResult:
-    """Replace a study.db that is damaged or missing by one made from the trials' own files.
+    """Rebuild a study.db that is damaged or missing from the trials' files.
 
-    If the record is in a database too, that is what it is made from.
+    If a database has the record too, it is rebuilt from that instead.
 
     Args:
-        experiment: One that nobody else holds.
-        force: Whether to replace one that is sound, too.
+        experiment: An experiment that no other process uses.
+        force: Whether to also replace an intact study.db.
 
     Raises:
-        ConfigError: if it is sound.
-        StorageError: if another process holds the experiment, or search.yaml is damaged, or its
-            storage's place is another search's, or as `Database`.
+        ConfigError: if study.db is intact.
+        StorageError: if the experiment is in use, or search.yaml is damaged, or its storage belongs
+            to another search, or for the reasons of `Database`.
     """
     with lock_experiment(experiment.path):
         space = experiment.space()
@@ -133,7 +133,7 @@ class _CheckpointKeys(TypedDict, total=False):
 
 @dataclass
 class _Salvage:
-    """What is left of one trial."""
+    """What could be recovered of one trial."""
 
     number: int
     settings: dict[str, Any]
@@ -145,7 +145,7 @@ class _Salvage:
 
 
 def _trial_numbers(experiment: Experiment) -> list[int]:
-    """Every trial that left a file."""
+    """Return the number of every trial that has a file."""
     runs = [path.name for path in experiment.path.glob("trials/*") if path.is_dir()]
     runs += [name.split("/")[1] for name in experiment.checkpoint_names()]
     matches = map(_TRIAL_FOLDER.fullmatch, runs)
@@ -153,9 +153,9 @@ def _trial_numbers(experiment: Experiment) -> list[int]:
 
 
 def _salvage(experiment: Experiment, space: SearchSpace, number: int) -> _Salvage:
-    """Read what a trial left; what is damaged gives way to its newest checkpoint."""
+    """Read the files of a trial; damaged ones are replaced by its newest checkpoint's content."""
     lost: list[str] = []
-    # A removal that was cut short may have left a manifest alone.
+    # An interrupted removal may have left only the manifest.
     files = [file for file in experiment.checkpoint_files(number) if file.is_file()]
     checkpoints = _find_checkpoints(experiment, files, lost)
     settings = _read_settings(experiment.trial_config(number), space, lost)
@@ -179,7 +179,7 @@ def _salvage(experiment: Experiment, space: SearchSpace, number: int) -> _Salvag
 
 
 def _decide_state(found: _Salvage, space: SearchSpace) -> None:
-    """A trial that ended by itself is complete, unless the search has more epochs for it now."""
+    """Mark a trial that ended by itself as complete, unless the budget now has more epochs."""
     last, planned = found.rows[-1], found.settings["epochs"]
     longer = space.budget.epochs > planned <= last["epoch"]
     found.state = "COMPLETE" if last["finished"] and not longer else "RUNNING"
@@ -191,7 +191,7 @@ def _decide_state(found: _Salvage, space: SearchSpace) -> None:
 def _find_checkpoints(
     experiment: Experiment, files: list[Path], lost: list[str]
 ) -> dict[int, _CheckpointKeys]:
-    """What a row says of its checkpoint, for each epoch that has one; the newest counts."""
+    """Return the row entries of each epoch's newest intact checkpoint."""
     found: dict[int, _CheckpointKeys] = {}
     for file in sorted(files, key=lambda path: path.stat().st_mtime):
         folder = file.parent.relative_to(experiment.checkpoints).as_posix()
@@ -205,7 +205,7 @@ def _find_checkpoints(
 
 
 def _read_settings(path: Path, space: SearchSpace, lost: list[str]) -> dict[str, Any]:
-    """The settings a trial was started with; none if it left none that can be read."""
+    """Read the settings a trial was started with; empty if they are missing or damaged."""
     if not path.exists():
         return {}
     try:
@@ -220,13 +220,13 @@ def _read_settings(path: Path, space: SearchSpace, lost: list[str]) -> dict[str,
 
 
 def _settings_in_checkpoint(state: State, space: SearchSpace) -> dict[str, Any]:
-    """The settings in a checkpoint, but for the one that the worker replaced by its own."""
+    """Return the settings in a checkpoint, without the worker's own num_threads."""
     threads = space.base.get("num_threads", TrainConfig().num_threads)
     return {**state["config"], "num_threads": threads}
 
 
 def _read_metrics(path: Path, space: SearchSpace, lost: list[str]) -> list[EpochRow]:
-    """The epochs of a metrics.jsonl, all of them or, of a damaged one, none."""
+    """Read the epochs of a metrics.jsonl; none at all if it is damaged."""
     if not path.exists():
         return []
     try:
@@ -248,9 +248,9 @@ def _last_written(experiment: Experiment, number: int) -> float:
 
 
 def _in_recorded_order(salvaged: list[_Salvage]) -> dict[int, TrialRecord]:
-    """The trials of which anything is left, their rows numbered as they were recorded.
+    """Return the trials of which anything is left, with rows numbered in recorded order.
 
-    When an epoch was recorded follows from when the trial's last was, and how long each took.
+    The time of an epoch is computed from the time of the trial's last epoch and their durations.
     """
     moments = []
     for each in salvaged:
@@ -278,14 +278,16 @@ def _in_recorded_order(salvaged: list[_Salvage]) -> dict[int, TrialRecord]:
 
 @contextmanager
 def _new_study(experiment: Experiment, space: SearchSpace) -> Iterator[tuple[optuna.Study, Path]]:
-    """Give the study that this search began with, and a hidden path at which to make the new one.
+    """Yield the study that this search started with, and a temporary path for the new one.
 
-    The one it began with holds what waits to be tried, and is made anew in an experiment beside
-    this one.
+    The former contains the configs that are still to be tried, and is created again in a temporary
+    experiment.
     """
     beside, partial = partial_path(experiment.path), partial_path(experiment.study_path)
     try:
-        shutil.rmtree(beside, ignore_errors=True)  # in a container a killed run had the same PID
+        shutil.rmtree(
+            beside, ignore_errors=True
+        )  # in a container a killed process had the same PID
         beside.mkdir()
         shutil.copy(experiment.path / "search.yaml", beside)
         begun = Experiment(beside)
@@ -299,7 +301,7 @@ def _new_study(experiment: Experiment, space: SearchSpace) -> Iterator[tuple[opt
 def _write_study(
     path: Path, begun: optuna.Study, space: SearchSpace, trials: dict[int, TrialRecord]
 ) -> list[str]:
-    """Make a study of the trials, each under its old number; returns which numbers are new."""
+    """Write a study of the trials with their old numbers; return a line for each new trial."""
     planned = dict(enumerate(begun.trials))
     rebuilt, lost = [], []
     for number in range(1 + max({*planned, *trials}, default=-1)):
@@ -307,15 +309,15 @@ def _write_study(
             rebuilt.append(_to_frozen_trial(trials[number], space))
         elif number in planned:
             rebuilt.append(planned[number])
-        else:  # a launch draws settings for it
+        else:  # the next launch samples settings for it
             rebuilt.append(create_trial(state=TrialState.WAITING))
-            lost.append(f"trial {number}: nothing can be read; it begins anew with other settings")
+            lost.append(f"trial {number}: nothing can be read; it starts again with new settings")
     make_study_file(path, begun.direction, rebuilt, ())
     return lost
 
 
 def _to_frozen_trial(trial: TrialRecord, space: SearchSpace) -> FrozenTrial:
-    """The trial as the study had it."""
+    """Convert to a trial of Optuna, as it was in the study."""
     replay, searched = FixedTrial(trial.settings), space.searched_settings(trial.settings)
     for parameter in space.parameters:
         if parameter.name in searched and parameter.contains(searched[parameter.name]):

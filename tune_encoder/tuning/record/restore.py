@@ -1,4 +1,4 @@
-"""What lies in an experiment's folder, made again from the database of its record."""
+"""Restoring and updating an experiment's folder from the database of its record."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -23,17 +23,17 @@ from tune_encoder.tuning.record.optuna_tables import (
     write_file,
 )
 
-_SQLITE_SUFFIXES = ("-wal", "-shm", "-journal")  # what SQLite keeps beside a database
+_SQLITE_SUFFIXES = ("-wal", "-shm", "-journal")  # of SQLite's files next to a database
 _WRITE_ERRORS = (OSError, sqlite3.Error, SQLAlchemyError, StorageInternalError)
 
 
 @contextmanager
 def open_database(experiment: Experiment) -> Iterator[Database | None]:
-    """Connect to the database of a record, if it has one, and bring study.db up to it.
+    """Connect to the database of a record, if it has one, and update study.db from it.
 
     Raises:
-        ConfigError, StorageError: as `Database` and `update_file`, or if only study.db has the
-            search, or the database has another one of that name.
+        ConfigError, StorageError: for the reasons of `Database` and `update_file`, or if only
+            study.db has the search, or the database has another search of that name.
     """
     url = experiment.storage_settings().record
     if not url:
@@ -52,40 +52,41 @@ def has_search(experiment: Experiment, database: Database) -> bool:
     """Whether the database has the experiment's search.
 
     Raises:
-        StorageError: if it has another one of that name.
+        StorageError: if it has another search of that name.
     """
     content = database.search()
     if content is None:
         return False
     if str(content.get("id", "")) != experiment.identity():
         raise StorageError(
-            f"{database.url}: has another search {database.name} than {experiment.path}; start "
-            f"this one anew under another --name, or take `record` out of its search.yaml"
+            f"{database.url}: its search {database.name} is not the one in {experiment.path}; "
+            "start this one again with another --name, or remove `record` from its search.yaml"
         )
     return True
 
 
 def missing_record_error(experiment: Experiment, database: Database) -> StorageError:
-    """Say that the database has not what the folder says it has."""
+    """Return the error for a database that does not have the search of the folder."""
     return StorageError(
-        f"{database.url}: has no search {database.name}; restore the database, or take `record` "
-        f"out of {experiment.path / 'search.yaml'}"
+        f"{database.url}: has no search {database.name}; restore the database, or remove `record` "
+        f"from {experiment.path / 'search.yaml'}"
     )
 
 
 def restore(path: Path, url: str) -> str:
-    """Make an experiment's folder again; returns what was found.
+    """Restore an experiment's folder from the database; return a description of it.
 
     Raises:
         ConfigError: if the database has no search of that name.
-        StorageError: as `Database` and `update_file`, or if the folder cannot be written.
+        StorageError: for the reasons of `Database` and `update_file`, or if the folder cannot be
+            written.
     """
     experiment = Experiment(path)
     with closing(Database(url, path.name)) as database:
         content = database.search()
         if content is None:
             others = ", ".join(database.list_searches())
-            raise ConfigError(f"{url}: has no search {path.name}; there are {others or 'none'}")
+            raise ConfigError(f"{url}: has no search {path.name}; searches: {others or 'none'}")
         try:
             path.mkdir(parents=True, exist_ok=True)
             update_file(experiment.study_path, database)
@@ -101,16 +102,16 @@ def _describe_restored(experiment: Experiment, url: str) -> Iterator[str]:
     made = f"{count_noun(len(trials), 'trial')} with {count_noun(epochs, 'epoch')}"
     yield f"{experiment.path}: made again, {made}, from {url}"
     if not experiment.storage_settings().storage and not any(experiment.checkpoints.glob("*")):
-        yield "its checkpoints are lost: what was best of trials that ended cannot be exported,"
-        yield "and trials that had not ended begin anew"
+        yield "its checkpoints are lost: the best models of ended trials cannot be exported,"
+        yield "and unfinished trials start again"
 
 
 def update_file(path: Path, database: Database) -> None:
-    """Let study.db say what the database does: they differ where a driver was killed in between.
+    """Update study.db from the database; they differ if a driver was killed between two writes.
 
     Raises:
-        StorageError: if the database lacks what study.db has, as after an old backup of it came
-            back; nothing is then changed. Or if study.db cannot be written.
+        StorageError: if the database lacks something that study.db has, for instance because an
+            old backup was restored; nothing is changed then. Or if study.db cannot be written.
     """
     rows = database.rows()
     old = read_file(path) if path.exists() else None
@@ -130,7 +131,7 @@ def update_file(path: Path, database: Database) -> None:
 
 
 def _check_not_older(rows: Rows, old: Rows, path: Path, database: Database) -> None:
-    """Refuse a database older than study.db, which is always written after it."""
+    """Raise a `StorageError` if the database is older than study.db, which is written after it."""
     what = ""
     if ahead := epoch_rows(old).keys() - epoch_rows(rows).keys():
         number, epoch = min(ahead)
@@ -140,24 +141,24 @@ def _check_not_older(rows: Rows, old: Rows, path: Path, database: Database) -> N
     if what:
         raise StorageError(
             f"{database.url}: older than {path}, which has {what}; restore its newest backup, or "
-            f"move {path} away to go on without what only that has"
+            f"move {path} away to continue without what only that file has"
         )
 
 
 def write_from_database(path: Path, database: Database) -> Path | None:
-    """Make study.db from the database; returns where the one is kept that was there.
+    """Replace study.db by a copy of the database; return where the old one was moved to.
 
     Raises:
-        StorageError: if the database cannot be read or study.db not be written.
+        StorageError: if the database cannot be read, or study.db cannot be written.
     """
     return _replace_file(path, database.rows())
 
 
 def _replace_file(path: Path, rows: Rows) -> Path | None:
-    """Replace a study.db by a new file: whoever reads the old one goes on reading that."""
+    """Replace study.db by a new file; open connections keep reading the old one."""
     partial = partial_path(path)
     try:
-        for file in _sqlite_files(partial):  # in a container a killed run had the same PID
+        for file in _sqlite_files(partial):  # in a container a killed process had the same PID
             file.unlink(missing_ok=True)
         write_file(partial, rows)
         backup = set_aside(path)
@@ -165,13 +166,14 @@ def _replace_file(path: Path, rows: Rows) -> Path | None:
         fsync_folder(path.parent)
     except _WRITE_ERRORS as error:
         raise StorageError(
-            f"{path}: cannot be written ({' '.join(str(error).split())}); see that it can"
+            f"{path}: cannot be written ({' '.join(str(error).split())}); check the disk and its "
+            "permissions"
         ) from error
     return backup
 
 
 def set_aside(path: Path) -> Path | None:
-    """Rename a record and what SQLite keeps beside it, so that nothing of it is replayed."""
+    """Rename a record together with SQLite's files, so that none of them is replayed."""
     number = 1
     while any(path.parent.glob(f"{path.name}.damaged-{number}*")):
         number += 1

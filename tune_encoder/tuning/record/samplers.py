@@ -1,4 +1,4 @@
-"""Who proposes configs: Optuna's samplers, told of failures too."""
+"""Optuna's samplers, which also learn from failed trials here."""
 
 import copy
 import warnings
@@ -17,11 +17,11 @@ from tune_encoder.config import SearcherSettings
 def make_sampler(settings: SearcherSettings, number: int) -> BaseSampler:
     """Return the sampler that proposes trial `number`.
 
-    It is seeded by (seed, number) and made anew each time, so a proposal depends on the study
-    alone and a resumed search proposes what an uninterrupted one would have.
+    It is seeded by (seed, number) and created again each time, so a proposal depends only on the
+    study, and a resumed search proposes what an uninterrupted one would have proposed.
     """
     seed = settings.seed * 1_000_003 + number
-    if settings.name in ("random", "grid"):  # a grid's configs all wait in the study already
+    if settings.name in ("random", "grid"):  # the configs of a grid are all enqueued already
         return optuna.samplers.RandomSampler(seed=seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
@@ -37,7 +37,7 @@ def make_sampler(settings: SearcherSettings, number: int) -> BaseSampler:
             optuna.samplers.TPESampler(
                 multivariate=True,
                 group=True,  # conditional settings are modelled in groups that occur together
-                constant_liar=True,  # trials still running are not proposed again
+                constant_liar=True,  # do not propose configs near those that are running
                 n_startup_trials=settings.startup_trials,
                 seed=seed,
             )
@@ -45,9 +45,9 @@ def make_sampler(settings: SearcherSettings, number: int) -> BaseSampler:
 
 
 class PenalizingSampler(BaseSampler):
-    """Shows its sampler a study in which what failed did worst, so that it leaves that corner.
+    """Shows failed trials to its sampler as the worst ones, so that it avoids similar configs.
 
-    Optuna's samplers ignore failed trials, and so go on proposing what diverges.
+    Optuna's samplers ignore failed trials, and so keep proposing configs that diverge.
     """
 
     def __init__(self, within: BaseSampler) -> None:
@@ -83,13 +83,13 @@ def _with_penalties(study: Study) -> Any:
 
 
 class _StudyWithPenalties:
-    """A study whose failed trials are shown among the others, as the worst of them.
+    """A study that presents its failed trials as the worst ones.
 
-    Trials that wait at a rung are shown as stopped there: else a search that promotes would seem
-    to its sampler to have no result before its end. Trials under way are shown with what they
-    run, and without the settings that were drawn for them and do not apply.
+    Paused trials are presented as pruned: otherwise a search that promotes would seem to have no
+    results until its end. Running trials are presented with the settings that they use, without
+    those that were sampled for them but do not apply.
 
-    `_get_trials` is how Optuna's own samplers ask a study: no public call comes between the two.
+    Optuna's samplers read a study by `_get_trials`, for which there is no public alternative.
     """
 
     def __init__(self, study: Study) -> None:
@@ -118,7 +118,7 @@ class _StudyWithPenalties:
 
 
 def _convert_trial(trial: FrozenTrial, pruned_too: bool, worst: float | None) -> FrozenTrial | None:
-    """Show a trial as it is, as something else, or not at all."""
+    """Return a trial unchanged, converted, or None to hide it."""
     if trial.state is TrialState.RUNNING:
         waits = trial.user_attrs.get("paused") and pruned_too
         state = TrialState.PRUNED if waits else trial.state

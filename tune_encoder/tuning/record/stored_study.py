@@ -1,4 +1,4 @@
-"""The study of a search as it stands in one database, in Optuna's tables."""
+"""The study of a search in one database, in Optuna's tables."""
 
 import json
 import sqlite3
@@ -29,7 +29,7 @@ _UPDATE_ATTRIBUTE = text(
 
 
 class StoredStudy:
-    """Writes the changes of a study, whose trials it knows by their numbers."""
+    """Writes changes to a study, whose trials are identified by their numbers."""
 
     def __init__(self, storage: BaseStorage, name: str) -> None:
         self.storage = storage
@@ -38,7 +38,7 @@ class StoredStudy:
 
     @property
     def engine(self) -> Engine:
-        """What connects to the database."""
+        """SQLAlchemy's engine of the database."""
         assert isinstance(self.storage, RDBStorage)
         return self.storage.engine
 
@@ -60,14 +60,14 @@ class StoredStudy:
         return self.storage.get_all_trials(self.id)
 
     def directions(self) -> list[StudyDirection]:
-        """Read what is better."""
+        """Read the study's directions."""
         return self.storage.get_study_directions(self.id)
 
     def add_trial(self, trial: FrozenTrial) -> None:
-        """Write a new trial as it is, whole or not at all; written already, it stays.
+        """Write a new trial atomically; if it has been written before, nothing changes.
 
         Raises:
-            StorageError: if the next trial is another one already, as of a second driver.
+            StorageError: if another driver has written a different trial with this number.
         """
         if trial.number in self:  # written, and only the answer lost
             same = self.storage.get_trial(self._trial_id(trial.number)).params == trial.params
@@ -75,11 +75,11 @@ class StoredStudy:
             same = self.storage.create_new_trial(self.id, trial) == self._trial_id(trial.number)
         if not same:
             raise StorageError(
-                f"trial {trial.number} has been written by another program; stop that"
+                f"trial {trial.number} has been written by another program; stop that program"
             )
 
     def start_trial(self, trial: FrozenTrial) -> None:
-        """Let a trial that waited run; killed before the last line, it waits as it did."""
+        """Start an enqueued trial; if killed before the last line, it is still enqueued."""
         key = self._trial_id(trial.number)
         for name, value in trial.params.items():
             kind = trial.distributions[name]
@@ -89,16 +89,16 @@ class StoredStudy:
         self.storage.set_trial_state_values(key, TrialState.RUNNING)
 
     def add_row(self, number: int, row: Mapping[str, Any], value: float) -> None:
-        """Write an epoch of a trial and what the search compares of it."""
+        """Write an epoch of a trial, and its value of the searched metric."""
         self.storage.set_trial_intermediate_value(self._trial_id(number), row["epoch"], value)
         self.set_attribute(number, epoch_key(row["epoch"]), row)
 
     def set_attribute(self, number: int, name: str, value: Any) -> None:
-        """Write something about a trial."""
+        """Set a user attribute of a trial."""
         self.storage.set_trial_user_attr(self._trial_id(number), name, value)
 
     def end(self, number: int, state: TrialState, values: list[float] | None) -> None:
-        """End a trial; one that has ended in just this way stays."""
+        """End a trial; if it has already ended in the same way, nothing changes."""
         key = self._trial_id(number)
         try:
             self.storage.set_trial_state_values(key, state, values)
@@ -108,10 +108,10 @@ class StoredStudy:
                 raise
 
     def reopen(self, notes: Mapping[int, Mapping[str, Any]]) -> None:
-        """Set trials back to running and replace these notes of each.
+        """Set trials back to running, and replace these user attributes of each.
 
-        Optuna lets nobody change a trial that has ended, so this writes its tables itself, in one
-        transaction.
+        Optuna does not allow changes to an ended trial, so this writes to its tables directly, in
+        one transaction.
         """
         with self.engine.begin() as connection:
             for number, changes in notes.items():
@@ -133,7 +133,7 @@ def open_study_file(path: Path) -> StoredStudy:
 
     def connect() -> sqlite3.Connection:
         connection = sqlite3.connect(path, check_same_thread=False)
-        # No commit waits for the disk: only a power cut can undo the last ones, each whole.
+        # Commits do not wait for the disk; a power failure can only undo the last ones completely.
         connection.execute("PRAGMA synchronous=NORMAL")
         return connection
 
@@ -146,7 +146,7 @@ def make_study_file(
     known: Iterable[FrozenTrial],
     first: Iterable[dict[str, Any]],
 ) -> None:
-    """Make an SQLite file with a study; see `make_study`."""
+    """Create an SQLite file with a study; see `make_study`."""
     storage = RDBStorage(study_url(path))
     make_study(storage, STUDY_NAME, direction, known, first)
     storage.engine.dispose()
@@ -160,13 +160,13 @@ def make_study(
     known: Iterable[FrozenTrial],
     first: Iterable[dict[str, Any]],
 ) -> None:
-    """Make a study.
+    """Create a study.
 
     Args:
         storage: The database.
-        name: Its name there.
-        direction: What is better.
-        known: Trials that it has from the beginning.
+        name: Name of the study.
+        direction: Whether the metric is minimized or maximized.
+        known: Trials to add, of earlier searches.
         first: Configs to try first.
     """
     study = optuna.create_study(study_name=name, storage=storage, direction=direction)
@@ -176,11 +176,11 @@ def make_study(
 
 
 def enable_wal(path: Path) -> None:
-    """Give a study a write-ahead log: readers then never wait for the writer, nor it for them."""
+    """Enable the write-ahead log, with which readers and the writer never wait for each other."""
     with closing(sqlite3.connect(path)) as database:
         database.execute("PRAGMA journal_mode=WAL")
 
 
 def study_url(path: Path) -> str:
-    """The address of an SQLite file, as Optuna takes it."""
+    """Return the database URL of an SQLite file for Optuna."""
     return f"sqlite:///{path.absolute()}"

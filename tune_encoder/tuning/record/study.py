@@ -1,8 +1,8 @@
-"""The study of a search: in memory for the sampler, and in databases for everybody else.
+"""The study of a search: in memory for the sampler, and stored in databases.
 
-Optuna reads and writes a database some fifty times for one proposal. Here a proposal is drawn in
-memory and then written at once, which takes a fifth of the time, and a program that is killed
-leaves a trial whole or not at all.
+For one proposal Optuna reads and writes a database about fifty times. Here a trial is sampled in
+memory and then written at once, which takes a fifth of the time and is atomic if the program is
+killed.
 """
 
 import copy
@@ -19,14 +19,14 @@ from tune_encoder.tuning.record.stored_study import StoredStudy
 
 
 class Study:
-    """Trials that are proposed, scored and ended; each change is on disk before it counts."""
+    """Proposes, scores and ends trials; each change is on disk before it takes effect."""
 
     def __init__(self, file: StoredStudy, database: Database | None = None) -> None:
         """Read the study.
 
         Args:
-            file: That of study.db.
-            database: Where each change is written first, if there is one; study.db then equals it.
+            file: The study in study.db.
+            database: If given, each change is written to it first; study.db is then a copy.
         """
         self._file, self._database = file, database
         self._storage = InMemoryStorage()
@@ -37,36 +37,36 @@ class Study:
             self._memory.add_trial(trial)
 
     def ask(self, sampler: BaseSampler) -> Trial:
-        """Begin the next trial, whose settings are now to be drawn and then written."""
+        """Create the next trial, whose settings are to be sampled and then written."""
         self._memory.sampler = sampler
         return self._memory.ask()
 
     def write_trial(self, number: int) -> None:
-        """Write a trial whose settings are drawn."""
+        """Write a trial whose settings have been sampled."""
         trial = self._trial(number)
-        if number in self._file:  # a config that waited to be tried
+        if number in self._file:  # an enqueued config
             self._apply(lambda stored: stored.start_trial(trial))
         else:
             self._apply(lambda stored: stored.add_trial(_without_system_attrs(trial)))
 
     def enqueue(self, params: dict[str, Any]) -> None:
-        """Let a config be tried next; what it leaves open is drawn."""
+        """Enqueue a config to be tried next; settings that it leaves out are sampled."""
         self._memory.enqueue_trial(params)
         trial = self._memory.get_trials(deepcopy=False)[-1]
         self._apply(lambda stored: stored.add_trial(trial))
 
     def add_row(self, number: int, row: Mapping[str, Any], value: float) -> None:
-        """Write an epoch of a trial and what the search compares of it."""
+        """Write an epoch of a trial, and its value of the searched metric."""
         self._apply(lambda stored: stored.add_row(number, row, value))
         self._storage.set_trial_intermediate_value(self._trial_id(number), row["epoch"], value)
 
     def set_attribute(self, number: int, name: str, value: Any) -> None:
-        """Write something about a trial."""
+        """Set a user attribute of a trial."""
         self._apply(lambda stored: stored.set_attribute(number, name, value))
         self._storage.set_trial_user_attr(self._trial_id(number), name, value)
 
     def end(self, number: int, state: TrialState, value: float | None) -> None:
-        """End a trial; one that was stopped has the value of its last epoch."""
+        """End a trial; a pruned one has the value of its last epoch."""
         trial = self._trial(number)
         if state is TrialState.PRUNED and trial.intermediate_values:
             value = trial.intermediate_values[max(trial.intermediate_values)]
@@ -75,7 +75,7 @@ class Study:
         self._storage.set_trial_state_values(self._trial_id(number), state, values)
 
     def save_search(self, search: dict[str, Any]) -> None:
-        """Write the content of search.yaml where its folder may be made again from."""
+        """Write the content of search.yaml to the database, to restore the folder from."""
         if self._database is not None:
             self._database.save_search(search)
 
@@ -92,12 +92,12 @@ class Study:
 
 
 def _without_system_attrs(trial: FrozenTrial) -> FrozenTrial:
-    """A trial without what its sampler noted down while it drew."""
+    """Return the trial without the notes of its sampler."""
     trial = copy.copy(trial)
     trial.system_attrs = {}
     return trial
 
 
 def _without_rows(attributes: Mapping[str, Any]) -> dict[str, Any]:
-    """What a sampler may look at: rows are many, and it needs but their values."""
+    """Return the attributes without the many rows, of which a sampler only needs the values."""
     return {name: value for name, value in attributes.items() if not isinstance(value, dict)}

@@ -1,4 +1,4 @@
-"""What one search takes over from others: their trials, or their best configs."""
+"""Seeding a search from earlier ones: with their trials, or with their best configs."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -11,13 +11,13 @@ from tune_encoder.experiment.folder import Experiment
 from tune_encoder.experiment.trials import ORIGIN, TrialRecord, rank_trials
 from tune_encoder.space import Parameter, SearchSpace
 
-BEST_CONFIGS = 3  # of each experiment that a search is started from
+BEST_CONFIGS = 3  # taken from each earlier experiment
 
 
 def known_trials(old: Experiment, space: SearchSpace) -> Iterator[FrozenTrial]:
-    """Yield an experiment's ended trials as a study of this space would have them.
+    """Yield an experiment's ended trials as trials of a study of this space.
 
-    Those with a searched setting outside its range are left out.
+    Trials with a searched setting outside its range are left out.
     """
     for trial in old.trials():
         replay = _replay(trial.settings, space)
@@ -37,7 +37,7 @@ def known_trials(old: Experiment, space: SearchSpace) -> Iterator[FrozenTrial]:
 
 
 def _replay(settings: Mapping[str, Any], space: SearchSpace) -> FixedTrial | None:
-    """A trial that the space has drawn these settings for; None if it could not have."""
+    """Return a trial with these settings, sampled from the space; None if that is impossible."""
     asked = space.searched_names(settings)
     if not all(_contains(p, settings) for p in space.parameters if p.name in asked):
         return None
@@ -47,7 +47,7 @@ def _replay(settings: Mapping[str, Any], space: SearchSpace) -> FixedTrial | Non
 
 
 def best_configs(old: Experiment, space: SearchSpace) -> list[dict[str, Any]]:
-    """Return the best configs of an experiment, as far as this space can propose them.
+    """Return the best configs of an experiment, restricted to settings within this space.
 
     Trials with the same config count once.
     """
@@ -66,7 +66,7 @@ def _transferable_config(trial: TrialRecord, space: SearchSpace) -> dict[str, An
 
 
 def _contains(parameter: Parameter, known: Mapping[str, Any]) -> bool:
-    """Whether a search that may have had other settings knows a value that can be proposed."""
+    """Whether the settings of another search have a value within the parameter's range."""
     try:
         return parameter.contains(known[parameter.name])
     except (KeyError, TypeError):
