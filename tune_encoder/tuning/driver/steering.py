@@ -83,6 +83,6 @@ class Steering:
         needed = LOW_DISK_BYTES + ahead * self._record.checkpoint_bytes
         if free < needed and self._scheduler.storage_problem is None:
             self._scheduler.storage_problem = (
-                f"{folder}: only {format_size(free)} are free of the {format_size(needed)} "
-                "that the next epochs may need; nothing is lost, make room"
+                f"{folder}: only {format_size(free)} are free, but the next epochs may need "
+                f"{format_size(needed)}; everything is saved, free some space"
             )

@@ -108,8 +108,8 @@ def _check_damaged(experiment: Experiment) -> None:
     trials = experiment.trials()
     epochs = count_noun(sum(len(trial.rows) for trial in trials), "epoch")
     raise ConfigError(
-        f"{experiment.study_path}: sound, with {count_noun(len(trials), 'trial')} and {epochs}; "
-        "--force replaces it all the same"
+        f"{experiment.study_path}: intact, with {count_noun(len(trials), 'trial')} and {epochs}; "
+        "use --force to replace it anyway"
     )
 
 

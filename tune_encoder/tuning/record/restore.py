@@ -100,7 +100,7 @@ def _describe_restored(experiment: Experiment, url: str) -> Iterator[str]:
     trials = [trial for trial in experiment.trials() if trial.rows]
     epochs = sum(len(trial.rows) for trial in trials)
     made = f"{count_noun(len(trials), 'trial')} with {count_noun(epochs, 'epoch')}"
-    yield f"{experiment.path}: made again, {made}, from {url}"
+    yield f"{experiment.path}: restored {made} from {url}"
     if not experiment.storage_settings().storage and not any(experiment.checkpoints.glob("*")):
         yield "its checkpoints are lost: the best models of ended trials cannot be exported,"
         yield "and unfinished trials start again"
