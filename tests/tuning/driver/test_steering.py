@@ -88,7 +88,7 @@ def test_a_trial_that_is_ended_by_hand_ends_after_its_epoch_and_the_others_go_on
     search.run()
 
     first, *others = search.experiment.trials()
-    assert (first.state, first.reason, len(first.rows)) == ("PRUNED", "ended by hand", 3)
+    assert (first.state, first.reason, len(first.rows)) == ("PRUNED", "ended by the user", 3)
     assert [trial.state for trial in others] == ["COMPLETE"] * 2
 
 
@@ -102,7 +102,7 @@ def test_a_trial_that_waits_at_a_rung_is_ended_by_hand(tmp_path):
     search.step()
 
     ended = search.experiment.trials()[waits[0]]
-    assert (ended.state, ended.reason) == ("PRUNED", "ended by hand")
+    assert (ended.state, ended.reason) == ("PRUNED", "ended by the user")
 
 
 def test_a_config_that_is_added_is_tried_beyond_the_budget(search):
