@@ -68,7 +68,7 @@ def add_setting(
 
 
 def _value_arguments(kind: type[Any], field: "dataclasses.Field[Any]") -> dict[str, Any]:
-    """How argparse reads the value of a setting."""
+    """Return how argparse parses the value of a setting."""
     value_type = typing.get_type_hints(kind)[field.name]
     if value_type is bool:
         return {"action": "store_true"}
@@ -83,7 +83,7 @@ def add_data_dir(parser: argparse.ArgumentParser) -> None:
 
 
 def given_settings(options: argparse.Namespace, kind: type[Any]) -> dict[str, Any]:
-    """Return the values of the options that stand for the settings of a kind."""
+    """Return the values of the options that correspond to the settings of a kind."""
     return {field.name: getattr(options, field.name) for field in dataclasses.fields(kind)}
 
 

@@ -121,7 +121,7 @@ def _wrap(text: str, indent: int) -> str:
 
 
 def print_scores(metrics: Mapping[str, Any]) -> None:
-    """Print the scores of a model beside the baselines."""
+    """Print the scores of a model and of the baselines."""
     print(f"\n{'':12}{'split':7}{'skill':>7}{'ttl':>7}{'dp':>7}{'centred':>9}{'retrieval':>11}")
     for split, rows in metrics["scores"].items():
         for name, scores in rows.items():

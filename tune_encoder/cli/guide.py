@@ -12,7 +12,7 @@ from tune_encoder.errors import ConfigError
 from tune_encoder.experiment.status import WIDTH
 
 GUIDES = Path(__file__).parents[1] / "guides"
-_SPACES = "spaces"  # this guide lies beside the spaces that it describes
+_SPACES = "spaces"  # this guide is in the folder of the spaces that it describes
 
 
 def add_guide(commands: Any) -> None:

@@ -50,7 +50,11 @@ def add_search_options(parser: argparse.ArgumentParser) -> None:
     for (section, setting), *_ in OVERRIDES.values():
         add_setting(parser, SECTIONS[section], setting, overrides=True)
     parser.add_argument(
-        "--warm-start", nargs="+", default=[], metavar="NAME", help="try the best configs of these"
+        "--warm-start",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="experiments whose best configs are tried first",
     )
     parser.add_argument("--no-export", action="store_true", help="make no model at the end")
     add_setting(parser, StorageSettings, "storage", metavar="PLACE")
@@ -86,16 +90,16 @@ def add_resume(commands: Any) -> None:
     parser = add_command(commands, "resume", _resume)
     parser.add_argument("name", help="experiment to resume")
     for name in EXTENSIONS:
-        more = ", those so far among them" if name == "trials" else ""
+        more = ", including the earlier ones" if name == "trials" else ""
         add_setting(parser, BudgetSettings, name, overrides=True, more=more)
     parser.add_argument(
-        "--accept-data-change", action="store_true", help="go on although the data has changed"
+        "--accept-data-change", action="store_true", help="continue although the data has changed"
     )
     parser.add_argument("--no-export", action="store_true", help="make no model at the end")
     parser.add_argument(
         "--record", metavar="URL", help="restore the folder from this database if it is lost"
     )
-    _add_launch_options(parser, "; of a submitted search that of its jobs, http://HOST:8265")
+    _add_launch_options(parser, "; of a submitted search: its Jobs API, http://HOST:8265")
     add_root(parser)
 
 

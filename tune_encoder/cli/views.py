@@ -147,13 +147,13 @@ def _show_live(experiment: "Experiment") -> None:
 def _print_changes(experiment: "Experiment") -> None:
     from tune_encoder.experiment.status import format_counts, format_score
 
-    told = None
+    printed = None
     for view in _poll_status(experiment):
         score = f", best {format_score(view['best'])}" if view["best"] else ""
         line = f"{view['name']}: {view['state']}, {format_counts(view)}{score}"
-        if line != told:
+        if line != printed:
             print(line, flush=True)
-            told = line
+            printed = line
 
 
 # --- show, best ----------------------------------------------------------------------------------

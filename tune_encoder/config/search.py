@@ -148,5 +148,5 @@ OVERRIDES = {
     "concurrent": [("resources", "concurrent")],
     "seed": [("searcher", "seed"), ("base", "seed")],
 }
-# The settings of the budget that a resumed search may be given anew.
+# The settings of the budget that can be changed when a search is resumed.
 EXTENSIONS = ("trials", "epochs", "time", "target")

@@ -115,10 +115,10 @@ class SearchSpace:
             given: Values, such as those of `start`, to use instead of suggestions.
         """
         given = given or {}
-        drawn = self._active_values(
+        sampled = self._active_values(
             lambda p: given[p.name] if p.name in given else p.sample(suggest)
         )
-        return {**self._fixed_settings(), **drawn}
+        return {**self._fixed_settings(), **sampled}
 
     def searched_settings(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         """Return those of a trial's settings that were searched in it."""
@@ -131,12 +131,12 @@ class SearchSpace:
 
     def _active_values(self, value: Callable[[Parameter], Any]) -> dict[str, Any]:
         """Return a value for each parameter whose conditions are met."""
-        drawn: dict[str, Any] = {}
-        settings = ChainMap(drawn, self._unsearched_settings)
+        sampled: dict[str, Any] = {}
+        settings = ChainMap(sampled, self._unsearched_settings)
         for parameter in self.parameters:
             if parameter.applies(settings):
-                drawn[parameter.name] = value(parameter)
-        return drawn
+                sampled[parameter.name] = value(parameter)
+        return sampled
 
     def _fixed_settings(self) -> dict[str, Any]:
         return {**to_mapping(TrainConfig()), **self.base, "epochs": self.budget.epochs}

@@ -91,14 +91,14 @@ def _without_helper_processes() -> Iterator[None]:
     Functions that this version of Ray does not have are skipped.
     """
     helpers = [each for each in _HELPER_PROCESSES if hasattr(*each[:2])]
-    kept = [(owner, name, getattr(owner, name)) for owner, name, _ in helpers]
+    originals = [(owner, name, getattr(owner, name)) for owner, name, _ in helpers]
     try:
         for owner, name, instead in helpers:
             setattr(owner, name, instead)
         yield
     finally:
-        for owner, name, own in kept:
-            setattr(owner, name, own)
+        for owner, name, original in originals:
+            setattr(owner, name, original)
 
 
 def _do_nothing(*_: Any, **__: Any) -> None:

@@ -17,7 +17,7 @@ _GIB = 2**30
 def check_gpu_share(space: SearchSpace, worker: WorkerSettings) -> None:
     """Train the largest configs of a space for two steps, if trials get a fraction of a GPU.
 
-    Nothing is done where trials have whole GPUs, or none.
+    Nothing is done if trials have whole GPUs, or none.
 
     Args:
         space: What is searched.

@@ -208,5 +208,5 @@ def _remove_tune_state(folder: Path) -> None:
 
 def _describe_failures(record: Record) -> str:
     reasons = Counter(trial.reason for trial in record.trials.values() if trial.reason)
-    told = [f"{reason} ({count} of them)" for reason, count in reasons.most_common()]
-    return f"no trial of {record.experiment.name} gave a result: {'; '.join(told) or 'none ran'}"
+    counted = [f"{reason} ({count} of them)" for reason, count in reasons.most_common()]
+    return f"no trial of {record.experiment.name} gave a result: {'; '.join(counted) or 'none ran'}"

@@ -84,8 +84,8 @@ def repair(experiment: Experiment, *, force: bool = False) -> RepairResult:
             experiment.storage.check_owner(experiment.identity())
         salvaged = [_salvage(experiment, space, number) for number in _trial_numbers(experiment)]
         lost = [f"trial {each.number}: {line}" for each in salvaged for line in each.lost]
-        with _new_study(experiment, space) as (begun, partial):
-            lost += _write_study(partial, begun, space, _in_recorded_order(salvaged))
+        with _new_study(experiment, space) as (initial, partial):
+            lost += _write_study(partial, initial, space, _in_recorded_order(salvaged))
             backup = set_aside(experiment.study_path)
             partial.replace(experiment.study_path)
             fsync_folder(experiment.path)
@@ -232,11 +232,11 @@ def _read_metrics(path: Path, space: SearchSpace, lost: list[str]) -> list[Epoch
     try:
         rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
         epochs = [row["epoch"] for row in rows if row["finished"] in (True, False)]
-        whole = epochs == list(range(1, len(rows) + 1))
-        whole = whole and all(math.isfinite(row[space.metric.name]) for row in rows)
+        complete = epochs == list(range(1, len(rows) + 1))
+        complete = complete and all(math.isfinite(row[space.metric.name]) for row in rows)
     except (OSError, ValueError, KeyError, TypeError):
-        whole = False
-    if not whole:
+        complete = False
+    if not complete:
         lost.append(f"{path.name} is damaged")
         return []
     return rows
@@ -283,26 +283,28 @@ def _new_study(experiment: Experiment, space: SearchSpace) -> Iterator[tuple[opt
     The former contains the configs that are still to be tried, and is created again in a temporary
     experiment.
     """
-    beside, partial = partial_path(experiment.path), partial_path(experiment.study_path)
+    temporary, partial = partial_path(experiment.path), partial_path(experiment.study_path)
     try:
-        shutil.rmtree(
-            beside, ignore_errors=True
-        )  # in a container a killed process had the same PID
-        beside.mkdir()
-        shutil.copy(experiment.path / "search.yaml", beside)
-        begun = Experiment(beside)
-        Record.open(begun, space)
-        yield optuna.load_study(study_name=STUDY_NAME, storage=study_url(begun.study_path)), partial
+        # In a container a process that was killed may have had the same PID.
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir()
+        shutil.copy(experiment.path / "search.yaml", temporary)
+        initial = Experiment(temporary)
+        Record.open(initial, space)
+        yield (
+            optuna.load_study(study_name=STUDY_NAME, storage=study_url(initial.study_path)),
+            partial,
+        )
     finally:
-        shutil.rmtree(beside, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
         partial.unlink(missing_ok=True)
 
 
 def _write_study(
-    path: Path, begun: optuna.Study, space: SearchSpace, trials: dict[int, TrialRecord]
+    path: Path, initial: optuna.Study, space: SearchSpace, trials: dict[int, TrialRecord]
 ) -> list[str]:
     """Write a study of the trials with their old numbers; return a line for each new trial."""
-    planned = dict(enumerate(begun.trials))
+    planned = dict(enumerate(initial.trials))
     rebuilt, lost = [], []
     for number in range(1 + max({*planned, *trials}, default=-1)):
         if number in trials:
@@ -312,7 +314,7 @@ def _write_study(
         else:  # the next launch samples settings for it
             rebuilt.append(create_trial(state=TrialState.WAITING))
             lost.append(f"trial {number}: nothing can be read; it starts again with new settings")
-    make_study_file(path, begun.direction, rebuilt, ())
+    make_study_file(path, initial.direction, rebuilt, ())
     return lost
 
 

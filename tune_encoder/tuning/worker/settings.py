@@ -1,4 +1,4 @@
-"""What the driver tells a trial's worker, through the config that Tune hands on."""
+"""What the driver sends to a trial's worker, in the config that Tune passes on."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,35 +9,35 @@ from tune_encoder.experiment.checkpoint_storage import Storage
 
 @dataclass(frozen=True)
 class WorkerSettings:
-    """What the workers of all trials of a launch are told alike; pickled by Tune and by Ray."""
+    """Settings that the workers of all trials of a launch share; pickled by Tune and by Ray."""
 
     experiment: Path
-    """Its folder, absolute; a node need not see it where checkpoints have a storage."""
+    """The experiment's absolute folder; nodes need not share it if checkpoints have a storage."""
     storage: Storage | None
-    """Where checkpoints are kept; None is the experiment's folder."""
+    """Where checkpoints are stored; None: in the experiment's folder."""
     identity: str
-    """Of the experiment: whose the storage has to be."""
+    """Identity of the experiment, to which the storage must belong."""
     launch: str
     """Number of the launch, the first part of the names of its checkpoints."""
     pack: Path
-    """Folder of the data's pack on the driver's node, absolute."""
+    """Absolute folder of the data's pack on the driver's node."""
     home: str
     """Ray's id of the driver's node."""
     cpus: int
     """CPU cores of a trial, shared by its processes."""
     processes: int
-    """How many train a trial together."""
+    """Number of processes that train one trial."""
     searched: tuple[str, ...]
     """Names of the searched settings, which TensorBoard shows."""
 
 
 class TrialConfig(TypedDict):
-    """What Tune hands a worker for one trial, and the driver finds as the trial's config."""
+    """The config of a trial in Tune, for its worker and for the driver."""
 
     number: int
-    """Of the trial, in the record."""
+    """Number of the trial in the record."""
     settings: dict[str, Any]
-    """Of its training."""
+    """Settings of its training."""
     n_recorded: int
-    """Epochs that are in the record already."""
+    """Number of epochs that are already in the record."""
     worker: WorkerSettings
