@@ -6,8 +6,9 @@ a record trial by trial, and `make_search` makes a whole one of a list of trials
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
 
-from tune_encoder.experiment.folder import create_experiment
+from tune_encoder.experiment.folder import SearchContent, create_experiment
 from tune_encoder.space import parse_space, space_to_content
 from tune_encoder.tuning.record.record import Record
 from tune_encoder.tuning.worker.settings import WorkerSettings
@@ -21,8 +22,13 @@ def new_experiment(root, name="mine", space=SPACE, **content):
     `space` may also be what search.yaml says of it, right or wrong; `content` stands there too.
     """
     described = space if isinstance(space, dict) else space_to_content(space)
-    written = {"space": described, "data_dir": "", "fingerprint": "", "versions": {}}
-    return create_experiment(root, name, {**written, **content})
+    written: dict[str, Any] = {
+        "space": described,
+        "data_dir": "",
+        "fingerprint": "",
+        "versions": {},
+    }
+    return create_experiment(root, name, cast("SearchContent", {**written, **content}))
 
 
 def epoch_row(epoch, value, space=SPACE, **more):

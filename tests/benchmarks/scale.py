@@ -20,12 +20,12 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
-from tune_encoder.config import StorageSettings, TrainConfig
+from tune_encoder.config import StorageSettings
 from tune_encoder.data.demo import make_demo
 from tune_encoder.data.pack import open_pack, pack_data
-from tune_encoder.experiment.folder import Experiment, create_experiment
+from tune_encoder.experiment.folder import Experiment, SearchContent, create_experiment
 from tune_encoder.space import find_space, load_space, override_space, space_to_content
 from tune_encoder.tuning.driver.scheduler import RecordingScheduler
 from tune_encoder.tuning.record.record import Record
@@ -49,10 +49,12 @@ def fill(
     """
     space = load_space(find_space("quick"))
     space = override_space(space, {"budget": {"trials": n_trials, "epochs": EPOCHS}}, "benchmark")
-    fingerprint = open_pack(pack_data(data_dir, TrainConfig(**space.base))).info["fingerprint"]
+    fingerprint = open_pack(pack_data(data_dir, space.base_config())).info["fingerprint"]
     content = {"data_dir": str(data_dir), "fingerprint": fingerprint, "versions": {}}
     content |= asdict(StorageSettings(record=url))
-    made = create_experiment(root, NAME, {"space": space_to_content(space), **content})
+    made = create_experiment(
+        root, NAME, cast("SearchContent", {"space": space_to_content(space), **content})
+    )
     with open_database(made) as database:
         return made, record_trials(Record.open(made, space, database), n_trials)
 
@@ -70,7 +72,7 @@ def record_trials(record: Record, n_trials: int) -> dict[str, float]:
 
     for _ in range(n_trials):
         number = timed("proposal", record.ask).number
-        trial = SimpleNamespace(config={"number": number}, storage=None)
+        trial: Any = SimpleNamespace(config={"number": number}, storage=None)
         scheduler.on_trial_add(None, trial)
         for epoch in range(1, EPOCHS + 1):
             told = {"row": json.dumps(row(number, epoch))}

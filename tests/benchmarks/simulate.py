@@ -160,7 +160,7 @@ def simulate(
             config = searcher.suggest(f"{n_started}")
             if not isinstance(config, dict):
                 break
-            trial = SimpleNamespace(config=config, trial_id=f"{n_started}")
+            trial: Any = SimpleNamespace(config=config, trial_id=f"{n_started}")
             scheduler.on_trial_add(None, trial)
             begin_epoch(n_started, trial)
             n_started += 1

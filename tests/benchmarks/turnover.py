@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tune_encoder.experiment.folder import create_experiment
+from tune_encoder.experiment.folder import SearchContent, create_experiment
 from tune_encoder.space import parse_space, space_to_content
 from tune_encoder.tuning.driver import launch
 from tune_encoder.tuning.record.record import Record
@@ -52,7 +52,12 @@ def main() -> None:
     space = parse_space(content, "turnover", Path())
     setattr(launch, "run_trial", report_once)  # noqa: B010
     with tempfile.TemporaryDirectory() as folder:
-        told = {"space": space_to_content(space), "data_dir": "", "fingerprint": "", "versions": {}}
+        told: SearchContent = {
+            "space": space_to_content(space),
+            "data_dir": "",
+            "fingerprint": "",
+            "versions": {},
+        }
         experiment = create_experiment(Path(folder), "turnover", told)
         samples: list[tuple[int, int]] = []
         watch_memory(samples)

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.builders import epoch_row
+from tune_encoder.config import SettingValue
 from tune_encoder.experiment.findings import assess_search, rung_correlation, spearman
 from tune_encoder.experiment.trials import TrialRecord
 from tune_encoder.space import parse_space
@@ -20,7 +21,13 @@ CONTENT = {
         "head_rank": {"int": [16, 256], "log": True, "when": {"head": "lowrank"}},
     },
 }
-INSIDE = {"learning_rate": 1e-3, "num_layers": 4, "dropout": 0.1, "head": "pca", "head_rank": 64}
+INSIDE: dict[str, SettingValue] = {
+    "learning_rate": 1e-3,
+    "num_layers": 4,
+    "dropout": 0.1,
+    "head": "pca",
+    "head_rank": 64,
+}
 BASELINES = {"mean": {"skill": 0.0}, "ridge": {"skill": 0.42}}
 
 

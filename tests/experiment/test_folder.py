@@ -1,11 +1,13 @@
 import shlex
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from tests.builders import SPACE, new_experiment
 from tune_encoder.errors import ConfigError, StorageError
 from tune_encoder.experiment.folder import (
+    SearchContent,
     create_experiment,
     experiment_path,
     open_experiment,
@@ -43,7 +45,7 @@ BAD_NAMES = (
 @pytest.mark.parametrize("name", BAD_NAMES)
 def test_a_name_that_leaves_the_root_or_confuses_a_shell_is_refused(tmp_path, name):
     with pytest.raises(ConfigError, match=r"name '.*' cannot be used; write up to 64 letters, dig"):
-        create_experiment(tmp_path / "runs", name, {})
+        create_experiment(tmp_path / "runs", name, cast("SearchContent", {}))
     assert list(tmp_path.iterdir()) == []
 
 

@@ -12,6 +12,7 @@ from tune_encoder.cli import main
 from tune_encoder.experiment.epoch_row import EpochRow, score_of
 from tune_encoder.experiment.folder import Experiment
 from tune_encoder.experiment.status import (
+    BestEpoch,
     Launch,
     format_best,
     is_over,
@@ -153,7 +154,7 @@ def test_a_long_history_keeps_to_80_columns_and_ends_with_the_best():
 
 
 def test_the_best_line_names_another_metric_and_leaves_out_whole_settings_that_do_not_fit():
-    best = {
+    best: BestEpoch = {
         "trial": 3,
         "epoch": 5,
         "metric": "val_retrieval",

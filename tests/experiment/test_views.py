@@ -280,7 +280,7 @@ def test_a_record_that_is_missing_is_not_taken_for_a_new_search(root, tmp_path):
     (entry,) = overview(tmp_path)
 
     assert entry["state"] == "unreadable"
-    assert "study.db: cannot be read (unable to open" in entry["problem"]
+    assert "study.db: cannot be read (unable to open" in str(entry["problem"])
 
 
 def test_a_search_from_before_metrics_had_names_is_read_by_its_loss(tmp_path):

@@ -1,11 +1,13 @@
 import dataclasses
 import re
+from typing import Any, cast
 
 import numpy as np
 import pytest
 
 from tune_encoder.data.voice_bank import read_bank
 from tune_encoder.export.card import describe_int8, describe_overlap, describe_retraining
+from tune_encoder.export.contents import Retrained
 from tune_encoder.export.provenance import describe_data
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]  # the first trains and exports
@@ -79,11 +81,16 @@ def test_voices_that_were_trained_on_are_counted_and_the_card_says_so(packed, tm
 
 
 def test_a_retrained_model_is_told_beside_that_of_the_search():
-    retrained = {"split": "test", "search_skill": 0.31, "mean": 0.32, "sd": 0.012, "seeds": [1, 2]}
+    retrained: dict[str, Any] = {
+        "split": "test",
+        "search_skill": 0.31,
+        "mean": 0.32,
+        "sd": 0.012,
+        "seeds": [1, 2],
+    }
 
-    assert describe_retraining(
-        {**retrained, "exported_skill": 0.33, "difference_95": (-0.01, 0.05)}
-    ) == [
+    retrained |= {"exported_skill": 0.33, "difference_95": (-0.01, 0.05)}
+    assert describe_retraining(cast("Retrained", retrained)) == [
         "skill on test: search 0.310, retrained mean 0.320, sd 0.012 over 2 seeds",
         "exported 0.330: +0.020 (95 % -0.010 to +0.050 over voices), not told apart",
     ]
@@ -100,7 +107,7 @@ def test_the_training_voices_lie_beside_the_model(exported, packed):
 
 
 def test_what_int8_loses_is_said_for_each_split():
-    metrics = {
+    metrics: Any = {
         "onnx": {"int8_skill": {"test": 0.4012}},
         "scores": {"test": {"model": {"skill": 0.4022}}},
     }

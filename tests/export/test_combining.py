@@ -1,6 +1,7 @@
 """Averages and ensembles, from real checkpoints."""
 
 import itertools
+from typing import Any, cast
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from tune_encoder.export import Source, choose, export_models
 from tune_encoder.export.card import describe_alternative
 from tune_encoder.export.choosing import best_epochs
 from tune_encoder.export.combining import average_model, best_model, single_model
+from tune_encoder.export.contents import Alternative
 from tune_encoder.model.encoder import Ensemble
 from tune_encoder.model.evaluate import CPU
 from tune_encoder.model.folder import load_model
@@ -104,9 +106,14 @@ def test_a_single_checkpoint_is_no_average_and_the_output_says_what_keeps_more(e
 )
 def test_a_rival_is_told_with_what_test_says_of_it(interval, taken, said):
     rival = {"kind": "average", "asked": 5, "members": 3, "metric": "val_skill", "value": 0.41}
-    skills = {"test_skill": 0.31, "test_skill_alone": 0.30, "test_difference_95": interval}
+    skills: dict[str, Any] = {
+        "test_skill": 0.31,
+        "test_skill_alone": 0.30,
+        "test_difference_95": interval,
+    }
+    skills |= {"value_alone": 0.4, "taken": taken}
 
-    assert describe_alternative({**rival, "value_alone": 0.4, "taken": taken, **skills}) == said
+    assert describe_alternative(cast("Alternative", {**rival, **skills})) == said
 
 
 def test_an_exported_ensemble_is_one_folder_that_predicts_the_mean_of_its_members(

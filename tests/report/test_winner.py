@@ -186,9 +186,8 @@ def test_data_that_changed_is_not_taken_for_what_was_trained_on(tmp_path, data_d
 
 
 def winner_settings():
-    from tune_encoder.config import TrainConfig
 
-    return TrainConfig(**SPACE.base)
+    return SPACE.base_config()
 
 
 def test_a_winner_without_a_checkpoint_says_so_and_the_rest_stands(tmp_path, data_dir, packed):

@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -76,7 +76,7 @@ def test_a_nested_condition_holds_only_where_all_above_it_do():
     assert TrainConfig().head == "pca"  # so a default meets no condition
     space = parse(space=NESTED)
 
-    for settings in sample_configs(space, 500):
+    for settings in cast("list[dict[str, Any]]", list(sample_configs(space, 500))):
         expected = {"encoder_type", "num_layers"}
         if settings["encoder_type"] != "transformer":
             expected.add("head")

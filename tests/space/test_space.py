@@ -129,7 +129,7 @@ def test_a_condition_may_name_a_setting_of_the_base():
 
 
 def test_proposals_keep_to_range_step_and_choice():
-    settings = list(sample_configs(parse(FULL), 300))
+    settings: list[dict[str, Any]] = list(sample_configs(parse(FULL), 300))
 
     assert {s["num_layers"] for s in settings} == {2, 4, 6, 8}
     assert {s["dropout"] for s in settings} == {0.0, 0.1, 0.2, 0.3, 0.4}

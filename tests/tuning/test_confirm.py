@@ -9,7 +9,7 @@ import pytest
 from tests.builders import make_search
 from tune_encoder.cli import main
 from tune_encoder.cli.confirm import print_confirmation
-from tune_encoder.config import TrainConfig
+from tune_encoder.config import SettingValue, TrainConfig
 from tune_encoder.data.pack import open_pack, pack_data
 from tune_encoder.errors import ConfigError, SearchFailed, StorageError
 from tune_encoder.experiment.confirmation import (
@@ -37,7 +37,7 @@ CONTENT: dict[str, Any] = {
     },
 }
 SPACE = parse_space(CONTENT, "test", Path())
-LOW_RANK = {"dropout": 0.1, "head": "lowrank", "head_rank": 20}
+LOW_RANK: dict[str, SettingValue] = {"dropout": 0.1, "head": "lowrank", "head_rank": 20}
 TRIALS = [
     ("COMPLETE", {"dropout": 0.2, "head": "pca"}, [0.9, 0.5]),
     ("COMPLETE", LOW_RANK, [0.3, 0.4]),
@@ -46,7 +46,11 @@ TRIALS = [
     ("COMPLETE", LOW_RANK, [0.35, 0.4]),  # the same config again
     ("RUNNING", {"dropout": 0.25, "head": "pca"}, []),
 ]
-BEST = {1: LOW_RANK, 0: {"dropout": 0.2, "head": "pca"}, 2: {"dropout": 0.3, "head": "pca"}}
+BEST: dict[int, dict[str, SettingValue]] = {
+    1: LOW_RANK,
+    0: {"dropout": 0.2, "head": "pca"},
+    2: {"dropout": 0.3, "head": "pca"},
+}
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +70,7 @@ def test_the_best_configs_are_those_of_the_best_trials_each_once_and_none_that_f
 
 def test_configs_that_differ_in_their_seed_alone_are_one(tmp_path):
     space = parse_space({"space": {**CONTENT["space"], "seed": {"int": [0, 9]}}}, "test", Path())
-    config = {"dropout": 0.2, "head": "pca"}
+    config: dict[str, SettingValue] = {"dropout": 0.2, "head": "pca"}
     trials = [("COMPLETE", {**config, "seed": seed}, [0.5 + seed]) for seed in (0, 2)]
     made = make_search(tmp_path, space, trials)
 
@@ -271,7 +275,7 @@ def confirmed(tmp_path, data_dir):
     space = confirmation_space(made, best_configs(made, 2), 3)
     losses = {0.1: (0.30, 0.31, 0.32), 0.2: (0.41, 0.44, 0.40)}
     trials = [
-        ("COMPLETE", config, [losses[config["dropout"]][config["seed"]], 0.9])
+        ("COMPLETE", config, [losses[float(config["dropout"] or 0)][int(config["seed"] or 0)], 0.9])
         for config in space.start
     ]
     again = make_search(tmp_path / "again", space, trials, **data)

@@ -172,7 +172,7 @@ def test_the_same_config_in_the_best_trials_is_tried_once_by_a_warm_start(tmp_pa
     for _ in range(8):  # the first are the defaults
         trial = old.ask()
         loss = trial.settings["dropout"] if trial.number else 9.0
-        old.add_row(trial.number, {"epoch": 1, "val_loss": loss, "finished": True})
+        old.add_row(trial.number, {"epoch": 1, "val_loss": float(loss or 0.0), "finished": True})
         old.complete(trial.number)
 
     warm = Record.open(make(tmp_path, "warm", warm_start=["old"]), SPACE)

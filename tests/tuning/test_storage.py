@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -65,7 +66,7 @@ class Trial:
 
     def report(self, row, parcel=()):
         place = SimpleNamespace(trial_dir_name="0000")
-        trial = SimpleNamespace(config={"number": 0}, storage=place)
+        trial: Any = SimpleNamespace(config={"number": 0}, storage=place)
         result = {"row": json.dumps(row), FILES: [*parcel]}
         self.scheduler.on_trial_result(None, trial, result)
 

@@ -19,7 +19,6 @@ from tune_encoder.config import (
     OVERRIDES,
     LaunchSettings,
     StorageSettings,
-    TrainConfig,
     unknown_name_message,
 )
 from tune_encoder.errors import ConfigError, StorageError
@@ -91,7 +90,7 @@ class ResumeOptions(ExtendOptions, LaunchOptions, total=False):
 
 
 def search(
-    space: str | Path | Mapping[str, Any] = "quick",
+    space: str | Path | Mapping[str, object] = "quick",
     data_dir: str | Path | None = None,
     name: str = "search",
     root: str | Path = DEFAULT_ROOT,
@@ -169,7 +168,7 @@ def resume(
 def fork(
     name: str,
     new: str,
-    space: str | Path | Mapping[str, Any],
+    space: str | Path | Mapping[str, object],
     root: str | Path = DEFAULT_ROOT,
     **launch: "Unpack[LaunchOptions]",
 ) -> Experiment:
@@ -210,7 +209,7 @@ class PreparedSearch:
         """Check and pack the data, or open the existing pack."""
         from tune_encoder.data.pack import open_pack, pack_data
 
-        return open_pack(pack_data(self.data_dir, TrainConfig(**self.space.base)))
+        return open_pack(pack_data(self.data_dir, self.space.base_config()))
 
     def start(
         self,
@@ -235,11 +234,11 @@ class PreparedSearch:
 
 
 def prepare_search(
-    space: str | Path | Mapping[str, Any],
+    space: str | Path | Mapping[str, object],
     data_dir: str | Path | None,
     name: str,
     root: str | Path,
-    overrides: Mapping[str, Any],
+    overrides: Mapping[str, object],
     where: str = "search()",
 ) -> PreparedSearch:
     """Resolve the space and data of a search, without starting it; see `search`.
@@ -254,7 +253,7 @@ def prepare_search(
     """
     chosen = resolve_space(space, overrides, where)
     check_name_free(expand_path(root), name)
-    folder = data_dir or chosen.base.get("data_dir")
+    folder = data_dir or chosen.data_dir
     return PreparedSearch(
         chosen,
         expand_path(folder) if folder else _demo_voices(),
@@ -265,7 +264,7 @@ def prepare_search(
 
 
 def resolve_space(
-    space: str | Path | Mapping[str, Any], overrides: Mapping[str, Any], where: str
+    space: str | Path | Mapping[str, object], overrides: Mapping[str, object], where: str
 ) -> SearchSpace:
     """Read a space and apply the overrides; see `prepare_search`.
 
@@ -279,7 +278,7 @@ def resolve_space(
     )
 
 
-def _read_space(space: str | Path | Mapping[str, Any]) -> SearchSpace:
+def _read_space(space: str | Path | Mapping[str, object]) -> SearchSpace:
     if isinstance(space, Mapping):
         return parse_space(_to_plain_values(space), "space", Path())
     if isinstance(space, str | Path):
@@ -301,7 +300,7 @@ def _to_plain_values(value: Any) -> Any:
 
 
 def _check_option_names(
-    given: Mapping[str, Any], known: Mapping[str, Any], where: str
+    given: Mapping[str, object], known: Mapping[str, object], where: str
 ) -> dict[str, Any]:
     """Return the options that are not None; all of their names must be known."""
     for name in given:
@@ -316,7 +315,7 @@ def _pop_settings(kind: type[Settings], options: dict[str, Any]) -> Settings:
     return kind(**{name: value for name, value in given.items() if value is not None})
 
 
-def _section_changes(overrides: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+def _section_changes(overrides: Mapping[str, object]) -> dict[str, dict[str, Any]]:
     """Arrange the overrides by section of a space."""
     sections: dict[str, dict[str, Any]] = {}
     for name, value in overrides.items():

@@ -3,9 +3,9 @@
 import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from tune_encoder.cli.common import add_command, add_setting
+from tune_encoder.cli.common import Commands, add_command, add_setting
 from tune_encoder.config import RunSettings
 
 if TYPE_CHECKING:
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from tune_encoder.model.clone import Clone
 
 
-def add_clone(commands: Any) -> None:
+def add_clone(commands: Commands) -> None:
     """Add the command `clone`."""
     parser = add_command(commands, "clone", _clone)
     parser.add_argument("model", type=Path, help="exported model folder")

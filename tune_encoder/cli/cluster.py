@@ -1,15 +1,20 @@
 """cluster start, cluster status, cluster stop."""
 
 import argparse
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from tune_encoder.cli.common import add_command, add_json, print_view
+from tune_encoder.cli.common import (
+    Commands,
+    add_command,
+    add_json,
+    print_view,
+)
 
 if TYPE_CHECKING:
     from tune_encoder.tuning.cluster.state import Cluster
 
 
-def add_cluster(commands: Any) -> None:
+def add_cluster(commands: Commands) -> None:
     """Add the command `cluster`."""
     doc = "Run a Ray cluster on this machine that several searches share."
     parser = commands.add_parser("cluster", help=doc, description=doc)

@@ -9,7 +9,7 @@ import types
 import typing
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from tune_encoder.config import DEFAULT_ROOT, RunSettings
 
@@ -23,10 +23,23 @@ SCORES = {
 }
 
 
-def add_command(commands: Any, name: str, run: Callable[..., None]) -> argparse.ArgumentParser:
+class Commands(Protocol):
+    """The commands of a program, as `ArgumentParser.add_subparsers` returns them."""
+
+    def add_parser(
+        self, name: str, *, help: str, description: str | None = None
+    ) -> argparse.ArgumentParser:
+        """Add a command."""
+
+
+Run = Callable[[argparse.Namespace], None]
+"""What a command does with its options."""
+
+
+def add_command(commands: Commands, name: str, run: Run) -> argparse.ArgumentParser:
     """Add a command whose help is the first line of its function's docstring."""
     doc = (run.__doc__ or "").splitlines()[0]
-    parser: argparse.ArgumentParser = commands.add_parser(name, help=doc, description=doc)
+    parser = commands.add_parser(name, help=doc, description=doc)
     parser.set_defaults(command=run)
     return parser
 
@@ -112,7 +125,7 @@ def add_json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON instead of text")
 
 
-def print_view(options: argparse.Namespace, content: Any, lines: Iterable[str]) -> None:
+def print_view(options: argparse.Namespace, content: object, lines: Iterable[str]) -> None:
     """Print the content as JSON with `--json`, else the lines."""
     if options.json:
         print(json.dumps(_replace_non_finite(content), indent=2, allow_nan=False))
@@ -122,7 +135,7 @@ def print_view(options: argparse.Namespace, content: Any, lines: Iterable[str]) 
         print(line.encode(encoding, "replace").decode(encoding))
 
 
-def _replace_non_finite(value: Any) -> Any:
+def _replace_non_finite(value: object) -> object:
     """Replace NaN and infinity, which JSON does not have, by None."""
     if isinstance(value, dict):
         return {name: _replace_non_finite(each) for name, each in value.items()}

@@ -6,8 +6,8 @@ import textwrap
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from tune_encoder.cli.common import add_command, add_root, add_setting, print_view
-from tune_encoder.config import LaunchSettings, TrainConfig
+from tune_encoder.cli.common import Commands, add_command, add_root, add_setting, print_view
+from tune_encoder.config import LaunchSettings
 from tune_encoder.errors import Interrupted, SearchFailed, StorageError
 from tune_encoder.experiment.status import WIDTH
 
@@ -20,7 +20,7 @@ TOP = 3  # configs to confirm
 SEEDS = 3  # seeds of each config, if the space does not say
 
 
-def add_confirm(commands: Any) -> None:
+def add_confirm(commands: Commands) -> None:
     """Add the commands `importance` and `confirm`."""
     for name, run in (("importance", _importance), ("confirm", _confirm)):
         parser = add_command(commands, name, run)
@@ -48,7 +48,7 @@ def print_findings(experiment: "Experiment") -> None:
     from tune_encoder.experiment.findings import assess_search
 
     space = experiment.space()
-    pack = pack_data(experiment.data_source()[0], TrainConfig(**space.base))
+    pack = pack_data(experiment.data_source()[0], space.base_config())
     findings = assess_search(experiment.trials(), space, open_pack(pack).baselines)
     for agreement in findings.rung_correlations:
         print(agreement)

@@ -2,9 +2,14 @@
 
 import argparse
 from pathlib import Path
-from typing import Any
 
-from tune_encoder.cli.common import add_command, add_json, add_root, print_view
+from tune_encoder.cli.common import (
+    Commands,
+    add_command,
+    add_json,
+    add_root,
+    print_view,
+)
 from tune_encoder.cli.jobs import add_jobs_address, stop_job
 from tune_encoder.config import parse_assignment
 from tune_encoder.errors import ConfigError
@@ -13,7 +18,7 @@ from tune_encoder.experiment.folder import Experiment, open_experiment
 from tune_encoder.system.lock import lock_holder
 
 
-def add_control(commands: Any) -> None:
+def add_control(commands: Commands) -> None:
     """Add the commands that control a search."""
     parser = _add_experiment_options(add_command(commands, "stop", _stop))
     add_jobs_address(parser, "stop a submitted search on this cluster")

@@ -6,12 +6,15 @@ import sys
 import threading
 import webbrowser
 from contextlib import suppress
-from typing import Any
 
-from tune_encoder.cli.common import add_command, add_root
+from tune_encoder.cli.common import (
+    Commands,
+    add_command,
+    add_root,
+)
 
 
-def add_dashboard(commands: Any) -> None:
+def add_dashboard(commands: Commands) -> None:
     """Add the command `dashboard`."""
     parser = add_command(commands, "dashboard", _dashboard)
     parser.add_argument("name", help="experiment")

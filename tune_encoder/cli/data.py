@@ -4,13 +4,13 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from tune_encoder.cli.common import add_command, add_setting
+from tune_encoder.cli.common import Commands, add_command, add_setting
 from tune_encoder.config import DEMO_COUNTS, FrontendSettings, RunSettings
 from tune_encoder.errors import ConfigError, DataError
 from tune_encoder.system.formats import count_noun, format_clock
 
 
-def add_data(commands: Any) -> None:
+def add_data(commands: Commands) -> None:
     """Add the command `data`."""
     data = commands.add_parser("data", help="Make, import or check a data set.")
     kinds = data.add_subparsers(required=True, metavar="WHAT")

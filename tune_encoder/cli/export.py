@@ -3,11 +3,17 @@
 import argparse
 import json
 import textwrap
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
 
-from tune_encoder.cli.common import SCORES, add_command, add_root, add_setting, given_settings
+from tune_encoder.cli.common import (
+    SCORES,
+    Commands,
+    add_command,
+    add_root,
+    add_setting,
+    given_settings,
+)
 from tune_encoder.config import ExportSettings
 from tune_encoder.errors import StorageError
 from tune_encoder.experiment.commands import clone_line
@@ -15,10 +21,11 @@ from tune_encoder.experiment.status import WIDTH
 from tune_encoder.system.formats import count_noun
 
 if TYPE_CHECKING:
-    from tune_encoder.api.results import Experiment
+    from tune_encoder.api.results import Experiment, ExportOptions
+    from tune_encoder.export.contents import Metrics
 
 
-def add_export(commands: Any) -> None:
+def add_export(commands: Commands) -> None:
     """Add the commands `export` and `verify`."""
     parser = add_command(commands, "export", _export)
     parser.add_argument("name", help="experiment to export from")
@@ -49,10 +56,11 @@ def _export(options: argparse.Namespace) -> None:
     from tune_encoder.experiment.folder import open_experiment
 
     experiment = Experiment(open_experiment(options.root, options.name).path)
-    export_to(experiment, options.to, given_settings(options, ExportSettings))
+    given = cast("ExportOptions", given_settings(options, ExportSettings))
+    export_to(experiment, options.to, given)
 
 
-def export_to(experiment: "Experiment", to: Path | None, options: Mapping[str, Any]) -> None:
+def export_to(experiment: "Experiment", to: Path | None, options: "ExportOptions") -> None:
     """Export, and print what was exported and its scores."""
     from tune_encoder.model.folder import is_model_folder
 
@@ -84,10 +92,10 @@ def _print_exports(to: Path, asked: int) -> None:
     print(f"clone:     {clone_line(folders[0])}")
 
 
-def _metrics(folder: Path) -> dict[str, Any]:
+def _metrics(folder: Path) -> "Metrics":
     from tune_encoder.model.folder import METRICS
 
-    metrics: dict[str, Any] = json.loads((folder / METRICS).read_text(encoding="utf-8"))
+    metrics: Metrics = json.loads((folder / METRICS).read_text(encoding="utf-8"))
     return metrics
 
 
@@ -107,7 +115,7 @@ def print_export(folder: Path) -> None:
     print(f"clone:     {clone_line(folder)}")
 
 
-def source_words(metrics: Mapping[str, Any]) -> str:
+def source_words(metrics: "Metrics") -> str:
     """Name the checkpoint that a model was made from, or the first of several."""
     trained = metrics["trained_in"]
     place = "" if trained == metrics["experiment"] else f" of {trained}"
@@ -120,7 +128,7 @@ def _wrap(text: str, indent: int) -> str:
     return textwrap.fill(text, WIDTH, subsequent_indent=" " * indent)
 
 
-def print_scores(metrics: Mapping[str, Any]) -> None:
+def print_scores(metrics: "Metrics") -> None:
     """Print the scores of a model and of the baselines."""
     print(f"\n{'':12}{'split':7}{'skill':>7}{'ttl':>7}{'dp':>7}{'centred':>9}{'retrieval':>11}")
     for split, rows in metrics["scores"].items():

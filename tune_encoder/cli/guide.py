@@ -4,9 +4,11 @@ import argparse
 import sys
 import textwrap
 from pathlib import Path
-from typing import Any
 
-from tune_encoder.cli.common import add_command
+from tune_encoder.cli.common import (
+    Commands,
+    add_command,
+)
 from tune_encoder.config import unknown_name_message
 from tune_encoder.errors import ConfigError
 from tune_encoder.experiment.status import WIDTH
@@ -15,7 +17,7 @@ GUIDES = Path(__file__).parents[1] / "guides"
 _SPACES = "spaces"  # this guide is in the folder of the spaces that it describes
 
 
-def add_guide(commands: Any) -> None:
+def add_guide(commands: Commands) -> None:
     """Add the command `guide`."""
     parser = add_command(commands, "guide", _guide)
     parser.add_argument(

@@ -5,9 +5,9 @@ import dataclasses
 import sys
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from tune_encoder.cli.common import add_command, add_json, print_view
+from tune_encoder.cli.common import Commands, add_command, add_json, print_view
 from tune_encoder.config import DEFAULT_ROOT, EXTENSIONS
 from tune_encoder.system.formats import format_clock
 
@@ -19,7 +19,7 @@ JOBS_SCHEMES = ("http://", "https://")  # of the Jobs API; other addresses are o
 _RESUME_OPTIONS = (*EXTENSIONS, "accept_data_change", "record")
 
 
-def add_jobs(commands: Any) -> None:
+def add_jobs(commands: Commands) -> None:
     """Add the commands `jobs` and `logs`."""
     parser = add_command(commands, "jobs", _jobs)
     add_jobs_address(parser, "the cluster's address")

@@ -1,13 +1,16 @@
 """repair."""
 
 import argparse
-from typing import Any
 
-from tune_encoder.cli.common import add_command, add_root
+from tune_encoder.cli.common import (
+    Commands,
+    add_command,
+    add_root,
+)
 from tune_encoder.system.formats import count_noun
 
 
-def add_repair(commands: Any) -> None:
+def add_repair(commands: Commands) -> None:
     """Add the command `repair`."""
     parser = add_command(commands, "repair", _repair)
     parser.add_argument("name", help="experiment whose record is damaged")

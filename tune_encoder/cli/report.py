@@ -3,15 +3,19 @@
 import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from tune_encoder.cli.common import add_command, add_root
+from tune_encoder.cli.common import (
+    Commands,
+    add_command,
+    add_root,
+)
 
 if TYPE_CHECKING:
     from tune_encoder.api.results import Experiment
 
 
-def add_report(commands: Any) -> None:
+def add_report(commands: Commands) -> None:
     """Add the command `report`."""
     parser = add_command(commands, "report", _report)
     parser.add_argument("name", help="experiment; it may be running")

@@ -1,19 +1,18 @@
 """retrain."""
 
 import argparse
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from tune_encoder.cli.common import add_command, add_root, add_setting, given_settings
+from tune_encoder.cli.common import Commands, add_command, add_root, add_setting, given_settings
 from tune_encoder.cli.export import add_format_options, print_export
 from tune_encoder.config import ExportSettings, RetrainSettings, from_mapping
+from tune_encoder.experiment.epoch_row import EpochRow
 from tune_encoder.system.formats import count_noun
 
 DEFAULT_FOLDER = "retrained"  # in the experiment
 
 
-def add_retrain(commands: Any) -> None:
+def add_retrain(commands: Commands) -> None:
     """Add the command `retrain`."""
     parser = add_command(commands, "retrain", _retrain)
     parser.add_argument("name", help="experiment whose best config is retrained")
@@ -48,7 +47,7 @@ def _retrain(options: argparse.Namespace) -> None:
         total=n_runs * epochs, desc="retraining", unit="epoch", ncols=80, disable=None
     ) as bar:
 
-        def watch(seed: int, row: Mapping[str, Any]) -> None:
+        def watch(seed: int, row: "EpochRow") -> None:
             bar.set_postfix_str(f"seed {seed}", refresh=False)
             bar.update()
             if row["finished"]:
@@ -59,7 +58,7 @@ def _retrain(options: argparse.Namespace) -> None:
     print_export(to)
 
 
-def _run_line(seed: int, row: Mapping[str, Any], with_val: bool) -> str:
+def _run_line(seed: int, row: "EpochRow", with_val: bool) -> str:
     """Describe a run that has ended; if val was trained on, its score there is left out."""
     skill = "" if with_val else f", final skill on val {row['val_skill']:.3f}"
     return f"seed {seed}: {count_noun(row['epoch'], 'epoch')}{skill}"

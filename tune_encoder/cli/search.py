@@ -1,10 +1,11 @@
 """search, resume, fork."""
 
 import argparse
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tune_encoder.cli.common import (
     BASELINES,
+    Commands,
     add_command,
     add_data_dir,
     add_root,
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from tune_encoder.api.searching import PreparedSearch
 
 
-def add_search(commands: Any) -> None:
+def add_search(commands: Commands) -> None:
     """Add the command `search`."""
     parser = add_command(commands, "search", _search)
     add_search_options(parser)
@@ -85,7 +86,7 @@ def _search(options: argparse.Namespace) -> None:
     _finish(experiment, options)
 
 
-def add_resume(commands: Any) -> None:
+def add_resume(commands: Commands) -> None:
     """Add the command `resume`."""
     parser = add_command(commands, "resume", _resume)
     parser.add_argument("name", help="experiment to resume")
@@ -125,7 +126,7 @@ def _resume(options: argparse.Namespace) -> None:
     _finish(experiment, options)
 
 
-def add_fork(commands: Any) -> None:
+def add_fork(commands: Commands) -> None:
     """Add the command `fork`."""
     parser = add_command(commands, "fork", _fork)
     parser.add_argument("name", help="experiment whose trials seed the new search")

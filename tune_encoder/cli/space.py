@@ -12,8 +12,15 @@ from pathlib import Path
 from statistics import mean
 from typing import TYPE_CHECKING, Any
 
-from tune_encoder.cli.common import add_command, add_data_dir, add_json, demo_voices, print_view
-from tune_encoder.config import SchedulerSettings, TrainConfig
+from tune_encoder.cli.common import (
+    Commands,
+    add_command,
+    add_data_dir,
+    add_json,
+    demo_voices,
+    print_view,
+)
+from tune_encoder.config import SchedulerSettings
 from tune_encoder.errors import ConfigError
 from tune_encoder.experiment.status import WIDTH
 from tune_encoder.system.formats import count_noun, format_duration, format_size
@@ -27,7 +34,7 @@ _NO_BREAK = "\N{NO-BREAK SPACE}"  # between a setting and its value, while lines
 _FILE_HELP = "YAML file, or the name of a built-in space"
 
 
-def add_space(commands: Any) -> None:
+def add_space(commands: Commands) -> None:
     """Add the commands `space` and `plan`."""
     space = add_command(commands, "space", _space)
     space.add_argument("file", nargs="?", metavar="FILE", help=_FILE_HELP)
@@ -230,8 +237,8 @@ def _probe(space: "SearchSpace", data_dir: Path | None) -> list["Timing"]:
 
     timings = []
     with contextlib.redirect_stdout(sys.stderr):  # standard output is for the plan
-        folder = data_dir or Path(space.base.get("data_dir") or demo_voices())
-        data = open_pack(pack_data(folder, TrainConfig(**space.base)))
+        folder = data_dir or Path(space.data_dir or demo_voices())
+        data = open_pack(pack_data(folder, space.base_config()))
         print(f"timing a few configs on {count_noun(len(data.train), 'clip')} ...", flush=True)
         for timing in probe(space, data):
             timings.append(timing)
@@ -300,7 +307,7 @@ def _format_settings(settings: dict[str, Any]) -> str:
     return ", ".join(pairs)
 
 
-def _format_value(value: Any) -> str:
+def _format_value(value: object) -> str:
     """Format a value as YAML; a float has six digits."""
     if isinstance(value, float):
         return f"{value:.6g}"

@@ -3,13 +3,13 @@
 import argparse
 from typing import Any
 
-from tune_encoder.cli.common import add_command, given_settings
+from tune_encoder.cli.common import Commands, add_command, given_settings
 from tune_encoder.cli.jobs import add_jobs_address, print_submitted
 from tune_encoder.cli.search import add_search_options
 from tune_encoder.config import OVERRIDES, StorageSettings
 
 
-def add_submit(commands: Any) -> None:
+def add_submit(commands: Commands) -> None:
     """Add the command `submit`."""
     parser = add_command(commands, "submit", _submit)
     add_search_options(parser)

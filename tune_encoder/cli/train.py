@@ -5,11 +5,12 @@ import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tune_encoder.cli.common import (
     BASELINES,
     SCORES,
+    Commands,
     add_command,
     add_data_dir,
     add_setting,
@@ -34,7 +35,7 @@ COLLAPSED_SPREAD = 0.01  # of the target's variance: all predictions are nearly 
 COLLAPSED_EPOCHS = 5  # an encoder starts at the mean voice, so earlier epochs say nothing
 
 
-def add_evaluate(commands: Any) -> None:
+def add_evaluate(commands: Commands) -> None:
     """Add the command `evaluate`."""
     parser = add_command(commands, "evaluate", _evaluate)
     parser.add_argument("model", type=Path, help="exported model folder")
@@ -62,7 +63,7 @@ def _evaluate(options: argparse.Namespace) -> None:
         print(f"wrote {path}")
 
 
-def add_train(commands: Any) -> None:
+def add_train(commands: Commands) -> None:
     """Add the command `train`."""
     parser = add_command(commands, "train", _train)
     parser.add_argument("--config", type=Path, help="YAML file of settings")
@@ -99,7 +100,7 @@ def _train(options: argparse.Namespace) -> None:
     print(f"run: {config.checkpoint_dir}")
 
 
-def _train_config(options: argparse.Namespace, before: Mapping[str, Any]) -> TrainConfig:
+def _train_config(options: argparse.Namespace, before: Mapping[str, object]) -> TrainConfig:
     """Merge the settings of the checkpoint, then the file, then the command line."""
     options_given = {
         "data_dir": str(options.data_dir.resolve()) if options.data_dir else None,

@@ -6,20 +6,35 @@ import math
 import sys
 import textwrap
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from tune_encoder.cli.common import SCORES, add_command, add_json, add_root, print_view
+from tune_encoder.cli.common import (
+    SCORES,
+    Commands,
+    Run,
+    add_command,
+    add_json,
+    add_root,
+    print_view,
+)
 from tune_encoder.cli.curve import draw_curve
 from tune_encoder.errors import ConfigError
+from tune_encoder.experiment.epoch_row import score_of
 from tune_encoder.experiment.status import WIDTH
 from tune_encoder.system.formats import format_value
 
 if TYPE_CHECKING:
     from tune_encoder.experiment.folder import Experiment
-
-View = dict[str, Any]
+    from tune_encoder.experiment.views import (
+        BestView,
+        ComparedExperiment,
+        Comparison,
+        ExperimentStatus,
+        OverviewEntry,
+        TrialView,
+    )
 
 REFRESH_S = 2.0
 MAX_COMPARED = 5  # more columns would be too narrow
@@ -28,7 +43,7 @@ NAME_WIDTH = 34  # of an experiment in a table
 LABEL_WIDTH = 24  # of a setting in a table
 
 
-def add_views(commands: Any) -> None:
+def add_views(commands: Commands) -> None:
     """Add the commands that show searches and change nothing."""
     _add_view(commands, "list", _list)
     status = _add_view(commands, "status", _status)
@@ -43,7 +58,7 @@ def add_views(commands: Any) -> None:
     _add_view(commands, "compare", _compare).add_argument("names", nargs="+", help="experiments")
 
 
-def _add_view(commands: Any, name: str, run: Any) -> argparse.ArgumentParser:
+def _add_view(commands: Commands, name: str, run: Run) -> argparse.ArgumentParser:
     parser = add_command(commands, name, run)
     add_json(parser)
     add_root(parser)
@@ -61,7 +76,7 @@ def _list(options: argparse.Namespace) -> None:
     print_view(options, entries, _list_lines(entries, options.root))
 
 
-def _list_lines(entries: list[View], root: Path) -> Iterator[str]:
+def _list_lines(entries: "list[OverviewEntry]", root: Path) -> Iterator[str]:
     if not entries:
         yield f"{root}: no experiments; start one with `tune-encoder search`"
         return
@@ -78,7 +93,7 @@ def _list_lines(entries: list[View], root: Path) -> Iterator[str]:
     yield from (f"\n{entry['problem']}" for entry in entries if entry["problem"])
 
 
-def _format_state(view: View, host: bool = False) -> str:
+def _format_state(view: "ExperimentStatus | OverviewEntry", host: bool = False) -> str:
     """Format the state, and the process that runs the search."""
     process = view["process"]
     if process is None or process["pid"] is None:
@@ -105,7 +120,7 @@ def _status(options: argparse.Namespace) -> None:
         print_view(options, view, _status_lines(view, _is_unicode()))
 
 
-def _status_lines(view: View, unicode: bool) -> list[str]:
+def _status_lines(view: "ExperimentStatus", unicode: bool) -> list[str]:
     from tune_encoder.experiment.status import status_lines
 
     lines = [f"{view['name']}: {_format_state(view, host=True)}", *status_lines(view, unicode)]
@@ -123,7 +138,7 @@ def _watch(experiment: "Experiment") -> None:
         sys.exit(130)
 
 
-def _poll_status(experiment: "Experiment") -> Iterator[View]:
+def _poll_status(experiment: "Experiment") -> "Iterator[ExperimentStatus]":
     """Yield the status every few seconds, for the last time when the search has ended."""
     from tune_encoder.experiment.views import RUNNING, status
 
@@ -168,7 +183,7 @@ def _show(options: argparse.Namespace) -> None:
     print_view(options, view, _trial_lines(view))
 
 
-def _trial_lines(view: View) -> Iterator[str]:
+def _trial_lines(view: "TrialView") -> Iterator[str]:
     yield from textwrap.wrap(view["line"], WIDTH)
     if view["why"] and view["why"] not in view["line"]:
         yield from textwrap.wrap(view["why"], WIDTH)
@@ -179,7 +194,7 @@ def _trial_lines(view: View) -> Iterator[str]:
     yield f"\ncheckpoint:  {view['checkpoint'] or 'none kept'}"
 
 
-def _setting_lines(searched: View, changed: View) -> Iterator[str]:
+def _setting_lines(searched: Mapping[str, object], changed: Mapping[str, object]) -> Iterator[str]:
     """Yield the searched settings, marked, then the others that differ from their defaults."""
     others = {name: value for name, value in changed.items() if name not in searched}
     width = max(map(len, (*searched, *others)), default=0)
@@ -189,7 +204,7 @@ def _setting_lines(searched: View, changed: View) -> Iterator[str]:
         yield "* searched; the others differ from their defaults"
 
 
-def _row_lines(view: View) -> Iterator[str]:
+def _row_lines(view: "TrialView") -> Iterator[str]:
     """Yield a table of the newest epochs, and of the best one if it is older."""
     columns = list(dict.fromkeys((view["metric"], "val_loss", "val_skill")))
     rows, best = view["rows"], view["best_epoch"]
@@ -198,7 +213,7 @@ def _row_lines(view: View) -> Iterator[str]:
         heads = (f"{name:>{_column_width(name)}}" for name in columns)
         yield f"\nepoch{''.join(heads)}".replace("val_skill", "    skill")
     for row in shown:
-        numbers = "".join(f"{row[name]:{_column_width(name)}.4f}" for name in columns)
+        numbers = "".join(f"{score_of(row, name):{_column_width(name)}.4f}" for name in columns)
         yield f"{row['epoch']:5}{numbers}{'  best' if row['epoch'] == best else ''}"
     if len(shown) < len(rows):
         yield f"({len(rows) - len(shown)} earlier epochs are not shown; --json has them)"
@@ -208,10 +223,12 @@ def _column_width(name: str) -> int:
     return max(10, len(name) + 2)
 
 
-def _curve_lines(view: View) -> Iterator[str]:
-    rows = [row for row in view["rows"] if math.isfinite(row[view["metric"]])]
+def _curve_lines(view: "TrialView") -> Iterator[str]:
+    rows = [row for row in view["rows"] if math.isfinite(score_of(row, view["metric"]))]
     if len(rows) > 1:
-        epochs, values = zip(*((row["epoch"], row[view["metric"]]) for row in rows), strict=True)
+        epochs, values = zip(
+            *((row["epoch"], score_of(row, view["metric"])) for row in rows), strict=True
+        )
         yield ""
         yield from draw_curve(epochs, values, view["metric"], WIDTH, braille=_is_unicode())
 
@@ -229,7 +246,7 @@ def _best(options: argparse.Namespace) -> None:
     print_view(options, view, _best_lines(view))
 
 
-def _best_lines(view: View) -> Iterator[str]:
+def _best_lines(view: "BestView") -> Iterator[str]:
     yield f"best: trial {view['trial']}, epoch {view['epoch']}"
     words = {"val_loss": "loss", **{f"val_{name}": word for name, word in SCORES.items()}}
     scores = {word: view["scores"][name] for name, word in words.items() if name in view["scores"]}
@@ -255,7 +272,7 @@ def _compare(options: argparse.Namespace) -> None:
     print_view(options, view, _comparison_lines(view))
 
 
-def _comparison_lines(view: View) -> Iterator[str]:
+def _comparison_lines(view: "Comparison") -> Iterator[str]:
     found = view["experiments"]
     yield from (f"warning: {warning}" for warning in view["warnings"])
     yield _table_row("", [each["name"] for each in found])
@@ -265,7 +282,7 @@ def _comparison_lines(view: View) -> Iterator[str]:
     yield _table_row("epochs spent", [f"{e['epochs']}" for e in found])
     yield _table_row("epochs per trial", [f"{e['budget']['epochs']}" for e in found])
     for metric in dict.fromkeys(each["metric"] for each in found):
-        values = [each["best"]["value"] if _has_best(each, metric) else None for each in found]
+        values = [_best_value(each, metric) for each in found]
         yield _table_row(f"best {metric}", [_format_number(value) for value in values])
     yield _table_row(
         "its skill", [_format_number(each["best"] and each["best"]["skill"]) for each in found]
@@ -275,12 +292,13 @@ def _comparison_lines(view: View) -> Iterator[str]:
     )
     if view["differing_settings"]:
         yield "\nits settings that differ"
-    for name, values in view["differing_settings"].items():
-        yield _table_row(name, [format_value(value) for value in values])
+    for name, differing in view["differing_settings"].items():
+        yield _table_row(name, [format_value(value) for value in differing])
 
 
-def _has_best(experiment: View, metric: str) -> bool:
-    return experiment["best"] is not None and experiment["metric"] == metric
+def _best_value(experiment: "ComparedExperiment", metric: str) -> float | None:
+    best = experiment["best"]
+    return best["value"] if best is not None and best["metric"] == metric else None
 
 
 def _table_row(label: str, cells: list[str]) -> str:

@@ -2,6 +2,7 @@
 
 from tune_encoder.config.checking import (
     MAX_EXACT_INT,
+    SettingValue,
     allowed_values,
     check_value,
     from_mapping,
@@ -68,6 +69,7 @@ __all__ = [
     "RunSettings",
     "SchedulerSettings",
     "SearcherSettings",
+    "SettingValue",
     "StorageSettings",
     "TrainConfig",
     "allowed_values",

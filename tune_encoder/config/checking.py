@@ -6,16 +6,22 @@ import math
 import types
 import typing
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from tune_encoder.errors import ConfigError
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+Kind: typing.TypeAlias = type | types.UnionType
 MAX_EXACT_INT = 2**53  # a float represents every whole number below it exactly
 
 Settings = TypeVar("Settings")
+SettingValue: typing.TypeAlias = bool | int | float | str | None
+"""What a setting can be; None of the few that may be left empty."""
 
 
-def from_mapping(kind: type[Settings], mapping: Mapping[str, Any], where: str) -> Settings:
+def from_mapping(kind: type[Settings], mapping: Mapping[str, object], where: str) -> Settings:
     """Build settings of `kind`, checking every key, type and range.
 
     Args:
@@ -49,13 +55,16 @@ def unknown_name_message(name: object, known: typing.Iterable[str], noun: str = 
     return f"unknown {noun} {name!r}; {hint}"
 
 
-def check_value(field: "dataclasses.Field[Any]", kind: Any, value: Any, where: str) -> Any:
+def check_value(
+    field: "dataclasses.Field[object]", kind: Kind, value: object, where: str
+) -> SettingValue:
     """Return `value` as the field's type; raise a `ConfigError` that says what is allowed."""
     accepted = _convert(kind, value)
     if accepted is _INVALID or not _in_limits(field, accepted):
         raise ConfigError(
             f"{where}: {field.name} is {value!r}; it must be {allowed_values(field, kind)}"
         )
+    assert isinstance(accepted, SettingValue)
     return accepted
 
 
@@ -63,7 +72,7 @@ _INVALID = object()
 _TYPE_NAMES = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
 
 
-def _convert(kind: Any, value: Any) -> Any:
+def _convert(kind: Kind, value: object) -> object:
     """Return `value` as `kind`, or `_INVALID`; only whole numbers are converted, to floats."""
     if isinstance(kind, types.UnionType):
         options = (_convert(option, value) for option in typing.get_args(kind))
@@ -77,17 +86,19 @@ def _convert(kind: Any, value: Any) -> Any:
     return value if isinstance(value, kind) else _INVALID
 
 
-def _in_limits(field: "dataclasses.Field[Any]", value: Any) -> bool:
+def _in_limits(field: "dataclasses.Field[object]", value: object) -> bool:
     limits = field.metadata
     if value is None:
         return True
     if limits["choices"] is not None:
         return value in limits["choices"]
     low, high = limits["minimum"], limits["maximum"]
+    if not isinstance(value, int | float):
+        return True  # a text without choices
     return (low is None or value >= low) and (high is None or value <= high)
 
 
-def allowed_values(field: "dataclasses.Field[Any]", kind: Any) -> str:
+def allowed_values(field: "dataclasses.Field[object]", kind: Kind) -> str:
     """Describe in words which values the field accepts."""
     limits = field.metadata
     if limits["choices"] is not None:
@@ -100,6 +111,6 @@ def allowed_values(field: "dataclasses.Field[Any]", kind: Any) -> str:
     return words if low is None else f"{words} of at least {low:g}"
 
 
-def to_mapping(settings: Any) -> dict[str, Any]:
+def to_mapping(settings: "DataclassInstance") -> dict[str, SettingValue]:
     """Return the settings as plain names and values, for YAML or JSON."""
     return dataclasses.asdict(settings)

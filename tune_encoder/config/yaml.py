@@ -1,7 +1,7 @@
 """Reading and writing YAML files of settings, without YAML's pitfalls."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ class _StrictLoader(yaml.SafeLoader):
 
     depth = 0
 
-    def compose_node(self, parent: Any, index: Any) -> Any:
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
             raise _yaml_error(self.next_event(), "aliases (*name) are not allowed")
         if self.next_event().tag is not None:
@@ -35,7 +35,9 @@ class _StrictLoader(yaml.SafeLoader):
     def next_event(self) -> Any:
         return self.peek_event()  # type: ignore[no-untyped-call]
 
-    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+    def construct_mapping(
+        self, node: yaml.MappingNode, deep: bool = False
+    ) -> dict[Hashable, object]:
         seen = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
@@ -50,7 +52,7 @@ class _StrictLoader(yaml.SafeLoader):
 class _PlainDumper(yaml.SafeDumper):
     """Writes what `_StrictLoader` accepts: no aliases."""
 
-    def ignore_aliases(self, data: Any) -> bool:
+    def ignore_aliases(self, data: object) -> bool:
         return True
 
 
@@ -64,7 +66,7 @@ def _yaml_error(at: Any, message: str) -> yaml.MarkedYAMLError:
     return yaml.MarkedYAMLError(problem=message, problem_mark=at.start_mark)
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
+def read_yaml(path: Path) -> dict[str, object]:
     """Read one YAML mapping.
 
     Raises:
@@ -83,7 +85,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: cannot be read as UTF-8 text: {error}") from error
 
 
-def parse_yaml(text: str, where: str) -> dict[str, Any]:
+def parse_yaml(text: str, where: str) -> dict[str, object]:
     """Parse one YAML mapping; see `read_yaml`."""
     value = _parse(text, where)
     if value is None:
@@ -93,7 +95,7 @@ def parse_yaml(text: str, where: str) -> dict[str, Any]:
     return value
 
 
-def parse_assignment(text: str) -> tuple[str, Any]:
+def parse_assignment(text: str) -> tuple[str, object]:
     """Parse `key=value` of the command line; the value is parsed as YAML."""
     name, equals, value = text.partition("=")
     if not equals or not name:
@@ -104,7 +106,7 @@ def parse_assignment(text: str) -> tuple[str, Any]:
     return name.strip(), parsed
 
 
-def _parse(text: str, where: str) -> Any:
+def _parse(text: str, where: str) -> object:
     try:
         # The strict loader is a safe one; the ban on yaml.load points to this module.
         return yaml.load(text, Loader=_StrictLoader)  # noqa: S506, TID251
@@ -115,13 +117,13 @@ def _parse(text: str, where: str) -> Any:
         raise ConfigError(f"{where}: not valid YAML: {error}") from error
 
 
-def write_yaml(mapping: Mapping[str, Any]) -> str:
+def write_yaml(mapping: Mapping[str, object]) -> str:
     """Return YAML text from which `read_yaml` reads equal values."""
     return yaml.dump(dict(mapping), Dumper=_PlainDumper, sort_keys=False, allow_unicode=True)
 
 
 def load_config(
-    path: Path | None, overrides: Mapping[str, Any], start: Mapping[str, Any] | None = None
+    path: Path | None, overrides: Mapping[str, object], start: Mapping[str, object] | None = None
 ) -> TrainConfig:
     """Load the settings of a run: defaults, then `start`, then the file, then `overrides`.
 
@@ -140,7 +142,7 @@ def load_config(
     return from_mapping(TrainConfig, everything, "command line" if given else where)
 
 
-def _resolve_data_dir(values: dict[str, Any], base: Path) -> None:
+def _resolve_data_dir(values: dict[str, object], base: Path) -> None:
     """Resolve a path in a YAML file, which is relative to the file."""
-    if values.get("data_dir"):
-        values["data_dir"] = str((base / values["data_dir"]).resolve())
+    if data_dir := values.get("data_dir"):
+        values["data_dir"] = str((base / str(data_dir)).resolve())

@@ -15,12 +15,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tune_encoder.config import FrontendSettings, to_mapping
+from tune_encoder.config import FrontendSettings, SettingValue, to_mapping
 from tune_encoder.data.checking import DataCheck, check_data, fingerprint, warning_messages
 from tune_encoder.data.demo import cached_demo, demo_folder
 from tune_encoder.data.samples import SPLITS, Sample, find_samples
@@ -84,6 +84,29 @@ class JoinedPack(Pack):
         raise IndexError(i)
 
 
+class _Identity(TypedDict):
+    """What tells a pack from others."""
+
+    fingerprint: str
+    """Of the data."""
+    frontend: dict[str, SettingValue]
+
+
+class PackInfo(_Identity):
+    """What pack.json says of a pack."""
+
+    format: int
+    warnings: list[str]
+    clips: dict[str, int]
+    """By split, as all that follows."""
+    voices: dict[str, int]
+    hours: dict[str, float]
+    baselines: dict[str, dict[str, dict[str, float]]]
+    """Scores by name of *mean* and *ridge*."""
+    sizes: dict[str, int]
+    """Bytes of each file."""
+
+
 @dataclass(frozen=True)
 class PackedData:
     """A data set ready to train on."""
@@ -92,11 +115,11 @@ class PackedData:
     val: Pack
     test: Pack | None
     statistics: Statistics
-    info: dict[str, Any]
+    info: PackInfo
     """Fingerprint, front end, counts, warnings, and the baselines of each split."""
 
     @property
-    def identity(self) -> dict[str, Any]:
+    def identity(self) -> dict[str, SettingValue]:
         """What tells these features from others: the data, its size, and the front end."""
         counts = {f"{name}_clips": count for name, count in self.info["clips"].items()}
         return {"fingerprint": self.info["fingerprint"][:16], **counts, **self.info["frontend"]}
@@ -104,8 +127,7 @@ class PackedData:
     @property
     def baselines(self) -> dict[str, dict[str, float]]:
         """Scores of *mean* and *ridge* on the validation split."""
-        baselines: dict[str, dict[str, float]] = self.info["baselines"]["val"]
-        return baselines
+        return self.info["baselines"]["val"]
 
 
 def merge_train_and_val(data: PackedData) -> PackedData:
@@ -175,7 +197,7 @@ def pack_folder(fingerprint: str, settings: FrontendSettings) -> Path:
     return cache_dir() / "packs" / key
 
 
-def _identity(fingerprint: str, settings: FrontendSettings) -> dict[str, Any]:
+def _identity(fingerprint: str, settings: FrontendSettings) -> _Identity:
     return {"fingerprint": fingerprint, "frontend": _frontend_settings(settings)}
 
 
@@ -220,7 +242,7 @@ def _memmap(path: Path, *shape: int) -> Any:
     return np.memmap(path, dtype=np.float16, mode="c").reshape(-1, *shape)
 
 
-def _frontend_settings(settings: FrontendSettings) -> dict[str, Any]:
+def _frontend_settings(settings: FrontendSettings) -> dict[str, SettingValue]:
     names = to_mapping(FrontendSettings())
     return {name: getattr(settings, name) for name in names}
 
@@ -264,7 +286,7 @@ def _merge_clips(clips: list[_PackedClip]) -> _Split:
 
 
 def _write_pack(
-    folder: Path, data_dir: Path, settings: FrontendSettings, identity: dict[str, Any]
+    folder: Path, data_dir: Path, settings: FrontendSettings, identity: _Identity
 ) -> None:
     check = DataCheck(data_dir, settings.sample_rate)
     with atomic_folder(folder, replace=True) as partial:  # another process may have been faster

@@ -98,7 +98,7 @@ def member_checksums(path: Path) -> list[tuple[str, int, int]]:
         raise DataError(_unreadable_message(path, error)) from error
 
 
-def _read_members(path: Path) -> dict[str, NDArray[Any]]:
+def _read_members(path: Path) -> dict[str, NDArray[np.generic]]:
     try:
         with zipfile.ZipFile(path) as archive:
             return {name: _read_member(path, archive, name) for name in _member_names(archive)}
@@ -122,7 +122,7 @@ def _member_names(archive: zipfile.ZipFile) -> list[str]:
     return [name for name in _KNOWN if name in names]  # others may be many, and as large
 
 
-def _read_member(path: Path, archive: zipfile.ZipFile, name: str) -> NDArray[Any]:
+def _read_member(path: Path, archive: zipfile.ZipFile, name: str) -> NDArray[np.generic]:
     info = archive.getinfo(f"{name}.npy")
     claimed = info.file_size
     if info.compress_type not in _COMPRESSIONS:  # others unpack all before they are cut
@@ -135,7 +135,7 @@ def _read_member(path: Path, archive: zipfile.ZipFile, name: str) -> NDArray[Any
         return _to_array(name, file.read(claimed))  # `archive.read` would unpack what is beyond
 
 
-def _to_array(name: str, content: bytes) -> NDArray[Any]:
+def _to_array(name: str, content: bytes) -> NDArray[np.generic]:
     """Do as `numpy.lib.format.read_array`, which reads pieces, and the header in a slow way twice.
 
     The array is part of the content, so it cannot be written.
@@ -154,7 +154,7 @@ def _to_array(name: str, content: bytes) -> NDArray[Any]:
     return np.ndarray(shape, dtype, content, file.tell(), order=order)
 
 
-def _check_audio(path: Path, audio: NDArray[Any]) -> Array:
+def _check_audio(path: Path, audio: NDArray[np.generic]) -> Array:
     if audio.ndim != 1:
         raise DataError(f"{path}: audio has shape {audio.shape}; it must be (T,), one channel")
     if audio.size == 0:
@@ -173,7 +173,7 @@ def _check_audio(path: Path, audio: NDArray[Any]) -> Array:
     return audio
 
 
-def _check_style(path: Path, name: str, style: NDArray[Any]) -> Array:
+def _check_style(path: Path, name: str, style: NDArray[np.generic]) -> Array:
     rows, width = shape = _STYLE_SHAPES[name]
     if style.shape not in (shape, (1, *shape)):
         raise DataError(f"{path}: {name} has shape {style.shape}; it must be [1, {rows}, {width}]")
@@ -185,12 +185,12 @@ def _check_style(path: Path, name: str, style: NDArray[Any]) -> Array:
     return style
 
 
-def _as_float32(array: NDArray[Any]) -> Array:
+def _as_float32(array: NDArray[np.generic]) -> Array:
     with np.errstate(over="ignore"):  # what is beyond float32 becomes infinite, and is refused
         return array.astype(np.float32)
 
 
-def _check_text(path: Path, name: str, text: NDArray[Any]) -> str:
+def _check_text(path: Path, name: str, text: NDArray[np.generic]) -> str:
     if text.size != 1:
         raise DataError(f"{path}: {name} has shape {text.shape}; save one string")
     try:
@@ -199,7 +199,7 @@ def _check_text(path: Path, name: str, text: NDArray[Any]) -> str:
         raise DataError(f"{path}: {name} is no text ({error}); save it again") from error
 
 
-def _check_sample_rate(path: Path, rate: NDArray[Any] | None) -> int | None:
+def _check_sample_rate(path: Path, rate: NDArray[np.generic] | None) -> int | None:
     if rate is None:
         return None
     if rate.size != 1 or rate.dtype.kind not in "iuf" or not 4000 <= rate.item() <= 384000:

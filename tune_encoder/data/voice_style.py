@@ -9,7 +9,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,12 +38,12 @@ class VoiceStyle:
         return VoiceStyle(unit_rows(self.ttl), unit_rows(self.dp))
 
 
-def unit_rows(style: NDArray[np.floating[Any]]) -> Array:
+def unit_rows(style: NDArray[np.floating]) -> Array:
     """Scale each row, the last axis, to L2 norm 1."""
     return np.asarray(style / np.linalg.norm(style, axis=-1, keepdims=True), dtype=np.float32)
 
 
-def style_problem(name: str, style: NDArray[np.floating[Any]]) -> str | None:
+def style_problem(name: str, style: NDArray[np.floating]) -> str | None:
     """Say why the array is no style, or return None if it is one."""
     if not np.isfinite(style).all():
         return f"{name} has {count_noun((~np.isfinite(style)).sum(), 'NaN or infinite value')}"
@@ -74,7 +73,7 @@ def read_voice_style(path: Path) -> VoiceStyle:
     return VoiceStyle(ttl, dp).normalized()
 
 
-def _read_part(path: Path, content: dict[str, Any], name: str) -> Array:
+def _read_part(path: Path, content: dict[str, object], name: str) -> Array:
     part = content.get(name)
     if not isinstance(part, dict) or "data" not in part:
         raise DataError(f"{path}: has no {name} with data; it must have style_ttl and style_dp")
@@ -117,7 +116,7 @@ def check_same_version(styles: Mapping[Path, VoiceStyle]) -> None:
             )
 
 
-def write_voice_style(path: Path, style: VoiceStyle, metadata: dict[str, Any]) -> None:
+def write_voice_style(path: Path, style: VoiceStyle, metadata: dict[str, object]) -> None:
     """Write the JSON that every Supertonic loader reads; `path` is absent, old, or complete.
 
     Raises:
@@ -135,5 +134,5 @@ def write_voice_style(path: Path, style: VoiceStyle, metadata: dict[str, Any]) -
         raise StorageError(f"{path}: cannot be written ({error.strerror})") from error
 
 
-def _to_json(style: Array) -> dict[str, Any]:
+def _to_json(style: Array) -> dict[str, object]:
     return {"data": [style.tolist()], "dims": [1, *style.shape], "type": "float32"}

@@ -8,9 +8,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev, variance
-from typing import Any
 
-from tune_encoder.config import MetricSettings
+from tune_encoder.config import MetricSettings, SettingValue
 from tune_encoder.errors import SearchFailed
 from tune_encoder.experiment.epoch_row import objective
 from tune_encoder.experiment.folder import Experiment
@@ -30,7 +29,7 @@ class ConfirmedConfig:
 
     trial: int
     """Its number in the search."""
-    settings: dict[str, Any]
+    settings: dict[str, SettingValue]
     """Those that were searched."""
     seeds: list[int]
     """(S,) those that gave a result."""
@@ -71,7 +70,9 @@ class Confirmation:
 
 # --- what is confirmed ---------------------------------------------------------------------------
 
-Configs = dict[int, dict[str, Any]]  # the searched settings of a config, by its trial's number
+Configs = dict[
+    int, dict[str, SettingValue]
+]  # the searched settings of a config, by its trial's number
 
 
 def best_configs(experiment: Experiment, count: int) -> Configs:
@@ -94,7 +95,7 @@ def best_configs(experiment: Experiment, count: int) -> Configs:
     return found
 
 
-def _without_seed(settings: dict[str, Any]) -> dict[str, Any]:
+def _without_seed(settings: dict[str, SettingValue]) -> dict[str, SettingValue]:
     """The settings that make a config what it is."""
     return {name: value for name, value in settings.items() if name != "seed"}
 
@@ -134,7 +135,7 @@ def _ended_at(confirming: Experiment) -> float | None:
 
 def _configs_of(confirming: Experiment, experiment: Experiment) -> Configs:
     """The configs that were trained again, by the number of the trial that is to be confirmed."""
-    wanted: list[dict[str, Any]] = []
+    wanted: list[dict[str, SettingValue]] = []
     for start in confirming.space().start:
         config = _without_seed(start)
         if config not in wanted:
@@ -164,10 +165,10 @@ def summarize(experiment: Experiment, configs: Configs) -> Confirmation:
 
 
 def _confirmed_config(
-    number: int, config: dict[str, Any], trials: Sequence[TrialRecord]
+    number: int, config: dict[str, SettingValue], trials: Sequence[TrialRecord]
 ) -> ConfirmedConfig:
     best = {
-        int(trial.settings["seed"]): trial.best
+        trial.seed: trial.best
         for trial in trials
         if trial.best and config.items() <= trial.settings.items()
     }

@@ -9,9 +9,9 @@ runs/NAME/control/
 
 import json
 import uuid
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping
 
+from tune_encoder.config import SettingValue
 from tune_encoder.errors import StorageError
 from tune_encoder.experiment.folder import Experiment
 from tune_encoder.system.files import atomic_write
@@ -37,7 +37,7 @@ class Controls:
         """Ask for the end of one trial."""
         self._write(f"{_END}{number}")
 
-    def request_add(self, params: dict[str, Any]) -> None:
+    def request_add(self, params: Mapping[str, object]) -> None:
         """Ask for a config to be tried."""
         self._write(f"{_ADD}{uuid.uuid4().hex}.json", json.dumps(params))
 
@@ -63,7 +63,7 @@ class Controls:
                 path.unlink()
         return numbers
 
-    def take_added_configs(self) -> Iterator[dict[str, Any]]:
+    def take_added_configs(self) -> Iterator[dict[str, SettingValue]]:
         """Yield the configs to add; each is forgotten once the caller comes back for the next."""
         paths = sorted(self.folder.glob(f"{_ADD}*.json"), key=lambda path: path.stat().st_mtime_ns)
         for path in paths:

@@ -10,12 +10,11 @@ import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tune_encoder.config import TrainConfig
+from tune_encoder.config import SettingValue, TrainConfig
 from tune_encoder.experiment.epoch_row import objective
 from tune_encoder.experiment.trials import TrialRecord, best_trial
 from tune_encoder.space import Parameter, SearchSpace
@@ -158,7 +157,7 @@ def _low_correlation_warning(correlation: RungCorrelation) -> str:
 # --- the best trial ------------------------------------------------------------------------------
 
 
-def _at_bound_warning(parameter: Parameter, searched: Mapping[str, Any]) -> str:
+def _at_bound_warning(parameter: Parameter, searched: Mapping[str, SettingValue]) -> str:
     """Say which end of its range the best value lies at, if that end can be moved."""
     if not (end := bound_reached(parameter, searched)):
         return ""
@@ -169,7 +168,7 @@ def _at_bound_warning(parameter: Parameter, searched: Mapping[str, Any]) -> str:
     )
 
 
-def bound_reached(parameter: Parameter, searched: Mapping[str, Any]) -> str:
+def bound_reached(parameter: Parameter, searched: Mapping[str, SettingValue]) -> str:
     """Return "lower" or "upper" if a config's value lies at that end of its range, else nothing.
 
     An end that cannot be moved, since the setting allows nothing beyond it, does not count.
@@ -180,21 +179,22 @@ def bound_reached(parameter: Parameter, searched: Mapping[str, Any]) -> str:
     """
     if parameter.kind == "choice" or parameter.name not in searched or parameter.name == "seed":
         return ""
-    (low, high), limits = parameter.values, _SETTINGS[parameter.name]
+    (low, high), limits = parameter.bounds, _SETTINGS[parameter.name]
     at = position_in_range(parameter, searched[parameter.name])
     if at <= AT_BOUND and low != limits["minimum"]:
         return "lower"
     return "upper" if at >= 1 - AT_BOUND and high != limits["maximum"] else ""
 
 
-def position_in_range(parameter: Parameter, value: Any) -> float:
+def position_in_range(parameter: Parameter, value: SettingValue) -> float:
     """Return where in its range a value lies, from 0 to 1; choices lie evenly, as written."""
     if parameter.kind == "choice":
         return parameter.values.index(value) / max(1, len(parameter.values) - 1)
-    low, high = parameter.values
+    assert isinstance(value, int | float)
+    low, high = parameter.bounds
     if parameter.log:
         return math.log(value / low) / math.log(high / low)
-    return float((value - low) / (high - low))
+    return (value - low) / (high - low)
 
 
 def _below_baseline_warning(best: TrialRecord, baselines: Mapping[str, Mapping[str, float]]) -> str:

@@ -15,10 +15,10 @@ import shutil
 import sqlite3
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TypedDict, cast
 
 from tune_encoder.config import StorageSettings, read_yaml, write_yaml
 from tune_encoder.errors import ConfigError, StorageError
@@ -26,7 +26,7 @@ from tune_encoder.experiment.checkpoint_storage import Storage, checkpoints_of_t
 from tune_encoder.experiment.commands import command_line
 from tune_encoder.experiment.epoch_row import EpochRow
 from tune_encoder.experiment.trials import TrialRecord, _read_trials, read_only
-from tune_encoder.space import SearchSpace, read_space
+from tune_encoder.space import SearchSpace, SpaceContent, read_space
 from tune_encoder.system.files import atomic_folder, atomic_write
 
 EXPERIMENT_FORMAT = 1
@@ -35,6 +35,43 @@ STUDY_NAME = "search"  # of the Optuna study in study.db
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _SEARCH_KEYS = ("space", "data_dir", "fingerprint", "versions")
 _NOT_IN_ADDRESSES = "?%"  # of SQLite files, as SQLAlchemy writes them
+
+
+class SearchOrigin(TypedDict, total=False):
+    """What search.yaml says of a search beside what is searched: from which, and where it is."""
+
+    warm_start: list[str]
+    """Experiments beside it whose best configs were tried first."""
+    forked_from: str
+    """Experiment beside it whose trials it knows."""
+    storage: str
+    """Where checkpoints are kept; empty is its own folder."""
+    record: str
+    """Address of the database of its record; empty if there is none."""
+    record_name: str
+    """Its name there."""
+
+
+class SearchContent(SearchOrigin):
+    """What search.yaml says of a search."""
+
+    space: SpaceContent
+    """What is searched, as `space_to_content` gives it."""
+    data_dir: str
+    """Folder of the data, absolute."""
+    fingerprint: str
+    """Of the data, when the search began."""
+    versions: dict[str, str]
+    """Of the packages with which it began."""
+
+
+class SearchFile(SearchContent, total=False):
+    """What stands in search.yaml."""
+
+    format: int
+    """`EXPERIMENT_FORMAT` of the program that wrote it."""
+    id: str
+    """What tells the experiment from every other, also of its name; not in the oldest."""
 
 
 @dataclass(frozen=True)
@@ -133,7 +170,7 @@ class Experiment:
         content = self.read_search()
         return Path(content["data_dir"]), content["fingerprint"]
 
-    def read_search(self) -> dict[str, Any]:
+    def read_search(self) -> SearchFile:
         """Read search.yaml.
 
         Raises:
@@ -156,9 +193,9 @@ class Experiment:
                 f"{path}: damaged, format is {written!r} and {', '.join(missing) or 'nothing'} "
                 "missing; restore the file"
             )
-        return content
+        return cast("SearchFile", content)
 
-    def write_search(self, content: dict[str, Any]) -> None:
+    def write_search(self, content: SearchFile) -> None:
         """Replace search.yaml."""
         atomic_write(self.path / "search.yaml", write_yaml(content).encode())
 
@@ -177,8 +214,7 @@ class Experiment:
     def storage_settings(self) -> StorageSettings:
         """Read from search.yaml where it is kept beside its folder."""
         content = self.read_search()
-        names = (field.name for field in fields(StorageSettings))
-        return StorageSettings(**{name: content.get(name, "") for name in names})
+        return StorageSettings(storage=content.get("storage", ""), record=content.get("record", ""))
 
     def identity(self) -> str:
         """Read what tells it from every other, also of its name; empty in an old search.yaml."""
@@ -272,7 +308,7 @@ def check_name_free(root: Path, name: str) -> Path:
     return path
 
 
-def create_experiment(root: Path, name: str, content: dict[str, Any]) -> Experiment:
+def create_experiment(root: Path, name: str, content: SearchContent) -> Experiment:
     """Make the folder with its search.yaml.
 
     Raises:

@@ -6,10 +6,11 @@ no more than the trials of the record.
 
 import itertools
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TypedDict
 
+from tune_encoder.config import SettingValue
 from tune_encoder.experiment.epoch_row import EpochRow, objective
 from tune_encoder.experiment.trials import TrialRecord, best_trial
 from tune_encoder.space import SearchSpace
@@ -26,6 +27,49 @@ UNFINISHED = "unfinished"
 _STATES = dict(zip(("COMPLETE", "PRUNED", "FAIL"), ENDED, strict=True))
 _COUNTED = (*ENDED, "running", WAITING, UNFINISHED)
 _SAID_BY_SKILL = ("val_loss", "val_skill")  # metrics beside which the skill says enough
+
+
+class BestEpoch(TypedDict):
+    """The best epoch of all trials."""
+
+    trial: int
+    """The trial's number."""
+    epoch: int
+    metric: str
+    """What trials are compared by."""
+    value: float
+    """Of the metric."""
+    skill: float
+    settings: dict[str, SettingValue]
+    """Those that were searched in the trial."""
+
+
+class SearchTime(TypedDict):
+    """Seconds that a search takes."""
+
+    elapsed_s: float | None
+    """Of the launch; None if no process runs the search."""
+    left_s: float | None
+    """Guessed; None if nothing tells."""
+    training_s: float
+    """Of all training so far."""
+
+
+class SearchStatus(TypedDict):
+    """Where a search stands, in values ready for JSON."""
+
+    trials: dict[str, int]
+    """How many stand how, such as `stopped_early`."""
+    trials_ended: int
+    trials_budget: int
+    epochs: int
+    """Of all trials."""
+    epochs_saved: int
+    """By stopping trials early."""
+    best: BestEpoch | None
+    history: list[float]
+    """Skill of the best epoch so far, as the epochs came."""
+    time: SearchTime
 
 
 @dataclass(frozen=True)
@@ -64,13 +108,15 @@ def is_over(space: SearchSpace, trials: list[TrialRecord]) -> bool:
 
 def _met_target(space: SearchSpace, trials: list[TrialRecord]) -> bool:
     target = space.budget.target
-    best = best_of(space, trials) if target is not None else None
-    return best is not None and bool(space.metric.sign * (best["value"] - target) <= 0)
+    best = best_of(space, trials)
+    if target is None or best is None:
+        return False
+    return space.metric.sign * (best["value"] - target) <= 0
 
 
 def search_status(
     space: SearchSpace, trials: list[TrialRecord], launch: Launch | None
-) -> dict[str, Any]:
+) -> SearchStatus:
     """Return where a search stands, in values ready for JSON.
 
     Args:
@@ -108,7 +154,7 @@ def _better(one: EpochRow, other: EpochRow) -> EpochRow:
 
 def _time(
     space: SearchSpace, trials: list[TrialRecord], ended: int, launch: Launch | None
-) -> dict[str, float | None]:
+) -> SearchTime:
     """Seconds: of the launch, of what is left, and of all training so far."""
     left = max(0, space.budget.trials - ended)
     pace = launch.elapsed_s / launch.ended if launch and launch.ended else None
@@ -119,7 +165,7 @@ def _time(
     }
 
 
-def best_of(space: SearchSpace, trials: list[TrialRecord]) -> dict[str, Any] | None:
+def best_of(space: SearchSpace, trials: list[TrialRecord]) -> BestEpoch | None:
     """Return the best trial's best epoch with its scores and what was searched, if there is one."""
     trial = best_trial(trials)
     if trial is None or trial.best is None:
@@ -139,7 +185,7 @@ def metric_value(space: SearchSpace, row: EpochRow) -> float:
     return space.metric.sign * objective(row)
 
 
-def status_lines(status: Mapping[str, Any], unicode: bool) -> list[str]:
+def status_lines(status: SearchStatus, unicode: bool) -> list[str]:
     """Say where a search stands, in up to five lines of at most 80 columns.
 
     Args:
@@ -168,22 +214,22 @@ def sparkline(values: Sequence[float]) -> str:
     )
 
 
-def format_counts(status: Mapping[str, Any]) -> str:
+def format_counts(status: SearchStatus) -> str:
     """Say how many trials stand how."""
     counts = status["trials"].items()
     parts = [f"{count} {name.replace('_', ' ')}" for name, count in counts if count]
     return f"{', '.join(parts) or 'none yet'} of {status['trials_budget']}"
 
 
-def format_time(time: Mapping[str, float | None]) -> str:
+def format_time(time: SearchTime) -> str:
     """Say how long a launch runs and may run; without one, what all trials took to train."""
     if time["elapsed_s"] is None:
-        return f"{format_clock(time['training_s'] or 0.0)} of training"
+        return f"{format_clock(time['training_s'])} of training"
     left = f", about {format_clock(time['left_s'])} left" if time["left_s"] is not None else ""
     return f"{format_clock(time['elapsed_s'])}{left}"
 
 
-def format_best(best: Mapping[str, Any] | None, width: int) -> str:
+def format_best(best: BestEpoch | None, width: int) -> str:
     """Say the best score and as many of the settings that made it as fit."""
     if best is None:
         return "none yet"
@@ -201,7 +247,7 @@ def _join_to_width(parts: list[str], width: int) -> str:
     return text
 
 
-def format_score(best: Mapping[str, Any]) -> str:
+def format_score(best: BestEpoch) -> str:
     """Say the skill, after the metric of the space if that is something else."""
     skill = f"skill {best['skill']:.3f}"
     if best["metric"] in _SAID_BY_SKILL:

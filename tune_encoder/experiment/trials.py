@@ -10,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from tune_encoder.config import SettingValue
 from tune_encoder.experiment.epoch_row import EpochRow, as_row, objective
 
 _EPOCH = "epoch_"
@@ -34,7 +35,7 @@ class TrialRecord:
     number: int
     state: str
     """RUNNING, COMPLETE, PRUNED (stopped by the scheduler), FAIL or WAITING."""
-    settings: dict[str, Any] = field(default_factory=dict)
+    settings: dict[str, SettingValue] = field(default_factory=dict)
     rows: list[EpochRow] = field(default_factory=list)
     """Each finished epoch's metrics, in order."""
     reason: str = ""
@@ -45,6 +46,13 @@ class TrialRecord:
     """The last epoch at which it was let go on from a rung."""
     ended_at: float | None = None
     """When it ended, in seconds since 1970, as far as the record says."""
+
+    @property
+    def seed(self) -> int:
+        """Of its training."""
+        seed = self.settings["seed"]
+        assert isinstance(seed, int)
+        return seed
 
     @property
     def best(self) -> EpochRow | None:
@@ -107,7 +115,7 @@ def _attributes(
             yield key, name, value
 
 
-def _fields(names: list[str], values: EpochRow | list[Any]) -> EpochRow:
+def _fields(names: list[str], values: EpochRow | list[object]) -> EpochRow:
     """What a row has of these fields, from the whole row or from their values or None."""
     if isinstance(values, dict):
         values = [values.get(name) for name in names]

@@ -5,18 +5,21 @@ Nothing is loaded that could start, change or unpickle anything.
 
 import re
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
-from tune_encoder.config import TrainConfig, to_mapping
+from tune_encoder.config import SettingValue, TrainConfig, to_mapping
 from tune_encoder.errors import ConfigError, SearchFailed, TuneEncoderError
-from tune_encoder.experiment.epoch_row import EpochRow
+from tune_encoder.experiment.epoch_row import EpochRow, as_row, score_of
 from tune_encoder.experiment.folder import Experiment, list_experiments, open_experiment
 from tune_encoder.experiment.status import (
     FIELDS,
     UNFINISHED,
     WAITING,
+    BestEpoch,
     Launch,
+    SearchStatus,
     best_of,
     format_trial,
     has_ended,
@@ -33,22 +36,125 @@ RUNNING, STOPPED, FINISHED, UNREADABLE = "running", "stopped", "finished", "unre
 _PATH_SETTINGS = ("data_dir", "checkpoint_dir")  # settings that are no property of a config
 _HOLDER = re.compile(r"pid (\d+) on (.+)")
 
-View = dict[str, Any]
+
+class Process(TypedDict):
+    """Who runs a search; both are None while it is about to say so."""
+
+    pid: int | None
+    host: str | None
 
 
-def overview(root: Path) -> list[View]:
+class ExperimentStatus(SearchStatus):
+    """Where an experiment stands."""
+
+    name: str
+    path: str
+    state: str
+    """running, stopped or finished."""
+    process: Process | None
+    resume: str | None
+    """The command that goes on with it, if there is anything left to do and nobody does."""
+
+
+class OverviewEntry(TypedDict):
+    """An experiment among others; of one that cannot be read, only the first two and the last."""
+
+    name: str
+    state: str
+    """That of a status, or unreadable."""
+    process: Process | None
+    trials_ended: int | None
+    trials_budget: int | None
+    best: BestEpoch | None
+    problem: str | None
+    """Why it cannot be read."""
+
+
+class TrialView(TypedDict):
+    """All that is known of one trial."""
+
+    experiment: str
+    trial: int
+    """Its number."""
+    state: str
+    line: str
+    """How it stands, for a person."""
+    why: str
+    """Why it ended, or when it goes on."""
+    metric: str
+    searched: dict[str, SettingValue]
+    changed: dict[str, SettingValue]
+    """The settings that differ from the defaults."""
+    settings: dict[str, SettingValue]
+    best_epoch: int | None
+    rows: list[EpochRow]
+    checkpoint: str | None
+    """Where the newest lies."""
+
+
+class BestView(BestEpoch):
+    """The best epoch of an experiment, and how to export it."""
+
+    experiment: str
+    scores: dict[str, float]
+    """On the validation voices."""
+    checkpoint: str | None
+    export: str
+    """The command."""
+
+
+class ComparedExperiment(TypedDict):
+    """An experiment beside others."""
+
+    name: str
+    budget: dict[str, SettingValue]
+    trials_ended: int
+    epochs: int
+    metric: str
+    best: BestEpoch | None
+    settings: dict[str, SettingValue]
+    """Of the best trial; empty if there is none."""
+    fingerprint: str
+    """Of its data."""
+
+
+class Comparison(TypedDict):
+    """Experiments side by side."""
+
+    experiments: list[ComparedExperiment]
+    differing_settings: dict[str, list[SettingValue]]
+    """Of the best trials, in the order of the experiments."""
+    warnings: list[str]
+    """What makes their scores incomparable."""
+
+
+def overview(root: Path) -> list[OverviewEntry]:
     """Return each experiment of the root with its state; one that cannot be read says why."""
     return [_entry(experiment) for experiment in list_experiments(root)]
 
 
-def _entry(experiment: Experiment) -> View:
-    kept = ("name", "state", "process", "trials_ended", "trials_budget", "best")
+def _entry(experiment: Experiment) -> OverviewEntry:
     try:
         view = status(experiment)
     except TuneEncoderError as error:
-        unread = {"name": experiment.name, "state": UNREADABLE, "problem": str(error)}
-        return {**dict.fromkeys(kept), **unread}
-    return {**{name: view[name] for name in kept}, "problem": None}
+        return OverviewEntry(
+            name=experiment.name,
+            state=UNREADABLE,
+            process=None,
+            trials_ended=None,
+            trials_budget=None,
+            best=None,
+            problem=str(error),
+        )
+    return OverviewEntry(
+        name=view["name"],
+        state=view["state"],
+        process=view["process"],
+        trials_ended=view["trials_ended"],
+        trials_budget=view["trials_budget"],
+        best=view["best"],
+        problem=None,
+    )
 
 
 def newest_experiment(root: Path) -> Experiment:
@@ -69,7 +175,7 @@ def _launched_at(experiment: Experiment) -> float:
     return (lock if lock.is_file() else experiment.path / "search.yaml").stat().st_mtime
 
 
-def status(experiment: Experiment) -> View:
+def status(experiment: Experiment) -> ExperimentStatus:
     """Return where an experiment stands, who runs it, and how to go on if nobody does."""
     space = experiment.space()
     process = lock_holder(experiment.path)
@@ -93,7 +199,7 @@ def _launch(experiment: Experiment, trials: list[TrialRecord]) -> Launch:
     return Launch(max(0.0, time.time() - began), ended)
 
 
-def _process(holder: str | None) -> View | None:
+def _process(holder: str | None) -> Process | None:
     """Who holds an experiment; the holder may be about to write who it is."""
     if holder is None:
         return None
@@ -109,7 +215,7 @@ def _read_trials(experiment: Experiment, space: SearchSpace) -> list[TrialRecord
 # --- one trial -----------------------------------------------------------------------------------
 
 
-def trial_view(experiment: Experiment, number: int) -> View:
+def trial_view(experiment: Experiment, number: int) -> TrialView:
     """Return all that is known of one trial.
 
     Raises:
@@ -128,9 +234,13 @@ def trial_view(experiment: Experiment, number: int) -> View:
         "changed": changed_settings(trial.settings),
         "settings": trial.settings,
         "best_epoch": trial.best["epoch"] if trial.best else None,
-        "rows": [{**row, space.metric.name: metric_value(space, row)} for row in trial.rows],
+        "rows": [_shown_row(space, row) for row in trial.rows],
         "checkpoint": _newest_checkpoint(experiment, trial),
     }
+
+
+def _shown_row(space: SearchSpace, row: EpochRow) -> EpochRow:
+    return as_row({**row, space.metric.name: metric_value(space, row)})
 
 
 def _trial(experiment: Experiment, number: int) -> TrialRecord:
@@ -162,7 +272,7 @@ def _why_ended(trial: TrialRecord, epochs: int) -> str:
     return f"no better epoch among the last {waited} (early_stopping_patience)" if waited else ""
 
 
-def changed_settings(settings: dict[str, Any]) -> dict[str, Any]:
+def changed_settings(settings: Mapping[str, SettingValue]) -> dict[str, SettingValue]:
     """Return the settings that differ from the defaults."""
     defaults = to_mapping(TrainConfig())
     return {name: value for name, value in settings.items() if defaults.get(name) != value}
@@ -183,7 +293,7 @@ def _checkpoint(experiment: Experiment, row: EpochRow) -> str | None:
 # --- the best, and several -----------------------------------------------------------------------
 
 
-def best_view(experiment: Experiment) -> View:
+def best_view(experiment: Experiment) -> BestView:
     """Return the best epoch of all trials, its scores and how to export it.
 
     Raises:
@@ -198,13 +308,13 @@ def best_view(experiment: Experiment) -> View:
     return {
         "experiment": experiment.name,
         **best,
-        "scores": {name: value for name, value in row.items() if name.startswith("val_")},
+        "scores": {name: score_of(row, name) for name in row if name.startswith("val_")},
         "checkpoint": _checkpoint(experiment, row),
         "export": experiment.command("export"),
     }
 
 
-def compare_experiments(root: Path, names: list[str]) -> View:
+def compare_experiments(root: Path, names: list[str]) -> Comparison:
     """Return several experiments side by side, with what makes their scores incomparable."""
     views = [_compared(open_experiment(root, name)) for name in names]
     return {
@@ -214,7 +324,7 @@ def compare_experiments(root: Path, names: list[str]) -> View:
     }
 
 
-def _compared(experiment: Experiment) -> View:
+def _compared(experiment: Experiment) -> ComparedExperiment:
     space = experiment.space()
     trials = _read_trials(experiment, space)
     state = search_status(space, trials, None)
@@ -232,14 +342,14 @@ def _compared(experiment: Experiment) -> View:
     }
 
 
-def _differing(settings: list[View]) -> dict[str, list[Any]]:
+def _differing(settings: list[dict[str, SettingValue]]) -> dict[str, list[SettingValue]]:
     """Each setting whose values are not all equal; None where there is no best trial."""
     names = dict.fromkeys(name for each in settings for name in each if name not in _PATH_SETTINGS)
     rows = {name: [each.get(name) for each in settings] for name in names}
     return {name: row for name, row in rows.items() if any(value != row[0] for value in row)}
 
 
-def _warnings(views: list[View]) -> list[str]:
+def _warnings(views: list[ComparedExperiment]) -> list[str]:
     found = []
     if len({view["fingerprint"] for view in views}) > 1:
         found.append("the data differ: the scores do not compare")

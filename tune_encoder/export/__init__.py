@@ -7,7 +7,8 @@ from tune_encoder.data.pack import PackedData, open_pack, pack_of_search
 from tune_encoder.experiment.folder import Experiment
 from tune_encoder.export.choosing import Choice, choose
 from tune_encoder.export.combining import Model, best_model, single_model
-from tune_encoder.export.writing import Metrics, Source, write_models
+from tune_encoder.export.contents import Metrics
+from tune_encoder.export.writing import Source, write_models
 from tune_encoder.model.folder import is_model_folder
 from tune_encoder.system.files import atomic_folder, check_empty, remove_leftovers
 

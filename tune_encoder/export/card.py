@@ -4,11 +4,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from string import Template
-from typing import Any
 
 from tune_encoder.config import TrainConfig
 from tune_encoder.data.pack import PackedData
 from tune_encoder.export.combining import AVERAGE, ENSEMBLE, Model
+from tune_encoder.export.contents import (
+    Alternative,
+    DataDescription,
+    Metrics,
+    Provenance,
+    Retrained,
+    SearchCost,
+    Versions,
+)
 from tune_encoder.model.encoder import Encoder
 from tune_encoder.system.formats import count_noun, format_clock, format_value
 from tune_encoder.system.manifest import MANIFEST, PROVENANCE
@@ -31,8 +39,8 @@ _FILES = {
 
 def write_card(
     path: Path,
-    metrics: Mapping[str, Any],
-    provenance: Mapping[str, Any],
+    metrics: Metrics,
+    provenance: Provenance,
     model: Model,
     data: PackedData,
 ) -> None:
@@ -69,12 +77,12 @@ def write_card(
     path.write_text(Template(template).substitute(content), encoding="utf-8")
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+def _table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
 
 
-def _source_checkpoints(metrics: Mapping[str, Any]) -> str:
+def _source_checkpoints(metrics: Metrics) -> str:
     """Say which checkpoints it is made of."""
     members = metrics["members"]
     words = [f"trial {m['trial']} of {m['trained_in']}, epoch {m['epoch']}" for m in members]
@@ -108,7 +116,7 @@ def _parameters(encoder: Encoder) -> int:
 # --- data and search -----------------------------------------------------------------------------
 
 
-def _data_table(data: Mapping[str, Any]) -> str:
+def _data_table(data: DataDescription) -> str:
     splits = [name for name in _SPLITS if name in data["clips"]]
     rows = [
         [name, data["voices"][name], data["clips"][name], format_clock(data["hours"][name] * 3600)]
@@ -129,7 +137,7 @@ def describe_overlap(known: Mapping[str, int]) -> str:
     )
 
 
-def _search_section(metrics: Mapping[str, Any], config: TrainConfig) -> str:
+def _search_section(metrics: Metrics, config: TrainConfig) -> str:
     lines = [_cost_sentence("The search", metrics["search"])]
     lines += [_cost_sentence("A confirmation", cost) for cost in metrics["confirmation"]]
     rows = [
@@ -139,11 +147,11 @@ def _search_section(metrics: Mapping[str, Any], config: TrainConfig) -> str:
     return "\n\n".join([*lines, _table(["setting", "here", "searched"], rows)])
 
 
-def _short(value: Any) -> str:
+def _short(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _cost_sentence(what: str, cost: Mapping[str, Any]) -> str:
+def _cost_sentence(what: str, cost: SearchCost) -> str:
     states = ", ".join(f"{count} {state}" for state, count in cost["trials"].items())
     n_trials = count_noun(sum(cost["trials"].values()), "trial")
     time = format_clock(cost["trial_hours"] * 3600)
@@ -155,12 +163,12 @@ def _cost_sentence(what: str, cost: Mapping[str, Any]) -> str:
 # --- scores --------------------------------------------------------------------------------------
 
 
-def _score_table(metrics: Mapping[str, Any]) -> str:
+def _score_table(metrics: Metrics) -> str:
     head = ["split", "", "skill", "95 %", "ttl", "dp", "centred", "retrieval"]
     return _table(head, (row for split in metrics["scores"] for row in _score_rows(metrics, split)))
 
 
-def _score_rows(metrics: Mapping[str, Any], split: str) -> Iterable[list[str]]:
+def _score_rows(metrics: Metrics, split: str) -> Iterable[list[str]]:
     low, high = metrics["skill_interval_95"][split]
     for name, scores in metrics["scores"][split].items():
         skill, *others = (f"{scores[column]:.3f}" for column in _COLUMNS)
@@ -179,7 +187,7 @@ def _scored_on(trained_on: Sequence[str]) -> str:
     return "The epoch was chosen by its score on val, which flatters it there; test is untouched."
 
 
-def _alternatives_section(metrics: Mapping[str, Any]) -> str:
+def _alternatives_section(metrics: Metrics) -> str:
     """Say what was tried beside the single best epoch."""
     lines = [describe_alternative(alternative) for alternative in metrics["combined"]]
     lines += describe_int8(metrics)
@@ -188,7 +196,7 @@ def _alternatives_section(metrics: Mapping[str, Any]) -> str:
     return "\n".join(f"- {line}" for line in lines)
 
 
-def describe_alternative(alternative: Mapping[str, Any]) -> str:
+def describe_alternative(alternative: Alternative) -> str:
     """Say how an average or ensemble compared with the single best epoch."""
     kind, n_members = alternative["kind"], alternative["members"]
     missing = (
@@ -210,7 +218,7 @@ def describe_alternative(alternative: Mapping[str, Any]) -> str:
     return f"{words}; skill on test {said}"
 
 
-def describe_int8(metrics: Mapping[str, Any]) -> list[str]:
+def describe_int8(metrics: Metrics) -> list[str]:
     """Say what the ONNX files in int8 lose."""
     skills = metrics["onnx"].get("int8_skill", {})
     full = {split: metrics["scores"][split]["model"]["skill"] for split in skills}
@@ -220,7 +228,7 @@ def describe_int8(metrics: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def describe_retraining(retrained: Mapping[str, Any]) -> list[str]:
+def describe_retraining(retrained: Retrained) -> list[str]:
     """Say how retrained models compare with that of the search."""
     sd = "" if retrained["sd"] is None else f", sd {retrained['sd']:.3f}"
     return [
@@ -248,7 +256,9 @@ def _file_list(folder: Path) -> str:
     return _table(["file", "what it is"], [[f"`{n}`", _FILES.get(n, "")] for n in names])
 
 
-def _version_table(versions: Mapping[str, Mapping[str, str]]) -> str:
+def _version_table(versions: Versions) -> str:
     names = list(dict.fromkeys([*versions["search"], *versions["export"]]))
-    rows = [[n, *(versions[when].get(n, "") for when in ("search", "export"))] for n in names]
+    rows = [
+        [n, *(each.get(n, "") for each in (versions["search"], versions["export"]))] for n in names
+    ]
     return _table(["", "search", "export"], rows)

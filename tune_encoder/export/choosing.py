@@ -4,7 +4,6 @@ import dataclasses
 import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from tune_encoder.config import TrainConfig, from_mapping
 from tune_encoder.errors import SearchFailed, StorageError
@@ -13,6 +12,7 @@ from tune_encoder.experiment.epoch_row import EpochRow, objective
 from tune_encoder.experiment.folder import Experiment
 from tune_encoder.experiment.status import has_ended
 from tune_encoder.experiment.trials import TrialRecord, rank_trials
+from tune_encoder.export.contents import Member
 from tune_encoder.system.formats import count_noun
 from tune_encoder.training.checkpoints import State, load_state
 
@@ -45,13 +45,13 @@ class Choice:
         name = f"{path.parent.parent.name}/{FOLDER}/{path.name}" if confirming else path.name
         return f"{name}/{self.subfolder}" if self.subfolder else name
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> Member:
         """Return what tells it from other checkpoints."""
         return {
             "trained_in": self.trained_in,
             "trial": self.trial.number,
             "epoch": self.row["epoch"],
-            "seed": self.trial.settings["seed"],
+            "seed": self.trial.seed,
         }
 
 

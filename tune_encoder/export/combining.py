@@ -6,7 +6,6 @@ then tells, untouched by that choice, by how much they differ from the single be
 
 import itertools
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,6 +16,7 @@ from tune_encoder.data.pack import Pack, PackedData
 from tune_encoder.data.scores import Styles, score
 from tune_encoder.experiment.folder import Experiment
 from tune_encoder.export.choosing import Choice, best_epochs, choose
+from tune_encoder.export.contents import Alternative, AlternativeScores
 from tune_encoder.model.encoder import Encoder, Ensemble, rebuild_encoder
 from tune_encoder.model.evaluate import CPU, skill_difference_interval
 from tune_encoder.model.prediction import predict_pack
@@ -35,7 +35,7 @@ class Model:
     """The checkpoints it is made of, the best first."""
     skill: float
     """What it had on the first split it was not trained on, and has to have again once written."""
-    alternatives: list[dict[str, Any]] = field(default_factory=list)
+    alternatives: list[Alternative] = field(default_factory=list)
     """What else was tried, and how it compared with the single best epoch."""
     trained_on: tuple[str, ...] = ("train",)
     """The splits whose clips its weights have seen."""
@@ -79,7 +79,7 @@ def best_model(
     best = min([single, *rated], key=lambda each: each.value)
     asked = {AVERAGE: settings.average, ENSEMBLE: settings.ensemble}
     known = {each.model.kind: _compare_to_single(each, single, metric.sign, data) for each in rated}
-    alternatives = [
+    alternatives: list[Alternative] = [
         {
             "kind": model.kind,
             "asked": asked[model.kind],
@@ -143,15 +143,16 @@ def _evaluate(model: Model, metric: MetricSettings, data: PackedData) -> _Evalua
 
 def _compare_to_single(
     alternative: _Evaluated, single: _Evaluated, sign: float, data: PackedData
-) -> dict[str, Any]:
+) -> AlternativeScores:
     """How a combined model compares with the single epoch."""
-    compared: dict[str, Any] = {
+    compared: AlternativeScores = {
         "value": sign * alternative.value,
         "value_alone": sign * single.value,
     }
     if data.test is not None and alternative.test is not None and single.test is not None:
-        for name, styles in (("test_skill", alternative.test), ("test_skill_alone", single.test)):
-            compared[name] = score(styles, data.test.styles, data.statistics)["skill"]
+        truth = data.test.styles
+        compared["test_skill"] = score(alternative.test, truth, data.statistics)["skill"]
+        compared["test_skill_alone"] = score(single.test, truth, data.statistics)["skill"]
         compared["test_difference_95"] = skill_difference_interval(
             alternative.test, single.test, data.test, data
         )

@@ -1,12 +1,12 @@
 """The ONNX files of a model, and what int8 costs it."""
 
 from pathlib import Path
-from typing import Any
 
 from tune_encoder.data.batches import crop_frames
 from tune_encoder.data.pack import Pack, PackedData
 from tune_encoder.data.scores import score
 from tune_encoder.export.combining import Model
+from tune_encoder.export.contents import OnnxContent
 from tune_encoder.model.onnx.checking import predict_pack_onnx
 from tune_encoder.model.onnx.session import AUDIO_ENCODER, int8_name, load_onnx
 from tune_encoder.model.onnx.writing import write_onnx
@@ -14,7 +14,7 @@ from tune_encoder.model.onnx.writing import write_onnx
 
 def add_onnx(
     folder: Path, model: Model, data: PackedData, splits: dict[str, Pack], int8: bool
-) -> dict[str, Any]:
+) -> OnnxContent:
     """Write a model's ONNX files, each compared with torch, and score those in int8.
 
     Args:
@@ -31,7 +31,7 @@ def add_onnx(
         StorageError: if onnxruntime does not give what torch gives.
     """
     epoch = model.members[0].row["epoch"]
-    written: dict[str, Any] = {
+    written: OnnxContent = {
         "files": write_onnx(folder, model.encoder, model.config, epoch=epoch, int8=int8)
     }
     if int8:

@@ -7,19 +7,17 @@ from collections.abc import Collection
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 from tune_encoder.data.pack import Pack, PackedData
 from tune_encoder.errors import StorageError
 from tune_encoder.experiment.folder import Experiment
 from tune_encoder.export.combining import Model
+from tune_encoder.export.contents import DataDescription, Provenance
 from tune_encoder.system.files import atomic_write
 from tune_encoder.system.manifest import MANIFEST, PROVENANCE, read_manifest, sha256_of
 
 PROVENANCE_FORMAT = 1
 _PACKAGES = ("tune-encoder", "torch", "numpy", "safetensors", "onnx", "onnxruntime")
-
-Provenance = dict[str, Any]
 
 
 def provenance(experiment: Experiment, model: Model, data: PackedData) -> Provenance:
@@ -38,15 +36,21 @@ def provenance(experiment: Experiment, model: Model, data: PackedData) -> Proven
     }
 
 
-def describe_data(data: PackedData, trained_on: Collection[str]) -> dict[str, Any]:
+def describe_data(data: PackedData, trained_on: Collection[str]) -> DataDescription:
     """Return what identifies a data set, its size, and which of its splits share voices."""
     info = data.info
-    counted = {name: info[name] for name in ("fingerprint", "frontend", "clips", "voices", "hours")}
     packs = {"train": data.train, "val": data.val, "test": data.test}
     known = set().union(*(unique_style_hashes(packs[name]) for name in trained_on))
     others = {name: pack for name, pack in packs.items() if name not in trained_on and pack}
     shared = {name: len(unique_style_hashes(pack) & known) for name, pack in others.items()}
-    return {**counted, "known_styles": shared}
+    return {
+        "fingerprint": info["fingerprint"],
+        "frontend": info["frontend"],
+        "clips": info["clips"],
+        "voices": info["voices"],
+        "hours": info["hours"],
+        "known_styles": shared,
+    }
 
 
 def unique_style_hashes(pack: Pack | None) -> set[bytes]:

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
-from typing import Any
 
 from tune_encoder.config import (
     ExportSettings,
@@ -38,6 +37,7 @@ from tune_encoder.export import (
     export_models,
     single_model,
 )
+from tune_encoder.export.contents import Metrics, Retrained
 from tune_encoder.model.evaluate import skill_difference_interval
 from tune_encoder.system.files import atomic_write
 from tune_encoder.system.formats import count_noun
@@ -94,7 +94,7 @@ def _key(config: TrainConfig, with_val: bool) -> str:
 
 def retrain(
     experiment: Experiment, plan: RetrainPlan, to: Path, settings: ExportSettings, on_epoch: OnEpoch
-) -> dict[str, Any]:
+) -> Metrics:
     """Train what is planned, or go on with it, and export the best.
 
     Returns:
@@ -204,9 +204,7 @@ def _objective(model: Model, metric: MetricSettings) -> float:
     return metric.sign * score_of(model.members[0].row, metric.name)
 
 
-def _compared(
-    plan: RetrainPlan, models: list[Model], best: Model, data: PackedData
-) -> dict[str, Any]:
+def _compared(plan: RetrainPlan, models: list[Model], best: Model, data: PackedData) -> Retrained:
     """How the retrained models and the search's own do on clips that chose none of them."""
     name, pack = ("val", data.val) if data.test is None else ("test", data.test)
     search = single_model(plan.winner).predict(pack)

@@ -5,13 +5,13 @@ import subprocess
 import sys
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any
 
 from tune_encoder.config import TrainConfig
 from tune_encoder.data.batches import crop_frames
 from tune_encoder.data.pack import Pack, PackedData, open_pack, pack_data
 from tune_encoder.data.scores import score
 from tune_encoder.errors import StorageError
+from tune_encoder.export.contents import Scored
 from tune_encoder.export.provenance import read_provenance
 from tune_encoder.model.encoder import Encoder
 from tune_encoder.model.evaluate import CPU, skill_interval
@@ -19,9 +19,6 @@ from tune_encoder.model.folder import load_model
 from tune_encoder.model.prediction import predict_pack
 
 EXPORTED_SCORES = ("skill", "skill_ttl", "skill_dp", "centered_cosine", "retrieval", "loss")
-
-Scored = dict[str, Any]
-"""`scores` by split and name, `skill_interval_95` by split, and the `fingerprint` of the data."""
 
 
 def scores_in_new_process(folders: list[Path]) -> list[Scored]:

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tune_encoder.errors import DataError, StorageError
-from tune_encoder.export.provenance import Provenance, read_provenance
-from tune_encoder.export.scoring import Scored, rescore
+from tune_encoder.export.contents import Provenance, Scored, Scores
+from tune_encoder.export.provenance import read_provenance
+from tune_encoder.export.scoring import rescore
 from tune_encoder.export.writing import TOLERANCE
 from tune_encoder.model.folder import CARD, CONFIG, METRICS, WEIGHTS
 from tune_encoder.system.manifest import PROVENANCE, sha256_of
@@ -92,12 +93,12 @@ def _rescore(
     return scored, ""
 
 
-def _exported_scores(folder: Path) -> Scored:
-    scored: Scored = json.loads((folder / METRICS).read_text(encoding="utf-8"))["scores"]
+def _exported_scores(folder: Path) -> Scores:
+    scored: Scores = json.loads((folder / METRICS).read_text(encoding="utf-8"))["scores"]
     return scored
 
 
-def _score_pairs(before: Scored, now: Scored) -> Iterator[tuple[str, bool]]:
+def _score_pairs(before: Scores, now: Scored) -> Iterator[tuple[str, bool]]:
     """A line for each score, and whether it is as it was."""
     for split, rows in before.items():
         for who, scores in rows.items():

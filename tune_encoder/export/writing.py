@@ -1,11 +1,10 @@
 """Model folders: what is written into each, in which order."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from safetensors.torch import save
 from torch import Tensor
@@ -18,15 +17,21 @@ from tune_encoder.experiment.confirmation import FOLDER
 from tune_encoder.experiment.folder import Experiment
 from tune_encoder.export.card import write_card
 from tune_encoder.export.combining import Model
-from tune_encoder.export.provenance import Provenance, provenance, write_provenance
-from tune_encoder.export.scoring import Scored, scores_in_new_process, unseen_splits
+from tune_encoder.export.contents import (
+    ExtraMetrics,
+    Metrics,
+    OnnxContent,
+    Provenance,
+    Scored,
+    SearchCost,
+)
+from tune_encoder.export.provenance import provenance, write_provenance
+from tune_encoder.export.scoring import scores_in_new_process, unseen_splits
 from tune_encoder.model.folder import CARD, CHECKPOINT, METRICS, WEIGHTS, member_config
 from tune_encoder.system.manifest import MANIFEST
 from tune_encoder.training.checkpoints import write_state
 
 TOLERANCE = 1e-4  # of skill, between the process that trained and the checking one
-
-Metrics = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -36,7 +41,7 @@ class Source:
     experiment: Experiment
     data: PackedData
     settings: ExportSettings
-    extra: Mapping[str, Any] = field(default_factory=dict)
+    extra: ExtraMetrics = field(default_factory=ExtraMetrics)
     """What else is to stand in metrics.json."""
 
 
@@ -55,10 +60,14 @@ def write_models(folders: Sequence[Path], models: Sequence[Model], source: Sourc
         _write_model(folder, model, source)
     with ThreadPoolExecutor(1) as thread:  # it waits for a process, so both take their time at once
         scoring = thread.submit(scores_in_new_process, list(folders))
-        onnx = [_write_onnx(*pair, source) if source.settings.onnx else {} for pair in pairs]
+        onnx = [_write_onnx(*pair, source) for pair in pairs]
         scored = scoring.result()
-    sources = [replace(source, extra={**source.extra, "onnx": each}) for each in onnx]
+    sources = [replace(source, extra=_with_onnx(source, each)) for each in onnx]
     return [_finish_model(*each) for each in zip(folders, models, scored, sources, strict=True)]
+
+
+def _with_onnx(source: Source, written: OnnxContent) -> ExtraMetrics:
+    return {**source.extra, "onnx": written}
 
 
 def _write_model(folder: Path, model: Model, source: Source) -> None:
@@ -81,7 +90,9 @@ def _write_provenance_only(folder: Path, content: Provenance) -> None:
     (folder / MANIFEST).unlink(missing_ok=True)
 
 
-def _write_onnx(folder: Path, model: Model, source: Source) -> dict[str, Any]:
+def _write_onnx(folder: Path, model: Model, source: Source) -> OnnxContent:
+    if not source.settings.onnx:
+        return {}
     from tune_encoder.export.onnx import add_onnx  # needs the extra
 
     splits = unseen_splits(source.data, model.trained_on)
@@ -150,7 +161,7 @@ def _confirming(experiment: Experiment) -> list[Experiment]:
     return [Experiment(path.parent) for path in sorted(found)]
 
 
-def _cost(experiment: Experiment) -> dict[str, Any]:
+def _cost(experiment: Experiment) -> SearchCost:
     """What a search spent."""
     trials = experiment.trials(fields=("seconds",))
     rows = [row for trial in trials for row in trial.rows]

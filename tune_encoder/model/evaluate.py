@@ -6,7 +6,6 @@ Shapes: N clips, D style elements.
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -98,12 +97,12 @@ def skill_difference_interval(
     return _interval(skills[0] - skills[1])
 
 
-def _interval(values: NDArray[np.floating[Any]]) -> tuple[float, float]:
+def _interval(values: NDArray[np.floating]) -> tuple[float, float]:
     low, high = np.percentile(values, PERCENTILES)
     return float(low), float(high)
 
 
-def _bootstrap_skills(predicted: Styles, pack: Pack, data: PackedData) -> NDArray[np.floating[Any]]:
+def _bootstrap_skills(predicted: Styles, pack: Pack, data: PackedData) -> NDArray[np.floating]:
     """Mean skill over each of `N_BOOTSTRAP` draws of voices, always the same draws."""
     n = len(set(pack.voices))
     chosen = np.random.default_rng(0).integers(n, size=(N_BOOTSTRAP, n))
@@ -157,7 +156,7 @@ def crop_consistency(model: Encoder, pack: Pack, config: TrainConfig) -> float:
     return between / (between + within) if between + within > 0 else 1.0
 
 
-def evaluation_to_json(evaluation: Evaluation) -> dict[str, Any]:
+def evaluation_to_json(evaluation: Evaluation) -> dict[str, object]:
     """Return what is written as JSON."""
     return {
         "scores": evaluation.scores,

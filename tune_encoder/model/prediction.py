@@ -3,8 +3,7 @@
 Shapes: T audio samples, W windows of a crop's length, M mel bands, F frames.
 """
 
-from typing import Any
-
+import numpy as np
 import torch
 from numpy.typing import NDArray
 
@@ -32,7 +31,7 @@ def predict_voice(model: Encoder, config: TrainConfig, audio: Array) -> VoiceSty
     return VoiceStyle(_mean(ttl), _mean(dp)).normalized()
 
 
-def _mean(styles: torch.Tensor) -> NDArray[Any]:
+def _mean(styles: torch.Tensor) -> NDArray[np.float32]:
     return styles.mean(dim=0).cpu().numpy()
 
 

@@ -172,7 +172,7 @@ def commands(facts: Facts) -> list[tuple[str, str]]:
     """Return what a person may do next, and how."""
     command, path = facts.experiment.command, facts.experiment.path
     state = facts.status["state"]
-    next_steps = {
+    next_steps: list[tuple[str, str]] = {
         RUNNING: [("watch it", "tune-encoder status --watch"), ("stop it", command("stop"))],
         STOPPED: [("go on with it", command("resume"))],
     }.get(state, [("try more configs", f"{command('resume')} --trials {_more_trials(facts)}")])

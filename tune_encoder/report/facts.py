@@ -1,13 +1,13 @@
 """What the record says of a search, read once for the whole page."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from tune_encoder.experiment.epoch_row import EpochRow, objective
-from tune_encoder.experiment.folder import Experiment
+from tune_encoder.experiment.folder import Experiment, SearchFile
 from tune_encoder.experiment.status import (
     FAILED,
     FIELDS,
@@ -15,7 +15,7 @@ from tune_encoder.experiment.status import (
     trial_status,
 )
 from tune_encoder.experiment.trials import TrialRecord, rank_trials
-from tune_encoder.experiment.views import RUNNING, status
+from tune_encoder.experiment.views import RUNNING, ExperimentStatus, status
 from tune_encoder.report.figure import Table, table
 from tune_encoder.space import SearchSpace
 from tune_encoder.system.formats import count_noun, format_short
@@ -32,12 +32,12 @@ class Facts:
     """A search as its record has it."""
 
     experiment: Experiment
-    content: Mapping[str, Any]
+    content: SearchFile
     """search.yaml."""
     space: SearchSpace
     trials: Sequence[TrialRecord]
     """Those that began."""
-    status: Mapping[str, Any]
+    status: ExperimentStatus
     """As of `look.status`."""
 
     @property

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from tune_encoder.system.formats import format_value
 
@@ -14,7 +13,7 @@ class Table:
     """Columns of plain values."""
 
     columns: Sequence[str]
-    rows: Sequence[Sequence[Any]]
+    rows: Sequence[Sequence[object]]
     omitted: str = ""
     """What is not in it, if anything."""
 
@@ -33,7 +32,7 @@ class Figure:
     table: Table | None = None
 
 
-def table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Table:
+def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:
     """Return a table of the first rows, which says how many more there are."""
     left = len(rows) - MAX_ROWS
     note = f"The first {MAX_ROWS} of {len(rows)} rows." if left > 0 else ""

@@ -135,9 +135,8 @@ def _confirmed(confirmation: Confirmation) -> Table:
 
 def data_table(facts: Facts, data: PackedData | None) -> Table:
     """Return what the search was made of: data, budget, versions."""
-    info = data.info if data else {}
-    clips = ", ".join(f"{n} {name}" for name, n in info.get("clips", {}).items())
-    voices = ", ".join(f"{n} {name}" for name, n in info.get("voices", {}).items())
+    clips = ", ".join(f"{n} {name}" for name, n in (data.info["clips"] if data else {}).items())
+    voices = ", ".join(f"{n} {name}" for name, n in (data.info["voices"] if data else {}).items())
     space = facts.space
     rows = [
         ["data", facts.content["data_dir"]],

@@ -1,7 +1,6 @@
 """Each setting alone: the score of every trial over its value, and bounds that were hit."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from tune_encoder.experiment.findings import bound_reached
 from tune_encoder.experiment.trials import TrialRecord
@@ -52,7 +51,7 @@ def _scatter(
         axes.set_xticks(range(n), [format_short(value) for value in parameter.values])
         axes.set_xlim(-0.6, n - 0.4)
     else:
-        places = values
+        places = [value for value in values if isinstance(value, int | float)]
         axes.set_xscale("log" if parameter.log else "linear")
         if parameter.kind == "int" and not parameter.log:
             integer_ticks(axes.xaxis)
@@ -68,7 +67,7 @@ def _scatter(
 
 def _padded(parameter: Parameter) -> tuple[float, float]:
     """The range and a little on both sides, where a bound that was hit is shaded."""
-    low, high = parameter.values
+    low, high = parameter.bounds
     if parameter.log:
         more = (high / low) ** 0.06
         return low / more, high * more
@@ -77,7 +76,7 @@ def _padded(parameter: Parameter) -> tuple[float, float]:
 
 
 def _shade(canvas: Canvas, parameter: Parameter, end: str) -> None:
-    low, high = parameter.values
+    low, high = parameter.bounds
     left, right = _padded(parameter)
     span = (left, low) if end == "lower" else (high, right)
     canvas.axes.axvspan(*span, facecolor=PALE, edgecolor=GREY, hatch="////", lw=0)
@@ -85,7 +84,7 @@ def _shade(canvas: Canvas, parameter: Parameter, end: str) -> None:
 
 def _summary(facts: Facts, parameter: Parameter, end: str, count: int) -> str:
     best = facts.best
-    value: Any = facts.searched(best).get(parameter.name) if best is not None else None
+    value = facts.searched(best).get(parameter.name) if best is not None else None
     words = (
         f"The best trial has {format_short(value)}"
         if value is not None

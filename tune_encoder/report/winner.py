@@ -67,7 +67,7 @@ def read_data(facts: Facts) -> PackedData:
     Raises:
         DataError, StorageError: if neither are there.
     """
-    settings = TrainConfig(**facts.space.base)
+    settings = facts.space.base_config()
     folder = pack_folder(facts.content["fingerprint"], settings)
     if not folder.exists():
         folder = pack_data(Path(facts.content["data_dir"]), settings)

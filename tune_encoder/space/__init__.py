@@ -14,13 +14,20 @@ from tune_encoder.space.reading import (
     space_to_content,
 )
 from tune_encoder.space.sampling import RandomSuggester, largest_configs, sample_configs
-from tune_encoder.space.space import MAX_GRID_POINTS, Parameter, SearchSpace, Suggester
+from tune_encoder.space.space import (
+    MAX_GRID_POINTS,
+    Parameter,
+    SearchSpace,
+    SpaceContent,
+    Suggester,
+)
 
 __all__ = [
     "MAX_GRID_POINTS",
     "Parameter",
     "RandomSuggester",
     "SearchSpace",
+    "SpaceContent",
     "Suggester",
     "builtin_spaces",
     "find_space",

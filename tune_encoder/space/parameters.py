@@ -3,11 +3,12 @@
 import dataclasses
 import typing
 from collections.abc import Mapping
-from typing import Any
+from typing import cast
 
 from tune_encoder.config import (
     FrontendSettings,
     RunSettings,
+    SettingValue,
     TrainConfig,
     check_value,
     to_mapping,
@@ -31,40 +32,39 @@ _KINDS = ("float", "int", "choice")
 _OPTIONS = ("log", "step", "when")
 
 
-def read_parameters(searched: Mapping[str, Any], where: str) -> list[Parameter]:
+def read_parameters(searched: Mapping[str, object], where: str) -> list[Parameter]:
     """Check the `space` section, and sort each parameter after those its conditions depend on."""
     parameters = [_parameter(name, searched[name], f"{where}, space") for name in searched]
     _check_conditions({parameter.name: parameter for parameter in parameters}, where)
     return _sort_by_conditions(parameters, where)
 
 
-def read_setting(name: str, value: Any, where: str) -> Any:
+def read_setting(name: str, value: object, where: str) -> SettingValue:
     """Return a value as its setting's type, or raise a `ConfigError` that says what is allowed."""
     if name not in _FIELDS:
         raise ConfigError(f"{where}: {unknown_name_message(name, _FIELDS)}")
     return check_value(_FIELDS[name], _TYPES[name], value, where)
 
 
-def _parameter(name: str, content: Any, where: str) -> Parameter:
+def _parameter(name: str, content: object, where: str) -> Parameter:
     if name not in _FIELDS:
         raise ConfigError(f"{where}: {unknown_name_message(name, _FIELDS)}")
     if name in _FIXED:
         raise ConfigError(f"{where}: {name} cannot be searched; {_FIXED[name]}")
     where = f"{where}.{name}"
-    kind = _kind(content, where)
-    values = _values(name, kind, content[kind], where)
-    when = _conditions(content.get("when") or {}, where)
-    parameter = Parameter(
-        name, kind, values, _flag(content, "log", where), content.get("step"), when
-    )
+    kind, options = _kind(content, where)
+    values = _values(name, kind, options[kind], where)
+    when = _conditions(options.get("when") or {}, where)
+    step = cast("float | None", options.get("step"))  # `_check_range` refuses what is no number
+    parameter = Parameter(name, kind, values, _flag(options, "log", where), step, when)
     _check_range(parameter, where)
     return parameter
 
 
-def _kind(content: Any, where: str) -> str:
-    """Return the kind of a parameter; all other keys must be options."""
+def _kind(content: object, where: str) -> tuple[str, Mapping[str, object]]:
+    """Return the kind of a parameter and what is written of it; all other keys are options."""
     kinds = [kind for kind in _KINDS if isinstance(content, Mapping) and kind in content]
-    if len(kinds) != 1:
+    if not isinstance(content, Mapping) or len(kinds) != 1:
         raise ConfigError(
             f"{where}: write one of float: [low, high], int: [low, high], choice: [a, b, ...]"
         )
@@ -73,10 +73,10 @@ def _kind(content: Any, where: str) -> str:
             raise ConfigError(
                 f"{where}: {unknown_name_message(key, (kinds[0], *_OPTIONS), 'option')}"
             )
-    return kinds[0]
+    return kinds[0], content
 
 
-def _values(name: str, kind: str, values: Any, where: str) -> tuple[Any, ...]:
+def _values(name: str, kind: str, values: object, where: str) -> tuple[SettingValue, ...]:
     if not isinstance(values, list) or not values:
         raise ConfigError(f"{where}: {kind} is {values!r}; write a list with at least one value")
     checked = tuple(read_setting(name, value, where) for value in values)
@@ -100,7 +100,7 @@ def _check_range(parameter: Parameter, where: str) -> None:
         if parameter.log or parameter.step is not None:
             raise ConfigError(f"{where}: a choice has neither log nor step; remove them")
         return
-    low, high = parameter.values
+    low, high = parameter.bounds
     if low >= high:
         raise ConfigError(f"{where}: low {low} is not below high {high}; swap or widen them")
     if parameter.log and low <= 0:
@@ -109,14 +109,22 @@ def _check_range(parameter: Parameter, where: str) -> None:
         _check_step(parameter, where)
 
 
+def _step_number(parameter: Parameter) -> float | None:
+    """Return the step if it is a number of the parameter's kind."""
+    step: object = parameter.step
+    if isinstance(step, bool) or not isinstance(step, int | float):
+        return None
+    return None if parameter.kind == "int" and not isinstance(step, int) else step
+
+
 def _check_step(parameter: Parameter, where: str) -> None:
-    step, (low, high) = parameter.step, parameter.values
-    kinds = int if parameter.kind == "int" else int | float
-    is_number = isinstance(step, kinds) and not isinstance(step, bool)
-    if not (is_number and step > 0 and n_steps(low, high, step)):
+    step, (low, high) = _step_number(parameter), parameter.bounds
+    if step is None or not (step > 0 and n_steps(low, high, step)):
         whole = "whole, " if parameter.kind == "int" else ""
         most = range_width(low, high)
-        raise ConfigError(f"{where}: step is {step!r}; it must be {whole}above 0, at most {most}")
+        raise ConfigError(
+            f"{where}: step is {parameter.step!r}; it must be {whole}above 0, at most {most}"
+        )
     if parameter.log:
         raise ConfigError(f"{where}: log and step cannot be combined; remove one of them")
     if (last := value_at_step(low, step, n_steps(low, high, step))) != high:
@@ -126,7 +134,7 @@ def _check_step(parameter: Parameter, where: str) -> None:
         )
 
 
-def _flag(content: Mapping[str, Any], name: str, where: str) -> bool:
+def _flag(content: Mapping[str, object], name: str, where: str) -> bool:
     value = content.get(name, False)
     if not isinstance(value, bool):
         raise ConfigError(f"{where}: {name} is {value!r}; it must be true or false")
@@ -136,7 +144,7 @@ def _flag(content: Mapping[str, Any], name: str, where: str) -> bool:
 # --- conditions --------------------------------------------------------------------------------
 
 
-def _conditions(when: Any, where: str) -> dict[str, tuple[Any, ...]]:
+def _conditions(when: object, where: str) -> dict[str, tuple[SettingValue, ...]]:
     if not isinstance(when, Mapping):
         raise ConfigError(f"{where}: when is {when!r}; write when: {{setting: value}}")
     for name, values in when.items():
@@ -163,13 +171,13 @@ def _check_conditions(parameters: Mapping[str, Parameter], where: str) -> None:
                 )
 
 
-def _can_take(parameter: Parameter, allowed: tuple[Any, ...]) -> bool:
+def _can_take(parameter: Parameter, allowed: tuple[SettingValue, ...]) -> bool:
     """Whether one of the values can be sampled; in a continuous range none counts as such."""
     continuous = parameter.kind == "float" and parameter.step is None
     return not continuous and any(parameter.contains(value) for value in allowed)
 
 
-def _join_values(values: tuple[Any, ...]) -> str:
+def _join_values(values: tuple[SettingValue, ...]) -> str:
     return " or ".join(repr(value) for value in values)
 
 

@@ -3,10 +3,11 @@
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from tune_encoder.config import (
     SECTIONS,
+    SettingValue,
     from_mapping,
     read_yaml,
     to_mapping,
@@ -15,7 +16,7 @@ from tune_encoder.config import (
 from tune_encoder.errors import ConfigError
 from tune_encoder.space.consistency import check_consistency, fit_to_budget
 from tune_encoder.space.parameters import read_parameters, read_setting
-from tune_encoder.space.space import Parameter, SearchSpace
+from tune_encoder.space.space import Parameter, SearchSpace, SpaceContent
 
 _ALL_SECTIONS = (*SECTIONS, "base", "space", "start")
 
@@ -29,14 +30,14 @@ def load_space(path: Path) -> SearchSpace:
     return parse_space(read_yaml(path), str(path), path.parent)
 
 
-def parse_space(content: Mapping[str, Any], where: str, folder: Path) -> SearchSpace:
+def parse_space(content: Mapping[str, object], where: str, folder: Path) -> SearchSpace:
     """Parse and completely check a space given as plain values; see `load_space`."""
     space = read_space(content, where, folder)
     check_consistency(space, where)
     return space
 
 
-def read_space(content: Any, where: str, folder: Path) -> SearchSpace:
+def read_space(content: object, where: str, folder: Path) -> SearchSpace:
     """Parse a space that this program wrote: values are checked, but not whether they fit together.
 
     That check samples 200 configs, which takes many times as long as parsing.
@@ -57,35 +58,39 @@ def read_space(content: Any, where: str, folder: Path) -> SearchSpace:
 
 
 def override_space(
-    space: SearchSpace, changes: Mapping[str, Mapping[str, Any]], where: str
+    space: SearchSpace, changes: Mapping[str, Mapping[str, object]], where: str
 ) -> SearchSpace:
     """Return the space with these values in its sections; None changes nothing."""
-    content = space_to_content(_fit_scheduler(space, changes.get("budget", {}).get("epochs")))
+    fitted = _fit_scheduler(space, changes.get("budget", {}).get("epochs"))
+    content: dict[str, object] = {**space_to_content(fitted)}
     for section, values in changes.items():
         given = {name: value for name, value in values.items() if value is not None}
-        content[section] = {**content[section], **given}
+        before = content[section]
+        assert isinstance(before, dict)
+        content[section] = {**before, **given}
     return parse_space(content, where, Path())
 
 
-def _fit_scheduler(space: SearchSpace, epochs: Any) -> SearchSpace:
+def _fit_scheduler(space: SearchSpace, epochs: object) -> SearchSpace:
     """Fit the scheduler to the new number of epochs, which may be lower than the file's."""
     if not isinstance(epochs, int) or epochs < 1:
         return space
     return dataclasses.replace(space, scheduler=fit_to_budget(space.scheduler, epochs))
 
 
-def space_to_content(space: SearchSpace) -> dict[str, Any]:
+def space_to_content(space: SearchSpace) -> SpaceContent:
     """Return plain values from which `parse_space` makes an equal space."""
-    return {
+    content = {
         **{name: to_mapping(getattr(space, name)) for name in SECTIONS},
         "base": space.base,
         "space": {parameter.name: _parameter_content(parameter) for parameter in space.parameters},
         "start": space.start,
     }
+    return cast("SpaceContent", content)
 
 
-def _parameter_content(parameter: Parameter) -> dict[str, Any]:
-    content: dict[str, Any] = {parameter.kind: list(parameter.values)}
+def _parameter_content(parameter: Parameter) -> dict[str, object]:
+    content: dict[str, object] = {parameter.kind: list(parameter.values)}
     if parameter.log:
         content["log"] = True
     if parameter.step is not None:
@@ -95,23 +100,25 @@ def _parameter_content(parameter: Parameter) -> dict[str, Any]:
     return content
 
 
-def _mapping(content: Mapping[str, Any], name: str, where: str) -> Mapping[str, Any]:
+def _mapping(content: Mapping[str, object], name: str, where: str) -> Mapping[str, object]:
     value = content.get(name) or {}
     if not isinstance(value, Mapping):
         raise ConfigError(f"{where}: {name} is {value!r}; write `name: value` lines under it")
     return value
 
 
-def _base(base: Mapping[str, Any], where: str, folder: Path) -> dict[str, Any]:
+def _base(base: Mapping[str, object], where: str, folder: Path) -> dict[str, SettingValue]:
     if "epochs" in base:
         raise ConfigError(f"{where}: epochs is set here; set budget.epochs instead")
     checked = {name: read_setting(name, value, where) for name, value in base.items()}
-    if checked.get("data_dir"):
-        checked["data_dir"] = str((folder / checked["data_dir"]).resolve())
+    if data_dir := checked.get("data_dir"):
+        checked["data_dir"] = str((folder / str(data_dir)).resolve())
     return checked
 
 
-def _start_configs(configs: Any, parameters: list[Parameter], where: str) -> list[dict[str, Any]]:
+def _start_configs(
+    configs: object, parameters: list[Parameter], where: str
+) -> list[dict[str, SettingValue]]:
     if not isinstance(configs, list) or not all(isinstance(each, Mapping) for each in configs):
         raise ConfigError(f"{where}: write a list of configs, each `- {{setting: value}}`")
     known = {parameter.name: parameter for parameter in parameters}
@@ -119,8 +126,8 @@ def _start_configs(configs: Any, parameters: list[Parameter], where: str) -> lis
 
 
 def _start_config(
-    config: Mapping[str, Any], known: Mapping[str, Parameter], where: str
-) -> dict[str, Any]:
+    config: Mapping[str, object], known: Mapping[str, Parameter], where: str
+) -> dict[str, SettingValue]:
     checked = {}
     for name, value in config.items():
         if name not in known:

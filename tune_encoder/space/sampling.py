@@ -1,9 +1,9 @@
 """Random configs: to check a space, to show samples of it, and to find its largest configs."""
 
 import random
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
 
+from tune_encoder.config import SettingValue
 from tune_encoder.space.space import SearchSpace, n_steps, value_at_step
 
 
@@ -31,7 +31,7 @@ class RandomSuggester:
             return round(self.suggest_float(name, low, high, log=True))
         return self._random.randrange(low, high + 1, step)
 
-    def suggest_categorical(self, name: str, choices: Any) -> Any:
+    def suggest_categorical(self, name: str, choices: Sequence[SettingValue]) -> SettingValue:
         """Suggest any of the choices."""
         return self._random.choice(list(choices))
 
@@ -54,23 +54,24 @@ class LargestSuggester(RandomSuggester):
         """Suggest the highest or the lowest value."""
         return low if name in _SMALLER_NEEDS_MORE_MEMORY else high
 
-    def suggest_categorical(self, name: str, choices: Any) -> Any:
+    def suggest_categorical(self, name: str, choices: Sequence[SettingValue]) -> SettingValue:
         """Suggest the highest or lowest number, or any choice that is not a number."""
-        if not all(
-            isinstance(each, int | float) and not isinstance(each, bool) for each in choices
-        ):
+        numbers = [n for n in choices if isinstance(n, int | float) and not isinstance(n, bool)]
+        if len(numbers) < len(choices):
             return super().suggest_categorical(name, choices)
-        return min(choices) if name in _SMALLER_NEEDS_MORE_MEMORY else max(choices)
+        return min(numbers) if name in _SMALLER_NEEDS_MORE_MEMORY else max(numbers)
 
 
-def sample_configs(space: SearchSpace, count: int, seed: int = 0) -> Iterator[dict[str, Any]]:
+def sample_configs(
+    space: SearchSpace, count: int, seed: int = 0
+) -> Iterator[dict[str, SettingValue]]:
     """Yield `count` random configs of the space."""
     suggest = RandomSuggester(seed)
     for _ in range(count):
         yield space.sample(suggest)
 
 
-def largest_configs(space: SearchSpace, count: int) -> Iterator[dict[str, Any]]:
+def largest_configs(space: SearchSpace, count: int) -> Iterator[dict[str, SettingValue]]:
     """Yield the configs that need the most memory, one for each sampled combination of choices.
 
     Args:
@@ -78,7 +79,7 @@ def largest_configs(space: SearchSpace, count: int) -> Iterator[dict[str, Any]]:
         count: How often choices are sampled.
     """
     suggest = LargestSuggester(0)
-    found: list[dict[str, Any]] = []
+    found: list[dict[str, SettingValue]] = []
     for _ in range(count):
         settings = space.sample(suggest)
         if settings not in found:

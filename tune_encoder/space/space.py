@@ -1,11 +1,11 @@
 """A search space, its parameters, and the configs that can be sampled from it."""
 
 from collections import ChainMap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import cached_property
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypedDict, TypeVar
 
 from tune_encoder.config import (
     BudgetSettings,
@@ -13,6 +13,7 @@ from tune_encoder.config import (
     ResourceSettings,
     SchedulerSettings,
     SearcherSettings,
+    SettingValue,
     TrainConfig,
     from_mapping,
     to_mapping,
@@ -36,7 +37,7 @@ class Suggester(Protocol):
     ) -> int:
         """Suggest a whole number."""
 
-    def suggest_categorical(self, name: str, choices: Any) -> Any:
+    def suggest_categorical(self, name: str, choices: Sequence[SettingValue]) -> SettingValue:
         """Suggest one of the choices."""
 
 
@@ -47,48 +48,72 @@ class Parameter:
     name: str
     kind: str
     """float, int or choice"""
-    values: tuple[Any, ...]
+    values: tuple[SettingValue, ...]
     """Lowest and highest, or the choices."""
     log: bool = False
-    step: Any = None
-    when: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    step: float | None = None
+    when: Mapping[str, tuple[SettingValue, ...]] = field(default_factory=dict)
     """Other settings and the values under which this one is searched."""
 
-    def applies(self, settings: Mapping[str, Any]) -> bool:
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The lowest and the highest value, of a range."""
+        low, high = self.values
+        assert isinstance(low, int | float)
+        assert isinstance(high, int | float)
+        return low, high
+
+    def applies(self, settings: Mapping[str, SettingValue]) -> bool:
         """Whether all conditions are met; one on a setting that is missing is not."""
         return all(settings.get(name) in allowed for name, allowed in self.when.items())
 
-    def sample(self, suggest: Suggester) -> Any:
+    def sample(self, suggest: Suggester) -> SettingValue:
         """Ask for a value of this parameter."""
         if self.kind == "choice":
             return suggest.suggest_categorical(self.name, self.values)
-        low, high = self.values
+        low, high = self.bounds
         if self.kind == "int":
-            return suggest.suggest_int(self.name, low, high, step=int(self.step or 1), log=self.log)
+            step = int(self.step or 1)
+            return suggest.suggest_int(self.name, int(low), int(high), step=step, log=self.log)
         return suggest.suggest_float(self.name, low, high, step=self.step, log=self.log)
 
-    def contains(self, value: Any) -> bool:
+    def contains(self, value: object) -> bool:
         """Whether the value can be sampled."""
         if self.kind == "choice":
             return value in self.values
-        low, high = self.values
+        if not isinstance(value, int | float):
+            return False
+        low, high = self.bounds
         steps = (value - low) / (self.step or 1)
         on_step = self.step is None or abs(steps - round(steps)) < _ON_STEP
-        return bool(low <= value <= high and on_step)
+        return low <= value <= high and on_step
 
     @property
     def n_grid_values(self) -> int | None:
         """How many values it has in a grid, or None for a range without a step."""
         if self.kind == "choice":
             return len(self.values)
-        low, high = self.values
+        low, high = self.bounds
         return None if self.step is None else 1 + n_steps(low, high, self.step)
 
-    def grid_value(self, index: int) -> Any:
+    def grid_value(self, index: int) -> SettingValue:
         """Return the grid value of an index below `n_grid_values`, in ascending steps."""
-        if self.kind == "choice":
+        if self.step is None:
             return self.values[index]
-        return value_at_step(self.values[0], self.step, index)
+        return value_at_step(self.bounds[0], self.step, index)
+
+
+class SpaceContent(TypedDict, total=False):
+    """A space in plain values, as its YAML file has it."""
+
+    metric: dict[str, SettingValue]
+    budget: dict[str, SettingValue]
+    scheduler: dict[str, SettingValue]
+    searcher: dict[str, SettingValue]
+    resources: dict[str, SettingValue]
+    base: dict[str, SettingValue]
+    space: dict[str, dict[str, object]]
+    start: list[dict[str, SettingValue]]
 
 
 @dataclass(frozen=True)
@@ -100,14 +125,16 @@ class SearchSpace:
     scheduler: SchedulerSettings
     searcher: SearcherSettings
     resources: ResourceSettings
-    base: dict[str, Any]
+    base: dict[str, SettingValue]
     """Settings that all trials share."""
     parameters: list[Parameter]
     """The searched settings; each comes after those its conditions depend on."""
-    start: list[dict[str, Any]]
+    start: list[dict[str, SettingValue]]
     """Configs to try first."""
 
-    def sample(self, suggest: Suggester, given: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    def sample(
+        self, suggest: Suggester, given: Mapping[str, SettingValue] | None = None
+    ) -> dict[str, SettingValue]:
         """Return the settings of one trial: those of base, then those that are suggested.
 
         Args:
@@ -120,29 +147,29 @@ class SearchSpace:
         )
         return {**self._fixed_settings(), **sampled}
 
-    def searched_settings(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+    def searched_settings(self, settings: Mapping[str, SettingValue]) -> dict[str, SettingValue]:
         """Return those of a trial's settings that were searched in it."""
         names = self.searched_names(settings)
         return {name: settings[name] for name in names if name in settings}
 
-    def searched_names(self, settings: Mapping[str, Any]) -> list[str]:
+    def searched_names(self, settings: Mapping[str, SettingValue]) -> list[str]:
         """Return which settings are searched in a trial, even if they are missing there."""
         return list(self._active_values(lambda parameter: settings.get(parameter.name)))
 
-    def _active_values(self, value: Callable[[Parameter], Any]) -> dict[str, Any]:
+    def _active_values(self, value: Callable[[Parameter], SettingValue]) -> dict[str, SettingValue]:
         """Return a value for each parameter whose conditions are met."""
-        sampled: dict[str, Any] = {}
+        sampled: dict[str, SettingValue] = {}
         settings = ChainMap(sampled, self._unsearched_settings)
         for parameter in self.parameters:
             if parameter.applies(settings):
                 sampled[parameter.name] = value(parameter)
         return sampled
 
-    def _fixed_settings(self) -> dict[str, Any]:
+    def _fixed_settings(self) -> dict[str, SettingValue]:
         return {**to_mapping(TrainConfig()), **self.base, "epochs": self.budget.epochs}
 
     @cached_property  # a report asks for each mark of a figure
-    def _unsearched_settings(self) -> dict[str, Any]:
+    def _unsearched_settings(self) -> dict[str, SettingValue]:
         """The settings that conditions see before anything is sampled.
 
         Searched settings are left out: where the conditions of one are not met, its default must
@@ -153,11 +180,20 @@ class SearchSpace:
             name: value for name, value in self._fixed_settings().items() if name not in searched
         }
 
-    def config(self, settings: Mapping[str, Any], where: str = "search space") -> TrainConfig:
+    @property
+    def data_dir(self) -> str:
+        """Folder of the data, if the space names it; else empty."""
+        return str(self.base.get("data_dir") or "")
+
+    def base_config(self) -> TrainConfig:
+        """Return the config of the settings that all trials share."""
+        return from_mapping(TrainConfig, self.base, "base")
+
+    def config(self, settings: Mapping[str, object], where: str = "search space") -> TrainConfig:
         """Return the checked config of a trial's settings."""
         return from_mapping(TrainConfig, settings, where)
 
-    def first_configs(self) -> list[dict[str, Any]]:
+    def first_configs(self) -> list[dict[str, SettingValue]]:
         """Return the configs to try first: those of `start`, else the defaults within range."""
         if self.start:
             return self.start
@@ -170,14 +206,14 @@ class SearchSpace:
         budget = self.budget.trials
         return min(budget, len(self.grid())) if self.searcher.name == "grid" else budget
 
-    def grid(self) -> list[dict[str, Any]]:
+    def grid(self) -> list[dict[str, SettingValue]]:
         """Return every combination of the searched settings once, the last setting changing first.
 
         Raises:
             ConfigError: if a setting has no steps, or there are over `MAX_GRID_POINTS`.
         """
         unsearched = self._unsearched_settings
-        configs: list[dict[str, Any]] = [{}]
+        configs: list[dict[str, SettingValue]] = [{}]
         for parameter in self.parameters:
             n_points = _n_grid_values(parameter)
             wide = [parameter.applies(ChainMap(config, unsearched)) for config in configs]

@@ -17,7 +17,6 @@ from tune_encoder.config import (
     SchedulerSettings,
     SearcherSettings,
     StorageSettings,
-    TrainConfig,
 )
 from tune_encoder.data.pack import pack_of_search
 from tune_encoder.errors import ConfigError
@@ -62,7 +61,7 @@ def confirm(
     _check_numbers(n_configs, n_seeds)
     best = best_configs(experiment, n_configs)
     space = confirmation_space(experiment, best, n_seeds)
-    pack_of_search(*experiment.data_source(), TrainConfig(**space.base))
+    pack_of_search(*experiment.data_source(), space.base_config())
     root = experiment.path / FOLDER
     name = confirmation_name(root, f"top{len(best)}x{n_seeds}", space)
     announce(

@@ -6,7 +6,7 @@ Ray and Optuna are imported only after these checks.
 import os
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, replace
+from dataclasses import replace
 from importlib import import_module
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -20,7 +20,6 @@ from tune_encoder.config import (
     FrontendSettings,
     LaunchSettings,
     StorageSettings,
-    TrainConfig,
 )
 from tune_encoder.data.pack import check_same_data, open_pack, pack_data, pack_of_search
 from tune_encoder.errors import ConfigError, StorageError
@@ -32,6 +31,8 @@ from tune_encoder.experiment.checkpoint_storage import (
 from tune_encoder.experiment.control import Controls
 from tune_encoder.experiment.folder import (
     Experiment,
+    SearchContent,
+    SearchOrigin,
     check_name_free,
     create_experiment,
     experiment_path,
@@ -76,7 +77,10 @@ def start_search(
     """
     for other in warm_start:
         open_experiment(root, other)
-    extra_content = {"warm_start": list(warm_start), **_storage_content(storage_settings, name)}
+    extra_content: SearchOrigin = {
+        "warm_start": list(warm_start),
+        **_storage_content(storage_settings, name),
+    }
     return _start(space, data_dir, root, name, launch, extra_content)
 
 
@@ -94,7 +98,10 @@ def fork_search(
     """
     old = open_experiment(root, name)
     data_dir = old.data_source()[0]
-    extra_content = {"forked_from": name, **_storage_content(_parent_storage_settings(old), new)}
+    extra_content: SearchOrigin = {
+        "forked_from": name,
+        **_storage_content(_parent_storage_settings(old), new),
+    }
     return _start(space, data_dir, root, new, launch, extra_content)
 
 
@@ -104,7 +111,7 @@ def _start(
     root: Path,
     name: str,
     launch: LaunchSettings,
-    extra_content: dict[str, Any],
+    extra_content: SearchOrigin,
 ) -> Experiment:
     check_name_free(root, name)
     launch = check_launch(space, launch)
@@ -117,9 +124,9 @@ def _start(
         _check_record_free(record, name)
         extra_content = {**extra_content, "record_name": name}
     space = replace(space, budget=replace(space.budget, trials=space.n_trials))
-    pack = pack_data(data_dir, TrainConfig(**space.base))
+    pack = pack_data(data_dir, space.base_config())
     fingerprint = open_pack(pack).info["fingerprint"]
-    content = {
+    content: SearchContent = {
         "space": space_to_content(space),
         "data_dir": str(data_dir.resolve()),
         "fingerprint": fingerprint,
@@ -219,7 +226,7 @@ def resume_search(
         space = extend_search(experiment, space, budget, database)
         if experiment.storage is not None:
             experiment.storage.check()
-        settings = TrainConfig(**space.base)
+        settings = space.base_config()
         if accept_data_change:
             accept_data(experiment, settings)
         pack = pack_of_search(*experiment.data_source(), settings)
@@ -227,12 +234,12 @@ def resume_search(
     return experiment
 
 
-def _storage_content(storage_settings: StorageSettings, name: str) -> dict[str, Any]:
+def _storage_content(storage_settings: StorageSettings, name: str) -> SearchOrigin:
     """Return search.yaml's entries on storage; the location stays if the experiment is renamed."""
     storage = (
         checkpoint_location(storage_settings.storage, name) if storage_settings.storage else ""
     )
-    return {**asdict(storage_settings), "storage": storage}
+    return {"storage": storage, "record": storage_settings.record}
 
 
 def _parent_storage_settings(experiment: Experiment) -> StorageSettings:

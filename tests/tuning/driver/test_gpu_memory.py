@@ -27,7 +27,7 @@ SPACE = {
 
 def test_the_largest_configs_have_the_highest_numbers_and_each_choice_once():
     space = parse_space(SPACE, "space.yaml", Path())
-    found = sorted(largest_configs(space, 16), key=lambda settings: settings["encoder_type"])
+    found = sorted(largest_configs(space, 16), key=lambda settings: str(settings["encoder_type"]))
 
     named = [[each[p.name] for p in space.parameters] for each in found]
     defaults = TrainConfig()

@@ -8,6 +8,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from types import SimpleNamespace
+from typing import Any
 
 import optuna
 import pytest
@@ -179,7 +180,7 @@ def test_tune_is_told_to_stop_when_the_record_cannot_be_written(tmp_path, postgr
         steering = Steering(record, scheduler, lambda: 2)
         searcher = StudySearcher(record, scheduler, steering, worker_settings(), lambda: 2)
         train(record)
-        tune_trial = SimpleNamespace(config={"number": 0}, trial_id="a")
+        tune_trial: Any = SimpleNamespace(config={"number": 0}, trial_id="a")
         row = {"epoch": 3, "val_loss": 0.5, "val_skill": 0.5, "finished": False}
         postgresql.stop()
         try:

@@ -99,7 +99,7 @@ class Client:
 
     def submit(
         self,
-        space: str | Path | Mapping[str, Any] = "quick",
+        space: str | Path | Mapping[str, object] = "quick",
         data_dir: str | Path | None = None,
         name: str = "search",
         root: str | Path = DEFAULT_ROOT,
@@ -333,7 +333,7 @@ def _runtime_env(folder: str) -> dict[str, Any]:
     }
 
 
-def _resume_arguments(options: Mapping[str, Any]) -> list[str]:
+def _resume_arguments(options: Mapping[str, object]) -> list[str]:
     """Return the options of a resume as command-line arguments."""
     words = []
     for name, value in options.items():

@@ -57,7 +57,7 @@ class Submission:
 
 
 def prepare_submission(
-    space: str | Path | Mapping[str, Any],
+    space: str | Path | Mapping[str, object],
     data_dir: str | Path | None,
     name: str,
     root: str | Path,
@@ -87,7 +87,7 @@ def prepare_submission(
         record=overrides.pop("record", None) or "",
     )
     chosen = resolve_space(space, overrides, "submit")
-    folder = data_dir or chosen.base.get("data_dir")
+    folder = data_dir or chosen.data_dir or None
     place = absolute_on_cluster(root, shared)
     for each in (name, *warm_start):
         experiment_path(place, each)

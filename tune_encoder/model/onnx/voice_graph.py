@@ -135,7 +135,7 @@ def _parsed(text: str) -> Any:
 _TYPES = ("DOUBLE", "INT64")
 
 
-def _constants(config: TrainConfig) -> dict[str, NDArray[Any]]:
+def _constants(config: TrainConfig) -> dict[str, NDArray[np.generic]]:
     """Return what the front end's text names and does not compute."""
     margin, length = config.n_fft // 2, crop_frames(config)
     filters = mel_filters(config.sample_rate, config.n_fft, config.n_mels).numpy()

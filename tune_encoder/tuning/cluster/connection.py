@@ -101,11 +101,11 @@ def _without_helper_processes() -> Iterator[None]:
             setattr(owner, name, original)
 
 
-def _do_nothing(*_: Any, **__: Any) -> None:
+def _do_nothing(*_: object, **__: Any) -> None:
     pass
 
 
-def _no_api_server(node: Node, **_: Any) -> None:
+def _no_api_server(node: Node, **_: object) -> None:
     """Register an address where nothing listens, or the node's agent logs an error every second."""
     node.get_gcs_client().internal_kv_put(
         ray_constants.DASHBOARD_ADDRESS.encode(),

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 from ray.tune import Callback
 from ray.tune.experiment import Trial
@@ -55,7 +54,7 @@ class StopSignal(Callback):
             os.kill(os.getpid(), number)
         self.number = number
 
-    def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
+    def on_step_begin(self, iteration: int, trials: list[Trial], **info: object) -> None:
         """Tell Tune to stop; not in the handler, since Tune handles SIGUSR1 only while it runs."""
         self._steering.poll()
         if self.number is not None:
@@ -69,13 +68,15 @@ class FailureRecorder(Callback):
         self._scheduler = scheduler
         self._searcher = searcher
 
-    def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
+    def on_step_begin(self, iteration: int, trials: list[Trial], **info: object) -> None:
         """Requeue trials whose worker could not be reused, which Tune reports to nobody."""
         for trial in trials:
             if trial.status == Trial.ERROR:
                 self._searcher.requeue(trial.trial_id)
 
-    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+    def on_trial_error(
+        self, iteration: int, trials: list[Trial], trial: Trial, **info: object
+    ) -> None:
         """Record the failure; Tune calls this when no retry is left."""
         self._scheduler.fail(trial.config["number"], failure_reason(Path(trial.error_file)))
 

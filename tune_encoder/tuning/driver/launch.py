@@ -13,6 +13,7 @@ from typing import Any
 import ray
 from ray import tune
 from ray.tune.execution import class_cache
+from ray.tune.experiment import Trial
 
 from tune_encoder.config import LOCAL_LAUNCH, LaunchSettings
 from tune_encoder.errors import Interrupted, SearchFailed, StorageError
@@ -147,7 +148,9 @@ def _run_tune(
 class _FreeTrialMetrics(tune.Callback):
     """Frees Tune's running means of an ended trial: half of the memory of a trial in the driver."""
 
-    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+    def on_trial_complete(
+        self, iteration: int, trials: list[Trial], trial: Trial, **info: object
+    ) -> None:
         trial.metric_analysis.clear()
         trial.metric_n_steps.clear()
 
@@ -159,7 +162,9 @@ class PreloadTorch(tune.Callback):
         self._may_start = may_start
         self._thread: Thread | None = None
 
-    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+    def on_trial_complete(
+        self, iteration: int, trials: list[Trial], trial: object, **info: object
+    ) -> None:
         """Start the import if no trial is left to start."""
         if self._thread is None and not self._may_start():
             self._thread = Thread(target=import_module, args=("torch",))

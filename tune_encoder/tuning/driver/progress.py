@@ -5,9 +5,9 @@ If the output is not a terminal, one line is printed for each trial that ends.
 
 import sys
 import time
-from typing import Any
 
 from ray.tune import Callback
+from ray.tune.experiment import Trial
 from rich.console import Console
 from rich.live import Live
 from rich.text import Text
@@ -35,11 +35,11 @@ class Progress(Callback):
         self._ended_before = set(_ended(record))
         self._live: Live | None = None
 
-    def __reduce__(self) -> Any:
+    def __reduce__(self) -> tuple[object, ...]:
         """Pickle without the terminal: Tune pickles its callbacks, but they are never loaded."""
         return Progress, (self._record,)
 
-    def setup(self, *args: Any, **info: Any) -> None:
+    def setup(self, *args: object, **info: object) -> None:
         """Start the display; Tune calls this before the first trial."""
         console = Console(file=sys.stderr, width=WIDTH, highlight=False)
         self._console = console
@@ -49,7 +49,7 @@ class Progress(Callback):
         else:
             self._printed = set(self._ended_before)
 
-    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+    def on_step_end(self, iteration: int, trials: list[Trial], **info: object) -> None:
         """Update the display."""
         if self._live is None:
             self._print_ended()

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from tune_encoder.errors import StorageError
@@ -50,7 +51,7 @@ class RecordingScheduler(FIFOScheduler):
         """End the search because its record cannot be written; the first reason is kept."""
         self.storage_problem = self.storage_problem or str(error)
 
-    def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
+    def set_search_properties(self, metric: str | None, mode: str | None, **spec: object) -> bool:
         """Accept Tune's metric, which is not used: the rule has its own."""
         return True
 
@@ -68,13 +69,13 @@ class RecordingScheduler(FIFOScheduler):
             if trial.state == "RUNNING" and row is trial.rows[-1]:
                 self._end(number, row, decision)
 
-    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
+    def on_trial_add(self, tune_controller: object, trial: Trial) -> None:
         """Register a trial with the rule, unless it is known from the replay."""
         number = trial.config["number"]
         if not self._record.trials[number].rows:
             self.rule.on_trial_start(number)
 
-    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+    def on_trial_result(self, tune_controller: object, trial: Trial, result: dict[str, Any]) -> str:
         """Record a row and decide whether its trial continues."""
         try:
             return self._record_result(trial, result)
@@ -117,13 +118,15 @@ class RecordingScheduler(FIFOScheduler):
         with self.guard_record():
             self._record.fail(number, reason)
 
-    def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
+    def on_trial_error(self, tune_controller: object, trial: Trial) -> None:
         """Do nothing: Tune may retry the trial; `FailureRecorder` is called when it does not."""
 
-    def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
+    def on_trial_complete(
+        self, tune_controller: object, trial: Trial, result: dict[str, Any]
+    ) -> None:
         """Do nothing: the end of the trial was recorded with its last result."""
 
-    def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:
+    def on_trial_remove(self, tune_controller: object, trial: Trial) -> None:
         """Do nothing: a trial that is removed unfinished continues at the next resume."""
 
     def _end(self, number: int, row: EpochRow, decision: Decision) -> str:

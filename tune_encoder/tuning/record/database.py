@@ -9,7 +9,6 @@ import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
-from typing import Any
 
 from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.storages import RDBStorage
@@ -18,7 +17,9 @@ from optuna.trial import FrozenTrial
 from sqlalchemy import URL, Pool, make_url, text
 from sqlalchemy.exc import ArgumentError, IntegrityError, ProgrammingError, SQLAlchemyError
 
+from tune_encoder.config import SettingValue
 from tune_encoder.errors import ConfigError, StorageError
+from tune_encoder.experiment.folder import SearchFile
 from tune_encoder.tuning.record.optuna_tables import Rows, read_rows
 from tune_encoder.tuning.record.postgresql import InUse, is_postgresql, locking_pool, with_driver
 from tune_encoder.tuning.record.stored_study import StoredStudy, make_study
@@ -74,12 +75,12 @@ class Database:
         assert self._study is not None
         return self._study
 
-    def search(self) -> dict[str, Any] | None:
+    def search(self) -> SearchFile | None:
         """Read the content of search.yaml; None if the search does not exist or is incomplete."""
         if self._study is None:
             return None
         with self._storage_errors("cannot be read", "check that it is running"):
-            content: dict[str, Any] | None
+            content: SearchFile | None
             content = self._storage.get_study_user_attrs(self._study.id).get(_SEARCH_ATTRIBUTE)
         return content
 
@@ -101,8 +102,8 @@ class Database:
         self,
         direction: StudyDirection,
         known: Iterable[FrozenTrial],
-        first: Iterable[dict[str, Any]],
-        search: dict[str, Any],
+        first: Iterable[dict[str, SettingValue]],
+        search: SearchFile,
     ) -> None:
         """Create the study, replacing an incomplete one; see `make_study`.
 
@@ -120,7 +121,7 @@ class Database:
         self.claim()
         self.save_search(search)
 
-    def save_search(self, search: dict[str, Any]) -> None:
+    def save_search(self, search: SearchFile) -> None:
         """Write the content of search.yaml."""
         self.write(
             lambda study: self._storage.set_study_user_attr(study.id, _SEARCH_ATTRIBUTE, search)

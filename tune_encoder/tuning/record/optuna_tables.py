@@ -74,10 +74,10 @@ def write_file(path: Path, rows: Rows) -> None:
     enable_wal(path)
 
 
-def attributes(rows: Rows) -> set[tuple[Any, ...]]:
+def attributes(rows: Rows) -> set[tuple[object, ...]]:
     """Return the content of the trials, without the database's own ids and times."""
     numbers = _numbers(rows)
-    said: set[tuple[Any, ...]] = {
+    said: set[tuple[object, ...]] = {
         (row["number"], row["state"]) for row in rows[TrialModel.__tablename__]
     }
     for table in _TABLES:

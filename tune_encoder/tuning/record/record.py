@@ -4,18 +4,18 @@ The study is authoritative, and Ray Tune only runs the trials: a search that was
 from the record.
 """
 
-import dataclasses
+from dataclasses import replace
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from tune_encoder.config import write_yaml
+from tune_encoder.config import SettingValue, write_yaml
 from tune_encoder.errors import ConfigError, StorageError
 from tune_encoder.experiment.checkpoint_storage import checkpoints_of_trial
 from tune_encoder.experiment.epoch_row import EpochRow, as_row, score_of
-from tune_encoder.experiment.folder import Experiment
+from tune_encoder.experiment.folder import Experiment, SearchFile
 from tune_encoder.experiment.trials import TrialRecord, best_trial, needed_checkpoints
 from tune_encoder.space import SearchSpace, space_to_content
 from tune_encoder.system.files import atomic_write, partial_path
@@ -67,7 +67,7 @@ class Record:
             _make_study(experiment, space, database)
         return cls(experiment, space, database)
 
-    def __reduce__(self) -> Any:
+    def __reduce__(self) -> tuple[object, ...]:
         """Pickle without the study, which is in its file: Tune pickles whatever it gets."""
         return Record, (self.experiment, self.space)
 
@@ -174,19 +174,20 @@ class Record:
         if reason:
             self._study.set_attribute(number, "reason", reason)
         self._study.end(number, state, value)
-        self._change(number, state=state.name, reason=reason, paused=False)
+        ended = replace(self.trials[number], state=state.name, reason=reason, paused=False)
+        self.trials[number] = ended
 
     def pause(self, number: int) -> None:
         """Pause a trial at a rung, without a worker."""
         self._study.set_attribute(number, "paused", True)
-        self._change(number, paused=True)
+        self.trials[number] = replace(self.trials[number], paused=True)
 
     def promote(self, number: int) -> TrialRecord:
         """Let a paused trial continue."""
         epoch = self.trials[number].rows[-1]["epoch"]
         self._study.set_attribute(number, "promoted", epoch)
         self._study.set_attribute(number, "paused", False)
-        self._change(number, paused=False, promoted=epoch)
+        self.trials[number] = replace(self.trials[number], paused=False, promoted=epoch)
         return self.trials[number]
 
     def running(self) -> list[int]:
@@ -205,12 +206,15 @@ class Record:
         """Whether the budget has room for a new trial."""
         return self.n_started() < self.space.budget.trials
 
-    def add(self, params: dict[str, Any]) -> None:
+    def add(self, params: dict[str, SettingValue]) -> None:
         """Try a config next, in addition to the budget; settings that it leaves out are sampled."""
         self._study.enqueue(params)
-        budget = dataclasses.replace(self.space.budget, trials=self.space.budget.trials + 1)
-        self.space = dataclasses.replace(self.space, budget=budget)
-        content = {**self.experiment.read_search(), "space": space_to_content(self.space)}
+        budget = replace(self.space.budget, trials=self.space.budget.trials + 1)
+        self.space = replace(self.space, budget=budget)
+        content: SearchFile = {
+            **self.experiment.read_search(),
+            "space": space_to_content(self.space),
+        }
         self.experiment.write_search(content)
         self._study.save_search(content)
 
@@ -227,9 +231,6 @@ class Record:
         for name in set(checkpoints_of_trial(self.stored_checkpoints, number)) - needed:
             self.experiment.remove_checkpoint(name)
             self.stored_checkpoints.remove(name)
-
-    def _change(self, number: int, **changes: Any) -> None:
-        self.trials[number] = dataclasses.replace(self.trials[number], **changes)
 
 
 def _merge_repeated(old: EpochRow, row: EpochRow) -> EpochRow:
@@ -274,11 +275,11 @@ def _make_study(experiment: Experiment, space: SearchSpace, database: Database |
 
 def _initial_trials(
     space: SearchSpace, relatives: ParentSearches
-) -> tuple[list[FrozenTrial], list[dict[str, Any]]]:
+) -> tuple[list[FrozenTrial], list[dict[str, SettingValue]]]:
     """Return the known trials of other searches, and the configs to try first."""
     known = known_trials(relatives.forked, space) if relatives.forked is not None else ()
     own = space.grid() if space.searcher.name == "grid" else space.first_configs()
-    warm: list[dict[str, Any]] = []
+    warm: list[dict[str, SettingValue]] = []
     for old in relatives.warm:
         warm += [each for each in best_configs(old, space) if each not in (*warm, *own)]
     return list(known), [*warm, *own]

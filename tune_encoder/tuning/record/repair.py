@@ -13,12 +13,12 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import TypedDict, cast
 
 import optuna
 from optuna.trial import FixedTrial, FrozenTrial, TrialState, create_trial
 
-from tune_encoder.config import TrainConfig, read_yaml
+from tune_encoder.config import SettingValue, TrainConfig, read_yaml
 from tune_encoder.errors import ConfigError, StorageError
 from tune_encoder.experiment.epoch_row import EpochRow, score_of
 from tune_encoder.experiment.folder import STUDY_NAME, Experiment
@@ -136,7 +136,7 @@ class _Salvage:
     """What could be recovered of one trial."""
 
     number: int
-    settings: dict[str, Any]
+    settings: dict[str, SettingValue]
     rows: list[EpochRow]
     ended_at: float
     """When its last epoch was written, in seconds since 1970."""
@@ -181,6 +181,8 @@ def _salvage(experiment: Experiment, space: SearchSpace, number: int) -> _Salvag
 def _decide_state(found: _Salvage, space: SearchSpace) -> None:
     """Mark a trial that ended by itself as complete, unless the budget now has more epochs."""
     last, planned = found.rows[-1], found.settings["epochs"]
+    assert isinstance(planned, int)
+    assert isinstance(planned, int)
     longer = space.budget.epochs > planned <= last["epoch"]
     found.state = "COMPLETE" if last["finished"] and not longer else "RUNNING"
     if found.state == "RUNNING":
@@ -204,13 +206,13 @@ def _find_checkpoints(
     return found
 
 
-def _read_settings(path: Path, space: SearchSpace, lost: list[str]) -> dict[str, Any]:
+def _read_settings(path: Path, space: SearchSpace, lost: list[str]) -> dict[str, SettingValue]:
     """Read the settings a trial was started with; empty if they are missing or damaged."""
     if not path.exists():
         return {}
     try:
-        settings = read_yaml(path)
-        space.config(settings)
+        settings = cast("dict[str, SettingValue]", read_yaml(path))
+        space.config(settings)  # which checks their types
     except ConfigError:
         settings = {}
     if not {"epochs", *space.searched_names(settings)} <= settings.keys():
@@ -219,7 +221,7 @@ def _read_settings(path: Path, space: SearchSpace, lost: list[str]) -> dict[str,
     return settings
 
 
-def _settings_in_checkpoint(state: State, space: SearchSpace) -> dict[str, Any]:
+def _settings_in_checkpoint(state: State, space: SearchSpace) -> dict[str, SettingValue]:
     """Return the settings in a checkpoint, without the worker's own num_threads."""
     threads = space.base.get("num_threads", TrainConfig().num_threads)
     return {**state["config"], "num_threads": threads}

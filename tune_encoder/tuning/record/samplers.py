@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import optuna
-from optuna.distributions import BaseDistribution
+from optuna.distributions import BaseDistribution, CategoricalChoiceType
 from optuna.samplers import BaseSampler
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
@@ -61,7 +61,7 @@ class PenalizingSampler(BaseSampler):
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
+    ) -> dict[str, CategoricalChoiceType]:
         """See Optuna."""
         return self._sampler.sample_relative(_with_penalties(study), trial, search_space)
 

@@ -5,7 +5,6 @@ import sqlite3
 from collections.abc import Iterable, Mapping
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
@@ -14,7 +13,9 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import Engine, text
 
+from tune_encoder.config import SettingValue
 from tune_encoder.errors import StorageError
+from tune_encoder.experiment.epoch_row import EpochRow
 from tune_encoder.experiment.folder import STUDY_NAME
 from tune_encoder.experiment.trials import epoch_key
 
@@ -88,12 +89,12 @@ class StoredStudy:
             self.storage.set_trial_user_attr(key, name, value)
         self.storage.set_trial_state_values(key, TrialState.RUNNING)
 
-    def add_row(self, number: int, row: Mapping[str, Any], value: float) -> None:
+    def add_row(self, number: int, row: EpochRow, value: float) -> None:
         """Write an epoch of a trial, and its value of the searched metric."""
         self.storage.set_trial_intermediate_value(self._trial_id(number), row["epoch"], value)
         self.set_attribute(number, epoch_key(row["epoch"]), row)
 
-    def set_attribute(self, number: int, name: str, value: Any) -> None:
+    def set_attribute(self, number: int, name: str, value: object) -> None:
         """Set a user attribute of a trial."""
         self.storage.set_trial_user_attr(self._trial_id(number), name, value)
 
@@ -107,7 +108,7 @@ class StoredStudy:
             if (trial.state, trial.values) != (state, values):
                 raise
 
-    def reopen(self, notes: Mapping[int, Mapping[str, Any]]) -> None:
+    def reopen(self, notes: Mapping[int, Mapping[str, object]]) -> None:
         """Set trials back to running, and replace these user attributes of each.
 
         Optuna does not allow changes to an ended trial, so this writes to its tables directly, in
@@ -144,7 +145,7 @@ def make_study_file(
     path: Path,
     direction: StudyDirection,
     known: Iterable[FrozenTrial],
-    first: Iterable[dict[str, Any]],
+    first: Iterable[dict[str, SettingValue]],
 ) -> None:
     """Create an SQLite file with a study; see `make_study`."""
     storage = RDBStorage(study_url(path))
@@ -158,7 +159,7 @@ def make_study(
     name: str,
     direction: StudyDirection,
     known: Iterable[FrozenTrial],
-    first: Iterable[dict[str, Any]],
+    first: Iterable[dict[str, SettingValue]],
 ) -> None:
     """Create a study.
 

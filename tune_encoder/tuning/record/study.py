@@ -7,13 +7,15 @@ killed.
 
 import copy
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import optuna
 from optuna.samplers import BaseSampler
 from optuna.storages import InMemoryStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from tune_encoder.config import SettingValue
+from tune_encoder.experiment.epoch_row import EpochRow
+from tune_encoder.experiment.folder import SearchFile
 from tune_encoder.tuning.record.database import Database
 from tune_encoder.tuning.record.stored_study import StoredStudy
 
@@ -49,18 +51,18 @@ class Study:
         else:
             self._apply(lambda stored: stored.add_trial(_without_system_attrs(trial)))
 
-    def enqueue(self, params: dict[str, Any]) -> None:
+    def enqueue(self, params: dict[str, SettingValue]) -> None:
         """Enqueue a config to be tried next; settings that it leaves out are sampled."""
         self._memory.enqueue_trial(params)
         trial = self._memory.get_trials(deepcopy=False)[-1]
         self._apply(lambda stored: stored.add_trial(trial))
 
-    def add_row(self, number: int, row: Mapping[str, Any], value: float) -> None:
+    def add_row(self, number: int, row: EpochRow, value: float) -> None:
         """Write an epoch of a trial, and its value of the searched metric."""
         self._apply(lambda stored: stored.add_row(number, row, value))
         self._storage.set_trial_intermediate_value(self._trial_id(number), row["epoch"], value)
 
-    def set_attribute(self, number: int, name: str, value: Any) -> None:
+    def set_attribute(self, number: int, name: str, value: object) -> None:
         """Set a user attribute of a trial."""
         self._apply(lambda stored: stored.set_attribute(number, name, value))
         self._storage.set_trial_user_attr(self._trial_id(number), name, value)
@@ -74,7 +76,7 @@ class Study:
         self._apply(lambda stored: stored.end(number, state, values))
         self._storage.set_trial_state_values(self._trial_id(number), state, values)
 
-    def save_search(self, search: dict[str, Any]) -> None:
+    def save_search(self, search: SearchFile) -> None:
         """Write the content of search.yaml to the database, to restore the folder from."""
         if self._database is not None:
             self._database.save_search(search)
@@ -98,6 +100,6 @@ def _without_system_attrs(trial: FrozenTrial) -> FrozenTrial:
     return trial
 
 
-def _without_rows(attributes: Mapping[str, Any]) -> dict[str, Any]:
+def _without_rows(attributes: Mapping[str, object]) -> dict[str, object]:
     """Return the attributes without the many rows, of which a sampler only needs the values."""
     return {name: value for name, value in attributes.items() if not isinstance(value, dict)}

@@ -1,11 +1,11 @@
 """Seeding a search from earlier ones: with their trials, or with their best configs."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 import optuna
 from optuna.trial import FixedTrial, FrozenTrial, TrialState
 
+from tune_encoder.config import SettingValue
 from tune_encoder.experiment.epoch_row import score_of
 from tune_encoder.experiment.folder import Experiment
 from tune_encoder.experiment.trials import ORIGIN, TrialRecord, rank_trials
@@ -36,7 +36,7 @@ def known_trials(old: Experiment, space: SearchSpace) -> Iterator[FrozenTrial]:
         )
 
 
-def _replay(settings: Mapping[str, Any], space: SearchSpace) -> FixedTrial | None:
+def _replay(settings: Mapping[str, SettingValue], space: SearchSpace) -> FixedTrial | None:
     """Return a trial with these settings, sampled from the space; None if that is impossible."""
     asked = space.searched_names(settings)
     if not all(_contains(p, settings) for p in space.parameters if p.name in asked):
@@ -46,12 +46,12 @@ def _replay(settings: Mapping[str, Any], space: SearchSpace) -> FixedTrial | Non
     return replay
 
 
-def best_configs(old: Experiment, space: SearchSpace) -> list[dict[str, Any]]:
+def best_configs(old: Experiment, space: SearchSpace) -> list[dict[str, SettingValue]]:
     """Return the best configs of an experiment, restricted to settings within this space.
 
     Trials with the same config count once.
     """
-    best: list[dict[str, Any]] = []
+    best: list[dict[str, SettingValue]] = []
     for trial in rank_trials(old.trials()):
         config = _transferable_config(trial, space)
         if config and config not in best:
@@ -59,13 +59,13 @@ def best_configs(old: Experiment, space: SearchSpace) -> list[dict[str, Any]]:
     return best[:BEST_CONFIGS]
 
 
-def _transferable_config(trial: TrialRecord, space: SearchSpace) -> dict[str, Any]:
+def _transferable_config(trial: TrialRecord, space: SearchSpace) -> dict[str, SettingValue]:
     return {
         p.name: trial.settings[p.name] for p in space.parameters if _contains(p, trial.settings)
     }
 
 
-def _contains(parameter: Parameter, known: Mapping[str, Any]) -> bool:
+def _contains(parameter: Parameter, known: Mapping[str, SettingValue]) -> bool:
     """Whether the settings of another search have a value within the parameter's range."""
     try:
         return parameter.contains(known[parameter.name])
