@@ -4,9 +4,9 @@ import html
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, TypedDict
 
-from tune_encoder.config import ExportSettings, from_mapping
+from tune_encoder.config import ExportSettings, SettingValue, from_mapping
 from tune_encoder.errors import ConfigError, StorageError
 from tune_encoder.experiment import folder as on_disk
 from tune_encoder.experiment.epoch_row import EpochRow, objective
@@ -53,7 +53,7 @@ class Best:
     trial: int
     """The trial's number."""
     epoch: int
-    settings: dict[str, Any]
+    settings: dict[str, SettingValue]
     """The values of the searched settings."""
     scores: dict[str, float]
     """Metrics on the validation voices, such as `val_skill`."""
@@ -225,7 +225,7 @@ class Experiment:
         )
 
 
-def _outcome_columns(trial: TrialRecord) -> dict[str, Any]:
+def _outcome_columns(trial: TrialRecord) -> dict[str, object]:
     outcome = {"number": trial.number, "state": trial.state, "reason": trial.reason}
     best = trial.best
     if best is None:

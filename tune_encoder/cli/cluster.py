@@ -3,12 +3,7 @@
 import argparse
 from typing import TYPE_CHECKING
 
-from tune_encoder.cli.common import (
-    Commands,
-    add_command,
-    add_json,
-    print_view,
-)
+from tune_encoder.cli.common import Commands, add_command, add_json, print_view
 
 if TYPE_CHECKING:
     from tune_encoder.tuning.cluster.state import Cluster

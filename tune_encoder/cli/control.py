@@ -3,13 +3,7 @@
 import argparse
 from pathlib import Path
 
-from tune_encoder.cli.common import (
-    Commands,
-    add_command,
-    add_json,
-    add_root,
-    print_view,
-)
+from tune_encoder.cli.common import Commands, add_command, add_json, add_root, print_view
 from tune_encoder.cli.jobs import add_jobs_address, stop_job
 from tune_encoder.config import parse_assignment
 from tune_encoder.errors import ConfigError

@@ -7,11 +7,7 @@ import threading
 import webbrowser
 from contextlib import suppress
 
-from tune_encoder.cli.common import (
-    Commands,
-    add_command,
-    add_root,
-)
+from tune_encoder.cli.common import Commands, add_command, add_root
 
 
 def add_dashboard(commands: Commands) -> None:

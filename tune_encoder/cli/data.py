@@ -2,7 +2,6 @@
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 from tune_encoder.cli.common import Commands, add_command, add_setting
 from tune_encoder.config import DEMO_COUNTS, FrontendSettings, RunSettings
@@ -20,7 +19,7 @@ def add_data(commands: Commands) -> None:
     check.add_argument("folder", type=Path, help="data set to check")
 
 
-def _add_demo(kinds: Any) -> None:
+def _add_demo(kinds: Commands) -> None:
     demo = add_command(kinds, "demo", _data_demo)
     demo.add_argument("folder", type=Path, help="new folder")
     for option, split in (
@@ -35,7 +34,7 @@ def _add_demo(kinds: Any) -> None:
     demo.add_argument("--seed", type=_count, default=RunSettings().seed, help="seed of the voices")
 
 
-def _add_import(kinds: Any) -> None:
+def _add_import(kinds: Commands) -> None:
     into = add_command(kinds, "import", _data_import)
     into.add_argument("--audio", type=Path, required=True, help="folder of NAME*.wav|flac|ogg|mp3")
     into.add_argument("--styles", type=Path, required=True, help="folder of NAME.json")

@@ -5,10 +5,7 @@ import sys
 import textwrap
 from pathlib import Path
 
-from tune_encoder.cli.common import (
-    Commands,
-    add_command,
-)
+from tune_encoder.cli.common import Commands, add_command
 from tune_encoder.config import unknown_name_message
 from tune_encoder.errors import ConfigError
 from tune_encoder.experiment.status import WIDTH

@@ -2,11 +2,7 @@
 
 import argparse
 
-from tune_encoder.cli.common import (
-    Commands,
-    add_command,
-    add_root,
-)
+from tune_encoder.cli.common import Commands, add_command, add_root
 from tune_encoder.system.formats import count_noun
 
 

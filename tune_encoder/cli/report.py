@@ -5,11 +5,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tune_encoder.cli.common import (
-    Commands,
-    add_command,
-    add_root,
-)
+from tune_encoder.cli.common import Commands, add_command, add_root
 
 if TYPE_CHECKING:
     from tune_encoder.api.results import Experiment

@@ -47,7 +47,7 @@ def _retrain(options: argparse.Namespace) -> None:
         total=n_runs * epochs, desc="retraining", unit="epoch", ncols=80, disable=None
     ) as bar:
 
-        def watch(seed: int, row: "EpochRow") -> None:
+        def watch(seed: int, row: EpochRow) -> None:
             bar.set_postfix_str(f"seed {seed}", refresh=False)
             bar.update()
             if row["finished"]:
@@ -58,7 +58,7 @@ def _retrain(options: argparse.Namespace) -> None:
     print_export(to)
 
 
-def _run_line(seed: int, row: "EpochRow", with_val: bool) -> str:
+def _run_line(seed: int, row: EpochRow, with_val: bool) -> str:
     """Describe a run that has ended; if val was trained on, its score there is left out."""
     skill = "" if with_val else f", final skill on val {row['val_skill']:.3f}"
     return f"seed {seed}: {count_noun(row['epoch'], 'epoch')}{skill}"

@@ -7,7 +7,7 @@ import json
 import os
 import sys
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from statistics import mean
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,7 @@ from tune_encoder.cli.common import (
     demo_voices,
     print_view,
 )
-from tune_encoder.config import SchedulerSettings
+from tune_encoder.config import SchedulerSettings, SettingValue
 from tune_encoder.errors import ConfigError
 from tune_encoder.experiment.status import WIDTH
 from tune_encoder.system.formats import count_noun, format_duration, format_size
@@ -173,7 +173,7 @@ def _format_conditions(parameter: "Parameter") -> str:
     )
 
 
-def _print_samples(samples: list[dict[str, Any]]) -> None:
+def _print_samples(samples: list[dict[str, SettingValue]]) -> None:
     """Print configs as a `start` section that can be copied into a file."""
     if samples:
         print("\nstart:")
@@ -302,7 +302,7 @@ def _wrap(text: str, first: str = "", later: str = "") -> str:
     return filled.replace(_NO_BREAK, " ")
 
 
-def _format_settings(settings: dict[str, Any]) -> str:
+def _format_settings(settings: Mapping[str, object]) -> str:
     pairs = (f"{name}:{_NO_BREAK}{_format_value(value)}" for name, value in settings.items())
     return ", ".join(pairs)
 

@@ -98,7 +98,7 @@ class PackInfo(_Identity):
     format: int
     warnings: list[str]
     clips: dict[str, int]
-    """By split, as all that follows."""
+    """By split, as are voices, hours and baselines."""
     voices: dict[str, int]
     hours: dict[str, float]
     baselines: dict[str, dict[str, dict[str, float]]]

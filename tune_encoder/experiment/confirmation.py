@@ -70,9 +70,8 @@ class Confirmation:
 
 # --- what is confirmed ---------------------------------------------------------------------------
 
-Configs = dict[
-    int, dict[str, SettingValue]
-]  # the searched settings of a config, by its trial's number
+Configs = dict[int, dict[str, SettingValue]]
+"""The searched settings of a config, by its trial's number."""
 
 
 def best_configs(experiment: Experiment, count: int) -> Configs:

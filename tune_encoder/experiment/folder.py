@@ -25,7 +25,7 @@ from tune_encoder.errors import ConfigError, StorageError
 from tune_encoder.experiment.checkpoint_storage import Storage, checkpoints_of_trial
 from tune_encoder.experiment.commands import command_line
 from tune_encoder.experiment.epoch_row import EpochRow
-from tune_encoder.experiment.trials import TrialRecord, _read_trials, read_only
+from tune_encoder.experiment.trials import TrialRecord, read_only, read_trials
 from tune_encoder.space import SearchSpace, SpaceContent, read_space
 from tune_encoder.system.files import atomic_folder, atomic_write
 
@@ -248,7 +248,7 @@ class Experiment:
         if not self.study_path.exists() and not self.has_trials():
             return []  # a search in its first seconds
         try:
-            return _read_trials(self.study_path, fields, number)
+            return read_trials(self.study_path, fields, number)
         except (sqlite3.Error, ValueError) as error:
             raise self._unreadable_error(error) from error
 

@@ -73,7 +73,7 @@ def needed_checkpoints(trial: TrialRecord, keep: int = 2) -> set[str]:
     return {row["checkpoint"] for row in rows if "checkpoint" in row}
 
 
-def _read_trials(path: Path, fields: Sequence[str] | None, number: int | None) -> list[TrialRecord]:
+def read_trials(path: Path, fields: Sequence[str] | None, number: int | None) -> list[TrialRecord]:
     """Read the two tables that hold what we wrote; Optuna need not be loaded for it."""
     with closing(read_only(path)) as database:
         database.execute("BEGIN")  # both tables at one moment, while a search writes them

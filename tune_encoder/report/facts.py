@@ -4,8 +4,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
+from tune_encoder.config import SettingValue
 from tune_encoder.experiment.epoch_row import EpochRow, objective
 from tune_encoder.experiment.folder import Experiment, SearchFile
 from tune_encoder.experiment.status import (
@@ -59,7 +59,7 @@ class Facts:
         """The metric of an epoch."""
         return metric_value(self.space, row)
 
-    def searched(self, trial: TrialRecord) -> dict[str, Any]:
+    def searched(self, trial: TrialRecord) -> dict[str, SettingValue]:
         """What was searched of a trial's settings."""
         return self.space.searched_settings(trial.settings)
 

@@ -1,16 +1,14 @@
 """How numbers, durations, sizes and counts are written for a person."""
 
-from typing import Any
 
-
-def format_value(value: Any, missing: str = "-") -> str:
+def format_value(value: object, missing: str = "-") -> str:
     """Write a value: a number with a fraction in four digits, what is missing as a mark."""
     if value is None:
         return missing
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def format_short(value: Any) -> str:
+def format_short(value: object) -> str:
     """Write a value where room is narrow, as on an axis: a fraction in three digits."""
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 

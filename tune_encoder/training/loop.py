@@ -3,7 +3,6 @@
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -13,6 +12,7 @@ from tune_encoder.errors import OutOfMemory
 from tune_encoder.experiment.epoch_row import EpochRow
 from tune_encoder.model.device import pick_device
 from tune_encoder.system.memory import keep_freed_memory
+from tune_encoder.training.checkpoints import State
 from tune_encoder.training.epoch import run_two_steps, train_epoch
 from tune_encoder.training.logs import tensorboard_log, write_metrics
 from tune_encoder.training.parallel import SINGLE_PROCESS, ProcessGroup
@@ -26,7 +26,7 @@ def train(
     data: PackedData,
     run_dir: Path,
     report: Report,
-    checkpoint: dict[str, Any] | None = None,
+    checkpoint: State | None = None,
     group: ProcessGroup = SINGLE_PROCESS,
     hparam_names: Collection[str] = (),
 ) -> TrainState:

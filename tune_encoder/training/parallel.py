@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, distributed, multiprocessing, nn
@@ -78,7 +77,7 @@ def run_processes(
     size: int,
     device: torch.device,
     work: Callable[..., None],
-    arguments: tuple[Any, ...],
+    arguments: tuple[object, ...],
     on_poll: Callable[[], None] = do_nothing,
 ) -> None:
     """Run `work(group, *arguments)` in `size` new processes and wait for them.
@@ -122,7 +121,7 @@ def _worker(
     process_args: tuple[int, str, str],
     error_sender: Connection,
     work: Callable[..., None],
-    arguments: tuple[Any, ...],
+    arguments: tuple[object, ...],
 ) -> None:
     tqdm.set_lock(threading.RLock())  # its own is a semaphore, which a killed process leaves behind
     try:

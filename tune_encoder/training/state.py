@@ -1,20 +1,21 @@
 """The state of a run: what is built before epoch 1, saved after each, and resumed."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from inspect import unwrap
-from typing import Any
 
 import torch
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
-from tune_encoder.config import EncoderSettings, TrainConfig, to_mapping
+from tune_encoder.config import EncoderSettings, SettingValue, TrainConfig, to_mapping
 from tune_encoder.data.batches import steps_per_epoch
 from tune_encoder.data.pack import PackedData
 from tune_encoder.errors import StorageError
 from tune_encoder.experiment.epoch_row import EpochRow
 from tune_encoder.model.encoder import Encoder, build_encoder
+from tune_encoder.training.checkpoints import State
 from tune_encoder.training.loss import StyleLoss
 
 MAX_WARMUP_FRACTION = 0.5  # of the run: a short run still reaches its learning rate
@@ -25,7 +26,7 @@ class TrainState:
     """All that changes while training; what is not in here is not resumed."""
 
     config: TrainConfig
-    data: dict[str, Any]
+    data: dict[str, SettingValue]
     """The identity of the pack that is trained on."""
     model: Encoder
     optimizer: torch.optim.Optimizer
@@ -50,7 +51,7 @@ class TrainState:
         """The row of the lowest validation loss so far."""
         return min(self.history, key=lambda row: row["val_loss"], default=None)
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         """Return tensors and plain values, for `checkpoints.save_state`."""
         return {
             "epoch": self.epoch,
@@ -63,7 +64,7 @@ class TrainState:
             "history": self.history,
         }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: State) -> None:
         """Go on from a checkpoint.
 
         Raises:
@@ -85,7 +86,7 @@ class TrainState:
         self.history = list(state["history"])
 
 
-def _difference(before: dict[str, Any], now: dict[str, Any]) -> str:
+def _difference(before: Mapping[str, object], now: Mapping[str, object]) -> str:
     """Say which of the values now were others before."""
     changed = {name: new for name, new in now.items() if before.get(name) != new}
     return ", ".join(f"{name} was {before.get(name)}, is {new}" for name, new in changed.items())

@@ -86,7 +86,7 @@ def _may_continue(trial: TrialRecord, epochs: int, more: int) -> bool:
     return trial.state == "PRUNED" or (more > epochs and (used_up or trial.state == "RUNNING"))
 
 
-def _reopened_attributes(trial: TrialRecord, more: int) -> dict[str, Any]:
+def _reopened_attributes(trial: TrialRecord, more: int) -> dict[str, object]:
     last: EpochRow = {**trial.rows[-1], "finished": False}
     return {
         "settings": {**trial.settings, "epochs": more},

@@ -1,10 +1,8 @@
 """Whether trials that share a GPU fit into its memory together, measured before the search."""
 
-from typing import Any
-
 import ray
 
-from tune_encoder.config import TrainConfig, from_mapping
+from tune_encoder.config import SettingValue, TrainConfig, from_mapping
 from tune_encoder.errors import ConfigError, OutOfMemory, StorageError
 from tune_encoder.space import SearchSpace, largest_configs
 from tune_encoder.tuning.worker.settings import WorkerSettings
@@ -61,7 +59,7 @@ def check_share(share: float, peak: int, total: int) -> None:
     )
 
 
-def _is_valid(space: SearchSpace, settings: dict[str, Any]) -> bool:
+def _is_valid(space: SearchSpace, settings: dict[str, SettingValue]) -> bool:
     try:
         space.config(settings)
     except ConfigError:
@@ -70,7 +68,7 @@ def _is_valid(space: SearchSpace, settings: dict[str, Any]) -> bool:
 
 
 def _measure_peak(
-    configs: list[dict[str, Any]], worker: WorkerSettings
+    configs: list[dict[str, SettingValue]], worker: WorkerSettings
 ) -> tuple[int, int] | str | None:
     """In a worker: return peak and GPU bytes, why training is impossible, or None without CUDA."""
     import torch

@@ -8,7 +8,6 @@ from contextlib import contextmanager, nullcontext
 from importlib import import_module
 from pathlib import Path
 from threading import Thread
-from typing import Any
 
 import ray
 from ray import tune
@@ -199,7 +198,7 @@ def _next_launch(record: Record) -> str:
     return str(1 + max(map(int, begun), default=0))
 
 
-def _trial_dirname(trial: Any) -> str:
+def _trial_dirname(trial: Trial) -> str:
     return f"{trial.config['number']:04d}"
 
 

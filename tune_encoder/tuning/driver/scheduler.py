@@ -83,7 +83,7 @@ class RecordingScheduler(FIFOScheduler):
             self.stop_on_record_error(error)
             return _STOP
 
-    def _record_result(self, trial: Any, result: dict[str, Any]) -> str:
+    def _record_result(self, trial: Trial, result: dict[str, Any]) -> str:
         number = trial.config["number"]
         apply_delta(result.get(FILES, []), self._record.experiment.trial_dir(number))
         if self._record.trials[number].state != "RUNNING":
@@ -104,12 +104,13 @@ class RecordingScheduler(FIFOScheduler):
             return _STOP
         return decision
 
-    def _row(self, trial: Any, result: dict[str, Any]) -> EpochRow:
+    def _row(self, trial: Trial, result: dict[str, Any]) -> EpochRow:
         row: EpochRow = json.loads(result["row"])
         row["worker"] = f"{result.get('hostname', '')}:{result.get('pid', '')}"
         row["attempt"] = 1 + getattr(trial, "num_failures", 0)
         row["recorded_at"] = round(time.time(), 3)
         if folder := result.get("checkpoint_dir_name"):
+            assert trial.storage is not None
             row["checkpoint"] = f"{self._launch}/{trial.storage.trial_dir_name}/{folder}"
         return row
 

@@ -67,7 +67,4 @@ def _transferable_config(trial: TrialRecord, space: SearchSpace) -> dict[str, Se
 
 def _contains(parameter: Parameter, known: Mapping[str, SettingValue]) -> bool:
     """Whether the settings of another search have a value within the parameter's range."""
-    try:
-        return parameter.contains(known[parameter.name])
-    except (KeyError, TypeError):
-        return False
+    return parameter.name in known and parameter.contains(known[parameter.name])

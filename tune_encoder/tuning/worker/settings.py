@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import TypedDict
 
+from tune_encoder.config import SettingValue
 from tune_encoder.experiment.checkpoint_storage import Storage
 
 
@@ -36,7 +37,7 @@ class TrialConfig(TypedDict):
 
     number: int
     """Number of the trial in the record."""
-    settings: dict[str, Any]
+    settings: dict[str, SettingValue]
     """Settings of its training."""
     n_recorded: int
     """Number of epochs that are already in the record."""
