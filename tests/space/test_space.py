@@ -216,6 +216,10 @@ def test_a_data_folder_is_relative_to_the_file(tmp_path):
             {"base": {"kernel_size": 4}},
             " can propose this: kernel_size is 4; it must be odd",
         ),
+        (
+            {"metric": {"name": "val_skill", "mode": "min"}},
+            ", metric: mode is min, but of val_skill the max is best; write auto",
+        ),
     ],
 )
 def test_a_bad_space_is_refused_with_its_file_and_a_remedy(content, message):
