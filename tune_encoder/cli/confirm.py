@@ -4,10 +4,10 @@ import argparse
 import sys
 import textwrap
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict
 
 from tune_encoder.cli.common import Commands, add_command, add_root, add_setting, print_view
-from tune_encoder.config import LaunchSettings
+from tune_encoder.config import LaunchSettings, SettingValue
 from tune_encoder.errors import Interrupted, SearchFailed, StorageError
 from tune_encoder.experiment.status import WIDTH
 
@@ -87,7 +87,7 @@ def _importance(options: argparse.Namespace) -> None:
     print_view(options, content, importance_lines(rated))
 
 
-def _importance_content(rated: "Importances") -> dict[str, Any]:
+def _importance_content(rated: "Importances") -> dict[str, object]:
     settings = [
         {"name": each.name, "importance": each.share, "trials": each.n_trials}
         for each in rated.settings
@@ -150,7 +150,27 @@ def _print_to_stderr(line: str) -> None:
     print(line, file=sys.stderr)
 
 
-def _confirmation_content(confirmation: "Confirmation") -> dict[str, Any]:
+class _SeedStatistics(TypedDict):
+    """A score of one config over its seeds."""
+
+    values: list[float]
+    """In the order of the seeds."""
+    mean: float
+    sd: float | None
+    """Standard deviation; None of a single seed."""
+
+
+class _ConfigContent(TypedDict):
+    """A config that was retrained, in plain values."""
+
+    trial: int
+    settings: dict[str, SettingValue]
+    seeds: list[int]
+    metric: _SeedStatistics
+    skill: _SeedStatistics
+
+
+def _confirmation_content(confirmation: "Confirmation") -> dict[str, object]:
     winner = confirmation.winner
     return {
         "folder": str(confirmation.experiment.path),
@@ -162,7 +182,7 @@ def _confirmation_content(confirmation: "Confirmation") -> dict[str, Any]:
     }
 
 
-def _config_content(config: "ConfirmedConfig", confirmation: "Confirmation") -> dict[str, Any]:
+def _config_content(config: "ConfirmedConfig", confirmation: "Confirmation") -> _ConfigContent:
     values = [confirmation.metric.sign * each for each in config.objectives]
     return {
         "trial": config.trial,
@@ -173,7 +193,7 @@ def _config_content(config: "ConfirmedConfig", confirmation: "Confirmation") -> 
     }
 
 
-def _statistics(values: list[float]) -> dict[str, Any]:
+def _statistics(values: list[float]) -> _SeedStatistics:
     from tune_encoder.experiment.confirmation import standard_deviation
 
     return {"values": values, "mean": fmean(values), "sd": standard_deviation(values)}
@@ -200,6 +220,6 @@ def print_confirmation(confirmation: "Confirmation") -> None:
     print(verdict(confirmation))
 
 
-def _format_deviation(statistics: dict[str, Any], digits: int) -> str:
+def _format_deviation(statistics: _SeedStatistics, digits: int) -> str:
     deviation, width = statistics["sd"], digits + 2
     return f"{'-':>{width}}" if deviation is None else f"{deviation:{width}.{digits}f}"

@@ -10,7 +10,6 @@ import urllib.error
 import urllib.request
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import psutil
 
@@ -110,7 +109,7 @@ def _state_file() -> Path:
     return state_folder() / "cluster.json"
 
 
-def cluster_load(cluster: Cluster) -> dict[str, Any]:
+def cluster_load(cluster: Cluster) -> dict[str, list[float]]:
     """Return the CPUs and GPUs that are in use and exist: {"CPU": [used, total], ...}.
 
     Raises:
@@ -120,7 +119,7 @@ def cluster_load(cluster: Cluster) -> dict[str, Any]:
     return {name: used[name] for name in ("CPU", "GPU") if name in used}
 
 
-def cluster_usage(cluster: Cluster) -> dict[str, Any]:
+def cluster_usage(cluster: Cluster) -> dict[str, list[float]]:
     """Return all of Ray's resources, each as [used, total]."""
     address = f"{cluster.page}/api/cluster_status"
     request = urllib.request.Request(address, headers={"Authorization": f"Bearer {read_token()}"})
@@ -133,5 +132,5 @@ def cluster_usage(cluster: Cluster) -> dict[str, Any]:
             f"{cluster.page}: does not answer ({error}); stop the cluster with "
             "`tune-encoder cluster stop` and start it again"
         ) from error
-    counted: dict[str, Any] = report["usage"]
+    counted: dict[str, list[float]] = report["usage"]
     return counted
