@@ -200,7 +200,8 @@ from tune_encoder.cli import main
 for command in sys.argv[2:]:
     with contextlib.suppress(SystemExit):
         main([*command.split(), "--root", sys.argv[1]])
-print([name for name in ("torch", "ray", "optuna", "numpy", "pickle") if name in sys.modules])
+heavy = ("torch", "ray", "optuna", "numpy", "scipy", "pickle")
+print([name for name in heavy if name in sys.modules])
 """
 
 

@@ -121,7 +121,8 @@ def test_a_search_that_runs_says_so(made):
         text = render(read_contents(made))
 
     assert "The search is running: this page shows what there was when it was written." in text
-    assert "tune-encoder stop mine" in text
+    assert f"tune-encoder status mine --root {made.path.parent} --watch" in text
+    assert f"tune-encoder stop mine --root {made.path.parent}" in text
 
 
 def test_before_the_first_trial_the_page_says_so(tmp_path):

@@ -1,7 +1,6 @@
 """What is refused before anything is packed or Ray starts."""
 
 import re
-import sys
 from pathlib import Path
 
 import pytest
@@ -26,12 +25,4 @@ def test_more_cores_than_the_machine_has_are_refused(tmp_path):
 
     assert re.fullmatch(
         r"resources.cpus is 999, but this machine has \d+; lower it in the search space", said
-    )
-
-
-def test_gp_without_scipy_says_what_to_install(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "scipy", None)  # as if it were not installed
-
-    assert refused(tmp_path, {"searcher": {"name": "gp"}}) == (
-        "searcher.name is gp, which needs scipy; pip install 'tune-encoder[gp]', or use tpe"
     )

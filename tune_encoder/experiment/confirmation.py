@@ -4,10 +4,9 @@
 """
 
 import itertools
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import fmean, stdev, variance
+from statistics import fmean, stdev
 
 from tune_encoder.config import MetricSettings, SettingValue
 from tune_encoder.errors import SearchFailed
@@ -17,10 +16,7 @@ from tune_encoder.experiment.status import has_ended
 from tune_encoder.experiment.trials import TrialRecord, rank_trials
 
 FOLDER = "confirm"  # within the experiment
-# Student's t at 0.975 by degrees of freedom; between two, the lower is the cautious one.
-# Source: Abramowitz and Stegun, Handbook of Mathematical Functions, table 26.10.
-_T = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 8: 2.306, 10: 2.228,
-      15: 2.131, 20: 2.086, 30: 2.042, 60: 2.000, 120: 1.980}  # fmt: skip
+_SIGNIFICANCE = 0.05  # of a test whose two sides both count
 
 
 @dataclass(frozen=True)
@@ -190,18 +186,16 @@ def significantly_lower(a: Sequence[float], b: Sequence[float]) -> bool:
     """
     if min(len(a), len(b)) < 2:
         return False
-    squares = [variance(each) / len(each) for each in (a, b)]
-    difference, total = fmean(b) - fmean(a), sum(squares)
-    if total == 0:
-        return difference > 0
-    parts = zip(squares, (a, b), strict=True)
-    freedom = total**2 / sum(square**2 / (len(each) - 1) for square, each in parts)
-    return difference > _critical_t(freedom) * math.sqrt(total)
+    from scipy import stats  # takes half a second to load
 
-
-def _critical_t(freedom: float) -> float:
-    # The least is 1, up to rounding: both of two values, one of them without any noise.
-    return _T[max((known for known in _T if known <= freedom), default=1)]
+    deviations = stdev(a), stdev(b)
+    if not any(deviations):
+        return fmean(a) < fmean(b)
+    test = stats.ttest_ind_from_stats(
+        fmean(a), deviations[0], len(a), fmean(b), deviations[1], len(b),
+        equal_var=False, alternative="less",
+    )  # fmt: skip
+    return bool(test.pvalue < _SIGNIFICANCE / 2)
 
 
 def standard_deviation(values: Sequence[float]) -> float | None:

@@ -11,9 +11,6 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
 from tune_encoder.config import SettingValue, TrainConfig
 from tune_encoder.experiment.epoch_row import objective
 from tune_encoder.experiment.trials import TrialRecord, best_trial
@@ -127,16 +124,11 @@ def spearman(a: Sequence[float], b: Sequence[float]) -> float | None:
     Source: Spearman, The proof and measurement of association between two things, American
     Journal of Psychology 1904: Pearson's correlation of ranks, ties at their mean rank.
     """
-    x, y = (ranks - ranks.mean() for ranks in (_ranks(a), _ranks(b)))
-    norm = math.sqrt(float(x @ x) * float(y @ y))
-    return float(x @ y) / norm if norm else None
+    from scipy import stats  # takes half a second to load
 
-
-def _ranks(values: Sequence[float]) -> NDArray[np.float64]:
-    """Rank of each value, (N,); a value stands below all smaller and half of the equal ones."""
-    column = np.asarray(values, dtype=np.float64)[:, None]
-    smaller, equal = column > column.T, column == column.T
-    return np.asarray(smaller.sum(axis=1) + equal.sum(axis=1) / 2, dtype=np.float64)
+    if len(set(a)) == 1 or len(set(b)) == 1:
+        return None
+    return float(stats.spearmanr(a, b).statistic)
 
 
 def _stops_early(space: SearchSpace) -> bool:

@@ -173,7 +173,7 @@ def commands(facts: Facts) -> list[tuple[str, str]]:
     command, path = facts.experiment.command, facts.experiment.path
     state = facts.status["state"]
     next_steps: list[tuple[str, str]] = {
-        RUNNING: [("watch it", "tune-encoder status --watch"), ("stop it", command("stop"))],
+        RUNNING: [("watch it", f"{command('status')} --watch"), ("stop it", command("stop"))],
         STOPPED: [("go on with it", command("resume"))],
     }.get(state, [("try more configs", f"{command('resume')} --trials {_more_trials(facts)}")])
     if facts.best is None:

@@ -9,7 +9,6 @@ from contextlib import nullcontext
 from dataclasses import replace
 from importlib import import_module
 from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING, Any
@@ -261,7 +260,6 @@ def check_launch(space: SearchSpace, launch: LaunchSettings) -> LaunchSettings:
             starts.
     """
     set_environment()
-    _check_searcher_installed(space)
     if launch.address:
         from tune_encoder.tuning.cluster.connection import resolve_address
 
@@ -273,14 +271,6 @@ def check_launch(space: SearchSpace, launch: LaunchSettings) -> LaunchSettings:
             "space"
         )
     return launch
-
-
-def _check_searcher_installed(space: SearchSpace) -> None:
-    """Raise a `ConfigError` if a package that the sampler needs is not installed."""
-    if space.searcher.name == "gp" and find_spec("scipy") is None:
-        raise ConfigError(
-            "searcher.name is gp, which needs scipy; pip install 'tune-encoder[gp]', or use tpe"
-        )
 
 
 def _launch(

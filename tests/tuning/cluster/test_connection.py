@@ -8,7 +8,6 @@ from tests.tuning.conftest import TINY_SPACE
 from tune_encoder.api import searching as api
 from tune_encoder.config import ResourceSettings
 from tune_encoder.errors import ConfigError, StorageError
-from tune_encoder.tuning.cluster import connection
 from tune_encoder.tuning.cluster.capacity import check_trial_fits, count_trials
 from tune_encoder.tuning.cluster.connection import explain_ray_error, resolve_address
 
@@ -116,24 +115,3 @@ def test_trials_that_fit_are_counted_node_by_node(resources, nodes, expected):
 def test_a_trial_too_large_for_every_node_is_refused(resources, nodes, message):
     with pytest.raises(StorageError, match=message):
         check_trial_fits(ResourceSettings(**resources), nodes)
-
-
-def test_what_ray_starts_by_itself_is_left_out_only_while_a_search_starts_it(monkeypatch):
-    def of_ray():
-        return [getattr(owner, name, None) for owner, name, _ in connection._HELPER_PROCESSES]
-
-    monkeypatch.setattr(
-        connection, "_HELPER_PROCESSES", (*connection._HELPER_PROCESSES, (object, "gone", print))
-    )
-    before, during = of_ray(), []
-
-    def start_in_vain():
-        with connection._without_helper_processes():
-            during.extend(of_ray())
-            raise OSError("full")
-
-    with pytest.raises(OSError, match="full"):
-        start_in_vain()
-
-    assert of_ray() == before
-    assert during == [*(instead for _, _, instead in connection._HELPER_PROCESSES[:-1]), None]

@@ -8,13 +8,11 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import ray
-from ray._private import ray_constants, utils
-from ray._private.node import Node
 
 from tune_encoder.config import LaunchSettings, ResourceSettings
 from tune_encoder.errors import ConfigError, StorageError
@@ -22,6 +20,7 @@ from tune_encoder.experiment.folder import Experiment
 from tune_encoder.system.lock import write_note
 from tune_encoder.system.ports import LOOPBACK
 from tune_encoder.tuning.cluster.capacity import check_trial_fits
+from tune_encoder.tuning.cluster.ray_patches import limit_to_loopback, without_helper_processes
 from tune_encoder.tuning.cluster.ray_settings import (
     LOOPBACK_ONLY,
     protect_token,
@@ -71,9 +70,9 @@ def connected(experiment: Experiment, launch: LaunchSettings) -> Iterator[None]:
 
 
 def _start_ray(dashboard: bool) -> str:
-    _limit_to_loopback(True)
+    limit_to_loopback(True)
     os.environ.pop(_JOB_CONFIG, None)  # of a job that this process may be part of
-    with nullcontext() if dashboard else _without_helper_processes():
+    with nullcontext() if dashboard else without_helper_processes():
         context = ray.init(
             "local",  # otherwise Ray would connect to any cluster that runs on this machine
             include_dashboard=dashboard,
@@ -84,51 +83,8 @@ def _start_ray(dashboard: bool) -> str:
     return str(context.dashboard_url) if dashboard else ""
 
 
-@contextmanager
-def _without_helper_processes() -> Iterator[None]:
-    """Keep Ray from starting what no search needs, which takes half of its start and shutdown.
-
-    Functions that this version of Ray does not have are skipped.
-    """
-    helpers = [each for each in _HELPER_PROCESSES if hasattr(*each[:2])]
-    originals = [(owner, name, getattr(owner, name)) for owner, name, _ in helpers]
-    try:
-        for owner, name, instead in helpers:
-            setattr(owner, name, instead)
-        yield
-    finally:
-        for owner, name, original in originals:
-            setattr(owner, name, original)
-
-
-def _do_nothing(*_: object, **__: Any) -> None:
-    pass
-
-
-def _no_api_server(node: Node, **_: object) -> None:
-    """Register an address where nothing listens, or the node's agent logs an error every second."""
-    node.get_gcs_client().internal_kv_put(
-        ray_constants.DASHBOARD_ADDRESS.encode(),
-        f"{LOOPBACK}:0".encode(),
-        True,
-        ray_constants.KV_NAMESPACE_DASHBOARD,
-    )
-
-
-def _no_dashboard() -> str:
-    return "not wanted"
-
-
-_HELPER_PROCESSES: tuple[tuple[Any, str, Callable[..., object]], ...] = (
-    (Node, "start_monitor", _do_nothing),  # scales a cluster
-    (Node, "start_log_monitor", _do_nothing),  # sends workers' logs to the driver
-    (Node, "start_api_server", _no_api_server),  # serves the dashboard
-    (utils, "get_dashboard_dependency_error", _no_dashboard),  # turns it off in a node's agent
-)
-
-
 def _join_cluster(address: str) -> str:
-    _limit_to_loopback(address == local_address())
+    limit_to_loopback(address == local_address())
     context = ray.init(
         address,
         log_to_driver=False,
@@ -136,11 +92,6 @@ def _join_cluster(address: str) -> str:
         runtime_env={"env_vars": worker_environment()},
     )
     return context.dashboard_url or ""
-
-
-def _limit_to_loopback(yes: bool) -> None:
-    """Apply what `LOOPBACK_ONLY` would do, which Ray has already read."""
-    ray_constants.ENABLE_RAY_CLUSTER = not yes
 
 
 # --- before anything is trained ------------------------------------------------------------------

@@ -11,7 +11,6 @@ from threading import Thread
 
 import ray
 from ray import tune
-from ray.tune.execution import class_cache
 from ray.tune.experiment import Trial
 
 from tune_encoder.config import LOCAL_LAUNCH, LaunchSettings
@@ -20,6 +19,7 @@ from tune_encoder.experiment.dashboards import dashboard_lines, open_dashboards
 from tune_encoder.experiment.folder import Experiment
 from tune_encoder.tuning.cluster.capacity import Capacity, check_trial_fits, living_nodes
 from tune_encoder.tuning.cluster.connection import connected
+from tune_encoder.tuning.cluster.ray_patches import pass_no_variables
 from tune_encoder.tuning.driver.callbacks import FailureRecorder, StopSignal
 from tune_encoder.tuning.driver.gpu_memory import check_gpu_share
 from tune_encoder.tuning.driver.progress import Progress
@@ -29,11 +29,6 @@ from tune_encoder.tuning.driver.steering import Steering
 from tune_encoder.tuning.record.record import REPORTED, Record
 from tune_encoder.tuning.worker.settings import WorkerSettings
 from tune_encoder.tuning.worker.trial import run_trial
-
-# The variables that Tune passes to a worker would show AWS keys in Ray's logs and dashboard, and
-# Ray could not use the workers that it keeps ready. `ray_settings` sets a worker's environment.
-for _name in ("ENV_VARS_TO_PROPAGATE", "DEFAULT_ENV_VARS"):
-    getattr(class_cache, _name, set()).clear()
 
 _PENDING = "TUNE_MAX_PENDING_TRIALS_PG"
 
@@ -107,6 +102,7 @@ def _run_tune(
     steering: Steering,
 ) -> None:
     """Run Tune until the searcher has nothing left or a signal comes."""
+    pass_no_variables()
     experiment, resources = record.experiment, record.space.resources
     progress, stop, ahead = Progress(record), StopSignal(steering), PreloadTorch(record.may_start)
     tuner = tune.Tuner(

@@ -1,0 +1,81 @@
+import json
+import subprocess
+import sys
+
+import pytest
+
+from tune_encoder.tuning.cluster import ray_patches
+
+# All that the patches touch is hidden from them, as in a Ray that has it no more; Ray itself has
+# loaded it by then. What imports Ray is then loaded, and a local Ray started and used.
+WITHOUT_INTERNALS = """
+import json, sys, tempfile
+from pathlib import Path
+from tune_encoder.tuning.cluster.ray_settings import set_environment
+
+set_environment()
+import ray
+from ray import tune
+
+names = [f"ray._private.{name}" for name in ("ray_constants", "node", "utils")]
+names.append("ray.tune.execution.class_cache")
+own = {name: sys.modules[name] for name in names}
+sys.modules.update(dict.fromkeys(names))
+from tune_encoder.tuning.cluster import ray_patches
+sys.modules.update(own)
+
+import tune_encoder.tuning.driver.launch
+from tune_encoder.config import LaunchSettings
+from tune_encoder.experiment.folder import Experiment
+from tune_encoder.tuning.cluster.connection import connected
+
+ray_patches.pass_no_variables()
+with connected(Experiment(Path(tempfile.mkdtemp())), LaunchSettings()):
+    patched = [owner for owner, name, _ in ray_patches._HELPER_PROCESSES if hasattr(owner, name)]
+    print("=" + json.dumps([len(patched), ray.get(ray.remote(lambda: 7).remote())]))
+"""
+
+
+def test_what_ray_starts_by_itself_is_left_out_only_while_a_search_starts_it(monkeypatch):
+    def of_ray():
+        return [getattr(owner, name, None) for owner, name, _ in ray_patches._HELPER_PROCESSES]
+
+    monkeypatch.setattr(
+        ray_patches, "_HELPER_PROCESSES", (*ray_patches._HELPER_PROCESSES, (object, "gone", print))
+    )
+    before, during = of_ray(), []
+
+    def start_in_vain():
+        with ray_patches.without_helper_processes():
+            during.extend(of_ray())
+            raise OSError("full")
+
+    with pytest.raises(OSError, match="full"):
+        start_in_vain()
+
+    assert of_ray() == before
+    assert during == [*(instead for _, _, instead in ray_patches._HELPER_PROCESSES[:-1]), None]
+
+
+def test_every_internal_that_is_patched_is_there_in_the_ray_that_is_installed():
+    assert hasattr(ray_patches._CONSTANTS, "ENABLE_RAY_CLUSTER")
+    assert all(hasattr(owner, name) for owner, name, _ in ray_patches._HELPER_PROCESSES)
+    assert hasattr(ray_patches._CLASS_CACHE, "DEFAULT_ENV_VARS")
+    assert hasattr(ray_patches._CLASS_CACHE, "ENV_VARS_TO_PROPAGATE")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+def test_a_ray_without_these_internals_works_without_the_patches():
+    done = subprocess.run([sys.executable, "-c", WITHOUT_INTERNALS], capture_output=True, text=True)
+
+    answers = [line[1:] for line in done.stdout.splitlines() if line.startswith("=")]
+    assert answers, done.stderr
+    assert json.loads(answers[0]) == [0, 7]
+
+
+def test_variables_of_our_environment_do_not_reach_workers():
+    ray_patches.pass_no_variables()
+
+    assert not ray_patches._CLASS_CACHE.ENV_VARS_TO_PROPAGATE
+    assert not ray_patches._CLASS_CACHE.DEFAULT_ENV_VARS

@@ -1,0 +1,97 @@
+"""What is changed within Ray, each where this version of Ray has it and nowhere else.
+
+Ray has no public way to do these things. A Ray without one of these internals works as it comes:
+it then starts a few more processes, listens as its own defaults say, or passes more variables.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from typing import Any, Protocol
+
+from tune_encoder.system.ports import LOOPBACK
+
+
+class _Node(Protocol):
+    """What is used of `ray._private.node.Node`."""
+
+    def get_gcs_client(self) -> "_GcsClient": ...
+
+
+class _GcsClient(Protocol):
+    """What is used of Ray's client of its key-value store."""
+
+    def internal_kv_put(
+        self, key: bytes, value: bytes, overwrite: bool, namespace: bytes
+    ) -> int: ...
+
+
+def _internal(module: str) -> Any:
+    """A module of Ray, which has no types, or None if this version does not have it."""
+    try:
+        return import_module(module)
+    except ImportError:
+        return None
+
+
+_CONSTANTS = _internal("ray._private.ray_constants")
+_NODE = getattr(_internal("ray._private.node"), "Node", None)
+_UTILS = _internal("ray._private.utils")
+_CLASS_CACHE = _internal("ray.tune.execution.class_cache")
+
+
+def limit_to_loopback(yes: bool) -> None:
+    """Do as Ray does with `ray_settings.LOOPBACK_ONLY`, which it has read when it was imported."""
+    if hasattr(_CONSTANTS, "ENABLE_RAY_CLUSTER"):
+        _CONSTANTS.ENABLE_RAY_CLUSTER = not yes
+
+
+def pass_no_variables() -> None:
+    """Keep Tune from passing variables of our environment to workers.
+
+    They would show AWS keys in Ray's logs and dashboard, and Ray could not use the workers that it
+    keeps ready. `ray_settings` sets a worker's environment.
+    """
+    for name in ("ENV_VARS_TO_PROPAGATE", "DEFAULT_ENV_VARS"):
+        getattr(_CLASS_CACHE, name, set()).clear()
+
+
+@contextmanager
+def without_helper_processes() -> Iterator[None]:
+    """Keep Ray from starting what no search needs, which takes half of its start and shutdown."""
+    helpers = [each for each in _HELPER_PROCESSES if hasattr(*each[:2])]
+    originals = [(owner, name, getattr(owner, name)) for owner, name, _ in helpers]
+    try:
+        for owner, name, instead in helpers:
+            setattr(owner, name, instead)
+        yield
+    finally:
+        for owner, name, original in originals:
+            setattr(owner, name, original)
+
+
+def _do_nothing(*_: object, **__: object) -> None:
+    pass
+
+
+def _no_api_server(node: _Node, **_: object) -> None:
+    """Register an address where nothing listens, or the node's agent logs an error every second."""
+    if hasattr(_CONSTANTS, "DASHBOARD_ADDRESS") and hasattr(_CONSTANTS, "KV_NAMESPACE_DASHBOARD"):
+        node.get_gcs_client().internal_kv_put(
+            _CONSTANTS.DASHBOARD_ADDRESS.encode(),
+            f"{LOOPBACK}:0".encode(),
+            True,
+            _CONSTANTS.KV_NAMESPACE_DASHBOARD,
+        )
+
+
+def _no_dashboard() -> str:
+    return "not wanted"
+
+
+_HELPER_PROCESSES: tuple[tuple[object, str, Callable[..., object]], ...] = (
+    (_NODE, "start_monitor", _do_nothing),  # scales a cluster
+    (_NODE, "start_log_monitor", _do_nothing),  # sends workers' logs to the driver
+    (_NODE, "start_api_server", _no_api_server),  # serves the dashboard
+    (_UTILS, "get_dashboard_dependency_error", _no_dashboard),  # turns it off in a node's agent
+)
