@@ -10,7 +10,7 @@ import soundfile
 from PIL import Image
 
 from tests.report.conftest import SPACE, TRIALS, made_search, marks, numbers, tips, words
-from tune_encoder.data.pack import pack_folder
+from tune_encoder.data.pack_info import pack_folder
 from tune_encoder.data.scores import Styles, mean_styles, score
 from tune_encoder.errors import StorageError
 from tune_encoder.model.evaluate import principal_coordinates, row_errors, voice_skills

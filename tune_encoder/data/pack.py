@@ -15,22 +15,28 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, TypedDict
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tune_encoder.config import FrontendSettings, SettingValue, to_mapping
+from tune_encoder.config import FrontendSettings, SettingValue
 from tune_encoder.data.checking import DataCheck, check_data, fingerprint, warning_messages
 from tune_encoder.data.demo import cached_demo, demo_folder
+from tune_encoder.data.pack_info import (
+    PACK_FORMAT,
+    PackIdentity,
+    PackInfo,
+    pack_folder,
+    pack_identity,
+)
 from tune_encoder.data.samples import SPLITS, Sample, find_samples
 from tune_encoder.data.scores import Styles, fit_ridge, mean_styles, score
 from tune_encoder.data.style_statistics import Statistics, style_statistics
 from tune_encoder.data.voice_style import TTL_SHAPE
 from tune_encoder.errors import StorageError
-from tune_encoder.system.files import atomic_folder, cache_dir
+from tune_encoder.system.files import atomic_folder
 
-PACK_FORMAT = 2
 _BASIS_FILE = (
     "ttl_basis.f16"  # apart from the other statistics, since a trial reads few of its rows
 )
@@ -84,29 +90,6 @@ class JoinedPack(Pack):
         raise IndexError(i)
 
 
-class _Identity(TypedDict):
-    """What tells a pack from others."""
-
-    fingerprint: str
-    """Of the data."""
-    frontend: dict[str, SettingValue]
-
-
-class PackInfo(_Identity):
-    """What pack.json says of a pack."""
-
-    format: int
-    warnings: list[str]
-    clips: dict[str, int]
-    """By split, as are voices, hours and baselines."""
-    voices: dict[str, int]
-    hours: dict[str, float]
-    baselines: dict[str, dict[str, dict[str, float]]]
-    """Scores by name of *mean* and *ridge*."""
-    sizes: dict[str, int]
-    """Bytes of each file."""
-
-
 @dataclass(frozen=True)
 class PackedData:
     """A data set ready to train on."""
@@ -157,7 +140,7 @@ def pack_data(data_dir: Path, settings: FrontendSettings) -> Path:
         cached_demo()  # the cache may have been emptied since the search began
     if not all(find_samples(data_dir / name) for name in ("train", "val")):
         check_data(data_dir, settings.sample_rate).raise_errors(data_dir)
-    identity = _identity(fingerprint(data_dir), settings)
+    identity = pack_identity(fingerprint(data_dir), settings)
     folder = pack_folder(identity["fingerprint"], settings)
     if not folder.exists():
         _write_pack(folder, data_dir, settings, identity)
@@ -188,17 +171,6 @@ def check_same_data(data_dir: Path, expected: str, found: str) -> None:
             f"{data_dir}: not the data that the search began with; restore it, start a new search, "
             "or continue with this data by `resume --accept-data-change`"
         )
-
-
-def pack_folder(fingerprint: str, settings: FrontendSettings) -> Path:
-    """Return where the pack of data with this fingerprint lies, once it is made."""
-    identity = _identity(fingerprint, settings)
-    key = hashlib.sha256(json.dumps([PACK_FORMAT, identity]).encode()).hexdigest()[:16]
-    return cache_dir() / "packs" / key
-
-
-def _identity(fingerprint: str, settings: FrontendSettings) -> _Identity:
-    return {"fingerprint": fingerprint, "frontend": _frontend_settings(settings)}
 
 
 def open_pack(folder: Path) -> PackedData:
@@ -242,11 +214,6 @@ def _memmap(path: Path, *shape: int) -> Any:
     return np.memmap(path, dtype=np.float16, mode="c").reshape(-1, *shape)
 
 
-def _frontend_settings(settings: FrontendSettings) -> dict[str, SettingValue]:
-    names = to_mapping(FrontendSettings())
-    return {name: getattr(settings, name) for name in names}
-
-
 # --- making ------------------------------------------------------------------------------------
 
 
@@ -286,7 +253,7 @@ def _merge_clips(clips: list[_PackedClip]) -> _Split:
 
 
 def _write_pack(
-    folder: Path, data_dir: Path, settings: FrontendSettings, identity: _Identity
+    folder: Path, data_dir: Path, settings: FrontendSettings, identity: PackIdentity
 ) -> None:
     check = DataCheck(data_dir, settings.sample_rate)
     with atomic_folder(folder, replace=True) as partial:  # another process may have been faster

@@ -10,8 +10,8 @@ from tune_encoder.data.pack import (
     check_same_data,
     open_pack,
     pack_data,
-    pack_folder,
 )
+from tune_encoder.data.pack_info import pack_folder
 from tune_encoder.errors import StorageError
 from tune_encoder.model.encoder import rebuild_encoder
 from tune_encoder.model.evaluate import Evaluation, evaluate_model, voice_skills
