@@ -15,7 +15,7 @@ from typing import Any
 
 from tune_encoder.experiment.folder import SearchContent, create_experiment
 from tune_encoder.space import parse_space, space_to_content
-from tune_encoder.tuning.driver import launch
+from tune_encoder.tuning.cluster.ray_settings import set_environment
 from tune_encoder.tuning.record.record import Record
 
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
@@ -40,6 +40,9 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=200)
     parser.add_argument("--searcher", default="tpe")
     options = parser.parse_args()
+    set_environment()
+    from tune_encoder.tuning.driver import launch
+
     content = {
         "budget": {"trials": options.trials, "epochs": 1},
         "searcher": {"name": options.searcher},

@@ -31,8 +31,6 @@ MIN_TRIALS = 10  # it came first in three of four
 RELIABLE_TRIALS = 48  # it always came first
 _RATED = (TrialState.COMPLETE, TrialState.PRUNED)
 
-optuna.logging.set_verbosity(optuna.logging.ERROR)
-
 
 @dataclass(frozen=True)
 class Importance:
@@ -59,6 +57,11 @@ class Importances:
         return self.n_trials < RELIABLE_TRIALS
 
 
+def silence_optuna() -> None:
+    """Keep Optuna's log of every trial from the terminal; its errors stay."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+
+
 def importances(experiment: Experiment) -> Importances:
     """Rate each searched setting by the trials that ended so far.
 
@@ -70,6 +73,7 @@ def importances(experiment: Experiment) -> Importances:
     # A trial that ended between the two readings may be missing in the first.
     trials = [t for t in _ended(experiment) if t.number in values] if values else []
     _check_enough(experiment, [values[trial.number] for trial in trials])
+    silence_optuna()
     study = optuna.create_study(direction="minimize")  # in memory
     study.add_trials([_completed(trial, values[trial.number]) for trial in trials])
     shares = get_param_importances(

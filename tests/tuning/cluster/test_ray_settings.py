@@ -1,9 +1,17 @@
+import json
+import os
+import subprocess
+import sys
 import urllib.request
+from pathlib import Path
 
 import pytest
 import requests
 
-from tune_encoder.tuning.cluster.ray_settings import reach_loopback_directly
+from tests.builders import make_search
+from tests.tuning.conftest import TINY_SPACE
+from tune_encoder.space import parse_space
+from tune_encoder.tuning.cluster.ray_settings import ENVIRONMENT, reach_loopback_directly
 
 
 @pytest.mark.parametrize("name", ["no_proxy", "NO_PROXY"])
@@ -19,3 +27,53 @@ def test_what_goes_to_this_machine_passes_no_proxy(name, monkeypatch):
         assert urllib.request.proxy_bypass(host)
         assert requests.utils.should_bypass_proxies(f"http://{host}", no_proxy=None)
     assert not requests.utils.should_bypass_proxies("http://outside.example", no_proxy=None)
+
+
+# Ends a program where it first imports Ray, and says what Ray would have read there.
+STOP_AT_RAY = """
+import json, os, sys
+
+class Watch:
+    def find_spec(self, name, path=None, target=None):
+        if name == "ray":
+            print("=" + json.dumps(dict(os.environ)))
+            sys.stdout.flush()
+            os._exit(0)
+
+sys.meta_path.insert(0, Watch())
+import tune_encoder
+from tune_encoder.cli import main
+
+root, data_dir, space = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
+"""
+WAYS = {
+    "search": "tune_encoder.search(space, data_dir, 'new', root)",
+    "resume": "tune_encoder.resume('mine', root)",
+    "fork": "tune_encoder.fork('mine', 'forked', space, root)",
+    "confirm": "main(['confirm', 'mine', '--root', root, '--seeds', '2'])",
+    "a cluster": "tune_encoder.search(space, data_dir, 'new', root, address='127.0.0.1:1')",
+    "jobs": "tune_encoder.Client('http://127.0.0.1:1').jobs()",
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_whatever_imports_ray_has_set_what_ray_then_reads(way, data_dir, packed, tmp_path):
+    space = parse_space(TINY_SPACE, "test", Path())
+    fingerprint = packed.info["fingerprint"]
+    trials = [("COMPLETE", {"learning_rate": 1e-3}, [0.4] * 6)]
+    make_search(tmp_path, space, trials, data_dir=str(data_dir), fingerprint=fingerprint)
+    command = [
+        sys.executable,
+        "-c",
+        STOP_AT_RAY + WAYS[way],
+        str(tmp_path),
+        str(data_dir),
+        json.dumps(TINY_SPACE),
+    ]
+    clean = {name: value for name, value in os.environ.items() if name not in ENVIRONMENT}
+
+    done = subprocess.run(command, capture_output=True, text=True, env=clean)
+
+    answers = [line[1:] for line in done.stdout.splitlines() if line.startswith("=")]
+    assert answers, done.stdout + done.stderr
+    assert json.loads(answers[0]).items() >= ENVIRONMENT.items()

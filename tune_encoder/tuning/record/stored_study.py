@@ -17,9 +17,9 @@ from tune_encoder.config import SettingValue
 from tune_encoder.errors import StorageError
 from tune_encoder.experiment.epoch_row import EpochRow
 from tune_encoder.experiment.folder import STUDY_NAME
+from tune_encoder.experiment.importance import silence_optuna
 from tune_encoder.experiment.trials import epoch_key
 
-optuna.logging.set_verbosity(optuna.logging.ERROR)
 _REOPEN_STATEMENTS = (
     text("DELETE FROM trial_values WHERE trial_id = :key"),
     text("UPDATE trials SET state = 'RUNNING', datetime_complete = NULL WHERE trial_id = :key"),
@@ -33,6 +33,7 @@ class StoredStudy:
     """Writes changes to a study, whose trials are identified by their numbers."""
 
     def __init__(self, storage: BaseStorage, name: str) -> None:
+        silence_optuna()
         self.storage = storage
         self.id = storage.get_study_id_from_name(name)
         self._trial_ids: dict[int, int] = {}
@@ -170,6 +171,7 @@ def make_study(
         known: Trials to add, of earlier searches.
         first: Configs to try first.
     """
+    silence_optuna()
     study = optuna.create_study(study_name=name, storage=storage, direction=direction)
     study.add_trials(known)
     for config in first:
