@@ -190,7 +190,7 @@ REFUSED = [
     ({"trails": 3}, ConfigError, "search(): unknown option 'trails'; did you mean 'trials'?"),
     ({"trials": 0}, ConfigError, "search(), budget: trials is 0; it must be a whole number from 1"),
     ({"time": "soon"}, ConfigError, "search(), budget: time is 'soon'; write it as 45s, 90m, 2h"),
-    ({"name": "../x"}, ConfigError, "the experiment name '../x' cannot be used; write up to 64"),
+    ({"name": "../x"}, ConfigError, "the experiment name '../x' is not valid; use up to 64"),
     ({"name": "taken"}, ConfigError, "taken exists; continue it with `tune-encoder resume taken"),
     ({"data_dir": "none"}, DataError, "none: no such folder; it must hold train/ and val/"),
 ]

@@ -123,8 +123,8 @@ def test_a_style_of_another_version_is_told_once_and_nothing_is_written(
 
     assert code == 3
     assert re.fullmatch(
-        rf"tune-encoder: {tmp_path}/{place}/F1\.json and {recordings[0]} are not of one Supertonic "
-        r"version \(cosine -?0\.0\d; within .*\); keep the styles of one version only\n",
+        rf"tune-encoder: {tmp_path}/{place}/F1\.json and {recordings[0]} are of different "
+        r"Supertonic versions \(cosine -?0\.0\d; within .*\); use styles of one version only\n",
         capsys.readouterr().err,
     )
     assert not (tmp_path / "out" / "a.json").exists()

@@ -56,7 +56,7 @@ BAD_COMMANDS = [
     ("train --data-dir {0}/no_val", DATA, "{0}/no_val/val: holds no npz file; put samples into"),
     ("train --data-dir {0}/cut", DATA, "{0}/cut/train/a.npz: not a readable npz file (BadZipFil"),
     ("train --data-dir {0}/nan", DATA, "{0}/nan/val/a.npz: audio has 480 NaN or infinite value"),
-    (SEARCH + " --name ../x", USAGE, "the experiment name '../x' cannot be used; write up to 64"),
+    (SEARCH + " --name ../x", USAGE, "the experiment name '../x' is not valid; use up to 64"),
     (SEARCH + " --name taken", USAGE, "taken exists; continue it with `tune-encoder resume taken"),
     (
         SEARCH + " --space quik",
@@ -71,7 +71,7 @@ BAD_COMMANDS = [
     (SEARCH + " --data-dir {0}/cut", DATA, "{0}/cut/train/a.npz: not a readable npz file"),
     (SEARCH + " --root {0}/file", STORAGE, "{0}/file/"),
     ("resume none --root {0}/runs", USAGE, "none: no such experiment; there are taken"),
-    ("resume ../x --root {0}/runs", USAGE, "the experiment name '../x' cannot be used; write up "),
+    ("resume ../x --root {0}/runs", USAGE, "the experiment name '../x' is not valid; use up "),
     ("repair none --root {0}/runs", USAGE, "none: no such experiment; there are taken"),
     ("export none --root {0}/runs", USAGE, "none: no such experiment; there are taken"),
     ("export none --root {0}/empty", USAGE, "none: no such experiment; {0}/empty has none"),

@@ -102,7 +102,7 @@ def test_sigterm_ends_a_run_within_five_seconds_with_the_last_epoch_saved(
     assert process.returncode == 143
     assert time.monotonic() - began[0] < 5
     final = tmp_path / "final_checkpoint.pt"
-    assert error.strip().endswith(f"go on with `tune-encoder train --resume {final}`")
+    assert error.strip().endswith(f"resume with `tune-encoder train --resume {final}`")
     assert error.count("\n") == 1
     rows = json.loads((tmp_path / "training_history.json").read_text())
     assert load_state(final)["epoch"] >= 2

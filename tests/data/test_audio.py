@@ -91,7 +91,7 @@ BAD_RECORDINGS = [
     ("dc.wav", lambda p: save(p, silence(2) + 0.3, 44100), r"dc\.wav: is silent.*record it again"),
     ("anti.wav", bad_opposite_channels, r"anti\.wav: is silent.*record it again"),
     ("slow.wav", lambda p: save(p, tone(), 100), r"slow\.wav: its sample rate is 100 Hz; .*4000"),
-    ("long.flac", bad_hour, r"long\.flac: lasts 60 minutes; at most 60 are read, so cut it"),
+    ("long.flac", bad_hour, r"long\.flac: lasts 60 minutes; at most 60 are allowed, so cut it"),
     ("short.wav", lambda p: save(p, tone(seconds=0.5)), r"short\.wav: 0\.50 s.*at least 1 s"),
     ("absent.wav", lambda p: None, r"absent\.wav: no such file; give the path"),
     ("folder.wav", Path.mkdir, r"folder\.wav: no such file; give the path"),

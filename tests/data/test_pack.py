@@ -271,7 +271,7 @@ def newer_format(folder):
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (cut_short, r"train\.f16: cut short; remove .* to make it anew"),
+        (cut_short, r"train\.f16: truncated; remove .* to make it again"),
         (absent_file, r"not a usable pack \(.*val\.npz.*\); remove the folder"),
         (damaged_file, r"not a usable pack \(.*\); remove the folder"),
         (no_json, r"not a usable pack \(.*\); remove the folder"),

@@ -164,7 +164,7 @@ BAD_ARRAYS = [
         {"sample_rate": np.array([8000, 8000])},
         "sample_rate is [8000 8000]; it must be from 4000 to",
     ),
-    ({"text": np.frombuffer(b"\xff" * 4, "<U1")}, "text is no text ("),
+    ({"text": np.frombuffer(b"\xff" * 4, "<U1")}, "text is not valid text ("),
     ({"text": np.array(["a", "b"])}, "text has shape (2,); save one string"),
     ({"sample_rate": np.ones((2, 3))}, "sample_rate is of shape (2, 3); it must be from 4000 to"),
 ]
@@ -267,7 +267,7 @@ def test_a_header_that_says_more_than_there_is_is_refused(tmp_path, shape):
     members = {**members_of(), "audio": npy_header(shape) + bytes(40)}
     save_members(tmp_path / "bad.npz", members.items())
 
-    with pytest.raises(DataError, match=r"bad\.npz: audio says shape \(.* but has \d+ bytes; make"):
+    with pytest.raises(DataError, match=r"bad\.npz: audio has shape \(.* but \d+ bytes; make"):
         read_sample(tmp_path / "bad.npz")
 
 
@@ -315,7 +315,7 @@ def test_a_small_file_that_unpacks_to_a_huge_one_is_refused_before_it_is_unpacke
     content[entry + 24 : entry + 28] = (2**32 - 2).to_bytes(4, "little")  # its unpacked size
     path.write_bytes(content)
 
-    with pytest.raises(DataError, match=rf"bad\.npz: {name} claims 4295 MB; at most 537 are read"):
+    with pytest.raises(DataError, match=rf"bad\.npz: {name} claims 4295 MB; the limit is 537 MB"):
         read_sample(path)
 
 

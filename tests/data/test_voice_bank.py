@@ -90,7 +90,9 @@ def test_a_bank_that_would_have_to_be_unpickled_is_refused(tmp_path):
         np.savez(file, names=np.array([print], dtype=object), ttl=np.zeros(1), dp=np.zeros(1))
     save_with_hash(tmp_path / "voices.npz", (tmp_path / "evil.npz").read_bytes(), epoch=1)
 
-    with pytest.raises(StorageError, match=r"voices\.npz: holds no voices \(Object arrays cannot"):
+    with pytest.raises(
+        StorageError, match=r"voices\.npz: not a valid voice bank \(Object arrays cannot"
+    ):
         read_bank(tmp_path)
 
 
@@ -102,7 +104,9 @@ def test_presets_are_named_by_their_files(tmp_path):
 
 
 def test_a_folder_without_presets_is_refused_by_name(tmp_path):
-    with pytest.raises(ConfigError, match=r"has no style JSON; name a folder of presets, such as"):
+    with pytest.raises(
+        ConfigError, match=r"has no style JSON; name a folder with presets, such as"
+    ):
         read_presets(tmp_path)
 
 

@@ -121,10 +121,13 @@ BAD_STYLES = {
     ),
     "ragged": (
         changed("style_dp", "data", [[[0.25] * 16] * 7 + [[0.25]]]),
-        r"bad\.json: style_dp holds something else than numbers",
+        r"bad\.json: style_dp has values that are not numbers",
     ),
-    "words": (changed("style_dp", "data", ["a"] * 128), r"bad\.json: style_dp holds something"),
-    "huge_int": (with_value(10**400), r"bad\.json: style_ttl holds something else than numbers"),
+    "words": (
+        changed("style_dp", "data", ["a"] * 128),
+        r"bad\.json: style_dp has values that are not numbers",
+    ),
+    "huge_int": (with_value(10**400), r"bad\.json: style_ttl has values that are not numbers"),
     "nan": (with_value(float("nan")), r"bad\.json: style_ttl has 1 NaN or infinite value"),
     "null": (with_value(None), r"bad\.json: style_ttl has 1 NaN or infinite value"),
     "huge": (with_value(1e39), r"bad\.json: style_ttl row 7 has norm 1e\+39; .*norm 1"),

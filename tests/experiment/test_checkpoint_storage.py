@@ -117,13 +117,13 @@ def test_of_two_searches_that_meet_in_a_place_only_one_trains_there(storage):
 
     with pytest.raises(
         StorageError,
-        match=r"mine: checkpoints of another search of the name are "
-        r"kept there; start this one anew under another --name$",
+        match=r"mine: has checkpoints of another search of this name; start this one again under "
+        r"another --name$",
     ):
         two.claim("2")
     one.claim("1")  # as each launch does
     one.check_owner("1")
-    with pytest.raises(StorageError, match="mine: checkpoints of another search"):
+    with pytest.raises(StorageError, match="mine: has checkpoints of another search"):
         two.check_owner("2")
     assert one.checkpoint_names() == []
 
@@ -133,8 +133,8 @@ def test_a_place_where_another_search_has_only_begun_is_refused_for_a_new_one(st
 
     with pytest.raises(
         ConfigError,
-        match=r"mine: another search has begun there; choose another "
-        r"--name or --storage, or remove owner there if that one is gone$",
+        match=r"mine: used by another search; choose another "
+        r"--name or --storage, or remove owner there if that search no longer exists$",
     ):
         storage.check_unused()
 
@@ -255,7 +255,9 @@ def test_a_key_in_an_address_is_refused_and_not_repeated(storage):
 
 
 def test_a_bucket_that_is_not_there_is_told(s3):
-    with pytest.raises(StorageError, match=r"s3://none/mine: .*no such bucket; create it, or name"):
+    with pytest.raises(
+        StorageError, match=r"s3://none/mine: .*no such bucket; create it, or choose"
+    ):
         Storage.at("s3://none/mine").check()
 
 
@@ -263,11 +265,13 @@ def test_a_key_that_may_not_is_told_and_never_shown(s3, checkpoint):
     storage = Storage.at(f"s3://{s3.make_bucket()}/mine")
     s3.ask_for_keys()
     try:
-        with pytest.raises(StorageError, match=r"cannot be written, access is refused"):
+        with pytest.raises(StorageError, match=r"cannot be written, access is denied"):
             storage.upload(checkpoint, NAME)
-        with pytest.raises(StorageError, match="access is refused; give a key that may") as refused:
+        with pytest.raises(
+            StorageError, match="access is denied; set AWS_ACCESS_KEY_ID and"
+        ) as refused:
             storage.check()
-        with pytest.raises(StorageError, match=r"cannot be listed, access is refused"):
+        with pytest.raises(StorageError, match=r"cannot be listed, access is denied"):
             storage.checkpoint_names()
     finally:
         s3.ask_for_keys(wanted=False)
@@ -278,7 +282,9 @@ def test_a_key_that_may_not_is_told_and_never_shown(s3, checkpoint):
 def test_a_server_that_is_not_there_is_told(s3, monkeypatch):
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
 
-    with pytest.raises(StorageError, match=r"used, no answer from http://127\.0\.0\.1:9; see that"):
+    with pytest.raises(
+        StorageError, match=r"used, no answer from http://127\.0\.0\.1:9; check that"
+    ):
         Storage.at("s3://bucket/mine").check()
 
 
@@ -292,7 +298,9 @@ def test_a_server_that_takes_and_never_answers_is_given_up(s3, monkeypatch):
 def test_a_folder_that_may_not_be_written_is_told(tmp_path):
     (tmp_path / "file").touch()
 
-    with pytest.raises(StorageError, match=r"file/mine: cannot be used, .*Not a directory.*; let"):
+    with pytest.raises(
+        StorageError, match=r"file/mine: cannot be used, .*Not a directory.*; choose"
+    ):
         Storage.at(str(tmp_path / "file" / "mine")).check()
 
 

@@ -71,7 +71,7 @@ def test_a_port_in_use_is_passed_over():
 
 
 def test_the_ray_page_is_that_of_the_search_that_runs(finished):
-    assert ray_dashboard(finished) == Dashboard("Ray", "", "no search runs now")
+    assert ray_dashboard(finished) == Dashboard("Ray", "", "the search is not running")
     with lock_experiment(finished.path):
         assert ray_dashboard(finished).remark == "the search was started without `--dashboard`"
         write_note(finished.path, "http://127.0.0.1:8265")

@@ -44,7 +44,7 @@ BAD_NAMES = (
 
 @pytest.mark.parametrize("name", BAD_NAMES)
 def test_a_name_that_leaves_the_root_or_confuses_a_shell_is_refused(tmp_path, name):
-    with pytest.raises(ConfigError, match=r"name '.*' cannot be used; write up to 64 letters, dig"):
+    with pytest.raises(ConfigError, match=r"name '.*' is not valid; use up to 64 letters, dig"):
         create_experiment(tmp_path / "runs", name, cast("SearchContent", {}))
     assert list(tmp_path.iterdir()) == []
 

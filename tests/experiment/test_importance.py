@@ -114,7 +114,10 @@ def test_trials_that_are_equally_bad_are_refused_since_nothing_tells_them_apart(
     losses = iter([0.1] * 5 + [0.5] * 7)
     made = make_search(tmp_path, SPACE, list(random_trials(12, lambda _: next(losses))))
 
-    with pytest.raises(ConfigError, match=r"^mine: half of the 12 trials are equally bad, so noth"):
+    with pytest.raises(
+        ConfigError,
+        match=r"^mine: half of the 12 trials are equally bad, so the better half is not def",
+    ):
         importances(made)
 
 

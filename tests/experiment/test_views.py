@@ -24,7 +24,7 @@ def test_show_lists_settings_epochs_curve_and_checkpoint_of_a_trial(say, root):
 
     assert lines[:15] == [
         "trial 0 finished after 4 of 4 epochs, skill 0.500",
-        "it used all its epochs",
+        "it finished all its epochs",
         "",
         "* learning_rate            0.003",
         "* head                     linear",
@@ -51,16 +51,22 @@ def test_show_lists_settings_epochs_curve_and_checkpoint_of_a_trial(say, root):
     [
         (
             1,
-            ["trial 1 stopped early after 2 of 4 epochs, skill 0.100", "others were better by tha"],
+            [
+                "trial 1 stopped early after 2 of 4 epochs, skill 0.100",
+                "other trials were better at tha",
+            ],
         ),
         (2, ["trial 2 failed: TrainingDiverged: the loss is nan", ""]),
         (
             3,
-            ["trial 3 finished after 3 of 4 epochs, skill 0.600", "no better epoch among the last"],
+            ["trial 3 finished after 3 of 4 epochs, skill 0.600", "no improvement in the last"],
         ),
         (
             4,
-            ["trial 4 unfinished after 1 of 4 epochs, skill 0.300", "it goes on at the next resum"],
+            [
+                "trial 4 unfinished after 1 of 4 epochs, skill 0.300",
+                "it continues at the next resu",
+            ],
         ),
         (5, ["trial 5 not begun", ""]),
     ],
@@ -160,8 +166,8 @@ def test_compare_warns_where_the_scores_do_not_compare(say, three):
     lines = say("compare a c", three).splitlines()
 
     assert lines[:2] == [
-        "warning: the data differ: the scores do not compare",
-        "warning: the metrics differ: the best values do not compare",
+        "warning: the data differ, so the scores are not comparable",
+        "warning: the metrics differ, so the best values are not comparable",
     ]
     assert f"{'best val_loss':24}{'0.5000':>28}{'-':>28}" in lines
     assert f"{'best val_skill':24}{'-':>28}{'0.7000':>28}" in lines
@@ -234,7 +240,7 @@ def test_json_holds_what_the_lines_say(say, root):
     ("command", "code", "message"),
     [
         ("status none", 2, "none: no such experiment; there are mine, new"),
-        ("status ../x", 2, "the experiment name '../x' cannot be used; write up to 64 letters"),
+        ("status ../x", 2, "the experiment name '../x' is not valid; use up to 64 letters"),
         ("status mine --watch --json", 2, "--watch and --json cannot be combined; call `status --"),
         ("show mine 6", 2, "mine: no trial 6; there are 6, from 0 to 5"),
         ("show mine -1", 2, "mine: no trial -1; there are 6, from 0 to 5"),
@@ -271,7 +277,7 @@ def test_status_of_an_empty_root_says_how_to_begin(tmp_path, capsys):
     with pytest.raises(SystemExit, match="2"):
         main(["status", "--root", str(tmp_path)])
 
-    assert "no experiment; begin one with `tune-encoder search`" in capsys.readouterr().err
+    assert "no experiment; start one with `tune-encoder search`" in capsys.readouterr().err
 
 
 def test_a_record_that_is_missing_is_not_taken_for_a_new_search(root, tmp_path):

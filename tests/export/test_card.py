@@ -25,8 +25,8 @@ def rows(card, first):
 
 
 def test_the_card_says_what_it_is_and_why(card, best_epoch):
-    assert rows(card, "what") == [["what", f"trial 1 of made, epoch {best_epoch}"]]
-    assert rows(card, "chosen as") == [["chosen as", "the lowest val_loss of 2 trials"]]
+    assert rows(card, "checkpoint") == [["checkpoint", f"trial 1 of made, epoch {best_epoch}"]]
+    assert rows(card, "selected as") == [["selected as", "the lowest val_loss of 2 trials"]]
     assert "$" not in card
 
 
@@ -44,7 +44,7 @@ def test_the_card_has_the_scores_of_each_split_with_baselines_and_interval(card,
 def test_the_card_tells_data_search_and_versions(card, packed):
     assert f"Fingerprint `{packed.info['fingerprint']}`." in card
     assert rows(card, "train")[0][:3] == ["train", "24", "24"]
-    assert "The splits are by voice: no style of the scored splits was trained on." in card
+    assert "The splits have different voices: no style of the scored splits was trained on." in card
     assert re.search(
         r"The search: 2 trials \(2 COMPLETE\), 12 epochs, \d+:\d\d of training\.", card
     )
@@ -92,7 +92,7 @@ def test_a_retrained_model_is_told_beside_that_of_the_search():
     retrained |= {"exported_skill": 0.33, "difference_95": (-0.01, 0.05)}
     assert describe_retraining(cast("Retrained", retrained)) == [
         "skill on test: search 0.310, retrained mean 0.320, sd 0.012 over 2 seeds",
-        "exported 0.330: +0.020 (95 % -0.010 to +0.050 over voices), not told apart",
+        "exported 0.330: +0.020 (95 % -0.010 to +0.050 over voices), not significant",
     ]
 
 

@@ -52,7 +52,9 @@ def test_the_confirmed_config_comes_first_then_the_other_trials(experiment, pack
     assert first.why.startswith(
         f"the config of trial {best.trial}, which has the best mean val_loss over 2 further seeds, "
     )
-    noise = "outside the noise of" if found.winner else "though the first 2 are within the noise"
+    noise = (
+        "significantly better" if found.winner else "though the top 2 do not differ significantly"
+    )
     assert noise in first.why
     assert second.trained_in == "made"
     assert second.trial.number == other.trial
@@ -68,7 +70,7 @@ def test_a_confirmation_that_does_not_know_the_best_trial_does_not_count_and_it_
     (choice,) = choose(experiment, 1)
 
     assert (choice.trained_in, choice.trial.number) == ("made", 0)
-    assert choice.why.endswith("; confirm/top1x2 does not know trial 0, so it does not count")
+    assert choice.why.endswith("; confirm/top1x2 is ignored, since it does not include trial 0")
 
 
 def test_a_confirmation_that_has_not_ended_is_not_asked(experiment, packed):
@@ -88,7 +90,8 @@ def test_a_confirmation_without_a_result_does_not_count_and_is_named(experiment,
     (choice,) = choose(experiment, 1)
 
     assert choice.why == (
-        "the lowest val_loss of 2 trials; none of its configs gave a result when it was confirmed"
+        "the lowest val_loss of 2 trials; its confirmation is ignored, since none of its configs "
+        "had a result"
     )
 
 

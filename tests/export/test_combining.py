@@ -83,7 +83,7 @@ def test_a_single_checkpoint_is_no_average_and_the_output_says_what_keeps_more(e
 
     assert model.kind == "epoch"
     assert describe_alternative(model.alternatives[0]) == (
-        "average: none, since only one checkpoint is there; raise resources.keep"
+        "average: not possible with only one checkpoint; raise resources.keep"
     )
 
 
@@ -94,13 +94,14 @@ def test_a_single_checkpoint_is_no_average_and_the_output_says_what_keeps_more(e
             (0.001, 0.02),
             True,
             "average of 3 (5 asked, 3 kept): val_skill 0.4100 on val, single epoch 0.4000, "
-            "so used; skill on test +0.010 (95 % +0.001 to +0.020 over voices), told apart",
+            "so used; skill on test +0.010 (95 % +0.001 to +0.020 over voices), significant",
         ),
         (
             (-0.001, 0.02),
             False,
             "average of 3 (5 asked, 3 kept): val_skill 0.4100 on val, single epoch 0.4000, "
-            "so not used; skill on test +0.010 (95 % -0.001 to +0.020 over voices), not told apart",
+            "so not used; skill on test +0.010 (95 % -0.001 to +0.020 over voices), "
+            "not significant",
         ),
     ],
 )

@@ -115,6 +115,6 @@ def test_retraining_prints_its_runs_the_comparison_and_the_export(experiment, ca
     assert lines[1].startswith("2 runs of 2 epochs, in ")
     assert [line.split(",")[0] for line in lines[2:4]] == ["seed 1: 2 epochs", "seed 2: 2 epochs"]
     assert lines[5].startswith("skill on test: search ")
-    assert lines[6].endswith("told apart")
+    assert lines[6].endswith("significant")
     assert lines[8].startswith("exported: trial 1 of made/retrain/")
     assert (experiment.path / "retrained" / "provenance.json").is_file()

@@ -71,7 +71,7 @@ def test_an_ensemble_is_verified_by_its_hashes_alone(ensemble):
     found = verify(ensemble.folder)
 
     assert found.mismatches == []
-    assert found.not_scored == "model.safetensors is not there"
+    assert found.not_scored == "model.safetensors is missing"
 
 
 def test_both_kinds_of_files_lie_side_by_side(searched, packed, tmp_path):

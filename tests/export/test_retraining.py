@@ -99,7 +99,7 @@ def test_a_stopped_retraining_goes_on_and_ends_as_one_that_was_not_stopped(exper
             os.kill(os.getpid(), signal.SIGTERM)
 
     with pytest.raises(
-        Interrupted, match=r"the last epoch is saved; go on with `tune-encoder retrain made --root"
+        Interrupted, match=r"the last epoch is saved; resume with `tune-encoder retrain made --root"
     ):
         retrain(experiment, planned, tmp_path / "model", TORCH, stop)
     assert not (tmp_path / "model").exists()
@@ -127,7 +127,7 @@ def test_a_model_trained_on_val_too_is_scored_on_test_alone(experiment, packed, 
     state = load_state(planned.folder / "0001" / "final_checkpoint.pt")
     assert state["data"]["train_clips"] == len(packed.train) + len(packed.val)
     card = (tmp_path / "model" / "MODEL_CARD.md").read_text()
-    assert "The model was trained on val too, so only test tells anything." in card
+    assert "The model was trained on val too, so only the test scores are meaningful." in card
     assert verify(tmp_path / "model").mismatches == []
     load_model(tmp_path / "model")
 

@@ -62,7 +62,7 @@ def test_each_mismatch_is_a_line_and_the_command_fails(model, capsys):
     assert len(lines) == 3
     assert f"{model / 'model.pt'}: missing" in lines
     assert any(line.startswith(f"{weights}: changed, its SHA-256 is ") for line in lines)
-    assert "scores not checked: model.safetensors is not as it was exported" in lines
+    assert "scores not checked: model.safetensors was changed after the export" in lines
     assert said.err == (
         f"tune-encoder: {model}: 2 of 6 files and scores do not match; export it again\n"
     )
@@ -87,7 +87,7 @@ def test_scores_of_a_file_that_was_changed_are_not_compared(model):
     found = verify(model)
 
     assert [line.partition(": ")[2][:8] for line in found.mismatches] == ["changed,"]
-    assert found.not_scored == "metrics.json is not as it was exported"
+    assert found.not_scored == "metrics.json was changed after the export"
 
 
 def test_scores_of_a_file_that_is_not_listed_are_not_compared(model):
@@ -99,7 +99,7 @@ def test_scores_of_a_file_that_is_not_listed_are_not_compared(model):
     found = verify(model)
 
     assert found.unlisted == ["metrics.json"]
-    assert found.not_scored == "metrics.json is not as it was exported"
+    assert found.not_scored == "metrics.json was changed after the export"
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ def test_without_its_data_only_the_files_are_verified_and_it_is_said(model, tmp_
     first, second = said.out.splitlines()
     assert first == (
         f"scores not checked: {tmp_path / 'gone'}: no such folder; it must hold train/ and val/; "
-        "name the data with --data-dir"
+        "give the data folder with --data-dir"
     )
     assert second == f"{model}: unchanged since the export (6 files)"
 
@@ -160,7 +160,7 @@ def test_other_data_are_not_scored_on(model, data_dir, tmp_path):
     found = verify(model, tmp_path / "other")
 
     assert found.scores == 0
-    assert found.not_scored.startswith("the data are not those it was trained on; name them with")
+    assert found.not_scored.startswith("the data is not that of its training; give it with")
 
 
 def test_a_folder_without_provenance_is_refused(tmp_path):

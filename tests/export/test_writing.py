@@ -114,7 +114,7 @@ def test_a_score_that_cannot_be_reproduced_is_refused_and_the_old_export_stays(
     claimed = f"{best['val_skill'] + 0.1:.5f}"
     with pytest.raises(
         StorageError,
-        match=rf"has a skill of .* on val, its trial had {claimed}; was the data or the front",
+        match=rf"has a skill of .* on val, its trial had {claimed}; check whether the data or",
     ):
         export(experiment, target, TORCH)
 
@@ -156,7 +156,7 @@ def test_a_stopped_search_without_any_checkpoint_is_told_to_go_on(experiment, tm
 
     with pytest.raises(
         SearchFailed,
-        match=r"no trial has a usable checkpoint; go on with `tune-encoder resume made --root .*`",
+        match=r"no trial has a usable checkpoint; continue with `tune-encoder resume made --root",
     ):
         export(experiment, tmp_path / "target", TORCH)
 

@@ -44,7 +44,7 @@ def test_each_rung_is_a_bar_of_two_parts(facts):
     figure = rung_bars(facts)
 
     assert len(marks(figure)) == 2 * 3
-    assert tips(figure)[-1] == "epochs 4-9: 18 trained, 48 saved\n3 trials came to the end"
+    assert tips(figure)[-1] == "epochs 4-9: 18 trained, 48 saved\n3 trials reached the end"
     assert numbers(figure).rows[-1] == ["4-9", "3", "18", "48"]
 
 
@@ -71,7 +71,7 @@ def test_the_timeline_has_a_bar_for_each_stretch_and_says_who_was_idle(facts):
     found = trial_spans(facts.trials)
     assert sorted(trials_of(figure)) == sorted(each.trial for each in found)
     idle = sum(worker.idle for worker in workers(found))
-    assert f"0:{round(idle):02d} went by" in figure.summary
+    assert f"0:{round(idle):02d} were spent" in figure.summary
     assert "2 workers trained, up to 2 at once" in figure.summary
 
 
@@ -93,14 +93,14 @@ def test_epochs_without_worker_or_time_are_left_out_and_counted(tmp_path):
     figure = timeline(facts)
 
     assert 0 not in trials_of(figure)
-    assert "9 epochs without a worker or a time are left out." in figure.summary
+    assert "9 epochs without a worker or a time are not shown." in figure.summary
 
 
 def test_a_record_without_workers_says_so(tmp_path):
     figure = timeline(read_facts(make_search(tmp_path, SPACE, TRIALS)))
 
     assert figure.svg == ""
-    assert figure.summary == "The record does not say which worker trained an epoch, or when."
+    assert figure.summary == "The record has no workers or times of epochs."
 
 
 def test_failures_are_counted_by_their_reason(facts):

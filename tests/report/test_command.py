@@ -23,7 +23,7 @@ def test_the_command_says_where_the_report_is(tmp_path, capsys):
     code, out, _ = run(capsys, "mine", "--compare", "other", "--root", str(tmp_path))
 
     assert (code, out) == (0, f"report: {tmp_path}/mine/report.html\n")
-    assert "Beside other searches" in (tmp_path / "mine" / "report.html").read_text()
+    assert "Comparison with other searches" in (tmp_path / "mine" / "report.html").read_text()
 
 
 def test_an_experiment_to_compare_with_that_is_not_there_is_named(tmp_path, capsys):

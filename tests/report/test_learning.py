@@ -81,7 +81,7 @@ def test_a_long_curve_is_thinned_with_its_first_best_and_last_epoch_and_says_so(
 
     assert {1, 102, 250} <= set(kept)
     assert len(kept) <= MAX_POINTS
-    assert "thinned, the longest to one epoch in 3, its best and its last" in (
+    assert "thinned, the longest to one epoch in 3, plus its best and last" in (
         learning_curves(facts).summary
     )
 
@@ -100,7 +100,7 @@ def test_of_too_many_trials_the_best_half_and_an_even_choice_of_the_others_is_dr
     assert numbers[: MAX_DRAWN // 2] == list(range(MAX_DRAWN // 2))
     assert numbers[-1] == n - 1
     assert said == (
-        " Of 260 trials 200 are drawn: the 100 best, and 100 spread evenly over the ranks of all "
+        " Of 260 trials 200 are shown: the 100 best, and 100 evenly spaced over the ranks of all "
         "others."
     )
     figure = learning_curves(replace(facts, trials=trials))
@@ -137,7 +137,7 @@ def test_time_runs_from_the_beginning_of_the_first_epoch(facts):
     assert made.steps[0].seconds == pytest.approx(TRAINING_S)
     n_even = sum(len(values) for _, _, values, *_ in TRIALS[::2])
     assert made.seconds == pytest.approx(n_even * EPOCH_S - (EPOCH_S - TRAINING_S))
-    assert "pauses between launches included" in best_over_time(facts).summary
+    assert "including pauses between launches" in best_over_time(facts).summary
 
 
 def test_without_clock_times_the_training_is_added_up_and_that_is_said(tmp_path):
@@ -150,7 +150,7 @@ def test_without_clock_times_the_training_is_added_up_and_that_is_said(tmp_path)
 
     assert not made.is_wall_clock
     assert made.seconds == made.epochs  # a second each
-    assert "The record has no clock times" in best_over_time(facts).summary
+    assert "The record has no timestamps" in best_over_time(facts).summary
 
 
 def test_a_metric_that_is_to_rise_rises(tmp_path):

@@ -76,7 +76,7 @@ def test_every_figure_has_its_words_and_its_numbers(text, figures):
     assert images == {f"{figure.title}. {figure.summary}" for figure in figures}
     assert len(page.all("figure")) == len(figures)
     tables = [figure for figure in figures if figure.table]
-    assert text.count("<summary>The numbers</summary>") == len(tables)
+    assert text.count("<summary>Show the data</summary>") == len(tables)
     assert {figure.key for figure in figures} - {figure.key for figure in tables} == {"parallel"}
 
 
@@ -120,7 +120,9 @@ def test_a_search_that_runs_says_so(made):
     with lock_experiment(made.path):
         text = render(read_contents(made))
 
-    assert "The search is running: this page shows what there was when it was written." in text
+    assert (
+        "The search is still running: this report shows its state at the time of writing." in text
+    )
     assert f"tune-encoder status mine --root {made.path.parent} --watch" in text
     assert f"tune-encoder stop mine --root {made.path.parent}" in text
 
@@ -130,8 +132,8 @@ def test_before_the_first_trial_the_page_says_so(tmp_path):
 
     text = render(read_contents(new))
 
-    assert "No trial has begun yet." in text
-    assert text.count("No trial has given a result yet.") >= 3
+    assert "No trial has started yet." in text
+    assert text.count("No trial has a result yet.") >= 3
     assert "tune-encoder resume new" in text
 
 
@@ -141,7 +143,7 @@ def test_if_all_trials_failed_the_reasons_stand_there(tmp_path):
     contents = read_contents(found)
 
     assert contents.headline.verdict == (
-        "3 trials failed and none gave a result; the reasons stand below."
+        "3 trials failed and none has a result; see the reasons below."
     )
     (section,) = [each for each in contents.sections if each.key == "failures"]
     assert section.text == "3 of 3 trials failed."
@@ -166,12 +168,12 @@ def test_searches_are_compared(tmp_path):
 
     section = read_contents(mine, [other]).sections[-1]
 
-    assert section.title == "Beside other searches"
+    assert section.title == "Comparison with other searches"
     (figure,) = section.figures
     assert len(marks(figure)) == 2
     assert "mine: skill 0.580 after" in figure.summary
     assert "other: skill 0.580 after 22 epochs" in figure.summary
-    assert section.notes == ["the data differ: the scores do not compare"]
+    assert section.notes == ["the data differ, so the scores are not comparable"]
 
 
 def test_further_seeds_say_how_much_is_noise(tmp_path):
@@ -186,9 +188,7 @@ def test_further_seeds_say_how_much_is_noise(tmp_path):
 
     top = read_contents(found).headline
 
-    assert top.noise.endswith(
-        "Trained again with further seeds: one config, so nothing to compare."
-    )
+    assert top.noise.endswith("Over further seeds: only one config, nothing to compare.")
     assert top.confirmed is not None
     assert top.confirmed.rows == [["3", "0.48", "0.01", "0.47", "0.49", "3"]]
 

@@ -31,14 +31,14 @@ def test_a_bar_for_each_setting_by_its_importance(made, facts):
     assert tips(figure) == [
         f"{each.name}: {each.share:.0%}, over {each.n_trials} trials" for each in rated.settings
     ]
-    assert "Under 48 trials this is rough" in figure.summary
+    assert "With fewer than 48 trials this is a rough estimate" in figure.summary
 
 
 def test_too_few_trials_are_not_rated_and_that_is_said(tmp_path):
     figure = importance_bars(read_facts(made_search(tmp_path, TRIALS[:3])))
 
     assert figure.svg == ""
-    assert figure.summary.startswith("Not rated: mine: 3 trials have ended with a result")
+    assert figure.summary.startswith("Not available: mine: 3 trials have ended with a result")
 
 
 def test_parallel_coordinates_have_a_line_for_each_trial_with_a_result(facts):
@@ -47,7 +47,7 @@ def test_parallel_coordinates_have_a_line_for_each_trial_with_a_result(facts):
     assert sorted(trials_of(figure)) == SCORED
     assert trials_of(figure)[-1] == BEST  # drawn last, so above the others
     assert {*(p.name for p in SPACE.parameters), "val_loss", "pca", "linear"} <= set(words(figure))
-    assert "At the far left lie trials in which a setting was not searched" in figure.summary
+    assert "Trials in which a setting was not searched are at the far left" in figure.summary
 
 
 def test_without_conditions_nothing_lies_at_the_far_left(tmp_path):
@@ -71,7 +71,7 @@ def test_a_slice_shows_the_trials_that_have_the_setting(facts):
 def test_a_bound_that_the_best_trial_hit_is_hatched_and_said(facts):
     by_name = {figure.title: figure for figure in slices(facts)}
 
-    assert "It lies at the upper end of the range (hatched): widen it." in (
+    assert "It is at the upper bound of the range (hatched): widen the range." in (
         by_name["learning_rate"].summary
     )
     assert "<pattern" in by_name["learning_rate"].svg
@@ -92,4 +92,4 @@ def test_before_the_first_result_they_say_that_there_is_none(tmp_path, make):
     figure = make(read_facts(made_search(tmp_path, [])))
 
     assert figure.svg == ""
-    assert "given a result yet" in figure.summary
+    assert "a result yet" in figure.summary

@@ -106,8 +106,8 @@ def test_true_and_predicted_components_are_coordinates_along_the_largest_varianc
 
     pairs = principal_coordinates(winner.evaluation.predicted, winner.pack.styles)
     assert [figure.title for figure in figures] == [
-        "The voices' first component",
-        "The voices' second component",
+        "First principal component",
+        "Second principal component",
     ]
     assert all(len(marks(figure)) == 8 for figure in figures)
     true = pairs[0][0]
@@ -161,7 +161,7 @@ def test_recordings_that_are_gone_leave_the_spectrograms_and_a_word(
 
     section = read_contents(found).sections[-1]
 
-    assert section.notes == [f"{gone}: the recordings are gone, so nothing can be heard here"]
+    assert section.notes == [f"{gone}: the recordings are missing, so there is no audio"]
     assert all(clip.spectrogram and not clip.sound for _, clips in section.clips for clip in clips)
 
 

@@ -96,7 +96,9 @@ def test_a_file_without_a_manifest_is_refused(tmp_path):
     path = saved(tmp_path / "a.pt")
     (tmp_path / MANIFEST).unlink()
 
-    with pytest.raises(StorageError, match=r"a\.pt: not in manifest\.json.*use a file that is"):
+    with pytest.raises(
+        StorageError, match=r"a\.pt: not listed in manifest\.json.*use a file that is"
+    ):
         load_state(path)
 
 
@@ -104,7 +106,7 @@ def test_a_file_that_the_manifest_does_not_list_is_refused(tmp_path):
     path = saved(tmp_path / "a.pt")
     stranger = path.rename(tmp_path / "b.pt")
 
-    with pytest.raises(StorageError, match=r"b\.pt: not in manifest\.json"):
+    with pytest.raises(StorageError, match=r"b\.pt: not listed in manifest\.json"):
         load_state(stranger)
 
 

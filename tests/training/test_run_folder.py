@@ -149,7 +149,7 @@ def test_a_damaged_checkpoint_falls_back_to_the_next_older_and_says_so(run, tmp_
 
     assert state["epoch"] == 5
     assert "final_checkpoint.pt: damaged, its SHA-256" in said[0]
-    assert said[0].endswith("going on from checkpoint_epoch_5.pt, after epoch 5")
+    assert said[0].endswith("resuming from checkpoint_epoch_5.pt, after epoch 5")
 
 
 def test_a_checkpoint_with_nothing_usable_beside_it_is_refused(run, tmp_path):
@@ -200,7 +200,7 @@ def test_a_signal_ends_a_run_with_its_code_and_how_to_go_on(data_dir, tmp_path, 
             os.kill(os.getpid(), number)
 
     handler = signal.getsignal(number)
-    with pytest.raises(Interrupted, match=r"the last epoch is saved; go on with `tune-encoder tr"):
+    with pytest.raises(Interrupted, match=r"the last epoch is saved; resume with `tune-encoder tr"):
         train_to_folder(tiny(data_dir, tmp_path), watch)
 
     assert load_state(tmp_path / "final_checkpoint.pt")["epoch"] == 2
@@ -245,11 +245,11 @@ def test_the_example_configs_of_the_guide_train(data_dir, tmp_path, text, rate):
 
 def test_a_folder_that_holds_a_run_is_refused_without_resume(run, data_dir):
     with pytest.raises(
-        ConfigError, match=r"holds a run already; go on with --resume .*final_check"
+        ConfigError, match=r"already holds a run; resume it with --resume .*final_check"
     ):
         train_to_folder(tiny(data_dir, run), ignore)
 
 
 def test_more_processes_than_cores_are_refused(data_dir, tmp_path):
-    with pytest.raises(ConfigError, match=r"4096 processes on cpu: there are \d+; ask for 1 to"):
+    with pytest.raises(ConfigError, match=r"4096 processes on cpu: must be from 1 to \d+"):
         train_to_folder(tiny(data_dir, tmp_path), ignore, processes=4096)

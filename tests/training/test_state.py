@@ -33,7 +33,7 @@ def test_a_checkpoint_of_other_data_is_refused_with_the_difference(
     state = train(tiny(epochs=1), packed, tmp_path, ignore).state_dict()
     other = dataclasses.replace(packed, info={**packed.info, **change})
 
-    with pytest.raises(StorageError, match=f"on other data: {difference}; give it that"):
+    with pytest.raises(StorageError, match=f"on other data: {difference}; use the same data"):
         train(tiny(), other, tmp_path, ignore, state)
 
 

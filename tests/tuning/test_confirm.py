@@ -128,7 +128,8 @@ def test_a_search_without_a_result_is_refused_with_how_to_go_on(tmp_path):
     made = make_search(tmp_path, SPACE, [("RUNNING", {"dropout": 0.2, "head": "pca"}, [])])
 
     with pytest.raises(
-        SearchFailed, match=r"^mine: no trial has a result to confirm; go on with `tune-encoder res"
+        SearchFailed,
+        match=r"^mine: no trial has a result to confirm; continue with `tune-encoder r",
     ):
         confirm(made, 3, 3, print)
 
@@ -189,22 +190,22 @@ def confirmation(objectives):
     [
         (
             [[0.40, 0.41, 0.42], [0.50, 0.51, 0.52], [0.7, 0.8, 0.9]],
-            "winner: trial 0, outside the noise of the others (Welch's t-test, 95 %)",
+            "winner: trial 0, significantly better than the others (Welch's t-test, 95 %)",
         ),
         (
             [[0.40, 0.41, 0.42], [0.41, 0.42, 0.43], [0.50, 0.51, 0.52]],
-            "no winner: the first 2 are within the noise",
+            "no winner: the top 2 are not significantly different",
         ),
         (
             [[0.40, 0.41, 0.42], [0.41, 0.42, 0.43], [0.42, 0.43, 0.44]],
-            "no winner: the first 3 are within the noise",
+            "no winner: the top 3 are not significantly different",
         ),
         (
             # The second is steady enough to be told from the first, the third is not.
             [[0.40, 0.41, 0.42], [0.50, 0.51, 0.52], [0.40, 0.70, 1.00]],
-            "no winner: the first 3 are within the noise",
+            "no winner: the top 3 are not significantly different",
         ),
-        ([[0.40, 0.41, 0.42]], "one config, so nothing to compare"),
+        ([[0.40, 0.41, 0.42]], "only one config, nothing to compare"),
     ],
 )
 def test_a_winner_is_named_only_if_it_is_outside_the_noise_of_each_other(objectives, said):
@@ -304,7 +305,7 @@ def test_the_command_prints_a_line_a_config_and_the_winner(confirmed, capsys):
         "trial  val_loss      sd    skill     sd   lowest  highest  seeds",
         "    1    0.3100  0.0100    0.690  0.010    0.680    0.700      3",
         "    0    0.4167  0.0208    0.583  0.021    0.560    0.600      3",
-        "winner: trial 1, outside the noise of the others (Welch's t-test, 95 %)",
+        "winner: trial 1, significantly better than the others (Welch's t-test, 95 %)",
     ]
 
 

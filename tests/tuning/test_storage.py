@@ -137,7 +137,7 @@ def test_a_launch_on_a_place_of_another_search_is_refused_before_anything_is_rem
         trial.save(epoch)
     trial.storage.claim("another")
 
-    with pytest.raises(StorageError, match="mine: checkpoints of another search of the name are"):
+    with pytest.raises(StorageError, match="mine: has checkpoints of another search of this name"):
         _launch(trial.experiment, SPACE, trial.folder, LOCAL_LAUNCH, None)
 
     assert trial.epochs_kept() == [1, 2, 3]
@@ -175,7 +175,7 @@ def test_a_record_is_not_rebuilt_from_the_checkpoints_of_another_search(trial):
     trial.experiment.study_path.unlink()
     trial.storage.claim("another")
 
-    with pytest.raises(StorageError, match="mine: checkpoints of another search of the name are"):
+    with pytest.raises(StorageError, match="mine: has checkpoints of another search of this name"):
         repair(trial.experiment)
     assert not trial.experiment.study_path.exists()
 

@@ -134,7 +134,7 @@ def test_keys_that_end_in_mid_search_end_it_with_a_line_and_resume_goes_on(comma
         s3.ask_for_keys(wanted=False)
     stood = command.experiment.trials()
     assert process.returncode == 4
-    said = r"tiny: cannot be (read|written|listed), access is refused; give a key that may"
+    said = r"tiny: cannot be (read|written|listed), access is denied; set AWS_ACCESS_KEY_ID and"
     assert re.search(said, error), error
     assert error.count("resume with `tune-encoder resume tiny`") == 1
     assert "Traceback" not in error

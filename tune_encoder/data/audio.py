@@ -1,8 +1,8 @@
-"""Recordings: read what people have, and bring it to the rate and level the encoder knows.
+"""Recordings: read audio files, and convert them to the encoder's sample rate and level.
 
 Shapes: T audio samples, C channels, F frames of 20 ms.
-Audio is (T,) float32, mono, full scale at 1; a decoded MP3 may go a little beyond. Levels are RMS
-in dBFS, 0 dBFS being an RMS of 1, so a sine at full scale has -3 dBFS.
+Audio is (T,) float32, mono, full scale at 1; a decoded MP3 may slightly exceed it. Levels are RMS
+in dBFS, 0 dBFS being an RMS of 1, so a full-scale sine has -3 dBFS.
 """
 
 import shlex
@@ -17,22 +17,24 @@ from tune_encoder.errors import DataError
 
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
 CONVERT_SUFFIXES = (".m4a", ".aac", ".mp4", ".webm", ".wma", ".opus", ".amr", ".aiff", ".aif")
-"""Recordings that libsndfile cannot read, or not in every build; ffmpeg makes WAV of them."""
+"""Formats that libsndfile cannot read, or not in every build; ffmpeg converts them to WAV."""
 
-MIN_SAMPLE_RATE, MAX_SAMPLE_RATE = 4000, 384000  # Hz; beyond lie damaged headers, not recordings
-MIN_DURATION_S = 1.0  # speaker encoders get vague below 2 s and lose the voice below 1 s
+MIN_SAMPLE_RATE, MAX_SAMPLE_RATE = 4000, 384000  # Hz; outside it the header is damaged
+MIN_DURATION_S = 1.0  # speaker encoders get less reliable below 2 s and fail below 1 s
 MAX_DURATION_S = 3600.0  # an hour at 48 kHz stereo is 1.4 GB in memory; a header can claim more
-SILENT_PEAK = 1e-4  # -80 dBFS: below it a 16-bit recording is its own rounding noise
+SILENT_PEAK = 1e-4  # -80 dBFS: below it a 16-bit recording is only quantisation noise
 FRAME_S = 0.02  # shorter than a syllable, longer than two periods of a low voice
-SILENCE_DB = -40.0  # below the loudest frame; breath and room lie under it, soft consonants over it
-SILENCE_MARGIN_S = 0.08  # a plosive begins with silence; at this length no onset is cut off
+SILENCE_DB = (
+    -40.0
+)  # relative to the loudest frame; breath and room noise are below, soft consonants above
+SILENCE_MARGIN_S = 0.08  # plosives begin with silence; with this margin no onset is cut off
 TARGET_DBFS = -26.0  # the level of Supertonic's own speech, -26 to -28
 
 Array = NDArray[np.float32]
 
 
 def load_voice(path: Path, sample_rate: int) -> Array:
-    """Read a recording as mono speech: resampled, without DC and outer silence, at -26 dBFS.
+    """Read a recording as mono speech at -26 dBFS, resampled, without DC and silent ends.
 
     Raises:
         DataError: naming the file, what is wrong with it, and what to do.
@@ -41,22 +43,22 @@ def load_voice(path: Path, sample_rate: int) -> Array:
 
 
 def to_voice(path: Path, recorded: Array, recorded_rate: int, sample_rate: int) -> Array:
-    """Bring what `read_audio` read from `path` to the form of `load_voice`.
+    """Convert the output of `read_audio` for `path` to that of `load_voice`.
 
     Raises:
         DataError: if less than a second of it is sound.
     """
-    # DC goes first: cut off at both ends, it would ring in the resampler.
+    # DC is removed first: its steps at both ends would ring in the resampler.
     audio = resample(remove_dc(recorded), recorded_rate, sample_rate)
     if is_silent(audio):
         raise DataError(
             _silent_message(path)
-        )  # DC alone, or nothing below the new Nyquist frequency
+        )  # only DC, or nothing below the new Nyquist frequency
     audio = trim_silence(audio, sample_rate)
     if audio.size < MIN_DURATION_S * sample_rate:
         raise DataError(
             f"{path}: {audio.size / sample_rate:.2f} s of sound; at least {MIN_DURATION_S:g} s is "
-            "needed to know a voice, so record more or remove the file"
+            "needed, so record more or remove the file"
         )
     return normalize_loudness(audio, sample_rate)
 
@@ -75,7 +77,7 @@ def downmix(path: Path, channels: Array) -> Array:
     """Return the mean of the channels (T, C) that were read from `path`.
 
     Raises:
-        DataError: if nothing is left of them.
+        DataError: if the mean is silent.
     """
     audio = np.asarray(channels.mean(axis=1), dtype=np.float32)
     if is_silent(audio):
@@ -119,7 +121,7 @@ def _check_header(path: Path, sample_rate: int, n_samples: int) -> None:
     if n_samples > MAX_DURATION_S * sample_rate:
         raise DataError(
             f"{path}: lasts {n_samples / sample_rate / 60:.0f} minutes; at most "
-            f"{MAX_DURATION_S / 60:.0f} are read, so cut it into clips"
+            f"{MAX_DURATION_S / 60:.0f} are allowed, so cut it into clips"
         )
 
 
@@ -134,29 +136,29 @@ def _silent_message(path: Path) -> str:
 
 
 def ffmpeg_command(path: Path) -> str:
-    """Return the command that makes a WAV file of the recording, beside it."""
+    """Return the command that converts the recording to WAV, beside it."""
     return f"ffmpeg -i {shlex.quote(str(path))} {shlex.quote(str(path.with_suffix('.wav')))}"
 
 
 def is_silent(audio: Array) -> bool:
-    """Say whether no sample reaches `SILENT_PEAK`."""
+    """Whether no sample reaches `SILENT_PEAK`."""
     return bool(np.abs(audio).max() < SILENT_PEAK)
 
 
 def remove_dc(audio: Array) -> Array:
-    """Subtract the mean, which is the sound card's and would hide silence."""
+    """Subtract the mean, a sound card's offset, which would hide silence."""
     return np.asarray(audio - audio.mean(dtype=np.float64), dtype=np.float32)
 
 
 def resample(audio: Array, source_rate: int, target_rate: int) -> Array:
-    """Convert between sample rates, in Hz; nothing above the new Nyquist frequency folds back."""
+    """Convert between sample rates in Hz, without aliasing."""
     if source_rate == target_rate:
         return audio
     return np.asarray(soxr.resample(audio, source_rate, target_rate, quality="HQ"))
 
 
 def trim_silence(audio: Array, sample_rate: int) -> Array:
-    """Cut frames 40 dB below the loudest from both ends, but keep 80 ms there."""
+    """Trim frames 40 dB below the loudest from both ends, keeping a margin of 80 ms."""
     active = np.flatnonzero(_active_frames(_frame_rms(audio, sample_rate)))
     frame, kept = _frame_length(sample_rate), round(SILENCE_MARGIN_S * sample_rate)
     start, end = active[0] * frame - kept, (active[-1] + 1) * frame + kept
@@ -170,13 +172,13 @@ def normalize_loudness(audio: Array, sample_rate: int) -> Array:
 
 
 def level_dbfs(audio: Array, sample_rate: int) -> float:
-    """Return the RMS over the frames that hold sound; pauses do not count."""
+    """Return the RMS level of the active frames; pauses do not count."""
     rms = _frame_rms(audio, sample_rate)
     return float(10 * np.log10(np.square(rms[_active_frames(rms)]).mean()))
 
 
 def silence_ratio(audio: Array, sample_rate: int) -> float:
-    """Return the share of frames 40 dB below the loudest."""
+    """Return the fraction of frames at least 40 dB below the loudest."""
     return float(1 - _active_frames(_frame_rms(audio, sample_rate)).mean())
 
 

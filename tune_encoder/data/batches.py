@@ -1,7 +1,7 @@
-"""Batches of fixed-length crops, in an order that (seed, epoch) alone decides.
+"""Batches of fixed-length crops, in an order that depends on (seed, epoch) only.
 
-Every batch is of one length, so no frame of padding exists anywhere: a clip shorter than the crop
-is repeated until it fills it.
+All crops have the same length, so there is no padding: a clip shorter than the crop is repeated
+until it fills the crop.
 
 Shapes: B batch, M mel bands, T frames of a crop.
 """
@@ -20,7 +20,7 @@ from tune_encoder.config import TrainConfig
 from tune_encoder.data.log_mel import n_frames_of
 from tune_encoder.data.pack import Pack
 
-EVALUATION_BATCH_SIZE = 64  # windows at once; without gradients memory is no concern
+EVALUATION_BATCH_SIZE = 64  # windows; without gradients memory is no concern
 
 
 class Batch(NamedTuple):
@@ -34,17 +34,17 @@ class Batch(NamedTuple):
     """(B, 8, 16)"""
 
     def to(self, device: torch.device) -> "Batch":
-        """Move to the device the encoder is on."""
+        """Move the batch to a device."""
         return Batch(*(part.to(device, non_blocking=True) for part in self))
 
 
 def crop_frames(config: TrainConfig) -> int:
-    """Frames of a crop of `config.crop_seconds`."""
+    """Return the number of frames of a crop of `config.crop_seconds`."""
     return n_frames_of(round(config.crop_seconds * config.sample_rate), config.hop_length)
 
 
 def training_batches(pack: Pack, config: TrainConfig, epoch: int) -> Iterator[Batch]:
-    """One crop of every clip, shuffled, in batches whose sizes differ by at most one."""
+    """Yield a random crop of every clip, shuffled, in batches whose sizes differ by at most 1."""
     rng = np.random.default_rng([config.seed, epoch])
     order, position = rng.permutation(len(pack)), rng.random(len(pack))
     for clip_ids in np.array_split(order, steps_per_epoch(pack, config)):
@@ -53,7 +53,7 @@ def training_batches(pack: Pack, config: TrainConfig, epoch: int) -> Iterator[Ba
 
 
 def _styles(pack: Pack, clips: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-    """Styles of some clips in float32, which torch makes of float16 much sooner than numpy."""
+    """Styles of some clips in float32; torch converts float16 much faster than numpy."""
     which = pack.style_ids[clips]
     return torch.from_numpy(pack.unique_styles.ttl[which]).float(), torch.from_numpy(
         pack.unique_styles.dp[which]
@@ -61,11 +61,11 @@ def _styles(pack: Pack, clips: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
 
 
 def prefetch(batches: Iterator[Batch], count: int) -> Iterator[Batch]:
-    """Yield the same batches in the same order, up to `count` of them made ahead by a thread."""
+    """Yield the same batches in the same order, up to `count` of them prepared by a thread."""
     if count == 0:
         yield from batches
         return
-    with ThreadPoolExecutor(1) as thread:  # one, so that the order stays
+    with ThreadPoolExecutor(1) as thread:  # one, to keep the order
         waiting = deque(thread.submit(next, batches, None) for _ in range(count))
         while (batch := waiting.popleft().result()) is not None:
             waiting.append(thread.submit(next, batches, None))
@@ -73,12 +73,12 @@ def prefetch(batches: Iterator[Batch], count: int) -> Iterator[Batch]:
 
 
 def steps_per_epoch(pack: Pack, config: TrainConfig) -> int:
-    """Optimizer steps of one epoch."""
+    """Return the number of optimizer steps in an epoch."""
     return -(-len(pack) // config.batch_size)
 
 
 def crop(clip: NDArray[np.float16], position: float, n_frames: int) -> NDArray[np.float16]:
-    """Cut (T, M) out of a clip (F, M); position 0 is its start, 1 its end."""
+    """Crop (T, M) from a clip (F, M); position 0 is its start, 1 its end."""
     if len(clip) < n_frames:
         clip = np.tile(clip, (-(-n_frames // len(clip)), 1))
     start = int(position * (len(clip) - n_frames + 1))
@@ -86,7 +86,7 @@ def crop(clip: NDArray[np.float16], position: float, n_frames: int) -> NDArray[n
 
 
 def to_features(crops: list[NDArray[np.float16]]) -> Tensor:
-    """Stack crops (T, M) to (B, M, T) float32; in memory the bands stay last."""
+    """Stack crops (T, M) to (B, M, T) float32; in memory the mel bands stay last."""
     return torch.from_numpy(np.stack(crops)).to(torch.float32).transpose(1, 2)
 
 
@@ -98,7 +98,7 @@ def covering_windows(clip: NDArray[np.float16], n_frames: int) -> list[NDArray[n
 
 
 def evaluation_windows(pack: Pack, n_frames: int) -> Iterator[tuple[Tensor, list[int]]]:
-    """Windows of every clip in batches (B, M, T), each with the index of its clip."""
+    """Yield windows of every clip in batches (B, M, T), with the index of each window's clip."""
     batch: list[NDArray[np.float16]] = []
     clip_ids_of_windows: list[int] = []
     for i in range(len(pack)):

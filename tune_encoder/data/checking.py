@@ -1,4 +1,4 @@
-"""Is a data set fit to train on? Every file is read once, every problem is told with its file."""
+"""Validation of a data set: every file is read once, every problem is reported with its file."""
 
 import hashlib
 import os
@@ -16,7 +16,7 @@ from tune_encoder.errors import DataError
 from tune_encoder.system.formats import count_noun
 
 REQUIRED_SPLITS = ("train", "val")
-N_THREADS = max(4, os.cpu_count() or 1)  # the disk, and torch's FFT, are outside Python's lock
+N_THREADS = max(4, os.cpu_count() or 1)  # reading and torch's FFT release the GIL
 MAX_PROBLEMS_SHOWN = 5
 
 Result = TypeVar("Result")
@@ -24,7 +24,7 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Problem:
-    """What is wrong, and where; an error stops a run, a warning does not."""
+    """A problem of a data set and its path; an error stops a run, a warning does not."""
 
     path: Path
     message: str
@@ -33,7 +33,7 @@ class Problem:
 
 @dataclass
 class SplitSummary:
-    """One row of the table `data check` prints."""
+    """One row of the table that `data check` prints."""
 
     name: str
     clips: int = 0
@@ -54,7 +54,7 @@ class SplitSummary:
 
 @dataclass(frozen=True)
 class DataReport:
-    """What a check found."""
+    """The result of a check."""
 
     splits: list[SplitSummary]
     problems: list[Problem]
@@ -75,7 +75,7 @@ class DataReport:
 
 
 def check_data(data_dir: Path, assumed_rate: int) -> DataReport:
-    """Read every sample of a data set in the guide's layout; see `DataCheck`."""
+    """Read and check every sample of a data set; see `DataCheck`."""
     check = DataCheck(data_dir, assumed_rate)
     for _ in check.samples("checking", lambda sample: None):
         pass
@@ -83,14 +83,14 @@ def check_data(data_dir: Path, assumed_rate: int) -> DataReport:
 
 
 class DataCheck:
-    """Reads every sample of a data set once, for whoever needs them, and notes what is wrong."""
+    """Reads every sample of a data set once, yields the valid ones and collects problems."""
 
     def __init__(self, data_dir: Path, assumed_rate: int) -> None:
-        """Look for the files.
+        """Find the files.
 
         Args:
-            data_dir: Folder with train/ and val/, and perhaps test/.
-            assumed_rate: Hz, of files that carry no `sample_rate`.
+            data_dir: Folder with train/, val/ and optionally test/.
+            assumed_rate: Hz, of files without a `sample_rate`.
         """
         self.data_dir, self._assumed_rate = data_dir, assumed_rate
         self._paths = {name: find_samples(data_dir / name) for name in SPLITS}
@@ -100,13 +100,13 @@ class DataCheck:
     def samples(
         self, description: str, make: Callable[[Sample], Result]
     ) -> Iterator[tuple[str, Path, Sample, Result]]:
-        """Yield split, file, sample, and what is made of it, for each file that can be used.
+        """Yield split, path, sample and the result of `make` for each valid file.
 
-        To be called once; of folders that are no data set it yields nothing.
+        Call it once; if the folder is not a data set, it yields nothing.
 
         Args:
             description: Of the progress bar.
-            make: Called in one of a few threads.
+            make: Called with each sample, in a thread pool.
         """
         if self._problems:
             return
@@ -118,7 +118,7 @@ class DataCheck:
             for name, paths in self._paths.items():
                 summary = SplitSummary(name)
                 self._splits.append(summary)
-                # The iterator has no name: as it dies it takes back what no thread has begun.
+                # The iterator has no name: when it is freed, it cancels what no thread has begun.
                 for path, found in zip(
                     paths, pool.map(lambda path: _try(path, make), paths), strict=True
                 ):
@@ -130,7 +130,7 @@ class DataCheck:
                         yield name, path, *found
 
     def report(self) -> DataReport:
-        """Return what was found in what was read."""
+        """Return the problems of what was read."""
         unknown = [
             _assumed_rate_warning(summary, count, self._assumed_rate)
             for summary in self._splits
@@ -168,7 +168,7 @@ def _layout_problems(data_dir: Path, paths: dict[str, list[Path]]) -> Iterator[P
 
 
 def _shared_between_splits(data_dir: Path, splits: list[SplitSummary]) -> Iterator[Problem]:
-    """A style met in training and again in validation makes its score flatter."""
+    """A style that is in both training and validation data makes the score too good."""
     for i, first in enumerate(splits):
         for second in splits[i + 1 :]:
             if shared := len(first.styles & second.styles):
@@ -180,7 +180,7 @@ def _shared_between_splits(data_dir: Path, splits: list[SplitSummary]) -> Iterat
 
 
 def fingerprint(data_dir: Path) -> str:
-    """Identify the contents of a data set, by the checksums in its files' directories."""
+    """Return a hash of a data set's content, from the checksums in its npz files' directories."""
     digest = hashlib.sha256()
     for name in SPLITS:
         for path in find_samples(data_dir / name):

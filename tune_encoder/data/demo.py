@@ -1,10 +1,10 @@
-"""Demo voices: a data set made by a small source-filter synthesiser, for trying and testing.
+"""Demo voices: a synthetic data set from a small source-filter synthesiser, for demos and tests.
 
-A hidden vector of 10 standard normal numbers makes a voice. It sets how the voice sounds (`Voice`)
-and, through a fixed map, the style that an encoder has to find. What is said, the room and the
-microphone are drawn anew for each clip and tell nothing about the voice.
+A latent vector of 10 standard normal numbers defines a voice. It sets how the voice sounds
+(`Voice`) and, through a fixed map, the style that an encoder has to predict. Phrase, room and
+microphone are random for each clip and independent of the voice.
 
-Shapes: T samples, N frames, B frequency bins, K hidden numbers.
+Shapes: T samples, N frames, B frequency bins, K latent dimensions.
 """
 
 import functools
@@ -32,9 +32,9 @@ LATENT_SIZE = 10
 
 
 def make_demo(folder: Path, *, voices: int, val_voices: int, test_voices: int, seed: int) -> None:
-    """Write train/, val/ and test/ with one clip per voice; `folder` ends complete or absent.
+    """Write train/, val/ and test/ with one clip per voice; `folder` is complete or absent.
 
-    A clip depends on the seed, its split and its number alone, so a larger set begins with the
+    A clip depends only on the seed, its split and its number, so a larger set begins with the
     clips of a smaller one.
 
     Raises:
@@ -47,13 +47,13 @@ def make_demo(folder: Path, *, voices: int, val_voices: int, test_voices: int, s
 
 
 def demo_folder() -> Path:
-    """Where the demo set lies that every command falls back to."""
+    """Return the folder of the default demo set."""
     name = "-".join(str(DEMO_COUNTS[split]) for split in SPLITS)
     return cache_dir() / "demo" / name
 
 
 def cached_demo() -> Path:
-    """Return the demo set every command falls back to, making it if it is not in the cache."""
+    """Return the default demo set, creating it if it is not in the cache."""
     counts, folder = DEMO_COUNTS, demo_folder()
     if not folder.exists():
         make_demo(
@@ -100,7 +100,7 @@ _LATENT_LIMIT = 2.5  # standard deviations
 
 @dataclass(frozen=True, kw_only=True)
 class Voice:
-    """What makes one speaker sound unlike another."""
+    """The acoustic parameters of a speaker."""
 
     pitch_hz: float  # base of the pitch contour
     tract_scale: float  # factor on all formants; a short vocal tract has a large one
@@ -115,9 +115,9 @@ class Voice:
 
 
 def voice_of(latent: Doubles) -> Voice:
-    """Return the voice of a hidden vector (10,), one number for each quality.
+    """Return the voice of a latent vector (10,), one number for each parameter.
 
-    Centres and scales are about those of adult speakers; the soft limit keeps rare vectors human.
+    Centres and scales are about those of adult speakers; the soft limit keeps outliers human.
     """
     soft = _LATENT_LIMIT * np.tanh(latent / _LATENT_LIMIT)
     return Voice(
@@ -134,23 +134,23 @@ def voice_of(latent: Doubles) -> Voice:
     )
 
 
-_STYLE_SEED = 3  # of the map from hidden vector to style, which all demo sets share
-_MIXING_STD = 0.15  # how much each style component hears of the other hidden numbers
-_CURVATURE = 0.1  # share of a component's variance that is a product of two others
+_STYLE_SEED = 3  # of the map from latent vector to style, which all demo sets share
+_MIXING_STD = 0.15  # how much each style component depends on the other latent numbers
+_CURVATURE = 0.1  # fraction of a component's variance that is a product of two others
 _TANH_STD = 0.628  # standard deviation of tanh of a standard normal number
-# Shares of the variance that a component carries: a few large ones, as between real presets, and
-# on what is easily heard (the order is that of the fields of `Voice`; rhythm leads style_dp).
+# Fraction of the variance in each component: a few large ones, as in real presets, on what is
+# easily heard (in the order of the fields of `Voice`; rhythm dominates style_dp).
 _TTL_VARIANCE_RATIOS = (0.30, 0.20, 0.08, 0.11, 0.08, 0.03, 0.06, 0.05, 0.06, 0.03)
 _DP_VARIANCE_RATIOS = (0.22, 0.04, 0.62, 0.02, 0.03, 0.03, 0.01, 0.01, 0.01, 0.01)
 _TTL_STD, _DP_STD = 0.0168, 0.0238  # of an element between voices, before rows return to norm 1
-_LIVELY_TTL_ROWS, _QUIET_GAIN = 30, 0.3  # the other rows of a preset hardly change
-_DP_ROW_CHANGE = 0.1  # the 8 rows of a preset's style_dp are nearly one
+_LIVELY_TTL_ROWS, _QUIET_GAIN = 30, 0.3  # the other rows of a preset barely vary
+_DP_ROW_CHANGE = 0.1  # the 8 rows of a preset's style_dp are nearly equal
 
 
 class _StyleMap(NamedTuple):
-    """The mean style, and what each of the K components adds to it."""
+    """The mean style and the K components added to it."""
 
-    mixing: Doubles  # (K, K) orthogonal, near identity: the components' axes in hidden space
+    mixing: Doubles  # (K, K) orthogonal, near identity: the components' axes in latent space
     ttl_mean: Doubles  # (50, 256)
     ttl_basis: Doubles  # (K, 50, 256)
     dp_mean: Doubles  # (8, 16)
@@ -175,7 +175,7 @@ def _style_map() -> _StyleMap:
 
 
 def _nearly_equal_rows(row: NDArray[np.floating], rng: np.random.Generator) -> Doubles:
-    """Repeat (..., 1, 16) to (..., 8, 16), with a little change from row to row."""
+    """Repeat (..., 1, 16) to (..., 8, 16), with small differences between rows."""
     rows = np.repeat(row.astype(np.float64), DP_SHAPE[0], axis=-2)
     rows += _DP_ROW_CHANGE * np.abs(row).mean() * rng.standard_normal(rows.shape)
     return rows
@@ -189,7 +189,7 @@ def _scale_components(basis: Doubles, shares: tuple[float, ...], std: float) -> 
 
 
 def style_of(latent: Doubles) -> VoiceStyle:
-    """Return the style of a hidden vector (10,): smooth, nonlinear, the same in every demo set."""
+    """Return the style of a latent vector (10,): smooth, nonlinear, the same in every demo set."""
     style_map = _style_map()
     mixed = latent @ style_map.mixing
     squashed = np.tanh(mixed) / _TANH_STD
@@ -216,8 +216,8 @@ _NEUTRAL_VOWEL = np.array((500, 1500, 2500, 3500))  # a uniform tube of 17.5 cm
 _BANDWIDTHS_HZ = np.array((70, 100, 150, 220))  # losses grow with frequency, ...
 _FORMANT_GAINS = np.array((1.0, 0.8, 0.6, 0.5))  # ... so higher resonances are weaker
 
-_HOP = 256  # samples; 10.7 ms, a step the ear takes for smooth
-_N_FFT = 4 * _HOP  # half for the window, a quarter on either side for formants to ring
+_HOP = 256  # samples; 10.7 ms, short enough to sound smooth
+_N_FFT = 4 * _HOP  # half for the window, a quarter on each side for the ringing of formants
 # Hann at half overlap adds up to 1.
 _WINDOW = np.pad(np.hanning(2 * _HOP + 1)[:-1], _HOP).astype(np.float32)
 _BINS_HZ = np.fft.rfftfreq(_N_FFT, 1 / DEMO_SAMPLE_RATE).astype(np.float32)
@@ -226,7 +226,7 @@ _DB_PER_OCTAVE = 20 * np.log10(2)  # of an amplitude proportional to frequency
 
 MIN_DURATION_S, MAX_DURATION_S = 2.0, 5.0
 _PAUSE_PROBABILITY = 0.15  # of syllables
-_PAUSE_LEVEL = 0.003  # not zero: breath goes on
+_PAUSE_LEVEL = 0.003  # not zero: breath continues
 _SYLLABLE_SPREAD = 0.2  # standard deviation of log duration
 _SHIMMER = 0.08  # relative standard deviation of a pulse's height
 _LEVEL_DB, _LEVEL_SPREAD_DB = -26.0, 1.5  # RMS against full scale
@@ -236,7 +236,7 @@ _FLOOR_DB = (-50.0, -30.0)  # noise of the room against the voice
 
 
 def synthesize(voice: Voice, rng: np.random.Generator) -> Array:
-    """Say a random phrase of 2 to 5 seconds.
+    """Synthesise a random phrase of 2 to 5 seconds.
 
     Returns:
         Audio of shape (T,) at 24 kHz, about -26 dBFS RMS, peak below 1.
@@ -254,7 +254,7 @@ def synthesize(voice: Voice, rng: np.random.Generator) -> Array:
 
 
 class _Phrase(NamedTuple):
-    """What is said, frame by frame."""
+    """Pitch, formants and loudness of a phrase, frame by frame."""
 
     pitch_hz: Doubles  # (N,)
     formants_hz: Doubles  # (N, 4)
@@ -269,7 +269,7 @@ def _random_phrase(voice: Voice, N: int, rng: np.random.Generator) -> _Phrase:
     middles = ends - lengths / 2
     frames = np.arange(N)
     spoken = rng.random(n_syllables) > _PAUSE_PROBABILITY
-    spoken[0] = True  # a clip of pauses alone would have no voice
+    spoken[0] = True  # a clip of only pauses would have no voice
     syllable = np.searchsorted(ends, frames, side="right")
     envelope = np.sin(np.pi * (ends[syllable] - frames) / lengths[syllable])
     accents = np.interp(frames, middles, rng.uniform(-1, 1, n_syllables))
@@ -314,7 +314,7 @@ def _formant_envelope(voice: Voice, formants_hz: Doubles) -> Array:
 
 
 def _slope(db_per_octave: float) -> Array:
-    """Magnitude (B,) that is 1 at low frequencies and changes by so many dB per octave above."""
+    """Magnitude (B,), 1 at low frequencies, then changing by this many dB per octave."""
     power = db_per_octave / _DB_PER_OCTAVE / 2
     return np.asarray((1 + (_BINS_HZ / _TILT_KNEE_HZ) ** 2) ** power, dtype=np.float32)
 
@@ -342,7 +342,7 @@ def _overlap_add(spectra: NDArray[np.complex64]) -> Array:
 
 
 def _add_room_noise(voice_wave: Array, rng: np.random.Generator) -> Array:
-    """Add the room's noise and set the level."""
+    """Add room noise and set the level."""
     noise = rng.standard_normal(len(voice_wave), dtype=np.float32)
     wave = voice_wave + noise * _rms(voice_wave) * _db_to_gain(rng.uniform(*_FLOOR_DB))
     level = _db_to_gain(rng.normal(_LEVEL_DB, _LEVEL_SPREAD_DB)) / _rms(wave)

@@ -1,7 +1,7 @@
-"""Import: recordings and the styles of their voices become a data set of train, val and test.
+"""Import: make a data set with train, val and test from recordings and styles.
 
-A recording belongs to the style whose name its own name starts with, up to a separator:
-`anna.json` takes `anna.wav`, `anna_01.wav` and `anna-2.flac`, but not `annabel.wav`.
+A recording belongs to the style whose name its file name starts with, up to a separator:
+`anna.json` matches `anna.wav`, `anna_01.wav` and `anna-2.flac`, but not `annabel.wav`.
 """
 
 from collections import Counter
@@ -28,8 +28,8 @@ from tune_encoder.system.formats import count_noun
 
 MIN_VOICES = 3  # one for each split
 HELD_OUT_FRACTION = 0.1  # of the voices, for val and again for test
-VAL_START, TEST_START = 0.7, 0.85  # where a clip that all splits share is cut
-MIN_PART_S = 1.0  # a shorter part tells little about a voice
+VAL_START, TEST_START = 0.7, 0.85  # fractions at which a clip is cut where splits share voices
+MIN_PART_S = 1.0  # a shorter part says little about a voice
 MAX_NAMES = 5  # in one warning; more would push the other warnings off the screen
 
 Array = NDArray[np.float32]
@@ -37,10 +37,10 @@ Array = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class ImportReport:
-    """What an import wrote, and what a person should know about it."""
+    """What an import wrote, with its warnings."""
 
     counts: dict[str, int]
-    """Samples of each split."""
+    """Number of samples of each split."""
     voices: list[str]
     """Names of the voices, sorted."""
     warnings: list[str]
@@ -51,7 +51,7 @@ class _Clip:
     path: Path
     voice: str
     number: int
-    """Counts the clips of the voice from 0."""
+    """Index of the clip among those of its voice, from 0."""
 
 
 def import_voices(
@@ -59,14 +59,14 @@ def import_voices(
 ) -> ImportReport:
     """Write a data set of all recordings that have a style; `out` is absent or complete.
 
-    Whole voices go to val and test when most voices have several clips. Otherwise each clip is
-    cut by time and the splits share voices, which a warning says.
+    The splits have different voices where most voices have several clips. Otherwise each clip is
+    cut by time and the splits share voices, with a warning.
 
     Args:
-        audio_dir: Holds NAME*.wav, .flac, .ogg or .mp3.
-        styles_dir: Holds NAME.json; may be the same folder.
+        audio_dir: Folder with NAME*.wav, .flac, .ogg or .mp3.
+        styles_dir: Folder with NAME.json; may be the same folder.
         out: New or empty folder.
-        sample_rate: Hz, of the samples written.
+        sample_rate: Of the samples, in Hz.
         seed: Chooses the voices of val and test.
 
     Raises:
@@ -91,7 +91,7 @@ def import_voices(
 
 
 def _pair_recordings(audio_dir: Path, styles_dir: Path) -> tuple[list[_Clip], list[str]]:
-    """Return the clips that have a style, and warnings about what was left out."""
+    """Return the clips that have a style, and warnings about skipped files."""
     files = _files(audio_dir)
     recordings = [path for path in files if path.suffix.lower() in AUDIO_SUFFIXES]
     names = {path.stem for path in _files(styles_dir) if path.suffix == ".json"}
@@ -172,19 +172,19 @@ def _read_styles(styles_dir: Path, clips: list[_Clip]) -> dict[str, VoiceStyle]:
 
 
 def _choose_splits(clips: list[_Clip], seed: int) -> tuple[dict[str, str] | None, str]:
-    """Return the split of each voice, or None and the reason why voices must be shared."""
+    """Return the split of each voice, or None and the reason why the splits share voices."""
     n_clips = Counter(clip.voice for clip in clips)
     n_several = sum(count > 1 for count in n_clips.values())
     if len(n_clips) < MIN_VOICES:
         voices = f"{count_noun(len(n_clips), 'voice')} {'is' if len(n_clips) == 1 else 'are'}"
-        return None, f"{voices} too few to keep some for val and test"
+        return None, f"{voices} too few to hold some out for val and test"
     if 2 * n_several <= len(n_clips):
         return None, f"{n_several} of {len(n_clips)} voices have several clips"
     return assign_splits(sorted(n_clips), seed), ""
 
 
 def assign_splits(voices: list[str], seed: int) -> dict[str, str]:
-    """Give about 10 % of the voices to val, as many to test, at least one each."""
+    """Assign about 10 % of the voices each to val and test, at least one; the rest is train."""
     shuffled = [voices[i] for i in np.random.default_rng(seed).permutation(len(voices))]
     held_out = max(1, round(HELD_OUT_FRACTION * len(voices)))
     val, test = shuffled[:held_out], shuffled[held_out : 2 * held_out]
@@ -194,7 +194,7 @@ def assign_splits(voices: list[str], seed: int) -> dict[str, str]:
 
 
 def cut_by_time(audio: Array, sample_rate: int) -> dict[str, Array]:
-    """Cut a clip at 70 and 85 %, each part at least 1 s; train alone if that cannot be done."""
+    """Cut a clip at 70 and 85 %, each part at least 1 s; if that is impossible, all is train."""
     min_samples = round(MIN_PART_S * sample_rate)
     test_start = min(round(TEST_START * audio.size), audio.size - min_samples)
     val_start = min(round(VAL_START * audio.size), test_start - min_samples)
@@ -209,7 +209,7 @@ def cut_by_time(audio: Array, sample_rate: int) -> dict[str, Array]:
 def _check_splits(audio_dir: Path, counts: Mapping[str, int]) -> None:
     if not all(counts.values()):
         raise DataError(
-            f"{audio_dir}: no clip is long enough to be cut into train, val and test; give clips "
+            f"{audio_dir}: no clip is long enough to be cut into train, val and test; use clips "
             f"of {3 * MIN_PART_S:g} s or more, or several clips of each of {MIN_VOICES} voices"
         )
 
@@ -218,7 +218,7 @@ def _split_warnings(reason: str, uncut: list[str]) -> list[str]:
     warnings = []
     if reason:
         warnings.append(
-            f"split by seconds ({reason}): train, val and test share voices, so scores tell how "
+            f"split by time ({reason}): train, val and test share voices, so scores tell how "
             "well known voices are recognised, not how well new voices are cloned"
         )
     if uncut:
@@ -247,7 +247,7 @@ class _Writer:
 
 
 def _write_clips(clips: list[_Clip], split_of: dict[str, str] | None, writer: _Writer) -> list[str]:
-    """Write all clips; return the names of those that should have been cut but were not."""
+    """Write all clips; return the names of those that could not be cut."""
     problems: dict[str, str] = {}
     uncut = []
     for clip in tqdm(clips, desc="import", disable=None, ncols=80):
@@ -272,7 +272,7 @@ def _load_parts(clip: _Clip, split_of: dict[str, str] | None, sample_rate: int) 
 
 
 def _raise_problems(problems: dict[str, str]) -> None:
-    """Raise the first problem, and name all other files that have one."""
+    """Raise the first problem and name the other files that have one."""
     if problems:
         first, *others = problems
         more = f"; {len(others)} more cannot be used: {_join_names(others)}" if others else ""

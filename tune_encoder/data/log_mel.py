@@ -1,4 +1,4 @@
-"""The only way from audio to features: packing, training, evaluation, cloning all call `log_mel`.
+"""Log-mel features: packing, training, evaluation and cloning all use `log_mel`.
 
 Shapes: T audio samples, F frames, M mel bands, K = n_fft // 2 + 1 frequency bins.
 """
@@ -12,22 +12,20 @@ from torch import Tensor
 
 from tune_encoder.config import FrontendSettings
 
-TARGET_RMS = 10 ** (
-    -26 / 20
-)  # RMS every clip is brought to; Supertonic's own renders lie at -26 dBFS
-POWER_FLOOR = 1e-8  # 65 dB below the mean band of a clip at LEVEL; its log fits float16 well
-MIN_RMS = 1e-6  # below -120 dBFS there is nothing to bring up
+TARGET_RMS = 10 ** (-26 / 20)  # of every clip; Supertonic's output has -26 dBFS
+POWER_FLOOR = 1e-8  # 65 dB below the mean band at TARGET_RMS; its log is precise in float16
+MIN_RMS = 1e-6  # -120 dBFS; a quieter clip is not amplified further
 
 
 def log_mel(audio: Tensor, settings: FrontendSettings) -> Tensor:
-    """Natural log of mel power, after bringing the clip to a fixed level.
+    """Return the natural log of mel power, after normalising the clip's level.
 
     Args:
         audio: (..., T) float32 at `settings.sample_rate`, T at least 1.
-        settings: Window, hop and bands.
+        settings: Window, hop length and mel bands.
 
     Returns:
-        (..., M, F) float32 with F = 1 + T // hop_length, frames centred on their hop.
+        (..., M, F) float32 with F = 1 + T // hop_length, centred on multiples of the hop.
     """
     window = torch.hann_window(settings.n_fft, dtype=audio.dtype, device=audio.device)
     spectrum = torch.stft(
@@ -35,7 +33,7 @@ def log_mel(audio: Tensor, settings: FrontendSettings) -> Tensor:
         settings.n_fft,
         settings.hop_length,
         window=window,
-        pad_mode="constant",  # a clip shorter than half a window cannot be reflected
+        pad_mode="constant",  # a clip shorter than half a window cannot be reflect-padded
         return_complex=True,
     )
     power = spectrum.real.square() + spectrum.imag.square()  # (..., K, F)
@@ -44,18 +42,18 @@ def log_mel(audio: Tensor, settings: FrontendSettings) -> Tensor:
 
 
 def normalize_level(audio: Tensor) -> Tensor:
-    """Bring clips (..., T) to an RMS of `TARGET_RMS`."""
+    """Scale clips (..., T) to an RMS of `TARGET_RMS`."""
     rms = audio.square().mean(dim=-1, keepdim=True).sqrt().clamp(min=MIN_RMS)
     return audio * (TARGET_RMS / rms)
 
 
 def log_bands(power: Tensor, filters: Tensor) -> Tensor:
-    """Sum power (..., K, F) into bands by filters (M, K), and take the natural log."""
+    """Apply mel filters (M, K) to power (..., K, F), and take the natural log."""
     return (filters @ power).clamp(min=POWER_FLOOR).log()
 
 
 def n_frames_of(n_samples: int, hop_length: int) -> int:
-    """Return the number of frames `log_mel` makes of a clip."""
+    """Return the number of frames that `log_mel` returns for a clip."""
     return 1 + n_samples // hop_length
 
 
@@ -83,7 +81,7 @@ def mel_centers(sample_rate: int, n_mels: int) -> Tensor:
 
 
 def _mel_edges(sample_rate: int, n_mels: int) -> NDArray[np.float64]:
-    """Corners of the triangles in Hz, (M + 2,)."""
+    """Edges of the triangles in Hz, (M + 2,)."""
     return _mel_to_hz(np.linspace(0, _hz_to_mel(sample_rate / 2), n_mels + 2))
 
 

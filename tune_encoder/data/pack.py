@@ -1,10 +1,9 @@
-"""The pack: features and targets of a whole data set, made once, shared by every trial.
+"""The pack: features and targets of a data set, computed once and shared by all trials.
 
-A pack is a folder in the cache, named by what it was made from (the data's fingerprint and the
-front-end settings). What is large is float16 in files, which every process maps into memory instead
-of reading.
+A pack is a folder in the cache, named by a hash of its source (the data's fingerprint and the
+front-end settings). Large arrays are float16 files, which processes memory-map instead of reading.
 
-Shapes: N clips, V different styles, F frames of all clips, M mel bands.
+Shapes: N clips, V unique styles, F frames of all clips, M mel bands.
 """
 
 import dataclasses
@@ -37,10 +36,8 @@ from tune_encoder.data.voice_style import TTL_SHAPE
 from tune_encoder.errors import StorageError
 from tune_encoder.system.files import atomic_folder
 
-_BASIS_FILE = (
-    "ttl_basis.f16"  # apart from the other statistics, since a trial reads few of its rows
-)
-MAX_RIDGE_CLIPS = 2000  # enough for 160 predictors; more would only cost memory
+_BASIS_FILE = "ttl_basis.f16"  # in its own file, since a trial reads few of its rows
+MAX_RIDGE_CLIPS = 2000  # enough for 160 predictors; more only costs memory
 
 Array = NDArray[np.float32]
 
@@ -50,26 +47,26 @@ class Pack:
     """The clips of one split."""
 
     features: NDArray[np.float16]
-    """(F, M) log-mel frames of all clips, one after another, mapped from disk."""
+    """(F, M) log-mel frames of all clips, concatenated, memory-mapped."""
     starts: NDArray[np.int64]
-    """(N + 1,) where each clip begins; the last entry is F."""
+    """(N + 1,) first frame of each clip; the last entry is F."""
     unique_styles: Styles
-    """The V different styles; `ttl` in float16, mapped from disk."""
+    """The V unique styles; `ttl` in float16, memory-mapped."""
     style_ids: NDArray[np.int64]
-    """(N,) which of them each clip has."""
+    """(N,) index of each clip's style among them."""
     voices: list[str]
-    """Voice of each clip; the file's name where the file names no voice."""
+    """Voice of each clip; the file's name where the sample has no voice."""
 
     def __len__(self) -> int:
         return len(self.voices)
 
     def clip(self, i: int) -> NDArray[np.float16]:
-        """Frames (F_i, M) of one clip."""
+        """Return the frames (F_i, M) of one clip."""
         return self.features[self.starts[i] : self.starts[i + 1]]
 
     @property
     def styles(self) -> Styles:
-        """Of every clip, in float32; read anew each time."""
+        """The style of every clip, in float32; read from disk at each access."""
         return Styles(
             self.unique_styles.ttl[self.style_ids].astype(np.float32),
             self.unique_styles.dp[self.style_ids],
@@ -78,7 +75,7 @@ class Pack:
 
 @dataclass(frozen=True)
 class JoinedPack(Pack):
-    """The clips of several packs, one pack after another; `features` are those of the first."""
+    """The concatenated clips of several packs; `features` are those of the first."""
 
     parts: tuple[Pack, ...]
 
@@ -99,11 +96,11 @@ class PackedData:
     test: Pack | None
     statistics: Statistics
     info: PackInfo
-    """Fingerprint, front end, counts, warnings, and the baselines of each split."""
+    """Fingerprint, front-end settings, counts, warnings, and the baselines of each split."""
 
     @property
     def identity(self) -> dict[str, SettingValue]:
-        """What tells these features from others: the data, its size, and the front end."""
+        """What identifies these features: the data, its size, and the front-end settings."""
         counts = {f"{name}_clips": count for name, count in self.info["clips"].items()}
         return {"fingerprint": self.info["fingerprint"][:16], **counts, **self.info["frontend"]}
 
@@ -114,7 +111,7 @@ class PackedData:
 
 
 def merge_train_and_val(data: PackedData) -> PackedData:
-    """Return the data with the clips of val among those of train; statistics stay as they are."""
+    """Return the data with the val clips added to train; statistics do not change."""
     train, val = data.train, data.val
     both = (train, val)
     unique_styles = (
@@ -131,13 +128,13 @@ def merge_train_and_val(data: PackedData) -> PackedData:
 
 
 def pack_data(data_dir: Path, settings: FrontendSettings) -> Path:
-    """Return the folder of the data set's pack, checking the data and making it if need be.
+    """Return the folder of the data set's pack; if there is none, check the data and make it.
 
     Raises:
         DataError: naming the files that cannot be used.
     """
     if data_dir.resolve() == demo_folder().resolve():
-        cached_demo()  # the cache may have been emptied since the search began
+        cached_demo()  # the cache may have been cleared since the search began
     if not all(find_samples(data_dir / name) for name in ("train", "val")):
         check_data(data_dir, settings.sample_rate).raise_errors(data_dir)
     identity = pack_identity(fingerprint(data_dir), settings)
@@ -148,15 +145,15 @@ def pack_data(data_dir: Path, settings: FrontendSettings) -> Path:
 
 
 def pack_of_search(data_dir: Path, expected: str, settings: FrontendSettings) -> Path:
-    """Return the pack of the data that a search began with.
+    """Return the pack of a search's data.
 
     Args:
-        data_dir: Where the data lies.
+        data_dir: The data set.
         expected: Its fingerprint when the search began.
-        settings: The front end.
+        settings: Of the front end.
 
     Raises:
-        DataError: if the data is gone or damaged.
+        DataError: if the data is missing or damaged.
         StorageError: if it has changed since the search began.
     """
     pack = pack_data(data_dir, settings)
@@ -174,10 +171,10 @@ def check_same_data(data_dir: Path, expected: str, found: str) -> None:
 
 
 def open_pack(folder: Path) -> PackedData:
-    """Map a pack into memory.
+    """Memory-map a pack.
 
     Raises:
-        StorageError: if it is missing, of another format, or cut short.
+        StorageError: if it is missing, truncated or of another format.
     """
     try:
         info = json.loads((folder / "pack.json").read_text(encoding="utf-8"))
@@ -185,7 +182,7 @@ def open_pack(folder: Path) -> PackedData:
             raise StorageError(f"{folder}: pack format {info['format']}; remove the folder")
         for name, size in info["sizes"].items():
             if (folder / name).stat().st_size != size:
-                raise StorageError(f"{folder / name}: cut short; remove {folder} to make it anew")
+                raise StorageError(f"{folder / name}: truncated; remove {folder} to make it again")
         packs = {name: _open_split(folder, name) for name in SPLITS if name in info["clips"]}
         with np.load(folder / "statistics.npz") as arrays:
             fields: dict[str, Any] = dict(arrays)
@@ -207,9 +204,9 @@ def _open_split(folder: Path, name: str) -> Pack:
 
 
 def _memmap(path: Path, *shape: int) -> Any:
-    """Map a file of arrays of this shape.
+    """Memory-map a file of arrays of this shape.
 
-    Copy-on-write: the pages are shared, and torch does not warn of a read-only array.
+    Copy-on-write: pages are shared, and torch does not warn about a read-only array.
     """
     return np.memmap(path, dtype=np.float16, mode="c").reshape(-1, *shape)
 
@@ -218,27 +215,27 @@ def _memmap(path: Path, *shape: int) -> Any:
 
 
 class _ClipFeatures(NamedTuple):
-    """What a pack keeps of a recording."""
+    """The features of a clip and their statistics."""
 
     features: NDArray[np.float16]
     """(F, M)"""
     bands: Array
-    """(2 M,) mean and deviation of each band."""
+    """(2 M,) mean and standard deviation of each band."""
 
 
 @dataclass(frozen=True)
 class _Split:
-    """What is kept in memory of a split whose features are on disk."""
+    """The part of a split kept in memory, while its features are on disk."""
 
     lengths: list[int]
     styles: Styles
     voices: list[str]
     band_statistics: Array
-    """(N, 2 M) mean and deviation of each band, per clip."""
+    """(N, 2 M) mean and standard deviation of each band, per clip."""
 
 
 class _PackedClip(NamedTuple):
-    """What is kept in memory of a clip."""
+    """The part of a clip kept in memory."""
 
     length: int
     ttl: Array
@@ -273,7 +270,7 @@ def _write_pack(
 
 
 def _write_splits(folder: Path, check: DataCheck, settings: FrontendSettings) -> dict[str, _Split]:
-    """Write all splits; raises a `DataError` that names all files that cannot be used."""
+    """Write all splits; raises a `DataError` that names the invalid files."""
     read: dict[str, list[_PackedClip]] = {}
     with _feature_extractor(settings) as make:
         for name, path, sample, (features, bands) in check.samples("packing", make):
@@ -283,7 +280,7 @@ def _write_splits(folder: Path, check: DataCheck, settings: FrontendSettings) ->
             clip = _PackedClip(len(features), sample.style_ttl, sample.style_dp, voice, bands)
             read.setdefault(name, []).append(clip)
     check.report().raise_errors(check.data_dir)
-    # A split's clips go as they are joined, so that no more than one split is in memory twice.
+    # `pop` frees each split's clips once merged, so at most one split is in memory twice.
     splits = {name: _merge_clips(read.pop(name)) for name in list(read)}
     for name, split in splits.items():
         _write_styles(folder, name, split, settings.n_mels)
@@ -292,8 +289,8 @@ def _write_splits(folder: Path, check: DataCheck, settings: FrontendSettings) ->
 
 @contextmanager
 def _feature_extractor(settings: FrontendSettings) -> Iterator[Callable[[Sample], _ClipFeatures]]:
-    """Give what computes features, of a clip in each thread."""
-    import torch  # here, because a search that finds its pack needs no torch in the driver
+    """Yield the function that computes a clip's features, to call in several threads."""
+    import torch  # here, because the driver needs no torch if the pack exists
 
     from tune_encoder.data.audio import resample
     from tune_encoder.data.log_mel import log_mel
@@ -307,7 +304,7 @@ def _feature_extractor(settings: FrontendSettings) -> Iterator[Callable[[Sample]
         return _ClipFeatures(features.numpy(), torch.cat([mean, deviation]).numpy())
 
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # one clip a thread is faster than one clip on all
+    torch.set_num_threads(1)  # one clip per thread is faster than one clip on all threads
     try:
         yield make
     finally:
@@ -321,14 +318,14 @@ def _write_styles(folder: Path, name: str, split: _Split, n_mels: int) -> None:
         folder / f"{name}.npz",
         starts=np.cumsum([0, *split.lengths], dtype=np.int64),
         style=style_ids,
-        dp=split.styles.dp[first],  # small, and of half precision it would lose what tells voices
+        dp=split.styles.dp[first],  # small, and float16 would lose differences between voices
         voices=np.array(split.voices),
         n_mels=n_mels,
     )
 
 
 def _deduplicate(styles: Styles) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Number the different styles; returns (N,) which each clip has, and (V,) a clip of each."""
+    """Number the unique styles; return (N,) the style of each clip, (V,) a clip per style."""
     numbers: dict[bytes, int] = {}
     digests = (hashlib.sha256(row).digest() for row in styles.flatten())
     style_ids = np.array([numbers.setdefault(digest, len(numbers)) for digest in digests])
@@ -336,8 +333,8 @@ def _deduplicate(styles: Styles) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 
 
 def _write_float16(path: Path, array: Array) -> None:
-    """Write float16, which moves a style_ttl by a thousandth of the distance between voices."""
-    import torch  # many times as fast as numpy here
+    """Write float16; it moves a style_ttl by a thousandth of the distance between voices."""
+    import torch  # many times faster than numpy here
 
     torch.from_numpy(np.ascontiguousarray(array)).to(torch.float16).numpy().tofile(path)
 
@@ -349,8 +346,8 @@ def _write_statistics(folder: Path, train: _Split, n_mels: int) -> Statistics:
     mel_square = (weights * (np.square(means) + np.square(deviations))).sum(axis=0)
     fields: dict[str, Any] = {
         "mel_mean": mel_mean.astype(np.float32),
-        # Of a band that never changes, such as one above the recordings' Nyquist frequency, the
-        # difference may be a rounding error below 0.
+        # In a constant band, such as one above the recordings' Nyquist frequency, the difference
+        # may be slightly below 0 by rounding.
         "mel_std": np.sqrt(np.maximum(mel_square - np.square(mel_mean), 0)).astype(np.float32),
         **style_statistics(train.styles.ttl, train.styles.dp),
     }

@@ -1,6 +1,6 @@
-"""Samples: one npz file a clip, in the folders train/, val/ and test/ of a data set.
+"""Samples: one npz file per clip, in the folders train/, val/ and test/ of a data set.
 
-Shapes: T audio samples. `audio` (T,) float32 in [-1, 1] or a little beyond, `style_ttl` (50, 256)
+Shapes: T audio samples. `audio` (T,) float32 in [-1, 1] or slightly beyond, `style_ttl` (50, 256)
 and `style_dp` (8, 16) float32 in memory; the file has them as [1, 50, 256] and [1, 8, 16].
 """
 
@@ -20,7 +20,7 @@ from tune_encoder.errors import DataError
 from tune_encoder.system.formats import count_noun
 
 SPLITS = ("train", "val", "test")
-MAX_MEMBER_BYTES = 512 * 2**20  # 1.5 hours at 24 kHz; a small zip can claim any size
+MAX_MEMBER_BYTES = 512 * 2**20  # 1.5 hours at 24 kHz; a small zip file can claim any size
 _REQUIRED = ("audio", "style_ttl", "style_dp", "text", "lang")
 _KNOWN = (*_REQUIRED, "sample_rate", "voice")
 _COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
@@ -40,18 +40,18 @@ class Sample:
     text: str
     lang: str
     sample_rate: int | None = None
-    """Hz; None where the file does not say, as the guide allows."""
+    """Hz; None if the file has none, which is allowed."""
     voice: str | None = None
-    """Whose voice it is; None where the file does not say."""
+    """Name of the voice; None if the file has none."""
 
 
 def find_samples(split_dir: Path) -> list[Path]:
-    """Return the split's npz files in the order every part of the program uses."""
+    """Return the split's npz files in the order used everywhere."""
     return sorted(split_dir.glob("*.npz"))
 
 
 def write_sample(path: Path, sample: Sample) -> None:
-    """Write the guide's npz; equal samples give equal bytes."""
+    """Write an npz file; equal samples give equal bytes."""
     extras: dict[str, Any] = {"sample_rate": sample.sample_rate, "voice": sample.voice}
     with path.open("wb") as file:
         np.savez(
@@ -66,7 +66,7 @@ def write_sample(path: Path, sample: Sample) -> None:
 
 
 def read_sample(path: Path) -> Sample:
-    """Read and check one npz file; nothing in it is unpickled or trusted for its size.
+    """Read and validate one npz file; nothing is unpickled, and claimed sizes are limited.
 
     Raises:
         DataError: naming the file, what is wrong with it, and what is expected.
@@ -87,9 +87,9 @@ def read_sample(path: Path) -> Sample:
 
 
 def member_checksums(path: Path) -> list[tuple[str, int, int]]:
-    """Return (name, CRC-32, bytes) of each array, from the zip's directory alone.
+    """Return (name, CRC-32, bytes) of each array, from the zip directory only.
 
-    Reading a directory costs 0.1 ms, so a data set's fingerprint can be taken before every search.
+    It takes 0.1 ms per file, so a data set's fingerprint can be computed before every search.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -105,8 +105,8 @@ def _read_members(path: Path) -> dict[str, NDArray[np.generic]]:
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
     except Exception as error:
-        # zipfile and numpy raise ten unrelated types on damaged bytes (zlib.error, TokenError,
-        # NotImplementedError...): whatever they say, the file is at fault.
+        # On damaged bytes zipfile and numpy raise ten unrelated types (zlib.error, TokenError,
+        # NotImplementedError...); whichever it is, the file is damaged.
         raise DataError(_unreadable_message(path, error)) from error
 
 
@@ -119,26 +119,26 @@ def _member_names(archive: zipfile.ZipFile) -> list[str]:
     for name in _KNOWN:
         if names.count(name) > 1:
             raise DataError(f"holds {name!r} twice; save each array once")
-    return [name for name in _KNOWN if name in names]  # others may be many, and as large
+    return [name for name in _KNOWN if name in names]  # other members may be many and large
 
 
 def _read_member(path: Path, archive: zipfile.ZipFile, name: str) -> NDArray[np.generic]:
     info = archive.getinfo(f"{name}.npy")
     claimed = info.file_size
-    if info.compress_type not in _COMPRESSIONS:  # others unpack all before they are cut
+    if info.compress_type not in _COMPRESSIONS:  # others decompress all before they are limited
         raise DataError(f"{name} is compressed as numpy never does; save it with numpy.savez")
     if claimed > MAX_MEMBER_BYTES:
         raise DataError(
-            f"{name} claims {claimed / 1e6:.0f} MB; at most {MAX_MEMBER_BYTES / 1e6:.0f} are read"
+            f"{name} claims {claimed / 1e6:.0f} MB; the limit is {MAX_MEMBER_BYTES / 1e6:.0f} MB"
         )
     with archive.open(info) as file:
-        return _to_array(name, file.read(claimed))  # `archive.read` would unpack what is beyond
+        return _to_array(name, file.read(claimed))  # `archive.read` would decompress beyond it
 
 
 def _to_array(name: str, content: bytes) -> NDArray[np.generic]:
-    """Do as `numpy.lib.format.read_array`, which reads pieces, and the header in a slow way twice.
+    """Read as `numpy.lib.format.read_array` does, which is slower and parses the header twice.
 
-    The array is part of the content, so it cannot be written.
+    The array is a read-only view of the content.
     """
     file = io.BytesIO(content)
     version = npy.read_magic(file)
@@ -149,7 +149,7 @@ def _to_array(name: str, content: bytes) -> NDArray[np.generic]:
         raise DataError(f"{name} holds Python objects, which could run code; save plain arrays")
     size = math.prod(shape) * dtype.itemsize
     if min(shape, default=0) < 0 or size + file.tell() != len(content):
-        raise DataError(f"{name} says shape {shape} but has {len(content)} bytes; make it again")
+        raise DataError(f"{name} has shape {shape} but {len(content)} bytes; make it again")
     order: Literal["F", "C"] = "F" if is_fortran else "C"
     return np.ndarray(shape, dtype, content, file.tell(), order=order)
 
@@ -186,7 +186,7 @@ def _check_style(path: Path, name: str, style: NDArray[np.generic]) -> Array:
 
 
 def _as_float32(array: NDArray[np.generic]) -> Array:
-    with np.errstate(over="ignore"):  # what is beyond float32 becomes infinite, and is refused
+    with np.errstate(over="ignore"):  # values beyond float32 become infinite, and are then rejected
         return array.astype(np.float32)
 
 
@@ -196,7 +196,7 @@ def _check_text(path: Path, name: str, text: NDArray[np.generic]) -> str:
     try:
         return str(text.item())
     except (ValueError, SystemError) as error:  # a code point beyond Unicode
-        raise DataError(f"{path}: {name} is no text ({error}); save it again") from error
+        raise DataError(f"{path}: {name} is not valid text ({error}); save it again") from error
 
 
 def _check_sample_rate(path: Path, rate: NDArray[np.generic] | None) -> int | None:

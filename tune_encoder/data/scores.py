@@ -1,6 +1,6 @@
-"""Scores of predicted styles, and the baselines that give them meaning.
+"""Scores of predicted styles, and the baselines to compare them with.
 
-Raw cosine says little: the mean voice alone has 0.93 on real styles. So every score here is
+Raw cosine says little: the mean voice alone has 0.93 on real styles. So the scores here are
 relative to the mean of the training voices.
 
 Shapes: N clips, V voices, D style elements, M mel bands.
@@ -17,7 +17,7 @@ from tune_encoder.data.voice_style import DP_SHAPE, TTL_SHAPE
 
 # The objective of a search: fixed, so that trials with different loss weights can be compared.
 OBJECTIVE_TTL, OBJECTIVE_DP, OBJECTIVE_COSINE = 1.0, 1.0, 0.1
-EPSILON = 1e-30  # keeps a division by nothing finite
+EPSILON = 1e-30  # avoids division by zero
 RIDGE_ALPHAS = tuple(10.0**power for power in range(-2, 6))
 
 Array = NDArray[np.float32]
@@ -31,21 +31,21 @@ class Styles:
     dp: Array
 
     def flatten(self) -> Array:
-        """Both styles of each clip end to end, (N, 12928)."""
+        """Return both styles of each clip, flattened and concatenated, (N, 12928)."""
         n = len(self.ttl)
         return np.concatenate([self.ttl.reshape(n, -1), self.dp.reshape(n, -1)], axis=1)
 
 
 def mean_styles(statistics: Statistics, n: int) -> Styles:
-    """Return the mean voice, N times."""
+    """Return the mean voice, repeated N times."""
     ttl, dp = statistics.ttl_mean, statistics.dp_mean
     return Styles(np.broadcast_to(ttl, (n, *ttl.shape)), np.broadcast_to(dp, (n, *dp.shape)))
 
 
 def score(predicted: Styles, target: Styles, statistics: Statistics) -> dict[str, float]:
-    """Return every score of `predicted` against `target`, by name.
+    """Return all scores of `predicted` against `target`, by name.
 
-    Written in products of rows, each of which is computed once: it is done every epoch.
+    It runs every epoch, so each product of rows is computed only once.
     """
     mean = mean_styles(statistics, 1).flatten()
     predicted_rows, target_rows = predicted.flatten(), target.flatten()
@@ -91,21 +91,21 @@ def _squares(rows: Array) -> Array:
 
 
 def _cosines(products: Array, squares: Array, other_squares: Array) -> Array:
-    """Cosines of rows by their products; a row of no length has none with any."""
+    """Cosines of rows from their dot products; 0 for a row of length 0."""
     lengths = np.sqrt(squares) * np.sqrt(other_squares)
     return np.asarray(products / np.maximum(lengths, EPSILON))
 
 
 def _squared_error(rows: Array) -> tuple[float, float]:
-    """Sums of squares over clips, of style_ttl and of style_dp."""
+    """Sums of squares over clips, for style_ttl and style_dp."""
     ttl, dp = np.split(rows, [math.prod(TTL_SHAPE)], axis=1)
     return float(_squares(ttl).sum()), float(_squares(dp).sum())
 
 
 def _retrieval(similarity: Array, target: Styles) -> float:
-    """Share of clips whose nearest target style, by centred cosine, is their own voice's.
+    """Fraction of clips whose nearest target style, by centred cosine, is that of their voice.
 
-    Chance is one over the number of different styles.
+    Chance level is 1 / number of unique styles.
     """
     nearest = similarity.argmax(axis=1)
     hits = [np.array_equal(target.ttl[i], target.ttl[j]) for i, j in enumerate(nearest)]
@@ -122,7 +122,7 @@ def _variance(rows: Array) -> float:
 
 @dataclass(frozen=True)
 class Ridge:
-    """Closed-form ridge regression from the mean and deviation of each mel band to the style."""
+    """Closed-form ridge regression from the mean and std of each mel band to the style."""
 
     center: Array
     scale: Array
@@ -131,10 +131,10 @@ class Ridge:
     intercept: Array
     """(D,)"""
     split: int
-    """Where style_ttl ends in D."""
+    """Index in D where style_ttl ends."""
 
     def predict(self, mel_statistics: Array) -> Styles:
-        """Predict styles from (N, 2 M) band means and deviations."""
+        """Predict styles from (N, 2 M) means and standard deviations of bands."""
         standard = (mel_statistics - self.center) / self.scale
         flat = (standard @ self.weights + self.intercept).astype(np.float32)
         n = len(flat)
@@ -143,7 +143,7 @@ class Ridge:
 
 
 def fit_ridge(mel_statistics: Array, styles: Styles) -> Ridge:
-    """Fit on training clips; the strength is the best by leave-one-out error.
+    """Fit on training clips, with the alpha of the lowest leave-one-out error.
 
     Source of the leave-one-out error: Golub, Heath, Wahba, Technometrics 1979, eq. 1.3.
     """
@@ -153,7 +153,7 @@ def fit_ridge(mel_statistics: Array, styles: Styles) -> Ridge:
     y = (styles.flatten() - intercept).astype(np.float64)
     u, s, vt = np.linalg.svd(x, full_matrices=False)
     projected = u.T @ y
-    products = y @ y.T  # of clips, (N, N): all that the errors below need of y, which is wider
+    products = y @ y.T  # (N, N) over clips: all that the errors below need of y, which is wider
     projected_products = u.T @ products
 
     def leave_one_out_error(alpha: float) -> float:

@@ -1,4 +1,4 @@
-"""What the training split says about itself: means, variances, principal components.
+"""Statistics of the training split: means, variances, principal components.
 
 Shapes: N voices or clips, M mel bands, K components; styles flattened to 12,800 and 128.
 """
@@ -8,29 +8,29 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-MAX_COMPONENTS = 512  # more than any encoder of this size can tell apart
-MIN_VARIANCE = 1e-12  # of a data set with one voice, so that nothing is divided by zero
+MAX_COMPONENTS = 512  # more than an encoder of this size can distinguish
+MIN_VARIANCE = 1e-12  # avoids division by zero in a data set with one voice
 
 Array = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class Statistics:
-    """Computed once from the training split; models, losses and metrics are built on them."""
+    """Statistics of the training split, used by models, losses and scores."""
 
     mel_mean: Array
     """(M,) mean of each band over all training frames."""
     mel_std: Array
     """(M,) standard deviation of each band."""
     ttl_mean: Array
-    """(50, 256) the mean voice."""
+    """(50, 256), the mean voice."""
     dp_mean: Array
     """(8, 16)"""
     ttl_variance: float
     """Mean squared deviation of an element of style_ttl from the mean voice."""
     dp_variance: float
     ttl_basis: Array
-    """(K, 12800) principal components, each scaled to its standard deviation; of a pack float16."""
+    """(K, 12800) principal components, each scaled to its standard deviation; float16 in a pack."""
     dp_basis: Array
     """(K, 128)"""
 
@@ -51,12 +51,12 @@ def principal_components(centred: Array) -> Array:
     """Principal components of (N, D) centred rows, scaled to their standard deviation.
 
     Returns:
-        (K, D), K at most N - 1, D, or `MAX_COMPONENTS`; at least one row, of zeros if need be.
+        (K, D), K at most N - 1, D, or `MAX_COMPONENTS`; at least one row, of zeros if needed.
     """
     n, width = centred.shape
     k = max(1, min(n - 1, width, MAX_COMPONENTS))
     rows = centred.astype(np.float64)
-    if n < width:  # the N x N products have the same components at a fraction of the cost
+    if n < width:  # the N x N Gram matrix gives the same components at a fraction of the cost
         variances, mixtures = np.linalg.eigh(rows @ rows.T)
         components = mixtures.T[::-1][:k] @ rows  # each of length sqrt(variance)
     else:

@@ -1,6 +1,6 @@
 """Known voices to compare a style with: those of a model's training set, or presets.
 
-Shapes: V voices; a style end to end has 12,928 numbers.
+Shapes: V voices; a flattened style has 12,928 numbers.
 """
 
 import io
@@ -28,7 +28,7 @@ VOICES = "voices.npz"
 
 @dataclass(frozen=True)
 class VoiceBank:
-    """Voices by name."""
+    """Named voices with their styles."""
 
     names: list[str]
     styles: Styles
@@ -37,9 +37,9 @@ class VoiceBank:
     def nearest(self, style: VoiceStyle) -> tuple[str, float]:
         """Return the name of the nearest voice and the distance to it.
 
-        Distances are Euclidean over the whole style, in units of the distance between two voices
-        of the bank: 0 is that voice, 1 is as far off as another voice. In a bank of one voice,
-        whose distance to others is not known, it is infinite.
+        The distance is Euclidean over the flattened style, in units of the RMS distance between two
+        voices of the bank: 0 is that voice, 1 is as far as another voice. In a bank of one voice,
+        which has no such unit, it is infinite.
         """
         known = self.styles.flatten()
         wanted = Styles(style.ttl[None], style.dp[None]).flatten()
@@ -50,14 +50,14 @@ class VoiceBank:
 
 
 def _root_mean_square_distance(known: Array) -> float:
-    """Between two different rows: twice the variance, summed over columns."""
+    """RMS distance of two different rows: the root of twice the variance, summed over columns."""
     if len(known) == 1:
         return 0.0
     return float(np.sqrt(2 * known.var(axis=0, ddof=1, dtype=np.float64).sum()))
 
 
 def bank_of_clips(voices: Sequence[str], styles: Styles) -> VoiceBank:
-    """Return the voices of a split, each with the mean style of its clips.
+    """Return the bank of a split's voices, each with the mean style of its clips.
 
     Args:
         voices: Voice of each clip, as in `Pack.voices`.
@@ -81,7 +81,7 @@ def write_bank(folder: Path, bank: VoiceBank, epoch: int) -> None:
     Args:
         folder: The model's folder.
         bank: At least one voice.
-        epoch: Finished epochs, for the manifest.
+        epoch: Number of finished epochs, recorded in the manifest.
     """
     content = io.BytesIO()
     halves = {part: getattr(bank.styles, part).astype(np.float16) for part in ("ttl", "dp")}
@@ -111,7 +111,7 @@ def read_bank(folder: Path) -> VoiceBank | None:
             raise ValueError(f"{len(names)} names, ttl {ttl.shape}, dp {dp.shape}")
         return VoiceBank(names, Styles(ttl, dp))
     except (ValueError, KeyError, OSError, BadZipFile) as error:
-        raise StorageError(f"{path}: holds no voices ({error}); remove it") from error
+        raise StorageError(f"{path}: not a valid voice bank ({error}); remove it") from error
 
 
 def read_presets(folder: Path) -> dict[Path, VoiceStyle]:
@@ -119,26 +119,28 @@ def read_presets(folder: Path) -> dict[Path, VoiceStyle]:
 
     Raises:
         ConfigError: if the folder has none.
-        DataError: naming the file that is no style.
+        DataError: naming the file that is not a style.
     """
     presets = {path: read_voice_style(path) for path in sorted(folder.glob("*.json"))}
     if not presets:
-        raise ConfigError(f"{folder}: has no style JSON; name a folder of presets, such as F1.json")
+        raise ConfigError(
+            f"{folder}: has no style JSON; name a folder with presets, such as F1.json"
+        )
     return presets
 
 
 def bank_of_presets(presets: dict[Path, VoiceStyle]) -> VoiceBank:
-    """Return the voices named by their files."""
+    """Return the bank of presets, named by their files."""
     ttl, dp = (np.stack([getattr(s, part) for s in presets.values()]) for part in ("ttl", "dp"))
     return VoiceBank([path.stem for path in presets], Styles(ttl, dp))
 
 
 def find_styles(folder: Path) -> dict[Path, VoiceStyle]:
-    """Read the styles that lie in a folder, among whatever else it holds."""
+    """Read the styles in a folder, ignoring other files."""
     found = {}
     for path in sorted(folder.glob("*.json")):
         try:
             found[path] = read_voice_style(path)
         except DataError:
-            continue  # other JSON is no concern of ours
+            continue  # some other JSON file
     return found

@@ -1,8 +1,8 @@
-"""Supertonic voice styles: two arrays, and the JSON file that carries them.
+"""Supertonic voice styles: two arrays, and their JSON file.
 
-Shapes: `ttl` (50, 256) timbre, `dp` (8, 16) rhythm; every row has L2 norm 1. The JSON nests each
-three deep, [1][50][256] and [1][8][16]: Supertonic's Rust, Go, Swift, Java and C++ loaders read
-no other form.
+Shapes: `ttl` (50, 256) timbre, `dp` (8, 16) rhythm; every row has L2 norm 1. In the JSON they
+are nested, [1][50][256] and [1][8][16]: Supertonic's Rust, Go, Swift, Java and C++ loaders read no
+other form.
 """
 
 import json
@@ -28,23 +28,23 @@ Array = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class VoiceStyle:
-    """One voice, as Supertonic takes it."""
+    """The style of one voice, for Supertonic."""
 
     ttl: Array
     dp: Array
 
     def normalized(self) -> "VoiceStyle":
-        """Return the style with every row at norm 1."""
+        """Return the style with rows of norm 1."""
         return VoiceStyle(unit_rows(self.ttl), unit_rows(self.dp))
 
 
 def unit_rows(style: NDArray[np.floating]) -> Array:
-    """Scale each row, the last axis, to L2 norm 1."""
+    """Scale each row (last axis) to L2 norm 1."""
     return np.asarray(style / np.linalg.norm(style, axis=-1, keepdims=True), dtype=np.float32)
 
 
 def style_problem(name: str, style: NDArray[np.floating]) -> str | None:
-    """Say why the array is no style, or return None if it is one."""
+    """Return why the array is not a valid style, or None if it is."""
     if not np.isfinite(style).all():
         return f"{name} has {count_noun((~np.isfinite(style)).sum(), 'NaN or infinite value')}"
     norms = np.linalg.norm(style.astype(np.float64), axis=-1)  # float32 overflows above 1e19
@@ -58,7 +58,7 @@ def style_problem(name: str, style: NDArray[np.floating]) -> str | None:
 
 
 def read_voice_style(path: Path) -> VoiceStyle:
-    """Read a style JSON, its data nested or flat, with `dims` or `shape`; rows come out at norm 1.
+    """Read a style JSON, its data nested or flat, with `dims` or `shape`; rows get norm 1.
 
     Raises:
         DataError: naming the file and what is wrong.
@@ -84,7 +84,7 @@ def _read_part(path: Path, content: dict[str, object], name: str) -> Array:
     try:
         style = np.array(part["data"], dtype=np.float64)
     except (ValueError, TypeError, OverflowError) as error:
-        raise DataError(f"{path}: {name} holds something else than numbers ({error})") from error
+        raise DataError(f"{path}: {name} has values that are not numbers ({error})") from error
     if style.size != np.prod(shape):
         raise DataError(f"{path}: {name} has {style.size} numbers; {np.prod(shape)} are needed")
     if style.shape not in (shape, shape[1:], (style.size,)):
@@ -98,21 +98,21 @@ def _read_part(path: Path, content: dict[str, object], name: str) -> Array:
 
 
 def check_same_version(styles: Mapping[Path, VoiceStyle]) -> None:
-    """Refuse styles of two Supertonic versions, whose spaces have nothing in common.
+    """Check that all styles are of the same Supertonic version; the versions' styles are unrelated.
 
     Args:
         styles: Each style and the file it came from; at least one.
 
     Raises:
-        DataError: naming two files that do not belong together.
+        DataError: naming two files of different versions.
     """
     (first, reference), *others = styles.items()
     for path, style in others:
         cosine = float((reference.ttl * style.ttl).sum() / len(style.ttl))  # rows have norm 1
         if cosine < SAME_VERSION_COSINE:
             raise DataError(
-                f"{path} and {first} are not of one Supertonic version (cosine {cosine:.2f}; "
-                "within a version it is above 0.7); keep the styles of one version only"
+                f"{path} and {first} are of different Supertonic versions (cosine {cosine:.2f}; "
+                "within a version it is above 0.7); use styles of one version only"
             )
 
 
@@ -120,7 +120,7 @@ def write_voice_style(path: Path, style: VoiceStyle, metadata: dict[str, object]
     """Write the JSON that every Supertonic loader reads; `path` is absent, old, or complete.
 
     Raises:
-        StorageError: if the place cannot be written.
+        StorageError: if the file cannot be written.
     """
     normal = style.normalized()
     content = {

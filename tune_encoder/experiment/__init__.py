@@ -1,1 +1,1 @@
-"""The experiment on disk, and all ways to look at it; loads neither torch nor Ray."""
+"""The experiment on disk, its status and views; loads neither torch nor Ray."""

@@ -1,10 +1,10 @@
-"""Where checkpoints are kept if not in the experiment's folder: a bucket, or a shared folder.
+"""Checkpoint storage outside the experiment's folder: an S3 bucket or a shared folder.
 
-    PLACE/owner                               the identity of the search that began there
-    PLACE/1/0007_f3a9c1/checkpoint_000003/    of launch 1, trial 7, epoch 3: it, then its manifest
+    LOCATION/owner                               the identity of the search that uses it
+    LOCATION/1/0007_f3a9c1/checkpoint_000003/    launch 1, trial 7, epoch 3; its manifest is last
 
-A checkpoint is there once its manifest is, and is never written twice. Who reads one fetches it to
-a folder of his own first, and verifies it there as any other.
+A checkpoint is complete once its manifest exists, and is never overwritten. A reader downloads it
+to a local folder first, and verifies it there like any other.
 """
 
 import os
@@ -30,31 +30,35 @@ _PROBE = ".probe"
 _OWNER = "owner"
 _CHECKPOINT_NAME = re.compile(
     r"\d+/\d{4,}(_[a-z0-9]+)?/checkpoint_\d+"
-)  # others are of places below
+)  # other names are those of nested locations
 _ENDPOINT = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
 _REGION = ("AWS_REGION", "AWS_DEFAULT_REGION")
-_CONNECT_S, _SILENCE_S, _ATTEMPTS = 3.0, 5.0, 3  # with pyarrow's own it takes up to 100 s
+_CONNECT_S, _SILENCE_S, _ATTEMPTS = (
+    3.0,
+    5.0,
+    3,
+)  # with pyarrow's defaults a failure takes up to 100 s
 _CHUNK_BYTES = 2**20
-# What S3 servers answer, as pyarrow tells it, and what to do.
+# Errors of S3 servers in pyarrow's words, and what to do.
 _REMEDIES = {
-    r"NO_SUCH_BUCKET|Bucket .* not found": "there is no such bucket; create it, or name another",
+    r"NO_SUCH_BUCKET|Bucket .* not found": "there is no such bucket; create it, or choose another",
     r"bucket is located in '([\w-]+)'": r"the bucket is in another region; set AWS_REGION=\1",
     r"ACCESS_DENIED|INVALID_ACCESS_KEY|SIGNATURE|HTTP status 40[13]": (
-        "access is refused; give a key that may read, write and delete there in AWS_ACCESS_KEY_ID "
-        "and AWS_SECRET_ACCESS_KEY, or in ~/.aws/credentials"
+        "access is denied; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or ~/.aws/credentials, "
+        "to a key that may read, write and delete there"
     ),
     r"NETWORK_CONNECTION|REQUEST_TIMEOUT": (
-        "no answer from {server}; see that it runs and that AWS_ENDPOINT_URL names it"
+        "no answer from {server}; check that it runs and that AWS_ENDPOINT_URL is its address"
     ),
 }
 
 
 def checkpoint_location(storage: str, name: str) -> str:
-    """Return where an experiment's checkpoints are kept within a storage that was named.
+    """Return the location of an experiment's checkpoints within a storage.
 
     Args:
         storage: s3://BUCKET/PATH, file:///PATH or a folder.
-        name: Of the experiment.
+        name: Name of the experiment.
     """
     if storage.startswith(_S3):
         return f"{storage.rstrip('/')}/{name}"
@@ -63,32 +67,32 @@ def checkpoint_location(storage: str, name: str) -> str:
 
 
 def storage_of_location(location: str) -> str:
-    """Return the storage that a place lies in."""
+    """Return the storage that contains a location."""
     return location.rpartition("/")[0]
 
 
 def checkpoints_of_trial(names: Iterable[str], number: int) -> list[str]:
-    """Return which of the checkpoints are of one trial.
+    """Return the checkpoints of one trial.
 
-    The folder of a run has an underscore and letters after the trial's number if it began again.
+    A run's folder is the trial's number, with an underscore and letters if the trial restarted.
     """
     return [name for name in names if name.split("/")[1].partition("_")[0] == f"{number:04d}"]
 
 
 @dataclass(frozen=True)
 class Storage:
-    """The place of one experiment's checkpoints, reached with the keys of this process."""
+    """The checkpoint storage of one experiment, accessed with this process's credentials."""
 
     location: str
     """s3://BUCKET/PATH/NAME, or a folder."""
     endpoint: str = ""
     """Address of an S3 server other than Amazon's."""
     region: str = ""
-    """Of the bucket; empty is what the AWS configuration says."""
+    """Region of the bucket; if empty, that of the AWS configuration."""
 
     @classmethod
     def at(cls, location: str) -> "Storage":
-        """Return the storage at a place, by the server and region that the environment names."""
+        """Return the storage at a location, with server and region from the environment."""
         return cls(location, _environment(_ENDPOINT), _environment(_REGION))
 
     def __reduce__(self) -> "tuple[type[Storage], tuple[str, str, str]]":
@@ -132,7 +136,7 @@ class Storage:
             files.delete_file(probe)
 
     def check_unused(self) -> None:
-        """Raise a `ConfigError` if another experiment of the name has begun there."""
+        """Raise a `ConfigError` if another experiment uses the location."""
         if self.checkpoint_names():
             raise ConfigError(
                 f"{self.location}: has checkpoints of another search; choose another --name or "
@@ -140,47 +144,47 @@ class Storage:
             )
         if self._owner():
             raise ConfigError(
-                f"{self.location}: another search has begun there; choose another --name or "
-                f"--storage, or remove {_OWNER} there if that one is gone"
+                f"{self.location}: used by another search; choose another --name or --storage, "
+                f"or remove {_OWNER} there if that search no longer exists"
             )
 
     def claim(self, identity: str) -> None:
-        """Note which search the place is of, unless that is noted already.
+        """Record which search uses the location, unless that is recorded already.
 
         Args:
-            identity: Of the search; a search from before there were any has an empty one.
+            identity: Of the search; empty for searches of older versions.
 
         Raises:
-            StorageError: if it is another's, or cannot be used.
+            StorageError: if another search uses it, or it is not accessible.
         """
         if identity and not self._owner():
             with self._one_line_errors("written"):
                 self._make_folder(self._root)
                 with self._files.open_output_stream(f"{self._root}/{_OWNER}") as file:
                     file.write(identity.encode())
-        self.check_owner(identity)  # of two that began at once the later has written over
+        self.check_owner(identity)  # of two that began at once, the later overwrote the owner
 
     def check_owner(self, identity: str) -> None:
-        """Raise a `StorageError` if the place is noted to be of another search."""
+        """Raise a `StorageError` if another search is recorded as the owner."""
         owner = self._owner()
         if identity and owner not in ("", identity):
             raise StorageError(
-                f"{self.location}: checkpoints of another search of the name are kept there; start "
-                "this one anew under another --name"
+                f"{self.location}: has checkpoints of another search of this name; start this one "
+                "again under another --name"
             )
 
     def _owner(self) -> str:
-        """The identity of the search that began there; empty if none is noted."""
+        """The identity of the search that uses the location; empty if none is recorded."""
         with self._one_line_errors("read"), suppress(FileNotFoundError):
             return _read(self._files, f"{self._root}/{_OWNER}").decode(errors="replace").strip()
         return ""
 
     def upload(self, folder: Path, name: str) -> None:
-        """Copy a checkpoint's folder there.
+        """Upload a checkpoint's folder.
 
         Args:
-            folder: With the manifest.
-            name: As LAUNCH/RUN/CHECKPOINT, not taken yet.
+            folder: The folder, with its manifest.
+            name: LAUNCH/RUN/CHECKPOINT, not used yet.
 
         Raises:
             StorageError: if it cannot be written.
@@ -192,11 +196,11 @@ class Storage:
                 _copy(path, self._files, f"{destination}/{path.name}")
 
     def _make_folder(self, folder: str) -> None:
-        if not self.location.startswith(_S3):  # a bucket has none
+        if not self.location.startswith(_S3):  # a bucket has no folders
             self._files.create_dir(folder)
 
     def checkpoint_names(self) -> list[str]:
-        """Return every checkpoint that is there, as LAUNCH/RUN/CHECKPOINT, in order.
+        """Return every stored checkpoint as LAUNCH/RUN/CHECKPOINT, sorted.
 
         Raises:
             StorageError: if it cannot be listed.
@@ -211,10 +215,10 @@ class Storage:
         return sorted(name for name in names if _CHECKPOINT_NAME.fullmatch(name))
 
     def download(self, name: str, folder: Path) -> None:
-        """Copy a checkpoint to `folder/name`, if it is not there; none if it has been removed.
+        """Download a checkpoint to `folder/name`, unless it is there or no longer in the storage.
 
         Raises:
-            StorageError: if it cannot be read, or the folder not be written.
+            StorageError: if it cannot be read or the folder cannot be written.
         """
         from pyarrow.fs import FileSelector
 
@@ -232,9 +236,9 @@ class Storage:
                     os.utime(partial / info.base_name, ns=(info.mtime_ns, info.mtime_ns))
 
     def remove(self, name: str) -> None:
-        """Remove a checkpoint; one that cannot be removed only takes room, and is left.
+        """Remove a checkpoint; errors are ignored, since it then only takes up space.
 
-        The manifest goes first: what is left of a removal that was cut short is not there.
+        The manifest is removed first: after an interrupted removal the checkpoint is incomplete.
         """
         destination = f"{self._root}/{name}"
         with suppress(OSError):
@@ -257,11 +261,11 @@ class Storage:
         for pattern, remedy in _REMEDIES.items():
             if self.location.startswith(_S3) and (found := re.search(pattern, message)):
                 return found.expand(remedy).format(server=self.endpoint or "Amazon S3")
-        return f"{error.strerror or message[:300]}; let --storage name a place you may write to"
+        return f"{error.strerror or message[:300]}; choose a --storage that you may write to"
 
 
 def _copy(path: Path, files: "FileSystem", to: str) -> None:
-    """Copy a file of this disk; pyarrow's own copying says nothing of an upload that failed."""
+    """Upload a file; pyarrow's own copying does not report a failed upload."""
     with path.open("rb") as source, files.open_output_stream(to) as target:
         shutil.copyfileobj(source, target, _CHUNK_BYTES)
 

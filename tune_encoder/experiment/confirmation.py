@@ -1,6 +1,6 @@
-"""What further seeds say of a search's best configs: read from the searches that trained them.
+"""Confirmation: a search's best configs, compared over further seeds.
 
-`search.confirm` trains them. A confirming search lies in the experiment's folder `confirm/`.
+`tuning.confirm` trains them. A confirming search is in the experiment's folder `confirm/`.
 """
 
 import itertools
@@ -16,41 +16,41 @@ from tune_encoder.experiment.status import has_ended
 from tune_encoder.experiment.trials import TrialRecord, rank_trials
 
 FOLDER = "confirm"  # within the experiment
-_SIGNIFICANCE = 0.05  # of a test whose two sides both count
+_SIGNIFICANCE = 0.05  # two-sided
 
 
 @dataclass(frozen=True)
 class ConfirmedConfig:
-    """One config over S seeds."""
+    """The results of one config over S seeds."""
 
     trial: int
     """Its number in the search."""
     settings: dict[str, SettingValue]
-    """Those that were searched."""
+    """The searched settings."""
     seeds: list[int]
-    """(S,) those that gave a result."""
+    """(S,) seeds with a result."""
     objectives: list[float]
-    """(S,) of the best epoch of each; the least is best."""
+    """(S,) objective of the best epoch of each seed; lower is better."""
     skills: list[float]
     """(S,) val_skill of the same epochs."""
 
 
 @dataclass(frozen=True)
 class Confirmation:
-    """What further seeds say of the best configs of a search."""
+    """The best configs of a search, compared over further seeds."""
 
     experiment: Experiment
-    """Where they were trained."""
+    """The confirming search."""
     metric: MetricSettings
-    """What the objectives are; negated where the most is best."""
+    """The metric of the objectives, which are negated if higher is better."""
     configs: list[ConfirmedConfig]
-    """The best mean objective first; without those of which no seed gave a result."""
+    """Configs with a result, the best mean objective first."""
     failed: list[int]
-    """Configs of which none did, by their number in the search."""
+    """Configs without a result, by their trial's number in the search."""
 
     @property
     def n_tied(self) -> int:
-        """How many, from the first, cannot be told from the first; 1 is a winner."""
+        """How many top configs are not significantly different from the first; 1 is a winner."""
         first, *others = [config.objectives for config in self.configs]
         near = [
             i for i, other in enumerate(others, start=2) if not significantly_lower(first, other)
@@ -59,7 +59,7 @@ class Confirmation:
 
     @property
     def winner(self) -> ConfirmedConfig | None:
-        """The first, if it is better than each other by more than noise."""
+        """The first config, if it is significantly better than all others."""
         alone = len(self.configs) > 1 and self.n_tied == 1
         return self.configs[0] if alone else None
 
@@ -84,7 +84,7 @@ def best_configs(experiment: Experiment, count: int) -> Configs:
             found[trial.number] = config
     if not found:
         raise SearchFailed(
-            f"{experiment.name}: no trial has a result to confirm; go on with "
+            f"{experiment.name}: no trial has a result to confirm; continue with "
             f"`{experiment.command('resume')}`"
         )
     return found
@@ -96,7 +96,7 @@ def _without_seed(settings: dict[str, SettingValue]) -> dict[str, SettingValue]:
 
 
 def new_seeds(trials: Sequence[TrialRecord], count: int) -> list[int]:
-    """Return the lowest seeds that no trial was trained with, in order."""
+    """Return the lowest seeds that no trial has used, in order."""
     used = {trial.settings.get("seed") for trial in trials}
     unused = (seed for seed in itertools.count() if seed not in used)
     return list(itertools.islice(unused, count))
@@ -106,10 +106,10 @@ def new_seeds(trials: Sequence[TrialRecord], count: int) -> list[int]:
 
 
 def newest_confirmation(experiment: Experiment) -> Confirmation | None:
-    """Return what the newest confirming search that ended says, or None if there is none.
+    """Return the result of the newest finished confirming search, or None if there is none.
 
     Raises:
-        SearchFailed: if no config gave a result again.
+        SearchFailed: if no config has a result.
         StorageError: if its record cannot be read.
     """
     found = (Experiment(path.parent) for path in experiment.path.glob(f"{FOLDER}/*/search.yaml"))
@@ -122,14 +122,14 @@ def newest_confirmation(experiment: Experiment) -> Confirmation | None:
 
 
 def _ended_at(confirming: Experiment) -> float | None:
-    """When the last of its trials ended, or None while any is left."""
+    """When the last of its trials ended, or None if some have not ended."""
     trials = confirming.trials(fields=())
     ended = [trial.ended_at or 0.0 for trial in trials if has_ended(trial)]
     return max(ended) if 0 < len(ended) >= confirming.space().budget.trials else None
 
 
 def _configs_of(confirming: Experiment, experiment: Experiment) -> Configs:
-    """The configs that were trained again, by the number of the trial that is to be confirmed."""
+    """The configs that were trained again, by the number of the trial they come from."""
     wanted: list[dict[str, SettingValue]] = []
     for start in confirming.space().start:
         config = _without_seed(start)
@@ -144,10 +144,10 @@ def _configs_of(confirming: Experiment, experiment: Experiment) -> Configs:
 
 
 def summarize(experiment: Experiment, configs: Configs) -> Confirmation:
-    """Sum up what was trained in a confirming search.
+    """Summarise a confirming search.
 
     Raises:
-        SearchFailed: if no trial gave a result.
+        SearchFailed: if no trial has a result.
     """
     trials = rank_trials(experiment.trials())
     confirmed = [_confirmed_config(number, config, trials) for number, config in configs.items()]
@@ -175,11 +175,11 @@ def _confirmed_config(
 
 
 def significantly_lower(a: Sequence[float], b: Sequence[float]) -> bool:
-    """Whether the mean of `a` is below that of `b` by more than noise; needs two values of each.
+    """Whether the mean of `a` is significantly below that of `b`; needs two values of each.
 
-    Welch's t-test at 95 %, two-sided. It does not pool the two variances, because one config may
-    be steadier than another: where their noise differed by ten, pooling named a winner among
-    equals in up to 14 % of simulated cases, this in no more than 5 %.
+    Welch's two-sided t-test at 95 %. It does not pool the variances, because one config may vary
+    less than another: in simulations with noise of a ratio of ten, pooling found a false winner
+    in up to 14 % of cases, Welch's test in at most 5 %.
 
     Source: Welch, The generalization of "Student's" problem when several different population
     variances are involved, Biometrika 1947, with Satterthwaite's degrees of freedom.
@@ -199,17 +199,17 @@ def significantly_lower(a: Sequence[float], b: Sequence[float]) -> bool:
 
 
 def standard_deviation(values: Sequence[float]) -> float | None:
-    """Standard deviation over seeds; None of a single one."""
+    """Return the standard deviation over seeds; None for a single one."""
     return stdev(values) if len(values) > 1 else None
 
 
 def verdict(confirmation: Confirmation) -> str:
-    """Name a winner, or say that noise hides it."""
+    """Name the winner, or say that there is none."""
     if confirmation.winner is not None:
         return (
-            f"winner: trial {confirmation.winner.trial}, outside the noise of the others "
+            f"winner: trial {confirmation.winner.trial}, significantly better than the others "
             "(Welch's t-test, 95 %)"
         )
     if len(confirmation.configs) == 1:
-        return "one config, so nothing to compare"
-    return f"no winner: the first {confirmation.n_tied} are within the noise"
+        return "only one config, nothing to compare"
+    return f"no winner: the top {confirmation.n_tied} are not significantly different"

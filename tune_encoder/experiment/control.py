@@ -1,8 +1,8 @@
-"""What people ask of a search that runs: small files, which it takes up within a second.
+"""Control of a running search: small request files, which it reads within a second.
 
 runs/NAME/control/
-  stop            end after the running epochs
-  pause           let nothing run until this file is gone
+  stop            stop after the current epochs
+  pause           pause until this file is removed
   end-7           end trial 7
   add-1f….json      try this config next
 """
@@ -20,42 +20,42 @@ _STOP, _PAUSE, _END, _ADD = "stop", "pause", "end-", "add-"
 
 
 class Controls:
-    """The wishes for one experiment."""
+    """The control requests of one experiment."""
 
     def __init__(self, experiment: Experiment) -> None:
         self.folder = experiment.path / "control"
 
     def request_stop(self) -> None:
-        """Ask the search to save and end."""
+        """Request the search to save and stop."""
         self._write(_STOP)
 
     def request_pause(self) -> None:
-        """Ask the search to let go of its workers until told otherwise."""
+        """Request the search to pause and release its workers."""
         self._write(_PAUSE)
 
     def request_end(self, number: int) -> None:
-        """Ask for the end of one trial."""
+        """Request the end of one trial."""
         self._write(f"{_END}{number}")
 
     def request_add(self, params: Mapping[str, object]) -> None:
-        """Ask for a config to be tried."""
+        """Request a trial of a config."""
         self._write(f"{_ADD}{uuid.uuid4().hex}.json", json.dumps(params))
 
     def clear(self) -> None:
-        """Take back a stop or a pause."""
+        """Withdraw stop and pause requests."""
         for name in (_STOP, _PAUSE):
             (self.folder / name).unlink(missing_ok=True)
 
     def stop_requested(self) -> bool:
-        """Whether the search shall end."""
+        """Whether the search should stop."""
         return (self.folder / _STOP).exists()
 
     def pause_requested(self) -> bool:
-        """Whether the search shall wait."""
+        """Whether the search should pause."""
         return (self.folder / _PAUSE).exists()
 
     def take_end_requests(self) -> list[int]:
-        """Return the trials to end, and forget them."""
+        """Return the trials to end, and remove the requests."""
         numbers = []
         for path in self.folder.glob(f"{_END}*"):
             if path.name[len(_END) :].isdigit():
@@ -64,7 +64,7 @@ class Controls:
         return numbers
 
     def take_added_configs(self) -> Iterator[dict[str, SettingValue]]:
-        """Yield the configs to add; each is forgotten once the caller comes back for the next."""
+        """Yield the configs to add; a request is removed when the caller asks for the next one."""
         paths = sorted(self.folder.glob(f"{_ADD}*.json"), key=lambda path: path.stat().st_mtime_ns)
         for path in paths:
             try:

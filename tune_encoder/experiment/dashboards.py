@@ -1,7 +1,7 @@
-"""The pages to look at a search with: each a process of its own, on loopback only.
+"""Web dashboards of a search: each a separate process, on the loopback interface only.
 
-None of them can change the search: TensorBoard reads event files, and optuna-dashboard, which has
-no log-in and can delete a study, is given one that it can only read.
+None can change the search: TensorBoard reads event files, and optuna-dashboard, which has no
+login and can delete studies, opens the study read-only.
 """
 
 import importlib.util
@@ -24,26 +24,26 @@ from tune_encoder.experiment.status import WIDTH
 from tune_encoder.system.lock import lock_holder, read_note
 from tune_encoder.system.ports import LOOPBACK, free_port
 
-_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # not by any proxy
-TENSORBOARD_PORT, OPTUNA_PORT = 6006, 8080  # their own defaults; the next that is free is taken
+_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # without a proxy
+TENSORBOARD_PORT, OPTUNA_PORT = 6006, 8080  # their default ports; the next free port is used
 _NAME_WIDTH = 13
 _START_S, _END_S, _POLL_S = 90.0, 5.0, 0.1
 
 
 @dataclass(frozen=True)
 class Dashboard:
-    """Something to look at, or why there is nothing."""
+    """A dashboard, or why it is not available."""
 
     name: str
     address: str
-    """Empty where there is none."""
+    """URL; empty if it is not available."""
     remark: str
-    """What is to be seen there, or how to get it."""
+    """What it shows, or how to get it."""
 
 
 @contextmanager
 def open_dashboards(experiment: Experiment) -> Iterator[list[Dashboard]]:
-    """Serve the pages of an experiment while the block runs.
+    """Serve the dashboards of an experiment while the block runs.
 
     Raises:
         StorageError: if a server does not start.
@@ -61,7 +61,7 @@ def open_dashboards(experiment: Experiment) -> Iterator[list[Dashboard]]:
 
 
 def dashboard_lines(dashboards: list[Dashboard]) -> Iterator[str]:
-    """Write the pages as a table of at most 80 columns."""
+    """Format the dashboards as a table of at most 80 columns."""
     for page in dashboards:
         name = f"{page.name:{_NAME_WIDTH}}"
         if page.address:
@@ -73,7 +73,7 @@ def dashboard_lines(dashboards: list[Dashboard]) -> Iterator[str]:
 
 
 class Server:
-    """The process behind a page."""
+    """The server process of a dashboard."""
 
     def __init__(
         self, page: Dashboard, command: Callable[[int], list[str]], first_port: int
@@ -84,7 +84,7 @@ class Server:
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Run the process while the block does."""
+        """Run the process while the block runs."""
         with tempfile.TemporaryFile() as self._log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", *self._command], stdout=self._log, stderr=self._log
@@ -95,7 +95,7 @@ class Server:
                 self._end()
 
     def wait(self) -> None:
-        """Return once the page answers.
+        """Wait until the server responds.
 
         Raises:
             StorageError: if it does not.
@@ -129,15 +129,15 @@ def _responds(address: str) -> bool:
 
 
 def ray_dashboard(experiment: Experiment) -> Dashboard:
-    """The page of Ray, which only the search itself can serve."""
+    """Return Ray's dashboard, which only the search itself can serve."""
     if lock_holder(experiment.path) is None:
-        return Dashboard("Ray", "", "no search runs now")
+        return Dashboard("Ray", "", "the search is not running")
     if not (address := read_note(experiment.path)):
         return Dashboard("Ray", "", "the search was started without `--dashboard`")
     return Dashboard(
         "Ray",
         address,
-        "workers under Actors, load under Cluster; it has no page for trials. Log in with the "
+        "workers under Actors, load under Cluster; it does not show trials. Log in with the "
         "token that `ray get-auth-token` prints",
     )
 
@@ -154,16 +154,14 @@ def _tensorboard(experiment: Experiment) -> Server:
 
 def _optuna(experiment: Experiment) -> Server:
     url = read_only_url(experiment.study_path)
-    page = Dashboard(
-        "Optuna", "/dashboard/studies/1", "trials, curves, importance; it can only look"
-    )
+    page = Dashboard("Optuna", "/dashboard/studies/1", "trials, curves, importance; read-only")
     return Server(page, lambda port: ["optuna_dashboard._cli", url, *_at(port)], OPTUNA_PORT)
 
 
 def _optuna_hint(experiment: Experiment) -> Dashboard:
     if not experiment.study_path.exists():
-        return Dashboard("Optuna", "", "no trial has begun yet")
-    return Dashboard("Optuna", "", "to see it too: pip install 'tune-encoder[dashboard]'")
+        return Dashboard("Optuna", "", "no trial has started yet")
+    return Dashboard("Optuna", "", "to use it: pip install 'tune-encoder[dashboard]'")
 
 
 def _at(port: int) -> list[str]:
@@ -171,5 +169,5 @@ def _at(port: int) -> list[str]:
 
 
 def read_only_url(study: Path) -> str:
-    """The address of a study's SQLite file for a program that shall not write it."""
+    """Return the URL of a study's SQLite file, opened read-only."""
     return f"sqlite:///file:{urllib.parse.quote(str(study.absolute()))}?mode=ro&uri=true"

@@ -1,8 +1,7 @@
-"""What to think of a search's result before it is trusted. Values in, words out.
+"""Checks of a search's result before it is trusted.
 
-Three questions: did the early epochs that stopped trials predict the late ones, does the range
-of a setting cut off its best values, and is the best trial worth more than a baseline that
-needs no training.
+Three questions: did the early epochs at which trials were stopped predict later ones, is the best
+value of a setting at a bound of its range, and is the best trial better than the baselines.
 """
 
 import dataclasses
@@ -18,19 +17,19 @@ from tune_encoder.space import Parameter, SearchSpace
 from tune_encoder.space.plan import halving_epochs
 from tune_encoder.system.formats import format_value
 
-LOW_CORRELATION = 0.5  # below it an early rung says little about a late one
-MIN_TRIALS_TO_WARN = 6  # of fewer trials a low rank correlation is often chance
-MIN_TRIALS_TO_RANK = 3  # two trials always agree wholly or not at all
-AT_BOUND = 0.02  # of a range, from one of its ends
+LOW_CORRELATION = 0.5  # below it an early rung predicts a late one poorly
+MIN_TRIALS_TO_WARN = 6  # with fewer trials a low rank correlation is often chance
+MIN_TRIALS_TO_RANK = 3  # with two trials it is always 1 or -1
+AT_BOUND = 0.02  # of the range, as the distance from a bound
 _SETTINGS = {field.name: field.metadata for field in dataclasses.fields(TrainConfig)}
 
 
 @dataclass(frozen=True)
 class RungCorrelation:
-    """How alike two rungs rank the trials that reached both.
+    """The rank correlation of two rungs, over the trials that reached both.
 
-    Those trials were chosen by their rank at the early rung, which narrows them and makes the
-    correlation lower than it would be over all; so both counts are always said.
+    Those trials were selected by their rank at the early rung, which makes the correlation lower
+    than over all trials; so both counts are always reported.
     """
 
     early: int
@@ -41,11 +40,11 @@ class RungCorrelation:
     n_both: int
     """Trials that reached both."""
     n_early: int
-    """Trials that reached the early one."""
+    """Trials that reached the early rung."""
 
     @property
     def trials(self) -> str:
-        """How many trials this is about, such as "7 of 16 trials"."""
+        """The number of trials, such as "7 of 16 trials"."""
         of_all = f" of {self.n_early}" if self.n_both < self.n_early else ""
         return f"{self.n_both}{of_all} trials"
 
@@ -58,24 +57,24 @@ class RungCorrelation:
 
 @dataclass(frozen=True)
 class Findings:
-    """What was found; each warning says what to do."""
+    """Rung correlations, and warnings that say what to do."""
 
     rung_correlations: list[RungCorrelation]
-    """Of each rung with the next, as far as enough trials reached it."""
+    """Of each rung with the next, where enough trials reached both."""
     warnings: list[str]
 
 
 def assess_search(
     trials: Sequence[TrialRecord], space: SearchSpace, baselines: Mapping[str, Mapping[str, float]]
 ) -> Findings:
-    """Judge a search by its trials.
+    """Assess the reliability of a search by its trials.
 
     Args:
         trials: All trials of the search.
         space: What was searched.
         baselines: Scores on the validation split by name; each with its `skill`.
     """
-    # Also where nothing was stopped: it says whether it could have been.
+    # Also without early stopping: it shows whether trials could have been stopped.
     epochs = [*halving_epochs(space.scheduler, space.budget.epochs), space.budget.epochs]
     pairs = (rung_correlation(trials, *pair) for pair in itertools.pairwise(epochs))
     rung_correlations = [found for found in pairs if found is not None]
@@ -97,7 +96,7 @@ def assess_search(
 def rung_correlation(
     trials: Sequence[TrialRecord], early: int, late: int
 ) -> RungCorrelation | None:
-    """Correlate the objective at two epochs; None of too few trials or if all are equal."""
+    """Correlate the objective at two epochs; None if trials are too few or all equal."""
     before, after = _objectives_at(trials, early), _objectives_at(trials, late)
     both = [number for number in after if number in before]
     if len(both) < MIN_TRIALS_TO_RANK:
@@ -109,7 +108,7 @@ def rung_correlation(
 
 
 def _objectives_at(trials: Sequence[TrialRecord], epoch: int) -> dict[int, float]:
-    """The objective at an epoch, of each trial that reached it."""
+    """The objective at an epoch of each trial that reached it."""
     return {
         trial.number: objective(row)
         for trial in trials
@@ -119,7 +118,7 @@ def _objectives_at(trials: Sequence[TrialRecord], epoch: int) -> dict[int, float
 
 
 def spearman(a: Sequence[float], b: Sequence[float]) -> float | None:
-    """Return the rank correlation of N pairs, from -1 to 1; None where all of a side are equal.
+    """Return the rank correlation of N pairs, from -1 to 1; None if one side is constant.
 
     Source: Spearman, The proof and measurement of association between two things, American
     Journal of Psychology 1904: Pearson's correlation of ranks, ties at their mean rank.
@@ -150,7 +149,7 @@ def _low_correlation_warning(correlation: RungCorrelation) -> str:
 
 
 def _at_bound_warning(parameter: Parameter, searched: Mapping[str, SettingValue]) -> str:
-    """Say which end of its range the best value lies at, if that end can be moved."""
+    """Warn if the best value is at a bound that can be moved."""
     if not (end := bound_reached(parameter, searched)):
         return ""
     value, (low, high) = searched[parameter.name], parameter.values
@@ -161,9 +160,9 @@ def _at_bound_warning(parameter: Parameter, searched: Mapping[str, SettingValue]
 
 
 def bound_reached(parameter: Parameter, searched: Mapping[str, SettingValue]) -> str:
-    """Return "lower" or "upper" if a config's value lies at that end of its range, else nothing.
+    """Return "lower" or "upper" if a config's value is at that bound of its range, else "".
 
-    An end that cannot be moved, since the setting allows nothing beyond it, does not count.
+    A bound that is the limit of the setting itself does not count.
 
     Args:
         parameter: A searched setting.
@@ -179,7 +178,7 @@ def bound_reached(parameter: Parameter, searched: Mapping[str, SettingValue]) ->
 
 
 def position_in_range(parameter: Parameter, value: SettingValue) -> float:
-    """Return where in its range a value lies, from 0 to 1; choices lie evenly, as written."""
+    """Return the position of a value in its range, from 0 to 1; choices are evenly spaced."""
     if parameter.kind == "choice":
         return parameter.values.index(value) / max(1, len(parameter.values) - 1)
     assert isinstance(value, int | float)
@@ -190,7 +189,7 @@ def position_in_range(parameter: Parameter, value: SettingValue) -> float:
 
 
 def _below_baseline_warning(best: TrialRecord, baselines: Mapping[str, Mapping[str, float]]) -> str:
-    """Say that the better of the baselines is not beaten; of little data, that may be the mean."""
+    """Warn if the best trial is not better than the best baseline."""
     assert best.best is not None
     name = max(baselines, key=lambda name: baselines[name]["skill"])
     skill, enough = best.best["val_skill"], baselines[name]["skill"]

@@ -1,12 +1,12 @@
-"""The experiment folder: where everything of one search lies, read without Ray or Optuna.
+"""The experiment folder: all files of one search, read without Ray or Optuna.
 
 runs/NAME/
-  search.yaml     what was searched: space, seed, data, versions
+  search.yaml     the search: space, seed, data, versions
   study.db        the record: an Optuna study in SQLite
   trials/0007/    config.yaml, metrics.jsonl and TensorBoard logs of a trial
-  checkpoints/    written by Ray Tune, one folder a launch: 1/0007/checkpoint_000003/; of a search
-                  with a storage, what was fetched from there
-  best/           made by `export`
+  checkpoints/    written by Ray Tune, one folder per launch: 1/0007/checkpoint_000003/; of a search
+                  with a storage, downloaded checkpoints
+  best/           written by `export`
 """
 
 import re
@@ -34,7 +34,7 @@ CHECKPOINT_NAME = "checkpoint.pt"
 STUDY_NAME = "search"  # of the Optuna study in study.db
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _SEARCH_KEYS = ("space", "data_dir", "fingerprint", "versions")
-_NOT_IN_ADDRESSES = "?%"  # of SQLite files, as SQLAlchemy writes them
+_NOT_IN_ADDRESSES = "?%"  # of SQLite files, in SQLAlchemy's URLs
 
 
 class SearchOrigin(TypedDict, total=False):
@@ -76,7 +76,7 @@ class SearchFile(SearchContent, total=False):
 
 @dataclass(frozen=True)
 class Experiment:
-    """The paths of one experiment, and what its files say."""
+    """The paths and files of one experiment."""
 
     path: Path
 
@@ -92,29 +92,29 @@ class Experiment:
 
     @property
     def checkpoints(self) -> Path:
-        """Where Ray Tune puts checkpoints."""
+        """The folder where Ray Tune writes checkpoints."""
         return self.path / "checkpoints"
 
     def trial_dir(self, number: int) -> Path:
-        """Where a trial's run leaves its metrics and logs."""
+        """Return the folder of a trial's metrics and logs."""
         return self.path / "trials" / f"{number:04d}"
 
     def trial_config(self, number: int) -> Path:
-        """The settings a trial was started with."""
+        """Return the path of a trial's config."""
         return self.trial_dir(number) / "config.yaml"
 
     def trial_metrics(self, number: int) -> Path:
-        """Each finished epoch's metrics, as the trial itself writes them."""
+        """Return the path of a trial's metrics, one row per finished epoch."""
         return self.trial_dir(number) / "metrics.jsonl"
 
     @cached_property
     def storage(self) -> Storage | None:
-        """Where its checkpoints are kept, if that is not its folder."""
+        """The checkpoint storage, if it is not the experiment's folder."""
         place = self.storage_settings().storage
         return Storage.at(place) if place else None
 
     def checkpoint_names(self) -> list[str]:
-        """Every checkpoint that is kept, of all launches, as LAUNCH/RUN/CHECKPOINT.
+        """Return the names of all checkpoints, of all launches, as LAUNCH/RUN/CHECKPOINT.
 
         Raises:
             StorageError: if its storage cannot be listed.
@@ -125,7 +125,7 @@ class Experiment:
         return sorted(file.parent.relative_to(self.checkpoints).as_posix() for file in files)
 
     def checkpoint_files(self, number: int) -> list[Path]:
-        """Every checkpoint of a trial, of all launches, fetched if need be.
+        """Return all checkpoints of a trial, of all launches, downloaded if needed.
 
         Raises:
             StorageError: if its storage cannot be read.
@@ -134,9 +134,9 @@ class Experiment:
         return [self._local_file(name) for name in names]
 
     def checkpoint_file(self, row: EpochRow) -> Path | None:
-        """The checkpoint of a recorded epoch, fetched if need be; None if none was made.
+        """Return the checkpoint of a recorded epoch, downloaded if needed; None if it has none.
 
-        It is not there if it was not kept.
+        The file may have been removed since.
 
         Raises:
             StorageError: if its storage cannot be read.
@@ -150,23 +150,23 @@ class Experiment:
         return self.checkpoints / name / CHECKPOINT_NAME
 
     def checkpoint_location(self, row: EpochRow) -> str | None:
-        """Where the checkpoint of a recorded epoch lies, if it was made; nothing is fetched."""
+        """Return the location of a recorded epoch's checkpoint, if it has one; no download."""
         name = row.get("checkpoint")
         folder = self.checkpoints if self.storage is None else self.storage.location
         return f"{folder}/{name}/{CHECKPOINT_NAME}" if name else None
 
     def remove_checkpoint(self, name: str) -> None:
-        """Remove a checkpoint, and what was fetched of it."""
+        """Remove a checkpoint and its downloaded copy."""
         shutil.rmtree(self.checkpoints / name, ignore_errors=True)
         if self.storage is not None:
             self.storage.remove(name)
 
     def command(self, name: str) -> str:
-        """Write the command line that does something with this experiment."""
+        """Return the command line of a command for this experiment."""
         return command_line(name, self.path)
 
     def data_source(self) -> tuple[Path, str]:
-        """Where the data lies, and its fingerprint when the search began."""
+        """Return the data folder, and its fingerprint when the search began."""
         content = self.read_search()
         return Path(content["data_dir"]), content["fingerprint"]
 
@@ -200,7 +200,7 @@ class Experiment:
         atomic_write(self.path / "search.yaml", write_yaml(content).encode())
 
     def space(self) -> SearchSpace:
-        """Read what is searched from search.yaml.
+        """Read the search space from search.yaml.
 
         Raises:
             StorageError: if it is damaged.
@@ -212,51 +212,51 @@ class Experiment:
             raise StorageError(f"{error}; restore the file") from error
 
     def storage_settings(self) -> StorageSettings:
-        """Read from search.yaml where it is kept beside its folder."""
+        """Read from search.yaml where checkpoints and record are stored outside the folder."""
         content = self.read_search()
         return StorageSettings(storage=content.get("storage", ""), record=content.get("record", ""))
 
     def identity(self) -> str:
-        """Read what tells it from every other, also of its name; empty in an old search.yaml."""
+        """Read the unique ID of the search; empty in an old search.yaml."""
         return str(self.read_search().get("id", ""))
 
     def record_name(self) -> str:
-        """Read the name it has in the database of its record; a renamed folder keeps that."""
+        """Read its name in the database of the record, which stays if the folder is renamed."""
         return str(self.read_search().get("record_name", self.name))
 
     def has_trials(self) -> bool:
-        """Whether any trial has left files."""
+        """Whether any trial has written files."""
         return any(self.checkpoints.glob("*")) or any(self.path.glob("trials/*"))
 
     def trials(self, fields: Sequence[str] | None = None) -> list[TrialRecord]:
-        """Read every trial from the record, in order of their numbers.
+        """Read all trials from the record, in order of their numbers.
 
         Args:
-            fields: What of each row to read beside epoch and objective; all of it if None. A few
-                take less than half of the time.
+            fields: Fields of each row to read besides epoch and objective; all if None. Reading a
+                few takes less than half the time.
 
         Raises:
-            StorageError: if the record cannot be read, naming what rebuilds it.
+            StorageError: if the record cannot be read, naming the command that rebuilds it.
         """
         return self._read(fields, None)
 
     def trial(self, number: int) -> TrialRecord | None:
-        """Read one trial, or return None if there is none of that number; see `trials`."""
+        """Read one trial, or return None if there is no trial of that number; see `trials`."""
         return next(iter(self._read(None, number)), None)
 
     def _read(self, fields: Sequence[str] | None, number: int | None) -> list[TrialRecord]:
         if not self.study_path.exists() and not self.has_trials():
-            return []  # a search in its first seconds
+            return []  # the search has just started
         try:
             return read_trials(self.study_path, fields, number)
         except (sqlite3.Error, ValueError) as error:
             raise self._unreadable_error(error) from error
 
     def check_record(self) -> None:
-        """Read all of the record, also the parts that `trials` passes over.
+        """Check the whole record, including the parts that `trials` does not read.
 
         Raises:
-            StorageError: if any of it is damaged or missing, naming what rebuilds it.
+            StorageError: if it is damaged or missing, naming the command that rebuilds it.
         """
         self.trials()
         try:
@@ -272,20 +272,20 @@ class Experiment:
         if "locked" in problem:
             return StorageError(f"{problem}; another program is using it, try again")
         if "readonly" in problem:
-            return StorageError(f"{problem}; copy {self.path} to where you may write")
+            return StorageError(f"{problem}; copy {self.path} to a folder that you may write to")
         return StorageError(f"{problem}; rebuild it with `{self.command('repair')}`")
 
 
 def experiment_path(root: Path, name: str) -> Path:
-    """Return the folder of an experiment, which is always directly in its root.
+    """Return the folder of an experiment, always directly in its root.
 
     Raises:
-        ConfigError: if the name could leave the root or confuse a shell, or the root could not
-            be written as an SQLite address.
+        ConfigError: if the name has characters that are not allowed, or the root cannot be part
+            of an SQLite URL.
     """
     if not _NAME.fullmatch(name):
         raise ConfigError(
-            f"the experiment name {name!r} cannot be used; write up to 64 letters, digits, '.', "
+            f"the experiment name {name!r} is not valid; use up to 64 letters, digits, '.', "
             "'_' and '-', beginning with a letter or digit"
         )
     if any(letter in str(root.absolute()) for letter in _NOT_IN_ADDRESSES):
@@ -297,7 +297,7 @@ def check_name_free(root: Path, name: str) -> Path:
     """Return the path of a new experiment.
 
     Raises:
-        ConfigError: if the name is taken or cannot be used.
+        ConfigError: if the name is in use or not valid.
     """
     path = experiment_path(root, name)
     if path.exists():
@@ -309,10 +309,10 @@ def check_name_free(root: Path, name: str) -> Path:
 
 
 def create_experiment(root: Path, name: str, content: SearchContent) -> Experiment:
-    """Make the folder with its search.yaml.
+    """Create the folder with its search.yaml.
 
     Raises:
-        ConfigError: if the name is taken or cannot be used.
+        ConfigError: if the name is in use or not valid.
         StorageError: if the folder cannot be written.
     """
     path = check_name_free(root, name)
@@ -323,10 +323,10 @@ def create_experiment(root: Path, name: str, content: SearchContent) -> Experime
 
 
 def open_experiment(root: Path, name: str) -> Experiment:
-    """Return an experiment that exists.
+    """Return an existing experiment.
 
     Raises:
-        ConfigError: if there is none of that name.
+        ConfigError: if it does not exist.
     """
     path = experiment_path(root, name)
     if not (path / "search.yaml").is_file():
@@ -337,10 +337,10 @@ def open_experiment(root: Path, name: str) -> Experiment:
 
 
 def list_experiments(root: Path) -> list[Experiment]:
-    """Return every experiment of a root by name; a folder half made is hidden and not among them.
+    """Return all experiments of a root, sorted by name.
 
     Raises:
-        ConfigError: if the root could not be written as an SQLite address.
+        ConfigError: if the root cannot be part of an SQLite URL.
     """
     names = sorted(path.parent.name for path in root.glob("*/search.yaml"))
     return [Experiment(experiment_path(root, name)) for name in names if _NAME.fullmatch(name)]

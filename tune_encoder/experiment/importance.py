@@ -1,11 +1,10 @@
-"""Which settings mattered, asked of the record while a search runs or after it. Starts no Ray.
+"""Importance of the searched settings, from the record, during or after a search; without Ray.
 
-The measure is Optuna's PED-ANOVA: how differently a setting is distributed among the better half
-of the trials than among all. Of Optuna's evaluators it alone rates settings that only some
-trials have, and needs no scikit-learn. It looks at who is better, never by how much, so trials
-that were stopped early can be rated beside those that ran to the end: both kinds count, each by
-its best epoch, as in the choice of the best trial. Failed trials have no such value and are left
-out.
+The measure is Optuna's PED-ANOVA: how much the distribution of a setting differs between the
+better half of the trials and all trials. Of Optuna's evaluators only this one handles settings
+that only some trials have, and it needs no scikit-learn. It uses ranks, not values, so trials that
+were stopped early count along with finished ones, each by its best epoch, as in the choice of the
+best trial. Failed trials are excluded.
 
 Sources: Watanabe, Bansal, Hutter, PED-ANOVA, IJCAI 2023, arXiv 2304.10255; for settings with
 conditions, Conditional PED-ANOVA, arXiv 2601.20800.
@@ -24,28 +23,28 @@ from tune_encoder.experiment.folder import STUDY_NAME, Experiment
 from tune_encoder.experiment.trials import read_only
 from tune_encoder.system.formats import count_noun
 
-# Fabricated searches with one setting that mattered and three that did not were rated: with half
-# of the trials as "the better" it came first more often than with a quarter or a third of them.
+# In simulated searches with one setting that matters and three that do not, it ranked first more
+# often with the better half of the trials than with a quarter or a third.
 TARGET_QUANTILE = 0.5
-MIN_TRIALS = 10  # it came first in three of four
-RELIABLE_TRIALS = 48  # it always came first
+MIN_TRIALS = 10  # it ranked first in three of four
+RELIABLE_TRIALS = 48  # it always ranked first
 _RATED = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
 @dataclass(frozen=True)
 class Importance:
-    """How much of the difference between the better half and all trials is due to a setting."""
+    """The importance of one setting."""
 
     name: str
     share: float
-    """Of 1 over all searched settings."""
+    """Importance; the shares of all searched settings sum to 1."""
     n_trials: int
-    """Rated trials that have the setting; one with a condition is not in all."""
+    """Rated trials with the setting; a conditional one is not in all."""
 
 
 @dataclass(frozen=True)
 class Importances:
-    """What was rated."""
+    """The importance of all searched settings."""
 
     settings: list[Importance]
     """The most important first."""
@@ -53,7 +52,7 @@ class Importances:
 
     @property
     def rough(self) -> bool:
-        """Whether so few trials were rated that another search might give another order."""
+        """Whether there are so few trials that another search might give another order."""
         return self.n_trials < RELIABLE_TRIALS
 
 
@@ -63,14 +62,14 @@ def silence_optuna() -> None:
 
 
 def importances(experiment: Experiment) -> Importances:
-    """Rate each searched setting by the trials that ended so far.
+    """Rate each searched setting by the trials that have ended.
 
     Raises:
         ConfigError: if too few trials ended, or too many of them are equally good.
         StorageError: if the record cannot be read.
     """
     values = {trial.number: objective(trial.best) for trial in experiment.trials() if trial.best}
-    # A trial that ended between the two readings may be missing in the first.
+    # A trial that ended between the two reads may be missing in the first.
     trials = [t for t in _ended(experiment) if t.number in values] if values else []
     _check_enough(experiment, [values[trial.number] for trial in trials])
     silence_optuna()
@@ -85,7 +84,7 @@ def importances(experiment: Experiment) -> Importances:
 
 
 def _ended(experiment: Experiment) -> list[FrozenTrial]:
-    """The study's trials that count, over a connection that cannot write."""
+    """The study's trials to rate, over a read-only connection."""
     storage = optuna.storages.RDBStorage(
         "sqlite://", engine_kwargs={"creator": lambda: read_only(experiment.study_path)}
     )
@@ -97,7 +96,7 @@ def _ended(experiment: Experiment) -> list[FrozenTrial]:
 
 
 def _check_enough(experiment: Experiment, values: list[float]) -> None:
-    """Refuse what would only rate chance; values (N,)."""
+    """Check that there are enough distinct values (N,)."""
     if len(values) < MIN_TRIALS:
         trials = f"{count_noun(len(values), 'trial')} {'has' if len(values) == 1 else 'have'}"
         raise ConfigError(
@@ -107,13 +106,13 @@ def _check_enough(experiment: Experiment, values: list[float]) -> None:
     worst_of_better = sorted(values)[math.ceil(TARGET_QUANTILE * len(values)) - 1]
     if worst_of_better == max(values):
         raise ConfigError(
-            f"{experiment.name}: half of the {len(values)} trials are equally bad, so nothing "
-            "tells the better ones apart; search by another metric, or longer"
+            f"{experiment.name}: half of the {len(values)} trials are equally bad, so the better "
+            "half is not defined; search longer or with another metric"
         )
 
 
 def _completed(trial: FrozenTrial, value: float) -> FrozenTrial:
-    """The trial as the evaluator wants it: finished, with one value."""
+    """The trial as finished, with one value, as the evaluator needs it."""
     return optuna.trial.create_trial(
         params=trial.params, distributions=trial.distributions, value=value
     )

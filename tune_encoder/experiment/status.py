@@ -1,7 +1,6 @@
-"""Where a search stands: plain values, and the calm lines that say them.
+"""The status of a search: as plain values, and as text lines.
 
-The search itself and whoever looks at it from another shell say the same, since both hand over
-no more than the trials of the record.
+A running search and the command `status` print the same, since both read only the record's trials.
 """
 
 import itertools
@@ -17,7 +16,7 @@ from tune_encoder.space import SearchSpace
 from tune_encoder.system.formats import count_noun, format_clock, format_short
 
 WIDTH = 80  # columns of every line
-FIELDS = ("val_skill", "seconds", "order")  # what is read here of a row, beside the metric
+FIELDS = ("val_skill", "seconds", "order")  # fields of a row that are read here, besides the metric
 HISTORY_POINTS = 40
 _BLOCKS = "\u2581\u2582\u2583\u2584\u2585\u2586\u2587\u2588"
 FINISHED, STOPPED, FAILED = "finished", "stopped early", "failed"
@@ -26,7 +25,7 @@ WAITING = "waiting at a rung"
 UNFINISHED = "unfinished"
 _STATES = dict(zip(("COMPLETE", "PRUNED", "FAIL"), ENDED, strict=True))
 _COUNTED = (*ENDED, "running", WAITING, UNFINISHED)
-_SAID_BY_SKILL = ("val_loss", "val_skill")  # metrics beside which the skill says enough
+_SAID_BY_SKILL = ("val_loss", "val_skill")  # metrics for which the skill alone is shown
 
 
 class BestEpoch(TypedDict):
@@ -74,20 +73,20 @@ class SearchStatus(TypedDict):
 
 @dataclass(frozen=True)
 class Launch:
-    """A process that runs the search now."""
+    """The process that runs the search now."""
 
     elapsed_s: float
     """Seconds since it began."""
     ended: int
-    """Trials that ended since then, from which the time left is guessed."""
+    """Trials that ended since then, to estimate the time left."""
 
 
 def trial_status(trial: TrialRecord, is_running: bool = True) -> str:
-    """Say in a word or two how a trial stands.
+    """Return the status of a trial in a word or two.
 
     Args:
         trial: The trial.
-        is_running: Whether a process runs the search; without one, no trial does.
+        is_running: Whether the search is running; if not, no trial is.
     """
     if trial.state == "RUNNING":
         return WAITING if trial.paused else "running" if is_running else UNFINISHED
@@ -95,12 +94,12 @@ def trial_status(trial: TrialRecord, is_running: bool = True) -> str:
 
 
 def has_ended(trial: TrialRecord) -> bool:
-    """Whether nothing more will come of a trial."""
+    """Whether a trial has ended for good."""
     return trial.state in _STATES
 
 
 def is_over(space: SearchSpace, trials: list[TrialRecord]) -> bool:
-    """Whether the budget is used up or its target met; a new launch would find nothing to do."""
+    """Whether the budget is used up or its target reached, so that nothing is left to do."""
     started = [trial for trial in trials if trial.state != "WAITING"]
     used_up = len(started) >= space.budget.trials and all(map(has_ended, started))
     return used_up or _met_target(space, trials)
@@ -117,7 +116,7 @@ def _met_target(space: SearchSpace, trials: list[TrialRecord]) -> bool:
 def search_status(
     space: SearchSpace, trials: list[TrialRecord], launch: Launch | None
 ) -> SearchStatus:
-    """Return where a search stands, in values ready for JSON.
+    """Return the status of a search as values for JSON.
 
     Args:
         space: What it was told.
@@ -140,7 +139,7 @@ def search_status(
 
 
 def _history(trials: list[TrialRecord]) -> list[float]:
-    """The skill of the best epoch so far, at up to `HISTORY_POINTS` epochs as they came."""
+    """Skill of the best epoch so far, at up to `HISTORY_POINTS` epochs in order of recording."""
     rows = [row for trial in trials if trial.state != "FAIL" for row in trial.rows]
     rows.sort(key=lambda row: int(row["order"]))
     so_far = list(itertools.accumulate(rows, _better))
@@ -155,7 +154,7 @@ def _better(one: EpochRow, other: EpochRow) -> EpochRow:
 def _time(
     space: SearchSpace, trials: list[TrialRecord], ended: int, launch: Launch | None
 ) -> SearchTime:
-    """Seconds: of the launch, of what is left, and of all training so far."""
+    """Seconds of the launch, estimated seconds left, and seconds of all training."""
     left = max(0, space.budget.trials - ended)
     pace = launch.elapsed_s / launch.ended if launch and launch.ended else None
     return {
@@ -166,7 +165,7 @@ def _time(
 
 
 def best_of(space: SearchSpace, trials: list[TrialRecord]) -> BestEpoch | None:
-    """Return the best trial's best epoch with its scores and what was searched, if there is one."""
+    """Return the best trial's best epoch with its scores and searched settings, if there is one."""
     trial = best_trial(trials)
     if trial is None or trial.best is None:
         return None
@@ -181,16 +180,16 @@ def best_of(space: SearchSpace, trials: list[TrialRecord]) -> BestEpoch | None:
 
 
 def metric_value(space: SearchSpace, row: EpochRow) -> float:
-    """Return the metric of the space as a person knows it; the objective may be its negative."""
+    """Return the metric of an epoch; the objective may be its negative."""
     return space.metric.sign * objective(row)
 
 
 def status_lines(status: SearchStatus, unicode: bool) -> list[str]:
-    """Say where a search stands, in up to five lines of at most 80 columns.
+    """Format the status in up to five lines of at most 80 columns.
 
     Args:
         status: What `search_status` returns.
-        unicode: Whether the terminal shows a spark line.
+        unicode: Whether the terminal can show a sparkline.
     """
     lines = [
         f"trials  {format_counts(status)}",
@@ -205,7 +204,7 @@ def status_lines(status: SearchStatus, unicode: bool) -> list[str]:
 
 
 def sparkline(values: Sequence[float]) -> str:
-    """Draw values with a block each, as high as it is between the least and the greatest."""
+    """Draw values as block characters, scaled from the minimum to the maximum."""
     low, high = min(values), max(values)
     steps = len(_BLOCKS) - 1
     return "".join(
@@ -215,14 +214,14 @@ def sparkline(values: Sequence[float]) -> str:
 
 
 def format_counts(status: SearchStatus) -> str:
-    """Say how many trials stand how."""
+    """Format the number of trials in each state."""
     counts = status["trials"].items()
     parts = [f"{count} {name.replace('_', ' ')}" for name, count in counts if count]
     return f"{', '.join(parts) or 'none yet'} of {status['trials_budget']}"
 
 
 def format_time(time: SearchTime) -> str:
-    """Say how long a launch runs and may run; without one, what all trials took to train."""
+    """Format the elapsed and remaining time of a launch, else the training time of all trials."""
     if time["elapsed_s"] is None:
         return f"{format_clock(time['training_s'])} of training"
     left = f", about {format_clock(time['left_s'])} left" if time["left_s"] is not None else ""
@@ -230,7 +229,7 @@ def format_time(time: SearchTime) -> str:
 
 
 def format_best(best: BestEpoch | None, width: int) -> str:
-    """Say the best score and as many of the settings that made it as fit."""
+    """Format the best score and as many of its settings as fit."""
     if best is None:
         return "none yet"
     start = f"{format_score(best)}, trial {best['trial']} epoch {best['epoch']}: "
@@ -239,7 +238,7 @@ def format_best(best: BestEpoch | None, width: int) -> str:
 
 
 def _join_to_width(parts: list[str], width: int) -> str:
-    """Join as many as fit, each whole: half a number would be read as another one."""
+    """Join as many as fit, never cutting one: a cut number would be misread."""
     text = ", ".join(parts)
     while parts and len(text) > width:
         parts = parts[:-1]
@@ -248,7 +247,7 @@ def _join_to_width(parts: list[str], width: int) -> str:
 
 
 def format_score(best: BestEpoch) -> str:
-    """Say the skill, after the metric of the space if that is something else."""
+    """Format the skill, after the search's metric if that is another one."""
     skill = f"skill {best['skill']:.3f}"
     if best["metric"] in _SAID_BY_SKILL:
         return skill
@@ -256,7 +255,7 @@ def format_score(best: BestEpoch) -> str:
 
 
 def format_trial(trial: TrialRecord, epochs: int, is_running: bool = True) -> str:
-    """Say how one trial stands or ended."""
+    """Format the status of one trial."""
     words = f"trial {trial.number} {trial_status(trial, is_running)}"
     why = f": {trial.reason}" if trial.reason else ""
     if trial.best is None:

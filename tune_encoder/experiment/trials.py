@@ -1,4 +1,4 @@
-"""The trials of an experiment as its record has them, read from SQLite without Optuna."""
+"""The trials of an experiment, read from its record in SQLite without Optuna."""
 
 import json
 import os
@@ -14,13 +14,13 @@ from tune_encoder.config import SettingValue
 from tune_encoder.experiment.epoch_row import EpochRow, as_row, objective
 
 _EPOCH = "epoch_"
-ORIGIN = "from"  # attribute of a trial that was taken over from another experiment
-_COMPARED = ("epoch", "objective", "val_loss")  # what `best` and `objective` read of a row
+ORIGIN = "from"  # attribute of a trial copied from another experiment
+_COMPARED = ("epoch", "objective", "val_loss")  # fields that `best` and `objective` read
 _TRIALS = (
     "SELECT trial_id, number, state, datetime_complete FROM trials "
     "WHERE ?1 IS NULL OR number = ?1 ORDER BY number"
 )
-# A row with a number that JSON has not, such as infinity, SQLite refuses; it is read whole.
+# SQLite rejects numbers that JSON lacks, such as infinity; such a row is read in full.
 _ATTRIBUTES = (
     f"SELECT trial_id, key, CASE WHEN key GLOB '{_EPOCH}*' AND json_valid(value_json) "
     "THEN {row} ELSE value_json END "
@@ -30,7 +30,7 @@ _ATTRIBUTES = (
 
 @dataclass(frozen=True)
 class TrialRecord:
-    """One trial as the record has it."""
+    """One trial of the record."""
 
     number: int
     state: str
@@ -41,11 +41,11 @@ class TrialRecord:
     reason: str = ""
     """Why it failed."""
     paused: bool = False
-    """RUNNING, but held at a rung until it is known to be among the best there."""
+    """RUNNING, but paused at a rung until it is known to be among the best there."""
     promoted: int = 0
-    """The last epoch at which it was let go on from a rung."""
+    """Epoch of the last rung from which it was promoted."""
     ended_at: float | None = None
-    """When it ended, in seconds since 1970, as far as the record says."""
+    """When it ended, in seconds since 1970, if recorded."""
 
     @property
     def seed(self) -> int:
@@ -56,16 +56,16 @@ class TrialRecord:
 
     @property
     def best(self) -> EpochRow | None:
-        """The epoch of the lowest objective."""
+        """The row with the lowest objective."""
         return min(self.rows, key=objective, default=None)
 
 
 def needed_checkpoints(trial: TrialRecord, keep: int = 2) -> set[str]:
-    """Return a trial's best checkpoint and its last ones; while it runs, also one before.
+    """Return the checkpoints to keep: the best and the last ones, one more while it runs.
 
     Args:
-        trial: Whose checkpoints.
-        keep: How many at most, once it has ended.
+        trial: The trial.
+        keep: How many to keep at most, once it has ended.
     """
     n_last = keep if trial.state == "RUNNING" else keep - 1
     best = [trial.best] if trial.best is not None else []
@@ -74,9 +74,9 @@ def needed_checkpoints(trial: TrialRecord, keep: int = 2) -> set[str]:
 
 
 def read_trials(path: Path, fields: Sequence[str] | None, number: int | None) -> list[TrialRecord]:
-    """Read the two tables that hold what we wrote; Optuna need not be loaded for it."""
+    """Read the two tables that have our data, without Optuna."""
     with closing(read_only(path)) as database:
-        database.execute("BEGIN")  # both tables at one moment, while a search writes them
+        database.execute("BEGIN")  # a consistent snapshot of both tables while a search writes them
         trials = database.execute(_TRIALS, (number,)).fetchall()
         attributes: dict[int, dict[str, Any]] = {key: {} for key, *_ in trials}
         for key, name, value in _attributes(database, fields, number):
@@ -100,13 +100,13 @@ def read_trials(path: Path, fields: Sequence[str] | None, number: int | None) ->
 def _attributes(
     database: sqlite3.Connection, fields: Sequence[str] | None, number: int | None
 ) -> Iterator[tuple[int, str, Any]]:
-    """Yield trial, name and value of what we wrote; of a row only the fields, if there are any."""
+    """Yield trial, name and value of our attributes; of a row only the fields, if given."""
     names = [] if fields is None else list(dict.fromkeys((*_COMPARED, *fields)))
     placeholders = "".join(f", ?{place}" for place in range(2, 2 + len(names)))
     row = f"json_extract(value_json{placeholders})" if names else "value_json"
     query = _ATTRIBUTES.format(row=row)
     found = database.execute(query, (number, *(f"$.{name}" for name in names))).fetchall()
-    # One call for all: at 20,000 rows the calls would cost as much as the reading.
+    # One call for all: with 20,000 rows, single calls would take as long as the reading.
     values = json.loads(f"[{','.join(text for *_, text in found)}]")
     for (key, name, _), value in zip(found, values, strict=True):
         if names and name.startswith(_EPOCH):
@@ -116,7 +116,7 @@ def _attributes(
 
 
 def _fields(names: list[str], values: EpochRow | list[object]) -> EpochRow:
-    """What a row has of these fields, from the whole row or from their values or None."""
+    """The fields that a row has, from the full row or from the list of their values."""
     if isinstance(values, dict):
         values = [values.get(name) for name in names]
     found = zip(names, values, strict=True)
@@ -124,8 +124,8 @@ def _fields(names: list[str], values: EpochRow | list[object]) -> EpochRow:
 
 
 def read_only(path: Path) -> sqlite3.Connection:
-    """Open a study's file for reading."""
-    # SQLite makes a log beside the file even to read it; where it may not, nobody writes either.
+    """Open a study's file read-only."""
+    # SQLite creates a log beside the file even to read it; if it may not, nobody writes either.
     log = path.with_name(f"{path.name}-wal")
     immutable = not log.exists() and not os.access(path.parent, os.W_OK)
     mode = "immutable=1" if immutable else "mode=ro"
@@ -133,21 +133,21 @@ def read_only(path: Path) -> sqlite3.Connection:
 
 
 def epoch_key(epoch: int) -> str:
-    """Name an epoch's row has in the record; names sort as numbers do."""
+    """Return the key of an epoch's row in the record; keys sort like the numbers."""
     return f"{_EPOCH}{epoch:06d}"
 
 
 def is_epoch_key(name: str) -> bool:
-    """Whether something in the record is an epoch's row."""
+    """Whether a key of the record is that of an epoch's row."""
     return name.startswith(_EPOCH)
 
 
 def best_trial(trials: list[TrialRecord]) -> TrialRecord | None:
-    """Return the trial of the lowest objective over all epochs; failed ones do not count."""
+    """Return the trial with the lowest objective over all epochs, except failed ones."""
     return next(iter(rank_trials(trials)), None)
 
 
 def rank_trials(trials: list[TrialRecord]) -> list[TrialRecord]:
-    """Return the trials that gave a result, the best first."""
+    """Return the trials with a result, the best first."""
     scored = [trial for trial in trials if trial.best is not None and trial.state != "FAIL"]
     return sorted(scored, key=lambda trial: min(objective(row) for row in trial.rows))

@@ -1,6 +1,6 @@
-"""Looking at experiments while or after they run: their files in, plain values for JSON out.
+"""Views of experiments, during or after a search, as plain values for JSON.
 
-Nothing is loaded that could start, change or unpickle anything.
+Views only read: they never start, change or unpickle anything.
 """
 
 import re
@@ -33,7 +33,7 @@ from tune_encoder.space import SearchSpace
 from tune_encoder.system.lock import LOCK_NAME, lock_holder
 
 RUNNING, STOPPED, FINISHED, UNREADABLE = "running", "stopped", "finished", "unreadable"
-_PATH_SETTINGS = ("data_dir", "checkpoint_dir")  # settings that are no property of a config
+_PATH_SETTINGS = ("data_dir", "checkpoint_dir")  # settings that do not affect training
 _HOLDER = re.compile(r"pid (\d+) on (.+)")
 
 
@@ -129,7 +129,7 @@ class Comparison(TypedDict):
 
 
 def overview(root: Path) -> list[OverviewEntry]:
-    """Return each experiment of the root with its state; one that cannot be read says why."""
+    """Return the state of each experiment of the root, or why it cannot be read."""
     return [_entry(experiment) for experiment in list_experiments(root)]
 
 
@@ -158,25 +158,25 @@ def _entry(experiment: Experiment) -> OverviewEntry:
 
 
 def newest_experiment(root: Path) -> Experiment:
-    """Return the experiment that was launched last.
+    """Return the most recently launched experiment.
 
     Raises:
         ConfigError: if there is none.
     """
     found = list_experiments(root)
     if not found:
-        raise ConfigError(f"{root}: no experiment; begin one with `tune-encoder search`")
+        raise ConfigError(f"{root}: no experiment; start one with `tune-encoder search`")
     return max(found, key=_launched_at)
 
 
 def _launched_at(experiment: Experiment) -> float:
-    """When the newest launch began, in seconds since 1970: it then wrote into the lock."""
+    """When the last launch began, in seconds since 1970: the time it wrote the lock."""
     lock = experiment.path / LOCK_NAME
     return (lock if lock.is_file() else experiment.path / "search.yaml").stat().st_mtime
 
 
 def status(experiment: Experiment) -> ExperimentStatus:
-    """Return where an experiment stands, who runs it, and how to go on if nobody does."""
+    """Return the status of an experiment, its process, and how to resume it if it is stopped."""
     space = experiment.space()
     process = lock_holder(experiment.path)
     trials = _read_trials(experiment, space)
@@ -200,7 +200,7 @@ def _launch(experiment: Experiment, trials: list[TrialRecord]) -> Launch:
 
 
 def _process(holder: str | None) -> Process | None:
-    """Who holds an experiment; the holder may be about to write who it is."""
+    """The process that holds the lock, which may not have written its name yet."""
     if holder is None:
         return None
     found = _HOLDER.fullmatch(holder)
@@ -208,7 +208,7 @@ def _process(holder: str | None) -> Process | None:
 
 
 def _read_trials(experiment: Experiment, space: SearchSpace) -> list[TrialRecord]:
-    """The trials, as far as their standing needs them."""
+    """The trials, with the fields that the status needs."""
     return experiment.trials((*FIELDS, space.metric.name))
 
 
@@ -216,10 +216,10 @@ def _read_trials(experiment: Experiment, space: SearchSpace) -> list[TrialRecord
 
 
 def trial_view(experiment: Experiment, number: int) -> TrialView:
-    """Return all that is known of one trial.
+    """Return the details of one trial.
 
     Raises:
-        ConfigError: if there is none of that number.
+        ConfigError: if it does not exist.
     """
     space, trial = experiment.space(), _trial(experiment, number)
     is_running = lock_holder(experiment.path) is not None
@@ -252,12 +252,12 @@ def _trial(experiment: Experiment, number: int) -> TrialRecord:
 
 
 def explain_status(trial: TrialRecord, space: SearchSpace, is_running: bool) -> str:
-    """Say why a trial ended, or when it goes on."""
+    """Explain why a trial ended, or when it continues."""
     if has_ended(trial):
         return _why_ended(trial, space.budget.epochs)
     return {
-        WAITING: "it goes on once it is known to be among the best there",
-        UNFINISHED: "it goes on at the next resume",
+        WAITING: "it continues once it is known to be among the best there",
+        UNFINISHED: "it continues at the next resume",
     }.get(trial_status(trial, is_running), "")
 
 
@@ -265,11 +265,11 @@ def _why_ended(trial: TrialRecord, epochs: int) -> str:
     if trial.reason or trial.state == "FAIL":
         return trial.reason or "no reason was recorded"
     if trial.state == "PRUNED":
-        return "others were better by that epoch"
+        return "other trials were better at that epoch"
     if len(trial.rows) >= epochs:
-        return "it used all its epochs"
+        return "it finished all its epochs"
     waited = trial.settings.get("early_stopping_patience")
-    return f"no better epoch among the last {waited} (early_stopping_patience)" if waited else ""
+    return f"no improvement in the last {waited} epochs (early_stopping_patience)" if waited else ""
 
 
 def changed_settings(settings: Mapping[str, SettingValue]) -> dict[str, SettingValue]:
@@ -284,7 +284,7 @@ def _newest_checkpoint(experiment: Experiment, trial: TrialRecord) -> str | None
 
 
 def _checkpoint(experiment: Experiment, row: EpochRow) -> str | None:
-    """Where a row's checkpoint lies, if it does; a storage is not asked."""
+    """The location of a row's checkpoint, if it exists; a remote storage is not asked."""
     place = experiment.checkpoint_location(row)
     known = place is not None and (experiment.storage is not None or Path(place).is_file())
     return place if known else None
@@ -294,7 +294,7 @@ def _checkpoint(experiment: Experiment, row: EpochRow) -> str | None:
 
 
 def best_view(experiment: Experiment) -> BestView:
-    """Return the best epoch of all trials, its scores and how to export it.
+    """Return the best epoch of all trials, its scores, and the command that exports it.
 
     Raises:
         SearchFailed: if no trial has a result.
@@ -315,7 +315,7 @@ def best_view(experiment: Experiment) -> BestView:
 
 
 def compare_experiments(root: Path, names: list[str]) -> Comparison:
-    """Return several experiments side by side, with what makes their scores incomparable."""
+    """Return several experiments side by side, and warnings if their scores are not comparable."""
     views = [_compared(open_experiment(root, name)) for name in names]
     return {
         "experiments": views,
@@ -343,7 +343,7 @@ def _compared(experiment: Experiment) -> ComparedExperiment:
 
 
 def _differing(settings: list[dict[str, SettingValue]]) -> dict[str, list[SettingValue]]:
-    """Each setting whose values are not all equal; None where there is no best trial."""
+    """The settings whose values are not all equal; None where there is no best trial."""
     names = dict.fromkeys(name for each in settings for name in each if name not in _PATH_SETTINGS)
     rows = {name: [each.get(name) for each in settings] for name in names}
     return {name: row for name, row in rows.items() if any(value != row[0] for value in row)}
@@ -352,7 +352,7 @@ def _differing(settings: list[dict[str, SettingValue]]) -> dict[str, list[Settin
 def _warnings(views: list[ComparedExperiment]) -> list[str]:
     found = []
     if len({view["fingerprint"] for view in views}) > 1:
-        found.append("the data differ: the scores do not compare")
+        found.append("the data differ, so the scores are not comparable")
     if len({view["metric"] for view in views}) > 1:
-        found.append("the metrics differ: the best values do not compare")
+        found.append("the metrics differ, so the best values are not comparable")
     return found

@@ -1,4 +1,4 @@
-"""Export: the best of a search as a folder that stands alone, checked in a new process."""
+"""Export: the best model of a search as a self-contained folder, checked in a new process."""
 
 from pathlib import Path
 
@@ -25,16 +25,16 @@ __all__ = [
 
 
 def export(experiment: Experiment, to: Path, settings: ExportSettings) -> list[Metrics]:
-    """Write the best of a search to the folder `to`, which is old or complete.
+    """Write the best model of a search to the folder `to`, atomically.
 
-    With `top_k` above 1 the folder holds a model folder for each trial: 1 is the best.
+    With `top_k` above 1 it has a subfolder per trial, where 1 is the best.
 
     Returns:
-        What stands in each metrics.json.
+        The content of each metrics.json.
 
     Raises:
         SearchFailed: if no trial has a usable checkpoint.
-        ConfigError: if the folder holds something else than an older export.
+        ConfigError: if the folder has other content than an older export.
         StorageError: if the data has changed, or a new process cannot reproduce a score.
     """
     check_replaceable(to)
@@ -45,7 +45,7 @@ def export(experiment: Experiment, to: Path, settings: ExportSettings) -> list[M
 
 
 def export_models(models: list[Model], to: Path, source: Source) -> list[Metrics]:
-    """Write models to the folder `to`: a single one as it is, of several each into its own."""
+    """Write models to the folder `to`, or with `top_k` above 1 to subfolders of it."""
     with atomic_folder(to, replace=True) as folder:
         alone = source.settings.top_k == 1
         names = [folder] if alone else [folder / str(i + 1) for i in range(len(models))]
@@ -55,7 +55,7 @@ def export_models(models: list[Model], to: Path, source: Source) -> list[Metrics
 
 
 def check_replaceable(to: Path) -> None:
-    """Raise a `ConfigError` if the folder holds something else than an older export."""
+    """Raise a `ConfigError` if the folder has other content than an older export."""
     if not (is_model_folder(to) or is_model_folder(to / "1")):
         check_empty(to)
 

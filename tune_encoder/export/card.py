@@ -1,4 +1,4 @@
-"""MODEL_CARD.md: what a model is, where it comes from and how good it is, for a person."""
+"""MODEL_CARD.md: a model's architecture, origin and scores, for people."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
@@ -24,15 +24,15 @@ from tune_encoder.system.manifest import MANIFEST, PROVENANCE
 _SPLITS = ("train", "val", "test")
 _COLUMNS = ("skill", "skill_ttl", "skill_dp", "centered_cosine", "retrieval")
 _FILES = {
-    "config.yaml": "trains again as it is: `tune-encoder train --config config.yaml`",
+    "config.yaml": "to train again: `tune-encoder train --config config.yaml`",
     "model.safetensors": "the weights",
-    "model.pt": "the whole checkpoint of the best epoch, to train on from",
+    "model.pt": "full checkpoint of the best epoch, to continue training",
     "audio_encoder.onnx": "mel_spectrogram [B, n_mels, T] to style_ttl and style_dp",
     "voice_encoder.onnx": "audio [B, T] at the model's rate to style_ttl and style_dp",
-    "audio_encoder.int8.onnx": "the same with matrices in 8 bits",
-    "voice_encoder.int8.onnx": "the same with matrices in 8 bits",
+    "audio_encoder.int8.onnx": "the same, quantised to 8 bits",
+    "voice_encoder.int8.onnx": "the same, quantised to 8 bits",
     "voices.npz": "styles of the training voices",
-    "metrics.json": "scores, baselines, what the search cost",
+    "metrics.json": "scores, baselines, cost of the search",
     "provenance.json": "seeds, versions, fingerprints, SHA-256 of every file",
 }
 
@@ -47,9 +47,9 @@ def write_card(
     """Write the card.
 
     Args:
-        path: The file, beside those it tells of.
-        metrics: What stands in metrics.json.
-        provenance: What stands in provenance.json.
+        path: The file, in the model's folder.
+        metrics: The content of metrics.json.
+        provenance: The content of provenance.json.
         model: What was exported.
         data: What it was trained on.
     """
@@ -83,7 +83,7 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 
 def _source_checkpoints(metrics: Metrics) -> str:
-    """Say which checkpoints it is made of."""
+    """Name the checkpoints it is made of."""
     members = metrics["members"]
     words = [f"trial {m['trial']} of {m['trained_in']}, epoch {m['epoch']}" for m in members]
     kinds = {AVERAGE: "average of the weights of ", ENSEMBLE: "mean of the predictions of "}
@@ -97,7 +97,7 @@ def _encoder_fields(model: Model) -> dict[str, str]:
         "encoder": f"{'; '.join(kinds)}; {_parameters(model.encoder):,} weights",
         "input": (
             f"{config.n_mels} log-mel bands, {config.sample_rate} Hz, windows of "
-            f"{config.crop_seconds:g} s whose styles are averaged"
+            f"{config.crop_seconds:g} s, styles averaged"
         ),
     }
 
@@ -126,10 +126,10 @@ def _data_table(data: DataDescription) -> str:
 
 
 def describe_overlap(known: Mapping[str, int]) -> str:
-    """Say whether the model has met the voices it is scored on."""
+    """Say whether the model was trained on the voices it is scored on."""
     shared = {name: count for name, count in known.items() if count}
     if not shared:
-        return "The splits are by voice: no style of the scored splits was trained on."
+        return "The splits have different voices: no style of the scored splits was trained on."
     counts = ", ".join(f"{count} of {name}" for name, count in shared.items())
     return (
         f"The splits share voices: {counts} were trained on too. The scores tell how well known "
@@ -144,7 +144,7 @@ def _search_section(metrics: Metrics, config: TrainConfig) -> str:
         [name, format_value(getattr(config, name)), words]
         for name, words in metrics["space"].items()
     ]
-    return "\n\n".join([*lines, _table(["setting", "here", "searched"], rows)])
+    return "\n\n".join([*lines, _table(["setting", "value", "searched"], rows)])
 
 
 def _short(value: object) -> str:
@@ -183,12 +183,12 @@ def _chance(data: PackedData) -> str:
 
 def _scored_on(trained_on: Sequence[str]) -> str:
     if "val" in trained_on:
-        return "The model was trained on val too, so only test tells anything."
-    return "The epoch was chosen by its score on val, which flatters it there; test is untouched."
+        return "The model was trained on val too, so only the test scores are meaningful."
+    return "The epoch was selected by its val score, which is thus optimistic; test was not used."
 
 
 def _alternatives_section(metrics: Metrics) -> str:
-    """Say what was tried beside the single best epoch."""
+    """List the alternatives to the single best epoch."""
     lines = [describe_alternative(alternative) for alternative in metrics["combined"]]
     lines += describe_int8(metrics)
     if "retrained" in metrics:
@@ -197,7 +197,7 @@ def _alternatives_section(metrics: Metrics) -> str:
 
 
 def describe_alternative(alternative: Alternative) -> str:
-    """Say how an average or ensemble compared with the single best epoch."""
+    """Compare an average or ensemble with the single best epoch."""
     kind, n_members = alternative["kind"], alternative["members"]
     missing = (
         ""
@@ -205,7 +205,7 @@ def describe_alternative(alternative: Alternative) -> str:
         else f" ({alternative['asked']} asked, {n_members} kept)"
     )
     if n_members == 1:
-        return f"{kind}: none, since only one checkpoint is there; raise resources.keep"
+        return f"{kind}: not possible with only one checkpoint; raise resources.keep"
     words = (
         f"{kind} of {n_members}{missing}: {alternative['metric']} {alternative['value']:.4f} on "
         f"val, single epoch {alternative['value_alone']:.4f}, "
@@ -219,7 +219,7 @@ def describe_alternative(alternative: Alternative) -> str:
 
 
 def describe_int8(metrics: Metrics) -> list[str]:
-    """Say what the ONNX files in int8 lose."""
+    """Compare the int8 ONNX files with float32."""
     skills = metrics["onnx"].get("int8_skill", {})
     full = {split: metrics["scores"][split]["model"]["skill"] for split in skills}
     return [
@@ -229,7 +229,7 @@ def describe_int8(metrics: Metrics) -> list[str]:
 
 
 def describe_retraining(retrained: Retrained) -> list[str]:
-    """Say how retrained models compare with that of the search."""
+    """Compare retrained models with that of the search."""
     sd = "" if retrained["sd"] is None else f", sd {retrained['sd']:.3f}"
     return [
         f"skill on {retrained['split']}: search {retrained['search_skill']:.3f}, retrained mean "
@@ -242,10 +242,10 @@ def describe_retraining(retrained: Retrained) -> list[str]:
 
 
 def describe_difference(difference: float, interval: tuple[float, float]) -> str:
-    """Say whether two models can be told apart by their skill, from its 95 % interval."""
+    """Describe a difference in skill and whether it is significant, by its 95 % interval."""
     low, high = interval
-    told = "told apart" if low > 0 or high < 0 else "not told apart"
-    return f"{difference:+.3f} (95 % {low:+.3f} to {high:+.3f} over voices), {told}"
+    verdict = "significant" if low > 0 or high < 0 else "not significant"
+    return f"{difference:+.3f} (95 % {low:+.3f} to {high:+.3f} over voices), {verdict}"
 
 
 # --- files and versions --------------------------------------------------------------------------
@@ -253,7 +253,7 @@ def describe_difference(difference: float, interval: tuple[float, float]) -> str
 
 def _file_list(folder: Path) -> str:
     names = sorted({path.name for path in folder.iterdir()} - {MANIFEST} | {PROVENANCE})
-    return _table(["file", "what it is"], [[f"`{n}`", _FILES.get(n, "")] for n in names])
+    return _table(["file", "content"], [[f"`{n}`", _FILES.get(n, "")] for n in names])
 
 
 def _version_table(versions: Versions) -> str:

@@ -1,4 +1,4 @@
-"""Which epochs of a search are exported, and why."""
+"""Selection of the checkpoints to export."""
 
 import dataclasses
 import itertools
@@ -19,21 +19,21 @@ from tune_encoder.training.checkpoints import State, load_state
 
 @dataclass(frozen=True)
 class Choice:
-    """An epoch whose checkpoint is there and verifies."""
+    """An epoch with a valid checkpoint."""
 
     search: Experiment
-    """Whose trial it is: the experiment, or a search that confirmed it."""
+    """The search of the trial: the experiment, or one that confirmed it."""
     trial: TrialRecord
     row: EpochRow
     state: State
     why: str = ""
-    """For a person."""
+    """The reason for the choice, for people."""
     subfolder: str = ""
-    """Where it was trained, if that is no trial of a search."""
+    """Where it was trained within the experiment, if not in a trial."""
 
     @property
     def config(self) -> TrainConfig:
-        """The settings of the trial, with the data they were trained on."""
+        """The config of the trial, with its data folder."""
         settings = {**self.trial.settings, "data_dir": self.search.read_search()["data_dir"]}
         return from_mapping(TrainConfig, settings, self.search.name)
 
@@ -46,7 +46,7 @@ class Choice:
         return f"{name}/{self.subfolder}" if self.subfolder else name
 
     def describe(self) -> Member:
-        """Return what tells it from other checkpoints."""
+        """Return what identifies the checkpoint."""
         return {
             "trained_in": self.trained_in,
             "trial": self.trial.number,
@@ -58,15 +58,15 @@ class Choice:
 def choose(experiment: Experiment, count: int) -> list[Choice]:
     """Return the best epoch of each of the best trials, best first.
 
-    The objective of the search decides. Where its newest confirmation knows the best trial's
-    config, the first is the best epoch of the config that was best with further seeds.
+    Trials are ranked by the objective. If the newest confirmation includes the best trial's
+    config, the first choice is the best epoch of the config that was best over further seeds.
 
     Args:
         experiment: The search.
         count: How many trials; fewer are returned if fewer have a usable checkpoint.
 
     Raises:
-        SearchFailed: if no trial has one.
+        SearchFailed: if no trial has a usable checkpoint.
     """
     trials = rank_trials(experiment.trials())
     confirmation, why_ignored = _confirmation(experiment, trials)
@@ -85,19 +85,19 @@ def choose(experiment: Experiment, count: int) -> list[Choice]:
 
 
 def _nothing_usable(experiment: Experiment, trials: list[TrialRecord]) -> str:
-    remedy = f"go on with `{experiment.command('resume')}`"
+    remedy = f"continue with `{experiment.command('resume')}`"
     if trials and all(has_ended(trial) for trial in trials):
         location = (
             experiment.checkpoints if experiment.storage is None else experiment.storage.location
         )
-        remedy = f"restore {location}, or search anew"
+        remedy = f"restore {location}, or start a new search"
     return f"{experiment.path}: no trial has a usable checkpoint; {remedy}"
 
 
 def best_epochs(
     search: Experiment, trials: Iterable[TrialRecord], why: str = ""
 ) -> Iterator[Choice]:
-    """Yield the epochs that can be read, best first; a damaged one gives way to the next."""
+    """Yield the epochs with a valid checkpoint, best first."""
     kept = set(search.checkpoint_names())
     scored = [(trial, row) for trial in trials for row in trial.rows]
     for trial, row in sorted(scored, key=lambda pair: objective(pair[1])):
@@ -122,16 +122,16 @@ def _why(experiment: Experiment, rank: int, n_trials: int) -> str:
 def _confirmation(
     experiment: Experiment, trials: list[TrialRecord]
 ) -> tuple[Confirmation | None, str]:
-    """The newest confirmation, and why it does not count if it does not."""
+    """The newest confirmation, and if it is ignored, the reason."""
     try:
         confirmation = newest_confirmation(experiment) if trials else None
     except SearchFailed:
-        return None, "; none of its configs gave a result when it was confirmed"
+        return None, "; its confirmation is ignored, since none of its configs had a result"
     return confirmation, _why_ignored(confirmation, trials) if confirmation is not None else ""
 
 
 def _why_ignored(confirmation: Confirmation, trials: list[TrialRecord]) -> str:
-    """Say why a confirmation does not count: the search went on and found something better."""
+    """Say why a confirmation is ignored: the search has since found a better trial."""
     best = trials[0]
     known = [each.settings for each in confirmation.configs]
     if best.number in confirmation.failed or any(
@@ -139,13 +139,13 @@ def _why_ignored(confirmation: Confirmation, trials: list[TrialRecord]) -> str:
     ):
         return ""
     return (
-        f"; confirm/{confirmation.experiment.name} does not know trial {best.number}, so it does "
-        "not count"
+        f"; confirm/{confirmation.experiment.name} is ignored, since it does not include trial "
+        f"{best.number}"
     )
 
 
 def _confirmed(confirmation: Confirmation) -> list[Choice]:
-    """The best epoch of the config with the best mean over further seeds, if one can be read."""
+    """The best valid epoch of the config with the best mean over further seeds, if any."""
     first = confirmation.configs[0]
     search = confirmation.experiment
     trials = [
@@ -156,9 +156,9 @@ def _confirmed(confirmation: Confirmation) -> list[Choice]:
 
 def _why_confirmed(confirmation: Confirmation) -> str:
     first, near = confirmation.configs[0], confirmation.n_tied
-    noise = "outside the noise of the others"
+    noise = "significantly better than the others"
     if confirmation.winner is None:
-        noise = f"though the first {near} are within the noise" if near > 1 else "the only one"
+        noise = f"though the top {near} do not differ significantly" if near > 1 else "the only one"
     return (
         f"the config of trial {first.trial}, which has the best mean {confirmation.metric.name} "
         f"over {len(first.seeds)} further seeds, {noise}"

@@ -1,7 +1,7 @@
-"""Models that are made of several checkpoints, and whether they are worth it.
+"""Models made of several checkpoints: weight averaging and ensembles.
 
-Averaged weights and ensembles are kept only if they win on the validation split; the test split
-then tells, untouched by that choice, by how much they differ from the single best epoch.
+They are used only if they are best on the validation split; the test split, not used for that
+choice, then shows how much they differ from the single best epoch.
 """
 
 import itertools
@@ -26,7 +26,7 @@ SINGLE, AVERAGE, ENSEMBLE = "epoch", "average", "ensemble"
 
 @dataclass(frozen=True)
 class Model:
-    """What is to be written."""
+    """A model to export."""
 
     kind: str
     """epoch, average or ensemble."""
@@ -34,15 +34,15 @@ class Model:
     members: list[Choice]
     """The checkpoints it is made of, the best first."""
     skill: float
-    """What it had on the first split it was not trained on, and has to have again once written."""
+    """Skill on the first split it was not trained on; checked again after export."""
     alternatives: list[Alternative] = field(default_factory=list)
-    """What else was tried, and how it compared with the single best epoch."""
+    """The alternatives tried, compared with the single best epoch."""
     trained_on: tuple[str, ...] = ("train",)
-    """The splits whose clips its weights have seen."""
+    """The splits its weights were trained on."""
 
     @property
     def is_ensemble(self) -> bool:
-        """Whether its weights are those of several encoders."""
+        """Whether it is an ensemble of several encoders."""
         return isinstance(self.encoder, Ensemble)
 
     @property
@@ -56,7 +56,7 @@ class Model:
 
 
 def single_model(choice: Choice) -> Model:
-    """Return the model of one epoch."""
+    """Return the model of a single epoch."""
     encoder = rebuild_encoder(choice.config, choice.state["model"])
     return Model(SINGLE, encoder, [choice], choice.row["val_skill"])
 
@@ -64,13 +64,13 @@ def single_model(choice: Choice) -> Model:
 def best_model(
     experiment: Experiment, first: Choice, settings: ExportSettings, data: PackedData
 ) -> Model:
-    """Return the single epoch, or what of averaging and ensembling beats it on validation.
+    """Return the single epoch, the average or the ensemble, whichever is best on validation.
 
     Args:
         experiment: The search.
         first: Its best epoch.
-        settings: How many to average, and how many in an ensemble.
-        data: What the search was made on.
+        settings: The sizes of the average and of the ensemble.
+        data: The search's data.
     """
     metric = experiment.space().metric
     single_epoch, *others = [single_model(first), *_combined(experiment, first, settings)]
@@ -94,7 +94,7 @@ def best_model(
 
 
 def _combined(experiment: Experiment, first: Choice, settings: ExportSettings) -> list[Model]:
-    """The models asked for, as far as there are checkpoints for them."""
+    """The average and the ensemble requested, of the checkpoints that exist."""
     combined = []
     if settings.average > 1:
         epochs = best_epochs(first.search, [first.trial], first.why)
@@ -105,7 +105,7 @@ def _combined(experiment: Experiment, first: Choice, settings: ExportSettings) -
 
 
 def average_model(choices: list[Choice]) -> Model:
-    """Return the model of the mean weights of a trial's epochs; counts stay those of the best."""
+    """Return the average of the weights of a trial's epochs; integers are those of the best."""
     states = [choice.state["model"] for choice in choices]
     weights = {name: _mean([state[name] for state in states]) for name in states[0]}
     return Model(AVERAGE, rebuild_encoder(choices[0].config, weights), choices, 0.0)
@@ -122,17 +122,17 @@ def _ensemble_model(choices: list[Choice]) -> Model:
     return Model(ENSEMBLE, Ensemble(encoders).eval(), choices, 0.0)
 
 
-# --- is it worth it ------------------------------------------------------------------------------
+# --- comparison ----------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class _Evaluated:
     model: Model
     value: float
-    """Of the metric on validation, negated where the most is best."""
+    """The metric on validation, negated if higher is better."""
     val: dict[str, float]
     test: Styles | None
-    """What it predicts for the test split."""
+    """Predictions for the test split."""
 
 
 def _evaluate(model: Model, metric: MetricSettings, data: PackedData) -> _Evaluated:
@@ -144,7 +144,7 @@ def _evaluate(model: Model, metric: MetricSettings, data: PackedData) -> _Evalua
 def _compare_to_single(
     alternative: _Evaluated, single: _Evaluated, sign: float, data: PackedData
 ) -> AlternativeScores:
-    """How a combined model compares with the single epoch."""
+    """Compare a combined model with the single epoch."""
     compared: AlternativeScores = {
         "value": sign * alternative.value,
         "value_alone": sign * single.value,

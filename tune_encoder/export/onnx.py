@@ -1,4 +1,4 @@
-"""The ONNX files of a model, and what int8 costs it."""
+"""The ONNX files of a model, and the skill of its int8 version."""
 
 from pathlib import Path
 
@@ -15,20 +15,20 @@ from tune_encoder.model.onnx.writing import write_onnx
 def add_onnx(
     folder: Path, model: Model, data: PackedData, splits: dict[str, Pack], int8: bool
 ) -> OnnxContent:
-    """Write a model's ONNX files, each compared with torch, and score those in int8.
+    """Write a model's ONNX files, each compared with torch, and score the int8 version.
 
     Args:
-        folder: The model folder in the making.
-        model: What is exported.
-        data: What it was trained on.
-        splits: Those it was not trained on.
-        int8: Whether to quantise both files as well.
+        folder: The model folder.
+        model: The model.
+        data: Its data.
+        splits: The splits it was not trained on.
+        int8: Whether to write quantised versions of both files too.
 
     Returns:
         The names of the `files`, and with int8 its `int8_skill` on each split.
 
     Raises:
-        StorageError: if onnxruntime does not give what torch gives.
+        StorageError: if onnxruntime's output differs from torch's.
     """
     epoch = model.members[0].row["epoch"]
     written: OnnxContent = {

@@ -1,4 +1,4 @@
-"""provenance.json: what a model was made from, and the SHA-256 of every file beside it."""
+"""provenance.json: what a model was made from, and the SHA-256 of its files."""
 
 import hashlib
 import json
@@ -21,7 +21,7 @@ _PACKAGES = ("tune-encoder", "torch", "numpy", "safetensors", "onnx", "onnxrunti
 
 
 def provenance(experiment: Experiment, model: Model, data: PackedData) -> Provenance:
-    """Return all of provenance.json but the files."""
+    """Return the content of provenance.json except the files."""
     search = experiment.read_search()
     return {
         "format": PROVENANCE_FORMAT,
@@ -37,7 +37,7 @@ def provenance(experiment: Experiment, model: Model, data: PackedData) -> Proven
 
 
 def describe_data(data: PackedData, trained_on: Collection[str]) -> DataDescription:
-    """Return what identifies a data set, its size, and which of its splits share voices."""
+    """Return a data set's identity and size, and which other splits share styles with training."""
     info = data.info
     packs = {"train": data.train, "val": data.val, "test": data.test}
     known = set().union(*(unique_style_hashes(packs[name]) for name in trained_on))
@@ -54,13 +54,13 @@ def describe_data(data: PackedData, trained_on: Collection[str]) -> DataDescript
 
 
 def unique_style_hashes(pack: Pack | None) -> set[bytes]:
-    """Return the different styles of a split: clips of one style are of one voice."""
+    """Return hashes of a split's unique styles, one per voice."""
     ttl = () if pack is None else pack.unique_styles.ttl
     return {hashlib.blake2b(style.tobytes(), digest_size=16).digest() for style in ttl}
 
 
 def versions() -> dict[str, str]:
-    """Return the versions that an exported file may depend on, as far as they are installed."""
+    """Return the versions of Python, platform and the installed packages that matter."""
     found = {"python": platform.python_version(), "platform": platform.platform(terse=True)}
     for name in _PACKAGES:
         try:

@@ -1,7 +1,7 @@
-"""Retraining: the winner of a search again, with further seeds and as many epochs as are wanted.
+"""Retraining the best config of a search, with further seeds and any number of epochs.
 
-Each seed has a folder within the experiment, `retrain/KEY/0003`, where KEY stands for the config.
-A seed that was stopped goes on from its last epoch.
+Each seed has a folder within the experiment, `retrain/KEY/0003`, where KEY is a hash of the config.
+An interrupted seed resumes from its last epoch.
 """
 
 import dataclasses
@@ -50,25 +50,25 @@ from tune_encoder.training.state import TrainState
 FOLDER = "retrain"  # within the experiment
 
 OnEpoch = Callable[[int, EpochRow], None]
-"""Told of every epoch: the seed and the row."""
+"""Called after every epoch with the seed and the row."""
 
 
 @dataclass(frozen=True)
 class RetrainPlan:
-    """What is trained."""
+    """What to retrain."""
 
     winner: Choice
-    """Of the search; its config is trained again."""
+    """The best checkpoint of the search, whose config is retrained."""
     config: TrainConfig
-    """With the epochs wanted; its seed is replaced."""
+    """The config with the requested epochs; its seed is replaced."""
     seeds: list[int]
     with_val: bool
-    """Whether the validation clips are trained on, too."""
+    """Whether to train on the validation clips too."""
     folder: Path
 
 
 def plan_retraining(experiment: Experiment, settings: RetrainSettings) -> RetrainPlan:
-    """Decide what is to be trained.
+    """Plan the retraining of a search's best config.
 
     Raises:
         SearchFailed: if the search has no usable checkpoint.
@@ -77,7 +77,7 @@ def plan_retraining(experiment: Experiment, settings: RetrainSettings) -> Retrai
     config = dataclasses.replace(
         winner.config,
         epochs=settings.epochs or experiment.space().budget.epochs,
-        early_stopping_patience=0,  # the whole budget; the best epoch is taken in any case
+        early_stopping_patience=0,  # train all epochs; the best one is exported anyway
     )
     searches = [experiment, *map(Experiment, sorted(experiment.path.glob(f"{CONFIRM}/*")))]
     trials = [trial for each in searches for trial in each.trials()]
@@ -87,7 +87,7 @@ def plan_retraining(experiment: Experiment, settings: RetrainSettings) -> Retrai
 
 
 def _key(config: TrainConfig, with_val: bool) -> str:
-    """Name a config, whatever its seed."""
+    """Hash a config, without its seed."""
     content = {**to_mapping(config), "seed": None, "with_val": with_val}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]
 
@@ -95,23 +95,23 @@ def _key(config: TrainConfig, with_val: bool) -> str:
 def retrain(
     experiment: Experiment, plan: RetrainPlan, to: Path, settings: ExportSettings, on_epoch: OnEpoch
 ) -> Metrics:
-    """Train what is planned, or go on with it, and export the best.
+    """Train the planned seeds, or resume them, and export the best.
 
     Returns:
-        What stands in the metrics.json of the export.
+        The content of the export's metrics.json.
 
     Raises:
-        ConfigError: if the folder holds something else than an older export.
-        DataError: if without val nothing would be left to score on.
-        StorageError: if the data has changed, or another process trains the same.
-        Interrupted: on Ctrl-C or SIGTERM, every finished epoch saved; the same call goes on.
+        ConfigError: if the folder has other content than an older export.
+        DataError: if no split would be left to score on.
+        StorageError: if the data has changed, or another process is retraining the same config.
+        Interrupted: on Ctrl-C or SIGTERM, with every finished epoch saved; call again to resume.
     """
     check_replaceable(to)
     data = open_pack(pack_of_search(*experiment.data_source(), plan.config))
     if plan.with_val and data.test is None:
         raise DataError(
             f"{plan.config.data_dir}: has no test split, so a model trained on val could not be "
-            "scored; add test/ or leave --with-val out"
+            "scored; add test/ or omit --with-val"
         )
     metric = experiment.space().metric
     plan.folder.mkdir(parents=True, exist_ok=True)
@@ -127,7 +127,7 @@ def retrain(
 
 def _how_to_resume(experiment: Experiment) -> str:
     return (
-        f"stopped, the last epoch is saved; go on with `{experiment.command('retrain')}` and "
+        f"stopped, the last epoch is saved; resume with `{experiment.command('retrain')}` and "
         "the same options"
     )
 
@@ -138,7 +138,7 @@ def _how_to_resume(experiment: Experiment) -> str:
 def _train_seed(
     plan: RetrainPlan, seed: int, data: PackedData, metric: MetricSettings, on_epoch: OnEpoch
 ) -> None:
-    """Train one seed to its end, from its last epoch if it has begun."""
+    """Train one seed, or resume it from its last epoch."""
     folder = _seed_folder(plan, seed)
     config = dataclasses.replace(plan.config, seed=seed)
     folder.mkdir(exist_ok=True)
@@ -173,7 +173,7 @@ def _best_row(history: list[EpochRow], metric: MetricSettings) -> EpochRow:
 def _model(
     experiment: Experiment, plan: RetrainPlan, seed: int, data: PackedData, metric: MetricSettings
 ) -> Model:
-    """The best epoch of a seed; where val was trained on, nothing tells it, so the last."""
+    """The best epoch of a seed; the last one if val was trained on and cannot select it."""
     folder = _seed_folder(plan, seed)
     try:
         state = load_state(folder / (FINAL if plan.with_val else BEST))
@@ -187,7 +187,7 @@ def _model(
     model = single_model(choice)
     if not plan.with_val:
         return model
-    assert data.test is not None  # or `retrain` would have refused
+    assert data.test is not None  # checked by `retrain`
     skill = _skill(model.predict(data.test), data.test, data)
     return dataclasses.replace(model, skill=skill, trained_on=("train", "val"))
 
@@ -205,7 +205,7 @@ def _objective(model: Model, metric: MetricSettings) -> float:
 
 
 def _compared(plan: RetrainPlan, models: list[Model], best: Model, data: PackedData) -> Retrained:
-    """How the retrained models and the search's own do on clips that chose none of them."""
+    """Compare the retrained models with that of the search, on test if there is one."""
     name, pack = ("val", data.val) if data.test is None else ("test", data.test)
     search = single_model(plan.winner).predict(pack)
     styles = [model.predict(pack) for model in models]

@@ -1,4 +1,4 @@
-"""Scores of a written model, by a new process that knows no more than a stranger would."""
+"""Scores of an exported model, computed in a new process from its folder alone."""
 
 import json
 import subprocess
@@ -25,25 +25,23 @@ def scores_in_new_process(folders: list[Path]) -> list[Scored]:
     """Score each folder on every split it was not trained on.
 
     Raises:
-        StorageError: if one cannot be loaded again.
+        StorageError: if one cannot be loaded.
     """
     command = [sys.executable, "-m", "tune_encoder.export.scoring", *map(str, folders)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
-        raise StorageError(
-            f"{folders[0].parent}: the exported model cannot be loaded again: {reason}"
-        )
+        raise StorageError(f"{folders[0].parent}: the exported model cannot be loaded: {reason}")
     scored: list[Scored] = json.loads(done.stdout.splitlines()[-1])
     return scored
 
 
 def rescore(folder: Path, data_dir: Path | None = None) -> Scored:
-    """Score an exported model beside the baselines.
+    """Score an exported model and the baselines.
 
     Args:
         folder: The model.
-        data_dir: Its data, if that is not where the model's config says.
+        data_dir: Its data, if not the folder of the model's config.
     """
     model, config = load_model(folder)
     data = open_pack(pack_data(data_dir or Path(config.data_dir), config))

@@ -1,4 +1,4 @@
-"""Is a model folder what was exported? Its hashes, and its scores where the data is at hand."""
+"""Verification of a model folder: file hashes, and scores if the data is available."""
 
 import json
 from collections.abc import Iterator
@@ -16,20 +16,20 @@ from tune_encoder.system.manifest import PROVENANCE, sha256_of
 
 @dataclass(frozen=True)
 class Verification:
-    """What was compared and what did not match."""
+    """The result of a verification."""
 
     files: int
-    """How many were compared."""
+    """Number of files compared."""
     card_edited: bool
-    """Whether the model card is another; a person is to fill it in."""
+    """Whether the model card was edited, which is expected."""
     unlisted: list[str]
-    """Files that are there but were not exported."""
+    """Files that are not part of the export."""
     scores: int
-    """How many scores were computed again; 0 if none could be."""
+    """Number of scores computed again; 0 if that was not possible."""
     not_scored: str
-    """Why not, for a person; empty if they were."""
+    """Why no scores were computed; empty if they were."""
     mismatches: list[str]
-    """A line for each."""
+    """One line per mismatch."""
 
 
 def verify(folder: Path, data_dir: Path | None = None) -> Verification:
@@ -37,7 +37,7 @@ def verify(folder: Path, data_dir: Path | None = None) -> Verification:
 
     Args:
         folder: An exported model.
-        data_dir: Its data; where the model's config says, if not given.
+        data_dir: Its data; by default the folder of the model's config.
 
     Raises:
         StorageError: if provenance.json cannot be read.
@@ -76,20 +76,20 @@ def _file_problem(folder: Path, name: str, entry: dict[str, list[str]]) -> str:
 def _rescore(
     folder: Path, data_dir: Path | None, content: Provenance, intact: list[str]
 ) -> tuple[Scored | None, str]:
-    """The scores now, or why there are none."""
+    """The scores computed now, or why there are none."""
     for name in (METRICS, WEIGHTS, CONFIG):
         if not (folder / name).is_file():
-            return None, f"{name} is not there"
+            return None, f"{name} is missing"
         if name not in intact:
-            return None, f"{name} is not as it was exported"
+            return None, f"{name} was changed after the export"
     try:
         scored = rescore(folder, data_dir)
     except DataError as error:
-        return None, f"{error}; name the data with --data-dir"
+        return None, f"{error}; give the data folder with --data-dir"
     except StorageError as error:
         return None, str(error)
     if scored["fingerprint"] != content["data"]["fingerprint"]:
-        return None, "the data are not those it was trained on; name them with --data-dir"
+        return None, "the data is not that of its training; give it with --data-dir"
     return scored, ""
 
 
@@ -99,7 +99,7 @@ def _exported_scores(folder: Path) -> Scores:
 
 
 def _score_pairs(before: Scores, now: Scored) -> Iterator[tuple[str, bool]]:
-    """A line for each score, and whether it is as it was."""
+    """A line for each score, and whether it is unchanged."""
     for split, rows in before.items():
         for who, scores in rows.items():
             for name, value in scores.items():

@@ -1,4 +1,4 @@
-"""Model folders: what is written into each, in which order."""
+"""Writing of model folders."""
 
 import json
 from collections.abc import Sequence
@@ -31,25 +31,25 @@ from tune_encoder.model.folder import CARD, CHECKPOINT, METRICS, WEIGHTS, member
 from tune_encoder.system.manifest import MANIFEST
 from tune_encoder.training.checkpoints import write_state
 
-TOLERANCE = 1e-4  # of skill, between the process that trained and the checking one
+TOLERANCE = 1e-4  # of skill, between training and the check in a new process
 
 
 @dataclass(frozen=True)
 class Source:
-    """What all models of an export have in common."""
+    """What all models of an export share."""
 
     experiment: Experiment
     data: PackedData
     settings: ExportSettings
     extra: ExtraMetrics = field(default_factory=ExtraMetrics)
-    """What else is to stand in metrics.json."""
+    """Additional content of metrics.json."""
 
 
 def write_models(folders: Sequence[Path], models: Sequence[Model], source: Source) -> list[Metrics]:
-    """Write each model into its folder, and check it in a new process.
+    """Write each model to its folder, and check it in a new process.
 
     Returns:
-        What stands in each metrics.json.
+        The content of each metrics.json.
 
     Raises:
         StorageError: if a new process cannot reproduce a score.
@@ -58,7 +58,7 @@ def write_models(folders: Sequence[Path], models: Sequence[Model], source: Sourc
     for folder, model in pairs:
         folder.mkdir(exist_ok=True)
         _write_model(folder, model, source)
-    with ThreadPoolExecutor(1) as thread:  # it waits for a process, so both take their time at once
+    with ThreadPoolExecutor(1) as thread:  # scoring is in another process, so both run in parallel
         scoring = thread.submit(scores_in_new_process, list(folders))
         onnx = [_write_onnx(*pair, source) for pair in pairs]
         scored = scoring.result()
@@ -71,7 +71,7 @@ def _with_onnx(source: Source, written: OnnxContent) -> ExtraMetrics:
 
 
 def _write_model(folder: Path, model: Model, source: Source) -> None:
-    """Write what the scores are computed from."""
+    """Write the files that scoring needs."""
     for number, member in enumerate(model.members):
         if number == 0 or model.is_ensemble:
             text = write_yaml(to_mapping(member.config))
@@ -85,7 +85,7 @@ def _write_model(folder: Path, model: Model, source: Source) -> None:
 
 
 def _write_provenance_only(folder: Path, content: Provenance) -> None:
-    """Write provenance.json, which lists every file, so no manifest is needed beside it."""
+    """Write provenance.json, which lists all files and so replaces the manifest."""
     write_provenance(folder, content)
     (folder / MANIFEST).unlink(missing_ok=True)
 
@@ -104,7 +104,7 @@ def _tensors(model: Model) -> dict[str, Tensor]:
 
 
 def _finish_model(folder: Path, model: Model, scored: Scored, source: Source) -> Metrics:
-    """Write what is known once the model is scored."""
+    """Write the metrics and the model card once the model is scored."""
     _check_reproduced(model, scored)
     content = provenance(source.experiment, model, source.data)
     metrics = _metrics(model, scored, source)
@@ -123,7 +123,7 @@ def _check_reproduced(model: Model, scored: Scored) -> None:
     if not abs(model.skill - skill) <= TOLERANCE:
         raise StorageError(
             f"the exported model has a skill of {skill:.5f} on {split}, its trial had "
-            f"{model.skill:.5f}; was the data or the front end changed?"
+            f"{model.skill:.5f}; check whether the data or the front end has changed"
         )
 
 
@@ -147,7 +147,7 @@ def _metrics(model: Model, scored: Scored, source: Source) -> Metrics:
 
 
 def _space(experiment: Experiment) -> dict[str, str]:
-    """The searched settings, each with its range or its choices in words."""
+    """The searched settings, each with its range or choices as text."""
     return {
         each.name: ", ".join(map(str, each.values))
         if each.kind == "choice"
@@ -162,7 +162,7 @@ def _confirming(experiment: Experiment) -> list[Experiment]:
 
 
 def _cost(experiment: Experiment) -> SearchCost:
-    """What a search spent."""
+    """The cost of a search."""
     trials = experiment.trials(fields=("seconds",))
     rows = [row for trial in trials for row in trial.rows]
     states = [trial.state for trial in trials]

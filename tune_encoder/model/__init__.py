@@ -1,1 +1,1 @@
-"""Encoders: what they are, their folder, their predictions, their scores."""
+"""Encoders: architecture, model folder, prediction and evaluation."""

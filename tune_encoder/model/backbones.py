@@ -1,6 +1,6 @@
 """Backbones: from normalised features to frames of channels.
 
-None needs a mask: batches are crops of one length, so no padding exists.
+None needs a mask: all crops of a batch have the same length, so there is no padding.
 
 Shapes: B batch, M mel bands, T frames in, S frames out, C channels (`hidden_dim`).
 """
@@ -22,13 +22,13 @@ CONVNEXT_STRIDE = 4  # 23 frames a second at the default hop; Supertonic's laten
 CONVNEXT_EXPANSION = 4
 CNN_KERNEL = 5
 TRANSFORMER_EXPANSION = 4
-# Backward, oneDNN takes 1.5 times as long as a product of windows with AVX2, and a tenth less with
-# AVX-512 (on one EPYC each); elsewhere nobody has measured.
+# Backward, oneDNN takes 1.5 times as long as a matrix product of windows with AVX2, and a tenth
+# less with AVX-512 (measured on one EPYC each); other CPUs were not measured.
 USE_MATMUL_CONV = torch.backends.cpu.get_cpu_capability() != "AVX512"
 
 
 class Stack(nn.Module):
-    """Blocks one after another, recomputed in the backward pass if asked."""
+    """Sequential blocks, with optional gradient checkpointing."""
 
     def __init__(self, blocks: list[nn.Module], gradient_checkpointing: bool) -> None:
         super().__init__()
@@ -49,7 +49,7 @@ class Stack(nn.Module):
 
 @contextmanager
 def _frozen_running_stats(blocks: nn.Module) -> Iterator[None]:
-    """Keep batch norms from counting a batch again when its forward pass is repeated."""
+    """Keep batch norms from updating their running statistics when a forward pass is recomputed."""
     norms = [module for module in blocks.modules() if isinstance(module, nn.BatchNorm1d)]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
@@ -62,21 +62,21 @@ def _frozen_running_stats(blocks: nn.Module) -> Iterator[None]:
 
 
 class ChannelsLastConv(nn.Conv1d):
-    """A convolution over time of frames that are rows: (B, T, M) -> (B, S, C)."""
+    """A convolution over time with channels last: (B, T, M) -> (B, S, C)."""
 
     def forward(self, x: Tensor) -> Tensor:
         if USE_MATMUL_CONV and self.training and self.groups == 1 and x.device.type == "cpu":
             return self._as_product(x)
-        # With the channels last oneDNN needs half the time, but only in two dimensions.
+        # With channels last oneDNN needs half the time, but only for 2D convolutions.
         image = x.contiguous().transpose(1, 2).unsqueeze(2)
-        # A view's gradient has the strides of the weights, which DDP wants; unsqueeze's has not.
+        # A view's gradient has the strides of the weights, as DDP expects; unsqueeze's does not.
         weight = self.weight.view(*self.weight.shape[:2], 1, -1)
         stride, padding = (1, self.stride[0]), (0, self.kernel_size[0] // 2)
         out = F.conv2d(image, weight, self.bias, stride, padding, groups=self.groups)
         return out.squeeze(2).transpose(1, 2)
 
     def _as_product(self, x: Tensor) -> Tensor:
-        """Multiply the weights by every window."""
+        """Compute the convolution as a matrix product of windows and weights."""
         (size,), (stride,) = self.kernel_size, self.stride
         padded = F.pad(x, (0, 0, size // 2, size // 2))
         windows = padded.unfold(1, size, stride)  # (B, S, M, kernel)
@@ -84,7 +84,7 @@ class ChannelsLastConv(nn.Conv1d):
 
 
 class ChannelsLastBatchNorm(nn.BatchNorm1d):
-    """Batch norm of frames that are rows: (B, T, C) -> (B, T, C)."""
+    """Batch norm with channels last: (B, T, C) -> (B, T, C)."""
 
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x.flatten(0, 1)).view_as(x)
@@ -154,7 +154,7 @@ class Cnn(Stack):
 
 
 def _channel_widths(channels: int, n_layers: int) -> list[int]:
-    """Widths of the layers: the last two full, each before them half of the next."""
+    """Channels of each layer: the last two full, each layer before them half of the next."""
     return [max(8, channels >> max(0, n_layers - 2 - i)) for i in range(n_layers)]
 
 
@@ -193,7 +193,7 @@ class Transformer(nn.Module):
 
 
 def _positional_encoding(length: int, channels: int, like: Tensor) -> Tensor:
-    """Sinusoids (length, channels). Source: Vaswani et al., 2017, section 3.5."""
+    """Sinusoidal encoding (length, channels). Source: Vaswani et al., 2017, section 3.5."""
     half = channels // 2
     exponent = torch.arange(half, device=like.device, dtype=torch.float32) / max(1, half)
     angles = torch.arange(length, device=like.device)[:, None] * torch.exp(

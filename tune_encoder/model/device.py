@@ -1,4 +1,4 @@
-"""The device that torch computes on."""
+"""The choice of torch's device."""
 
 import torch
 
@@ -9,8 +9,8 @@ def pick_device(name: str, rank: int = 0) -> torch.device:
     """Return the named device; `auto` takes CUDA, then MPS, then the CPU.
 
     Args:
-        name: What the config says.
-        rank: Which of several CUDA devices.
+        name: The setting `device`.
+        rank: Index of the CUDA device.
 
     Raises:
         ConfigError: if the machine has no such device.

@@ -1,4 +1,4 @@
-"""Dropout that costs little on a CPU."""
+"""Dropout that is fast on a CPU."""
 
 import torch
 from torch import Tensor, nn
@@ -7,10 +7,10 @@ _LEVELS = 2**16
 
 
 class Dropout(nn.Dropout):
-    """Zeroes a share `p` of the values in training, and scales the others to keep the mean.
+    """Zeroes values with probability `p` in training, and scales the others to keep the mean.
 
-    On a CPU a value's fate is drawn from 16 bits, in a third of torch's time; so `p` is rounded to
-    1/65536.
+    On a CPU it uses 16 random bits per value, in a third of torch's time, so `p` is rounded to a
+    multiple of 1/65536.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -22,7 +22,7 @@ class Dropout(nn.Dropout):
 
 
 def _random_int16(shape: torch.Size) -> Tensor:
-    """Uniform integers of 16 bits, drawn four at a time."""
+    """Uniform 16-bit integers, generated four at a time."""
     count = shape.numel()
     random_bits = torch.empty(-(-count // 4), dtype=torch.int64).random_(-(2**63), None)
     return random_bits.view(torch.int16)[:count].view(shape)

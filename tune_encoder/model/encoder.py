@@ -19,7 +19,7 @@ from tune_encoder.model.heads import PooledHead, QueryHead
 __all__ = ["Encoder", "Ensemble", "build_encoder", "rebuild_encoder"]
 
 _BACKBONES = {"convnext": ConvNeXt, "cnn": Cnn, "transformer": Transformer}
-STD_FLOOR = 1e-3  # of a band that never changes
+STD_FLOOR = 1e-3  # of a constant band
 
 
 class Encoder(nn.Module):
@@ -40,7 +40,7 @@ class Encoder(nn.Module):
         """Predict styles from log-mel features.
 
         Args:
-            features: (B, M, T) as `frontend.log_mel` makes them, T at least 1.
+            features: (B, M, T) from `data.log_mel.log_mel`, T at least 1.
 
         Returns:
             `style_ttl` (B, 50, 256) and `style_dp` (B, 8, 16), rows not yet of norm 1.
@@ -51,7 +51,7 @@ class Encoder(nn.Module):
 
 
 class Ensemble(Encoder):
-    """Several encoders as one: the mean of the styles they predict from the same features."""
+    """An ensemble: the mean of the styles that several encoders predict from the same features."""
 
     def __init__(self, members: Sequence[Encoder]) -> None:
         nn.Module.__init__(self)  # it has members in place of a backbone and a head
@@ -65,14 +65,14 @@ class Ensemble(Encoder):
 
 
 def build_encoder(config: TrainConfig, statistics: Statistics) -> Encoder:
-    """Build the encoder the config describes; its weights come from torch's global generator."""
+    """Build the encoder of a config; its weights are initialised by torch's global generator."""
     backbone = _BACKBONES[config.encoder_type](config.n_mels, config)
     head = QueryHead if config.head == "query" else PooledHead
     return Encoder(backbone, head(config.hidden_dim, config, statistics), statistics)
 
 
 def rebuild_encoder(config: TrainConfig, weights: Mapping[str, Tensor]) -> Encoder:
-    """Build the encoder that saved `weights` belong to; statistics are among the weights.
+    """Rebuild the encoder of saved `weights`, which include the statistics.
 
     Raises:
         RuntimeError: if the weights are of another architecture.

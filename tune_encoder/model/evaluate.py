@@ -1,4 +1,4 @@
-"""Evaluate: how good an exported model is on voices it was not trained on.
+"""Evaluation of an exported model on voices it was not trained on.
 
 Shapes: N clips, D style elements.
 """
@@ -30,21 +30,21 @@ Array = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Evaluation:
-    """An evaluated split."""
+    """Scores and predictions on a split."""
 
     scores: dict[str, dict[str, float]]
     """Scores of the model and of each baseline."""
     interval: tuple[float, float]
-    """95 % interval of the model's skill, over voices."""
+    """95 % confidence interval of the model's skill, over voices."""
     crop_consistency: float
-    """Share of the predictions' variance that lies between clips, not between windows of one;
-    1 if every window of a clip gives the same style."""
+    """Fraction of the predictions' variance between clips rather than between windows of a clip;
+    1 if all windows of a clip give the same style."""
     predicted: Styles
     target: Styles
 
 
 def evaluate(model_dir: Path, data_dir: Path, split: str) -> Evaluation:
-    """Score a model beside the baselines.
+    """Score a model and the baselines.
 
     Args:
         model_dir: An exported model.
@@ -52,8 +52,8 @@ def evaluate(model_dir: Path, data_dir: Path, split: str) -> Evaluation:
         split: val or test.
 
     Raises:
-        StorageError: if the model cannot be used.
-        DataError: if the data cannot be used or has no such split.
+        StorageError: if the model cannot be loaded.
+        DataError: if the data is invalid or has no such split.
     """
     model, config = load_model(model_dir)
     data = open_pack(pack_data(data_dir, config))
@@ -63,7 +63,7 @@ def evaluate(model_dir: Path, data_dir: Path, split: str) -> Evaluation:
 
 
 def evaluate_model(model: Encoder, config: TrainConfig, data: PackedData, split: str) -> Evaluation:
-    """Score a loaded encoder on a split that the data has, beside the baselines."""
+    """Score a loaded encoder and the baselines on a split of the data."""
     pack = data.test if split == "test" and data.test is not None else data.val
     predicted = predict_pack(model, pack, crop_frames(config), CPU)
     nearest = nearest_voice(predicted, data.train.styles)
@@ -85,14 +85,14 @@ def nearest_voice(predicted: Styles, known: Styles) -> Styles:
 
 
 def skill_interval(predicted: Styles, pack: Pack, data: PackedData) -> tuple[float, float]:
-    """Bootstrap the mean skill over voices, not clips: clips of one voice are not independent."""
+    """Bootstrap the skill over voices, not clips: clips of one voice are not independent."""
     return _interval(_bootstrap_skills(predicted, pack, data))
 
 
 def skill_difference_interval(
     first: Styles, second: Styles, pack: Pack, data: PackedData
 ) -> tuple[float, float]:
-    """Bootstrap by how much the first prediction's skill is above the second's, voice by voice."""
+    """Bootstrap the difference in skill of two predictions, paired by voice."""
     skills = [_bootstrap_skills(each, pack, data) for each in (first, second)]
     return _interval(skills[0] - skills[1])
 
@@ -103,7 +103,7 @@ def _interval(values: NDArray[np.floating]) -> tuple[float, float]:
 
 
 def _bootstrap_skills(predicted: Styles, pack: Pack, data: PackedData) -> NDArray[np.floating]:
-    """Mean skill over each of `N_BOOTSTRAP` draws of voices, always the same draws."""
+    """Mean skill of each of `N_BOOTSTRAP` bootstrap samples of voices, always the same ones."""
     n = len(set(pack.voices))
     chosen = np.random.default_rng(0).integers(n, size=(N_BOOTSTRAP, n))
     skills = [
@@ -124,7 +124,7 @@ def voice_skills(predicted: Styles, pack: Pack, data: PackedData) -> dict[str, f
 
 
 def _voice_errors(predicted: Styles, pack: Pack, data: PackedData) -> list[tuple[Array, Array]]:
-    """Of ttl and of dp, each voice's (V,) squared error, and that of the mean voice."""
+    """For ttl and dp, the squared error of each voice (V,), and that of the mean voice."""
     mean = mean_styles(data.statistics, len(pack))
     _, owner = np.unique(pack.voices, return_inverse=True)
 
@@ -143,7 +143,7 @@ def _voice_errors(predicted: Styles, pack: Pack, data: PackedData) -> list[tuple
 
 @torch.no_grad()
 def crop_consistency(model: Encoder, pack: Pack, config: TrainConfig) -> float:
-    """Return the share of variance between clips; see `Evaluation`."""
+    """Return the fraction of variance between clips; see `Evaluation`."""
     styles, owners = [], []
     for features, owner in evaluation_windows(pack, crop_frames(config)):
         ttl, dp = model(features)
@@ -157,7 +157,7 @@ def crop_consistency(model: Encoder, pack: Pack, config: TrainConfig) -> float:
 
 
 def evaluation_to_json(evaluation: Evaluation) -> dict[str, object]:
-    """Return what is written as JSON."""
+    """Return the evaluation as JSON content."""
     return {
         "scores": evaluation.scores,
         "skill_interval_95": evaluation.interval,
@@ -166,7 +166,7 @@ def evaluation_to_json(evaluation: Evaluation) -> dict[str, object]:
 
 
 def write_evaluation(evaluation: Evaluation, folder: Path, split: str) -> list[Path]:
-    """Write `evaluation_SPLIT.json` and its figure; returns their paths."""
+    """Write `evaluation_SPLIT.json` and its figure; return their paths."""
     folder.mkdir(parents=True, exist_ok=True)
     json_path = folder / f"evaluation_{split}.json"
     atomic_write(json_path, json.dumps(evaluation_to_json(evaluation), indent=2).encode())
@@ -178,16 +178,16 @@ def write_evaluation(evaluation: Evaluation, folder: Path, split: str) -> list[P
 def row_errors(predicted: Array, target: Array) -> tuple[Array, Array]:
     """Return the mean squared error of each row of styles (N, R, D), and its variance over clips.
 
-    Both are (R,); the variance is the error that always giving the clips' mean would have.
+    Both are (R,); the variance is the error of predicting the mean of the clips.
     """
     residual = np.square(predicted - target).mean(axis=(0, 2))
     return residual, target.var(axis=0).mean(axis=1)
 
 
 def principal_coordinates(predicted: Styles, target: Styles) -> list[tuple[Array, Array]]:
-    """Return true and predicted coordinates (N,) along the targets' principal components.
+    """Return true and predicted coordinates (N,) on each principal component of the targets.
 
-    The component of the largest variance comes first.
+    The components are in order of decreasing variance.
     """
     mean = target.flatten().mean(axis=0)
     _, _, directions = np.linalg.svd(target.flatten() - mean, full_matrices=False)
@@ -196,7 +196,7 @@ def principal_coordinates(predicted: Styles, target: Styles) -> list[tuple[Array
 
 
 def plot_evaluation(evaluation: Evaluation, path: Path) -> None:
-    """Draw the error of each style row, and true against predicted components, as a PNG."""
+    """Plot the error of each style row, and true against predicted components, as a PNG."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -215,5 +215,7 @@ def plot_evaluation(evaluation: Evaluation, path: Path) -> None:
     for axis, (true, guess), name in zip((first, second), pairs, names, strict=False):
         axis.scatter(true, guess, s=14)
         axis.axline((0, 0), slope=1, color="0.6", linewidth=1)
-        axis.set(xlabel="true", ylabel="predicted", title=f"The voices' {name} component")
+        axis.set(
+            xlabel="true", ylabel="predicted", title=f"{name.capitalize()} principal component"
+        )
     figure.savefig(path, dpi=120)

@@ -1,11 +1,11 @@
-"""The folder a model lives in once it is exported, and how to read it back.
+"""The folder of an exported model, and how to load it.
 
-config.yaml          trains again as it is; of an ensemble config_2.yaml and so on, one a member
+config.yaml          to train it again; an ensemble has config_2.yaml and so on, one per member
 model.safetensors    weights, with the statistics they were trained on
-model.pt             the whole checkpoint, to train on from
-metrics.json         scores, baselines, what the search cost, seeds, versions
-provenance.json      what it was made from and the SHA-256 of every file, verified at reading
-MODEL_CARD.md        all of it for a person
+model.pt             the full checkpoint, to continue training
+metrics.json         scores, baselines, cost of the search, seeds, versions
+provenance.json      what it was made from, and the SHA-256 of every file, verified on loading
+MODEL_CARD.md        a description for people
 """
 
 import re
@@ -28,24 +28,24 @@ CONFIG, WEIGHTS, CHECKPOINT, METRICS, CARD = (
     "metrics.json",
     "MODEL_CARD.md",
 )
-_MEMBER = re.compile(r"members\.(\d+)\.(.+)")  # as `Ensemble` names the weights of its members
+_MEMBER = re.compile(r"members\.(\d+)\.(.+)")  # names of weights in an `Ensemble`
 
 
 def is_model_folder(folder: Path) -> bool:
-    """Whether the folder holds an exported model, whole or not."""
+    """Whether the folder holds an exported model, complete or not."""
     return any((folder / name).is_file() for name in (WEIGHTS, PROVENANCE))
 
 
 def member_config(number: int) -> str:
-    """Name the settings file of an ensemble's member, counted from 0."""
+    """Return the name of the config of an ensemble member, counted from 0."""
     return CONFIG if number == 0 else f"config_{number + 1}.yaml"
 
 
 def load_model(folder: Path) -> tuple[Encoder, TrainConfig]:
-    """Read an exported encoder or ensemble, ready to predict, with its first config.
+    """Load an exported encoder or ensemble in evaluation mode, with its first config.
 
     Raises:
-        StorageError: if a file is missing, damaged, or of another architecture.
+        StorageError: if a file is missing or damaged, or the weights do not fit the config.
     """
     if not (folder / WEIGHTS).is_file():
         raise StorageError(f"{folder}: no model here; make one with `tune-encoder export`")
@@ -58,7 +58,7 @@ def load_model(folder: Path) -> tuple[Encoder, TrainConfig]:
 
 
 def _rebuild(folder: Path, weights: Mapping[str, Tensor]) -> Encoder:
-    """An encoder, or the ensemble of those whose weights are named as a member's."""
+    """An encoder, or an ensemble if the weights are named as those of members."""
     members: dict[int, dict[str, Tensor]] = {}
     for name, tensor in weights.items():
         if found := _MEMBER.fullmatch(name):
@@ -71,7 +71,7 @@ def _rebuild(folder: Path, weights: Mapping[str, Tensor]) -> Encoder:
 
 
 def _config(folder: Path, number: int = 0) -> TrainConfig:
-    """A member's settings, verified where their hash is listed."""
+    """The config of a member, verified if its hash is listed."""
     path = folder / member_config(number)
     if path.name in read_manifest(folder):
         load_verified(path)

@@ -1,7 +1,7 @@
 """Heads: from the frames of a backbone to a style.
 
-Every head starts at the mean voice: its last layer is zero, so an untrained encoder scores as the
-mean does, and training only has to learn how voices differ.
+Every head starts at the mean voice: its last layer is initialised with zeros, so an untrained
+encoder predicts the mean, and training only has to learn how voices differ.
 
 Shapes: B batch, C channels, T frames, K components or rank.
 """
@@ -15,12 +15,12 @@ from tune_encoder.data.style_statistics import Array, Statistics
 from tune_encoder.data.voice_style import DP_SHAPE, TTL_SHAPE
 from tune_encoder.model.dropout import Dropout
 
-DP_COMPONENTS = 16  # style_dp is nearly one 16-vector repeated; five components hold 97 %
+DP_COMPONENTS = 16  # style_dp is nearly one 16-vector repeated; five components explain 97 %
 STD_FLOOR = 1e-5  # keeps the gradient of a square root finite on one frame or on silence
 
 
 class FrameLinear(nn.Conv1d):
-    """A convolution over single frames, as the matrix product it is: (B, T, C) -> (B, T, C)."""
+    """A 1x1 convolution computed as a matrix product: (B, T, C) -> (B, T, C)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__(channels, channels, 1)
@@ -30,7 +30,7 @@ class FrameLinear(nn.Conv1d):
 
 
 class AttentivePooling(nn.Module):
-    """Mean over time weighted by attention, and perhaps the deviation: (B, C, T) -> (B, width).
+    """Attention-weighted mean over time, optionally with std: (B, C, T) -> (B, width).
 
     Source: Okabe, Koshinaka, Shinoda: Attentive Statistics Pooling, Interspeech 2018, eq. 3-6.
     """
@@ -52,7 +52,7 @@ class AttentivePooling(nn.Module):
 
 
 class PooledHead(nn.Module):
-    """Pool over time, then map to each style with its own small network."""
+    """Pool over time, then map to each style with a small network of its own."""
 
     def __init__(self, channels: int, settings: EncoderSettings, statistics: Statistics) -> None:
         super().__init__()
@@ -94,7 +94,7 @@ class PcaMap(nn.Module):
 
 
 class LinearMap(nn.Module):
-    """One matrix, or two of a lower rank, straight to the style: (B, W) -> (B, *style)."""
+    """A linear map to the style, optionally of low rank: (B, W) -> (B, *style)."""
 
     mean: Tensor
 

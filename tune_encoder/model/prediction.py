@@ -1,4 +1,4 @@
-"""The style of one recording, as torch computes it.
+"""Prediction of styles with torch.
 
 Shapes: T audio samples, W windows of a crop's length, M mel bands, F frames.
 """
@@ -18,12 +18,12 @@ from tune_encoder.model.encoder import Encoder
 
 @torch.no_grad()
 def predict_voice(model: Encoder, config: TrainConfig, audio: Array) -> VoiceStyle:
-    """Predict a style, rows at norm 1: the mean over windows that cover the recording.
+    """Predict a style with rows of norm 1: the mean over windows that cover the recording.
 
     Args:
         model: An encoder in evaluation mode, on any device.
         config: The settings it was trained with.
-        audio: (T,) float32 at `config.sample_rate`, as `audio.load_voice` makes it.
+        audio: (T,) float32 at `config.sample_rate`, from `data.audio.load_voice`.
     """
     mel = log_mel(torch.from_numpy(audio), config).T.to(torch.float16).numpy()  # as in the pack
     features = to_features(covering_windows(mel, crop_frames(config)))  # (W, M, F)

@@ -1,8 +1,7 @@
-"""The report: one HTML page that says what a search found, for a browser without a network.
+"""The report: one self-contained HTML file with the results of a search, readable offline.
 
-The figures are drawn here and stand in the page as SVG. So they show where scripts do not run, as
-in the preview of a mail, and can be printed; and the page stays small. The one script, a few
-lines, shows what a mark stands for when it is pointed at.
+The figures are embedded as SVG, so they work without scripts, as in mail previews, can be printed,
+and keep the page small. A script of a few lines shows tooltips.
 """
 
 from tune_encoder.report.page import write_report

@@ -1,4 +1,4 @@
-"""Clips of the voices that the winner knows best and least: spectrogram and sound."""
+"""Clips of the voices that the winner predicts best and worst: spectrogram and audio."""
 
 import base64
 import io
@@ -19,10 +19,10 @@ from tune_encoder.errors import StorageError
 from tune_encoder.report.facts import Facts
 from tune_encoder.report.winner import Winner
 
-MAX_PER_GROUP = 5  # voices, of the best and of the worst
-MAX_CLIP_S = 5.0  # what is shown and heard of a clip
+MAX_PER_GROUP = 5  # voices, of the best and the worst
+MAX_CLIP_S = 5.0  # the part of a clip that is shown and played
 MP3_RATE_HZ = (
-    24000  # of the sound; MP3 at this rate plays in every browser, Opus not on every iPhone
+    24000  # of the audio; MP3 at this rate plays in every browser, Opus not on every iPhone
 )
 _PALETTE = "magma"
 
@@ -34,11 +34,11 @@ class Clip:
     voice: str
     skill: float
     seconds: float
-    """How much of it is shown."""
+    """Length of the part shown."""
     spectrogram: str
-    """A PNG as a data address."""
+    """A PNG as a data URL."""
     sound: str
-    """An MP3 as a data address, nothing if there is no recording."""
+    """An MP3 as a data URL; empty if there is no recording."""
 
 
 def best_and_worst(voices: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -52,12 +52,12 @@ def sample_files(facts: Facts, winner: Winner) -> list[Path]:
     """Return the sample of each clip of the winner's split.
 
     Raises:
-        StorageError: if the data is gone or is not what the search began with.
+        StorageError: if the data is missing or has changed since the search began.
     """
     data_dir = Path(facts.content["data_dir"])
     files = find_samples(data_dir / winner.split)
     if not files:
-        raise StorageError(f"{data_dir}: the recordings are gone, so nothing can be heard here")
+        raise StorageError(f"{data_dir}: the recordings are missing, so there is no audio")
     if fingerprint(data_dir) != facts.content["fingerprint"]:
         raise StorageError(f"{data_dir}: the recordings have changed since the search began")
     return files
@@ -67,9 +67,9 @@ def make_clips(winner: Winner, voices: Sequence[str], files: Sequence[Path]) -> 
     """Return the first clip of each voice.
 
     Args:
-        winner: Who predicted them.
+        winner: The evaluated winner.
         voices: Their names.
-        files: The sample of each clip of the split; without them there is no sound.
+        files: The sample of each clip of the split; if empty, there is no audio.
     """
     skills = winner.voices()
     return [_clip(winner, voice, skills[voice], files) for voice in voices]
@@ -84,7 +84,7 @@ def _clip(winner: Winner, voice: str, skill: float, files: Sequence[Path]) -> Cl
 
 
 def spectrogram(frames: NDArray[np.float16]) -> str:
-    """Return log-mel frames (F, M) as a PNG, low bands at the bottom."""
+    """Return log-mel frames (F, M) as a PNG data URL, low bands at the bottom."""
     levels = frames.astype(np.float32).T[::-1]
     low, high = np.percentile(levels, (2, 100))
     scaled = np.clip((levels - low) / max(float(high - low), 1e-6), 0, 1)

@@ -1,4 +1,4 @@
-"""The search beside others."""
+"""Comparison with other searches."""
 
 from collections.abc import Sequence
 
@@ -14,8 +14,8 @@ _DASHES = ("-", "--", ":", "-.")
 
 
 def compared_curves(searches: Sequence[Facts]) -> Figure:
-    """Draw the skill of each search's best so far over its epochs."""
-    key, title = "compared", "Best so far, beside others"
+    """Plot the best skill so far of each search over its epochs."""
+    key, title = "compared", "Best so far, compared"
     curves = [progress(each) for each in searches]
     if not any(each.steps for each in curves):
         return Figure(key, title, "None of these searches has a result yet.")
@@ -25,7 +25,7 @@ def compared_curves(searches: Sequence[Facts]) -> Figure:
         for number, (facts, each) in enumerate(zip(searches, curves, strict=True))
         if each.steps
     ]
-    canvas.label_axes("epochs of all trials", "skill of the best so far")
+    canvas.label_axes("epochs of all trials", "best skill so far")
     canvas.legend(canvas.axes.get_legend_handles_labels()[0])
     return Figure(key, title, f"{'; '.join(ends)}.", canvas.svg(), _table(searches, curves))
 
@@ -52,7 +52,7 @@ def _table(searches: Sequence[Facts], curves: Sequence[Progress]) -> Table:
 
 
 def compared_settings(searches: Sequence[Facts]) -> tuple[Table, list[str]]:
-    """Return the settings in which the winners differ, and why scores may not compare."""
+    """Return the settings in which the winners differ, and why scores may not be comparable."""
     root = searches[0].experiment.path.parent
     view = compare_experiments(root, [facts.experiment.name for facts in searches])
     rows = [[name, *values] for name, values in view["differing_settings"].items()]

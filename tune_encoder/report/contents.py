@@ -1,4 +1,4 @@
-"""What stands in the page, section by section; what cannot be shown says why."""
+"""The contents of the page, by section; a missing part is replaced by its reason."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -51,21 +51,21 @@ class Section:
 
 @dataclass
 class Contents:
-    """Everything that stands in the page."""
+    """All contents of the page."""
 
     facts: Facts
     headline: Headline
     sections: list[Section]
     data: Table
     config: str
-    """The winner's settings in YAML, nothing if there is none."""
+    """The winner's settings in YAML; empty if there is no winner."""
     commands: list[tuple[str, str]]
-    """What each does, and the command line."""
+    """What a command does, and the command line."""
 
 
 @dataclass
 class _Parts:
-    """What was read to fill the page."""
+    """The data read for the page."""
 
     facts: Facts
     data: PackedData | None = None
@@ -82,11 +82,11 @@ class _Parts:
 
 
 def read_contents(experiment: Experiment, compared: Sequence[Experiment] = ()) -> Contents:
-    """Read and draw all that is known of a search, which may be running.
+    """Read a search, which may be running, and make all figures and tables.
 
     Raises:
-        ConfigError, StorageError: if its own files are damaged; data that is gone only leaves
-            its part of the page empty.
+        ConfigError, StorageError: if its own files are damaged; if only the data is missing, the
+            parts that need it say so.
     """
     facts = read_facts(experiment)
     parts = _Parts(facts)
@@ -100,15 +100,15 @@ def read_contents(experiment: Experiment, compared: Sequence[Experiment] = ()) -
     findings = assess_search(facts.trials, facts.space, data.baselines) if data else None
     confirmation, doubts = _confirmation(experiment)
     sections = [
-        Section("scores", "The result", [score_bars(found, split)], notes=doubts),
+        Section("scores", "Result", [score_bars(found, split)], notes=doubts),
         Section(
             "learning",
-            "Learning",
+            "Progress",
             [learning_curves(facts), best_over_epochs(facts), best_over_time(facts)],
         ),
-        Section("settings", "The settings", [importance_bars(facts), parallel_coordinates(facts)]),
+        Section("settings", "Settings", [importance_bars(facts), parallel_coordinates(facts)]),
         Section("slices", "Each setting", slices(facts)),
-        Section("budget", "The budget", [rung_bars(facts), timeline(facts)]),
+        Section("budget", "Budget", [rung_bars(facts), timeline(facts)]),
         Section("failures", "Failures", table=failure_table(facts), text=_failure_text(facts)),
         *_winner_sections(parts),
         *_compared_sections(facts, compared),
@@ -124,7 +124,7 @@ def read_contents(experiment: Experiment, compared: Sequence[Experiment] = ()) -
 
 
 def _confirmation(experiment: Experiment) -> tuple[Confirmation | None, list[str]]:
-    """What further seeds say, or why they say nothing."""
+    """The newest confirmation, or why there is none."""
     try:
         return newest_confirmation(experiment), []
     except TuneEncoderError as error:
@@ -140,11 +140,11 @@ def _winner_sections(parts: _Parts) -> list[Section]:
     winner = parts.winner
     if winner is None:
         why = parts.notes or ["There is no winner yet."]
-        return [Section("winner", "The winner's errors", notes=why)]
+        return [Section("winner", "Errors of the winner", notes=why)]
     from tune_encoder.report.errors import component_scatters, row_bars, voice_dots
 
     figures = [voice_dots(winner), *component_scatters(winner), *row_bars(winner)]
-    return [Section("winner", "The winner's errors", figures), _clips_section(parts, winner)]
+    return [Section("winner", "Errors of the winner", figures), _clips_section(parts, winner)]
 
 
 def _clips_section(parts: _Parts, winner: "Winner") -> Section:
@@ -155,7 +155,7 @@ def _clips_section(parts: _Parts, winner: "Winner") -> Section:
     best, worst = best_and_worst(list(winner.voices()))
     groups = [("Best", best), ("Worst", worst)]
     clips = [(name, make_clips(winner, voices, files)) for name, voices in groups if voices]
-    title = f"The best and the worst {winner.split} voices"
+    title = f"Best and worst {winner.split} voices"
     return Section("clips", title, notes=missing.notes, clips=clips)
 
 
@@ -165,26 +165,31 @@ def _compared_sections(facts: Facts, compared: Sequence[Experiment]) -> list[Sec
     searches = [facts, *(read_facts(experiment) for experiment in compared)]
     settings, warnings = compared_settings(searches)
     figures = [compared_curves(searches)]
-    return [Section("comparison", "Beside other searches", figures, settings, notes=warnings)]
+    return [
+        Section("comparison", "Comparison with other searches", figures, settings, notes=warnings)
+    ]
 
 
 def commands(facts: Facts) -> list[tuple[str, str]]:
-    """Return what a person may do next, and how."""
+    """Return the useful next commands."""
     command, path = facts.experiment.command, facts.experiment.path
     state = facts.status["state"]
     next_steps: list[tuple[str, str]] = {
-        RUNNING: [("watch it", f"{command('status')} --watch"), ("stop it", command("stop"))],
-        STOPPED: [("go on with it", command("resume"))],
+        RUNNING: [
+            ("watch the search", f"{command('status')} --watch"),
+            ("stop it", command("stop")),
+        ],
+        STOPPED: [("resume the search", command("resume"))],
     }.get(state, [("try more configs", f"{command('resume')} --trials {_more_trials(facts)}")])
     if facts.best is None:
         return next_steps
     return [
         *next_steps,
-        ("train the best again with further seeds", command("confirm")),
+        ("train the best configs again with further seeds", command("confirm")),
         ("export the best model", command("export")),
         ("clone a voice with it", clone_line(path / "best")),
-        ("see every curve", curves_line(path)),
-        ("write this page again", command("report")),
+        ("show all curves in TensorBoard", curves_line(path)),
+        ("write this report again", command("report")),
     ]
 
 

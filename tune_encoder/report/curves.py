@@ -1,4 +1,4 @@
-"""Learning curves: every trial over its epochs, with the rungs that stopped some."""
+"""Learning curves of all trials, with the rungs of early stopping."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -20,10 +20,12 @@ from tune_encoder.report.facts import Facts, describe_trial, sample_for_plot
 from tune_encoder.report.figure import Figure, Table, table
 from tune_encoder.space.plan import rung_epochs
 
-MAX_POINTS = 100  # of a curve; a phone has no more pixels for them
-LOG_SCALE_RATIO = 8.0  # ratio of the largest to the least loss from which the axis is logarithmic
+MAX_POINTS = 100  # per curve; phones have no more pixels
+LOG_SCALE_RATIO = (
+    8.0  # ratio of the largest to the smallest loss above which the axis is logarithmic
+)
 
-# Of how a trial ended: colour, width, opacity and dashes; what is not here is under way.
+# By the status of a trial: colour, width, opacity and dashes; any other trial is running.
 _LINE_STYLES = {
     FINISHED: (BLUE, 1.2, 0.9, "-"),
     STOPPED: (GREY, 0.9, 0.55, "-"),
@@ -35,7 +37,7 @@ _BEST_LINE = (ORANGE, 2.4, 1.0, "-")
 
 
 def learning_curves(facts: Facts) -> Figure:
-    """Draw every trial's metric over its epochs."""
+    """Plot every trial's metric over its epochs."""
     key, title = "curves", "Learning curves"
     chosen, note = sample_for_plot([trial for trial in facts.trials if trial.rows])
     if not chosen:
@@ -56,8 +58,8 @@ def _curve(canvas: Canvas, facts: Facts, trial: TrialRecord) -> None:
     color, width, opacity, dashes = _BEST_LINE if is_best else line_style(facts.status_of(trial))
     rows = thin_rows(trial.rows)
     epochs, values = [row["epoch"] for row in rows], [facts.value(row) for row in rows]
-    # Its end is marked: a stopped curve would else end as if the others hid it, and one epoch alone
-    # has no line at all.
+    # A marker at the end shows that a stopped curve ends there and is not hidden, and it makes a
+    # single epoch visible.
     (line,) = canvas.axes.plot(
         epochs,
         values,
@@ -74,12 +76,12 @@ def _curve(canvas: Canvas, facts: Facts, trial: TrialRecord) -> None:
 
 
 def line_style(state: str) -> tuple[str, float, float, str]:
-    """Return colour, width, opacity and dashes of a trial's line, by how it stands."""
+    """Return colour, width, opacity and dashes of a trial's line, by its status."""
     return _LINE_STYLES.get(state, _RUNNING_LINE)
 
 
 def thin_rows(rows: Sequence[EpochRow]) -> list[EpochRow]:
-    """Return at most about `MAX_POINTS` rows: every n-th, the first, the last and the best."""
+    """Return about `MAX_POINTS` rows at most: every n-th, the first, the last and the best."""
     step = -(-len(rows) // MAX_POINTS)
     best = min(rows, key=objective)
     last = len(rows) - 1
@@ -92,7 +94,7 @@ def _rungs(canvas: Canvas, facts: Facts) -> None:
 
 
 def set_scale(canvas: Canvas, facts: Facts, values: Sequence[float]) -> None:
-    """Make the axis of the metric logarithmic where its values lie far apart."""
+    """Make the metric's axis logarithmic if its values differ by a large factor."""
     falls = facts.space.metric.direction == "min"
     if falls and min(values) > 0 and max(values) / min(values) > LOG_SCALE_RATIO:
         canvas.axes.set_yscale("log")
@@ -126,13 +128,13 @@ def _summary(facts: Facts, chosen: Sequence[TrialRecord]) -> str:
         step = -(-longest // MAX_POINTS)
         thin = (
             f" Curves of more than {MAX_POINTS} epochs are thinned, the longest to one "
-            f"epoch in {step}, its best and its last."
+            f"epoch in {step}, plus its best and last."
         )
-    return f"{facts.metric} over epochs of {parts}.{found}{compared}{thin}"
+    return f"{facts.metric} over epochs: {parts}.{found}{compared}{thin}"
 
 
 def trials_table(facts: Facts) -> Table:
-    """Return every trial with its best epoch and what was searched, the best first."""
+    """Return all trials with their best epoch and searched settings, the best first."""
     names = [parameter.name for parameter in facts.space.parameters]
     columns = ["trial", "state", "epochs", "best epoch", facts.metric, *names]
     order = [*facts.scored, *(t for t in facts.trials if t.state == "FAIL" or t.best is None)]

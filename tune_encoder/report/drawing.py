@@ -1,8 +1,8 @@
-"""Drawing: matplotlib's figures as SVG to stand in a page, each mark with words that say it.
+"""Drawing: matplotlib figures as SVG embedded in the page, with a tooltip for each mark.
 
-Every figure is about as wide as a phone, so that its letters are never scaled down; where there
-is more room it grows. Colours are those of Okabe and Ito, which the colour-blind can tell apart,
-and no difference is one of colour alone.
+Every figure is about as wide as a phone, so that its text is never scaled down; it grows with the
+page. The colours are the colour-blind safe palette of Okabe and Ito, and no information is conveyed
+by colour alone.
 """
 
 import re
@@ -18,20 +18,20 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure as MplFigure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-WIDTH, HEIGHT = 400, 260  # units of a figure, one a pixel on a phone
-_LEFT, _RIGHT, _TOP, _BOTTOM = 54, 14, 8, 26  # around the axes with their numbers
-_NAME = 19  # the name of an axis
-_LETTER, _MARGIN = 7.2, 14  # a letter of a label, and what else stands beside it
+WIDTH, HEIGHT = 400, 260  # SVG units, one CSS pixel each on a phone
+_LEFT, _RIGHT, _TOP, _BOTTOM = 54, 14, 8, 26  # margins of the axes, with tick labels
+_NAME = 19  # height of an axis label
+_LETTER, _MARGIN = 7.2, 14  # width of a letter of a label, and the margin beside labels
 _LEGEND_ROW = 19
 _MOST_TICKS = 6
-_FEW_DECADES = 10**1.8  # between the ends of an axis; with more, ticks stand at powers of ten
+_FEW_DECADES = 10**1.8  # range of an axis; above it, ticks are at powers of ten
 POINTS_PER_INCH = 72  # matplotlib's; a unit of the SVG is a point
 BLUE, ORANGE, GREEN, GREY, BLACK = "#0072B2", "#D55E00", "#009E73", "#8a8a8a", "#222222"
 PALE = "#d4d4d4"
 CYCLE = (BLUE, ORANGE, GREEN, "#CC79A7", "#56B4E9")
 _STYLE: dict[Any, Any] = {
-    "svg.fonttype": "none",  # letters stay letters: they can be read aloud, found and copied
-    "svg.hashsalt": "report",  # the same data give the same file
+    "svg.fonttype": "none",  # text stays text: it can be searched, copied and read aloud
+    "svg.hashsalt": "report",  # the same data gives the same file
     "text.parse_math": False,
     "font.size": 12,
     "figure.facecolor": "none",
@@ -58,25 +58,25 @@ ElementTree.register_namespace("", "http://www.w3.org/2000/svg")
 
 
 class Tooltip(NamedTuple):
-    """What a mark says when it is pointed at."""
+    """The tooltip of a mark."""
 
     text: str
     trial: int | None = None
-    """Whose it is; the same trial's marks light up together."""
+    """The mark's trial; all marks of a trial are highlighted together."""
 
 
 @dataclass
 class Canvas:
-    """A figure while it is drawn: one pair of axes, whose vertical one is named above it.
+    """A figure with one pair of axes; the label of the vertical axis is above it.
 
-    Margins are fixed: to measure every letter first would take most of the time.
+    Margins are fixed: measuring the text first would take most of the time.
     """
 
     key: str
-    """Its name within the page."""
+    """The figure's ID within the page."""
     height: float = HEIGHT
     labels: Sequence[str] = ()
-    """Of the vertical axis from its top, in place of numbers."""
+    """Categories of the vertical axis from the top, in place of numbers."""
     _tooltips: list[Sequence[Tooltip]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -93,7 +93,7 @@ class Canvas:
             self.axes.grid(visible=False, axis="y")
 
     def _layout(self) -> None:
-        """Leave room around the axes for what stands there."""
+        """Set the margins for labels and legend."""
         left = max((_MARGIN + _LETTER * len(label) for label in self.labels), default=_LEFT)
         named_above, named_below = bool(self.axes.get_title("left")), bool(self.axes.get_xlabel())
         top = _TOP + _NAME * named_above + _LEGEND_ROW * self._legend_rows
@@ -111,21 +111,21 @@ class Canvas:
         self._set_margins(4, 4, 0, 4)
 
     def label_axes(self, x: str, y: str = "") -> None:
-        """Name the axes."""
+        """Label the axes."""
         with matplotlib.rc_context(_STYLE):
             self.axes.set_xlabel(x)
             self.axes.set_title(y, loc="left")
         self._layout()
 
     def annotate(self, text: str, x: float, y: float) -> None:
-        """Write beside a bar's end."""
+        """Write a text to the right of a point."""
         with matplotlib.rc_context(_STYLE):
             self.axes.annotate(
                 text, (x, y), (5, 0), textcoords="offset points", va="center", size=11
             )
 
     def add_tooltip(self, artist: Any, *tooltips: Tooltip) -> None:
-        """Let a line or bar say its tip, or each point of a scatter its own."""
+        """Add a tooltip to a line or bar, or one to each point of a scatter plot."""
         artist.set_gid(f"mark{len(self._tooltips)}")
         self._tooltips.append(tooltips)
 
@@ -137,7 +137,7 @@ class Canvas:
             self._figure.legend(handles=handles, loc="upper left", ncols=columns, borderaxespad=0)
 
     def svg(self) -> str:
-        """Return the figure as an SVG element, without what names it: the page does that."""
+        """Return the figure as an SVG element; its title and description are in the page."""
         text = StringIO()
         with matplotlib.rc_context(_STYLE):
             _plain_log_ticks(self.axes.xaxis)
@@ -158,7 +158,7 @@ class Canvas:
 
 
 def _plain_log_ticks(axis: Axis) -> None:
-    """Write the ticks of a logarithmic axis as other numbers, as close as there is room for."""
+    """Write ticks of a logarithmic axis as plain numbers, as many as fit."""
     if axis.get_scale() == "log":
         low, high = axis.get_view_interval()
         close = high / low < _FEW_DECADES
@@ -168,12 +168,12 @@ def _plain_log_ticks(axis: Axis) -> None:
 
 
 def integer_ticks(axis: Axis) -> None:
-    """Put ticks at whole numbers only."""
+    """Put ticks at integers only."""
     axis.set_major_locator(MaxNLocator(_MOST_TICKS, integer=True))
 
 
 def _shapes(group: ElementTree.Element) -> list[ElementTree.Element]:
-    """The shapes of a scatter in the order of its points; what they are copies of stands apart."""
+    """The shapes of a scatter plot in the order of its points, without the templates in defs."""
     copied = {each for defs in group.iter(f"{_SVG}defs") for each in defs.iter()}
     wanted = (f"{_SVG}use", f"{_SVG}path")
     return [each for each in group.iter() if each.tag in wanted and each not in copied]
@@ -189,7 +189,7 @@ def _add_title(shape: ElementTree.Element, tooltip: Tooltip) -> None:
 
 
 def _clean_svg(root: ElementTree.Element, key: str) -> None:
-    """Remove what only a file of its own needs, and make names differ between figures."""
+    """Remove what only a standalone file needs, and make IDs unique within the page."""
     in_defs = {each for defs in root.iter(f"{_SVG}defs") for each in defs.iter()}
     for parent in list(root.iter()):
         for child in list(parent):
@@ -198,12 +198,12 @@ def _clean_svg(root: ElementTree.Element, key: str) -> None:
         _rename(parent, key, keep=parent in in_defs)
         _shorten(parent)
     for name in ("width", "height", "version"):
-        del root.attrib[name]  # the page says how wide it is
-    root.set("aria-hidden", "true")  # the page says in words what it shows
+        del root.attrib[name]  # the width is set by the page
+    root.set("aria-hidden", "true")  # the page has a text description
 
 
 def _rename(element: ElementTree.Element, key: str, keep: bool) -> None:
-    """Name what others refer to after the figure, and nothing else."""
+    """Prefix referenced IDs with the figure's key, and remove all other IDs."""
     name = element.attrib.pop("id", "")
     if keep and name:
         element.set("id", f"{key}-{name}")
@@ -215,7 +215,7 @@ def _rename(element: ElementTree.Element, key: str, keep: bool) -> None:
 
 
 def _shorten(element: ElementTree.Element) -> None:
-    """Write places to a hundredth of a pixel, and leave the letters' font to the page."""
+    """Round coordinates to a hundredth of a pixel, and leave the font to the page."""
     if path := element.get("d"):
         element.set("d", _DECIMALS.sub(r"\1", " ".join(path.split())))
     if "font-family" in (style := element.get("style", "")):

@@ -1,4 +1,4 @@
-"""Where the winner errs: on which voices, in which rows of a style, along which components."""
+"""Errors of the winner by voice, by row of a style and by principal component."""
 
 import math
 
@@ -11,15 +11,15 @@ from tune_encoder.report.figure import Figure, table
 from tune_encoder.report.winner import Winner
 from tune_encoder.system.formats import count_noun
 
-MIN_CLIPS = 3  # clips of which a correlation is told
-MAX_VOICES = 200  # more dots than that would be one line
+MIN_CLIPS = 3  # clips for a correlation
+MAX_VOICES = 200  # more dots would overlap
 _HEIGHT = 230
-_LEAST = 1e-12  # of a variance, where all voices are the same
+_LEAST = 1e-12  # avoids division by a variance of zero
 _ORDINALS = ("first", "second")
 
 
 def voice_dots(winner: Winner) -> Figure:
-    """Draw the skill of each voice, the best first."""
+    """Plot the skill of each voice, the best first."""
     skills = winner.voices()
     chosen, note = _thin_voices(list(skills.items()))
     canvas = Canvas("voices", _HEIGHT)
@@ -36,25 +36,25 @@ def voice_dots(winner: Winner) -> Figure:
     middle = float(np.median(list(skills.values())))
     summary = (
         f"Skill of each of {count_noun(len(skills), f'{winner.split} voice')}: from "
-        f"{values[-1]:.3f} to {values[0]:.3f}, half of them above {middle:.3f}. For {worse} of "
-        f"them the mean voice would have been closer (below 0).{note}"
+        f"{values[-1]:.3f} to {values[0]:.3f}, median {middle:.3f}. For {worse} of them "
+        f"the mean voice would have been closer (skill below 0).{note}"
     )
     data = table(["voice", "skill"], list(skills.items()))
     return Figure("voices", "Each voice", summary, canvas.svg(), data)
 
 
 def _thin_voices(skills: list[tuple[str, float]]) -> tuple[list[tuple[int, str, float]], str]:
-    """Voices with their rank, thinned evenly, and what is to be said of that."""
+    """Voices with their rank, thinned evenly if many, and a note that says so."""
     ranked = [(rank, name, skill) for rank, (name, skill) in enumerate(skills, start=1)]
     if len(ranked) <= MAX_VOICES:
         return ranked, ""
     places = np.linspace(0, len(ranked) - 1, MAX_VOICES).round().astype(int)
-    note = f" {MAX_VOICES} of them are drawn, evenly over the ranks."
+    note = f" {MAX_VOICES} of them are shown, evenly spaced by rank."
     return [ranked[place] for place in places], note
 
 
 def row_bars(winner: Winner) -> list[Figure]:
-    """Draw the error of each row of `style_ttl` and of `style_dp`."""
+    """Plot the error of each row of `style_ttl` and of `style_dp`."""
     evaluation = winner.evaluation
     return [
         _row_bars(
@@ -72,7 +72,7 @@ def _row_bars(
     rows = range(1, len(error) + 1)
     unit = 10.0 ** math.floor(math.log10(max(float(spread.max()), _LEAST)))
     around = canvas.axes.bar(
-        rows, spread / unit, width=0.9, color=PALE, label="variance of the voices"
+        rows, spread / unit, width=0.9, color=PALE, label="variance between voices"
     )
     within = canvas.axes.bar(rows, error / unit, width=0.5, color=BLUE, label="squared error")
     for row, bars in zip(rows, zip(around, within, strict=True), strict=True):
@@ -87,16 +87,16 @@ def _row_bars(
     worst = int(np.argmax(error - spread)) + 1
     above = int((error > spread).sum())
     summary = (
-        f"The error left is {share:.0%} of the variance between voices over all {len(error)} rows. "
+        f"The error is {share:.0%} of the variance between voices over all {len(error)} rows. "
         f"{count_noun(above, 'row')} {'has' if above == 1 else 'have'} a larger error than the "
-        f"mean voice would; row {worst} gains least."
+        f"mean voice; row {worst} improves least."
     )
     data = [[row, float(e), float(s)] for row, e, s in zip(rows, error, spread, strict=True)]
     return Figure(key, title, summary, canvas.svg(), table(["row", "error", "variance"], data))
 
 
 def component_scatters(winner: Winner) -> list[Figure]:
-    """Draw the true against the predicted coordinates along the two largest components."""
+    """Plot true against predicted coordinates on the first two principal components."""
     pairs = principal_coordinates(winner.evaluation.predicted, winner.evaluation.target)
     return [
         _component(winner, name, true, guess)
@@ -105,7 +105,7 @@ def component_scatters(winner: Winner) -> list[Figure]:
 
 
 def _correlation(true: NDArray[np.float32], guess: NDArray[np.float32]) -> str:
-    """Say how closely (N,) values follow each other; of a few, or of equal ones, nothing."""
+    """Format the correlation of (N,) values; empty for few or constant values."""
     if len(true) < MIN_CLIPS or not (true.std() and guess.std()):
         return ""
     correlation = np.corrcoef(true, guess)[0, 1]
@@ -115,7 +115,7 @@ def _correlation(true: NDArray[np.float32], guess: NDArray[np.float32]) -> str:
 def _component(
     winner: Winner, name: str, true: NDArray[np.float32], guess: NDArray[np.float32]
 ) -> Figure:
-    key, title = f"component-{name}", f"The voices' {name} component"
+    key, title = f"component-{name}", f"{name.capitalize()} principal component"
     places = np.linspace(0, len(true) - 1, min(len(true), MAX_VOICES)).round().astype(int)
     canvas = Canvas(key, height=320)
     canvas.axes.axline((0, 0), slope=1, color=GREY, lw=1)
@@ -129,7 +129,7 @@ def _component(
     )
     canvas.label_axes("true", "predicted")
     canvas.axes.set_aspect("equal", adjustable="datalim")
-    note = f" {len(places)} of {len(true)} clips are drawn." if len(places) < len(true) else ""
-    summary = f"{_correlation(true, guess)}On the line a prediction is right.{note}"
+    note = f" {len(places)} of {len(true)} clips are shown." if len(places) < len(true) else ""
+    summary = f"{_correlation(true, guess)}Perfect predictions are on the line.{note}"
     rows = [[winner.pack.voices[i], float(true[i]), float(guess[i])] for i in range(len(true))]
     return Figure(key, title, summary, canvas.svg(), table(["voice", "true", "predicted"], rows))

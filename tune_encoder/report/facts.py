@@ -1,4 +1,4 @@
-"""What the record says of a search, read once for the whole page."""
+"""The data of a search, read once for the whole page."""
 
 import math
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ from tune_encoder.report.figure import Table, table
 from tune_encoder.space import SearchSpace
 from tune_encoder.system.formats import count_noun, format_short
 
-MAX_DRAWN = 200  # trials of a figure that draws each; more would hide each other
+MAX_DRAWN = 200  # trials of a figure that draws each; more would overlap
 _BEST_DRAWN = MAX_DRAWN // 2
 _ROW_FIELDS = (
     *FIELDS, "val_skill_ttl", "val_skill_dp", "order", "worker", "recorded_at", "checkpoint"
@@ -29,34 +29,34 @@ _ROW_FIELDS = (
 
 @dataclass(frozen=True)
 class Facts:
-    """A search as its record has it."""
+    """The data of a search."""
 
     experiment: Experiment
     content: SearchFile
-    """search.yaml."""
+    """The content of search.yaml."""
     space: SearchSpace
     trials: Sequence[TrialRecord]
-    """Those that began."""
+    """The trials that have started."""
     status: ExperimentStatus
-    """As of `look.status`."""
+    """The result of `experiment.views.status`."""
 
     @property
     def is_running(self) -> bool:
-        """Whether a process runs the search."""
+        """Whether the search is running."""
         return bool(self.status["state"] == RUNNING)
 
     @property
     def best(self) -> TrialRecord | None:
-        """The trial of the best epoch of all, if there is any."""
+        """The trial with the best epoch of all, if any."""
         return next(iter(self.scored), None)
 
     @property
     def metric(self) -> str:
-        """What trials are compared by."""
+        """Name of the metric of the search."""
         return self.space.metric.name
 
     def value(self, row: EpochRow) -> float:
-        """The metric of an epoch."""
+        """Return the metric of an epoch."""
         return metric_value(self.space, row)
 
     def searched(self, trial: TrialRecord) -> dict[str, SettingValue]:
@@ -64,12 +64,12 @@ class Facts:
         return self.space.searched_settings(trial.settings)
 
     def status_of(self, trial: TrialRecord) -> str:
-        """How a trial stands, in a word or two."""
+        """Return the status of a trial in a word or two."""
         return trial_status(trial, self.is_running)
 
-    @cached_property  # every mark asks whether it is the best
+    @cached_property  # used for every mark
     def scored(self) -> list[TrialRecord]:
-        """The trials that gave a result, the best first."""
+        """The trials with a result, the best first."""
         return rank_trials(list(self.trials))
 
 
@@ -86,13 +86,13 @@ def read_facts(experiment: Experiment) -> Facts:
 
 
 def sample_for_plot(trials: Sequence[TrialRecord]) -> tuple[list[TrialRecord], str]:
-    """Choose which trials a figure draws, and say so if it is not all.
+    """Choose the trials of a figure: all, or if there are too many, a sample.
 
-    The best half of what is drawn is the best of all; the rest lies evenly over all others by
-    rank, those without a result last.
+    Half of the sample are the best trials; the rest is evenly spaced over the ranks of all others,
+    where trials without a result are last.
 
     Returns:
-        The trials, the worst first so that the best are drawn above them, and what is to be said.
+        The trials, the worst first so that the best are drawn on top, and a note on the sample.
     """
     order = sorted(trials, key=_rank)
     if len(order) <= MAX_DRAWN:
@@ -101,8 +101,8 @@ def sample_for_plot(trials: Sequence[TrialRecord]) -> tuple[list[TrialRecord], s
     n = MAX_DRAWN - _BEST_DRAWN
     others = [rest[round(i * (len(rest) - 1) / (n - 1))] for i in range(n)]
     note = (
-        f" Of {len(order)} trials {MAX_DRAWN} are drawn: the {_BEST_DRAWN} best, and {n} spread "
-        "evenly over the ranks of all others."
+        f" Of {len(order)} trials {MAX_DRAWN} are shown: the {_BEST_DRAWN} best, and {n} evenly "
+        "spaced over the ranks of all others."
     )
     return [*best, *others][::-1], note
 
@@ -113,7 +113,7 @@ def _rank(trial: TrialRecord) -> tuple[bool, float]:
 
 
 def describe_trial(facts: Facts, trial: TrialRecord) -> str:
-    """Say what a trial tried, how it ended and how good it was, in up to three lines."""
+    """Describe a trial's status, score and settings in up to three lines."""
     why = f": {trial.reason}" if trial.reason else ""
     lines = [f"trial {trial.number}, {facts.status_of(trial)}{why}"]
     if (best := trial.best) is not None:
@@ -127,7 +127,7 @@ UNKNOWN = "no reason was recorded"
 
 
 def failure_table(facts: Facts) -> Table | None:
-    """Return each reason with its trials, the most frequent first; None if no trial failed."""
+    """Return failure reasons with their trials, the most frequent first; None if none failed."""
     by_reason: dict[str, list[int]] = {}
     for trial in facts.trials:
         if facts.status_of(trial) == FAILED:
@@ -136,4 +136,4 @@ def failure_table(facts: Facts) -> Table | None:
         return None
     ordered = sorted(by_reason.items(), key=lambda entry: -len(entry[1]))
     rows = [[reason, len(numbers), ", ".join(map(str, numbers))] for reason, numbers in ordered]
-    return table(["reason", "trials", "their numbers"], rows)
+    return table(["reason", "trials", "trial numbers"], rows)

@@ -1,11 +1,11 @@
-"""What a page is made of: figures and tables, each with its data in words and numbers."""
+"""Figures and tables of the page; every figure has a text summary and its data."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tune_encoder.system.formats import format_value
 
-MAX_ROWS = 300  # of a table; whoever wants more has the record
+MAX_ROWS = 300  # of a table; all rows are in the record
 
 
 @dataclass(frozen=True)
@@ -15,25 +15,25 @@ class Table:
     columns: Sequence[str]
     rows: Sequence[Sequence[object]]
     omitted: str = ""
-    """What is not in it, if anything."""
+    """Which rows are omitted, if any."""
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A drawing with what it shows in words and the data it was drawn from."""
+    """A plot with a text summary and its data."""
 
     key: str
-    """Its name within the page; letters, digits and hyphens."""
+    """The figure's ID within the page: letters, digits and hyphens."""
     title: str
     summary: str
-    """What it shows, for whoever cannot see it and whoever is in a hurry."""
+    """A text description, also for screen readers."""
     svg: str = ""
-    """Nothing where there is nothing to draw; the summary then says why."""
+    """Empty if there is nothing to plot; the summary then says why."""
     table: Table | None = None
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:
-    """Return a table of the first rows, which says how many more there are."""
+    """Return a table of the first rows, and how many rows there are."""
     left = len(rows) - MAX_ROWS
     note = f"The first {MAX_ROWS} of {len(rows)} rows." if left > 0 else ""
     cells = [[format_value(cell, missing="") for cell in row] for row in rows[:MAX_ROWS]]

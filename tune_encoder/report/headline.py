@@ -1,4 +1,4 @@
-"""What a person reads first: how good the winner is, whether to believe it, what it took."""
+"""The top of the page: score of the winner, its reliability, and the cost of the search."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,9 +20,9 @@ class Headline:
 
     verdict: str
     cards: Sequence[tuple[str, str, str]]
-    """Label, number, and what it means."""
+    """Label, number, and its meaning."""
     noise: str
-    """How much of the score may be chance."""
+    """The uncertainty of the score."""
     confirmed: Table | None
     rung_correlations: Sequence[str]
     warnings: Sequence[str]
@@ -35,14 +35,14 @@ def headline(
     findings: Findings | None,
     confirmation: Confirmation | None,
 ) -> Headline:
-    """Say the most important things of a search.
+    """Summarise a search.
 
     Args:
         facts: The search.
-        found: The winner and the baselines, if there is data to judge them by.
-        split: The voices they were scored on.
-        findings: What to think of it, if there is data to say so.
-        confirmation: What further seeds gave, if they were trained.
+        found: Scores of the winner and the baselines, if available.
+        split: The split they were scored on.
+        findings: Checks of the result, if available.
+        confirmation: The result over further seeds, if they were trained.
     """
     return Headline(
         _verdict(facts, found, split),
@@ -72,12 +72,12 @@ def _verdict(facts: Facts, found: Sequence[Score], split: str) -> str:
 
 def _no_result(facts: Facts) -> str:
     if not facts.trials:
-        return "No trial has begun yet."
+        return "No trial has started yet."
     failed = sum(trial.state == "FAIL" for trial in facts.trials)
     if failed == len(facts.trials):
         trials = count_noun(failed, "trial")
-        return f"{trials} failed and none gave a result; the reasons stand below."
-    return "No trial has given a result yet."
+        return f"{trials} failed and none has a result; see the reasons below."
+    return "No trial has a result yet."
 
 
 def _cards(facts: Facts, found: Sequence[Score], split: str) -> list[tuple[str, str, str]]:
@@ -104,17 +104,16 @@ def _noise(facts: Facts, found: Sequence[Score], confirmation: Confirmation | No
         return ""
     interval = format_interval(found[-1]) if found else ""
     voices = (
-        f"Over other voices of the same kind the skill would lie between {interval} in 95 % of "
-        "cases (bootstrap over voices). "
+        f"The 95 % confidence interval of the skill is {interval} (bootstrap over voices). "
         if interval
         else ""
-    ).replace(" to ", " and ", 1)
+    )
     if confirmation is None:
         return (
-            f"{voices}It was trained with one seed; to train it again with others, as said at the "
-            "end of this page, tells how much of it is luck."
+            f"{voices}It was trained with one seed; train it again with further seeds, with the "
+            "command at the end of this page, to see how much of the score is chance."
         )
-    return f"{voices}Trained again with further seeds: {verdict(confirmation)}."
+    return f"{voices}Over further seeds: {verdict(confirmation)}."
 
 
 def _confirmed(confirmation: Confirmation) -> Table:
@@ -134,7 +133,7 @@ def _confirmed(confirmation: Confirmation) -> Table:
 
 
 def data_table(facts: Facts, data: PackedData | None) -> Table:
-    """Return what the search was made of: data, budget, versions."""
+    """Return data, budget and versions of the search."""
     clips = ", ".join(f"{n} {name}" for name, n in (data.info["clips"] if data else {}).items())
     voices = ", ".join(f"{n} {name}" for name, n in (data.info["voices"] if data else {}).items())
     space = facts.space
@@ -145,7 +144,8 @@ def data_table(facts: Facts, data: PackedData | None) -> Table:
         ["voices", voices],
         [
             "metric",
-            f"{facts.metric}, {'low' if facts.space.metric.direction == 'min' else 'high'} is good",
+            f"{facts.metric}, {'lower' if facts.space.metric.direction == 'min' else 'higher'} is "
+            "better",
         ],
         [
             "budget",

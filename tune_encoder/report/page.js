@@ -1,5 +1,5 @@
 "use strict";
-// The marks say what they are in their title, which shows late and never on a phone.
+// Replaces the browser's own tooltips, which appear late and never on a phone.
 const tip = document.getElementById("tip");
 let lit = [];
 for (const mark of document.querySelectorAll(".mark")) {

@@ -1,4 +1,4 @@
-"""The page: contents in, HTML out, written whole."""
+"""The page: contents rendered to HTML and written atomically."""
 
 import base64
 import hashlib
@@ -23,12 +23,12 @@ REPORT_NAME = "report.html"
 def write_report(
     experiment: Experiment, to: Path | None = None, compare: Sequence[Experiment] = ()
 ) -> Path:
-    """Write what is known of a search as one HTML file, and return its path.
+    """Write an HTML report of a search, and return its path.
 
     Args:
         experiment: The search; it may be running.
-        to: The file; report.html within the experiment if not given. An older one gives way.
-        compare: Searches of the same root to show beside it.
+        to: The file; report.html within the experiment by default. An older one is replaced.
+        compare: Searches of the same root to compare with.
 
     Raises:
         ConfigError, StorageError: if the search's files are damaged, or the page cannot be written.
@@ -48,7 +48,7 @@ def write_report(
 
 
 def render(contents: Contents) -> str:
-    """Return the page; whatever came from outside is escaped."""
+    """Return the page; all text is escaped."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     script = _text("page.js")
     return environment.from_string(_text("page.html")).render(
@@ -68,5 +68,5 @@ def _text(name: str) -> str:
 
 
 def _hash(script: str) -> str:
-    """What the page's policy knows its one script by; no other can run."""
+    """The script's hash for the Content Security Policy; no other script can run."""
     return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()

@@ -1,4 +1,4 @@
-"""All settings at once: parallel coordinates, an axis below the other for a phone."""
+"""Parallel coordinates of all settings; the axes are stacked vertically, for phones."""
 
 from collections.abc import Sequence
 
@@ -13,17 +13,17 @@ from tune_encoder.space import Parameter
 from tune_encoder.system.formats import count_noun, format_short
 
 _AXIS_HEIGHT = 44
-_NOT_SEARCHED = -0.12  # where on its axis a trial lies that has no such setting
-_COLORS = "cividis"  # from dark to light, also without colours
+_NOT_SEARCHED = -0.12  # position on an axis of a trial without that setting
+_COLORS = "cividis"  # from dark to light, also in greyscale
 
 
 def parallel_coordinates(facts: Facts) -> Figure:
-    """Draw each trial as a line through the values of all its settings, down to its score."""
-    key, title = "parallel", "All settings at once"
+    """Plot each trial as a line through its settings' values, down to its score."""
+    key, title = "parallel", "Parallel coordinates"
     scored = facts.scored
     parameters = facts.space.parameters
     if not scored or not parameters:
-        return Figure(key, title, "No trial has given a result yet.")
+        return Figure(key, title, "No trial has a result yet.")
     chosen, note = sample_for_plot(scored)
     values = [facts.value(trial.best) for trial in chosen if trial.best]
     canvas = Canvas(key, height=8 + _AXIS_HEIGHT * (len(parameters) + 1))
@@ -40,13 +40,13 @@ def parallel_coordinates(facts: Facts) -> Figure:
     canvas.axes.set(xlim=(left, 1.03), ylim=(len(parameters) + 0.55, -0.55))
     canvas.hide_axes()
     missing = (
-        " At the far left lie trials in which a setting was not searched."
+        " Trials in which a setting was not searched are at the far left."
         if _any_missing(facts, chosen)
         else ""
     )
     summary = (
         f"Each of {count_noun(len(chosen), 'line')} is a trial, from its settings at the top to "
-        f"its {facts.metric} at the bottom, where right is better. Lighter lines are better, the "
+        f"its {facts.metric} at the bottom, better to the right. Lighter lines are better; the "
         f"thick one is the best.{missing}{note}"
     )
     return Figure(key, title, summary, canvas.svg())
@@ -60,7 +60,7 @@ def _any_missing(facts: Facts, trials: Sequence[TrialRecord]) -> bool:
 def _positions(
     facts: Facts, trial: TrialRecord, value: float, values: Sequence[float]
 ) -> list[float]:
-    """Where a trial lies on each axis, from 0 to 1, or beside it."""
+    """A trial's position on each axis, from 0 to 1, or left of it."""
     searched = facts.searched(trial)
     positions = [
         position_in_range(p, searched[p.name]) if p.name in searched else _NOT_SEARCHED

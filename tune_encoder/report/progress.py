@@ -1,4 +1,4 @@
-"""The best so far, over the epochs and the time that all trials took."""
+"""The best result so far, over epochs and over time."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -14,12 +14,12 @@ _HEIGHT = 230
 
 
 class Step(NamedTuple):
-    """An epoch that was better than all before it."""
+    """An epoch that improved on all before it."""
 
     epochs: int
-    """Finished epochs of all trials by then."""
+    """Finished epochs of all trials at that time."""
     seconds: float
-    """Since the search began."""
+    """Seconds since the search began."""
     value: float
     skill: float
     trial: int
@@ -27,19 +27,19 @@ class Step(NamedTuple):
 
 
 class Progress(NamedTuple):
-    """How the best became better."""
+    """The improvements of the best result."""
 
     steps: list[Step]
     epochs: int
-    """Of all trials."""
+    """Epochs of all trials."""
     seconds: float
-    """From the beginning to the last epoch."""
+    """Seconds from the start to the last epoch."""
     is_wall_clock: bool
-    """Whether seconds are those of the clock; else they are those of training."""
+    """Whether seconds are wall-clock time; else they are summed training time."""
 
 
 def progress(facts: Facts) -> Progress:
-    """Follow all epochs in the order in which they were recorded; failed trials are never best."""
+    """Return the improvements over all epochs in order of recording, without failed trials."""
     pairs = [(trial, row) for trial in facts.trials for row in trial.rows]
     pairs.sort(key=lambda pair: int(pair[1].get("order", 0)))
     times, is_wall_clock = _times([row for _, row in pairs])
@@ -54,7 +54,7 @@ def progress(facts: Facts) -> Progress:
 
 
 def _times(rows: Sequence[EpochRow]) -> tuple[list[float], bool]:
-    """When each epoch ended, in seconds since the first began; without a clock, by training."""
+    """When each epoch ended, in seconds since the first began; else summed training time."""
     if rows and all("recorded_at" in row for row in rows):
         began = min(row["recorded_at"] - row["seconds"] for row in rows)
         return [row["recorded_at"] - began for row in rows], True
@@ -66,11 +66,11 @@ def _times(rows: Sequence[EpochRow]) -> tuple[list[float], bool]:
 
 
 def best_over_epochs(facts: Facts) -> Figure:
-    """Draw the best so far over the epochs that all trials had trained."""
+    """Plot the best result so far over the epochs of all trials."""
     key, title = "best-epochs", "Best so far, over epochs"
     curve = progress(facts)
     if not curve.steps:
-        return Figure(key, title, "No trial has given a result yet.")
+        return Figure(key, title, "No trial has a result yet.")
     canvas = Canvas(key, _HEIGHT)
     _staircase(canvas, facts, curve, [step.epochs for step in curve.steps], curve.epochs)
     canvas.label_axes("epochs of all trials", facts.metric)
@@ -92,15 +92,15 @@ def _since_last_step(curve: Progress) -> str:
     after = curve.epochs - curve.steps[-1].epochs
     if not after:
         return "it was the last"
-    return f"{count_noun(after, 'epoch')} since found nothing better"
+    return f"{count_noun(after, 'epoch')} since then without improvement"
 
 
 def best_over_time(facts: Facts) -> Figure:
-    """Draw the best so far over hours, or minutes where those are enough."""
+    """Plot the best result so far over hours, or minutes if it is short."""
     key, title = "best-time", "Best so far, over time"
     curve = progress(facts)
     if not curve.steps:
-        return Figure(key, title, "No trial has given a result yet.")
+        return Figure(key, title, "No trial has a result yet.")
     unit, name = (HOUR_S, "hours") if curve.seconds > HOUR_S else (MINUTE_S, "minutes")
     canvas = Canvas(key, _HEIGHT)
     positions = [step.seconds / unit for step in curve.steps]
@@ -109,9 +109,9 @@ def best_over_time(facts: Facts) -> Figure:
     canvas.label_axes(f"{name} {since}", facts.metric)
     last = curve.steps[-1]
     how = (
-        "Time is that of the clock, pauses between launches included."
+        "Time is wall-clock time, including pauses between launches."
         if curve.is_wall_clock
-        else "The record has no clock times, so time is the sum of what the epochs took."
+        else "The record has no timestamps, so time is the sum of the epochs' durations."
     )
     summary = (
         f"The best, {facts.metric} {last.value:.4g}, was found {format_clock(last.seconds)} "

@@ -1,4 +1,4 @@
-"""What was spent and saved between the rungs."""
+"""Epochs trained and saved between rungs."""
 
 from typing import NamedTuple
 
@@ -16,15 +16,15 @@ class Rung(NamedTuple):
     first: int
     last: int
     reached: int
-    """Trials that came to the last."""
+    """Trials that reached the last epoch."""
     spent: int
-    """Epochs of all trials."""
+    """Epochs trained, of all trials."""
     saved: int
-    """Epochs that stopped trials were spared."""
+    """Epochs that stopped trials did not train."""
 
 
 def rungs(facts: Facts) -> list[Rung]:
-    """Return what was spent and saved between each rung and the next."""
+    """Return the epochs trained and saved between each rung and the next."""
     ends = [*rung_epochs(facts.space), facts.space.budget.epochs]
     found = []
     for first, last in zip([1, *(end + 1 for end in ends)], ends, strict=False):
@@ -41,8 +41,8 @@ def _within(trial: TrialRecord, first: int, last: int) -> int:
 
 
 def rung_bars(facts: Facts) -> Figure:
-    """Draw the epochs spent and saved between the rungs."""
-    key, title = "rungs", "Epochs between the rungs"
+    """Plot the epochs trained and saved between rungs."""
+    key, title = "rungs", "Epochs between rungs"
     found = rungs(facts)
     if not any(rung.spent for rung in found):
         return Figure(key, title, "No epoch has been finished yet.")
@@ -57,10 +57,10 @@ def rung_bars(facts: Facts) -> Figure:
     share = saved / (spent + saved)
     summary = (
         f"{count_noun(spent, 'epoch')} trained; early stopping saved {saved}, {share:.0%} of what "
-        f"these trials would have taken without it. {found[-1].reached} of "
-        f"{count_noun(len(facts.trials), 'trial')} came to epoch {found[-1].last}."
+        f"these trials would have taken. {found[-1].reached} of "
+        f"{count_noun(len(facts.trials), 'trial')} reached epoch {found[-1].last}."
     )
-    columns = ["epochs", "trials that came to the end", "trained", "saved"]
+    columns = ["epochs", "trials that reached the end", "trained", "saved"]
     rows = [[_span(rung), rung.reached, rung.spent, rung.saved] for rung in found]
     return Figure(key, title, summary, canvas.svg(), table(columns, rows))
 
@@ -78,5 +78,5 @@ def _rung_bar(canvas: Canvas, i: int, rung: Rung) -> None:
     words = f"epochs {_span(rung)}: {rung.spent} trained, {rung.saved} saved"
     for bar in (spent, saved):
         canvas.add_tooltip(
-            bar, Tooltip(f"{words}\n{count_noun(rung.reached, 'trial')} came to the end")
+            bar, Tooltip(f"{words}\n{count_noun(rung.reached, 'trial')} reached the end")
         )

@@ -1,4 +1,4 @@
-"""The score of the winner beside what needs no training."""
+"""Scores of the winner and the baselines."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
@@ -22,13 +22,13 @@ _LABELS = {
 
 
 _BASELINES_EXPLAINED = (
-    " Ridge is a regression from the mean and deviation of each mel band; the nearest voice is the "
-    "training voice closest to what the winner predicts."
+    " Ridge is a ridge regression from the mean and standard deviation of each mel band; the "
+    "nearest voice is the training voice closest to the winner's prediction."
 )
 
 
 class Score(NamedTuple):
-    """A bar."""
+    """One bar."""
 
     name: str
     skill: float
@@ -38,7 +38,7 @@ class Score(NamedTuple):
 
 
 def scores(facts: Facts, data: PackedData | None, winner: "Winner | None") -> list[Score]:
-    """Return the baselines and the winner, on the test voices if it could be evaluated."""
+    """Return scores of the baselines and the winner, on test if it could be evaluated."""
     if winner is not None:
         found = winner.evaluation.scores
         order = [name for name in _LABELS if name in found]
@@ -60,10 +60,10 @@ def _score(
 
 
 def score_bars(found: list[Score], split: str) -> Figure:
-    """Draw the skill of the winner and of each baseline."""
-    key, title = "scores", "The winner beside the baselines"
+    """Plot the skill of the winner and of each baseline."""
+    key, title = "scores", "Winner and baselines"
     if not found:
-        return Figure(key, title, "No trial has given a result yet.")
+        return Figure(key, title, "No trial has a result yet.")
     canvas = Canvas(key, 58 + _BAR_HEIGHT * len(found), [each.name for each in found])
     for i, each in enumerate(found):
         is_winner = each.name == _LABELS["model"]
@@ -88,7 +88,7 @@ def score_bars(found: list[Score], split: str) -> Figure:
 
 
 def format_interval(each: Score) -> str:
-    """Write the interval, if there is one."""
+    """Format the confidence interval, if there is one."""
     return f"{each.interval[0]:.3f} to {each.interval[1]:.3f}" if each.interval else ""
 
 

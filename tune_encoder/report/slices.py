@@ -1,4 +1,4 @@
-"""Each setting alone: the score of every trial over its value, and bounds that were hit."""
+"""Slice plots: the score of every trial over each setting, with bounds that were reached."""
 
 from collections.abc import Sequence
 
@@ -15,7 +15,7 @@ _HEIGHT = 200
 
 
 def slices(facts: Facts) -> list[Figure]:
-    """Draw for each setting the best metric of every trial over the setting's value."""
+    """Plot for each setting the best metric of every trial over the setting's value."""
     return [_slice(facts, parameter) for parameter in facts.space.parameters]
 
 
@@ -23,7 +23,7 @@ def _slice(facts: Facts, parameter: Parameter) -> Figure:
     key, title = f"slice-{parameter.name}", parameter.name
     chosen, note = sample_for_plot([t for t in facts.scored if parameter.name in facts.searched(t)])
     if not chosen:
-        return Figure(key, title, "No trial with this setting has given a result yet.")
+        return Figure(key, title, "No trial with this setting has a result yet.")
     canvas = Canvas(key, height=_HEIGHT)
     _scatter(canvas, facts, parameter, chosen)
     best = facts.best
@@ -45,7 +45,7 @@ def _scatter(
     axes, n = canvas.axes, len(parameter.values)
     values = [trial.settings[parameter.name] for trial in trials]
     if parameter.kind == "choice":
-        # Beside each other, in an order that says nothing, or equal ones would hide each other.
+        # Jitter, deterministic by the trial's number, so that points do not overlap.
         spread = [0.24 * ((7 * trial.number) % 11 - 5) / 5 for trial in trials]
         places = [parameter.values.index(v) + s for v, s in zip(values, spread, strict=True)]
         axes.set_xticks(range(n), [format_short(value) for value in parameter.values])
@@ -66,7 +66,7 @@ def _scatter(
 
 
 def _padded(parameter: Parameter) -> tuple[float, float]:
-    """The range and a little on both sides, where a bound that was hit is shaded."""
+    """The range with a margin on both sides, where a reached bound is shaded."""
     low, high = parameter.bounds
     if parameter.log:
         more = (high / low) ** 0.06
@@ -88,10 +88,10 @@ def _summary(facts: Facts, parameter: Parameter, end: str, count: int) -> str:
     words = (
         f"The best trial has {format_short(value)}"
         if value is not None
-        else "The best trial has none"
+        else "The best trial does not use it"
     )
-    span = " or ".join(format_short(each) for each in parameter.values)
+    span = ", ".join(format_short(each) for each in parameter.values)
     if parameter.kind != "choice":
         span = " to ".join(format_short(each) for each in parameter.values)
-    hit = f" It lies at the {end} end of the range (hatched): widen it." if end else ""
-    return f"{words}; {count_noun(count, 'trial')} tried {span}.{hit}"
+    hit = f" It is at the {end} bound of the range (hatched): widen the range." if end else ""
+    return f"{words}; {count_noun(count, 'trial')} searched {span}.{hit}"

@@ -1,4 +1,4 @@
-"""What each worker trained when."""
+"""Timeline of the workers."""
 
 import itertools
 from collections.abc import Sequence
@@ -16,16 +16,16 @@ from tune_encoder.report.progress import HOUR_S, MINUTE_S
 from tune_encoder.system.formats import count_noun, format_clock
 
 _LANE_HEIGHT = 20
-MAX_LANES = 24  # more would be taller than a screen
+MAX_LANES = 24  # more would not fit on a screen
 
 
 class TrialSpan(NamedTuple):
-    """Epochs of one trial that a worker trained one after another."""
+    """Consecutive epochs of one trial on a worker."""
 
     worker: str
     trial: int
     epochs: tuple[int, int]
-    """First and last."""
+    """First and last epoch."""
     start: float
     """Seconds since the first epoch of the search began."""
     end: float
@@ -34,7 +34,7 @@ class TrialSpan(NamedTuple):
 
 
 def trial_spans(trials: Sequence[TrialRecord]) -> list[TrialSpan]:
-    """Return what each worker did, in order; epochs that say no worker or time are left out."""
+    """Return the spans of each worker, in order; epochs without worker or time are skipped."""
     rows = sorted(
         ((str(row["worker"]), float(row["recorded_at"]), trial.number, row)
          for trial in trials for row in trial.rows if _has_time(row)),
@@ -64,7 +64,7 @@ def _trial_span(worker: str, trial: int, rows: Sequence[EpochRow], began: float)
 
 
 class Worker(NamedTuple):
-    """A process that trained."""
+    """A worker process."""
 
     name: str
     trials: int
@@ -74,12 +74,12 @@ class Worker(NamedTuple):
 
     @property
     def idle(self) -> float:
-        """Seconds between its first and its last epoch in which it did not train."""
+        """Seconds between its first and last epoch without training."""
         return max(0.0, self.end - self.start - self.busy)
 
 
 def workers(spans: Sequence[TrialSpan]) -> list[Worker]:
-    """Return each worker, in the order in which they began."""
+    """Return the workers in the order in which they started."""
     by_name: dict[str, list[TrialSpan]] = {}
     for each in sorted(spans, key=lambda stretch: stretch.start):
         by_name.setdefault(each.worker, []).append(each)
@@ -96,7 +96,7 @@ def workers(spans: Sequence[TrialSpan]) -> list[Worker]:
 
 
 def lanes(spans: Sequence[Worker]) -> dict[str, int]:
-    """Give each worker a lane; one that began after another had ended shares that one's."""
+    """Assign a lane to each worker; workers that do not overlap in time may share a lane."""
     ends: list[float] = []
     chosen = {}
     for worker in spans:
@@ -107,13 +107,13 @@ def lanes(spans: Sequence[Worker]) -> dict[str, int]:
 
 
 def timeline(facts: Facts) -> Figure:
-    """Draw which trial each worker trained when."""
-    key, title = "timeline", "What ran when"
+    """Plot which trial each worker trained when."""
+    key, title = "timeline", "Timeline of workers"
     spans = trial_spans(facts.trials)
     all_workers = workers(spans)
     missing = sum(not _has_time(row) for trial in facts.trials for row in trial.rows)
     if not spans:
-        return Figure(key, title, "The record does not say which worker trained an epoch, or when.")
+        return Figure(key, title, "The record has no workers or times of epochs.")
     lane = {name: i for name, i in lanes(all_workers).items() if i < MAX_LANES}
     n_lanes = 1 + max(lane.values())
     unit, name_of_unit = _unit(all_workers)
@@ -147,7 +147,7 @@ def _unit(all_workers: Sequence[Worker]) -> tuple[float, str]:
 def _bar(
     canvas: Canvas, facts: Facts, each: TrialSpan, trial: TrialRecord, place: tuple[int, float]
 ) -> None:
-    """Draw a stretch in its lane; the place also says how many seconds a unit has."""
+    """Draw a span in its lane; `place` is the lane and the seconds per unit."""
     lane, unit = place
     color = ORANGE if trial is facts.best else line_style(facts.status_of(trial))[0]
     corner, width = (each.start / unit, lane - 0.35), (each.end - each.start) / unit
@@ -168,12 +168,11 @@ def _timeline_summary(
     share = busy / (busy + idle) if busy + idle else 1.0
     parts = [
         f"{count_noun(len(all_workers), 'worker')} trained, up to {n_lanes} at once, {share:.0%} "
-        f"of the time between their first and their last epoch; {format_clock(idle)} went by "
-        "between trials, while saving, or waiting for the next one. Workers that followed one "
-        "another share a lane.",
+        f"of the time between their first and last epochs; {format_clock(idle)} were spent "
+        "between trials, on saving or waiting. Workers that do not overlap in time share a lane.",
     ]
     if missing:
-        parts.append(f"{count_noun(missing, 'epoch')} without a worker or a time are left out.")
+        parts.append(f"{count_noun(missing, 'epoch')} without a worker or a time are not shown.")
     if hidden:
-        parts.append(f"{count_noun(hidden, 'worker')} beyond {MAX_LANES} lanes are not drawn.")
+        parts.append(f"{count_noun(hidden, 'worker')} beyond {MAX_LANES} lanes are not shown.")
     return " ".join(parts)

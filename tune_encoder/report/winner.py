@@ -1,4 +1,4 @@
-"""The winner on voices that it was not trained on: its checkpoint, and what it predicts."""
+"""The winner, evaluated on voices that it was not trained on."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,10 +21,10 @@ from tune_encoder.training.checkpoints import load_state
 
 @dataclass(frozen=True)
 class Winner:
-    """The best epoch of all trials, evaluated."""
+    """The evaluated best epoch of all trials."""
 
     split: str
-    """test, or val where the data has no test voices."""
+    """test, or val if the data has no test split."""
     data: PackedData
     config: TrainConfig
     evaluation: Evaluation
@@ -41,19 +41,17 @@ class Winner:
 
 
 def evaluate_winner(facts: Facts, data: PackedData) -> Winner:
-    """Load the best epoch's checkpoint and predict the test voices.
+    """Load the best epoch's checkpoint and evaluate it on the test voices.
 
     Raises:
-        StorageError: if there is no checkpoint of that epoch, or it is damaged.
+        StorageError: if the checkpoint of that epoch is missing or damaged.
     """
     best = facts.best
     assert best is not None
     assert best.best is not None
     file = facts.experiment.checkpoint_file(best.best)
     if file is None:
-        raise StorageError(
-            f"trial {best.number}: no checkpoint of epoch {best.best['epoch']}, its best, was kept"
-        )
+        raise StorageError(f"trial {best.number}: the checkpoint of its best epoch was not kept")
     content = {**best.settings, "data_dir": facts.content["data_dir"]}
     config = from_mapping(TrainConfig, content, f"trial {best.number}")
     model = rebuild_encoder(config, load_state(file)["model"])
@@ -62,10 +60,10 @@ def evaluate_winner(facts: Facts, data: PackedData) -> Winner:
 
 
 def read_data(facts: Facts) -> PackedData:
-    """Map the data that the search began with, which may be gone if its features are there.
+    """Memory-map the search's pack; if it exists, the data itself may be missing.
 
     Raises:
-        DataError, StorageError: if neither are there.
+        DataError, StorageError: if neither exists.
     """
     settings = facts.space.base_config()
     folder = pack_folder(facts.content["fingerprint"], settings)

@@ -1,4 +1,4 @@
-"""Files and folders that are absent, old, or complete, whatever interrupts their writing."""
+"""Atomic writes: a file or folder is absent, old, or complete, whatever interrupts the write."""
 
 import os
 import re
@@ -12,23 +12,23 @@ from tune_encoder.errors import ConfigError, StorageError
 
 Write = Callable[[BufferedWriter], object]
 
-# A process and, where `tempfile` made it, eight letters.
+# The process ID and, where `tempfile` made the name, eight characters.
 _LEFTOVER_NAME = re.compile(r"(\d+)\.(?:[a-z0-9_]{8}\.)?(?:partial|old)")
 
 
 def partial_path(path: Path) -> Path:
-    """Return the hidden name beside `path` under which it is prepared."""
+    """Return the hidden temporary path beside `path`, which is written first."""
     return path.with_name(f".{path.name}.{os.getpid()}.partial")
 
 
 def atomic_write(path: Path, content: bytes) -> None:
-    """Write a file and wait for the disk, then move it into place."""
+    """Write a file, fsync it, then rename it into place."""
     write_beside(path, lambda file: file.write(content)).replace(path)
     fsync_folder(path.parent)
 
 
 def write_beside(path: Path, write: Write) -> Path:
-    """Write a file's content beside it and wait for the disk; the caller moves it into place."""
+    """Write and fsync a temporary file beside `path`; the caller renames it into place."""
     partial = partial_path(path)
     with partial.open("wb") as file:
         write(file)
@@ -47,13 +47,13 @@ def fsync_folder(folder: Path) -> None:
 
 
 def check_empty(folder: Path) -> None:
-    """Raise a `ConfigError` if the folder exists and holds anything."""
+    """Raise a `ConfigError` if the folder exists and is not empty."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ConfigError(f"{folder}: exists and is not empty; remove it or name another folder")
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what killed processes of this machine left beside `folder` while writing it."""
+    """Remove temporary folders that killed processes of this machine left beside `folder`."""
     for path in folder.resolve().parent.glob(f".{folder.name}.*"):
         left = _LEFTOVER_NAME.fullmatch(path.name.removeprefix(f".{folder.name}."))
         if left and not _is_running(int(left[1])):
@@ -72,19 +72,19 @@ def _is_running(number: int) -> bool:
 
 @contextmanager
 def atomic_folder(folder: Path, *, replace: bool = False) -> Iterator[Path]:
-    """Give a hidden folder to fill; it becomes `folder` if the block ends without an error.
+    """Yield a hidden folder to fill; it is renamed to `folder` if the block succeeds.
 
     Args:
-        folder: Absent, empty, or with `replace` any folder, which then gives way.
-        replace: Whether a filled folder may be replaced.
+        folder: Absent or empty; with `replace` it may have content, which is replaced.
+        replace: Whether a folder that is not empty may be replaced.
 
     Raises:
-        StorageError: if the place cannot be written.
+        StorageError: if the folder cannot be written.
     """
     partial = partial_path(folder.resolve())
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(partial, ignore_errors=True)  # in a container a killed run had the same PID
+        shutil.rmtree(partial, ignore_errors=True)  # in a container, a killed run had the same PID
         partial.mkdir()
         yield partial
         _move_into_place(partial, folder, replace)
@@ -97,11 +97,11 @@ def atomic_folder(folder: Path, *, replace: bool = False) -> Iterator[Path]:
 def _move_into_place(partial: Path, folder: Path, replace: bool) -> None:
     old = partial.with_suffix(".old")
     if folder.exists() and (replace or not any(folder.iterdir())):
-        folder.rename(old)  # Windows renames onto no folder, not even an empty one
+        folder.rename(old)  # Windows cannot rename onto a folder, not even an empty one
     partial.rename(folder)
     shutil.rmtree(old, ignore_errors=True)
 
 
 def cache_dir() -> Path:
-    """Where demo voices and packs are kept: `TUNE_ENCODER_CACHE`, or ~/.cache/tune_encoder."""
+    """Return the cache of demo voices and packs: $TUNE_ENCODER_CACHE or ~/.cache/tune_encoder."""
     return Path(os.environ.get("TUNE_ENCODER_CACHE") or Path.home() / ".cache" / "tune_encoder")

@@ -1,4 +1,4 @@
-"""One launch at a time may hold an experiment."""
+"""A lock, so that only one launch at a time runs an experiment."""
 
 import fcntl
 import os
@@ -16,10 +16,10 @@ LOCK_NAME = "lock"
 
 @contextmanager
 def lock_experiment(folder: Path) -> Iterator[None]:
-    """Hold the experiment while the block runs; a killed holder's lock is free at once.
+    """Lock the experiment while the block runs; a killed process releases its lock at once.
 
     Raises:
-        StorageError: naming the process that holds it.
+        StorageError: if another process holds the lock, naming it.
     """
     path = folder / LOCK_NAME
     with path.open("a+", encoding="utf-8") as file:
@@ -34,7 +34,7 @@ def lock_experiment(folder: Path) -> Iterator[None]:
 
 
 def _lock(file: TextIO) -> bool:
-    """Take the lock; who only asks for the holder has it for a moment, which is waited out."""
+    """Acquire the lock, with retries, since `lock_holder` takes it for a moment."""
     for wait_s in (0.01, 0.04, 0.1, None):
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -47,7 +47,7 @@ def _lock(file: TextIO) -> bool:
 
 
 def lock_holder(folder: Path) -> str | None:
-    """Say which process holds the experiment, or None if nobody does."""
+    """Return which process holds the lock, or None if none does."""
     path = folder / LOCK_NAME
     if not path.is_file():
         return None
@@ -60,12 +60,12 @@ def lock_holder(folder: Path) -> str | None:
 
 
 def write_note(folder: Path, line: str) -> None:
-    """Let others know something, as long as this process holds the experiment."""
+    """Write a line that other processes can read while this one holds the lock."""
     with (folder / LOCK_NAME).open("a", encoding="utf-8") as file:
         file.write(f"{line}\n")
 
 
 def read_note(folder: Path) -> str:
-    """What the process that holds the experiment lets others know; empty if nothing."""
+    """Return the note of the process that holds the lock; empty if there is none."""
     lines = (folder / LOCK_NAME).read_text(encoding="utf-8").splitlines()
     return lines[1] if len(lines) > 1 else ""

@@ -1,9 +1,8 @@
-"""The list of a folder's files with their SHA-256, against which a file is verified when read.
+"""Manifests: a folder's files with their SHA-256, verified whenever a file is read.
 
-A folder of checkpoints keeps it in `manifest.json`, which grows with every checkpoint; a model
-folder, written once, keeps it in its `provenance.json`, under the same key. A manifest is written
-before a file is moved into place and names both its old and its new hash, so at no moment is a
-good file without one.
+A checkpoint folder has a `manifest.json`, updated with every checkpoint; a model folder, written
+once, lists the hashes in its `provenance.json` under the same key. A manifest is written before
+the file is moved into place, with both the old and the new hash, so a valid file is always listed.
 """
 
 import hashlib
@@ -32,12 +31,12 @@ def save_with_hash(path: Path, content: bytes, epoch: int) -> str:
 
 
 def write_with_hash(path: Path, write: Write, epoch: int) -> str:
-    """Let a file be written, and write its hash into the manifest beside it.
+    """Write a file by calling `write`, and its hash into the manifest beside it.
 
     Args:
-        path: It is absent, old, or complete; its folder is made if need be.
+        path: Always absent, old, or complete; its folder is created if needed.
         write: Called with the open file.
-        epoch: Finished epochs, for the manifest.
+        epoch: Number of finished epochs, recorded in the manifest.
 
     Returns:
         The file's SHA-256.
@@ -56,7 +55,7 @@ def write_with_hash(path: Path, write: Write, epoch: int) -> str:
 
 
 def load_verified(path: Path) -> bytes:
-    """Read a file whose hash is the one listed beside it.
+    """Read a file and verify it against the manifest beside it.
 
     Raises:
         StorageError: if it is missing, unlisted or damaged.
@@ -68,14 +67,14 @@ def load_verified(path: Path) -> bytes:
     listed = read_manifest(path.parent).get(path.name)
     where = _manifest_path(path.parent).name
     if listed is None:
-        raise StorageError(f"{path}: not in {where} beside it; use a file that is")
+        raise StorageError(f"{path}: not listed in {where} beside it; use a file that is")
     if sha256_of(content) not in listed["sha256"]:
         raise StorageError(f"{path}: damaged, its SHA-256 is not the one in {where}")
     return content
 
 
 def verify(path: Path) -> tuple[int, str]:
-    """Return the finished epochs of a file and its SHA-256.
+    """Return the number of finished epochs of a file, and its SHA-256.
 
     Raises:
         StorageError: if it is missing, unlisted or damaged.
@@ -84,13 +83,13 @@ def verify(path: Path) -> tuple[int, str]:
 
 
 def manifest_epoch(path: Path) -> int:
-    """Return the finished epochs that the list has for a file; -1 if it does not say."""
+    """Return the number of finished epochs listed for a file; -1 if none is listed."""
     epoch: int = read_manifest(path.parent).get(path.name, {}).get("epoch", -1)
     return epoch
 
 
 def read_manifest(folder: Path) -> Entries:
-    """Read the list; a missing or damaged one lists nothing, so nothing is believed."""
+    """Read the manifest; a missing or damaged one counts as empty, so no file passes."""
     try:
         entries: Entries = json.loads(_manifest_path(folder).read_text(encoding="utf-8"))["files"]
         if all(_is_entry(entry) for entry in entries.values()):
@@ -114,9 +113,9 @@ def _manifest_path(folder: Path) -> Path:
 
 
 def _current_hash(path: Path, entries: Entries) -> list[str]:
-    """The hash of the file that stands at `path`, if there is one and it is listed.
+    """The hash of the existing file at `path`, if it is listed.
 
-    The manifest's first entry may be of a file that a kill kept from being moved into place.
+    The first hash in the manifest may belong to a file that a kill kept from being moved there.
     """
     listed = entries.get(path.name)
     if listed is None or not path.is_file():
@@ -126,6 +125,6 @@ def _current_hash(path: Path, entries: Entries) -> list[str]:
 
 
 def _is_entry(entry: dict[str, Any]) -> bool:
-    """Whether it has what is read of it; only checkpoints have an epoch."""
+    """Whether an entry has the expected fields; only checkpoints have an epoch."""
     hashes = entry["sha256"]
     return isinstance(entry.get("epoch", -1), int) and isinstance(hashes, list) and bool(hashes)

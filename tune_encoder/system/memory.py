@@ -1,22 +1,22 @@
-"""How often a process looks for garbage, and what it does with memory it has freed."""
+"""Garbage collection and memory allocation of a process."""
 
 import atexit
 import ctypes
 import gc
 import sys
 
-_GC_THRESHOLD = 50_000  # objects; Python's own number is less than one module of torch makes
+_GC_THRESHOLD = 50_000  # objects; Python's default is fewer than one module of torch creates
 
 # glibc's names and values in malloc.h
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
-_MMAP_THRESHOLD = 32 * 2**20  # bytes, as far as glibc's own adjustment goes
-_TOP_PAD = 64 * 2**20  # bytes, one heap of a thread
+_MMAP_THRESHOLD = 32 * 2**20  # bytes, the limit of glibc's own adjustment
+_TOP_PAD = 64 * 2**20  # bytes, the size of a thread's heap
 
 
 def collect_garbage_rarely() -> None:
-    """Spare a process that loads large modules a tenth of their time, and half a second at its end.
+    """Collect garbage less often: imports take a tenth less time, and exit half a second less.
 
-    Python looks through all that lives whenever so many objects are new, and again before it exits.
+    Python scans all live objects whenever that many are new, and again before it exits.
     """
     gc.set_threshold(_GC_THRESHOLD, *gc.get_threshold()[1:])
     atexit.unregister(gc.freeze)  # once is enough, however often this is called
@@ -24,11 +24,11 @@ def collect_garbage_rarely() -> None:
 
 
 def keep_freed_memory() -> None:
-    """From now on keep the memory that this process frees, in pieces of up to 32 MiB, for itself.
+    """Keep freed memory, in blocks of up to 32 MiB, in this process instead of returning it.
 
-    glibc would give back what a training step frees, and the system clear every page for the next:
-    up to a tenth of a step on a CPU. What is free by now, as after an earlier trial, is given back.
-    Other C libraries are left as they are.
+    glibc would return what a training step frees, and the kernel would zero every page for the next
+    step: up to a tenth of a step on a CPU. Memory that is free now, such as after an earlier trial,
+    is returned once. Other C libraries are left as they are.
 
     Source: the GNU C Library manual, Malloc Tunable Parameters.
     """

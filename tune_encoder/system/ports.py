@@ -1,4 +1,4 @@
-"""TCP ports of this machine, on loopback only."""
+"""Free TCP ports on the loopback interface."""
 
 import socket
 
@@ -9,10 +9,10 @@ _PORTS = 100  # to try
 
 
 def free_port(first: int) -> int:
-    """Return the first port from here on that nothing on this machine listens on.
+    """Return the first port from `first` on that no program uses.
 
     Raises:
-        StorageError: if a hundred are taken.
+        StorageError: if a hundred ports are in use.
     """
     for port in range(first, first + _PORTS):
         with socket.socket() as probe:
@@ -22,4 +22,6 @@ def free_port(first: int) -> int:
             except OSError:
                 continue
             return port
-    raise StorageError(f"ports {first} to {first + _PORTS - 1} are all in use; end what uses them")
+    raise StorageError(
+        f"ports {first} to {first + _PORTS - 1} are all in use; stop the programs that use them"
+    )

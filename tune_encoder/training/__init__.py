@@ -1,1 +1,1 @@
-"""Training one config: the loop, its losses, its checkpoints."""
+"""Training a config: loop, loss, augmentation, checkpoints."""

@@ -1,8 +1,8 @@
-"""Augmentation of log-mel features: what a user's microphone, room and codec would do.
+"""Augmentation of log-mel features: effects of microphones, rooms and codecs.
 
-All of it works on whole batches of features, where it is exact enough: noise adds its power to
-each band, a gain shifts the logarithm, a low-pass lowers the bands above its cut-off. Tempo and
-pitch are what the style says, so they change only where a person asks for it.
+Everything works on batches of features, where it is accurate enough: noise adds power to each
+band, a gain shifts the logarithm, a low-pass filter lowers the bands above its cut-off. Tempo and
+pitch are part of the style, so they change only on request.
 
 Shapes: B batch, M mel bands, T frames.
 """
@@ -17,18 +17,18 @@ from tune_encoder.config import TrainConfig
 from tune_encoder.data.log_mel import mel_centers
 
 DB = math.log(10) / 10  # one decibel in the natural log of power
-STOP_BAND_DB = 60.0  # how far a low-pass takes down what it removes
+STOP_BAND_DB = 60.0  # attenuation above the cut-off of a low-pass filter
 
 
 def augment(features: Tensor, config: TrainConfig, band_means: Tensor) -> Tensor:
-    """Return features (B, M, T) as a worse recording would have given them.
+    """Augment features (B, M, T), as if the recordings were worse.
 
-    Each augmentation is drawn per clip with `augment_prob`, from torch's global generator.
+    Each augmentation is applied to each clip with `augment_prob`, by torch's global generator.
 
     Args:
         features: (B, M, T) natural log of mel power.
         config: The ranges.
-        band_means: (M, 1) what masks write: the mean, since any fixed level would be a signal.
+        band_means: (M, 1), the value of masks; any other fixed level would be a signal.
     """
     if config.augment_prob == 0:
         return features
@@ -41,7 +41,7 @@ def augment(features: Tensor, config: TrainConfig, band_means: Tensor) -> Tensor
 
 
 def _augmented_mask(features: Tensor, config: TrainConfig) -> Tensor:
-    """Which clips of the batch are changed, (B, 1, 1)."""
+    """Random mask of the clips to augment, (B, 1, 1)."""
     return torch.rand(len(features), 1, 1, device=features.device) < config.augment_prob
 
 
@@ -50,7 +50,7 @@ def _uniform(features: Tensor, low: float, high: float) -> Tensor:
 
 
 def _warp(features: Tensor, config: TrainConfig) -> Tensor:
-    """Change tempo and pitch: read the features along stretched time and shifted bands."""
+    """Change tempo and pitch: resample the features along stretched time and shifted bands."""
     B, M, T = features.shape
     stretch = 1 + _uniform(features, -config.augment_time_stretch, config.augment_time_stretch)
     semitones = _uniform(features, -config.augment_pitch_shift, config.augment_pitch_shift)
@@ -70,13 +70,13 @@ def _warp(features: Tensor, config: TrainConfig) -> Tensor:
 
 
 def _gain(features: Tensor, config: TrainConfig) -> Tensor:
-    """What a random gain adds, (B, 1, 1)."""
+    """The log gain to add, (B, 1, 1)."""
     gain_db = _uniform(features, -config.augment_gain_db, config.augment_gain_db)
     return _augmented_mask(features, config) * gain_db * DB
 
 
 def _band_limit(features: Tensor, config: TrainConfig) -> Tensor | float:
-    """What a low-pass adds that takes down every band above a random cut-off, (B, M, 1)."""
+    """The log attenuation of a low-pass filter with a random cut-off, (B, M, 1)."""
     nyquist = config.sample_rate / 2
     if not 0 < config.augment_bandlimit_hz < nyquist:
         return 0.0
@@ -87,10 +87,10 @@ def _band_limit(features: Tensor, config: TrainConfig) -> Tensor | float:
 
 
 def _add_noise(features: Tensor, config: TrainConfig) -> None:
-    """Add noise of one spectrum per clip at a random SNR: powers add."""
-    rows = features.transpose(1, 2)  # (B, T, M), as they lie in memory
+    """Add stationary noise with a random spectrum and SNR per clip: powers add."""
+    rows = features.transpose(1, 2)  # (B, T, M), the layout in memory
     (augmented,) = _to_device(rows, _augmented_indices(len(rows), config))
-    # The powers are far from the ends of float32, so it needs no logaddexp, which takes longer.
+    # The powers are well within the range of float32, so the slower logaddexp is not needed.
     power = rows[augmented].exp_()
     snr_db = _uniform(power, config.augment_noise_snr_min, config.augment_noise_snr_max)
     color = torch.randn(len(power), 1, power.shape[2], device=rows.device)
@@ -99,12 +99,12 @@ def _add_noise(features: Tensor, config: TrainConfig) -> None:
 
 
 def _augmented_indices(n_clips: int, config: TrainConfig) -> Tensor:
-    """Which clips are changed, as indices; drawn on the CPU, or a GPU would be waited for."""
+    """Random indices of the clips to augment; on the CPU, to avoid a GPU synchronisation."""
     return (torch.rand(n_clips) < config.augment_prob).nonzero()[:, 0]
 
 
 def _to_device(like: Tensor, *indices: Tensor) -> list[Tensor]:
-    """Indices on the device of the features, which is not waited for."""
+    """Move indices to the device of the features, without synchronisation."""
     return [each.to(like.device, non_blocking=True) for each in indices]
 
 

@@ -1,6 +1,6 @@
-"""Checkpoints that are complete or absent, and verified before they are believed.
+"""Checkpoints: written atomically, verified on loading.
 
-torch reads a damaged file without complaint in most cases; the hash in the manifest does not.
+torch loads most damaged files without an error; the hash in the manifest reveals the damage.
 """
 
 import io
@@ -23,7 +23,7 @@ def save_state(path: Path, state: State) -> str:
     """Write `state` so that `path` is always absent, old, or complete.
 
     Args:
-        path: The file; its folder is made if need be.
+        path: The file; its folder is created if needed.
         state: Tensors and plain values only, with the number of finished epochs as "epoch".
 
     Returns:
@@ -36,20 +36,20 @@ def write_state(file: BufferedWriter, state: State) -> None:
     """Write the content of a checkpoint file.
 
     Raises:
-        OSError: what the system said, such as of a full disk.
+        OSError: the system's error, such as a full disk.
     """
     try:
         torch.save({"format": CHECKPOINT_FORMAT, **state}, file)
     except RuntimeError as error:
         if error.__context__ is None:
             raise
-        # What stopped the writing, as a full disk or a signal: torch's writer, as it is left,
-        # finds that the file has not grown as it should.
+        # The cause, such as a full disk or a signal: torch's writer then only reports that the
+        # file has not grown as expected.
         raise error.__context__ from None
 
 
 def load_state(path: Path) -> State:
-    """Verify and read a checkpoint; nothing in it is executed.
+    """Verify and load a checkpoint; nothing in it is executed.
 
     Raises:
         StorageError: if it is missing, unlisted, damaged, or of a newer format.
@@ -70,7 +70,7 @@ def load_state(path: Path) -> State:
 
 
 def newest_valid_checkpoint(paths: list[Path]) -> tuple[Path | None, State | None, list[str]]:
-    """Return the checkpoint of the most epochs that verifies, and what was wrong with later ones.
+    """Return the newest checkpoint that passes verification, and the problems of newer ones.
 
     Args:
         paths: Checkpoint files, in any order.

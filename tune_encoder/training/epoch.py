@@ -1,4 +1,4 @@
-"""One epoch: optimizer steps over every clip, then the validation scores.
+"""One epoch: training steps on every clip, then validation.
 
 Shapes: B batch, S steps of an epoch.
 """
@@ -34,13 +34,13 @@ from tune_encoder.training.loss import StyleLoss, style_loss
 from tune_encoder.training.parallel import SINGLE_PROCESS, ProcessGroup
 from tune_encoder.training.state import TrainState, autocast_dtype
 
-BAR_REFRESH_S = 0.5  # reading a loss waits for the device, so it is not done every step
+BAR_REFRESH_S = 0.5  # reading a loss synchronises with the device, so not at every step
 
 
 def train_epoch(
     state: TrainState, data: PackedData, device: torch.device, group: ProcessGroup = SINGLE_PROCESS
 ) -> EpochRow:
-    """Train and validate one epoch; no step waits for the device but to refresh the bar."""
+    """Train and validate one epoch; only the progress bar synchronises with the device."""
     began = time.perf_counter()
     epoch = state.epoch + 1
     torch.manual_seed(hash_seed(state.config.seed, epoch))
@@ -79,9 +79,9 @@ def train_epoch(
 
 
 def run_two_steps(state: TrainState, data: PackedData, device: torch.device) -> None:
-    """Do all that an epoch does, but with two batches; it takes as much memory.
+    """Train two batches and validate, which needs as much memory as an epoch.
 
-    In the second the optimizer has its moments already.
+    From the second batch on, the optimizer's moments are allocated.
     """
     state.model.train()
     for batch in itertools.islice(_batches(state, data.train, device, SINGLE_PROCESS), 2):
@@ -91,7 +91,7 @@ def run_two_steps(state: TrainState, data: PackedData, device: torch.device) -> 
 
 def _training_scores(losses: NDArray[np.float32]) -> dict[str, float]:
     total, ttl, dp, cosine = (float(x) for x in losses[:, :4].mean(axis=0))
-    norms = losses[np.isfinite(losses[:, 4]), 4]  # where fp16 overflowed, no step was taken
+    norms = losses[np.isfinite(losses[:, 4]), 4]  # steps were skipped where fp16 overflowed
     return {
         "train_loss": total,
         "train_ttl": ttl,
@@ -103,7 +103,7 @@ def _training_scores(losses: NDArray[np.float32]) -> dict[str, float]:
 
 
 class _Timer:
-    """Adds up the time between a batch's arrival and the call for the next: the steps."""
+    """Sums the time of training steps, without waiting for batches."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
@@ -118,7 +118,7 @@ class _Timer:
 def _batches(
     state: TrainState, pack: Pack, device: torch.device, group: ProcessGroup
 ) -> Iterator[Batch]:
-    """Augmented batches on the device, with a bar if a person watches."""
+    """Augmented batches on the device, with a progress bar on a terminal."""
     config = state.config
     batches = prefetch(training_batches(pack, config, state.epoch + 1), config.num_workers)
     shown = group.is_first and sys.stderr.isatty()
@@ -151,18 +151,18 @@ def _describe(bar: "tqdm[Batch]", state: TrainState) -> None:
 
 
 def hash_seed(seed: int, epoch: int) -> int:
-    """Mix seed and epoch, so that seed 1 epoch 2 is not seed 2 epoch 1."""
+    """Hash seed and epoch, so that seed 1 epoch 2 differs from seed 2 epoch 1."""
     return int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0])
 
 
 def train_step(
     state: TrainState, batch: Batch, statistics: Statistics, group: ProcessGroup = SINGLE_PROCESS
 ) -> Tensor:
-    """Take one optimizer step over a batch, in as many parts as the config says.
+    """Take one optimizer step on a batch, with gradient accumulation.
 
     Returns:
         (5,) on the device: this process's contribution to the batch's mean losses and to the
-        gradient norm; over all processes they add up.
+        gradient norm; the sum over processes is the total.
     """
     config = state.config
     local_batch = group.shard(batch)
@@ -176,7 +176,7 @@ def train_step(
     state.scaler.update()
     state.optimizer.zero_grad(set_to_none=True)
     overflowed = state.scaler.is_enabled() and state.scaler.get_scale() < scale_before
-    if not overflowed:  # else the step was skipped, and the schedule waits with it
+    if not overflowed:  # else the step was skipped, and so is the schedule's
         state.schedule.step()
     return torch.cat([torch.stack(losses).sum(dim=0), norm.detach()[None] / group.size])
 
@@ -189,17 +189,17 @@ def _split(batch: Batch, config: TrainConfig) -> list[list[Tensor]]:
 def _backward(
     state: TrainState, part: Batch, statistics: Statistics, group: ProcessGroup, n_clips: int
 ) -> Tensor:
-    """Add a part's gradients; returns (4,) its contribution to the batch's mean losses."""
+    """Accumulate a part's gradients; return (4,), its contribution to the batch's mean losses."""
     loss = batch_loss(state, part, statistics)
     state.last_loss = loss
     fraction = len(part.features) / n_clips
-    # DDP averages over the processes, so each scales its mean to a sum over its share.
+    # DDP averages gradients over processes, so each scales its mean loss to its part of the batch.
     state.scaler.scale(loss.total * (fraction * group.size)).backward()
     return torch.stack([*loss]).detach() * fraction
 
 
 def batch_loss(state: TrainState, batch: Batch, statistics: Statistics) -> StyleLoss:
-    """Predict a batch, in a narrow type where that pays, and compare it with its styles."""
+    """Compute the loss of a batch, with autocast where that is faster."""
     dtype = autocast_dtype(state.config, batch.features.device)
     with torch.autocast(batch.features.device.type, dtype, enabled=dtype is not None):
         ttl, dp = state.module(batch.features)

@@ -1,4 +1,4 @@
-"""What a run leaves for people: metrics.jsonl, and TensorBoard's scalars and HParams."""
+"""Logs of a run: metrics.jsonl, and TensorBoard's scalars and HParams."""
 
 import json
 from collections.abc import Callable, Collection, Iterator
@@ -18,7 +18,7 @@ _HPARAM_METRICS = ("val_loss", "val_skill")
 
 
 def write_metrics(path: Path, history: list[EpochRow]) -> None:
-    """Write all rows anew, so that the file never has an epoch twice or half a line."""
+    """Rewrite all rows, so that the file never has an epoch twice or half a line."""
     lines = (json.dumps(row, allow_nan=False) + "\n" for row in history)
     atomic_write(path, "".join(lines).encode())
 
@@ -27,7 +27,7 @@ def write_metrics(path: Path, history: list[EpochRow]) -> None:
 def tensorboard_log(
     log_dir: Path, state: TrainState, hparam_names: Collection[str] = (), enabled: bool = True
 ) -> Iterator[Callable[[EpochRow], None]]:
-    """Give a function that writes a row for TensorBoard, or does nothing if that is off.
+    """Yield a function that logs a row to TensorBoard, or does nothing if that is off.
 
     Args:
         log_dir: The folder of the event files.
@@ -40,7 +40,7 @@ def tensorboard_log(
         return
     from torch.utils.tensorboard.writer import SummaryWriter
 
-    # Epochs that an interrupted run wrote after its last checkpoint are hidden.
+    # Hides epochs that an interrupted run logged after its last checkpoint.
     with SummaryWriter(str(log_dir), purge_step=state.epoch + 1) as writer:
         _write_hparams(writer, state, hparam_names)
         yield lambda row: _write_row(writer, row)
@@ -49,7 +49,7 @@ def tensorboard_log(
 def _write_hparams(
     writer: "SummaryWriter", state: TrainState, hparam_names: Collection[str]
 ) -> None:
-    """Name the settings and the scores of the HParams tab; each epoch's row then fills them."""
+    """Declare settings and scores for the HParams tab; each epoch's row fills in the scores."""
     from torch.utils.tensorboard.summary import hparams
 
     settings = to_mapping(state.config)

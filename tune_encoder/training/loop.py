@@ -1,4 +1,4 @@
-"""The epoch loop."""
+"""The training loop."""
 
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
@@ -30,23 +30,23 @@ def train(
     group: ProcessGroup = SINGLE_PROCESS,
     hparam_names: Collection[str] = (),
 ) -> TrainState:
-    """Train one encoder to the end of its epochs or of its patience.
+    """Train one encoder until its last epoch or early stopping.
 
-    The process keeps what memory it needs for that until it ends.
+    The process keeps the memory it uses for that; see `system.memory.keep_freed_memory`.
 
     Args:
         config: The run's settings.
         data: The pack made with the same front-end settings.
-        run_dir: Gets `metrics.jsonl`, and `logs/` for TensorBoard if the config says so.
-        report: Called after every epoch, when all is written but before the next begins. It may
-            save the state, and it may end the run by raising.
-        checkpoint: The state of an earlier run to go on from.
-        group: The processes that train together; only the first writes and reports.
+        run_dir: For `metrics.jsonl`, and `logs/` for TensorBoard if enabled.
+        report: Called after every epoch, once its logs are written. It may save the state, and
+            it may end the run by raising an error.
+        checkpoint: The state of an earlier run to resume.
+        group: The process group of distributed training; only the first process writes and reports.
         hparam_names: Settings for TensorBoard's HParams tab; all if empty.
 
     Raises:
         TrainingDiverged: at the first epoch whose loss is NaN or infinite.
-        OutOfMemory: if the device is too small for the settings.
+        OutOfMemory: if the device has too little memory for the settings.
     """
     keep_freed_memory()
     device = pick_device(config.device, group.rank)
@@ -70,10 +70,10 @@ def train(
 
 
 def train_two_steps(config: TrainConfig, data: PackedData) -> None:
-    """Train two batches and validate, as `train` does, and keep nothing.
+    """Train two batches and validate, as `train` does, without writing anything.
 
     Raises:
-        OutOfMemory: if the device is too small for the settings.
+        OutOfMemory: if the device has too little memory for the settings.
     """
     device = pick_device(config.device)
     with _explain_out_of_memory(config, device):
@@ -89,7 +89,7 @@ def _train_epoch(
 
 @contextmanager
 def _explain_out_of_memory(config: TrainConfig, device: torch.device) -> Iterator[None]:
-    """Turn running out of memory into a line that names what helps."""
+    """Turn an out-of-memory error into one that names the settings to change."""
     try:
         yield
     except torch.OutOfMemoryError as error:

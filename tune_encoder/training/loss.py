@@ -1,4 +1,4 @@
-"""The training loss of the guide, and its scaled form.
+"""The training loss, plain or scaled by the variance of the styles.
 
 Shapes: B batch; styles (B, 50, 256) and (B, 8, 16).
 """
@@ -19,10 +19,10 @@ class StyleLoss(NamedTuple):
 
     total: Tensor
     ttl: Tensor
-    """MSE of style_ttl; 1.0 is predicting the mean voice under `loss_scale: variance`."""
+    """MSE of style_ttl; with `loss_scale: variance`, 1.0 is the mean voice."""
     dp: Tensor
     cosine: Tensor
-    """1 - cosine similarity of the two styles laid end to end, mean over the batch."""
+    """1 - cosine similarity of the concatenated styles, mean over the batch."""
 
 
 def style_loss(
@@ -44,9 +44,9 @@ def style_loss(
 def _cosine(
     predicted: tuple[Tensor, Tensor], target: tuple[Tensor, Tensor], error: Tensor
 ) -> Tensor:
-    """Cosine of the angle between the two styles of each clip laid end to end, (B,).
+    """Cosine similarity of the concatenated styles of each clip, (B,).
 
-    By the law of cosines it needs no product of the two: `error` (B,) is the third side, squared.
+    By the law of cosines it is computed from `error` (B,), the squared distance of the two.
     """
     a, b = (_squared_lengths(ttl) + _squared_lengths(dp) for ttl, dp in (predicted, target))
     return (a + b - error) / 2 / (a * b).clamp(min=_TINY).sqrt()

@@ -1,8 +1,8 @@
-"""Several processes that train one encoder together: data parallel, through torch's own DDP.
+"""Data-parallel training of one encoder in several processes, with torch's DDP.
 
-Every process assembles and augments the whole batch with the same seeds and takes its share, so
+Every process assembles and augments the full batch with the same seeds and takes its shard, so
 the loss curve is that of one process at the same batch size, whatever the number of processes.
-Dropout alone differs: each process drops its own share's activations.
+Only dropout differs: each process has its own random numbers.
 """
 
 import os
@@ -25,12 +25,12 @@ from tune_encoder.data.batches import Batch
 from tune_encoder.errors import ConfigError, TuneEncoderError
 from tune_encoder.system.formats import count_noun
 
-POLL_S = 0.05  # short beside an epoch
+POLL_S = 0.05  # short compared with an epoch
 
 
 @dataclass(frozen=True)
 class ProcessGroup:
-    """This process's place among those that train together."""
+    """The rank of this process and the number of processes that train together."""
 
     rank: int = 0
     size: int = 1
@@ -41,13 +41,13 @@ class ProcessGroup:
         return self.rank == 0
 
     def wrap(self, model: nn.Module, device: torch.device) -> nn.Module:
-        """Return what is called in training: the model, or DDP around it."""
+        """Return the module to call in training: the model, or the model wrapped in DDP."""
         if self.size == 1:
             return model
         return DistributedDataParallel(model, [device.index] if device.type == "cuda" else None)
 
     def shard(self, batch: Batch) -> Batch:
-        """Return this process's part of a batch.
+        """Return this process's shard of a batch.
 
         Raises:
             ConfigError: if the batch has fewer clips than there are processes.
@@ -60,7 +60,7 @@ class ProcessGroup:
         return Batch(*(part[self.rank :: self.size] for part in batch))
 
     def sum(self, values: Tensor) -> Tensor:
-        """Add up the processes' tensors; all of them get the sum."""
+        """Sum a tensor over all processes (all-reduce)."""
         if self.size > 1:
             distributed.all_reduce(values)
         return values
@@ -83,21 +83,19 @@ def run_processes(
     """Run `work(group, *arguments)` in `size` new processes and wait for them.
 
     Args:
-        size: How many.
-        device: Of which kind each gets one, or the CPU, which they share.
-        work: A module's function.
-        arguments: What it is given, pickled.
-        on_poll: Called again and again while they run; what it raises ends them.
+        size: Number of processes.
+        device: Each process gets a device of this type; the CPU is shared.
+        work: A module-level function.
+        arguments: Passed to it, pickled.
+        on_poll: Called repeatedly while they run; an error it raises ends them.
 
     Raises:
         ConfigError: if the machine has fewer such devices.
-        TuneEncoderError: what one of them raised.
+        TuneEncoderError: the error that one of them raised.
     """
     present = torch.cuda.device_count() if device.type == "cuda" else os.cpu_count() or 1
     if not 1 <= size <= present:
-        raise ConfigError(
-            f"{size} processes on {device.type}: there are {present}; ask for 1 to that"
-        )
+        raise ConfigError(f"{size} processes on {device.type}: must be from 1 to {present}")
     error_receiver, error_sender = multiprocessing.get_context("spawn").Pipe(duplex=False)
     with tempfile.TemporaryDirectory() as folder:
         process_args = (size, f"file://{Path(folder) / 'store'}", device.type)
@@ -123,18 +121,18 @@ def _worker(
     work: Callable[..., None],
     arguments: tuple[object, ...],
 ) -> None:
-    tqdm.set_lock(threading.RLock())  # its own is a semaphore, which a killed process leaves behind
+    tqdm.set_lock(threading.RLock())  # the default is a semaphore, which a killed process leaks
     try:
         with _joined_group(rank, *process_args) as group:
             work(group, *arguments)
     except TuneEncoderError as error:
         error_sender.send(error)
-        os._exit(error.exit_code)  # at once: the others wait for this one's gradients
+        os._exit(error.exit_code)  # immediately: the others wait for this one's gradients
 
 
 @contextmanager
 def _joined_group(rank: int, size: int, store: str, device_type: str) -> Iterator[ProcessGroup]:
-    """Join the processes of this machine; they talk over the loopback interface alone."""
+    """Join the process group of this machine, which uses only the loopback interface."""
     loopback = "lo0" if sys.platform == "darwin" else "lo"
     os.environ["GLOO_SOCKET_IFNAME"] = os.environ["NCCL_SOCKET_IFNAME"] = loopback
     backend = "nccl" if device_type == "cuda" else "gloo"

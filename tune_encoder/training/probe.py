@@ -1,4 +1,4 @@
-"""A probe: a few configs of a space trained for an epoch, to know what a search will cost."""
+"""A probe: train a few configs of a space for an epoch, to estimate the cost of a search."""
 
 import dataclasses
 import os
@@ -17,27 +17,27 @@ from tune_encoder.training.checkpoints import save_state
 from tune_encoder.training.loop import train
 from tune_encoder.training.state import TrainState
 
-RANDOM_CONFIGS = 3  # beside the first: the configs of a space differ many times over in cost
-MAX_PROBE_S = 30.0  # after so long nothing more is timed
+RANDOM_CONFIGS = 3  # in addition to the first: costs within a space differ by large factors
+MAX_PROBE_S = 30.0  # after that time no further config is timed
 SEED = 0
 
 
 @dataclass(frozen=True)
 class Timing:
-    """What one config costs on this machine and these data."""
+    """The measured cost of one config on this machine and data."""
 
     seconds_per_epoch: float
-    """With the writing of its checkpoint."""
+    """Including saving its checkpoint."""
     checkpoint_bytes: int
 
 
 def probe(space: SearchSpace, data: PackedData) -> Iterator[Timing]:
     """Time the config of a space's first trial, then a few random ones.
 
-    Each trains alone for an epoch, on the CPU cores that a trial gets, in a folder that is removed.
+    Each trains alone for an epoch, with the CPU cores of a trial, in a temporary folder.
 
     Args:
-        space: What is to be searched.
+        space: The search space.
         data: The pack made with its front-end settings.
 
     Raises:
@@ -51,11 +51,11 @@ def probe(space: SearchSpace, data: PackedData) -> Iterator[Timing]:
         try:
             yield _time_config(space, space.config(settings), data)
         except TrainingDiverged:
-            continue  # a search counts it as failed and goes on, too
+            continue  # a search also counts it as failed and continues
 
 
 def first_config(space: SearchSpace) -> TrainConfig:
-    """Return the config of the first trial; settings that `start` leaves open are random."""
+    """Return the config of the first trial; settings that `start` does not give are random."""
     first = next(iter(space.first_configs()), {})
     return space.config(space.sample(RandomSuggester(SEED), first))
 
@@ -74,7 +74,7 @@ def _time_config(space: SearchSpace, config: TrainConfig, data: PackedData) -> T
 
 
 def _train(config: TrainConfig, data: PackedData, folder: Path) -> TrainState:
-    """One epoch, and if it was quick a second, which bears none of the cost of starting."""
+    """Train one epoch, and if it was quick a second one, without the startup cost."""
     state = train(dataclasses.replace(config, epochs=1), data, folder, _ignore)
     if state.history[-1]["seconds"] > MAX_PROBE_S:
         return state
@@ -83,4 +83,4 @@ def _train(config: TrainConfig, data: PackedData, folder: Path) -> TrainState:
 
 
 def _ignore(row: EpochRow, state: TrainState) -> None:
-    """Report to nobody."""
+    """Ignore the report of an epoch."""

@@ -1,10 +1,10 @@
-"""One run by hand, and the folder it leaves.
+"""A single training run, outside a search, and its folder.
 
-config.yaml              the settings, resolved; trains again as it is
-best_model.pt            the epoch of the lowest validation loss
+config.yaml              the resolved settings, to train again
+best_model.pt            the epoch with the lowest validation loss
 final_checkpoint.pt      the last epoch
 checkpoint_epoch_5.pt    every `save_interval` epochs; the newest few are kept
-training_history.json    one row an epoch
+training_history.json    one row per epoch
 logs/                    TensorBoard
 """
 
@@ -33,7 +33,7 @@ OnEpoch = Callable[[TrainConfig, list[EpochRow]], None]
 
 
 def prepare_run(config: TrainConfig) -> PackedData:
-    """Check and pack the run's data, and map it."""
+    """Validate, pack and memory-map the run's data."""
     return open_pack(pack_data(Path(config.data_dir), config))
 
 
@@ -46,24 +46,24 @@ def train_to_folder(
         config: The settings, with `data_dir` set.
         on_epoch: Called after every epoch; with several processes it must be a module-level
             function.
-        checkpoint: What `read_checkpoint` returned, to go on from.
-        processes: How many train together, each on its own GPU where there are any.
+        checkpoint: The state to resume, from `read_checkpoint`.
+        processes: Number of data-parallel processes, each on its own GPU if there are GPUs.
 
     Raises:
         Interrupted: on Ctrl-C or SIGTERM, with the last epoch saved.
     """
-    # config.yaml is read relative to its own folder, not to this one.
+    # Paths in config.yaml are relative to its own folder, not to the current one.
     config = replace(config, data_dir=str(Path(config.data_dir).resolve()))
     folder = Path(config.checkpoint_dir)
     if checkpoint is None and (folder / FINAL).exists():
         raise ConfigError(
-            f"{folder}: holds a run already; go on with --resume {folder / FINAL}, or name "
+            f"{folder}: already holds a run; resume it with --resume {folder / FINAL}, or choose "
             "another --checkpoint-dir"
         )
     folder.mkdir(parents=True, exist_ok=True)
     for path in periodic_checkpoints(folder):
         if checkpoint is None or _epoch_of(path) > checkpoint["epoch"]:
-            path.unlink()  # of a run that went further, which this one replaces
+            path.unlink()  # from a longer run, which this one replaces
     atomic_write(folder / CONFIG, write_yaml(to_mapping(config)).encode())
     with interruptible(lambda: _how_to_resume(folder)):
         if processes != 1:
@@ -108,13 +108,13 @@ def _epoch_of(path: Path) -> int:
 
 
 def read_checkpoint(path: Path) -> tuple[State, list[str]]:
-    """Read a checkpoint to go on from, or if it is damaged the next older one beside it.
+    """Load a checkpoint to resume, or if it is damaged the next older one in its folder.
 
     Returns:
-        The state, and what is to be said about the choice.
+        The state, and messages about the choice.
 
     Raises:
-        StorageError: if none can be used.
+        StorageError: if no checkpoint is valid.
     """
     try:
         return load_state(path), []
@@ -124,7 +124,7 @@ def read_checkpoint(path: Path) -> tuple[State, list[str]]:
         )
         if found is None or state is None:
             raise
-        note = f"{error}; going on from {found.name}, after epoch {state['epoch']}"
+        note = f"{error}; resuming from {found.name}, after epoch {state['epoch']}"
         return state, [note]
 
 
@@ -135,15 +135,15 @@ def _siblings(path: Path) -> list[Path]:
 def _how_to_resume(folder: Path) -> str:
     final = folder / FINAL
     if not final.exists():
-        return "stopped before the first epoch was done; nothing to save"
-    return f"stopped, the last epoch is saved; go on with `tune-encoder train --resume {final}`"
+        return "stopped before the first epoch was finished; nothing was saved"
+    return f"stopped, the last epoch is saved; resume with `tune-encoder train --resume {final}`"
 
 
 @contextmanager
 def interruptible(message: Callable[[], str]) -> Iterator[None]:
-    """Turn Ctrl-C and SIGTERM into an `Interrupted` with a message that says how to go on.
+    """Turn Ctrl-C and SIGTERM into an `Interrupted` with a message that says how to resume.
 
-    It may be raised anywhere: every file is written beside its place and then moved.
+    It may be raised anywhere, since every file is written atomically.
     """
 
     def stop(number: int, frame: FrameType | None) -> None:

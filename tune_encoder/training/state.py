@@ -1,4 +1,4 @@
-"""The state of a run: what is built before epoch 1, saved after each, and resumed."""
+"""The state of a run: built before epoch 1, saved after each epoch, and resumed."""
 
 import math
 from collections.abc import Mapping
@@ -18,25 +18,25 @@ from tune_encoder.model.encoder import Encoder, build_encoder
 from tune_encoder.training.checkpoints import State
 from tune_encoder.training.loss import StyleLoss
 
-MAX_WARMUP_FRACTION = 0.5  # of the run: a short run still reaches its learning rate
+MAX_WARMUP_FRACTION = 0.5  # of the run, so that a short run still reaches its learning rate
 
 
 @dataclass
 class TrainState:
-    """All that changes while training; what is not in here is not resumed."""
+    """All that changes in training; anything else is not resumed."""
 
     config: TrainConfig
     data: dict[str, SettingValue]
-    """The identity of the pack that is trained on."""
+    """The identity of the training data's pack."""
     model: Encoder
     optimizer: torch.optim.Optimizer
     schedule: LambdaLR
     scaler: torch.amp.GradScaler
     history: list[EpochRow] = field(default_factory=list)
     module: nn.Module = field(init=False)
-    """What is called in training: the model, or what spreads it over processes."""
+    """The module to call in training: the model, or the model wrapped in DDP."""
     last_loss: StyleLoss | None = field(init=False, default=None)
-    """Of the newest step, for the progress bar."""
+    """Loss of the last step, for the progress bar."""
 
     def __post_init__(self) -> None:
         self.module = self.model
@@ -48,11 +48,11 @@ class TrainState:
 
     @property
     def best(self) -> EpochRow | None:
-        """The row of the lowest validation loss so far."""
+        """The row with the lowest validation loss so far."""
         return min(self.history, key=lambda row: row["val_loss"], default=None)
 
     def state_dict(self) -> State:
-        """Return tensors and plain values, for `checkpoints.save_state`."""
+        """Return the state as tensors and plain values, for `checkpoints.save_state`."""
         return {
             "epoch": self.epoch,
             "config": to_mapping(self.config),
@@ -65,14 +65,14 @@ class TrainState:
         }
 
     def load_state_dict(self, state: State) -> None:
-        """Go on from a checkpoint.
+        """Load a checkpoint to resume training.
 
         Raises:
             StorageError: if it was trained on other data or has another architecture.
         """
         if difference := _difference(state["data"], self.data):
             raise StorageError(
-                f"the checkpoint was trained on other data: {difference}; give it that"
+                f"the checkpoint was trained on other data: {difference}; use the same data"
             )
         try:
             self.model.load_state_dict(state["model"])
@@ -87,20 +87,20 @@ class TrainState:
 
 
 def _difference(before: Mapping[str, object], now: Mapping[str, object]) -> str:
-    """Say which of the values now were others before."""
+    """Describe which values have changed."""
     changed = {name: new for name, new in now.items() if before.get(name) != new}
     return ", ".join(f"{name} was {before.get(name)}, is {new}" for name, new in changed.items())
 
 
 def is_finished(state: TrainState) -> bool:
-    """Whether the run has used up its epochs or its patience."""
+    """Whether the run has reached its last epoch or its early-stopping patience."""
     best, patience = state.best, state.config.early_stopping_patience
     out_of_patience = best is not None and patience > 0 and state.epoch - best["epoch"] >= patience
     return out_of_patience or state.epoch >= state.config.epochs
 
 
 def start_run(config: TrainConfig, data: PackedData, device: torch.device) -> TrainState:
-    """Build everything for epoch 1; equal configs give equal weights."""
+    """Build the initial state; equal configs give equal weights."""
     torch.manual_seed(config.seed)
     model = build_encoder(config, data.statistics).to(device)
     optimizer = AdamW(
@@ -118,9 +118,9 @@ def start_run(config: TrainConfig, data: PackedData, device: torch.device) -> Tr
 
 
 def learning_rate_factor(step: int, warmup_steps: float, total_steps: int) -> float:
-    """Share of the peak rate at a step counted from 0: linear warm-up, then a cosine to 0.
+    """Return the fraction of the peak rate at a step, from 0: linear warm-up, cosine decay to 0.
 
-    The first step is above 0, and past the end the rate stays 0 instead of rising again.
+    The factor of the first step is above 0; past the end it stays 0 instead of rising again.
     """
     if step < warmup_steps:
         return min(1.0, (step + 1) / (warmup_steps + 1))
@@ -129,14 +129,14 @@ def learning_rate_factor(step: int, warmup_steps: float, total_steps: int) -> fl
 
 
 def autocast_dtype(config: TrainConfig, device: torch.device) -> torch.dtype | None:
-    """Return the narrow type that pays on this device, or None for float32 throughout."""
+    """Return the autocast dtype that is fast on this device, or None for float32."""
     if not config.use_amp:
         return None
     if config.amp_dtype == "bfloat16":
         return torch.bfloat16
     if device.type == "cuda":
         return torch.float16
-    # Without these instructions torch emulates bfloat16, ten times slower than float32.
+    # Without these CPU instructions torch emulates bfloat16, ten times slower than float32.
     capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
     fast = capabilities.get("avx512_bf16") or capabilities.get("amx_bf16")
     return torch.bfloat16 if device.type == "cpu" and fast else None
@@ -146,9 +146,9 @@ _TorchAdamW = torch.optim.AdamW
 
 
 class AdamW(_TorchAdamW):
-    """torch's, whose own methods load `torch.compile` and SymPy though we compile nothing.
+    """torch's AdamW without its decorators, which load `torch.compile` and SymPy needlessly.
 
-    That costs a process a second and a half and 80 MB. `differentiable` has no effect.
+    Loading them takes 1.5 s and 80 MB per process. `differentiable` has no effect.
     """
 
     add_param_group = unwrap(_TorchAdamW.add_param_group)

@@ -169,7 +169,7 @@ def test_with_neither_package_the_one_to_install_is_named(model_dir, monkeypatch
 def test_without_torch_a_device_is_refused(model_dir, monkeypatch):
     absent(monkeypatch, "torch")
 
-    with pytest.raises(StorageError, match=r"--device cpu needs torch, which is not ins.*leave it"):
+    with pytest.raises(StorageError, match=r"--device cpu needs torch, which is not ins.*omit it"):
         open_engine(model_dir, "cpu")
 
 
@@ -216,5 +216,7 @@ def test_recordings_that_would_share_a_file_are_refused(tmp_path, recordings, ou
 def test_a_folder_that_cannot_be_made_is_refused_by_name(tmp_path):
     (tmp_path / "file").write_text("taken")
 
-    with pytest.raises(StorageError, match=r"file/styles: cannot be made \(Not a dir.*name anothe"):
+    with pytest.raises(
+        StorageError, match=r"file/styles: cannot be created \(Not a dir.*name anothe"
+    ):
         output_paths([Path("x.wav")], tmp_path / "file" / "styles")

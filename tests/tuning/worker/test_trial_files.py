@@ -71,7 +71,7 @@ def test_a_worker_takes_no_checkpoint_of_another_search_whose_the_place_is(stora
     run_to(storage, tmp_path, [1])
 
     with (
-        pytest.raises(StorageError, match="mine: checkpoints of another search of the name are k"),
+        pytest.raises(StorageError, match="mine: has checkpoints of another search of this n"),
         open_trial_files(worker_settings(storage=storage), 7),
     ):
         pass

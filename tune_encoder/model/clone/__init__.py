@@ -1,4 +1,4 @@
-"""Clone: recordings in, Supertonic voice styles out; with ONNX files it needs no torch."""
+"""Voice cloning: from recordings to Supertonic voice styles; with ONNX files, without torch."""
 
 from tune_encoder.model.clone.cloning import Clone, clone, clone_all, output_paths
 from tune_encoder.model.clone.engines import Engine, open_engine

@@ -12,22 +12,22 @@ from tune_encoder.errors import ConfigError, StorageError, TuneEncoderError
 from tune_encoder.model.clone.engines import Engine
 from tune_encoder.model.clone.quality import Quality, measure_quality
 
-RECOMMENDED_DURATION_S = 3.0  # what others who clone Supertonic voices ask for at least
+RECOMMENDED_DURATION_S = 3.0  # the minimum that other tools for cloning Supertonic voices ask for
 
 
 @dataclass(frozen=True)
 class Clone:
-    """A recording, the style that was made of it, and where it lies."""
+    """A recording, its predicted style, and the path of the style JSON."""
 
     recording: Path
     out: Path
     style: VoiceStyle
     quality: Quality
     sound_s: float
-    """Seconds without the silence before and after."""
+    """Duration in seconds, without silence at both ends."""
 
     def warnings(self) -> list[str]:
-        """Say what makes the style less sure."""
+        """Return what makes the style less reliable."""
         if self.sound_s >= RECOMMENDED_DURATION_S:
             return []
         return [
@@ -40,8 +40,8 @@ def clone(engine: Engine, recording: Path, out: Path) -> Clone:
     """Write the voice style of a recording as JSON.
 
     Args:
-        engine: An open model.
-        recording: A file soundfile reads, at least a second long.
+        engine: A loaded model.
+        recording: An audio file that soundfile reads, at least a second long.
         out: The JSON to write.
 
     Raises:
@@ -56,12 +56,12 @@ def clone(engine: Engine, recording: Path, out: Path) -> Clone:
 def clone_all(
     engine: Engine, outputs: dict[Path, Path], known: dict[Path, VoiceStyle]
 ) -> Iterator[Clone | TuneEncoderError]:
-    """Clone one recording after another; of one that fails, yield the error and go on.
+    """Clone one recording after another; if one fails, yield the error and continue.
 
     Args:
-        engine: An open model.
-        outputs: Each recording and the JSON to write, as `output_paths` gives them.
-        known: Styles these are to lie beside or to be compared with.
+        engine: A loaded model.
+        outputs: The JSON path of each recording, from `output_paths`.
+        known: Styles in the same folder or to compare with.
 
     Raises:
         DataError: if a known style is of another Supertonic version than the model.
@@ -78,7 +78,7 @@ def clone_all(
 
 
 def predict(engine: Engine, recording: Path, out: Path) -> Clone:
-    """Do all of `clone` but write the file."""
+    """Predict the style without writing it; see `clone`."""
     channels, rate = read_channels(recording)
     mono = downmix(recording, channels)
     audio = to_voice(recording, mono, rate, engine.sample_rate)
@@ -98,15 +98,15 @@ def _write(result: Clone, engine: Engine) -> None:
 
 
 def output_paths(recordings: Sequence[Path], out: Path) -> dict[Path, Path]:
-    """Say which JSON is to be written for each recording, and make the folder for them.
+    """Return the JSON path for each recording, and create their folder.
 
     Args:
         recordings: Audio files.
-        out: A folder; with one recording it may also be a name that ends in .json.
+        out: A folder; with one recording it may be a file name that ends in .json.
 
     Raises:
-        ConfigError: if two recordings would get one name, or several one file.
-        StorageError: if the folder cannot be made.
+        ConfigError: if several recordings would get the same file.
+        StorageError: if the folder cannot be created.
     """
     is_file = out.suffix.lower() == ".json" and not out.is_dir()
     if is_file and len(recordings) > 1:
@@ -118,7 +118,7 @@ def output_paths(recordings: Sequence[Path], out: Path) -> dict[Path, Path]:
     try:
         (out.parent if is_file else out).mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise StorageError(f"{out}: cannot be made ({error.strerror}); name another") from error
+        raise StorageError(f"{out}: cannot be created ({error.strerror}); name another") from error
     return outputs
 
 

@@ -1,4 +1,4 @@
-"""What computes a style: onnxruntime or torch, whichever the folder and the machine have."""
+"""Inference engines: onnxruntime or torch, depending on the model's files and what is installed."""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -10,22 +10,22 @@ from tune_encoder.model.onnx.session import INSTALL_COMMAND, VOICE_ENCODER, Onnx
 
 
 class Engine(Protocol):
-    """A model that is ready."""
+    """A loaded model that predicts styles."""
 
     @property
     def name(self) -> str:
-        """What computes."""
+        """The runtime and device."""
 
     @property
     def sample_rate(self) -> int:
-        """Of the audio it takes, in Hz."""
+        """Sample rate of the input audio, in Hz."""
 
     def style(self, audio: Array) -> VoiceStyle:
-        """Predict the style of (T,) audio as `audio.load_voice` makes it; rows have norm 1."""
+        """Predict the style of (T,) audio from `data.audio.load_voice`; rows have norm 1."""
 
 
 class OnnxEngine:
-    """`voice_encoder.onnx` on onnxruntime."""
+    """`voice_encoder.onnx`, run by onnxruntime."""
 
     def __init__(self, session: OnnxSession) -> None:
         self.name = "onnxruntime"
@@ -38,14 +38,14 @@ class OnnxEngine:
 
 
 def open_engine(folder: Path, device: str | None = None) -> Engine:
-    """Open an exported model: its ONNX file where onnxruntime is there, else its weights.
+    """Load an exported model: its ONNX file if onnxruntime is installed, else its weights.
 
     Args:
         folder: The model.
-        device: Where torch is to compute; None leaves the choice of the engine.
+        device: Torch's device; None chooses the engine automatically.
 
     Raises:
-        StorageError: if there is no model, it is damaged, or nothing installed can run it.
+        StorageError: if the model is missing or damaged, or no installed runtime can run it.
         ConfigError: if the machine has no such device.
     """
     path = folder / VOICE_ENCODER
@@ -56,7 +56,7 @@ def open_engine(folder: Path, device: str | None = None) -> Engine:
 
         return open_torch(folder, device or "cpu")
     if device is not None:
-        raise StorageError(f"--device {device} needs torch, which is not installed; leave it out")
+        raise StorageError(f"--device {device} needs torch, which is not installed; omit it")
     if path.is_file():
         raise StorageError(
             f"{path}: needs onnxruntime or torch; install one with `{INSTALL_COMMAND}`"

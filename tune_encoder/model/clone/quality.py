@@ -1,4 +1,4 @@
-"""What a recording is like, so that a person sees why a clone sounds as it does.
+"""Audio quality of a recording, which explains the quality of a clone.
 
 Shapes: T samples, C channels, K frequency bins.
 """
@@ -10,32 +10,30 @@ import numpy as np
 from tune_encoder.data.audio import level_dbfs, remove_dc, silence_ratio
 from tune_encoder.data.voice_style import Array
 
-CLIPPED_FROM = 0.999  # of full scale; the loudest sample of a clean recording rarely comes so far
-MAX_CLIPPED_RATIO = (
-    1e-4  # of samples; fewer are peaks of a recording that was brought to full scale
-)
-BAND_ENERGY = 0.9999  # of all energy lies below the limit of the band
-BLOCK = 2048  # samples of a spectrum: 22 Hz a bin at 44.1 kHz
+CLIPPED_FROM = 0.999  # of full scale; clean recordings rarely reach it
+MAX_CLIPPED_RATIO = 1e-4  # of samples; fewer are peaks of a normalised recording
+BAND_ENERGY = 0.9999  # fraction of all energy that is below the band limit
+BLOCK = 2048  # samples per spectrum: 22 Hz per bin at 44.1 kHz
 
 
 @dataclass(frozen=True)
 class Quality:
-    """Measured on the recording as it is, before anything is cut or resampled."""
+    """Measured on the original recording, before trimming and resampling."""
 
     sample_rate: int
     """In Hz."""
     seconds: float
     level_dbfs: float
-    """RMS of the frames that hold sound."""
+    """RMS level of the active frames."""
     clipped: float
-    """Share of samples at full scale or beyond, of the worst channel."""
+    """Fraction of samples at or beyond full scale, in the worst channel."""
     silent: float
-    """Share of frames 40 dB below the loudest."""
+    """Fraction of frames at least 40 dB below the loudest."""
     band_hz: float
-    """Below it lies 99.99 % of the energy."""
+    """Frequency below which 99.99 % of the energy is."""
 
     def describe(self) -> str:
-        """Say all of it in one line."""
+        """Describe the quality in one line."""
         clipping = (
             f"{self.clipped:.2%} clipped" if self.clipped > MAX_CLIPPED_RATIO else "no clipping"
         )
@@ -50,7 +48,7 @@ def measure_quality(channels: Array, mono: Array, sample_rate: int) -> Quality:
 
     Args:
         channels: (T, C) as read.
-        mono: (T,) their mean.
+        mono: (T,), their mean.
         sample_rate: In Hz.
     """
     audio = remove_dc(mono)
@@ -65,8 +63,8 @@ def measure_quality(channels: Array, mono: Array, sample_rate: int) -> Quality:
 
 
 def band_limit_hz(audio: Array, sample_rate: int) -> float:
-    """Return the frequency below which 99.99 % of the energy lies."""
-    window = np.hanning(BLOCK)  # without it a loud low tone would leak into every bin
+    """Return the frequency below which 99.99 % of the energy is."""
+    window = np.hanning(BLOCK)  # without a window a loud low tone would leak into every bin
     power = np.zeros(BLOCK // 2 + 1)
     for start in range(0, audio.size, BLOCK // 2):
         block = audio[start : start + BLOCK]

@@ -1,4 +1,4 @@
-"""The engine that needs torch."""
+"""The engine that uses torch."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,19 +13,19 @@ from tune_encoder.model.prediction import predict_voice
 
 @dataclass(frozen=True)
 class TorchEngine:
-    """The weights of a model, on a device."""
+    """A torch model on a device."""
 
     model: Encoder
     config: TrainConfig
 
     @property
     def name(self) -> str:
-        """What computes."""
+        """The runtime and device."""
         return f"torch on {self.model.mel_mean.device.type}"
 
     @property
     def sample_rate(self) -> int:
-        """Of the audio it takes, in Hz."""
+        """Sample rate of the input audio, in Hz."""
         return self.config.sample_rate
 
     def style(self, audio: Array) -> VoiceStyle:
@@ -34,7 +34,7 @@ class TorchEngine:
 
 
 def open_torch(folder: Path, device: str) -> TorchEngine:
-    """Load the weights onto a device, one of the choices of the setting `device`."""
+    """Load the weights onto a device, any value of the setting `device`."""
     where = pick_device(device)
     model, config = load_model(folder)
     return TorchEngine(model.to(where), config)

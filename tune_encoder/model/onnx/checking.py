@@ -1,4 +1,4 @@
-"""Compare onnxruntime with torch, on speech and on lengths that meet every branch.
+"""Compare onnxruntime with torch, on speech of lengths that cover every branch.
 
 Shapes: B batch, T audio samples, M mel bands, F frames, N frames of a window.
 """
@@ -26,13 +26,13 @@ from tune_encoder.model.onnx.voice_graph import MEL
 from tune_encoder.model.prediction import predict_voice
 
 MEL_TOLERANCE = 1e-3  # of a natural logarithm of power: 0.004 dB
-TOLERANCE = 1e-4  # of an element of a style; between voices they differ by 0.02
+TOLERANCE = 1e-4  # of an element of a style; the standard deviation between voices is 0.02
 PARTS = ("ttl", "dp")  # of a VoiceStyle, in the order of the outputs
-SPEECH_S = 12.0  # longer than most recordings, so that a crop of it is speech too
+SPEECH_S = 12.0  # longer than most recordings
 
 
 def check_audio_encoder(session: OnnxSession, encoder: Encoder, config: TrainConfig) -> None:
-    """Run both on one frame, a few, a window of training, and a long odd number.
+    """Run both on one frame, a few frames, a training window, and a long odd length.
 
     Raises:
         StorageError: if an element of a style differs by more than 1e-4.
@@ -48,7 +48,7 @@ def check_audio_encoder(session: OnnxSession, encoder: Encoder, config: TrainCon
 
 
 def check_voice_encoder(session: OnnxSession, encoder: Encoder, config: TrainConfig) -> None:
-    """Run both on recordings shorter than a window, of one, of one and a bit, and of several.
+    """Run both on recordings shorter than, equal to, slightly longer than and of several windows.
 
     Raises:
         StorageError: if an element of a style differs by more than 1e-4.
@@ -64,7 +64,7 @@ def check_voice_encoder(session: OnnxSession, encoder: Encoder, config: TrainCon
 
 
 def check_front_end(voice_encoder: bytes, config: TrainConfig) -> None:
-    """Compare the features that a voice encoder computes inside with those of training.
+    """Compare the features computed inside a voice encoder with those of training.
 
     Raises:
         StorageError: if one differs by more than 1e-3.
@@ -100,7 +100,7 @@ def _check_close(name: str, what: str, actual: Array, expected: Array, tolerance
 
 
 def synthetic_speech(sample_rate: int) -> Array:
-    """Synthesise 12 s of a voice, (T,); at another rate than the demo's it is higher or lower."""
+    """Synthesise 12 s of speech, (T,); at other rates than the demo's its pitch changes."""
     rng = np.random.default_rng(0)
     voice = voice_of(np.zeros(LATENT_SIZE))
     phrases = [synthesize(voice, rng) for _ in range(8)]
@@ -112,7 +112,7 @@ def predict_pack_onnx(session: OnnxSession, pack: Pack, n_frames: int) -> Styles
     """Predict the style of every clip: the mean over the windows that cover it.
 
     Args:
-        session: An audio encoder, opened by `onnx_session.open_onnx`.
+        session: An audio encoder, loaded by `model.onnx.session.open_onnx`.
         pack: The split.
         n_frames: Length of a window, `data.batches.crop_frames`.
     """

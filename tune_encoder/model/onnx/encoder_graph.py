@@ -1,4 +1,4 @@
-"""The encoder as an ONNX graph, recorded by torch's exporter.
+"""The encoder as an ONNX graph, exported by torch.
 
 Shapes: B batch, M mel bands, F frames.
 """
@@ -17,13 +17,13 @@ from tune_encoder.data.batches import crop_frames
 from tune_encoder.model.encoder import Encoder
 from tune_encoder.model.onnx.session import OUTPUTS
 
-OPSET = 18  # the oldest that torch's exporter writes, so the most runtimes read it
-IR_VERSION = 10  # of files of that time
+OPSET = 18  # the oldest that torch's exporter writes, for the most runtimes
+IR_VERSION = 10  # the version that goes with this opset
 INPUT = "mel_spectrogram"
 
 
 class AudioEncoder(nn.Module):
-    """An encoder whose outputs have the axis that Supertonic's arrays have."""
+    """An encoder whose outputs have the leading axis of Supertonic's arrays."""
 
     def __init__(self, encoder: Encoder) -> None:
         super().__init__()
@@ -48,7 +48,7 @@ def encoder_graph(encoder: Encoder, config: TrainConfig) -> Any:
         program = torch.onnx.export(
             AudioEncoder(encoder).eval(),
             (example,),
-            dynamo=True,  # the older exporter fixes the example's lengths in every attention
+            dynamo=True,  # the older exporter hard-codes the example's length in every attention
             opset_version=OPSET,
             input_names=[INPUT],
             output_names=OUTPUTS,
@@ -60,17 +60,17 @@ def encoder_graph(encoder: Encoder, config: TrainConfig) -> Any:
 
 
 def _strip_metadata(model: Any) -> Any:
-    """Drop what the exporter notes beside the operations."""
+    """Remove the metadata that the exporter adds to operations."""
     for node in model.graph.node:
-        del node.metadata_props[:]  # lines of code, and paths of this machine
-    del model.graph.value_info[:]  # "batch" means something else once the graph is joined
+        del node.metadata_props[:]  # source lines, and paths on this machine
+    del model.graph.value_info[:]  # "batch" has another meaning in the merged graph
     model.ir_version = IR_VERSION
     return model
 
 
 @contextmanager
 def without_exporter_output() -> Iterator[None]:
-    """Keep torch and onnxruntime from telling users of their own affairs."""
+    """Suppress warnings and logs of torch's exporter and onnxruntime."""
     level = logging.root.manager.disable
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

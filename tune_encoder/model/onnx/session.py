@@ -1,10 +1,10 @@
-"""ONNX files of an encoder, opened without torch.
+"""ONNX files of an encoder, loaded without torch.
 
-audio_encoder.onnx   log-mel features in, the style of one window out; rows not yet of norm 1
-voice_encoder.onnx   a recording in, its style out, rows of norm 1: what `clone` writes
+audio_encoder.onnx   from log-mel features to the style of one window; rows not normalised
+voice_encoder.onnx   from a recording to its style, rows of norm 1, as `clone` writes
 
-Each also as `*.int8.onnx` where that was asked for. What a reader has to know (sample rate, front
-end, length of a window) stands in the file as metadata.
+Each also as `*.int8.onnx` if requested. The sample rate, the front-end settings and the window
+length are in the file's metadata.
 
 Shapes: B batch, M mel bands, F frames, T audio samples.
 """
@@ -23,12 +23,12 @@ AUDIO_ENCODER, VOICE_ENCODER = "audio_encoder.onnx", "voice_encoder.onnx"
 ONNX_FORMAT = 1
 OUTPUTS = ("style_ttl", "style_dp")
 INSTALL_COMMAND = "pip install 'tune-encoder[onnx]'"
-_ERRORS_ONLY = 3  # what onnxruntime itself may print
+_ERRORS_ONLY = 3  # log severity of onnxruntime
 
 
 @dataclass(frozen=True)
 class OnnxSession:
-    """A loaded file."""
+    """A loaded ONNX file."""
 
     runtime: Any
     """An `onnxruntime.InferenceSession`."""
@@ -36,7 +36,7 @@ class OnnxSession:
 
     @property
     def sample_rate(self) -> int:
-        """Of the audio the encoder was made for, in Hz."""
+        """Sample rate of the encoder's audio, in Hz."""
         return int(self.metadata["sample_rate"])
 
     def run(self, values: Array) -> tuple[Array, Array]:
@@ -51,15 +51,15 @@ class OnnxSession:
 
 
 def int8_name(name: str) -> str:
-    """Return the name of the quantised file that stands beside `name`."""
+    """Return the name of the quantised version of a file."""
     return name.removesuffix(".onnx") + ".int8.onnx"
 
 
 def open_onnx(path: Path) -> OnnxSession:
-    """Verify and load one of the files; it runs on the CPU.
+    """Verify and load one of the files, to run on the CPU.
 
     Raises:
-        StorageError: if it is missing, damaged or no file of ours, or onnxruntime is missing.
+        StorageError: if the file is missing, damaged or foreign, or onnxruntime is not installed.
     """
     content = load_verified(path)
     session = load_onnx(content, str(path))
@@ -72,7 +72,7 @@ def open_onnx(path: Path) -> OnnxSession:
 
 
 def load_onnx(content: bytes, name: str) -> OnnxSession:
-    """Load a file's content; `name` is for the message of an error."""
+    """Load a file's content; `name` is for error messages."""
     try:
         import onnxruntime
         from onnxruntime.capi import onnxruntime_pybind11_state as state
@@ -82,7 +82,7 @@ def load_onnx(content: bytes, name: str) -> OnnxSession:
         ) from error
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _ERRORS_ONLY
-    options.intra_op_num_threads = 1  # more spin while they wait: on one core twice as slow
+    options.intra_op_num_threads = 1  # more threads spin while they wait: twice as slow on one core
     try:
         runtime = onnxruntime.InferenceSession(content, options, ["CPUExecutionProvider"])
     except (state.Fail, state.InvalidProtobuf, state.InvalidGraph, state.NotImplemented) as error:

@@ -1,8 +1,8 @@
 """The graph from a recording to its style: front end and windows, the encoder, the mean.
 
-What stands around the encoder is written in ONNX's own language, because torch's exporter takes
-several seconds more for it. `frontend.log_mel` and `data.batches.windows` say the same in torch
-and numpy; every file is compared with them before it is written.
+The parts around the encoder are written in ONNX's text format, because torch's exporter would take
+several seconds more. `data.log_mel.log_mel` and `data.batches.covering_windows` compute the same in
+torch and numpy; every file is compared with them before it is written.
 
 Shapes: B clips, T audio samples, K frequency bins, M mel bands, F frames, W windows of a clip,
 N frames of a window.
@@ -68,7 +68,7 @@ front (float[batch, samples] audio) => (float[windows, bands, frames] windows, i
     windows = Reshape (by_window, window_shape)
 }"""
 """(B, T) to (B W, M, N). A clip shorter than a window is repeated until it fills it. The pack and
-torch round features to half precision, which no style shows and not every runtime can do."""
+torch round features to float16, which does not affect styles, and which some runtimes lack."""
 
 _MEAN = """
 mean (int64[1] n, float[windows, 1, 50, 256] ttl, float[windows, 1, 8, 16] dp)
@@ -87,14 +87,14 @@ mean (int64[1] n, float[windows, 1, 50, 256] ttl, float[windows, 1, 8, 16] dp)
     dp_norms = ReduceL2 <keepdims = 1> (dp_mean, row_axis)
     style_dp = Div (dp_mean, dp_norms)
 }"""
-"""(B W, 1, 50, 256) to (B, 1, 50, 256), the mean over windows with rows at norm 1."""
+"""(B W, 1, 50, 256) to (B, 1, 50, 256), the mean over windows with rows of norm 1."""
 
 
 def voice_graph(encoder: Any, config: TrainConfig) -> Any:
     """Return the `onnx.ModelProto` from (B, T) to (B, 1, 50, 256) and (B, 1, 8, 16).
 
     Args:
-        encoder: What `encoder_graph` returned.
+        encoder: The graph from `encoder_graph`.
         config: The settings of the encoder.
     """
     from onnx import compose
@@ -106,7 +106,7 @@ def voice_graph(encoder: Any, config: TrainConfig) -> Any:
     ends = ["n_clips", *(f"encoder/{name}" for name in OUTPUTS)]
     starts = [f"mean/{name}" for name in ("n", "ttl", "dp")]
     graph = compose.merge_models(joined, mean, list(zip(ends, starts, strict=True)))
-    del graph.opset_import[1:]  # merging lists the one operator set once for each part
+    del graph.opset_import[1:]  # merging adds the same operator set once per part
     return graph
 
 
@@ -128,7 +128,7 @@ def _parsed(text: str) -> Any:
 
     model = parser.parse_model(text)
     for node in model.graph.node:
-        node.name = node.output[0]  # the text names values alone
+        node.name = node.output[0]  # the text names only values
     return model
 
 
@@ -136,7 +136,7 @@ _TYPES = ("DOUBLE", "INT64")
 
 
 def _constants(config: TrainConfig) -> dict[str, NDArray[np.generic]]:
-    """Return what the front end's text names and does not compute."""
+    """Return the constants of the front end's graph."""
     margin, length = config.n_fft // 2, crop_frames(config)
     filters = mel_filters(config.sample_rate, config.n_fft, config.n_mels).numpy()
     graph = {
@@ -159,9 +159,9 @@ def _constants(config: TrainConfig) -> dict[str, NDArray[np.generic]]:
 
 
 def windowed_dft(settings: FrontendSettings) -> Array:
-    """Cosines and sines under a Hann window: the Fourier transform as a convolution.
+    """Return Hann-windowed cosines and sines, which compute the DFT as a convolution.
 
-    ONNX has an operator for it, but where n_fft is no power of 2 onnxruntime's is wrong by up to
+    ONNX has an operator for it, but if n_fft is not a power of 2 onnxruntime's is wrong by up to
     0.1 in the logarithm.
 
     Returns:
@@ -170,6 +170,6 @@ def windowed_dft(settings: FrontendSettings) -> Array:
     n_fft = settings.n_fft
     time, bins = np.arange(n_fft), np.arange(n_fft // 2 + 1)
     phase = 2 * np.pi / n_fft * (bins[:, None] * time % n_fft)
-    hann = 0.5 - 0.5 * np.cos(2 * np.pi / n_fft * time)  # periodic, as torch's
+    hann = 0.5 - 0.5 * np.cos(2 * np.pi / n_fft * time)  # periodic, like torch's
     waves = np.concatenate([np.cos(phase), np.sin(phase)]) * hann
     return np.asarray(waves[:, None], dtype=np.float32)

@@ -34,21 +34,21 @@ def write_onnx(
 ) -> list[str]:
     """Write the ONNX files of an encoder into a folder, each listed in its manifest.
 
-    A file is written once onnxruntime gives with it what torch gives, to 1e-4.
+    Each file is checked first: onnxruntime's output must match torch's to 1e-4.
 
     Args:
-        folder: A folder in the making.
-        model: The encoder; it is not changed.
+        folder: The folder.
+        model: The encoder, which is not changed.
         config: The settings it was trained with.
-        epoch: Finished epochs, for the manifest.
-        int8: Whether to write both files quantised as well. They are loaded once; how close
-            they come is for `predict_pack` and `metrics.score` to say.
+        epoch: Number of finished epochs, recorded in the manifest.
+        int8: Whether to write quantised versions of both files too. They are only loaded once;
+            measure their accuracy with `predict_pack_onnx` and `data.scores.score`.
 
     Returns:
         The names of the files.
 
     Raises:
-        StorageError: if onnxruntime does not give what torch gives.
+        StorageError: if onnxruntime's output differs from torch's.
     """
     encoder = copy.deepcopy(model).cpu().eval()
     graph = encoder_graph(encoder, config)
@@ -79,7 +79,7 @@ def _finalize(graph: Any, config: TrainConfig) -> bytes:
 
 
 def _metadata(config: TrainConfig) -> dict[str, str]:
-    """Return what a reader has to know of the model, and what made it."""
+    """Return the metadata of the model and of the program that made it."""
     content = {
         "tune_encoder_onnx": ONNX_FORMAT,
         "tune_encoder_version": version("tune-encoder"),
@@ -94,9 +94,9 @@ def _metadata(config: TrainConfig) -> dict[str, str]:
 
 
 def _quantize(content: bytes) -> bytes:
-    """Keep the matrices of the encoder, most of its weights, in 8 bits.
+    """Quantise the matrices of the encoder, most of its weights, to 8 bits.
 
-    Only those that stand on the right of a product: the mel filters stand on the left.
+    Only right operands of matrix products are quantised, not the mel filters, a left operand.
     """
     import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic
@@ -110,6 +110,6 @@ def _quantize(content: bytes) -> bytes:
             op_types_to_quantize=["MatMul"],
             per_channel=True,
             weight_type=QuantType.QInt8,
-            reduce_range=True,  # without it products saturate on CPUs that lack VNNI
+            reduce_range=True,  # without it products saturate on CPUs without VNNI
         )
         return path.read_bytes()
