@@ -72,7 +72,7 @@ def test_a_missing_or_an_empty_split_is_refused_by_name(folder, split):
     assert errors_of(folder) == f"{folder / split}: no such folder; put npz samples into it"
 
 
-def test_all_bad_files_are_told_at_once(folder):
+def test_all_bad_files_are_reported_at_once(folder):
     add(folder, "train/bad1.npz").write_bytes(b"no zip")
     add(folder, "val/bad2.npz", audio=np.full(9, np.nan, np.float32))
 

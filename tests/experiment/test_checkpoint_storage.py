@@ -37,7 +37,7 @@ def checkpoint(tmp_path):
     return tmp_path / "made"
 
 
-def test_a_checkpoint_is_put_listed_fetched_and_removed(storage, checkpoint, tmp_path):
+def test_a_checkpoint_is_uploaded_listed_downloaded_and_removed(storage, checkpoint, tmp_path):
     storage.check()
     assert storage.checkpoint_names() == []
 
@@ -50,7 +50,7 @@ def test_a_checkpoint_is_put_listed_fetched_and_removed(storage, checkpoint, tmp
     assert storage.checkpoint_names() == []
 
 
-def test_what_was_fetched_once_is_not_asked_for_again(storage, checkpoint, tmp_path):
+def test_a_downloaded_checkpoint_is_not_downloaded_again(storage, checkpoint, tmp_path):
     storage.upload(checkpoint, NAME)
     storage.download(NAME, tmp_path / "cache")
     save_state(checkpoint / "checkpoint.pt", {"epoch": 4})
@@ -61,7 +61,7 @@ def test_what_was_fetched_once_is_not_asked_for_again(storage, checkpoint, tmp_p
     assert load_state(tmp_path / "cache" / NAME / "checkpoint.pt")["epoch"] == 3
 
 
-def test_a_checkpoint_without_its_manifest_is_not_there(storage, checkpoint):
+def test_a_checkpoint_without_its_manifest_is_not_listed(storage, checkpoint):
     (checkpoint / "manifest.json").unlink()
 
     storage.upload(checkpoint, NAME)
@@ -94,13 +94,13 @@ class CutShort:
         raise OSError("gone")
 
 
-def test_one_that_has_been_removed_is_fetched_as_nothing(storage, tmp_path):
+def test_downloading_a_removed_checkpoint_does_nothing(storage, tmp_path):
     storage.download(NAME, tmp_path / "cache")
 
     assert not (tmp_path / "cache").exists()
 
 
-def test_a_place_that_is_filled_is_refused_for_a_new_search(storage, checkpoint):
+def test_a_location_that_is_not_empty_is_refused_for_a_new_search(storage, checkpoint):
     storage.check_unused()
     storage.upload(checkpoint, NAME)
 
@@ -108,7 +108,7 @@ def test_a_place_that_is_filled_is_refused_for_a_new_search(storage, checkpoint)
         storage.check_unused()
 
 
-def test_of_two_searches_that_meet_in_a_place_only_one_trains_there(storage):
+def test_of_two_searches_with_the_same_location_only_one_trains_there(storage):
     one, two = replace(storage), replace(storage)
     for each in (one, two):
         each.check()
@@ -128,7 +128,7 @@ def test_of_two_searches_that_meet_in_a_place_only_one_trains_there(storage):
     assert one.checkpoint_names() == []
 
 
-def test_a_place_where_another_search_has_only_begun_is_refused_for_a_new_one(storage):
+def test_a_location_where_another_search_has_only_started_is_refused_for_a_new_one(storage):
     storage.claim("1")
 
     with pytest.raises(
@@ -139,7 +139,7 @@ def test_a_place_where_another_search_has_only_begun_is_refused_for_a_new_one(st
         storage.check_unused()
 
 
-def test_a_search_from_before_places_had_owners_goes_on(storage, checkpoint):
+def test_a_search_from_before_locations_had_owners_continues(storage, checkpoint):
     storage.upload(checkpoint, NAME)
     storage.claim("")
     storage.check_owner("")
@@ -151,7 +151,7 @@ def test_a_search_from_before_places_had_owners_goes_on(storage, checkpoint):
     assert storage.checkpoint_names() == [NAME]
 
 
-def test_checkpoints_of_a_place_below_are_not_those_of_the_place(storage, checkpoint):
+def test_checkpoints_of_a_nested_location_are_not_those_of_the_location(storage, checkpoint):
     for name in ("other", "1", "0007_ab"):
         replace(storage, location=f"{storage.location}/{name}").upload(checkpoint, NAME)
     storage.upload(checkpoint, "12/10007_0f/checkpoint_1234567")
@@ -254,14 +254,14 @@ def test_a_key_in_an_address_is_refused_and_not_repeated(storage):
     assert "canary" not in str(refused.value)
 
 
-def test_a_bucket_that_is_not_there_is_told(s3):
+def test_a_missing_bucket_is_reported(s3):
     with pytest.raises(
         StorageError, match=r"s3://none/mine: .*no such bucket; create it, or choose"
     ):
         Storage.at("s3://none/mine").check()
 
 
-def test_a_key_that_may_not_is_told_and_never_shown(s3, checkpoint):
+def test_a_key_without_permission_is_reported_and_never_shown(s3, checkpoint):
     storage = Storage.at(f"s3://{s3.make_bucket()}/mine")
     s3.ask_for_keys()
     try:
@@ -279,7 +279,7 @@ def test_a_key_that_may_not_is_told_and_never_shown(s3, checkpoint):
     assert KEY not in str(refused.value)
 
 
-def test_a_server_that_is_not_there_is_told(s3, monkeypatch):
+def test_a_missing_server_is_reported(s3, monkeypatch):
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
 
     with pytest.raises(
@@ -295,7 +295,7 @@ def test_a_server_that_takes_and_never_answers_is_given_up(s3, monkeypatch):
             Storage.at("s3://bucket/mine").check()
 
 
-def test_a_folder_that_may_not_be_written_is_told(tmp_path):
+def test_a_folder_that_may_not_be_written_is_reported(tmp_path):
     (tmp_path / "file").touch()
 
     with pytest.raises(
@@ -304,7 +304,7 @@ def test_a_folder_that_may_not_be_written_is_told(tmp_path):
         Storage.at(str(tmp_path / "file" / "mine")).check()
 
 
-def test_a_worker_is_told_no_key(s3):
+def test_a_worker_gets_no_key(s3):
     told = str(asdict(Storage.at("s3://bucket/mine")))
 
     assert s3.url in told

@@ -70,7 +70,7 @@ def test_a_port_in_use_is_passed_over():
         assert free_port(first) == first + 1
 
 
-def test_the_ray_page_is_that_of_the_search_that_runs(finished):
+def test_the_ray_dashboard_is_that_of_the_running_search(finished):
     assert ray_dashboard(finished) == Dashboard("Ray", "", "the search is not running")
     with lock_experiment(finished.path):
         assert ray_dashboard(finished).remark == "the search was started without `--dashboard`"
@@ -95,7 +95,7 @@ def test_the_address_of_a_study_survives_a_path_with_signs(tmp_path):
 
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_the_command_prints_the_pages_and_ends_them(finished, number, request):
+def test_the_command_prints_the_dashboards_and_stops_them(finished, number, request):
     command = [sys.executable, "-m", "tune_encoder", "dashboard", finished.name]
     process = subprocess.Popen(
         [*command, "--root", str(finished.path.parent)], stdout=subprocess.PIPE, text=True

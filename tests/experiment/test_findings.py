@@ -146,25 +146,27 @@ def test_where_no_trial_is_stopped_a_low_correlation_is_said_but_harms_nothing()
     [
         (
             {"learning_rate": 0.0098},
-            "learning_rate of the best trial is 0.0098, at the upper end of its range 0.0001 to "
+            "learning_rate of the best trial is 0.0098, at the upper bound of its range 0.0001 to "
             "0.01; widen it",
         ),
         (
             {"learning_rate": 0.000102},
-            "learning_rate of the best trial is 0.000102, at the lower end of its range 0.0001 to "
-            "0.01; widen it",
+            "learning_rate of the best trial is 0.000102, at the lower bound of "
+            "its range 0.0001 to 0.01; widen it",
         ),
         (
             {"num_layers": 8},
-            "num_layers of the best trial is 8, at the upper end of its range 2 to 8; widen it",
+            "num_layers of the best trial is 8, at the upper bound of its range 2 to 8; widen it",
         ),
         (
             {"dropout": 0.395},
-            "dropout of the best trial is 0.395, at the upper end of its range 0 to 0.4; widen it",
+            "dropout of the best trial is 0.395, at the upper bound of its range 0 "
+            "to 0.4; widen it",
         ),
         (
             {"head": "lowrank", "head_rank": 16},
-            "head_rank of the best trial is 16, at the lower end of its range 16 to 256; widen it",
+            "head_rank of the best trial is 16, at the lower bound of its range 16 "
+            "to 256; widen it",
         ),
     ],
 )

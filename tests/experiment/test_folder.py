@@ -59,7 +59,7 @@ def test_a_new_experiment_opens_with_what_it_was_made_with(tmp_path):
     assert parse_space(opened.read_search()["space"], "test", Path()) == SPACE
 
 
-def test_a_taken_name_is_refused_with_how_to_go_on(tmp_path):
+def test_a_name_in_use_is_refused_with_how_to_resume(tmp_path):
     new_experiment(tmp_path, data_dir="/old")
 
     with pytest.raises(

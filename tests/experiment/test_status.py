@@ -38,7 +38,7 @@ resume it:  tune-encoder resume mine --root {root}
 # --- status --------------------------------------------------------------------------------------
 
 
-def test_status_of_a_stopped_search_says_where_it_stands_and_how_to_go_on(say, root):
+def test_status_of_a_stopped_search_shows_progress_and_how_to_resume(say, root):
     assert say("status mine") == STATUS.format(root=root)
 
 
@@ -124,7 +124,7 @@ def test_a_trial_that_waits_at_a_rung_is_said_to():
     assert status_lines(view, unicode=False)[3] == "time    0:07"
 
 
-def test_the_history_of_the_best_skill_is_drawn_as_the_epochs_came():
+def test_the_history_of_the_best_skill_is_in_order_of_recording():
     orders = [[0, 2, 3], [1, 4]]
     losses = [[0.9, 0.6, 0.7], [0.8, 0.1]]
     trials = [

@@ -71,7 +71,7 @@ def test_show_lists_settings_epochs_curve_and_checkpoint_of_a_trial(say, root):
         (5, ["trial 5 not begun", ""]),
     ],
 )
-def test_show_says_how_a_trial_stands_and_why(say, number, lines):
+def test_show_says_the_status_of_a_trial_and_why(say, number, lines):
     said = say(f"show mine {number}").splitlines()
 
     assert said[0] == lines[0]

@@ -80,7 +80,7 @@ def test_voices_that_were_trained_on_are_counted_and_the_card_says_so(packed, tm
     )
 
 
-def test_a_retrained_model_is_told_beside_that_of_the_search():
+def test_a_retrained_model_is_compared_with_that_of_the_search():
     retrained: dict[str, Any] = {
         "split": "test",
         "search_skill": 0.31,

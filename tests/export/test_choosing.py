@@ -60,7 +60,7 @@ def test_the_confirmed_config_comes_first_then_the_other_trials(experiment, pack
     assert second.trial.number == other.trial
 
 
-def test_a_confirmation_that_does_not_know_the_best_trial_does_not_count_and_it_is_said(
+def test_a_confirmation_without_the_best_trial_is_ignored_and_the_reason_says_so(
     experiment, packed
 ):
     confirmed(experiment, packed, "top1x2", n_configs=1)
@@ -82,7 +82,7 @@ def test_a_confirmation_that_has_not_ended_is_not_asked(experiment, packed):
     assert choose(experiment, 1)[0].trained_in == "made"
 
 
-def test_a_confirmation_without_a_result_does_not_count_and_is_named(experiment, packed):
+def test_a_confirmation_without_a_result_is_ignored_and_the_reason_says_so(experiment, packed):
     confirming = confirmed(experiment, packed)
     with closing(sqlite3.connect(confirming.study_path)) as database, database:
         database.execute("UPDATE trials SET state = 'FAIL'")
@@ -95,7 +95,7 @@ def test_a_confirmation_without_a_result_does_not_count_and_is_named(experiment,
     )
 
 
-def test_without_checkpoints_a_finished_search_is_not_told_to_go_on(experiment):
+def test_without_checkpoints_a_finished_search_is_not_advised_to_resume(experiment):
     shutil.rmtree(experiment.checkpoints)
 
     with pytest.raises(SearchFailed, match=r"no trial has a usable checkpoint; restore .*/check"):

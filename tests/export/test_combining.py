@@ -63,7 +63,7 @@ def test_a_combination_is_taken_only_if_it_wins_on_validation(searched, packed, 
     assert low <= rival["test_skill"] - rival["test_skill_alone"] <= high
 
 
-def test_the_winner_among_rivals_is_the_best_on_validation(searched, packed):
+def test_the_best_alternative_on_validation_is_exported(searched, packed):
     model = combine(searched, packed, **MODELS)
     average, ensemble = model.alternatives
     values = {"epoch": average["value_alone"], "average": average["value"]}
@@ -105,7 +105,7 @@ def test_a_single_checkpoint_is_no_average_and_the_output_says_what_keeps_more(e
         ),
     ],
 )
-def test_a_rival_is_told_with_what_test_says_of_it(interval, taken, said):
+def test_an_alternative_is_described_with_its_test_scores(interval, taken, said):
     rival = {"kind": "average", "asked": 5, "members": 3, "metric": "val_skill", "value": 0.41}
     skills: dict[str, Any] = {
         "test_skill": 0.31,

@@ -91,7 +91,7 @@ def test_of_each_seed_the_best_epoch_is_kept_and_not_the_last(experiment, tmp_pa
         assert load_state(folder / "best_model.pt")["epoch"] == best["epoch"]
 
 
-def test_a_stopped_retraining_goes_on_and_ends_as_one_that_was_not_stopped(experiment, tmp_path):
+def test_a_stopped_retraining_resumes_and_ends_as_an_uninterrupted_one(experiment, tmp_path):
     planned, told = plan_retraining(experiment, TWO), []
 
     def stop(seed, row):

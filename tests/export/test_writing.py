@@ -149,7 +149,7 @@ def test_data_that_has_changed_are_refused(experiment, tmp_path):
     assert not (tmp_path / "target").exists()
 
 
-def test_a_stopped_search_without_any_checkpoint_is_told_to_go_on(experiment, tmp_path):
+def test_a_stopped_search_without_any_checkpoint_is_advised_to_resume(experiment, tmp_path):
     shutil.rmtree(experiment.checkpoints)
     with closing(sqlite3.connect(experiment.study_path)) as database, database:
         database.execute("UPDATE trials SET state = 'RUNNING' WHERE number = 1")

@@ -65,7 +65,7 @@ def test_time_without_training_is_idle(facts):
         assert worker.idle == pytest.approx((epochs - 1) * (EPOCH_S - TRAINING_S))
 
 
-def test_the_timeline_has_a_bar_for_each_stretch_and_says_who_was_idle(facts):
+def test_the_timeline_has_a_bar_for_each_span_and_says_who_was_idle(facts):
     figure = timeline(facts)
 
     found = trial_spans(facts.trials)

@@ -39,7 +39,7 @@ def test_every_trial_with_an_epoch_is_a_curve_and_the_best_lies_on_top(facts):
 
 
 @pytest.mark.parametrize("name", ["median", "none"])
-def test_without_rungs_none_is_drawn(tmp_path, name):
+def test_without_rungs_none_is_plotted(tmp_path, name):
     space = replace(SPACE, scheduler=replace(SPACE.scheduler, name=name))
 
     figure = learning_curves(read_facts(make_search(tmp_path, space, TRIALS)))
@@ -86,7 +86,7 @@ def test_a_long_curve_is_thinned_with_its_first_best_and_last_epoch_and_says_so(
     )
 
 
-def test_of_too_many_trials_the_best_half_and_an_even_choice_of_the_others_is_drawn(facts):
+def test_of_too_many_trials_the_best_half_and_an_even_sample_of_the_others_is_plotted(facts):
     n = MAX_DRAWN + 60
     trials = [
         TrialRecord(number, "COMPLETE", linear(0.001, 0.1), [epoch_row(1, 0.3 + number / 1000)])

@@ -69,7 +69,7 @@ def test_what_a_person_wrote_is_shown_and_never_run(text):
     assert len(Tags(text).all("script")) == 1
 
 
-def test_every_figure_has_its_words_and_its_numbers(text, figures):
+def test_every_figure_has_its_summary_and_its_data(text, figures):
     page = Tags(text)
 
     images = {each["aria-label"] for each in page.all("div") if each.get("role") == "img"}
@@ -106,7 +106,7 @@ def test_pictures_and_sounds_have_words(text):
 
 def test_the_headline_the_config_and_the_commands_are_there(text, trained):
     assert "Trial 3, epoch 9 is the best. On the test voices it has a skill of" in text
-    assert "learning_rate of the best trial is 0.01, at the upper end of its range" in text
+    assert "learning_rate of the best trial is 0.01, at the upper bound of its range" in text
     assert "learning_rate: 0.01" in text
     assert "It was trained with one seed" in text
     assert f"tune-encoder resume mine --root {trained.path.parent}" in text
@@ -137,7 +137,7 @@ def test_before_the_first_trial_the_page_says_so(tmp_path):
     assert "tune-encoder resume new" in text
 
 
-def test_if_all_trials_failed_the_reasons_stand_there(tmp_path):
+def test_if_all_trials_failed_the_reasons_are_shown(tmp_path):
     found = made_search(tmp_path, [("FAIL", linear(0.001, 0.1), [], SHOCK)] * 3)
 
     contents = read_contents(found)
@@ -176,7 +176,7 @@ def test_searches_are_compared(tmp_path):
     assert section.notes == ["the data differ, so the scores are not comparable"]
 
 
-def test_further_seeds_say_how_much_is_noise(tmp_path):
+def test_further_seeds_show_the_noise(tmp_path):
     found = made_search(tmp_path)
     config = TRIALS[3][1]
     again = [("COMPLETE", {**config, "seed": seed}, [0.5 + 0.01 * seed]) for seed in (1, 2, 3)]

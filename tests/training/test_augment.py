@@ -140,7 +140,7 @@ def test_a_single_frame_goes_through_every_augmentation():
     assert after.isfinite().all()
 
 
-def test_each_clip_is_drawn_with_the_set_probability():
+def test_each_clip_is_augmented_with_the_set_probability():
     features = make_features().repeat(16, 1, 1)
 
     change_db = (augmented(features, only(augment_prob=0.25, augment_gain_db=6.0)) - features) / DB

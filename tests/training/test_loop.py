@@ -74,7 +74,7 @@ def test_a_run_stops_when_patience_is_used_up(packed, tmp_path):
     assert state.best == state.history[0]
 
 
-def test_patience_goes_on_counting_after_a_resume(packed, tmp_path):
+def test_patience_continues_counting_after_a_resume(packed, tmp_path):
     config = tiny(epochs=10, early_stopping_patience=3, **CONSTANT)
 
     state = train_in_parts(config, packed, tmp_path, ends=(2, 3))

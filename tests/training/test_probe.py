@@ -91,7 +91,7 @@ def space_that_starts_with(weight):
     )
 
 
-def test_a_first_config_that_diverges_is_told(large, scratch):
+def test_a_first_config_that_diverges_is_reported(large, scratch):
     with pytest.raises(
         TrainingDiverged, match=r"loss is inf at step 1 of epoch 1; lower learning_"
     ):

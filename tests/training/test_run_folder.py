@@ -92,7 +92,7 @@ def test_a_relative_data_folder_is_found_from_the_config_too(data_dir, tmp_path,
     assert load_config(tmp_path / "run" / "config.yaml", {}).data_dir == str(data_dir.resolve())
 
 
-def test_a_resumed_run_with_more_epochs_goes_on_at_the_next(run, tmp_path):
+def test_a_resumed_run_with_more_epochs_continues_at_the_next(run, tmp_path):
     state, said = read_checkpoint(run / "final_checkpoint.pt")
     changes = {"epochs": 8, "checkpoint_dir": str(tmp_path)}
     watched = []
@@ -194,7 +194,7 @@ def test_an_error_in_one_of_two_processes_ends_both_with_its_words(data_dir, tmp
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_ends_a_run_with_its_code_and_how_to_go_on(data_dir, tmp_path, number, code):
+def test_a_signal_ends_a_run_with_its_code_and_how_to_resume(data_dir, tmp_path, number, code):
     def watch(config, history):
         if len(history) == 2:
             os.kill(os.getpid(), number)

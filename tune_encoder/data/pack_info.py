@@ -1,4 +1,4 @@
-"""What pack.json says of a pack, and where a pack lies by what tells it from others."""
+"""The content of pack.json, and the cache folder of a pack by its identity."""
 
 import hashlib
 import json
@@ -12,10 +12,10 @@ PACK_FORMAT = 2
 
 
 class PackIdentity(TypedDict):
-    """What tells a pack from others."""
+    """What identifies a pack."""
 
     fingerprint: str
-    """Of the data."""
+    """Fingerprint of the data."""
     frontend: dict[str, SettingValue]
 
 
@@ -25,24 +25,24 @@ class PackInfo(PackIdentity):
     format: int
     warnings: list[str]
     clips: dict[str, int]
-    """By split, as are voices, hours and baselines."""
+    """Number of clips by split; voices, hours and baselines are by split too."""
     voices: dict[str, int]
     hours: dict[str, float]
     baselines: dict[str, dict[str, dict[str, float]]]
-    """Scores by name of *mean* and *ridge*."""
+    """Scores by name, of *mean* and *ridge*."""
     sizes: dict[str, int]
-    """Bytes of each file."""
+    """Size of each file in bytes."""
 
 
 def pack_identity(fingerprint: str, settings: FrontendSettings) -> PackIdentity:
-    """Return what tells the pack of these data and this front end from others."""
+    """Return the identity of the pack of data with these front-end settings."""
     names = to_mapping(FrontendSettings())
     frontend = {name: getattr(settings, name) for name in names}
     return {"fingerprint": fingerprint, "frontend": frontend}
 
 
 def pack_folder(fingerprint: str, settings: FrontendSettings) -> Path:
-    """Return where the pack of data with this fingerprint lies, once it is made."""
+    """Return the folder of the pack of data with this fingerprint, which may not exist yet."""
     identity = pack_identity(fingerprint, settings)
     key = hashlib.sha256(json.dumps([PACK_FORMAT, identity]).encode()).hexdigest()[:16]
     return cache_dir() / "packs" / key

@@ -96,7 +96,7 @@ class Storage:
         return cls(location, _environment(_ENDPOINT), _environment(_REGION))
 
     def __reduce__(self) -> "tuple[type[Storage], tuple[str, str, str]]":
-        """Pickle without the connection, which holds the keys of this process."""
+        """Pickle without the connection, which has this process's credentials."""
         return Storage, (self.location, self.endpoint, self.region)
 
     @cached_property

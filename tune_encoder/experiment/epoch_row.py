@@ -1,4 +1,4 @@
-"""The row of an epoch: what is known of it, from the training loop to the page of the report."""
+"""The row of an epoch: its metrics and metadata, from the training loop to the report."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, TypedDict, cast
@@ -11,93 +11,93 @@ class EpochRow(TypedDict, total=False):
     """One epoch of a run; a line of metrics.jsonl, and an attribute of a trial in the record.
 
     The training loop fills it up to `finished`; in a search the worker, the driver and the record
-    add the rest on its way. Only the first two are in every row: older searches wrote less, and
-    whoever reads the record may ask for a few keys. Scores are of the whole validation split.
+    add the rest. Only the first two keys are in every row: older searches wrote fewer, and a reader
+    may request only some. Scores are over the whole validation split.
     """
 
     epoch: "Required[int]"
-    """Counted from 1. By the training loop, as all up to `finished`."""
+    """Counted from 1. Set by the training loop, like all keys up to `finished`."""
     val_loss: "Required[float]"
-    """Loss on the validation voices, the same whatever the weights of the training loss."""
+    """Loss on the validation voices, independent of the weights of the training loss."""
     val_skill: float
-    """Share of the variance between voices that is explained: 0 the mean voice, 1 perfect."""
+    """Explained fraction of the variance between voices: 0 is the mean voice, 1 is perfect."""
     val_skill_ttl: float
-    """Of style_ttl alone."""
+    """Skill of style_ttl."""
     val_skill_dp: float
-    """Of style_dp alone."""
+    """Skill of style_dp."""
     val_centered_cosine: float
     """Mean cosine of deviations from the mean voice; 0 is chance."""
     val_retrieval: float
-    """Share of clips, from 0 to 1, whose nearest style is that of their own voice."""
+    """Fraction of clips whose nearest style is that of their own voice."""
     val_cosine: float
-    """Mean cosine of the styles themselves."""
+    """Mean cosine similarity of predicted and true styles."""
     val_spread: float
-    """Variance of the predictions, as a share of that of the true styles."""
+    """Variance of the predictions, relative to that of the true styles."""
     val_ttl_mse: float
     """Mean squared error of an element of style_ttl."""
     val_dp_mse: float
     """Mean squared error of an element of style_dp."""
     train_loss: float
-    """Mean over the steps of what the optimizer makes small."""
+    """Mean training loss over the steps."""
     train_ttl: float
-    """Its part of style_ttl, before its weight."""
+    """Its unweighted style_ttl term."""
     train_dp: float
-    """Its part of style_dp, before its weight."""
+    """Its unweighted style_dp term."""
     train_cosine: float
-    """Mean cosine of predicted and true styles of training clips."""
+    """Mean cosine similarity of predicted and true styles of training clips."""
     gradient_norm: float
-    """Mean over the steps that were taken, before clipping; 0 if none was."""
+    """Mean over the steps that were not skipped, before clipping; 0 if there were none."""
     skipped_steps: int
-    """Steps not taken, because float16 overflowed."""
+    """Steps skipped because float16 overflowed."""
     learning_rate: float
-    """After the last step."""
+    """Learning rate after the last step."""
     clips_per_s: float
-    """Training clips a second, without validation."""
+    """Training clips per second, without validation."""
     seconds: float
-    """Of the whole epoch, without saving it."""
+    """Duration of the epoch, without saving the checkpoint."""
     step_seconds: float
-    """Seconds of `seconds` in optimizer steps."""
+    """Part of `seconds` in optimizer steps."""
     predict_seconds: float
-    """Seconds of `seconds` in predicting the validation split."""
+    """Part of `seconds` in predicting the validation split."""
     score_seconds: float
-    """Seconds of `seconds` in scoring what was predicted."""
+    """Part of `seconds` in scoring the predictions."""
     finished: bool
-    """Whether the run has used up its epochs or its patience."""
+    """Whether the run has reached its last epoch or its early-stopping patience."""
     checkpoint_sha256: str
-    """Of the checkpoint's file, in hexadecimal. By the worker."""
+    """SHA-256 of the checkpoint's file, in hexadecimal. Set by the worker."""
     checkpoint: str
-    """LAUNCH/RUN/CHECKPOINT. By the driver, or by the worker where checkpoints have a storage."""
+    """LAUNCH/RUN/CHECKPOINT. Set by the driver, or with a checkpoint storage by the worker."""
     worker: str
-    """HOST:PID of who trained it. By the driver."""
+    """HOST:PID of the worker that trained it. Set by the driver."""
     attempt: int
-    """1, and one more for each time that Tune started the trial again. By the driver."""
+    """1, plus the number of times that Tune restarted the trial. Set by the driver."""
     recorded_at: float
-    """When it reached the record, in seconds since 1970. By the driver."""
+    """When it reached the record, in seconds since 1970. Set by the driver."""
     order: int
-    """How many rows of the search were recorded before it. By the record."""
+    """Number of rows of the search recorded before it. Set by the record."""
     objective: float
-    """What the search makes small, see `objective`. By the record."""
+    """What the search minimises, see `objective`. Set by the record."""
 
 
 def as_row(values: Mapping[str, object]) -> EpochRow:
-    """Take values under a row's names, as they were written, for a row."""
+    """Cast stored values to a row."""
     return cast("EpochRow", values)
 
 
 def score_of(row: EpochRow, name: str) -> float:
-    """Return the score that has a name, such as that of a search's metric."""
+    """Return a score by name, such as the search's metric."""
     return cast("Mapping[str, float]", row)[name]
 
 
 def objective(row: EpochRow) -> float:
-    """What a search makes small: the metric of its space, negated if that is to be large.
+    """Return what the search minimises: its metric, negated if higher is better.
 
-    Rows from before a space could name its metric have only the loss.
+    Rows of older versions have only the loss.
     """
     return float(row["objective"] if "objective" in row else row["val_loss"])
 
 
 def validation_scores(row: EpochRow) -> dict[str, float]:
-    """Return what was measured on the validation voices, without `val_` before the names."""
+    """Return the validation scores, by names without the prefix `val_`."""
     split = "val_"
     return {n.removeprefix(split): score_of(row, n) for n in row if n.startswith(split)}

@@ -154,7 +154,7 @@ def _at_bound_warning(parameter: Parameter, searched: Mapping[str, SettingValue]
         return ""
     value, (low, high) = searched[parameter.name], parameter.values
     return (
-        f"{parameter.name} of the best trial is {format_value(value)}, at the {end} end of its "
+        f"{parameter.name} of the best trial is {format_value(value)}, at the {end} bound of its "
         f"range {format_value(low)} to {format_value(high)}; widen it"
     )
 

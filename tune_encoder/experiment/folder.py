@@ -38,40 +38,40 @@ _NOT_IN_ADDRESSES = "?%"  # of SQLite files, in SQLAlchemy's URLs
 
 
 class SearchOrigin(TypedDict, total=False):
-    """What search.yaml says of a search beside what is searched: from which, and where it is."""
+    """The origin of a search and its storage locations, in search.yaml."""
 
     warm_start: list[str]
-    """Experiments beside it whose best configs were tried first."""
+    """Experiments of the same root whose best configs were tried first."""
     forked_from: str
-    """Experiment beside it whose trials it knows."""
+    """Experiment of the same root whose trials it was seeded with."""
     storage: str
-    """Where checkpoints are kept; empty is its own folder."""
+    """Location of the checkpoints; empty if that is its own folder."""
     record: str
-    """Address of the database of its record; empty if there is none."""
+    """URL of the record's database; empty if there is none."""
     record_name: str
-    """Its name there."""
+    """Its name in that database."""
 
 
 class SearchContent(SearchOrigin):
-    """What search.yaml says of a search."""
+    """The description of a search in search.yaml."""
 
     space: SpaceContent
-    """What is searched, as `space_to_content` gives it."""
+    """The search space, from `space_to_content`."""
     data_dir: str
-    """Folder of the data, absolute."""
+    """Absolute path of the data."""
     fingerprint: str
-    """Of the data, when the search began."""
+    """Fingerprint of the data when the search began."""
     versions: dict[str, str]
-    """Of the packages with which it began."""
+    """Versions of the packages when the search began."""
 
 
 class SearchFile(SearchContent, total=False):
-    """What stands in search.yaml."""
+    """The content of search.yaml."""
 
     format: int
     """`EXPERIMENT_FORMAT` of the program that wrote it."""
     id: str
-    """What tells the experiment from every other, also of its name; not in the oldest."""
+    """Unique ID of the experiment; missing in the oldest ones."""
 
 
 @dataclass(frozen=True)

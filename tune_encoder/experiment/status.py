@@ -35,39 +35,39 @@ class BestEpoch(TypedDict):
     """The trial's number."""
     epoch: int
     metric: str
-    """What trials are compared by."""
+    """Name of the metric."""
     value: float
-    """Of the metric."""
+    """Value of the metric."""
     skill: float
     settings: dict[str, SettingValue]
-    """Those that were searched in the trial."""
+    """The searched settings of the trial."""
 
 
 class SearchTime(TypedDict):
-    """Seconds that a search takes."""
+    """Times of a search, in seconds."""
 
     elapsed_s: float | None
-    """Of the launch; None if no process runs the search."""
+    """Since the launch; None if the search is not running."""
     left_s: float | None
-    """Guessed; None if nothing tells."""
+    """Estimated; None if unknown."""
     training_s: float
-    """Of all training so far."""
+    """Total training time so far."""
 
 
 class SearchStatus(TypedDict):
-    """Where a search stands, in values ready for JSON."""
+    """The status of a search, as values for JSON."""
 
     trials: dict[str, int]
-    """How many stand how, such as `stopped_early`."""
+    """Number of trials by state, such as `stopped_early`."""
     trials_ended: int
     trials_budget: int
     epochs: int
-    """Of all trials."""
+    """Finished epochs of all trials."""
     epochs_saved: int
-    """By stopping trials early."""
+    """Epochs saved by early stopping."""
     best: BestEpoch | None
     history: list[float]
-    """Skill of the best epoch so far, as the epochs came."""
+    """Skill of the best epoch so far, in order of recording."""
     time: SearchTime
 
 
@@ -119,7 +119,7 @@ def search_status(
     """Return the status of a search as values for JSON.
 
     Args:
-        space: What it was told.
+        space: The search space.
         trials: All its trials.
         launch: The process that runs it, if any.
     """

@@ -38,14 +38,14 @@ _HOLDER = re.compile(r"pid (\d+) on (.+)")
 
 
 class Process(TypedDict):
-    """Who runs a search; both are None while it is about to say so."""
+    """The process that runs a search; both are None until it has written them."""
 
     pid: int | None
     host: str | None
 
 
 class ExperimentStatus(SearchStatus):
-    """Where an experiment stands."""
+    """The status of an experiment."""
 
     name: str
     path: str
@@ -53,15 +53,15 @@ class ExperimentStatus(SearchStatus):
     """running, stopped or finished."""
     process: Process | None
     resume: str | None
-    """The command that goes on with it, if there is anything left to do and nobody does."""
+    """The command that resumes it, if it is stopped."""
 
 
 class OverviewEntry(TypedDict):
-    """An experiment among others; of one that cannot be read, only the first two and the last."""
+    """One experiment of a root; if it cannot be read, only name, state and problem are set."""
 
     name: str
     state: str
-    """That of a status, or unreadable."""
+    """running, stopped, finished or unreadable."""
     process: Process | None
     trials_ended: int | None
     trials_budget: int | None
@@ -71,16 +71,16 @@ class OverviewEntry(TypedDict):
 
 
 class TrialView(TypedDict):
-    """All that is known of one trial."""
+    """The details of one trial."""
 
     experiment: str
     trial: int
     """Its number."""
     state: str
     line: str
-    """How it stands, for a person."""
+    """Its status as text."""
     why: str
-    """Why it ended, or when it goes on."""
+    """Why it ended, or when it continues."""
     metric: str
     searched: dict[str, SettingValue]
     changed: dict[str, SettingValue]
@@ -89,7 +89,7 @@ class TrialView(TypedDict):
     best_epoch: int | None
     rows: list[EpochRow]
     checkpoint: str | None
-    """Where the newest lies."""
+    """Location of the newest checkpoint."""
 
 
 class BestView(BestEpoch):
@@ -97,14 +97,14 @@ class BestView(BestEpoch):
 
     experiment: str
     scores: dict[str, float]
-    """On the validation voices."""
+    """Scores on the validation split."""
     checkpoint: str | None
     export: str
-    """The command."""
+    """The command that exports it."""
 
 
 class ComparedExperiment(TypedDict):
-    """An experiment beside others."""
+    """One experiment of a comparison."""
 
     name: str
     budget: dict[str, SettingValue]
@@ -113,9 +113,9 @@ class ComparedExperiment(TypedDict):
     metric: str
     best: BestEpoch | None
     settings: dict[str, SettingValue]
-    """Of the best trial; empty if there is none."""
+    """Settings of the best trial; empty if there is none."""
     fingerprint: str
-    """Of its data."""
+    """Fingerprint of its data."""
 
 
 class Comparison(TypedDict):
@@ -123,9 +123,9 @@ class Comparison(TypedDict):
 
     experiments: list[ComparedExperiment]
     differing_settings: dict[str, list[SettingValue]]
-    """Of the best trials, in the order of the experiments."""
+    """The best trials' values of each setting that differs, in the order of the experiments."""
     warnings: list[str]
-    """What makes their scores incomparable."""
+    """Why their scores are not comparable."""
 
 
 def overview(root: Path) -> list[OverviewEntry]:

@@ -1,4 +1,4 @@
-"""What stands in the metrics.json and the provenance.json of a model folder."""
+"""The content of metrics.json and provenance.json in a model folder."""
 
 from typing import TYPE_CHECKING, TypedDict
 
@@ -12,36 +12,36 @@ class Member(TypedDict):
     """A checkpoint that a model is made of."""
 
     trained_in: str
-    """As in `mine`, `mine/confirm/top3x3` or `mine/retrain/4f0c9a51/0003`."""
+    """Such as `mine`, `mine/confirm/top3x3` or `mine/retrain/4f0c9a51/0003`."""
     trial: int
     epoch: int
     seed: int
 
 
 class AlternativeScores(TypedDict, total=False):
-    """How an average or ensemble compares with the single best epoch."""
+    """Scores of an average or ensemble and of the single best epoch."""
 
     value: float
-    """Of the search's metric on val."""
+    """The search's metric on val."""
     value_alone: float
-    """That of the single epoch."""
+    """That of the single best epoch."""
     test_skill: float
     test_skill_alone: float
     test_difference_95: tuple[float, float]
-    """Interval of the difference of the two over voices."""
+    """95 % interval of the difference of the two, over voices."""
 
 
 class Alternative(AlternativeScores):
-    """An average or ensemble that was asked for; without scores if one checkpoint is all of it."""
+    """A requested average or ensemble; without scores if there is only one checkpoint."""
 
     kind: str
     asked: int
-    """Checkpoints asked for."""
+    """Number of checkpoints requested."""
     members: int
-    """Checkpoints there were."""
+    """Number of checkpoints available."""
     metric: str
     taken: bool
-    """Whether it is the model that was exported."""
+    """Whether it was exported."""
 
 
 class OnnxContent(TypedDict, total=False):
@@ -53,25 +53,25 @@ class OnnxContent(TypedDict, total=False):
 
 
 class Retrained(TypedDict):
-    """How retrained models and the search's own do on clips that chose none of them."""
+    """Scores of retrained models and of the search's model, on clips not used to select them."""
 
     epochs: int
     with_val: bool
     seeds: list[int]
     split: str
     skills: list[float]
-    """Of each seed."""
+    """Skill of each seed."""
     mean: float
     sd: float | None
-    """Standard deviation over seeds; None of a single one."""
+    """Standard deviation over seeds; None for a single one."""
     search_skill: float
     exported_skill: float
     difference_95: tuple[float, float]
-    """Interval of the exported skill minus the search's, over voices."""
+    """95 % interval of the exported minus the search's skill, over voices."""
 
 
 class ExtraMetrics(TypedDict, total=False):
-    """What only some exports have."""
+    """Keys that only some exports have."""
 
     onnx: OnnxContent
     retrained: Retrained
@@ -82,45 +82,45 @@ Scores = dict[str, dict[str, dict[str, float]]]
 
 
 class Scored(TypedDict):
-    """Scores of a written model beside the baselines."""
+    """Scores of an exported model and the baselines."""
 
     scores: Scores
     skill_interval_95: dict[str, tuple[float, float]]
-    """Of the model's skill over voices, by split."""
+    """95 % interval of the model's skill over voices, by split."""
     fingerprint: str
-    """Of the data."""
+    """Fingerprint of the data."""
 
 
 class SearchCost(TypedDict):
-    """What a search spent."""
+    """The cost of a search."""
 
     trials: dict[str, int]
-    """How many ended in which state."""
+    """Number of trials by state."""
     epochs: int
     trial_hours: float
-    """Hours of training, of all trials together."""
+    """Total training time of all trials, in hours."""
 
 
 class Metrics(Member, Scored, ExtraMetrics):
-    """metrics.json; what stands beside the members is that of the first."""
+    """The content of metrics.json; trial, epoch and seed are those of the first member."""
 
     experiment: str
     why: str
-    """Why it was chosen."""
+    """Why it was selected."""
     kind: str
     """epoch, average or ensemble."""
     members: list[Member]
     combined: list[Alternative]
     space: dict[str, str]
-    """The searched settings, each with its range or choices in words."""
+    """The searched settings, each with its range or choices as text."""
     search: SearchCost
     confirmation: list[SearchCost]
     versions: dict[str, str]
-    """Of the packages when the search began."""
+    """Versions of the packages when the search began."""
 
 
 class DataDescription(TypedDict):
-    """A data set, and which of its splits share voices."""
+    """A data set, and how much its splits overlap."""
 
     fingerprint: str
     frontend: dict[str, SettingValue]
@@ -128,7 +128,7 @@ class DataDescription(TypedDict):
     voices: dict[str, int]
     hours: dict[str, float]
     known_styles: dict[str, int]
-    """Of each split that was not trained on, how many of its styles were trained on too."""
+    """Number of styles, by split not trained on, that the model was trained on."""
 
 
 class Versions(TypedDict):
@@ -139,7 +139,7 @@ class Versions(TypedDict):
 
 
 class Provenance(TypedDict):
-    """provenance.json."""
+    """The content of provenance.json."""
 
     format: int
     made_at: str

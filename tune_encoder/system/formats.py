@@ -1,27 +1,27 @@
-"""How numbers, durations, sizes and counts are written for a person."""
+"""Text formats of numbers, durations, sizes and counts."""
 
 
 def format_value(value: object, missing: str = "-") -> str:
-    """Write a value: a number with a fraction in four digits, what is missing as a mark."""
+    """Format a value: floats with four significant digits, None as `missing`."""
     if value is None:
         return missing
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def format_short(value: object) -> str:
-    """Write a value where room is narrow, as on an axis: a fraction in three digits."""
+    """Format a value for narrow space, such as an axis: floats with three significant digits."""
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def format_clock(seconds: float) -> str:
-    """Write a duration that was measured, as 0:07, 12:30 or 3:05:00."""
+    """Format a measured duration as 0:07, 12:30 or 3:05:00."""
     minutes, second = divmod(round(seconds), 60)
     hours, minute = divmod(minutes, 60)
     return f"{hours}:{minute:02d}:{second:02d}" if hours else f"{minute}:{second:02d}"
 
 
 def format_duration(seconds: float) -> str:
-    """Write a duration that is only known roughly, in the unit that reads best."""
+    """Format an estimated duration in a suitable unit."""
     if seconds < 90:
         return f"{seconds:.2g} s"
     if seconds < 90 * 60:
@@ -31,12 +31,12 @@ def format_duration(seconds: float) -> str:
 
 
 def format_size(n_bytes: float) -> str:
-    """Write a size, in the units of those who sell disks: 1 MB is a million bytes."""
+    """Format a size in decimal units: 1 MB is a million bytes."""
     if n_bytes < 1e6:
         return f"{n_bytes / 1e3:.0f} kB"
     return f"{n_bytes / 1e6:.0f} MB" if n_bytes < 1e9 else f"{n_bytes / 1e9:.1f} GB"
 
 
 def count_noun(count: int, noun: str) -> str:
-    """Write a count with its noun, such as "1 trial" or "3 trials"."""
+    """Format a count with its noun, such as "1 trial" or "3 trials"."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

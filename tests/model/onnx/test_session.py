@@ -53,7 +53,7 @@ def test_a_file_of_another_format_is_refused_with_both(copied, value, found):
         open_onnx(copied / VOICE_ENCODER)
 
 
-def test_without_onnxruntime_the_way_to_install_it_is_told(model_dir, monkeypatch):
+def test_without_onnxruntime_the_error_says_how_to_install_it(model_dir, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
 
     with pytest.raises(StorageError, match=r"needs onnxruntime; install it with `pip install 'tu"):
