@@ -3,7 +3,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from tune_encoder.cli.common import add_setting, given_settings
+from tune_encoder.cli.common import add_setting, given_settings, table_lines
 from tune_encoder.config import setting
 
 
@@ -74,3 +74,40 @@ def test_a_value_that_is_no_choice_of_the_setting_is_refused(capsys):
         parser_of("kind").parse_args(["--kind", "c"])
 
     assert "argument --kind: invalid choice: 'c'" in capsys.readouterr().err
+
+
+# --- tables --------------------------------------------------------------------------------------
+
+
+def test_text_is_at_the_left_and_numbers_at_the_right_without_spaces_at_the_end():
+    rows = [("name", "epochs", "state"), ("a", "12", "done"), ("longer", "3", "")]
+
+    assert table_lines("lrl", rows) == [
+        "name    epochs  state",
+        "a           12  done",
+        "longer       3",
+    ]
+
+
+@pytest.mark.parametrize("name", ["[bold]a[/bold]", "[/]", "[link=x]a", ":smile:", "a\\[b]"])
+@pytest.mark.parametrize("align", ["l", "r", "p"])
+def test_what_looks_like_markup_is_shown_as_it_is(align, name):
+    assert table_lines(align, [(name,)]) == [name]
+
+
+def test_a_long_text_is_broken_into_lines_or_left_whole():
+    rows = [("a", "many words " * 12, "/" + "x" * 90)]
+
+    (whole,) = table_lines("lll", rows)
+    broken = table_lines("lpp", rows)
+
+    assert whole.endswith(" /" + "x" * 90)
+    assert max(map(len, broken)) == 80
+    assert sum(line.count("x") for line in broken) == 90
+
+
+@pytest.mark.parametrize("variable", ["FORCE_COLOR", "CLICOLOR_FORCE"])
+def test_a_table_has_no_colours_even_where_they_are_forced(monkeypatch, variable):
+    monkeypatch.setenv(variable, "1")
+
+    assert table_lines("lr", [("name", "3.5"), ("/a/b", "True")]) == ["name   3.5", "/a/b  True"]

@@ -134,7 +134,8 @@ from tune_encoder.cli import main
 try:
     main(sys.argv[1:])
 except SystemExit as ended:
-    heavy = [name for name in ("torch", "ray", "optuna", "scipy") if name in sys.modules]
+    packages = ("torch", "ray", "optuna", "scipy", "rich")
+    heavy = [name for name in packages if name in sys.modules]
     print("\\n" + json.dumps([ended.code, heavy]))
 """
 

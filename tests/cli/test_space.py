@@ -71,12 +71,12 @@ def test_a_space_is_shown_with_all_that_it_says(run, all_kinds):
     assert (
         out
         == """\
-budget      8 trials of up to 9 epochs, by val_skill, at most 2h, until 0.5, the
-            best confirmed with 3 seeds
-scheduler   hyperband, grace period 1, factor 3, 2 brackets
-searcher    random, seed 4
-resources   cpus 2, gpus 0.5 a trial, 3 at once
-base        warmup_epochs: 1, encoder_type: convnext
+budget     8 trials of up to 9 epochs, by val_skill, at most 2h, until 0.5, the
+           best confirmed with 3 seeds
+scheduler  hyperband, grace period 1, factor 3, 2 brackets
+searcher   random, seed 4
+resources  cpus 2, gpus 0.5 a trial, 3 at once
+base       warmup_epochs: 1, encoder_type: convnext
 
 6 settings are searched:
 setting         kind    values              only when
@@ -102,7 +102,7 @@ pca_components  int     4 to 128, log       head: pca, pooling: mean or
 def test_of_a_scheduler_only_what_it_heeds_is_shown(run, tmp_path, scheduler, shown):
     _, out, _ = run("space", small(tmp_path, scheduler))
 
-    assert f"\nscheduler   {shown}\n" in out
+    assert f"\nscheduler  {shown}\n" in out
 
 
 @pytest.mark.parametrize("name", SHIPPED)
@@ -192,11 +192,11 @@ def test_a_plan_without_a_probe_shows_rungs_and_epochs(run, tmp_path):
         == """\
 6 trials of up to 4 epochs, asha
 
-  trials  to epoch  epochs spent
-       6         1             6
-       2         3             4
-       1         4             1
-   total                      11  46% of 24 in full
+trials  to epoch  epochs spent
+     6         1             6
+     2         3             4
+     1         4             1
+ total                      11  46% of 24 in full
 
 asha decides before a rung is full: it may use twice as many epochs
 """
@@ -211,16 +211,16 @@ def test_a_plan_shows_brackets_confirmations_and_the_time_limit(run, all_kinds):
         == """\
 8 trials of up to 9 epochs, hyperband
 
-  trials  to epoch  epochs spent
+   trials  to epoch  epochs spent
 bracket 1
-       4         1             4
-       1         3             2
-       1         9             6
+        4         1             4
+        1         3             2
+        1         9             6
 bracket 2
-       4         3            12
-       1         9             6
-       6         9            54  with further seeds
-   total                      84  67% of 126 in full
+        4         3            12
+        1         9             6
+        6         9            54  with further seeds
+    total                      84  67% of 126 in full
 
 hyperband decides before a rung is full: it may use twice as many epochs
 budget.time ends the search after 2h, even if trials are left

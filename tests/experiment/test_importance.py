@@ -144,9 +144,9 @@ def test_each_setting_has_a_bar_and_few_trials_are_said():
     ]
 
     assert importance_lines(Importances(settings, 12)) == [
-        "learning_rate    75 % " + "#" * 29,
-        "pca_components   25 % " + "#" * 10 + "  in 7 of 12 trials",
-        "dropout           0 %",
+        "learning_rate   75 %  " + "#" * 28,
+        "pca_components  25 %  " + "#" * 10 + "  in 7 of 12 trials",
+        "dropout          0 %",
         "rough: 12 trials; the order becomes stable at about 48",
     ]
     assert not [line for line in importance_lines(Importances(settings, 48)) if "rough" in line]
@@ -158,7 +158,7 @@ def test_the_longest_line_has_80_columns():
     (line,) = importance_lines(rated)
 
     assert len(line) == 80
-    assert line.startswith("augment_noise_snr_min  100 % ###")
+    assert line.startswith("augment_noise_snr_min  100 %  ###")
     assert line.endswith("###  in 799 of 1000 trials")
 
 

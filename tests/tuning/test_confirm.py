@@ -252,8 +252,8 @@ def test_with_a_metric_to_maximise_the_largest_mean_comes_first(tmp_path, capsys
     assert found.configs[0].objectives == [-0.7, -0.8]
     print_confirmation(found)
     assert capsys.readouterr().out.splitlines()[2:4] == [
-        "trial  val_skill      sd    skill     sd   lowest  highest  seeds",
-        "    1     0.7500  0.0707    0.750  0.071    0.700    0.800      2",
+        "trial  val_skill      sd  skill     sd  lowest  highest  seeds",
+        "    1     0.7500  0.0707  0.750  0.071   0.700    0.800      2",
     ]
 
 
@@ -302,9 +302,9 @@ def test_the_command_prints_a_line_a_config_and_the_winner(confirmed, capsys):
     assert said.out.splitlines() == [
         "",
         "retrained with new seeds: mean and standard deviation (sd) over the seeds",
-        "trial  val_loss      sd    skill     sd   lowest  highest  seeds",
-        "    1    0.3100  0.0100    0.690  0.010    0.680    0.700      3",
-        "    0    0.4167  0.0208    0.583  0.021    0.560    0.600      3",
+        "trial  val_loss      sd  skill     sd  lowest  highest  seeds",
+        "    1    0.3100  0.0100  0.690  0.010   0.680    0.700      3",
+        "    0    0.4167  0.0208  0.583  0.021   0.560    0.600      3",
         "winner: trial 1, significantly better than the others (Welch's t-test, 95 %)",
     ]
 

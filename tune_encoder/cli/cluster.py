@@ -3,7 +3,7 @@
 import argparse
 from typing import TYPE_CHECKING
 
-from tune_encoder.cli.common import Commands, add_command, add_json, print_view
+from tune_encoder.cli.common import Commands, add_command, add_json, print_view, table_lines
 
 if TYPE_CHECKING:
     from tune_encoder.tuning.cluster.state import Cluster
@@ -48,7 +48,7 @@ def _status(options: argparse.Namespace) -> None:
         "pids": [process.pid for process in running],
     }
     lines = [f"{name}s in use:   {a:g} of {b:g}" for name, (a, b) in used.items()]
-    processes = [f"  {process.pid:7}  {process.name}" for process in running]
+    processes = table_lines("lrl", [("", str(process.pid), process.name) for process in running])
     head = f"running at {cluster.address}"
     print_view(
         options, content, [head, *_dashboard_lines(cluster), *lines, "processes:", *processes]

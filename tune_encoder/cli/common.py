@@ -7,11 +7,12 @@ import math
 import sys
 import types
 import typing
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from tune_encoder.config import DEFAULT_ROOT, RunSettings
+from tune_encoder.experiment.status import WIDTH
 
 BASELINES = ("mean", "ridge")
 SCORES = {
@@ -21,6 +22,7 @@ SCORES = {
     "centered_cosine": "centred cosine",
     "retrieval": "retrieval",
 }
+_UNLIMITED = 10_000  # columns; a path that is broken into lines cannot be copied
 
 
 class Commands(Protocol):
@@ -133,6 +135,35 @@ def print_view(options: argparse.Namespace, content: object, lines: Iterable[str
     encoding = sys.stdout.encoding or "ascii"
     for line in lines:  # a path may contain characters that the terminal cannot show
         print(line.encode(encoding, "replace").decode(encoding))
+
+
+def table_lines(align: str, rows: Iterable[Sequence[str]]) -> list[str]:
+    """Return the lines of a table; columns are two spaces apart.
+
+    Args:
+        align: A letter for each column: `l` for text and `r` for numbers, as wide as they are, `p`
+            for text that is broken into lines so that the table fits into 80 columns.
+        rows: A text for each column, shown as it is; the first row may name the columns.
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    for letter in align:
+        justify: Literal["left", "right"] = "right" if letter == "r" else "left"
+        table.add_column(justify=justify, no_wrap=letter != "p", overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    width = WIDTH if "p" in align else _UNLIMITED
+    console = Console(width=width, highlight=False, markup=False, emoji=False)
+    with console.capture() as captured:
+        console.print(table)
+    return [line.rstrip() for line in captured.get().splitlines()]
+
+
+def print_table(align: str, rows: Iterable[Sequence[str]]) -> None:
+    """Print a table of at least one row, as `table_lines` lays it out."""
+    print("\n".join(table_lines(align, rows)))
 
 
 def _replace_non_finite(value: object) -> object:

@@ -3,10 +3,19 @@
 import argparse
 import sys
 import textwrap
+from collections.abc import Iterator
 from statistics import fmean
 from typing import TYPE_CHECKING, TypedDict
 
-from tune_encoder.cli.common import Commands, add_command, add_root, add_setting, print_view
+from tune_encoder.cli.common import (
+    Commands,
+    add_command,
+    add_root,
+    add_setting,
+    print_table,
+    print_view,
+    table_lines,
+)
 from tune_encoder.config import LaunchSettings, SettingValue
 from tune_encoder.errors import Interrupted, SearchFailed, StorageError
 from tune_encoder.experiment.status import WIDTH
@@ -102,11 +111,12 @@ def importance_lines(rated: "Importances") -> list[str]:
     n = rated.n_trials
     remarks = [f"  in {s.n_trials} of {n} trials" * (s.n_trials < n) for s in rated.settings]
     width = max(len(each.name) for each in rated.settings)
-    longest = WIDTH - width - len("  100 % ") - max(map(len, remarks))
-    lines = []
-    for each, remark in zip(rated.settings, remarks, strict=True):
-        bar = "#" * round(each.share * longest)
-        lines.append(f"{each.name:{width}}  {100 * each.share:3.0f} % {bar}{remark}".rstrip())
+    longest = WIDTH - width - len("  100 %  ") - max(map(len, remarks))
+    rows = [
+        (each.name, f"{100 * each.share:.0f} %", "#" * round(each.share * longest) + remark)
+        for each, remark in zip(rated.settings, remarks, strict=True)
+    ]
+    lines = table_lines("lrl", rows)
     if rated.rough:
         lines.append(f"rough: {n} trials; the order becomes stable at about {RELIABLE_TRIALS}")
     return lines
@@ -205,21 +215,26 @@ def print_confirmation(confirmation: "Confirmation") -> None:
 
     name = confirmation.metric.name
     print("\nretrained with new seeds: mean and standard deviation (sd) over the seeds")
-    print(f"trial  {name:>8}      sd    skill     sd   lowest  highest  seeds")
-    for config in confirmation.configs:
-        content = _config_content(config, confirmation)
-        values, skills = content["metric"], content["skill"]
-        print(
-            f"{config.trial:5}  {values['mean']:{max(8, len(name))}.4f}"
-            f"  {_format_deviation(values, 4)}"
-            f"  {skills['mean']:7.3f}  {_format_deviation(skills, 3)}  {min(config.skills):7.3f}"
-            f"  {max(config.skills):7.3f}  {len(config.seeds):5}"
-        )
+    heads = ["trial", name, "sd", "skill", "sd", "lowest", "highest", "seeds"]
+    print_table("r" * len(heads), [heads, *_config_rows(confirmation)])
     for number in confirmation.failed:
         print(f"trial {number}: no seed gave a result")
     print(verdict(confirmation))
 
 
-def _format_deviation(statistics: _SeedStatistics, digits: int) -> str:
-    deviation, width = statistics["sd"], digits + 2
-    return f"{'-':>{width}}" if deviation is None else f"{deviation:{width}.{digits}f}"
+def _config_rows(confirmation: "Confirmation") -> Iterator[list[str]]:
+    for config in confirmation.configs:
+        content = _config_content(config, confirmation)
+        skills = (f"{skill:.3f}" for skill in (min(config.skills), max(config.skills)))
+        yield [
+            str(config.trial),
+            *_mean_and_deviation(content["metric"], 4),
+            *_mean_and_deviation(content["skill"], 3),
+            *skills,
+            str(len(config.seeds)),
+        ]
+
+
+def _mean_and_deviation(statistics: _SeedStatistics, digits: int) -> tuple[str, str]:
+    mean, deviation = statistics["mean"], statistics["sd"]
+    return f"{mean:.{digits}f}", "-" if deviation is None else f"{deviation:.{digits}f}"

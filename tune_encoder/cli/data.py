@@ -1,12 +1,17 @@
 """data demo, data import, data check."""
 
 import argparse
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from tune_encoder.cli.common import Commands, add_command, add_setting
+from tune_encoder.cli.common import Commands, add_command, add_setting, print_table
 from tune_encoder.config import DEMO_COUNTS, FrontendSettings, RunSettings
 from tune_encoder.errors import ConfigError, DataError
 from tune_encoder.system.formats import count_noun, format_clock
+
+if TYPE_CHECKING:
+    from tune_encoder.data.checking import DataReport
 
 
 def add_data(commands: Commands) -> None:
@@ -88,12 +93,7 @@ def _data_check(options: argparse.Namespace) -> None:
 
     report = check_data(options.folder, FrontendSettings().sample_rate)
     if report.splits:
-        print(f"{'split':8}{'clips':>7}{'voices':>8}{'styles':>8}{'duration':>10}  sample rates")
-    for split in report.splits:
-        rates = ", ".join(f"{rate or 'unknown'}" for rate in sorted(split.sample_rates, key=str))
-        voices = len(split.voices) or "?"
-        length = format_clock(split.seconds)
-        print(f"{split.name:8}{split.clips:7}{voices:>8}{len(split.styles):8}{length:>10}  {rates}")
+        print_table("lrrrrl", _split_rows(report))
     for problem in report.problems:
         print(f"{'error' if problem.is_error else 'warning'}: {problem.message}")
     if report.errors:
@@ -101,3 +101,11 @@ def _data_check(options: argparse.Namespace) -> None:
             f"{options.folder}: {count_noun(len(report.errors), 'error')}; fix or remove the files"
         )
     print("ok")
+
+
+def _split_rows(report: "DataReport") -> Iterator[tuple[str, ...]]:
+    yield "split", "clips", "voices", "styles", "duration", "sample rates"
+    for split in report.splits:
+        rates = ", ".join(f"{rate or 'unknown'}" for rate in sorted(split.sample_rates, key=str))
+        voices, styles = str(len(split.voices) or "?"), str(len(split.styles))
+        yield split.name, str(split.clips), voices, styles, format_clock(split.seconds), rates

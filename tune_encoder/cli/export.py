@@ -13,6 +13,7 @@ from tune_encoder.cli.common import (
     add_root,
     add_setting,
     given_settings,
+    print_table,
 )
 from tune_encoder.config import ExportSettings
 from tune_encoder.errors import StorageError
@@ -80,11 +81,12 @@ def _print_exports(to: Path, asked: int) -> None:
     )
     found = [_metrics(folder) for folder in folders]
     splits = list(found[0]["scores"])
-    heads = "".join(f"{f'skill on {split}':>15}" for split in splits)
-    print(f"\nexported{'':34}{heads}")
+    rows = [["", "exported", *(f"skill on {split}" for split in splits)]]
     for folder, metrics in zip(folders, found, strict=True):
-        skills = "".join(f"{metrics['scores'][s]['model']['skill']:15.3f}" for s in splits)
-        print(f"{folder.name:>3}  {source_words(metrics):37}{skills}")
+        skills = [f"{metrics['scores'][split]['model']['skill']:.3f}" for split in splits]
+        rows.append([folder.name, source_words(metrics), *skills])
+    print()
+    print_table("rl" + "r" * len(splits), rows)
     print(textwrap.fill(f"1 is {found[0]['why']}", WIDTH))
     if len(found) < asked:
         print(f"{len(found)} of {asked}: no other trial has a usable checkpoint")
@@ -130,12 +132,12 @@ def _wrap(text: str, indent: int) -> str:
 
 def print_scores(metrics: "Metrics") -> None:
     """Print the scores of a model and of the baselines."""
-    print(f"\n{'':12}{'split':7}{'skill':>7}{'ttl':>7}{'dp':>7}{'centred':>9}{'retrieval':>11}")
-    for split, rows in metrics["scores"].items():
-        for name, scores in rows.items():
-            numbers = [scores[key] for key in SCORES]
-            skills = "".join(f"{number:7.3f}" for number in numbers[:3])
-            print(f"{name:12}{split:7}{skills}{numbers[3]:9.3f}{numbers[4]:11.3f}")
+    rows = [["", "split", "skill", "ttl", "dp", "centred", "retrieval"]]
+    for split, scored in metrics["scores"].items():
+        for name, scores in scored.items():
+            rows.append([name, split, *(f"{scores[key]:.3f}" for key in SCORES)])
+    print()
+    print_table("ll" + "r" * len(SCORES), rows)
     for split, (low, high) in metrics["skill_interval_95"].items():
         print(f"skill on {split}: 95 % between {low:.3f} and {high:.3f}, over voices")
     print("skill: 0 is predicting the mean voice, 1 is perfect")

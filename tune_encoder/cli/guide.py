@@ -2,10 +2,9 @@
 
 import argparse
 import sys
-import textwrap
 from pathlib import Path
 
-from tune_encoder.cli.common import Commands, add_command
+from tune_encoder.cli.common import Commands, add_command, print_table
 from tune_encoder.config import unknown_name_message
 from tune_encoder.errors import ConfigError
 from tune_encoder.experiment.status import WIDTH
@@ -50,17 +49,7 @@ def about(path: Path) -> str:
 
 
 def _list(topics: dict[str, Path]) -> None:
-    indent = max(map(len, topics)) + 2
-    for name, path in topics.items():
-        print(
-            textwrap.fill(
-                about(path),
-                WIDTH,
-                initial_indent=f"{name:{indent}}",
-                subsequent_indent=" " * indent,
-                break_on_hyphens=False,
-            )
-        )
+    print_table("lp", [(name, about(path)) for name, path in topics.items()])
     print("\nread one:  tune-encoder guide TOPIC")
 
 

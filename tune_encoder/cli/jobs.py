@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from tune_encoder.cli.common import Commands, add_command, add_json, print_view
+from tune_encoder.cli.common import Commands, add_command, add_json, print_view, table_lines
 from tune_encoder.config import DEFAULT_ROOT, EXTENSIONS
 from tune_encoder.system.formats import format_clock
 
@@ -49,12 +49,11 @@ def _job_lines(client: "Client", jobs: list["Job"]) -> Iterator[str]:
     if not jobs:
         yield f"{client.address}: no searches; submit one with `tune-encoder submit`"
         return
-    width = max(4, *(len(job.name) for job in jobs))
-    yield f"{'name':{width}}  {'launch':>6}  {'state':9}  {'submitted':16}  took"
+    rows = [("name", "launch", "state", "submitted", "took")]
     for job in jobs:
         submitted = time.strftime("%Y-%m-%d %H:%M", time.localtime(job.started_at))
-        state = f"{job.launch:>6}  {job.state:9}  {submitted}"
-        yield f"{job.name:{width}}  {state}  {_format_duration(job)}"
+        rows.append((job.name, str(job.launch), job.state, submitted, _format_duration(job)))
+    yield from table_lines("lrlll", rows)
 
 
 def _format_duration(job: "Job") -> str:

@@ -7,7 +7,7 @@ import json
 import os
 import sys
 import textwrap
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from statistics import mean
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,7 @@ from tune_encoder.cli.common import (
     add_data_dir,
     add_json,
     demo_voices,
+    print_table,
     print_view,
 )
 from tune_encoder.config import SchedulerSettings, SettingValue
@@ -88,13 +89,11 @@ def _list(options: argparse.Namespace) -> None:
     if options.json:
         print_view(options, lines, ())
         return
-    for name, line in lines.items():
-        _print_row(name, line)
+    _print_rows(lines.items())
 
 
 def _print_space(space: "SearchSpace") -> None:
-    for name, words in _section_rows(space):
-        _print_row(name, words)
+    _print_rows(_section_rows(space))
     if space.parameters:
         count = len(space.parameters)
         print(f"\n{count_noun(count, 'setting')} {'is' if count == 1 else 'are'} searched:")
@@ -143,19 +142,11 @@ def _format_scheduler(scheduler: SchedulerSettings) -> str:
 
 
 def _print_parameters(parameters: list["Parameter"]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="")
-    for header in ("setting", "kind", "values", "only when"):
-        table.add_column(header, overflow="fold")
-    for each in parameters:
-        table.add_row(each.name, each.kind, _format_values(each), _format_conditions(each))
-    console = Console(width=WIDTH, highlight=False, markup=False)
-    with console.capture() as captured:
-        console.print(table)
-    for line in captured.get().splitlines():
-        print(line.rstrip())
+    rows = [
+        (each.name, each.kind, _format_values(each), _format_conditions(each))
+        for each in parameters
+    ]
+    print_table("pppp", [("setting", "kind", "values", "only when"), *rows])
 
 
 def _format_values(parameter: "Parameter") -> str:
@@ -204,19 +195,24 @@ def _plan(options: argparse.Namespace) -> None:
 
 def _print_plan(space: "SearchSpace", plan: "Plan") -> None:
     print(f"{_trials_of_epochs(plan.trials, plan.epochs)}, {space.scheduler.name}\n")
-    print(f"{'trials':>8}{'to epoch':>10}{'epochs spent':>14}")
-    for number, bracket in enumerate(plan.brackets, 1):
-        if len(plan.brackets) > 1:
-            print(f"bracket {number}")
-        for rung in bracket:
-            print(f"{rung.trials:8}{rung.epochs:10}{rung.spent:14}")
-    if plan.confirmations:
-        spent = plan.confirmations * plan.epochs
-        print(f"{plan.confirmations:8}{plan.epochs:10}{spent:14}  with further seeds")
-    share = plan.total_epochs / plan.full_epochs
-    print(f"{'total':>8}{plan.total_epochs:24}  {share:.0%} of {plan.full_epochs} in full\n")
+    print_table("rrrl", _plan_rows(plan))
+    print()
     for line in _caveats(space):
         print(_wrap(line))
+
+
+def _plan_rows(plan: "Plan") -> Iterator[tuple[str, str, str, str]]:
+    yield "trials", "to epoch", "epochs spent", ""
+    for number, bracket in enumerate(plan.brackets, 1):
+        if len(plan.brackets) > 1:
+            yield f"bracket {number}", "", "", ""
+        for rung in bracket:
+            yield str(rung.trials), str(rung.epochs), str(rung.spent), ""
+    if plan.confirmations:
+        spent = plan.confirmations * plan.epochs
+        yield str(plan.confirmations), str(plan.epochs), str(spent), "with further seeds"
+    share = plan.total_epochs / plan.full_epochs
+    yield "total", "", str(plan.total_epochs), f"{share:.0%} of {plan.full_epochs} in full"
 
 
 def _caveats(space: "SearchSpace") -> Iterator[str]:
@@ -270,11 +266,14 @@ def _print_cost(space: "SearchSpace", plan: "Plan", cost: dict[str, Any]) -> Non
     time = "this machine is too small for a trial; lower resources in the space"
     if cost["workers"]:
         time = f"about {format_duration(cost['seconds'])}, {cost['workers']} at once"
-    _print_row("an epoch", _mean_and_range("seconds_per_epoch", cost, format_duration))
-    _print_row("search", time)
-    _print_row("checkpoint", _mean_and_range("checkpoint_bytes", cost, format_size))
     size, each = format_size(cost["disk_bytes"]), count_noun(keep, "checkpoint")
-    _print_row("disk", f"about {size}: {count_noun(runs, 'run')}, {each} each")
+    rows = {
+        "an epoch": _mean_and_range("seconds_per_epoch", cost, format_duration),
+        "search": time,
+        "checkpoint": _mean_and_range("checkpoint_bytes", cost, format_size),
+        "disk": f"about {size}: {count_noun(runs, 'run')}, {each} each",
+    }
+    _print_rows(rows.items())
 
 
 def _mean_and_range(name: str, cost: dict[str, Any], words: Callable[[float], str]) -> str:
@@ -287,14 +286,17 @@ def _mean_and_range(name: str, cost: dict[str, Any], words: Callable[[float], st
 # --- words -------------------------------------------------------------------------------------
 
 
-def _print_row(name: str, words: str) -> None:
-    print(_wrap(words, f"{name:12}", " " * 12))
+def _print_rows(rows: Iterable[tuple[str, str]]) -> None:
+    """Print words beside their names, in as many lines as they need."""
+    rows = list(rows)
+    width = WIDTH - 2 - max(len(name) for name, _ in rows)
+    print_table("ll", [(name, _wrap(words, width=width)) for name, words in rows])
 
 
-def _wrap(text: str, first: str = "", later: str = "") -> str:
+def _wrap(text: str, first: str = "", later: str = "", width: int = WIDTH) -> str:
     filled = textwrap.fill(
         text,
-        WIDTH,
+        width,
         initial_indent=first,
         subsequent_indent=later,
         break_long_words=False,

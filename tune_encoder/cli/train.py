@@ -16,6 +16,7 @@ from tune_encoder.cli.common import (
     add_setting,
     demo_voices,
     format_skills,
+    print_table,
 )
 from tune_encoder.config import TrainConfig, augmentation_warnings, load_config, parse_assignment
 from tune_encoder.system.formats import count_noun
@@ -49,12 +50,10 @@ def _evaluate(options: argparse.Namespace) -> None:
     from tune_encoder.model.evaluate import evaluate, write_evaluation
 
     result = evaluate(options.model, options.data_dir or demo_voices(), options.split)
-    print(f"{'':10}{'skill':>8}{'ttl':>8}{'dp':>8}{'centred':>9}{'retrieval':>11}{'cosine':>8}")
+    rows = [["", "skill", "ttl", "dp", "centred", "retrieval", "cosine"]]
     for name, scores in result.scores.items():
-        numbers = [scores[key] for key in (*SCORES, "cosine")]
-        widths = (8, 8, 8, 9, 11, 8)
-        cells = (f"{n:{width}.3f}" for n, width in zip(numbers, widths, strict=True))
-        print(f"{name:10}{''.join(cells)}")
+        rows.append([name, *(f"{scores[key]:.3f}" for key in (*SCORES, "cosine"))])
+    print_table("lrrrrrr", rows)
     low, high = result.interval
     print(f"skill of the model: 95 % between {low:.3f} and {high:.3f}, over voices")
     print(f"crop consistency: {result.crop_consistency:.3f} (1: all windows give the same style)")
@@ -153,5 +152,4 @@ def _print_profile(folder: Path) -> None:
         "validation scores": sum(row["score_seconds"] for row in history),
     }
     parts["data and augmentation"] = total - sum(parts.values())
-    for name, seconds in parts.items():
-        print(f"{name:24}{seconds:8.2f} s{seconds / total:7.1%}")
+    print_table("lrr", [(name, f"{s:.2f} s", f"{s / total:.1%}") for name, s in parts.items()])

@@ -18,6 +18,7 @@ from tune_encoder.cli.common import (
     add_json,
     add_root,
     print_view,
+    table_lines,
 )
 from tune_encoder.cli.curve import draw_curve
 from tune_encoder.errors import ConfigError
@@ -80,17 +81,20 @@ def _list_lines(entries: "list[OverviewEntry]", root: Path) -> Iterator[str]:
     if not entries:
         yield f"{root}: no experiments; start one with `tune-encoder search`"
         return
-    width = min(NAME_WIDTH, max(4, *(len(entry["name"]) for entry in entries)))
-    yield f"{'name':{width}}  {'state':19}  {'trials ended':>14}  skill"
+    yield from table_lines("llrr", _list_rows(entries))
+    yield from (f"\n{entry['problem']}" for entry in entries if entry["problem"])
+
+
+def _list_rows(entries: "list[OverviewEntry]") -> Iterator[tuple[str, str, str, str]]:
+    yield "name", "state", "trials ended", "skill"
     for entry in entries:
-        name = _shorten(entry["name"], width)
+        name = _shorten(entry["name"], NAME_WIDTH)
         if entry["problem"]:
-            yield f"{name:{width}}  {entry['state']}"
+            yield name, entry["state"], "", ""
             continue
         ended = f"{entry['trials_ended']} of {entry['trials_budget']}"
         skill = f"{entry['best']['skill']:.3f}" if entry["best"] else "-"
-        yield f"{name:{width}}  {_format_state(entry):19}  {ended:>14}  {skill:>5}"
-    yield from (f"\n{entry['problem']}" for entry in entries if entry["problem"])
+        yield name, _format_state(entry), ended, skill
 
 
 def _format_state(view: "ExperimentStatus | OverviewEntry", host: bool = False) -> str:
@@ -197,9 +201,9 @@ def _trial_lines(view: "TrialView") -> Iterator[str]:
 def _setting_lines(searched: Mapping[str, object], changed: Mapping[str, object]) -> Iterator[str]:
     """Yield the searched settings, marked, then the others that differ from their defaults."""
     others = {name: value for name, value in changed.items() if name not in searched}
-    width = max(map(len, (*searched, *others)), default=0)
-    yield from (f"* {name:{width}}  {format_value(value)}" for name, value in searched.items())
-    yield from (f"  {name:{width}}  {format_value(value)}" for name, value in others.items())
+    rows = [(f"* {name}", format_value(value)) for name, value in searched.items()]
+    rows += [(f"  {name}", format_value(value)) for name, value in others.items()]
+    yield from table_lines("ll", rows)
     if searched or others:
         yield "* searched; the others differ from their defaults"
 
@@ -209,18 +213,16 @@ def _row_lines(view: "TrialView") -> Iterator[str]:
     columns = list(dict.fromkeys((view["metric"], "val_loss", "val_skill")))
     rows, best = view["rows"], view["best_epoch"]
     shown = [row for row in rows[:-ROWS_SHOWN] if row["epoch"] == best] + rows[-ROWS_SHOWN:]
-    if shown:
-        heads = (f"{name:>{_column_width(name)}}" for name in columns)
-        yield f"\nepoch{''.join(heads)}".replace("val_skill", "    skill")
+    heads = ["skill" if name == "val_skill" else name for name in columns]
+    table = [["epoch", *heads, ""]]
     for row in shown:
-        numbers = "".join(f"{score_of(row, name):{_column_width(name)}.4f}" for name in columns)
-        yield f"{row['epoch']:5}{numbers}{'  best' if row['epoch'] == best else ''}"
+        numbers = [f"{score_of(row, name):.4f}" for name in columns]
+        table.append([str(row["epoch"]), *numbers, "best" if row["epoch"] == best else ""])
+    if shown:
+        yield ""
+        yield from table_lines("r" * (1 + len(columns)) + "l", table)
     if len(shown) < len(rows):
         yield f"({len(rows) - len(shown)} earlier epochs are not shown; --json has them)"
-
-
-def _column_width(name: str) -> int:
-    return max(10, len(name) + 2)
 
 
 def _curve_lines(view: "TrialView") -> Iterator[str]:
@@ -250,7 +252,7 @@ def _best_lines(view: "BestView") -> Iterator[str]:
     yield f"best: trial {view['trial']}, epoch {view['epoch']}"
     words = {"val_loss": "loss", **{f"val_{name}": word for name, word in SCORES.items()}}
     scores = {word: view["scores"][name] for name, word in words.items() if name in view["scores"]}
-    yield from (f"  {word:15}{value:7.3f}" for word, value in scores.items())
+    yield from table_lines("lr", [(f"  {w}", f"{value:.3f}") for w, value in scores.items()])
     yield "" if view["settings"] else "\nno searched settings"
     yield from (f"  {name}: {format_value(value)}" for name, value in view["settings"].items())
     yield f"\ncheckpoint: {view['checkpoint'] or 'no longer there'}"
@@ -273,39 +275,35 @@ def _compare(options: argparse.Namespace) -> None:
 
 
 def _comparison_lines(view: "Comparison") -> Iterator[str]:
-    found = view["experiments"]
     yield from (f"warning: {warning}" for warning in view["warnings"])
-    yield _table_row("", [each["name"] for each in found])
-    yield _table_row(
-        "trials ended", [f"{e['trials_ended']} of {e['budget']['trials']}" for e in found]
-    )
-    yield _table_row("epochs spent", [f"{e['epochs']}" for e in found])
-    yield _table_row("epochs per trial", [f"{e['budget']['epochs']}" for e in found])
+    count = len(view["experiments"])
+    width = (WIDTH - LABEL_WIDTH) // count - 2
+    rows = ([label, *(_shorten(cell, width) for cell in cells)] for label, *cells in _rows(view))
+    yield from table_lines("l" + "r" * count, rows)
+
+
+def _rows(view: "Comparison") -> Iterator[list[str]]:
+    """Yield the rows of a comparison: a label, then a cell for each experiment."""
+    found = view["experiments"]
+    bests = [each["best"] for each in found]
+    yield ["", *(each["name"] for each in found)]
+    yield ["trials ended", *(f"{e['trials_ended']} of {e['budget']['trials']}" for e in found)]
+    yield ["epochs spent", *(f"{each['epochs']}" for each in found)]
+    yield ["epochs per trial", *(f"{each['budget']['epochs']}" for each in found)]
     for metric in dict.fromkeys(each["metric"] for each in found):
-        values = [_best_value(each, metric) for each in found]
-        yield _table_row(f"best {metric}", [_format_number(value) for value in values])
-    yield _table_row(
-        "its skill", [_format_number(each["best"] and each["best"]["skill"]) for each in found]
-    )
-    yield _table_row(
-        "its trial", [format_value(each["best"] and each["best"]["trial"]) for each in found]
-    )
+        yield [f"best {metric}", *(_format_number(_best_value(each, metric)) for each in found)]
+    yield ["its skill", *(_format_number(best and best["skill"]) for best in bests)]
+    yield ["its trial", *(format_value(best and best["trial"]) for best in bests)]
     if view["differing_settings"]:
-        yield "\nits settings that differ"
+        yield [""] * (1 + len(found))
+        yield ["its settings that differ", *("" for _ in found)]
     for name, differing in view["differing_settings"].items():
-        yield _table_row(name, [format_value(value) for value in differing])
+        yield [name, *(format_value(value) for value in differing)]
 
 
 def _best_value(experiment: "ComparedExperiment", metric: str) -> float | None:
     best = experiment["best"]
     return best["value"] if best is not None and best["metric"] == metric else None
-
-
-def _table_row(label: str, cells: list[str]) -> str:
-    width = (WIDTH - LABEL_WIDTH) // len(cells) - 2
-    return f"{label:{LABEL_WIDTH}}" + "".join(
-        f"  {_shorten(cell, width):>{width}}" for cell in cells
-    )
 
 
 # --- printing ------------------------------------------------------------------------------------
