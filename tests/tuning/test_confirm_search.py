@@ -56,7 +56,7 @@ def test_after_a_search_with_seeds_the_rungs_are_rated_and_then_the_configs(seed
     title = [line.split() for line in lines].index(heads)
     assert lines.index(correlation) < title
     assert all(line.endswith("      2") for line in lines[title + 1 : title + 4])
-    assert re.match("winner: trial|no winner: the first", lines[title + 4])
+    assert re.match("winner: trial|no winner: the top", lines[title + 4])
 
 
 def test_a_best_trial_that_is_no_better_than_a_baseline_is_warned_of(seeded):
