@@ -57,7 +57,7 @@ def test_a_storage_is_named_as_the_cluster_sees_it(storage, there):
         ({"options": {"storage": "s3://a:b@bucket"}}, "storage has a key in its address"),
         ({"space": "quik"}, "quik: neither a file nor a built-in space"),
         ({"name": "../x"}, r"the experiment name '\.\./x' is not valid; use up to 64"),
-        ({"options": {"warm_start": ["a b"]}}, "the experiment name 'a b' cannot be used"),
+        ({"options": {"warm_start": ["a b"]}}, "the experiment name 'a b' is not valid"),
         ({"options": {"trials": 0}}, "submit, budget: trials is 0; it must be a whole number"),
         ({"options": {"trial": 4}}, r"submit: unknown option 'trial'; did you mean 'trials'\?"),
     ],
