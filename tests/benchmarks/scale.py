@@ -27,7 +27,7 @@ from tune_encoder.data.demo import make_demo
 from tune_encoder.data.pack import open_pack, pack_data
 from tune_encoder.experiment.folder import Experiment, SearchContent, create_experiment
 from tune_encoder.space import find_space, load_space, override_space, space_to_content
-from tune_encoder.tuning.driver.scheduler import RecordingScheduler
+from tune_encoder.tuning.driver.recording_scheduler import RecordingScheduler
 from tune_encoder.tuning.record.record import Record
 from tune_encoder.tuning.record.restore import open_database
 

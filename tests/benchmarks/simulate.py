@@ -31,7 +31,7 @@ from tune_encoder.experiment.trials import TrialRecord
 from tune_encoder.space import Parameter, SearchSpace, override_space, parse_space
 from tune_encoder.space.plan import rung_epochs
 from tune_encoder.tuning.driver.early_stopping import EarlyStoppingRule, PromotionRule, make_rule
-from tune_encoder.tuning.driver.scheduler import RecordingScheduler
+from tune_encoder.tuning.driver.recording_scheduler import RecordingScheduler
 from tune_encoder.tuning.driver.searcher import StudySearcher
 from tune_encoder.tuning.record.record import Record
 from tune_encoder.tuning.record.stored_study import StoredStudy

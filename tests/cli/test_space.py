@@ -196,9 +196,9 @@ trials  to epoch  epochs spent
      6         1             6
      2         3             4
      1         4             1
- total                      11  46% of 24 in full
+ total                      11  46% of 24 without early stopping
 
-asha decides before a rung is full: it may use twice as many epochs
+asha decides before a rung is full: it may use up to twice the epochs
 """
     )
 
@@ -220,9 +220,9 @@ bracket 2
         4         3            12
         1         9             6
         6         9            54  with further seeds
-    total                      84  67% of 126 in full
+    total                      84  67% of 126 without early stopping
 
-hyperband decides before a rung is full: it may use twice as many epochs
+hyperband decides before a rung is full: it may use up to twice the epochs
 budget.time ends the search after 2h, even if trials are left
 """
     )
@@ -239,7 +239,7 @@ budget.time ends the search after 2h, even if trials are left
 def test_a_plan_says_what_it_cannot_know(run, tmp_path, scheduler, said):
     _, out, _ = run("plan", small(tmp_path, scheduler), "--no-probe")
 
-    assert out.partition("in full\n\n")[2] == said
+    assert out.partition("early stopping\n\n")[2] == said
 
 
 def test_a_plan_with_a_probe_tells_time_and_disk(run, tmp_path, data_dir):

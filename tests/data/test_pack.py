@@ -276,7 +276,7 @@ def newer_format(folder):
         (damaged_file, r"not a usable pack \(.*\); remove the folder"),
         (no_json, r"not a usable pack \(.*\); remove the folder"),
         (other_json, r"not a usable pack \(.*\); remove the folder"),
-        (newer_format, r"pack format 99; remove the folder"),
+        (newer_format, r"unsupported pack format 99; remove the folder"),
     ],
 )
 def test_a_damaged_pack_is_refused_with_its_folder_and_a_remedy(small, damage, message):

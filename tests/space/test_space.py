@@ -218,7 +218,7 @@ def test_a_data_folder_is_relative_to_the_file(tmp_path):
         ),
         (
             {"metric": {"name": "val_skill", "mode": "min"}},
-            ", metric: mode is min, but of val_skill the max is best; write auto",
+            ", metric: mode is min, but the max of val_skill is best; write auto",
         ),
     ],
 )

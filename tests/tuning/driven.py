@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from types import SimpleNamespace
 
 from tests.builders import epoch_row, worker_settings
-from tune_encoder.tuning.driver.scheduler import RecordingScheduler
+from tune_encoder.tuning.driver.recording_scheduler import RecordingScheduler
 from tune_encoder.tuning.driver.searcher import StudySearcher
 from tune_encoder.tuning.driver.steering import POLL_S, Steering
 from tune_encoder.tuning.record.record import Record

@@ -17,7 +17,7 @@ from tune_encoder.experiment.views import best_view
 from tune_encoder.space import parse_space
 from tune_encoder.training.checkpoints import save_state
 from tune_encoder.tuning.driver.launch import _next_launch
-from tune_encoder.tuning.driver.scheduler import RecordingScheduler
+from tune_encoder.tuning.driver.recording_scheduler import RecordingScheduler
 from tune_encoder.tuning.record.record import Record
 from tune_encoder.tuning.record.repair import repair
 from tune_encoder.tuning.start import _launch

@@ -65,9 +65,9 @@ def add_setting(
     """Add the option of a setting; its help, type, choices and default are those of the setting.
 
     Args:
-        parser: Of the command.
+        parser: The command's parser.
         kind: The dataclass of the setting.
-        name: Of the setting.
+        name: The name of the setting.
         overrides: Whether the setting has a value already, which an absent option leaves as it is.
         more: What the help says of this command alone.
         changes: `flag` instead of the setting's name, and arguments of `add_argument`.

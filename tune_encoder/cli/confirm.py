@@ -16,7 +16,7 @@ from tune_encoder.cli.common import (
     print_view,
     table_lines,
 )
-from tune_encoder.config import LaunchSettings, SettingValue
+from tune_encoder.config import CONFIRMED_CONFIGS, LaunchSettings, SettingValue
 from tune_encoder.errors import Interrupted, SearchFailed, StorageError
 from tune_encoder.experiment.status import WIDTH
 
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from tune_encoder.experiment.folder import Experiment
     from tune_encoder.experiment.importance import Importances
 
-TOP = 3  # configs to confirm
 SEEDS = 3  # seeds of each config, if the space does not say
 
 
@@ -36,7 +35,10 @@ def add_confirm(commands: Commands) -> None:
         parser.add_argument("name", help="experiment")
         if name == "confirm":
             parser.add_argument(
-                "--top", type=int, default=TOP, help=f"configs to confirm (default: {TOP})"
+                "--top",
+                type=int,
+                default=CONFIRMED_CONFIGS,
+                help=f"configs to confirm (default: {CONFIRMED_CONFIGS})",
             )
             parser.add_argument(
                 "--seeds",
@@ -72,7 +74,7 @@ def confirm_if_asked(experiment: "Experiment", launch: LaunchSettings) -> None:
         return
     try:
         confirmation = _run_confirmation(
-            experiment, TOP, seeds, experiment.command("resume"), launch
+            experiment, CONFIRMED_CONFIGS, seeds, experiment.command("resume"), launch
         )
     except (
         SearchFailed,

@@ -132,11 +132,11 @@ def _trials_of_epochs(trials: int, epochs: int) -> str:
 
 def _format_scheduler(scheduler: SchedulerSettings) -> str:
     words = [scheduler.name]
-    if scheduler.name != "none":
+    if scheduler.stops_early:
         words.append(f"grace period {scheduler.grace_period}")
-    if scheduler.name not in ("none", "median"):
+    if scheduler.has_rungs:
         words.append(f"factor {scheduler.reduction_factor:g}")
-    if scheduler.name == "hyperband":
+    if scheduler.n_brackets > 1:
         words.append(f"{count_noun(scheduler.brackets, 'bracket')}")
     return ", ".join(words)
 
@@ -212,16 +212,21 @@ def _plan_rows(plan: "Plan") -> Iterator[tuple[str, str, str, str]]:
         spent = plan.confirmations * plan.epochs
         yield str(plan.confirmations), str(plan.epochs), str(spent), "with further seeds"
     share = plan.total_epochs / plan.full_epochs
-    yield "total", "", str(plan.total_epochs), f"{share:.0%} of {plan.full_epochs} in full"
+    yield (
+        "total",
+        "",
+        str(plan.total_epochs),
+        f"{share:.0%} of {plan.full_epochs} without early stopping",
+    )
 
 
 def _caveats(space: "SearchSpace") -> Iterator[str]:
     """Yield what the plan cannot know."""
-    name, time = space.scheduler.name, space.budget.time
-    if name in ("asha", "hyperband"):
-        yield f"{name} decides before a rung is full: it may use twice as many epochs"
-    if name == "median":
-        yield "median stops some trials earlier; how many is only known in the search"
+    scheduler, time = space.scheduler, space.budget.time
+    if scheduler.has_rungs and not scheduler.promotes:
+        yield f"{scheduler.name} decides before a rung is full: it may use up to twice the epochs"
+    if scheduler.stops_early and not scheduler.has_rungs:
+        yield f"{scheduler.name} stops some trials earlier; how many is only known in the search"
     if time:
         yield f"budget.time ends the search after {time}, even if trials are left"
 

@@ -12,6 +12,7 @@ from tune_encoder.config.checking import (
 from tune_encoder.config.export import ExportSettings, RetrainSettings
 from tune_encoder.config.launch import LOCAL_LAUNCH, LOCAL_STORAGE, LaunchSettings, StorageSettings
 from tune_encoder.config.search import (
+    CONFIRMED_CONFIGS,
     DEFAULT_ROOT,
     EXTENSIONS,
     OVERRIDES,
@@ -45,6 +46,7 @@ from tune_encoder.config.yaml import (
 )
 
 __all__ = [
+    "CONFIRMED_CONFIGS",
     "DEFAULT_ROOT",
     "DEMO_COUNTS",
     "EXTENSIONS",

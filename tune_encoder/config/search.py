@@ -29,7 +29,7 @@ class MetricSettings:
     def __post_init__(self) -> None:
         if self.mode not in ("auto", self.direction):
             raise ConfigError(
-                f"mode is {self.mode}, but of {self.name} the {self.direction} is best; write auto"
+                f"mode is {self.mode}, but the {self.direction} of {self.name} is best; write auto"
             )
 
     @property
@@ -69,6 +69,9 @@ class BudgetSettings:
         return float(found[1]) * seconds[found[2]] if found else None
 
 
+CONFIRMED_CONFIGS = 3  # of the best configs are trained again with further seeds
+
+
 @dataclass(frozen=True, kw_only=True)
 class SchedulerSettings:
     """Which trials are stopped early."""
@@ -87,6 +90,30 @@ class SchedulerSettings:
     brackets: int = setting(
         3, "brackets of hyperband, each with its own grace period", minimum=1, maximum=10
     )
+
+    @property
+    def stops_early(self) -> bool:
+        """Whether any trial is stopped before its last epoch."""
+        return self.name != "none"
+
+    @property
+    def has_rungs(self) -> bool:
+        """Whether trials are compared at rungs, as in successive halving."""
+        return self.name in ("asha", "asha-promote", "hyperband")
+
+    @property
+    def promotes(self) -> bool:
+        """Whether trials wait at a rung until they are known to be among the best."""
+        return self.name == "asha-promote"
+
+    @property
+    def n_brackets(self) -> int:
+        """How many groups of trials have their own rungs."""
+        return self.brackets if self.name == "hyperband" else 1
+
+    def first_rung(self, bracket: int) -> float:
+        """Return the epochs after which a bracket's first rung is due; may be a fraction."""
+        return self.grace_period * self.reduction_factor**bracket
 
 
 @dataclass(frozen=True, kw_only=True)

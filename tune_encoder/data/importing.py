@@ -98,7 +98,7 @@ def _pair_recordings(audio_dir: Path, styles_dir: Path) -> tuple[list[_Clip], li
     voice_of = {path: voice_name(path.stem, names) for path in recordings}
     if not any(voice_of.values()):
         raise DataError(
-            f"{audio_dir}: of {count_noun(len(recordings), 'recording')} none belongs to one of "
+            f"{audio_dir}: of {count_noun(len(recordings), 'recording')} none matches any of "
             f"{count_noun(len(names), 'style')} in {styles_dir}; name them NAME.wav or "
             "NAME_01.wav for NAME.json"
         )

@@ -179,7 +179,9 @@ def open_pack(folder: Path) -> PackedData:
     try:
         info = json.loads((folder / "pack.json").read_text(encoding="utf-8"))
         if info["format"] != PACK_FORMAT:
-            raise StorageError(f"{folder}: pack format {info['format']}; remove the folder")
+            raise StorageError(
+                f"{folder}: unsupported pack format {info['format']}; remove the folder"
+            )
         for name, size in info["sizes"].items():
             if (folder / name).stat().st_size != size:
                 raise StorageError(f"{folder / name}: truncated; remove {folder} to make it again")

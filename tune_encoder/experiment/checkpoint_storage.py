@@ -4,7 +4,7 @@
     LOCATION/1/0007_f3a9c1/checkpoint_000003/    launch 1, trial 7, epoch 3; its manifest is last
 
 A checkpoint is complete once its manifest exists, and is never overwritten. A reader downloads it
-to a local folder first, and verifies it there like any other.
+to a local folder first, where `training.checkpoints` verifies it like any other.
 """
 
 import os

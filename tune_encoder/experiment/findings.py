@@ -81,7 +81,7 @@ def assess_search(
     warnings = [
         _low_correlation_warning(each)
         for each in rung_correlations
-        if _stops_early(space) and _is_low(each)
+        if space.scheduler.stops_early and _is_low(each)
     ]
     if (best := best_trial(list(trials))) is not None:
         searched = space.searched_settings(best.settings)
@@ -128,10 +128,6 @@ def spearman(a: Sequence[float], b: Sequence[float]) -> float | None:
     if len(set(a)) == 1 or len(set(b)) == 1:
         return None
     return float(stats.spearmanr(a, b).statistic)
-
-
-def _stops_early(space: SearchSpace) -> bool:
-    return space.scheduler.name != "none"
 
 
 def _is_low(correlation: RungCorrelation) -> bool:

@@ -18,6 +18,7 @@ from tune_encoder.model.heads import PooledHead, QueryHead
 
 __all__ = ["Encoder", "Ensemble", "build_encoder", "rebuild_encoder"]
 
+# The values of `encoder_type`; `config.training` lists them too, where the command line reads them.
 _BACKBONES = {"convnext": ConvNeXt, "cnn": Cnn, "transformer": Transformer}
 STD_FLOOR = 1e-3  # of a constant band
 

@@ -28,10 +28,10 @@ def fit_to_budget(scheduler: SchedulerSettings, epochs: int) -> SchedulerSetting
 
 
 def max_brackets(scheduler: SchedulerSettings, epochs: int) -> int:
-    """Return how many brackets of hyperband stop any trials within `epochs`."""
-    brackets, begins = 0, float(scheduler.grace_period)
-    while begins <= epochs:
-        brackets, begins = brackets + 1, begins * scheduler.reduction_factor
+    """Return how many brackets of hyperband have their first rung within `epochs`."""
+    brackets = 0
+    while scheduler.first_rung(brackets) <= epochs:
+        brackets += 1
     return brackets
 
 
@@ -46,8 +46,8 @@ def _check_grace_period(space: SearchSpace, where: str) -> None:
 def _check_brackets(space: SearchSpace, where: str) -> None:
     scheduler, epochs = space.scheduler, space.budget.epochs
     most = max_brackets(scheduler, epochs)
-    if scheduler.name == "hyperband" and scheduler.brackets > most:
-        begins = scheduler.grace_period * scheduler.reduction_factor ** (scheduler.brackets - 1)
+    if scheduler.n_brackets > most:
+        begins = scheduler.first_rung(scheduler.brackets - 1)
         raise ConfigError(
             f"{where}: scheduler.brackets is {scheduler.brackets}, so the last bracket would stop "
             f"nothing before epoch {begins:g} of {epochs}; it must be at most {most}"

@@ -12,11 +12,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tune_encoder.config import ResourceSettings, SchedulerSettings
+from tune_encoder.config import CONFIRMED_CONFIGS, ResourceSettings, SchedulerSettings
 from tune_encoder.space import SearchSpace
-
-CONFIRMED_CONFIGS = 3  # of the best configs are trained again with further seeds
-_HALVING = ("asha", "asha-promote", "hyperband")
 
 
 @dataclass(frozen=True)
@@ -107,11 +104,11 @@ def rung_epochs(space: SearchSpace) -> list[int]:
 
 
 def bracket_rungs(space: SearchSpace) -> list[list[int]]:
-    """Return those epochs for each bracket, whose trials are compared with each other."""
+    """Return the rung epochs of each bracket, whose trials are compared with each other."""
     scheduler, epochs = space.scheduler, space.budget.epochs
-    if scheduler.name not in _HALVING:
+    if not scheduler.has_rungs:
         return [[]]
-    return [halving_epochs(scheduler, epochs, i) for i in range(n_brackets(scheduler))]
+    return [halving_epochs(scheduler, epochs, i) for i in range(scheduler.n_brackets)]
 
 
 def halving_epochs(scheduler: SchedulerSettings, epochs: int, bracket: int = 0) -> list[int]:
@@ -120,7 +117,7 @@ def halving_epochs(scheduler: SchedulerSettings, epochs: int, bracket: int = 0) 
     Each rung is due `reduction_factor` times later than the previous one, and takes place at the
     next whole epoch; if several are due at once, there is one per epoch, as in Ray.
     """
-    start, found = first_rung(scheduler, bracket), [0]
+    start, found = scheduler.first_rung(bracket), [0]
     for power in itertools.count():
         due = start * scheduler.reduction_factor**power
         epoch = max(math.ceil(due), found[-1] + 1)
@@ -128,16 +125,6 @@ def halving_epochs(scheduler: SchedulerSettings, epochs: int, bracket: int = 0) 
             break
         found.append(epoch)
     return found[1:]
-
-
-def n_brackets(scheduler: SchedulerSettings) -> int:
-    """Return how many groups of trials have their own rungs."""
-    return scheduler.brackets if scheduler.name == "hyperband" else 1
-
-
-def first_rung(scheduler: SchedulerSettings, bracket: int) -> float:
-    """Return the epochs after which a bracket's first rung is due; may be a fraction."""
-    return scheduler.grace_period * scheduler.reduction_factor**bracket
 
 
 def n_concurrent_trials(resources: ResourceSettings, cpus: int, gpus: int) -> int:

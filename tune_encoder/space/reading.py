@@ -38,9 +38,10 @@ def parse_space(content: Mapping[str, object], where: str, folder: Path) -> Sear
 
 
 def read_space(content: object, where: str, folder: Path) -> SearchSpace:
-    """Parse a space that this program wrote: values are checked, but not whether they fit together.
+    """Parse a space: each value is checked, but not whether they fit together.
 
-    That check samples 200 configs, which takes many times as long as parsing.
+    Enough for spaces that this program wrote. `parse_space` adds the other check, which samples 200
+    configs and takes many times as long.
     """
     if not isinstance(content, Mapping):
         raise ConfigError(f"{where}: is {content!r}; write `name: value` lines under it")

@@ -59,7 +59,7 @@ def load_state(path: Path) -> State:
         state: State = torch.load(content, "cpu", weights_only=True)  # noqa: TID251
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
         raise StorageError(
-            f"{path}: no checkpoint, though it is listed; name a .pt file"
+            f"{path}: not a checkpoint, although the manifest lists it; give a .pt file"
         ) from error
     if state["format"] > CHECKPOINT_FORMAT:
         raise StorageError(

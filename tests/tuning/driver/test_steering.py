@@ -72,7 +72,7 @@ def test_a_search_that_is_paused_no_more_goes_on_where_it_was(search):
 def test_a_stopped_search_says_that_it_was_asked_to_and_goes_on_at_the_next_launch(search):
     Controls(search.experiment).request_stop()
     search.run()
-    assert search.steering.stop_reason == "stopped as asked"
+    assert search.steering.stop_reason == "stopped on request"
     assert epochs(search) == [[1, 2, 3], [1, 2, 3]]
     Controls(search.experiment).clear()
 

@@ -92,7 +92,7 @@ def test_a_config_that_was_added_waits_behind_those_that_run(steered):
 
 
 def test_a_search_that_was_stopped_says_how_to_go_on(steered):
-    assert "stopped as asked; resume with `tune-encoder resume tiny`" in steered.out
+    assert "stopped on request; resume with `tune-encoder resume tiny`" in steered.out
 
 
 def test_a_steered_search_has_each_epoch_once_and_in_order(steered):

@@ -22,7 +22,7 @@ from tests.tuning.lost import CONTENT
 from tests.tuning.records import add, filled, make, opened, seen, stored, train
 from tune_encoder.errors import ConfigError, StorageError
 from tune_encoder.experiment.control import Controls
-from tune_encoder.tuning.driver.scheduler import RecordingScheduler
+from tune_encoder.tuning.driver.recording_scheduler import RecordingScheduler
 from tune_encoder.tuning.driver.searcher import StudySearcher
 from tune_encoder.tuning.driver.steering import Steering
 from tune_encoder.tuning.record import database as database_module

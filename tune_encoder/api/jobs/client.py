@@ -90,7 +90,8 @@ class Client:
 
         Raises:
             ConfigError: if the address is not an HTTP address.
-            StorageError: if no cluster answers there, or it requires no token, or rejects ours.
+            StorageError: if no cluster answers there, or it is open to everyone, or it
+                rejects our token.
         """
         self.address = choose_address(address)
         self._ray = connect(self.address)

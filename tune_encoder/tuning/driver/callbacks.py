@@ -12,7 +12,7 @@ from types import FrameType
 from ray.tune import Callback
 from ray.tune.experiment import Trial
 
-from tune_encoder.tuning.driver.scheduler import RecordingScheduler
+from tune_encoder.tuning.driver.recording_scheduler import RecordingScheduler
 from tune_encoder.tuning.driver.searcher import StudySearcher
 from tune_encoder.tuning.driver.steering import Steering
 

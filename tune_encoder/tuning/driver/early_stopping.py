@@ -1,7 +1,9 @@
 """Early-stopping rules: which trials continue, which pause at a rung, and which are stopped.
 
 A rule gets every recorded row, in order, and compares the rows' objectives, of which lower is
-better. Its state need not be saved: after a resume the recorded rows are replayed.
+better. Its state need not be saved: after a resume the recorded rows are replayed. A trial may also
+end by its own patience (`training.state.is_finished`); `RecordingScheduler` carries out what is
+decided here.
 """
 
 from collections.abc import Collection, Sequence
@@ -14,7 +16,7 @@ from ray.tune.schedulers import AsyncHyperBandScheduler, MedianStoppingRule, Tri
 
 from tune_encoder.experiment.epoch_row import EpochRow, objective
 from tune_encoder.space import SearchSpace
-from tune_encoder.space.plan import first_rung, n_brackets, rung_epochs
+from tune_encoder.space.plan import rung_epochs
 from tune_encoder.tuning.record.record import METRIC
 
 TIME_ATTR = "epoch"
@@ -75,7 +77,7 @@ class RayRule(EarlyStoppingRule):
         return Decision.STOP if decision == TrialScheduler.STOP else Decision.CONTINUE
 
     def _bracket(self, number: int) -> Any:
-        """Return the scheduler of a trial; each bracket gets fewer trials by the reduction factor.
+        """Return the scheduler of a trial; each further bracket gets 1/factor as many.
 
         Ray assigns trials to brackets at random, so a resumed search could decide differently.
         """
@@ -91,8 +93,7 @@ class PromotionRule(EarlyStoppingRule):
     Of N trials that reach a rung, the best N / factor are promoted, and at least one. A trial is
     promoted as soon as it is certain to be among them, whatever the results of the outstanding
     trials; so with any number of workers no epoch is wasted. The rungs are those of Jamieson and
-    Talwalkar,
-    "Non-stochastic best arm identification and hyperparameter optimization", 2016.
+    Talwalkar, "Non-stochastic best arm identification and hyperparameter optimization", 2016.
     """
 
     def __init__(self, rungs: Sequence[int], factor: float) -> None:
@@ -147,7 +148,7 @@ def make_rule(space: SearchSpace) -> EarlyStoppingRule:
         return RayRule(
             [MedianStoppingRule(TIME_ATTR, METRIC, "min", settings.grace_period)], factor
         )
-    starts = [first_rung(settings, k) for k in range(n_brackets(settings))]
+    starts = [settings.first_rung(k) for k in range(settings.n_brackets)]
     return RayRule([_halving(min(start, epochs), epochs, factor) for start in starts], factor)
 
 
@@ -158,6 +159,6 @@ def _halving(grace_period: float, epochs: int, factor: float) -> TrialScheduler:
         mode="min",
         # One more than the last epoch, so that the trial ends by itself.
         max_t=epochs + 1,
-        grace_period=grace_period,  # type: ignore[arg-type]  # a factor, which may be no whole one
+        grace_period=grace_period,  # type: ignore[arg-type]  # may be a fraction
         reduction_factor=factor,
     )

@@ -17,13 +17,14 @@ from tune_encoder.config import LOCAL_LAUNCH, LaunchSettings
 from tune_encoder.errors import Interrupted, SearchFailed, StorageError
 from tune_encoder.experiment.dashboards import dashboard_lines, open_dashboards
 from tune_encoder.experiment.folder import Experiment
+from tune_encoder.system.formats import count_noun
 from tune_encoder.tuning.cluster.capacity import Capacity, check_trial_fits, living_nodes
 from tune_encoder.tuning.cluster.connection import connected
 from tune_encoder.tuning.cluster.ray_patches import pass_no_variables
 from tune_encoder.tuning.driver.callbacks import FailureRecorder, StopSignal
 from tune_encoder.tuning.driver.gpu_memory import check_gpu_share
 from tune_encoder.tuning.driver.progress import Progress
-from tune_encoder.tuning.driver.scheduler import RecordingScheduler
+from tune_encoder.tuning.driver.recording_scheduler import RecordingScheduler
 from tune_encoder.tuning.driver.searcher import StudySearcher
 from tune_encoder.tuning.driver.steering import Steering
 from tune_encoder.tuning.record.record import REPORTED, Record
@@ -208,5 +209,5 @@ def _remove_tune_state(folder: Path) -> None:
 
 def _describe_failures(record: Record) -> str:
     reasons = Counter(trial.reason for trial in record.trials.values() if trial.reason)
-    counted = [f"{reason} ({count} of them)" for reason, count in reasons.most_common()]
+    counted = [f"{why} ({count_noun(n, 'trial')})" for why, n in reasons.most_common()]
     return f"no trial of {record.experiment.name} gave a result: {'; '.join(counted) or 'none ran'}"

@@ -7,7 +7,7 @@ from ray.tune.search import Searcher
 
 from tune_encoder.errors import StorageError
 from tune_encoder.experiment.trials import TrialRecord
-from tune_encoder.tuning.driver.scheduler import RecordingScheduler
+from tune_encoder.tuning.driver.recording_scheduler import RecordingScheduler
 from tune_encoder.tuning.driver.steering import Steering
 from tune_encoder.tuning.record.record import REPORTED, Record
 from tune_encoder.tuning.worker.settings import TrialConfig, WorkerSettings
@@ -38,7 +38,7 @@ class StudySearcher(Searcher):
         self._assigned: dict[str, TrialRecord] = {}
 
     def suggest(self, trial_id: str) -> Any:
-        """Return the next trial's config, None if there is none yet, or that none will come."""
+        """Return the next trial's config, None if there is none yet, or FINISHED after the last."""
         try:
             return self._suggest(trial_id)
         except StorageError as error:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from tune_encoder.experiment.control import Controls
 from tune_encoder.experiment.epoch_row import objective
 from tune_encoder.system.formats import format_size
-from tune_encoder.tuning.driver.scheduler import RecordingScheduler
+from tune_encoder.tuning.driver.recording_scheduler import RecordingScheduler
 from tune_encoder.tuning.record.record import Record
 
 POLL_S = 0.5
@@ -52,7 +52,7 @@ class Steering:
 
     def _find_stop_reason(self) -> str:
         if self._controls.stop_requested():
-            return "stopped as asked"
+            return "stopped on request"
         if self._scheduler.storage_problem is not None:
             return self._scheduler.storage_problem
         budget = self._record.space.budget

@@ -182,7 +182,6 @@ def _decide_state(found: _Salvage, space: SearchSpace) -> None:
     """Mark a trial that ended by itself as complete, unless the budget now has more epochs."""
     last, planned = found.rows[-1], found.settings["epochs"]
     assert isinstance(planned, int)
-    assert isinstance(planned, int)
     longer = space.budget.epochs > planned <= last["epoch"]
     found.state = "COMPLETE" if last["finished"] and not longer else "RUNNING"
     if found.state == "RUNNING":

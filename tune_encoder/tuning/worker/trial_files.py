@@ -66,8 +66,8 @@ class LocalTrialFiles:
 class StoredTrialFiles:
     """Stores checkpoints in the storage, and other files in a folder of this node until sent.
 
-    Tune could upload checkpoints too, but it takes a failed upload for complete, and needs nine
-    requests for a checkpoint instead of two.
+    Tune could upload checkpoints too, but it treats a failed upload as complete, and needs
+    nine requests for a checkpoint instead of two.
     """
 
     def __init__(self, storage: Storage, launch: str, number: int, folder: Path) -> None:
