@@ -112,7 +112,7 @@ class TableRecord(Record):
     def _nearest(self, trial: Trial) -> int:
         """Let the study believe that the nearest config was proposed."""
         config = self._table.nearest(self.space.sample(trial), self._left)
-        for name, kind in trial.distributions.items():
+        for name, kind in trial.distributions.items():  # no public call sets what is proposed
             value = kind.to_internal_repr(self._table.settings[config][name])
             trial.storage.set_trial_param(trial._trial_id, name, value, kind)
         return config

@@ -155,6 +155,7 @@ def _tensorboard(experiment: Experiment) -> Server:
 def _optuna(experiment: Experiment) -> Server:
     url = read_only_url(experiment.study_path)
     page = Dashboard("Optuna", "/dashboard/studies/1", "trials, curves, importance; read-only")
+    # The module of its script, which may not be on the PATH; its package cannot be run by name.
     return Server(page, lambda port: ["optuna_dashboard._cli", url, *_at(port)], OPTUNA_PORT)
 
 

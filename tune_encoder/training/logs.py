@@ -55,6 +55,7 @@ def _write_hparams(
     settings = to_mapping(state.config)
     settings = {name: settings[name] for name in hparam_names or settings}
     for summary in hparams(settings, dict.fromkeys(_HPARAM_METRICS, 0.0)):
+        # The public `add_hparams` would write to a folder of its own, a second run in TensorBoard.
         writer._get_file_writer().add_summary(summary)
 
 

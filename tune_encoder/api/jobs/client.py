@@ -40,6 +40,7 @@ _POLL_S = 1.0
 _AGENT_TIMEOUT_S = 60.0  # from a head node's first answer until it accepts jobs
 _AGENT_NOT_READY = "No available agent"  # Ray's error until then
 _STOP_TIMEOUT_S = 60  # a search saves and stops within seconds; Ray would kill it after three
+# Ray has no option for these; a name that another version does not have changes nothing there.
 _VERBOSE_LOGGERS = ("ray.dashboard.modules.dashboard_sdk", "ray._private.runtime_env.packaging")
 _ID_TAKEN = "already exists"  # in Ray's error for a submission id
 
