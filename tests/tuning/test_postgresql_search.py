@@ -51,7 +51,7 @@ def test_a_search_that_loses_its_database_ends_with_all_saved_and_goes_on(
         postgresql.start()
 
     assert process.returncode == 4, error
-    assert f"tune-encoder: {url}: gone (" in error
+    assert f"tune-encoder: {url}: no longer answers (" in error
     assert (
         "everything is saved, restart the database; then resume with `tune-encoder resume tiny`\n"
         in error

@@ -31,7 +31,9 @@ def head(cache):
     folder = Path(tempfile.mkdtemp(prefix="ray"))  # short: sockets lie below it
     token = f"canary-token-{secrets.token_hex(16)}"
     (folder / "token").write_text(token)
-    port = free_port(28_265)
+    # A range of its own for each of pytest's processes: a free port is taken only when Ray binds it.
+    first = 28_265 + 50 * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
+    port = free_port(first)
     environment = {
         **os.environ,
         "RAY_AUTH_MODE": "token",
@@ -44,7 +46,7 @@ def head(cache):
         "port": 0,
         "dashboard-host": "127.0.0.1",
         "dashboard-port": port,
-        "ray-client-server-port": free_port(26_001),
+        "ray-client-server-port": free_port(first - 2_000),
         "dashboard-agent-listen-port": 0,
         "num-cpus": 2,
         "temp-dir": folder / "session",
