@@ -64,6 +64,14 @@ class DrivenSearch:
         while self.step():
             pass
 
+    def run_in_pieces(self, every):
+        """Run until nothing is left, and resume after each `every` steps, as after a kill."""
+        n_steps = 1
+        while self.step():
+            if n_steps % every == 0:
+                self.start()
+            n_steps += 1
+
     def close(self):
         """Let go of the record's database, if there is one."""
         self._opened.close()

@@ -31,7 +31,7 @@ def head(cache):
     folder = Path(tempfile.mkdtemp(prefix="ray"))  # short: sockets lie below it
     token = f"canary-token-{secrets.token_hex(16)}"
     (folder / "token").write_text(token)
-    # A range of its own for each of pytest's processes: a free port is taken only when Ray binds it.
+    # Each of pytest's processes has a range of its own: a port is free until Ray binds it.
     first = 28_265 + 50 * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
     port = free_port(first)
     environment = {

@@ -42,11 +42,7 @@ def test_a_search_resumed_again_and_again_decides_as_an_uninterrupted_one(
     uninterrupted, tmp_path, every
 ):
     search = search_in(tmp_path)
-    n_steps = 1
-    while search.step():
-        if n_steps % every == 0:
-            search.start()
-        n_steps += 1
+    search.run_in_pieces(every)
 
     assert search.outcome() == uninterrupted
 
