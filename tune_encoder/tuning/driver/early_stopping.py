@@ -137,7 +137,10 @@ class PromotionRule(EarlyStoppingRule):
 
 
 def make_rule(space: SearchSpace) -> EarlyStoppingRule:
-    """Return the early-stopping rule of a space."""
+    """Return the early-stopping rule of a space.
+
+    The names, and which of them have rungs, are in `config.search.SchedulerSettings`.
+    """
     settings, epochs = space.scheduler, space.budget.epochs
     factor = settings.reduction_factor
     if settings.name == "none":
