@@ -13,7 +13,8 @@ import pytest
 
 from tune_encoder.config import TrainConfig
 from tune_encoder.data.demo import make_demo
-from tune_encoder.data.pack import open_pack, pack_data
+from tune_encoder.data.pack import open_pack
+from tune_encoder.data.packing import pack_data
 from tune_encoder.data.samples import find_samples, read_sample
 from tune_encoder.data.voice_bank import bank_of_clips, write_bank
 from tune_encoder.tuning.cluster.ray_settings import set_environment

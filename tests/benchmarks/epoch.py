@@ -16,7 +16,8 @@ import torch
 from tune_encoder.config import TrainConfig
 from tune_encoder.data.batches import Batch, training_batches
 from tune_encoder.data.demo import cached_demo
-from tune_encoder.data.pack import PackedData, open_pack, pack_data
+from tune_encoder.data.pack import PackedData, open_pack
+from tune_encoder.data.packing import pack_data
 from tune_encoder.experiment.epoch_row import score_of
 from tune_encoder.system.memory import keep_freed_memory
 from tune_encoder.training.epoch import batch_loss, train_epoch

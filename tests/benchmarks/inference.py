@@ -20,7 +20,8 @@ import numpy as np
 from tests.fabricate import random_encoder, write_model, write_wav
 from tune_encoder.config import TrainConfig
 from tune_encoder.data.demo import make_demo
-from tune_encoder.data.pack import open_pack, pack_data
+from tune_encoder.data.pack import open_pack
+from tune_encoder.data.packing import pack_data
 from tune_encoder.model.onnx.checking import synthetic_speech
 from tune_encoder.model.onnx.writing import write_onnx
 

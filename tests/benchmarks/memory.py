@@ -17,7 +17,7 @@ import numpy as np
 
 from tune_encoder.config import TrainConfig
 from tune_encoder.data.demo import make_demo
-from tune_encoder.data.pack import pack_data
+from tune_encoder.data.packing import pack_data
 
 AT_ONCE = (1, 2, 4)
 TRIAL = """

@@ -25,7 +25,8 @@ os.cpu_count = lambda: len(cores)
 from pathlib import Path
 import torch  # not part of the packing
 from tune_encoder.config import TrainConfig
-from tune_encoder.data.pack import open_pack, pack_data
+from tune_encoder.data.pack import open_pack
+from tune_encoder.data.packing import pack_data
 began = time.perf_counter()
 folder = pack_data(Path(sys.argv[1]), TrainConfig())
 packed = time.perf_counter()

@@ -16,7 +16,8 @@ from tqdm import tqdm
 
 from tests.benchmarks.simulate import CURVES
 from tune_encoder.data.demo import cached_demo
-from tune_encoder.data.pack import PackedData, open_pack, pack_data
+from tune_encoder.data.pack import PackedData, open_pack
+from tune_encoder.data.packing import pack_data
 from tune_encoder.space import SearchSpace, parse_space, sample_configs
 from tune_encoder.training.loop import train
 from tune_encoder.tuning.start import versions

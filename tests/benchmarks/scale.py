@@ -24,7 +24,8 @@ from typing import Any, cast
 
 from tune_encoder.config import StorageSettings
 from tune_encoder.data.demo import make_demo
-from tune_encoder.data.pack import open_pack, pack_data
+from tune_encoder.data.pack import open_pack
+from tune_encoder.data.packing import pack_data
 from tune_encoder.experiment.folder import Experiment, SearchContent, create_experiment
 from tune_encoder.space import find_space, load_space, override_space, space_to_content
 from tune_encoder.tuning.driver.recording_scheduler import RecordingScheduler

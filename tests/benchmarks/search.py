@@ -34,7 +34,8 @@ from tests.benchmarks.plain_tune import EPOCHS, WORKERS
 from tune_encoder.config import TrainConfig, write_yaml
 from tune_encoder.data.batches import training_batches
 from tune_encoder.data.demo import make_demo
-from tune_encoder.data.pack import Pack, PackedData, open_pack, pack_data
+from tune_encoder.data.pack import Pack, PackedData, open_pack
+from tune_encoder.data.packing import pack_data
 from tune_encoder.experiment.epoch_row import EpochRow, score_of
 from tune_encoder.experiment.folder import Experiment
 from tune_encoder.experiment.trials import TrialRecord

@@ -33,6 +33,9 @@ def pack_of(*lengths):
         ),
         np.arange(len(lengths)),
         [f"v{i}" for i in range(len(lengths))],
+        bands=np.zeros((len(lengths), 4), dtype=np.float32),
+        windows=np.zeros((0, 1), dtype=np.float32),
+        window_clips=np.arange(0),
     )
 
 

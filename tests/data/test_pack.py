@@ -11,7 +11,8 @@ from tests.fabricate import make_sample
 from tune_encoder.config import TrainConfig
 from tune_encoder.data.audio import resample
 from tune_encoder.data.log_mel import log_mel
-from tune_encoder.data.pack import open_pack, pack_data
+from tune_encoder.data.pack import open_pack
+from tune_encoder.data.packing import pack_data
 from tune_encoder.data.samples import find_samples, read_sample, write_sample
 from tune_encoder.errors import DataError, StorageError
 from tune_encoder.system.files import cache_dir

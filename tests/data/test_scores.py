@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from tests.fabricate import make_style
-from tune_encoder.data.scores import RIDGE_ALPHAS, Styles, fit_ridge, mean_styles, score
+from tune_encoder.data.scores import Styles, mean_styles, score
 from tune_encoder.data.style_statistics import Statistics, style_statistics
 
 
@@ -114,76 +114,3 @@ def test_every_score_is_finite_even_where_nothing_differs(n):
     for predicted in (target, Styles(TARGET.ttl[:n], TARGET.dp[:n])):
         scores = score(predicted, target, STATISTICS)
         assert all(np.isfinite(value) for value in scores.values())
-
-
-# --- ridge ---------------------------------------------------------------------------------------
-
-
-def ridge_data(n=12, width=4, noise=0.05):
-    rng = np.random.default_rng(5)
-    x = rng.normal(size=(n, width)).astype(np.float32)
-    ttl = 0.1 * x @ rng.normal(size=(width, 12800)) + noise * rng.normal(size=(n, 12800))
-    dp = 0.1 * x @ rng.normal(size=(width, 128)) + noise * rng.normal(size=(n, 128))
-    shape = (n, 50, 256), (n, 8, 16)
-    return x, Styles(
-        *(a.astype(np.float32).reshape(s) for a, s in zip((ttl, dp), shape, strict=True))
-    )
-
-
-def direct_prediction(x, y, strength, new):
-    """Ridge by its normal equations, on standardised predictors and centred targets."""
-    center, scale = x.mean(axis=0), x.std(axis=0) + 1e-6
-    z = ((x - center) / scale).astype(np.float64)
-    weights = np.linalg.solve(z.T @ z + strength * np.eye(z.shape[1]), z.T @ (y - y.mean(axis=0)))
-    return ((new - center) / scale) @ weights + y.mean(axis=0)
-
-
-@pytest.mark.parametrize(("n", "noise"), [(12, 0.05), (6, 0.2)])
-def test_ridge_is_a_direct_solution_at_the_strength_of_the_least_left_out_error(n, noise):
-    x, styles = ridge_data(n, noise=noise)
-    y = styles.flatten()
-
-    def left_out_error(strength):
-        """Each clip is left out in turn; its predictors stay standardised by all clips."""
-        z = (x - x.mean(axis=0)) / (x.std(axis=0) + 1e-6)
-        design = np.hstack([np.ones((len(z), 1)), z]).astype(np.float64)
-        penalty = strength * np.diag([0.0] + [1.0] * z.shape[1])
-        errors = []
-        for i in range(len(z)):
-            rest = np.arange(len(z)) != i
-            a = design[rest].T @ design[rest] + penalty
-            errors.append(design[i] @ np.linalg.solve(a, design[rest].T @ y[rest]) - y[i])
-        return np.square(errors).mean()
-
-    strength = min(RIDGE_ALPHAS, key=left_out_error)
-    new = np.random.default_rng(6).normal(size=(3, 4)).astype(np.float32)
-
-    predicted = fit_ridge(x, styles).predict(new)
-
-    assert predicted.ttl.shape == (3, 50, 256)
-    assert predicted.dp.shape == (3, 8, 16)
-    expected = direct_prediction(x, y, strength, new)
-    np.testing.assert_allclose(predicted.flatten(), expected, atol=1e-4)
-
-
-def test_ridge_beats_the_mean_on_what_is_linear_and_falls_back_to_it_on_noise():
-    x, styles = ridge_data(n=40)
-    statistics = Statistics(
-        mel_mean=BANDS,
-        mel_std=BANDS,
-        **style_statistics(styles.ttl, styles.dp),  # type: ignore[arg-type]
-    )
-    unrelated = np.random.default_rng(9).normal(size=x.shape).astype(np.float32)
-
-    good, bad = (fit_ridge(p, styles).predict(p) for p in (x, unrelated))
-
-    assert score(good, styles, statistics)["skill"] > 0.7
-    assert 0 <= score(bad, styles, statistics)["skill"] < 0.1
-
-
-def test_ridge_is_finite_on_one_clip():
-    x, styles = ridge_data()
-
-    one = fit_ridge(x[:1], Styles(styles.ttl[:1], styles.dp[:1])).predict(x)
-
-    np.testing.assert_allclose(one.ttl[3], styles.ttl[0], atol=1e-5)

@@ -8,7 +8,8 @@ import pytest
 
 from tests.export.conftest import TORCH, rows_by_loss
 from tune_encoder.config import RetrainSettings, TrainConfig
-from tune_encoder.data.pack import merge_train_and_val, open_pack, pack_data
+from tune_encoder.data.pack import merge_train_and_val, open_pack
+from tune_encoder.data.packing import pack_data
 from tune_encoder.errors import ConfigError, DataError, Interrupted, StorageError
 from tune_encoder.export.retraining import plan_retraining, retrain
 from tune_encoder.export.verifying import verify

@@ -4,7 +4,7 @@ import sys
 import pytest
 
 from tune_encoder.config import TrainConfig
-from tune_encoder.data.pack import pack_data
+from tune_encoder.data.packing import pack_data
 
 SEEN_LAST = """
 import atexit, gc

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from tune_encoder.config import TrainConfig
 from tune_encoder.data.batches import crop_frames, training_batches
-from tune_encoder.data.pack import pack_data
+from tune_encoder.data.packing import pack_data
 from tune_encoder.data.scores import score
 from tune_encoder.model.backbones import ChannelsLastBatchNorm, ChannelsLastConv
 from tune_encoder.model.dropout import Dropout

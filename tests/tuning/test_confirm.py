@@ -10,7 +10,8 @@ from tests.builders import make_search
 from tune_encoder.cli import main
 from tune_encoder.cli.confirm import print_confirmation
 from tune_encoder.config import SettingValue, TrainConfig
-from tune_encoder.data.pack import open_pack, pack_data
+from tune_encoder.data.pack import open_pack
+from tune_encoder.data.packing import pack_data
 from tune_encoder.errors import ConfigError, SearchFailed, StorageError
 from tune_encoder.experiment.confirmation import (
     Confirmation,

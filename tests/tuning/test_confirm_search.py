@@ -9,7 +9,8 @@ import pytest
 
 from tests.tuning.conftest import Command
 from tune_encoder.config import TrainConfig
-from tune_encoder.data.pack import open_pack, pack_data
+from tune_encoder.data.pack import open_pack
+from tune_encoder.data.packing import pack_data
 from tune_encoder.experiment.folder import Experiment
 from tune_encoder.experiment.trials import best_trial
 

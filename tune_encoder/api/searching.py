@@ -207,7 +207,8 @@ class PreparedSearch:
 
     def data(self) -> "PackedData":
         """Check and pack the data, or open the existing pack."""
-        from tune_encoder.data.pack import open_pack, pack_data
+        from tune_encoder.data.pack import open_pack
+        from tune_encoder.data.packing import pack_data
 
         return open_pack(pack_data(self.data_dir, self.space.base_config()))
 

@@ -55,7 +55,8 @@ def add_confirm(commands: Commands) -> None:
 
 def print_findings(experiment: "Experiment") -> None:
     """Print how reliable the result of a search is."""
-    from tune_encoder.data.pack import open_pack, pack_data
+    from tune_encoder.data.pack import open_pack
+    from tune_encoder.data.packing import pack_data
     from tune_encoder.experiment.findings import assess_search
 
     space = experiment.space()

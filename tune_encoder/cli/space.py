@@ -233,7 +233,8 @@ def _caveats(space: "SearchSpace") -> Iterator[str]:
 
 def _probe(space: "SearchSpace", data_dir: Path | None) -> list["Timing"]:
     """Time a few configs on the data, and print the progress."""
-    from tune_encoder.data.pack import open_pack, pack_data
+    from tune_encoder.data.pack import open_pack
+    from tune_encoder.data.packing import pack_data
     from tune_encoder.training.probe import probe
 
     timings = []

@@ -8,7 +8,7 @@ from typing import TypedDict
 from tune_encoder.config import FrontendSettings, SettingValue, to_mapping
 from tune_encoder.system.files import cache_dir
 
-PACK_FORMAT = 2
+PACK_FORMAT = 3
 
 
 class PackIdentity(TypedDict):
@@ -28,8 +28,10 @@ class PackInfo(PackIdentity):
     """Number of clips by split; voices, hours and baselines are by split too."""
     voices: dict[str, int]
     hours: dict[str, float]
+    voice_kinds: dict[str, str]
+    """By split, but of train: "known", "new" or "mixed", see `PackedData.voice_kind`."""
     baselines: dict[str, dict[str, dict[str, float]]]
-    """Scores by name, of *mean* and *ridge*."""
+    """Scores by name, of *mean*, *ridge* and *statistics*."""
     sizes: dict[str, int]
     """Size of each file in bytes."""
 

@@ -1,4 +1,4 @@
-"""Scores of predicted styles, and the baselines to compare them with.
+"""Scores of predicted styles.
 
 Raw cosine says little: the mean voice alone has 0.93 on real styles. So the scores here are
 relative to the mean of the training voices.
@@ -13,12 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tune_encoder.data.style_statistics import Statistics
-from tune_encoder.data.voice_style import DP_SHAPE, TTL_SHAPE
+from tune_encoder.data.voice_style import TTL_SHAPE
 
 # The objective of a search: fixed, so that trials with different loss weights can be compared.
 OBJECTIVE_TTL, OBJECTIVE_DP, OBJECTIVE_COSINE = 1.0, 1.0, 0.1
 EPSILON = 1e-30  # avoids division by zero
-RIDGE_ALPHAS = tuple(10.0**power for power in range(-2, 6))
 
 Array = NDArray[np.float32]
 
@@ -115,60 +114,3 @@ def _retrieval(similarity: Array, target: Styles) -> float:
 def _variance(rows: Array) -> float:
     """Variance over clips, summed over elements."""
     return float(_squares(rows - rows.mean(axis=0)).mean())
-
-
-# --- baselines ---------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Ridge:
-    """Closed-form ridge regression from the mean and std of each mel band to the style."""
-
-    center: Array
-    scale: Array
-    weights: Array
-    """(2 M, D)"""
-    intercept: Array
-    """(D,)"""
-    split: int
-    """Index in D where style_ttl ends."""
-
-    def predict(self, mel_statistics: Array) -> Styles:
-        """Predict styles from (N, 2 M) means and standard deviations of bands."""
-        standard = (mel_statistics - self.center) / self.scale
-        flat = (standard @ self.weights + self.intercept).astype(np.float32)
-        n = len(flat)
-        ttl, dp = flat[:, : self.split], flat[:, self.split :]
-        return Styles(ttl.reshape(n, *TTL_SHAPE), dp.reshape(n, *DP_SHAPE))
-
-
-def fit_ridge(mel_statistics: Array, styles: Styles) -> Ridge:
-    """Fit on training clips, with the alpha of the lowest leave-one-out error.
-
-    Source of the leave-one-out error: Golub, Heath, Wahba, Technometrics 1979, eq. 1.3.
-    """
-    center, scale = mel_statistics.mean(axis=0), mel_statistics.std(axis=0) + 1e-6
-    x = ((mel_statistics - center) / scale).astype(np.float64)
-    intercept = styles.flatten().mean(axis=0)
-    y = (styles.flatten() - intercept).astype(np.float64)
-    u, s, vt = np.linalg.svd(x, full_matrices=False)
-    projected = u.T @ y
-    products = y @ y.T  # (N, N) over clips: all that the errors below need of y, which is wider
-    projected_products = u.T @ products
-
-    def leave_one_out_error(alpha: float) -> float:
-        shrink = s**2 / (s**2 + alpha)
-        residual = np.eye(len(x)) - (u * shrink) @ u.T  # times y, the residuals
-        squares = ((products - (u * shrink) @ projected_products) * residual).sum(axis=1)
-        leverage = np.square(u) @ shrink + 1 / len(x)
-        return float((squares / np.square(np.maximum(1 - leverage, 1e-3))).mean())
-
-    alpha = min(RIDGE_ALPHAS, key=leave_one_out_error)
-    weights = vt.T @ ((s / (s**2 + alpha))[:, None] * projected)
-    return Ridge(
-        center.astype(np.float32),
-        scale.astype(np.float32),
-        weights.astype(np.float32),
-        intercept.astype(np.float32),
-        styles.ttl[0].size,
-    )

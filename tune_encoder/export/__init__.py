@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from tune_encoder.config import ExportSettings
-from tune_encoder.data.pack import PackedData, open_pack, pack_of_search
+from tune_encoder.data.pack import PackedData, open_pack
+from tune_encoder.data.packing import pack_of_search
 from tune_encoder.experiment.folder import Experiment
 from tune_encoder.export.choosing import Choice, choose
 from tune_encoder.export.combining import Model, best_model, single_model

@@ -20,7 +20,8 @@ from tune_encoder.config import (
     to_mapping,
     write_yaml,
 )
-from tune_encoder.data.pack import Pack, PackedData, merge_train_and_val, open_pack, pack_of_search
+from tune_encoder.data.pack import Pack, PackedData, merge_train_and_val, open_pack
+from tune_encoder.data.packing import pack_of_search
 from tune_encoder.data.scores import Styles, score
 from tune_encoder.errors import DataError, StorageError
 from tune_encoder.experiment.confirmation import FOLDER as CONFIRM

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from tune_encoder.config import TrainConfig
 from tune_encoder.data.batches import crop_frames
-from tune_encoder.data.pack import Pack, PackedData, open_pack, pack_data
+from tune_encoder.data.pack import Pack, PackedData, open_pack
+from tune_encoder.data.packing import pack_data
 from tune_encoder.data.scores import score
 from tune_encoder.errors import StorageError
 from tune_encoder.export.contents import Scored

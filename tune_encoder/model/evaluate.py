@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from tune_encoder.config import TrainConfig
 from tune_encoder.data.batches import crop_frames, evaluation_windows
-from tune_encoder.data.pack import Pack, PackedData, open_pack, pack_data
+from tune_encoder.data.pack import Pack, PackedData, open_pack
+from tune_encoder.data.packing import pack_data
 from tune_encoder.data.scores import EPSILON, Styles, mean_styles, score
 from tune_encoder.errors import DataError
 from tune_encoder.model.encoder import Encoder

@@ -4,14 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tune_encoder.config import TrainConfig, from_mapping
-from tune_encoder.data.pack import (
-    Pack,
-    PackedData,
-    check_same_data,
-    open_pack,
-    pack_data,
-)
+from tune_encoder.data.pack import Pack, PackedData, open_pack
 from tune_encoder.data.pack_info import pack_folder
+from tune_encoder.data.packing import check_same_data, pack_data
 from tune_encoder.errors import StorageError
 from tune_encoder.model.encoder import rebuild_encoder
 from tune_encoder.model.evaluate import Evaluation, evaluate_model, voice_skills

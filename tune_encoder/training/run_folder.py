@@ -17,7 +17,8 @@ from pathlib import Path
 from types import FrameType
 
 from tune_encoder.config import TrainConfig, to_mapping, write_yaml
-from tune_encoder.data.pack import PackedData, open_pack, pack_data
+from tune_encoder.data.pack import PackedData, open_pack
+from tune_encoder.data.packing import pack_data
 from tune_encoder.errors import ConfigError, Interrupted, StorageError
 from tune_encoder.experiment.epoch_row import EpochRow
 from tune_encoder.model.device import pick_device

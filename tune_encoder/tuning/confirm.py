@@ -18,7 +18,7 @@ from tune_encoder.config import (
     SearcherSettings,
     StorageSettings,
 )
-from tune_encoder.data.pack import pack_of_search
+from tune_encoder.data.packing import pack_of_search
 from tune_encoder.errors import ConfigError
 from tune_encoder.experiment.confirmation import (
     FOLDER,

@@ -20,7 +20,8 @@ from tune_encoder.config import (
     LaunchSettings,
     StorageSettings,
 )
-from tune_encoder.data.pack import check_same_data, open_pack, pack_data, pack_of_search
+from tune_encoder.data.pack import open_pack
+from tune_encoder.data.packing import check_same_data, pack_data, pack_of_search
 from tune_encoder.errors import ConfigError, StorageError
 from tune_encoder.experiment.checkpoint_storage import (
     Storage,

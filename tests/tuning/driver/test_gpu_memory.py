@@ -5,7 +5,7 @@ import torch
 
 from tests.builders import worker_settings
 from tune_encoder.config import TrainConfig
-from tune_encoder.data.pack import pack_data
+from tune_encoder.data.packing import pack_data
 from tune_encoder.errors import StorageError
 from tune_encoder.space import largest_configs, parse_space
 from tune_encoder.training.loop import train_two_steps

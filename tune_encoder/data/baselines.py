@@ -1,0 +1,158 @@
+"""Baselines: the mean voice, and closed-form regressions fitted to the training windows.
+
+*ridge* is a ridge regression on the mean and deviation of each band, *statistics* the better of
+a ridge and a kernel regression on all of `data.window_statistics`; see `data.closed_form`.
+
+Shapes: N clips, M mel bands, F frames, W windows, S statistics.
+"""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from tune_encoder.config import FrontendSettings, RunSettings
+from tune_encoder.data.batches import crop, evaluation_windows, to_features
+from tune_encoder.data.closed_form import ClosedForm, StyleComponents, fit_closed_form
+from tune_encoder.data.log_mel import n_frames_of
+from tune_encoder.data.pack import KNOWN, Pack, PackedData
+from tune_encoder.data.scores import Styles, mean_styles, score
+from tune_encoder.data.style_statistics import Statistics
+from tune_encoder.data.window_statistics import N_BAND_MOMENTS, window_statistics
+
+MAX_WINDOWS = 2000  # to fit on; more cost time and memory, and hardly help
+MAX_WINDOWS_PER_CLIP = 40
+PARTS_OF_A_CLIP = 3  # held out in turn where the voices of val are those of train
+CLOSED_FORM_FILE = "closed_form.npz"  # in a pack
+_PLAIN_FIELDS = ("center", "scale", "landmarks", "weights", "bias", "skill")
+
+Array = NDArray[np.float32]
+
+
+def window_frames(settings: FrontendSettings) -> int:
+    """Return the frames of a window: those of a training crop of the default length."""
+    n_samples = round(RunSettings().crop_seconds * settings.sample_rate)
+    return n_frames_of(n_samples, settings.hop_length)
+
+
+def spread_windows(
+    clips: Sequence[NDArray[np.float16]], n_clips: int, n_frames: int
+) -> tuple[Array, NDArray[np.int64]]:
+    """Return statistics (W, S) of windows spread over each clip (F, M), and their clips (W,).
+
+    Args:
+        clips: Of one split.
+        n_clips: The number of clips in all splits, which share `MAX_WINDOWS`.
+        n_frames: Of a window.
+    """
+    count = min(MAX_WINDOWS_PER_CLIP, max(1, MAX_WINDOWS // n_clips))
+    chosen = np.arange(len(clips))
+    if len(clips) > MAX_WINDOWS:
+        chosen = np.sort(np.random.default_rng(0).permutation(len(clips))[:MAX_WINDOWS])
+    positions = (np.arange(count) + 0.5) / count
+
+    def make(i: int) -> torch.Tensor:
+        return window_statistics(
+            to_features([crop(clips[i], each, n_frames) for each in positions])
+        )
+
+    with ThreadPoolExecutor() as pool:  # torch releases the GIL
+        windows = list(pool.map(make, chosen.tolist()))
+    return torch.cat(windows).numpy(), np.repeat(chosen, count)
+
+
+def fit_ridge(train: Pack, statistics: Statistics, voice_kind: str) -> ClosedForm:
+    """Fit the *ridge* baseline."""
+    return _fit(train, statistics, voice_kind, N_BAND_MOMENTS * len(statistics.mel_mean), False)
+
+
+def fit_statistics(train: Pack, statistics: Statistics, voice_kind: str) -> ClosedForm:
+    """Fit the *statistics* baseline, which is the encoder of that type too.
+
+    Args:
+        train: The training clips.
+        statistics: Of these clips.
+        voice_kind: Whether it will be asked for `KNOWN` or other voices; see `PackedData`.
+    """
+    return _fit(train, statistics, voice_kind, train.windows.shape[1], True)
+
+
+def _fit(
+    train: Pack, statistics: Statistics, voice_kind: str, width: int, with_kernel: bool
+) -> ClosedForm:
+    style_ids = train.style_ids[train.window_clips]
+    groups = _parts_of_clips(train.window_clips) if voice_kind == KNOWN else style_ids
+    windows = np.asarray(train.windows[:, :width])
+    return fit_closed_form(
+        windows, train.unique_styles, style_ids, groups, statistics, with_kernel=with_kernel
+    )
+
+
+def _parts_of_clips(clips: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Number the parts of clips that are held out together, where voices cannot be."""
+    _, starts, counts = np.unique(clips, return_index=True, return_counts=True)
+    within = np.arange(len(clips)) - np.repeat(starts, counts)
+    return clips * PARTS_OF_A_CLIP + within * PARTS_OF_A_CLIP // np.repeat(counts, counts)
+
+
+def closed_form(data: PackedData) -> ClosedForm:
+    """Return *statistics* fitted to the training split, read from the pack if that is possible."""
+    if data.folder is not None:
+        return read_closed_form(data.folder / CLOSED_FORM_FILE)
+    return fit_statistics(data.train, data.statistics, data.voice_kind("val"))
+
+
+def write_closed_form(path: Path, fitted: ClosedForm) -> None:
+    """Write a fitted regression as an npz file."""
+    np.savez(
+        path,
+        ttl_mean=fitted.ttl.mean,
+        ttl_basis=fitted.ttl.basis,
+        dp_mean=fitted.dp.mean,
+        dp_basis=fitted.dp.basis,
+        allow_pickle=False,
+        **{name: np.asarray(getattr(fitted, name)) for name in _PLAIN_FIELDS},
+    )
+
+
+def read_closed_form(path: Path) -> ClosedForm:
+    """Read a fitted regression."""
+    with np.load(path) as arrays:
+        ttl, dp = (
+            StyleComponents(arrays[f"{style}_mean"], arrays[f"{style}_basis"])
+            for style in ("ttl", "dp")
+        )
+        plain = {name: arrays[name] for name in _PLAIN_FIELDS}
+    return ClosedForm(ttl=ttl, dp=dp, **plain)
+
+
+def baseline_scores(
+    fitted: dict[str, ClosedForm], statistics: Statistics, pack: Pack, n_frames: int
+) -> dict[str, dict[str, float]]:
+    """Score the mean voice and fitted regressions, by name, on the clips of a split.
+
+    As for an encoder, a clip's prediction is the mean over the windows that cover it.
+    """
+    target = pack.styles
+    batches = list(evaluation_windows(pack, n_frames))
+    windows = torch.cat([window_statistics(features) for features, _ in batches]).numpy()
+    owners = np.concatenate([owner for _, owner in batches])
+    predicted = {"mean": mean_styles(statistics, len(pack))} | {
+        name: _mean_per_clip(each.predict(windows), owners, len(pack))
+        for name, each in fitted.items()
+    }
+    return {name: score(each, target, statistics) for name, each in predicted.items()}
+
+
+def _mean_per_clip(styles: Styles, owners: NDArray[np.int64], n_clips: int) -> Styles:
+    """The mean over the windows of each clip."""
+    counts = np.bincount(owners, minlength=n_clips)[:, None, None]
+    parts = []
+    for windows in (styles.ttl, styles.dp):
+        sums = np.zeros((n_clips, *windows.shape[1:]), dtype=np.float32)
+        np.add.at(sums, owners, windows)
+        parts.append((sums / counts).astype(np.float32))
+    return Styles(*parts)

@@ -1,0 +1,277 @@
+"""Making a pack: features, targets, statistics and baselines of a data set, in one pass over it.
+
+Shapes: N clips, V unique styles, F frames of all clips, M mel bands, W windows, S statistics.
+"""
+
+import hashlib
+import itertools
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tune_encoder.config import FrontendSettings
+from tune_encoder.data.checking import DataCheck, check_data, fingerprint, warning_messages
+from tune_encoder.data.demo import cached_demo, demo_folder
+from tune_encoder.data.pack import (
+    BASIS_FILE,
+    KNOWN,
+    MIXED,
+    NEW,
+    WINDOWS_FILE,
+    memory_map,
+    open_pack,
+    open_split,
+)
+from tune_encoder.data.pack_info import PACK_FORMAT, PackIdentity, pack_folder, pack_identity
+from tune_encoder.data.samples import Sample, find_samples
+from tune_encoder.data.scores import Styles
+from tune_encoder.data.style_statistics import Statistics, style_statistics
+from tune_encoder.errors import StorageError
+from tune_encoder.system.files import atomic_folder
+
+Array = NDArray[np.float32]
+
+
+def pack_data(data_dir: Path, settings: FrontendSettings) -> Path:
+    """Return the folder of the data set's pack; if there is none, check the data and make it.
+
+    Raises:
+        DataError: naming the files that cannot be used.
+    """
+    if data_dir.resolve() == demo_folder().resolve():
+        cached_demo()  # the cache may have been cleared since the search began
+    if not all(find_samples(data_dir / name) for name in ("train", "val")):
+        check_data(data_dir, settings.sample_rate).raise_errors(data_dir)
+    identity = pack_identity(fingerprint(data_dir), settings)
+    folder = pack_folder(identity["fingerprint"], settings)
+    if not folder.exists():
+        _write_pack(folder, data_dir, settings, identity)
+    return folder
+
+
+def pack_of_search(data_dir: Path, expected: str, settings: FrontendSettings) -> Path:
+    """Return the pack of a search's data.
+
+    Args:
+        data_dir: The data set.
+        expected: Its fingerprint when the search began.
+        settings: Of the front end.
+
+    Raises:
+        DataError: if the data is missing or damaged.
+        StorageError: if it has changed since the search began.
+    """
+    pack = pack_data(data_dir, settings)
+    check_same_data(data_dir, expected, open_pack(pack).info["fingerprint"])
+    return pack
+
+
+def check_same_data(data_dir: Path, expected: str, found: str) -> None:
+    """Raise a `StorageError` if the fingerprints of a search's data and of `data_dir` differ."""
+    if found != expected:
+        raise StorageError(
+            f"{data_dir}: not the data that the search began with; restore it, start a new search, "
+            "or continue with this data by `resume --accept-data-change`"
+        )
+
+
+class _ClipFeatures(NamedTuple):
+    """The features of a clip and their statistics."""
+
+    features: NDArray[np.float16]
+    """(F, M)"""
+    bands: Array
+    """(2 M,) mean and standard deviation of each band."""
+
+
+@dataclass(frozen=True)
+class _Split:
+    """The part of a split kept in memory, while its features are on disk."""
+
+    lengths: list[int]
+    styles: Styles
+    voices: list[str]
+    band_statistics: Array
+    """(N, 2 M) mean and standard deviation of each band, per clip."""
+
+
+class _PackedClip(NamedTuple):
+    """The part of a clip kept in memory."""
+
+    length: int
+    ttl: Array
+    dp: Array
+    voice: str
+    bands: Array
+
+
+def _merge_clips(clips: list[_PackedClip]) -> _Split:
+    lengths, ttl, dp, voices, bands = zip(*clips, strict=True)
+    return _Split(list(lengths), Styles(np.stack(ttl), np.stack(dp)), list(voices), np.stack(bands))
+
+
+def _write_pack(
+    folder: Path, data_dir: Path, settings: FrontendSettings, identity: PackIdentity
+) -> None:
+    check = DataCheck(data_dir, settings.sample_rate)
+    # `replace`: another process may have been faster.
+    with _one_thread_per_operation(), atomic_folder(folder, replace=True) as partial:
+        splits = _write_splits(partial, check, settings)
+        statistics = _write_statistics(partial, splits["train"], settings.n_mels)
+        kinds = {name: _voice_kind(split, splits["train"]) for name, split in splits.items()}
+        info = {
+            "format": PACK_FORMAT,
+            **identity,
+            "warnings": warning_messages(check.report().problems),
+            "clips": {name: len(split.voices) for name, split in splits.items()},
+            "voices": {name: len(set(split.voices)) for name, split in splits.items()},
+            "hours": {name: _hours(split, settings) for name, split in splits.items()},
+            "voice_kinds": {name: kinds[name] for name in splits if name != "train"},
+            "baselines": _write_baselines(partial, statistics, kinds, settings),
+            "sizes": {path.name: path.stat().st_size for path in sorted(partial.iterdir())},
+        }
+        (partial / "pack.json").write_text(json.dumps(info, indent=2), encoding="utf-8")
+
+
+def _write_splits(folder: Path, check: DataCheck, settings: FrontendSettings) -> dict[str, _Split]:
+    """Write all splits; raises a `DataError` that names the invalid files."""
+    read: dict[str, list[_PackedClip]] = {}
+    make = _feature_extractor(settings)
+    for name, path, sample, (features, bands) in check.samples("packing", make):
+        with (folder / f"{name}.f16").open("ab") as file:
+            file.write(features.tobytes())
+        voice = sample.voice or path.stem
+        clip = _PackedClip(len(features), sample.style_ttl, sample.style_dp, voice, bands)
+        read.setdefault(name, []).append(clip)
+    check.report().raise_errors(check.data_dir)
+    # `pop` frees each split's clips once merged, so at most one split is in memory twice.
+    splits = {name: _merge_clips(read.pop(name)) for name in list(read)}
+    n_clips = sum(len(split.voices) for split in splits.values())
+    for name, split in splits.items():
+        _write_targets(folder, name, split, settings, n_clips)
+    return splits
+
+
+def _feature_extractor(settings: FrontendSettings) -> Callable[[Sample], _ClipFeatures]:
+    """Return the function that computes a clip's features, to call in several threads."""
+    import torch  # here, because the driver needs no torch if the pack exists
+
+    from tune_encoder.data.audio import resample
+    from tune_encoder.data.log_mel import log_mel
+
+    def make(sample: Sample) -> _ClipFeatures:
+        rate = sample.sample_rate or settings.sample_rate
+        audio = resample(sample.audio, rate, settings.sample_rate)
+        mel = log_mel(torch.from_numpy(audio), settings)
+        features = mel.T.contiguous().to(torch.float16)
+        deviation, mean = torch.std_mean(features.float(), dim=0, correction=0)
+        return _ClipFeatures(features.numpy(), torch.cat([mean, deviation]).numpy())
+
+    return make
+
+
+@contextmanager
+def _one_thread_per_operation() -> Iterator[None]:
+    """Let torch compute each clip on one thread: faster than one clip on all threads."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _write_targets(
+    folder: Path, name: str, split: _Split, settings: FrontendSettings, n_clips: int
+) -> None:
+    from tune_encoder.data.baselines import spread_windows, window_frames  # imports torch
+
+    style_ids, first = _deduplicate(split.styles)
+    _write_float16(folder / f"{name}_ttl.f16", split.styles.ttl[first])
+    starts = np.cumsum([0, *split.lengths], dtype=np.int64)
+    features = memory_map(folder / f"{name}.f16", settings.n_mels)
+    clips = [features[start:end] for start, end in itertools.pairwise(starts)]
+    windows, window_clips = spread_windows(clips, n_clips, window_frames(settings))
+    windows.tofile(folder / WINDOWS_FILE.format(split=name))
+    np.savez(
+        folder / f"{name}.npz",
+        starts=starts,
+        style=style_ids,
+        dp=split.styles.dp[first],  # small, and float16 would lose differences between voices
+        voices=np.array(split.voices),
+        bands=split.band_statistics,
+        window_clips=window_clips,
+        n_mels=settings.n_mels,
+    )
+
+
+def _deduplicate(styles: Styles) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Number the unique styles; return (N,) the style of each clip, (V,) a clip per style."""
+    numbers: dict[bytes, int] = {}
+    digests = (hashlib.sha256(row).digest() for row in styles.flatten())
+    style_ids = np.array([numbers.setdefault(digest, len(numbers)) for digest in digests])
+    return style_ids, np.unique(style_ids, return_index=True)[1]
+
+
+def _write_float16(path: Path, array: Array) -> None:
+    """Write float16; it moves a style_ttl by a thousandth of the distance between voices."""
+    import torch  # many times faster than numpy here
+
+    torch.from_numpy(np.ascontiguousarray(array)).to(torch.float16).numpy().tofile(path)
+
+
+def _write_statistics(folder: Path, train: _Split, n_mels: int) -> Statistics:
+    weights = np.array(train.lengths, dtype=np.float64)[:, None] / sum(train.lengths)
+    means, deviations = train.band_statistics[:, :n_mels], train.band_statistics[:, n_mels:]
+    mel_mean = (weights * means).sum(axis=0)
+    mel_square = (weights * (np.square(means) + np.square(deviations))).sum(axis=0)
+    fields: dict[str, Any] = {
+        "mel_mean": mel_mean.astype(np.float32),
+        # In a constant band, such as one above the recordings' Nyquist frequency, the difference
+        # may be slightly below 0 by rounding.
+        "mel_std": np.sqrt(np.maximum(mel_square - np.square(mel_mean), 0)).astype(np.float32),
+        **style_statistics(train.styles.ttl, train.styles.dp),
+    }
+    arrays_to_save = {name: value for name, value in fields.items() if name != "ttl_basis"}
+    np.savez(folder / "statistics.npz", **arrays_to_save)
+    _write_float16(folder / BASIS_FILE, fields["ttl_basis"])
+    return Statistics(**fields)
+
+
+def _voice_kind(split: _Split, train: _Split) -> str:
+    """Whether the voices of a split are those of train, judged by their styles."""
+    known = {style.tobytes() for style in train.styles.ttl}
+    found = {style.tobytes() in known for style in split.styles.ttl}
+    return MIXED if len(found) > 1 else KNOWN if found == {True} else NEW
+
+
+def _write_baselines(
+    folder: Path, statistics: Statistics, kinds: dict[str, str], settings: FrontendSettings
+) -> dict[str, dict[str, dict[str, float]]]:
+    """Fit the baselines, write the closed form that is an encoder too, and return all scores."""
+    from tune_encoder.data import baselines  # imports torch
+
+    train = open_split(folder, "train")
+    fitted = {
+        "ridge": baselines.fit_ridge(train, statistics, kinds["val"]),
+        "statistics": baselines.fit_statistics(train, statistics, kinds["val"]),
+    }
+    baselines.write_closed_form(folder / baselines.CLOSED_FORM_FILE, fitted["statistics"])
+    n_frames = baselines.window_frames(settings)
+    splits = {name: open_split(folder, name) for name in kinds if name != "train"}
+    return {
+        name: baselines.baseline_scores(fitted, statistics, split, n_frames)
+        for name, split in splits.items()
+    }
+
+
+def _hours(split: _Split, settings: FrontendSettings) -> float:
+    return round(sum(split.lengths) * settings.hop_length / settings.sample_rate / 3600, 4)

@@ -1,0 +1,71 @@
+"""Statistics of a window of log-mel features: what a closed-form regression sees of a voice.
+
+Shapes: B windows, M mel bands, T frames, C cepstra, S statistics.
+"""
+
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+N_CEPSTRA = 24  # beyond, covariances of clean and noisy recordings of a voice hardly agree
+QUANTILES = (10, 50, 90)  # percent
+VARIANCE_FLOOR = 1e-10  # keeps a square root of a constant band exact enough in float32
+N_BAND_MOMENTS = 2  # the first statistics of each band: mean and deviation
+
+
+def window_statistics(features: Tensor) -> Tensor:
+    """Return the statistics of each window.
+
+    In this order: mean, standard deviation, quantiles and the root mean square of first
+    differences of every band; then the upper triangle of the covariance of the first cepstra,
+    which are the type II DCT of the log-mel bands (Davis and Mermelstein, IEEE Transactions on
+    Acoustics, Speech and Signal Processing, 1980, section II).
+
+    Args:
+        features: (B, M, T) from `data.log_mel.log_mel`, T at least 1.
+
+    Returns:
+        (B, S), see `n_statistics`.
+    """
+    n_mels, n_frames = features.shape[1:]
+    mean = features.mean(dim=2)
+    centred = features - mean[:, :, None]
+    ordered = features.sort(dim=2).values
+    quantiles = [ordered[:, :, (n_frames - 1) * percent // 100] for percent in QUANTILES]
+    changes = features[:, :, 1:] - features[:, :, :-1]
+    cepstra = dct_basis(n_mels).to(features) @ centred  # (B, C, T)
+    covariance = cepstra @ cepstra.transpose(1, 2) / n_frames
+    row, column = torch.triu_indices(len(cepstra[0]), len(cepstra[0]))
+    return torch.cat(
+        [
+            mean,
+            _root_mean(centred, n_frames),
+            *quantiles,
+            _root_mean(changes, n_frames),
+            covariance[:, row, column],
+        ],
+        dim=1,
+    )
+
+
+def _root_mean(values: Tensor, n_frames: int) -> Tensor:
+    squares: Tensor = values.square().sum(dim=2) / n_frames
+    return squares.clamp(min=VARIANCE_FLOOR).sqrt()
+
+
+def n_statistics(n_mels: int) -> int:
+    """Return S, the number of statistics of a window."""
+    cepstra = min(N_CEPSTRA, n_mels)
+    return (N_BAND_MOMENTS + len(QUANTILES) + 1) * n_mels + cepstra * (cepstra + 1) // 2
+
+
+@lru_cache(maxsize=8)
+def dct_basis(n_mels: int) -> Tensor:
+    """Return the orthonormal type II DCT over bands, (C, M)."""
+    bands = np.arange(n_mels) + 0.5
+    orders = np.arange(min(N_CEPSTRA, n_mels))[:, None]
+    basis = np.cos(np.pi * orders * bands / n_mels) * np.sqrt(2 / n_mels)
+    basis[0] /= np.sqrt(2)
+    return torch.tensor(basis, dtype=torch.float32)
