@@ -10,6 +10,7 @@ import torch
 from tests.fabricate import make_sample
 from tune_encoder.config import TrainConfig
 from tune_encoder.data.audio import resample
+from tune_encoder.data.baselines import baseline_scores, closed_form, fit_statistics, window_frames
 from tune_encoder.data.log_mel import log_mel
 from tune_encoder.data.pack import open_pack
 from tune_encoder.data.packing import pack_data
@@ -144,7 +145,28 @@ def test_the_baselines_of_each_split_are_there_and_the_mean_has_no_skill(packed)
     assert packed.baselines == packed.info["baselines"]["val"]
     for scores in packed.info["baselines"].values():
         assert scores["mean"]["skill"] == pytest.approx(0, abs=1e-6)
-        assert all(np.isfinite(value) for value in scores["ridge"].values())
+        for name in ("ridge", "statistics"):
+            assert all(np.isfinite(value) for value in scores[name].values())
+
+
+def test_the_closed_form_of_the_pack_is_the_one_whose_scores_are_shown(packed):
+    fitted = fit_statistics(packed.train, packed.statistics, packed.voice_kind("val"))
+    stored = closed_form(packed)
+    n_frames = window_frames(CONFIG)
+
+    both = {"stored": stored, "fitted": fitted}
+    scores = baseline_scores(both, packed.statistics, packed.val, n_frames)
+
+    assert scores["stored"] == pytest.approx(packed.baselines["statistics"], abs=1e-4)
+    # The pack's principal components are in half precision.
+    assert scores["fitted"] == pytest.approx(scores["stored"], abs=5e-3)
+
+
+def test_voices_of_a_split_are_known_new_or_mixed(packed, small):
+    shutil.copy(small / "train" / "0.npz", small / "val" / "again.npz")
+
+    assert packed.voice_kind("val") == "new"
+    assert open_pack(pack_data(small, CONFIG)).voice_kind("val") == "mixed"
 
 
 def test_clips_voices_and_hours_are_counted(packed):

@@ -33,7 +33,7 @@ def test_the_card_says_what_it_is_and_why(card, best_epoch):
 def test_the_card_has_the_scores_of_each_split_with_baselines_and_interval(card, exported):
     _, metrics = exported
     for split in ("val", "test"):
-        mean, ridge, model = rows(card, split)[-3:]
+        mean, ridge, _, model = rows(card, split)[-4:]
         low, high = metrics["skill_interval_95"][split]
         assert (mean[1], ridge[1], model[1]) == ("mean", "ridge", "model")
         assert model[2] == f"{metrics['scores'][split]['model']['skill']:.3f}"

@@ -47,7 +47,7 @@ def test_the_scores_stand_beside_baselines_cost_and_origin(exported, searched, p
 
     assert set(metrics["scores"]) == {"val", "test"}
     for scores in metrics["scores"].values():
-        assert set(scores) == {"mean", "ridge", "model"}
+        assert set(scores) == {"mean", "ridge", "statistics", "model"}
         assert all(set(each) == SCORES for each in scores.values())
         assert scores["mean"]["skill"] == pytest.approx(0, abs=1e-6)
     assert metrics["scores"]["val"]["ridge"]["skill"] == packed.baselines["ridge"]["skill"]

@@ -29,7 +29,7 @@ def test_a_model_that_knows_nothing_has_no_skill_and_stands_beside_the_baselines
 ):
     result = evaluate(model_dir, data_dir, "test")
 
-    assert set(result.scores) == {"mean", "ridge", "nearest", "model"}
+    assert set(result.scores) == {"mean", "ridge", "statistics", "nearest", "model"}
     assert result.scores["model"]["skill"] == pytest.approx(0, abs=1e-4)
     assert result.interval == pytest.approx((0, 0), abs=1e-4)
     assert result.scores["mean"]["skill"] == pytest.approx(0, abs=1e-6)

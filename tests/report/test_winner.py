@@ -46,12 +46,18 @@ def opened(address):
 def test_the_winner_stands_beside_the_baselines_on_the_test_voices(facts, winner):
     found = scores(facts, winner.data, winner)
 
-    assert [each.name for each in found] == ["mean voice", "ridge", "nearest voice", "the winner"]
+    assert [each.name for each in found] == [
+        "mean voice",
+        "ridge",
+        "statistics",
+        "nearest voice",
+        "the winner",
+    ]
     expected = score(winner.evaluation.predicted, winner.pack.styles, winner.data.statistics)
     assert found[-1].skill == expected["skill"]
     assert found[-1].interval == winner.evaluation.interval
     figure = score_bars(found, "test")
-    assert len(marks(figure)) == 4
+    assert len(marks(figure)) == 5
     assert f"{expected['skill']:.3f}" in words(figure)
     assert "95 % interval over voices" in tips(figure)[-1]
 
@@ -59,7 +65,7 @@ def test_the_winner_stands_beside_the_baselines_on_the_test_voices(facts, winner
 def test_without_predictions_the_recorded_score_stands_beside_the_baselines(facts, packed):
     found = scores(facts, packed, None)
 
-    assert [each.name for each in found] == ["mean voice", "ridge", "the winner"]
+    assert [each.name for each in found] == ["mean voice", "ridge", "statistics", "the winner"]
     assert found[-1].skill == pytest.approx(0.58)
     assert found[1].skill == packed.baselines["ridge"]["skill"]
 

@@ -14,7 +14,7 @@ from typing import Any, Literal, Protocol
 from tune_encoder.config import DEFAULT_ROOT, RunSettings
 from tune_encoder.experiment.status import WIDTH
 
-BASELINES = ("mean", "ridge")
+BASELINES = ("mean", "ridge", "statistics")
 SCORES = {
     "skill": "skill",
     "skill_ttl": "ttl",

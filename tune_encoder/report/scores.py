@@ -16,14 +16,16 @@ _BAR_HEIGHT = 30
 _LABELS = {
     "mean": "mean voice",
     "ridge": "ridge",
+    "statistics": "statistics",
     "nearest": "nearest voice",
     "model": "the winner",
 }
 
 
 _BASELINES_EXPLAINED = (
-    " Ridge is a ridge regression from the mean and standard deviation of each mel band; the "
-    "nearest voice is the training voice closest to the winner's prediction."
+    " Ridge is a ridge regression from the mean and standard deviation of each mel band, "
+    "statistics the better of a ridge and a kernel regression from more statistics; the nearest "
+    "voice is the training voice closest to the winner's prediction."
 )
 
 
