@@ -155,7 +155,7 @@ def test_the_closed_form_of_the_pack_is_the_one_whose_scores_are_shown(packed):
     n_frames = window_frames(CONFIG)
 
     both = {"stored": stored, "fitted": fitted}
-    scores = baseline_scores(both, packed.statistics, packed.val, n_frames)
+    scores = baseline_scores(both, packed.statistics, packed.known_voices, packed.val, n_frames)
 
     assert scores["stored"] == pytest.approx(packed.baselines["statistics"], abs=1e-4)
     # The pack's principal components are in half precision.

@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 
 from tune_encoder.data.voice_bank import read_bank
-from tune_encoder.export.card import describe_int8, describe_overlap, describe_retraining
+from tune_encoder.export.card import (
+    describe_int8,
+    describe_overlap,
+    describe_retraining,
+    describe_uncertainty,
+)
 from tune_encoder.export.contents import Retrained
 from tune_encoder.export.provenance import describe_data
 
@@ -35,10 +40,11 @@ def test_the_card_has_the_scores_of_each_split_with_baselines_and_interval(card,
     for split in ("val", "test"):
         mean, ridge, _, model = rows(card, split)[-4:]
         low, high = metrics["skill_interval_95"][split]
-        assert (mean[1], ridge[1], model[1]) == ("mean", "ridge", "model")
-        assert model[2] == f"{metrics['scores'][split]['model']['skill']:.3f}"
-        assert model[3] == f"{low:.3f} to {high:.3f}"
-        assert ridge[2] == f"{metrics['scores'][split]['ridge']['skill']:.3f}"
+        assert (mean[2], ridge[2], model[2]) == ("mean", "ridge", "model")
+        assert model[1] == metrics["voices"][split] == "new"
+        assert model[3] == f"{metrics['scores'][split]['model']['skill']:.3f}"
+        assert model[4] == f"{low:.3f} to {high:.3f}"
+        assert ridge[3] == f"{metrics['scores'][split]['ridge']['skill']:.3f}"
 
 
 def test_the_card_tells_data_search_and_versions(card, packed):
@@ -90,9 +96,40 @@ def test_a_retrained_model_is_compared_with_that_of_the_search():
     }
 
     retrained |= {"exported_skill": 0.33, "difference_95": (-0.01, 0.05)}
-    assert describe_retraining(cast("Retrained", retrained)) == [
-        "skill on test: search 0.310, retrained mean 0.320, sd 0.012 over 2 seeds",
+    assert describe_retraining(cast("Retrained", retrained), "new") == [
+        "new-voice skill on test: search 0.310, retrained mean 0.320, sd 0.012 over 2 seeds",
         "exported 0.330: +0.020 (95 % -0.010 to +0.050 over voices), not significant",
+    ]
+    retrained["difference_95"] = None
+    assert describe_retraining(cast("Retrained", retrained), "known") == [
+        "known-voice skill on test: search 0.310, retrained mean 0.320, sd 0.012 over 2 seeds",
+        "exported 0.330: +0.020 (too few voices for an interval)",
+    ]
+
+
+def test_the_card_says_how_far_other_voices_could_move_the_skill(card, exported):
+    low, high = exported[1]["skill_interval_95"]["test"]
+
+    line = f"- new-voice skill on test: 95 % between {low:.3f} and {high:.3f}, over voices"
+    assert line in card.splitlines()
+
+
+def test_where_there_is_no_interval_the_reason_is_said_and_so_is_a_better_baseline():
+    metrics: Any = {
+        "voices": {"val": "known", "test": "new"},
+        "skill_interval_95": {"val": None, "test": None},
+        "scores": {
+            "val": {"mean": {"skill": 0.0}, "ridge": {"skill": 0.2}, "model": {"skill": 0.3}},
+            "test": {"mean": {"skill": 0.0}, "ridge": {"skill": 0.1}, "model": {"skill": -0.2}},
+        },
+    }
+
+    assert describe_uncertainty(metrics) == [
+        "known-voice skill on val: no interval, since it shares voices with train: it says nothing "
+        "of other voices",
+        "new-voice skill on test: too few voices for an interval, which needs at least 5",
+        "new-voice skill -0.200 on test is below the baseline ridge (0.100) and below the mean "
+        "voice (0)",
     ]
 
 
@@ -110,6 +147,9 @@ def test_what_int8_loses_is_said_for_each_split():
     metrics: Any = {
         "onnx": {"int8_skill": {"test": 0.4012}},
         "scores": {"test": {"model": {"skill": 0.4022}}},
+        "voices": {"test": "new"},
     }
 
-    assert describe_int8(metrics) == ["int8: skill 0.401 on test, -0.0010 against float32"]
+    assert describe_int8(metrics) == [
+        "int8: new-voice skill 0.401 on test, -0.0010 against float32"
+    ]

@@ -125,8 +125,8 @@ def test_an_exported_ensemble_is_one_folder_that_predicts_the_mean_of_its_member
     model = single_model(choices[0])
     ensemble = type(model)("ensemble", Ensemble(encoders), choices, 0.0)
     settings = ExportSettings(formats="torch")
-    skill = scores_of(ensemble, packed.val, packed)["skill"]
-    ensemble = type(model)("ensemble", Ensemble(encoders), choices, skill)
+    loss = scores_of(ensemble, packed.val, packed)["loss"]
+    ensemble = type(model)("ensemble", Ensemble(encoders), choices, loss)
 
     export_models([ensemble], tmp_path / "model", Source(searched, packed, settings))
 

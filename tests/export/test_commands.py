@@ -36,7 +36,7 @@ def test_the_command_says_what_was_exported_why_and_how_good_it_is(experiment, b
     ]
     assert lines[3].startswith("average of 2: val_loss ")
     assert any(line.split()[:2] == ["model", "test"] for line in lines)
-    assert any(line.startswith("skill on test: 95 % between") for line in lines)
+    assert any(line.startswith("new-voice skill on test: 95 % between") for line in lines)
     assert lines[-2] == f"model:     {experiment.path / 'best'}"
     assert max(map(len, lines[:-2])) <= 80
 
@@ -114,7 +114,7 @@ def test_retraining_prints_its_runs_the_comparison_and_the_export(experiment, ca
     assert lines[0] == "retraining: the lowest val_loss of 2 trials"
     assert lines[1].startswith("2 runs of 2 epochs, in ")
     assert [line.split(",")[0] for line in lines[2:4]] == ["seed 1: 2 epochs", "seed 2: 2 epochs"]
-    assert lines[5].startswith("skill on test: search ")
+    assert lines[5].startswith("new-voice skill on test: search ")
     assert lines[6].endswith("significant")
     assert lines[8].startswith("exported: trial 1 of made/retrain/")
     assert (experiment.path / "retrained" / "provenance.json").is_file()

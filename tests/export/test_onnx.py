@@ -30,14 +30,13 @@ def ensemble(searched, packed, tmp_path_factory):
     encoders = [single_model(choice).encoder for choice in choices]
     joined = Ensemble(encoders).eval()
     predicted = predict_pack(joined, packed.val, crop_frames(choices[0].config), CPU)
-    skill = score(predicted, packed.val.styles, packed.statistics)["skill"]
-    model = dataclasses.replace(
-        single_model(choices[0]), kind=ENSEMBLE, encoder=joined, members=choices, skill=skill
-    )
+    scores = score(predicted, packed.val.styles, packed.statistics)
+    single = dataclasses.replace(single_model(choices[0]), loss=scores["loss"])
+    model = dataclasses.replace(single, kind=ENSEMBLE, encoder=joined, members=choices)
     settings = ExportSettings(formats="onnx", int8=True)
     folder = tmp_path_factory.mktemp("ensemble") / "model"
     (metrics,) = export_models([model], folder, Source(searched, packed, settings))
-    return SimpleNamespace(folder=folder, metrics=metrics, skill=skill, encoders=encoders)
+    return SimpleNamespace(folder=folder, metrics=metrics, skill=scores["skill"], encoders=encoders)
 
 
 def test_an_ensemble_is_exported_with_the_config_of_each_member(ensemble):

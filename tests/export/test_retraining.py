@@ -72,6 +72,7 @@ def test_the_best_of_the_seeds_is_exported_and_compared_on_the_test_split(
     assert found["exported_skill"] == pytest.approx(
         metrics["scores"]["test"]["model"]["skill"], abs=1e-6
     )
+    assert found["difference_95"] is not None
     low, high = found["difference_95"]
     assert low <= found["exported_skill"] - found["search_skill"] <= high
     assert metrics["trained_in"].startswith("made/retrain/")

@@ -47,7 +47,7 @@ def test_what_was_exported_verifies_with_its_scores(model, capsys):
     code, said = run(capsys, model)
 
     assert code == 0, said
-    assert said.out == f"{model}: unchanged since the export (6 files, 36 scores)\n"
+    assert said.out == f"{model}: unchanged since the export (6 files, 64 scores)\n"
 
 
 def test_each_mismatch_is_a_line_and_the_command_fails(model, capsys):
@@ -79,6 +79,28 @@ def test_scores_that_do_not_come_out_again_are_mismatches(model):
     found = verify(model)
 
     assert found.mismatches == [f"test, model: skill is {before:.5f}, was 0.90000"]
+
+
+def test_of_an_older_export_only_the_scores_are_compared_that_mean_the_same_today(model):
+    path = model / "metrics.json"
+    metrics = json.loads(path.read_text())
+    del metrics["voices"]
+    for scores in metrics["scores"].values():
+        for name in ("ridge", "model"):
+            scores[name]["skill"] = scores[name]["retrieval"] = 0.9
+            del scores[name]["retrieval_chance"]
+    path.write_text(json.dumps(metrics))
+    write_provenance(model, read_provenance(model))
+
+    same = verify(model)
+    metrics["scores"]["val"]["model"]["skill_dp"] += 0.01
+    path.write_text(json.dumps(metrics))
+    write_provenance(model, read_provenance(model))
+
+    assert (same.mismatches, same.scores) == ([], 8)
+    assert [line.partition(" is ")[0] for line in verify(model).mismatches] == [
+        "val, model: skill_dp"
+    ]
 
 
 def test_scores_of_a_file_that_was_changed_are_not_compared(model):

@@ -23,7 +23,10 @@ from tune_encoder.training.run_folder import train_to_folder
 from tune_encoder.tuning.start import versions
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]  # the first trains and exports
-SCORES = {"skill", "skill_ttl", "skill_dp", "centered_cosine", "retrieval", "loss"}
+SCORES = {
+    *("skill", "skill_se", "skill_ttl", "skill_dp"),
+    *("centered_cosine", "retrieval", "retrieval_chance", "loss"),
+}
 
 
 def test_an_export_is_a_folder_of_settings_weights_checkpoint_and_scores(exported):
@@ -106,15 +109,15 @@ def test_a_score_that_cannot_be_reproduced_is_refused_and_the_old_export_stays(
     experiment, tmp_path
 ):
     trial, best = rows_by_loss(experiment)[0]
-    change_row(experiment, trial.number, {**best, "val_skill": best["val_skill"] + 0.1})
+    change_row(experiment, trial.number, {**best, "val_loss": best["val_loss"] - 0.1})
     target = tmp_path / "target"
     target.mkdir()
     (target / "model.safetensors").write_text("old")
 
-    claimed = f"{best['val_skill'] + 0.1:.5f}"
+    claimed = f"{best['val_loss'] - 0.1:.5f}"
     with pytest.raises(
         StorageError,
-        match=rf"has a skill of .* on val, its trial had {claimed}; check whether the data or",
+        match=rf"has a loss of .* on val, its trial had {claimed}; check whether the data or",
     ):
         export(experiment, target, TORCH)
 

@@ -1,5 +1,6 @@
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -7,10 +8,17 @@ import torch
 
 from tests.fabricate import write_model
 from tune_encoder.config import TrainConfig
+from tune_encoder.data.pack import merge_train_and_val
 from tune_encoder.data.scores import Styles
 from tune_encoder.errors import DataError
 from tune_encoder.model.encoder import build_encoder
-from tune_encoder.model.evaluate import evaluate, nearest_voice, write_evaluation
+from tune_encoder.model.evaluate import (
+    evaluate,
+    nearest_voice,
+    skill_difference_interval,
+    skill_interval,
+    write_evaluation,
+)
 
 CONFIG = TrainConfig(hidden_dim=8, num_layers=1, crop_seconds=1.0)
 
@@ -31,6 +39,7 @@ def test_a_model_that_knows_nothing_has_no_skill_and_stands_beside_the_baselines
 
     assert set(result.scores) == {"mean", "ridge", "statistics", "nearest", "model"}
     assert result.scores["model"]["skill"] == pytest.approx(0, abs=1e-4)
+    assert result.voices == "new"
     assert result.interval == pytest.approx((0, 0), abs=1e-4)
     assert result.scores["mean"]["skill"] == pytest.approx(0, abs=1e-6)
 
@@ -61,3 +70,31 @@ def test_the_nearest_voice_is_one_of_the_known(packed):
     found = nearest_voice(near, known)
 
     np.testing.assert_array_equal(found.ttl, known.ttl[[3, 1]])
+
+
+@pytest.mark.parametrize("n_voices", [4, 5])
+def test_an_interval_needs_five_voices(packed, n_voices):
+    few = replace(
+        packed.test,
+        starts=packed.test.starts[: n_voices + 1],
+        style_ids=packed.test.style_ids[:n_voices],
+        voices=packed.test.voices[:n_voices],
+    )
+    guess, other = (Styles(few.styles.ttl + x, few.styles.dp) for x in (np.float32(0.01), 0))
+
+    alone = skill_interval(guess, few, packed, "new")
+    difference = skill_difference_interval(guess, other, few, packed)
+
+    assert (alone is None, difference is None) == (n_voices < 5, n_voices < 5)
+
+
+@pytest.mark.parametrize("voices", ["known", "mixed"])
+def test_on_voices_of_train_there_is_no_interval(packed, voices):
+    assert skill_interval(packed.test.styles, packed.test, packed, voices) is None
+
+
+def test_voices_of_val_are_known_to_a_model_trained_on_it_too(packed):
+    merged = merge_train_and_val(replace(packed, val=packed.test))
+
+    assert packed.voice_kind("test") == "new"
+    assert merged.voice_kind("test") == "known"

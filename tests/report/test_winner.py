@@ -80,9 +80,11 @@ def test_a_voice_has_the_skill_of_its_clips_alone(packed):
     i = 2
     alone = Styles(true.ttl[i : i + 1], true.dp[i : i + 1])
     mean = mean_styles(packed.statistics, 1)
-    residual = np.square(guess.ttl[i] - alone.ttl).sum()
-    spread = np.square(mean.ttl - alone.ttl).sum()
-    expected = (1 - residual / spread + 1) / 2
+    variance = packed.statistics.ttl_variance, packed.statistics.dp_variance
+    residual = np.square(guess.ttl[i] - alone.ttl).mean() / variance[0]  # dp has none
+    spread = np.square(mean.ttl - alone.ttl).mean() / variance[0]
+    spread += np.square(mean.dp - alone.dp).mean() / variance[1]
+    expected = 1 - residual / spread
     assert found[packed.test.voices[i]] == pytest.approx(expected, rel=1e-4)
 
 

@@ -12,15 +12,16 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from tune_encoder.config import DEFAULT_ROOT, RunSettings
+from tune_encoder.data.score_words import skill_name
 from tune_encoder.experiment.status import WIDTH
 
-BASELINES = ("mean", "ridge", "statistics")
 SCORES = {
     "skill": "skill",
     "skill_ttl": "ttl",
     "skill_dp": "dp",
     "centered_cosine": "centred cosine",
     "retrieval": "retrieval",
+    "retrieval_chance": "chance",
 }
 _UNLIMITED = 10_000  # columns; a path that is broken into lines cannot be copied
 
@@ -116,10 +117,10 @@ def announce_demo(folder: Path) -> None:
     print(f"no --data-dir given: using the demo voices in {folder}")
 
 
-def format_skills(scores: dict[str, float]) -> str:
-    """Format the three skills."""
-    words = [f"{word} {scores[name]:.3f}" for name, word in SCORES.items()]
-    return ", ".join(words[:3])
+def format_skills(scores: dict[str, float], kind: str | None) -> str:
+    """Format the three skills on voices of a kind."""
+    parts = ", ".join(f"{SCORES[name]} {scores[name]:.3f}" for name in ("skill_ttl", "skill_dp"))
+    return f"{skill_name(kind)} {scores['skill']:.3f}, {parts}"
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:

@@ -16,6 +16,7 @@ from tune_encoder.cli.common import (
     print_table,
 )
 from tune_encoder.config import ExportSettings
+from tune_encoder.data.score_words import skill_name
 from tune_encoder.errors import StorageError
 from tune_encoder.experiment.commands import clone_line
 from tune_encoder.experiment.status import WIDTH
@@ -80,13 +81,13 @@ def _print_exports(to: Path, asked: int) -> None:
         (path for path in to.iterdir() if is_model_folder(path)), key=lambda p: int(p.name)
     )
     found = [_metrics(folder) for folder in folders]
-    splits = list(found[0]["scores"])
-    rows = [["", "exported", *(f"skill on {split}" for split in splits)]]
+    kinds = found[0]["voices"]
+    rows = [["", "exported", *(f"{skill_name(kind)} on {name}" for name, kind in kinds.items())]]
     for folder, metrics in zip(folders, found, strict=True):
-        skills = [f"{metrics['scores'][split]['model']['skill']:.3f}" for split in splits]
+        skills = [f"{metrics['scores'][split]['model']['skill']:.3f}" for split in kinds]
         rows.append([folder.name, source_words(metrics), *skills])
     print()
-    print_table("rl" + "r" * len(splits), rows)
+    print_table("rl" + "r" * len(kinds), rows)
     print(textwrap.fill(f"1 is {found[0]['why']}", WIDTH))
     if len(found) < asked:
         print(f"{len(found)} of {asked}: no other trial has a usable checkpoint")
@@ -132,14 +133,17 @@ def _wrap(text: str, indent: int) -> str:
 
 def print_scores(metrics: "Metrics") -> None:
     """Print the scores of a model and of the baselines."""
-    rows = [["", "split", "skill", "ttl", "dp", "centred", "retrieval"]]
+    from tune_encoder.export.card import describe_uncertainty
+
+    rows = [["", "split", "voices", "skill", "ttl", "dp", "centred", "retrieval", "chance"]]
     for split, scored in metrics["scores"].items():
         for name, scores in scored.items():
-            rows.append([name, split, *(f"{scores[key]:.3f}" for key in SCORES)])
+            numbers = (f"{scores[key]:.3f}" for key in SCORES)
+            rows.append([name, split, metrics["voices"][split], *numbers])
     print()
-    print_table("ll" + "r" * len(SCORES), rows)
-    for split, (low, high) in metrics["skill_interval_95"].items():
-        print(f"skill on {split}: 95 % between {low:.3f} and {high:.3f}, over voices")
+    print_table("lll" + "r" * len(SCORES), rows)
+    for line in describe_uncertainty(metrics):
+        print(_wrap(line, 2))
     print("skill: 0 is predicting the mean voice, 1 is perfect")
 
 

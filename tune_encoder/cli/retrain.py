@@ -54,7 +54,9 @@ def _retrain(options: argparse.Namespace) -> None:
                 bar.write(_run_line(seed, row, planned.with_val))
 
         metrics = retrain(experiment, planned, to, settings, watch)
-    print("\n" + "\n".join(describe_retraining(metrics["retrained"])))
+    retrained = metrics["retrained"]
+    kind = metrics["voices"][retrained["split"]]
+    print("\n" + "\n".join(describe_retraining(retrained, kind)))
     print_export(to)
 
 

@@ -4,7 +4,6 @@ import argparse
 from typing import TYPE_CHECKING
 
 from tune_encoder.cli.common import (
-    BASELINES,
     Commands,
     add_command,
     add_data_dir,
@@ -181,5 +180,6 @@ def _print_baselines(prepared: "PreparedSearch") -> None:
         print(f"warning: {warning}")
     clips = ", ".join(f"{n} {name}" for name, n in data.info["clips"].items())
     print(f"clips: {clips}")
-    for name in BASELINES:
-        print(f"baseline {name}: {format_skills(data.baselines[name])} on val")
+    kind = data.voice_kind("val")
+    for name, scores in data.baselines.items():
+        print(f"baseline {name}: {format_skills(scores, kind)} on val")

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tune_encoder.cli.common import (
-    BASELINES,
     SCORES,
     Commands,
     add_command,
@@ -19,6 +18,7 @@ from tune_encoder.cli.common import (
     print_table,
 )
 from tune_encoder.config import TrainConfig, augmentation_warnings, load_config, parse_assignment
+from tune_encoder.data.score_words import below_baseline, describe_interval, skill_name
 from tune_encoder.system.formats import count_noun
 
 if TYPE_CHECKING:
@@ -50,14 +50,18 @@ def _evaluate(options: argparse.Namespace) -> None:
     from tune_encoder.model.evaluate import evaluate, write_evaluation
 
     result = evaluate(options.model, options.data_dir or demo_voices(), options.split)
-    rows = [["", "skill", "ttl", "dp", "centred", "retrieval", "cosine"]]
+    name_of_skill = skill_name(result.voices)
+    rows = [["", name_of_skill, "ttl", "dp", "centred", "retrieval", "chance", "cosine"]]
     for name, scores in result.scores.items():
         rows.append([name, *(f"{scores[key]:.3f}" for key in (*SCORES, "cosine"))])
-    print_table("lrrrrrr", rows)
-    low, high = result.interval
-    print(f"skill of the model: 95 % between {low:.3f} and {high:.3f}, over voices")
+    print_table("lrrrrrrr", rows)
+    interval = describe_interval(result.interval, result.voices)
+    print(f"{name_of_skill} of the model: {interval}")
+    baselines = {name: each for name, each in result.scores.items() if name != "model"}
+    skill = result.scores["model"]["skill"]
+    if defeat := below_baseline(skill, baselines, options.split, result.voices):
+        print(defeat)
     print(f"crop consistency: {result.crop_consistency:.3f} (1: all windows give the same style)")
-    print(f"retrieval by chance: {1 / len(result.target.ttl):.3f}")
     for path in write_evaluation(result, options.out or options.model, options.split):
         print(f"wrote {path}")
 
@@ -89,8 +93,9 @@ def _train(options: argparse.Namespace) -> None:
     for warning in [*warnings, *augmentation_warnings(config)]:
         print(f"warning: {warning}")
     data = prepare_run(config)
-    for name in BASELINES:
-        print(f"baseline {name}: {format_skills(data.baselines[name])} on val")
+    kind = data.voice_kind("val")
+    for name, scores in data.baselines.items():
+        print(f"baseline {name}: {format_skills(scores, kind)} on val")
     if checkpoint:
         print(f"resuming after epoch {checkpoint['epoch']}")
     train_to_folder(config, _print_epoch, checkpoint, options.processes)

@@ -18,8 +18,9 @@ from tune_encoder.config import FrontendSettings, RunSettings
 from tune_encoder.data.batches import crop, evaluation_windows, to_features
 from tune_encoder.data.closed_form import ClosedForm, StyleComponents, fit_closed_form
 from tune_encoder.data.log_mel import n_frames_of
-from tune_encoder.data.pack import KNOWN, Pack, PackedData
-from tune_encoder.data.scores import Styles, mean_styles, score
+from tune_encoder.data.pack import Pack, PackedData
+from tune_encoder.data.score_words import KNOWN
+from tune_encoder.data.scores import KnownVoices, Styles, mean_styles, score
 from tune_encoder.data.style_statistics import Statistics
 from tune_encoder.data.window_statistics import N_BAND_MOMENTS, window_statistics
 
@@ -130,7 +131,11 @@ def read_closed_form(path: Path) -> ClosedForm:
 
 
 def baseline_scores(
-    fitted: dict[str, ClosedForm], statistics: Statistics, pack: Pack, n_frames: int
+    fitted: dict[str, ClosedForm],
+    statistics: Statistics,
+    known: KnownVoices,
+    pack: Pack,
+    n_frames: int,
 ) -> dict[str, dict[str, float]]:
     """Score the mean voice and fitted regressions, by name, on the clips of a split.
 
@@ -144,7 +149,7 @@ def baseline_scores(
         name: _mean_per_clip(each.predict(windows), owners, len(pack))
         for name, each in fitted.items()
     }
-    return {name: score(each, target, statistics) for name, each in predicted.items()}
+    return {name: score(each, target, statistics, known) for name, each in predicted.items()}
 
 
 def _mean_per_clip(styles: Styles, owners: NDArray[np.int64], n_clips: int) -> Styles:

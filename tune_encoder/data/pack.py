@@ -10,6 +10,7 @@ import dataclasses
 import json
 import zipfile
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +20,13 @@ from numpy.typing import NDArray
 from tune_encoder.config import SettingValue
 from tune_encoder.data.pack_info import PACK_FORMAT, PackInfo
 from tune_encoder.data.samples import SPLITS
-from tune_encoder.data.scores import Styles
+from tune_encoder.data.score_words import kind_of_voices
+from tune_encoder.data.scores import KnownVoices, Styles, identities_of, known_voices
 from tune_encoder.data.style_statistics import Statistics
 from tune_encoder.data.voice_style import TTL_SHAPE
 from tune_encoder.errors import StorageError
 
 BASIS_FILE = "ttl_basis.f16"  # in its own file, since a trial reads few of its rows
-# What the voices of a split are to a model: those of train, others, or some of each.
-KNOWN, NEW, MIXED = "known", "new", "mixed"
 WINDOWS_FILE = "{split}_windows.f32"
 
 Array = NDArray[np.float32]
@@ -102,9 +102,20 @@ class PackedData:
         counts = {f"{name}_clips": count for name, count in self.info["clips"].items()}
         return {"fingerprint": self.info["fingerprint"][:16], **counts, **self.info["frontend"]}
 
+    def split(self, name: str) -> Pack:
+        """Return val or test, which must be there."""
+        split = {"val": self.val, "test": self.test}[name]
+        assert split is not None
+        return split
+
     def voice_kind(self, split: str) -> str:
         """Whether the voices of a split are `KNOWN`, `NEW` or `MIXED` to one trained on train."""
         return self.info["voice_kinds"][split]
+
+    @cached_property
+    def known_voices(self) -> KnownVoices:
+        """The training styles among which retrieval searches too."""
+        return known_voices(self.train.unique_styles, self.statistics)
 
     @property
     def baselines(self) -> dict[str, dict[str, float]]:
@@ -132,7 +143,11 @@ def merge_train_and_val(data: PackedData) -> PackedData:
         parts=both,
     )
     clips = {**data.info["clips"], "train": len(joined)}
-    info: PackInfo = {**data.info, "clips": clips}
+    kinds = data.info["voice_kinds"]
+    if data.test is not None:
+        known, test = (identities_of(each.unique_styles) for each in (joined, data.test))
+        kinds = {**kinds, "test": kind_of_voices(known, test)}
+    info: PackInfo = {**data.info, "clips": clips, "voice_kinds": kinds}
     return dataclasses.replace(data, train=joined, info=info, folder=None)
 
 

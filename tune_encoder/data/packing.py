@@ -20,9 +20,6 @@ from tune_encoder.data.checking import DataCheck, check_data, fingerprint, warni
 from tune_encoder.data.demo import cached_demo, demo_folder
 from tune_encoder.data.pack import (
     BASIS_FILE,
-    KNOWN,
-    MIXED,
-    NEW,
     WINDOWS_FILE,
     memory_map,
     open_pack,
@@ -30,7 +27,8 @@ from tune_encoder.data.pack import (
 )
 from tune_encoder.data.pack_info import PACK_FORMAT, PackIdentity, pack_folder, pack_identity
 from tune_encoder.data.samples import Sample, find_samples
-from tune_encoder.data.scores import Styles
+from tune_encoder.data.score_words import kind_of_voices
+from tune_encoder.data.scores import Styles, identities_of, known_voices
 from tune_encoder.data.style_statistics import Statistics, style_statistics
 from tune_encoder.errors import StorageError
 from tune_encoder.system.files import atomic_folder
@@ -248,9 +246,7 @@ def _write_statistics(folder: Path, train: _Split, n_mels: int) -> Statistics:
 
 def _voice_kind(split: _Split, train: _Split) -> str:
     """Whether the voices of a split are those of train, judged by their styles."""
-    known = {style.tobytes() for style in train.styles.ttl}
-    found = {style.tobytes() in known for style in split.styles.ttl}
-    return MIXED if len(found) > 1 else KNOWN if found == {True} else NEW
+    return kind_of_voices(identities_of(train.styles), identities_of(split.styles))
 
 
 def _write_baselines(
@@ -266,9 +262,10 @@ def _write_baselines(
     }
     baselines.write_closed_form(folder / baselines.CLOSED_FORM_FILE, fitted["statistics"])
     n_frames = baselines.window_frames(settings)
+    known = known_voices(train.unique_styles, statistics)
     splits = {name: open_split(folder, name) for name in kinds if name != "train"}
     return {
-        name: baselines.baseline_scores(fitted, statistics, split, n_frames)
+        name: baselines.baseline_scores(fitted, statistics, known, split, n_frames)
         for name, split in splits.items()
     }
 

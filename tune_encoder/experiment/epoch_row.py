@@ -19,8 +19,12 @@ class EpochRow(TypedDict, total=False):
     """Counted from 1. Set by the training loop, like all keys up to `finished`."""
     val_loss: "Required[float]"
     """Loss on the validation voices, independent of the weights of the training loss."""
+    val_loss_se: float
+    """Standard error of the loss over voices; absent if there is only one."""
     val_skill: float
     """Explained fraction of the variance between voices: 0 is the mean voice, 1 is perfect."""
+    val_skill_se: float
+    """Standard error of the skill over voices; absent if there is only one."""
     val_skill_ttl: float
     """Skill of style_ttl."""
     val_skill_dp: float
@@ -28,7 +32,9 @@ class EpochRow(TypedDict, total=False):
     val_centered_cosine: float
     """Mean cosine of deviations from the mean voice; 0 is chance."""
     val_retrieval: float
-    """Fraction of clips whose nearest style is that of their own voice."""
+    """Fraction of clips whose nearest style, also of train, is that of their own voice."""
+    val_retrieval_chance: float
+    """Retrieval by chance: 1 / number of different styles that are searched."""
     val_cosine: float
     """Mean cosine similarity of predicted and true styles."""
     val_spread: float

@@ -6,7 +6,7 @@ from pathlib import Path
 from string import Template
 
 from tune_encoder.config import TrainConfig
-from tune_encoder.data.pack import PackedData
+from tune_encoder.data.score_words import below_baseline, describe_interval, skill_name
 from tune_encoder.export.combining import AVERAGE, ENSEMBLE, Model
 from tune_encoder.export.contents import (
     Alternative,
@@ -22,7 +22,9 @@ from tune_encoder.system.formats import count_noun, format_clock, format_value
 from tune_encoder.system.manifest import MANIFEST, PROVENANCE
 
 _SPLITS = ("train", "val", "test")
-_COLUMNS = ("skill", "skill_ttl", "skill_dp", "centered_cosine", "retrieval")
+_COLUMNS = (
+    "skill", "skill_ttl", "skill_dp", "centered_cosine", "retrieval", "retrieval_chance"
+)  # fmt: skip
 _FILES = {
     "config.yaml": "to train again: `tune-encoder train --config config.yaml`",
     "model.safetensors": "the weights",
@@ -42,7 +44,6 @@ def write_card(
     metrics: Metrics,
     provenance: Provenance,
     model: Model,
-    data: PackedData,
 ) -> None:
     """Write the card.
 
@@ -51,7 +52,6 @@ def write_card(
         metrics: The content of metrics.json.
         provenance: The content of provenance.json.
         model: What was exported.
-        data: What it was trained on.
     """
     template = files("tune_encoder.export").joinpath("MODEL_CARD.md").read_text(encoding="utf-8")
     content = {
@@ -68,7 +68,7 @@ def write_card(
         "n_voices": provenance["data"]["voices"]["train"],
         "search": _search_section(metrics, model.config),
         "scores": _score_table(metrics),
-        "chance": _chance(data),
+        "uncertainty": "\n".join(f"- {line}" for line in describe_uncertainty(metrics)),
         "scored_on": _scored_on(provenance["trained_on"]),
         "combined": _alternatives_section(metrics),
         "files": _file_list(path.parent),
@@ -164,21 +164,37 @@ def _cost_sentence(what: str, cost: SearchCost) -> str:
 
 
 def _score_table(metrics: Metrics) -> str:
-    head = ["split", "", "skill", "95 %", "ttl", "dp", "centred", "retrieval"]
+    head = [
+        "split", "voices", "", "skill", "95 %", "ttl", "dp", "centred", "retrieval", "chance"
+    ]  # fmt: skip
     return _table(head, (row for split in metrics["scores"] for row in _score_rows(metrics, split)))
 
 
 def _score_rows(metrics: Metrics, split: str) -> Iterable[list[str]]:
-    low, high = metrics["skill_interval_95"][split]
+    between = metrics["skill_interval_95"][split]
     for name, scores in metrics["scores"][split].items():
         skill, *others = (f"{scores[column]:.3f}" for column in _COLUMNS)
-        interval = f"{low:.3f} to {high:.3f}" if name == "model" else ""
-        yield [split, name, skill, interval, *others]
+        interval = f"{between[0]:.3f} to {between[1]:.3f}" if between and name == "model" else ""
+        yield [split, metrics["voices"][split], name, skill, interval, *others]
 
 
-def _chance(data: PackedData) -> str:
-    pack = data.test or data.val
-    return f"{1 / len({ttl.tobytes() for ttl in pack.styles.ttl}):.3f}"
+def describe_uncertainty(metrics: Metrics) -> list[str]:
+    """Describe the interval of the skill on each split, and where the model is below a baseline."""
+    lines = []
+    for split, kind in metrics["voices"].items():
+        interval = describe_interval(metrics["skill_interval_95"][split], kind)
+        lines.append(f"{skill_name(kind)} on {split}: {interval}")
+    return [*lines, *describe_defeats(metrics)]
+
+
+def describe_defeats(metrics: Metrics) -> list[str]:
+    """Say on which splits the model is below a baseline, one line each."""
+    lines = []
+    for split, scores in metrics["scores"].items():
+        baselines = {name: each for name, each in scores.items() if name != "model"}
+        kind = metrics["voices"][split]
+        lines.append(below_baseline(scores["model"]["skill"], baselines, split, kind))
+    return [line for line in lines if line]
 
 
 def _scored_on(trained_on: Sequence[str]) -> str:
@@ -192,7 +208,8 @@ def _alternatives_section(metrics: Metrics) -> str:
     lines = [describe_alternative(alternative) for alternative in metrics["combined"]]
     lines += describe_int8(metrics)
     if "retrained" in metrics:
-        lines += describe_retraining(metrics["retrained"])
+        retrained = metrics["retrained"]
+        lines += describe_retraining(retrained, metrics["voices"][retrained["split"]])
     return "\n".join(f"- {line}" for line in lines)
 
 
@@ -222,18 +239,20 @@ def describe_int8(metrics: Metrics) -> list[str]:
     """Compare the int8 ONNX files with float32."""
     skills = metrics["onnx"].get("int8_skill", {})
     full = {split: metrics["scores"][split]["model"]["skill"] for split in skills}
+    names = {split: skill_name(kind) for split, kind in metrics["voices"].items()}
     return [
-        f"int8: skill {skill:.3f} on {split}, {skill - full[split]:+.4f} against float32"
+        f"int8: {names[split]} {skill:.3f} on {split}, {skill - full[split]:+.4f} against float32"
         for split, skill in skills.items()
     ]
 
 
-def describe_retraining(retrained: Retrained) -> list[str]:
-    """Compare retrained models with that of the search."""
+def describe_retraining(retrained: Retrained, kind: str) -> list[str]:
+    """Compare retrained models with that of the search, on voices of a kind."""
     sd = "" if retrained["sd"] is None else f", sd {retrained['sd']:.3f}"
+    seeds = count_noun(len(retrained["seeds"]), "seed")
     return [
-        f"skill on {retrained['split']}: search {retrained['search_skill']:.3f}, retrained mean "
-        f"{retrained['mean']:.3f}{sd} over {count_noun(len(retrained['seeds']), 'seed')}",
+        f"{skill_name(kind)} on {retrained['split']}: search {retrained['search_skill']:.3f}, "
+        f"retrained mean {retrained['mean']:.3f}{sd} over {seeds}",
         f"exported {retrained['exported_skill']:.3f}: "
         + describe_difference(
             retrained["exported_skill"] - retrained["search_skill"], retrained["difference_95"]
@@ -241,8 +260,10 @@ def describe_retraining(retrained: Retrained) -> list[str]:
     ]
 
 
-def describe_difference(difference: float, interval: tuple[float, float]) -> str:
+def describe_difference(difference: float, interval: tuple[float, float] | None) -> str:
     """Describe a difference in skill and whether it is significant, by its 95 % interval."""
+    if interval is None:
+        return f"{difference:+.3f} (too few voices for an interval)"
     low, high = interval
     verdict = "significant" if low > 0 or high < 0 else "not significant"
     return f"{difference:+.3f} (95 % {low:+.3f} to {high:+.3f} over voices), {verdict}"

@@ -33,8 +33,8 @@ class Model:
     encoder: Encoder
     members: list[Choice]
     """The checkpoints it is made of, the best first."""
-    skill: float
-    """Skill on the first split it was not trained on; checked again after export."""
+    loss: float
+    """The search's loss on the first split it was not trained on; checked again after export."""
     alternatives: list[Alternative] = field(default_factory=list)
     """The alternatives tried, compared with the single best epoch."""
     trained_on: tuple[str, ...] = ("train",)
@@ -58,7 +58,7 @@ class Model:
 def single_model(choice: Choice) -> Model:
     """Return the model of a single epoch."""
     encoder = rebuild_encoder(choice.config, choice.state["model"])
-    return Model(SINGLE, encoder, [choice], choice.row["val_skill"])
+    return Model(SINGLE, encoder, [choice], choice.row["val_loss"])
 
 
 def best_model(
@@ -90,7 +90,7 @@ def best_model(
         }
         for model in others
     ]
-    return replace(best.model, skill=best.val["skill"], alternatives=alternatives)
+    return replace(best.model, loss=best.val["loss"], alternatives=alternatives)
 
 
 def _combined(experiment: Experiment, first: Choice, settings: ExportSettings) -> list[Model]:
@@ -136,7 +136,7 @@ class _Evaluated:
 
 
 def _evaluate(model: Model, metric: MetricSettings, data: PackedData) -> _Evaluated:
-    val = score(model.predict(data.val), data.val.styles, data.statistics)
+    val = score(model.predict(data.val), data.val.styles, data.statistics, data.known_voices)
     test = None if data.test is None else model.predict(data.test)
     return _Evaluated(model, metric.sign * val[metric.name.removeprefix("val_")], val, test)
 

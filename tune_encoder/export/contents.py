@@ -27,8 +27,8 @@ class AlternativeScores(TypedDict, total=False):
     """That of the single best epoch."""
     test_skill: float
     test_skill_alone: float
-    test_difference_95: tuple[float, float]
-    """95 % interval of the difference of the two, over voices."""
+    test_difference_95: tuple[float, float] | None
+    """95 % interval of the difference of the two, over voices; None if they are too few."""
 
 
 class Alternative(AlternativeScores):
@@ -66,8 +66,8 @@ class Retrained(TypedDict):
     """Standard deviation over seeds; None for a single one."""
     search_skill: float
     exported_skill: float
-    difference_95: tuple[float, float]
-    """95 % interval of the exported minus the search's skill, over voices."""
+    difference_95: tuple[float, float] | None
+    """95 % interval of the exported minus the search's skill, over voices; None if too few."""
 
 
 class ExtraMetrics(TypedDict, total=False):
@@ -78,15 +78,17 @@ class ExtraMetrics(TypedDict, total=False):
 
 
 Scores = dict[str, dict[str, dict[str, float]]]
-"""Scores by split, then by `mean`, `ridge` or `model`, then by name."""
+"""Scores by split, then by baseline or `model`, then by name."""
 
 
 class Scored(TypedDict):
     """Scores of an exported model and the baselines."""
 
     scores: Scores
-    skill_interval_95: dict[str, tuple[float, float]]
-    """95 % interval of the model's skill over voices, by split."""
+    voices: dict[str, str]
+    """Whether the voices of a split are known from train, new, or mixed, by split."""
+    skill_interval_95: dict[str, tuple[float, float] | None]
+    """95 % interval of the model's skill over voices, by split; None if voices are known or few."""
     fingerprint: str
     """Fingerprint of the data."""
 

@@ -189,8 +189,8 @@ def _model(
     if not plan.with_val:
         return model
     assert data.test is not None  # checked by `retrain`
-    skill = _skill(model.predict(data.test), data.test, data)
-    return dataclasses.replace(model, skill=skill, trained_on=("train", "val"))
+    scores = score(model.predict(data.test), data.test.styles, data.statistics)
+    return dataclasses.replace(model, loss=scores["loss"], trained_on=("train", "val"))
 
 
 def _why(plan: RetrainPlan, metric: MetricSettings) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tune_encoder.config import TrainConfig
 from tune_encoder.data.batches import crop_frames
-from tune_encoder.data.pack import Pack, PackedData, open_pack
+from tune_encoder.data.pack import Pack, PackedData, merge_train_and_val, open_pack
 from tune_encoder.data.packing import pack_data
 from tune_encoder.data.scores import score
 from tune_encoder.errors import StorageError
@@ -19,7 +19,10 @@ from tune_encoder.model.evaluate import CPU, skill_interval
 from tune_encoder.model.folder import load_model
 from tune_encoder.model.prediction import predict_pack
 
-EXPORTED_SCORES = ("skill", "skill_ttl", "skill_dp", "centered_cosine", "retrieval", "loss")
+EXPORTED_SCORES = (
+    "skill", "skill_se", "skill_ttl", "skill_dp",
+    "centered_cosine", "retrieval", "retrieval_chance", "loss",
+)  # fmt: skip
 
 
 def scores_in_new_process(folders: list[Path]) -> list[Scored]:
@@ -47,13 +50,17 @@ def rescore(folder: Path, data_dir: Path | None = None) -> Scored:
     model, config = load_model(folder)
     data = open_pack(pack_data(data_dir or Path(config.data_dir), config))
     seen = read_provenance(folder)["trained_on"]
-    found = {n: _scored(model, config, pack, data) for n, pack in unseen_splits(data, seen).items()}
+    if "val" in seen:  # its voices are known, too
+        data = merge_train_and_val(data)
+    packs = unseen_splits(data, seen)
+    found = {name: _scored(model, config, name, data) for name in packs}
     baselines = data.info["baselines"]
     return {
         "scores": {
             name: {**_short(baselines[name]), "model": exported_scores(scores)}
             for name, (scores, _) in found.items()
         },
+        "voices": {name: data.voice_kind(name) for name in packs},
         "skill_interval_95": {name: interval for name, (_, interval) in found.items()},
         "fingerprint": data.info["fingerprint"],
     }
@@ -66,12 +73,13 @@ def unseen_splits(data: PackedData, trained_on: Collection[str]) -> dict[str, Pa
 
 
 def _scored(
-    model: Encoder, config: TrainConfig, pack: Pack, data: PackedData
-) -> tuple[dict[str, float], tuple[float, float]]:
+    model: Encoder, config: TrainConfig, split: str, data: PackedData
+) -> tuple[dict[str, float], tuple[float, float] | None]:
+    pack = data.split(split)
     predicted = predict_pack(model, pack, crop_frames(config), CPU)
     return (
-        score(predicted, pack.styles, data.statistics),
-        skill_interval(predicted, pack, data),
+        score(predicted, pack.styles, data.statistics, data.known_voices),
+        skill_interval(predicted, pack, data, data.voice_kind(split)),
     )
 
 
@@ -80,8 +88,8 @@ def _short(baselines: dict[str, dict[str, float]]) -> dict[str, dict[str, float]
 
 
 def exported_scores(scores: dict[str, float]) -> dict[str, float]:
-    """Return the scores that go into a model folder."""
-    return {name: scores[name] for name in EXPORTED_SCORES}
+    """Return the scores that go into a model folder; of one voice there are no standard errors."""
+    return {name: scores[name] for name in EXPORTED_SCORES if name in scores}
 
 
 if __name__ == "__main__":

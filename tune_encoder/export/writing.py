@@ -31,7 +31,7 @@ from tune_encoder.model.folder import CARD, CHECKPOINT, METRICS, WEIGHTS, member
 from tune_encoder.system.manifest import MANIFEST
 from tune_encoder.training.checkpoints import write_state
 
-TOLERANCE = 1e-4  # of skill, between training and the check in a new process
+TOLERANCE = 1e-4  # of a score, between training and the check in a new process
 
 
 @dataclass(frozen=True)
@@ -112,18 +112,18 @@ def _finish_model(folder: Path, model: Model, scored: Scored, source: Source) ->
     if not source.settings.torch:
         for name in (WEIGHTS, CHECKPOINT):
             (folder / name).unlink()
-    write_card(folder / CARD, metrics, content, model, source.data)
+    write_card(folder / CARD, metrics, content, model)
     _write_provenance_only(folder, content)
     return metrics
 
 
 def _check_reproduced(model: Model, scored: Scored) -> None:
     split, scores = next(iter(scored["scores"].items()))
-    skill = scores["model"]["skill"]
-    if not abs(model.skill - skill) <= TOLERANCE:
+    loss = scores["model"]["loss"]  # of all scores the one that old experiments have recorded too
+    if not abs(model.loss - loss) <= 2 * TOLERANCE:  # a loss is about 2 (1 - skill)
         raise StorageError(
-            f"the exported model has a skill of {skill:.5f} on {split}, its trial had "
-            f"{model.skill:.5f}; check whether the data or the front end has changed"
+            f"the exported model has a loss of {loss:.5f} on {split}, its trial had "
+            f"{model.loss:.5f}; check whether the data or the front end has changed"
         )
 
 

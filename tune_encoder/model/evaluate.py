@@ -15,7 +15,16 @@ from tune_encoder.config import TrainConfig
 from tune_encoder.data.batches import crop_frames, evaluation_windows
 from tune_encoder.data.pack import Pack, PackedData, open_pack
 from tune_encoder.data.packing import pack_data
-from tune_encoder.data.scores import EPSILON, Styles, mean_styles, score
+from tune_encoder.data.score_words import MIN_INTERVAL_VOICES, NEW
+from tune_encoder.data.scores import (
+    Doubles,
+    Styles,
+    mean_squares,
+    mean_styles,
+    score,
+    skill_of,
+    variance_weights,
+)
 from tune_encoder.errors import DataError
 from tune_encoder.model.encoder import Encoder
 from tune_encoder.model.folder import load_model
@@ -35,8 +44,10 @@ class Evaluation:
 
     scores: dict[str, dict[str, float]]
     """Scores of the model and of each baseline."""
-    interval: tuple[float, float]
-    """95 % confidence interval of the model's skill, over voices."""
+    voices: str
+    """Whether the voices of the split are known, new or mixed."""
+    interval: tuple[float, float] | None
+    """95 % confidence interval of the model's skill, over voices; see `skill_interval`."""
     crop_consistency: float
     """Fraction of the predictions' variance between clips rather than between windows of a clip;
     1 if all windows of a clip give the same style."""
@@ -65,17 +76,18 @@ def evaluate(model_dir: Path, data_dir: Path, split: str) -> Evaluation:
 
 def evaluate_model(model: Encoder, config: TrainConfig, data: PackedData, split: str) -> Evaluation:
     """Score a loaded encoder and the baselines on a split of the data."""
-    pack = data.test if split == "test" and data.test is not None else data.val
+    pack = data.split(split)
     predicted = predict_pack(model, pack, crop_frames(config), CPU)
     nearest = nearest_voice(predicted, data.train.styles)
     scores = {
         **data.info["baselines"][split],
-        "nearest": score(nearest, pack.styles, data.statistics),
-        "model": score(predicted, pack.styles, data.statistics),
+        "nearest": score(nearest, pack.styles, data.statistics, data.known_voices),
+        "model": score(predicted, pack.styles, data.statistics, data.known_voices),
     }
-    interval = skill_interval(predicted, pack, data)
+    voices = data.voice_kind(split)
+    interval = skill_interval(predicted, pack, data, voices)
     consistency = crop_consistency(model, pack, config)
-    return Evaluation(scores, interval, consistency, predicted, pack.styles)
+    return Evaluation(scores, voices, interval, consistency, predicted, pack.styles)
 
 
 def nearest_voice(predicted: Styles, known: Styles) -> Styles:
@@ -85,61 +97,65 @@ def nearest_voice(predicted: Styles, known: Styles) -> Styles:
     return Styles(known.ttl[nearest], known.dp[nearest])
 
 
-def skill_interval(predicted: Styles, pack: Pack, data: PackedData) -> tuple[float, float]:
-    """Bootstrap the skill over voices, not clips: clips of one voice are not independent."""
-    return _interval(_bootstrap_skills(predicted, pack, data))
+def skill_interval(
+    predicted: Styles, pack: Pack, data: PackedData, voices: str
+) -> tuple[float, float] | None:
+    """Bootstrap the skill over voices, not clips: clips of one voice are not independent.
+
+    None if voices are not `NEW`, since it would say nothing of other voices, or if they are fewer
+    than `MIN_INTERVAL_VOICES`.
+    """
+    if voices != NEW:
+        return None
+    return _interval(_bootstrap_skills(predicted, pack, data), pack)
 
 
 def skill_difference_interval(
     first: Styles, second: Styles, pack: Pack, data: PackedData
-) -> tuple[float, float]:
-    """Bootstrap the difference in skill of two predictions, paired by voice."""
+) -> tuple[float, float] | None:
+    """Bootstrap the difference in skill of two predictions, paired by voice.
+
+    None if voices are fewer than `MIN_INTERVAL_VOICES`.
+    """
     skills = [_bootstrap_skills(each, pack, data) for each in (first, second)]
-    return _interval(skills[0] - skills[1])
+    return _interval(skills[0] - skills[1], pack)
 
 
-def _interval(values: NDArray[np.floating]) -> tuple[float, float]:
+def _interval(values: Doubles, pack: Pack) -> tuple[float, float] | None:
+    if len(set(pack.voices)) < MIN_INTERVAL_VOICES:
+        return None
     low, high = np.percentile(values, PERCENTILES)
     return float(low), float(high)
 
 
-def _bootstrap_skills(predicted: Styles, pack: Pack, data: PackedData) -> NDArray[np.floating]:
-    """Mean skill of each of `N_BOOTSTRAP` bootstrap samples of voices, always the same ones."""
+def _bootstrap_skills(predicted: Styles, pack: Pack, data: PackedData) -> Doubles:
+    """Skill of each of `N_BOOTSTRAP` bootstrap samples of voices, always the same ones."""
     n = len(set(pack.voices))
     chosen = np.random.default_rng(0).integers(n, size=(N_BOOTSTRAP, n))
-    skills = [
-        1 - residual[chosen].sum(axis=1) / np.maximum(spread[chosen].sum(axis=1), EPSILON)
-        for residual, spread in _voice_errors(predicted, pack, data)
-    ]
-    return np.asarray(np.mean(skills, axis=0))
+    errors, spreads = _voice_errors(predicted, pack, data)
+    return skill_of(errors[chosen], spreads[chosen])
 
 
 def voice_skills(predicted: Styles, pack: Pack, data: PackedData) -> dict[str, float]:
-    """Return each voice's skill, the mean of its ttl and dp skill, by its name."""
-    skills = [
-        1 - residual / np.maximum(spread, EPSILON)
-        for residual, spread in _voice_errors(predicted, pack, data)
-    ]
-    mean = np.mean(skills, axis=0)
-    return {str(name): float(each) for name, each in zip(np.unique(pack.voices), mean, strict=True)}
+    """Return each voice's skill by its name."""
+    errors, spreads = _voice_errors(predicted, pack, data)
+    skills = skill_of(errors[:, None], spreads[:, None])
+    names = np.unique(pack.voices)
+    return {str(name): float(each) for name, each in zip(names, skills, strict=True)}
 
 
-def _voice_errors(predicted: Styles, pack: Pack, data: PackedData) -> list[tuple[Array, Array]]:
-    """For ttl and dp, the squared error of each voice (V,), and that of the mean voice."""
-    mean = mean_styles(data.statistics, len(pack))
+def _voice_errors(predicted: Styles, pack: Pack, data: PackedData) -> tuple[Doubles, Doubles]:
+    """Weighted squared error of each voice (V,), and that of the mean voice."""
+    target = pack.styles.flatten()
+    weights = variance_weights(data.statistics)
     _, owner = np.unique(pack.voices, return_inverse=True)
 
-    def per_voice(errors: Array) -> Array:
-        sums = np.square(errors).reshape(len(pack), -1).sum(axis=1)
-        return np.bincount(owner, weights=sums).astype(np.float32)
+    def per_voice(guess: Array) -> Doubles:
+        squares = weights @ mean_squares(guess - target)
+        return np.bincount(owner, weights=squares).astype(np.float64)
 
-    return [
-        (
-            per_voice(getattr(predicted, kind) - getattr(pack.styles, kind)),
-            per_voice(getattr(mean, kind) - getattr(pack.styles, kind)),
-        )
-        for kind in ("ttl", "dp")
-    ]
+    mean = mean_styles(data.statistics, 1).flatten()
+    return per_voice(predicted.flatten()), per_voice(mean)
 
 
 @torch.no_grad()
@@ -161,6 +177,7 @@ def evaluation_to_json(evaluation: Evaluation) -> dict[str, object]:
     """Return the evaluation as JSON content."""
     return {
         "scores": evaluation.scores,
+        "voices": evaluation.voices,
         "skill_interval_95": evaluation.interval,
         "crop_consistency": evaluation.crop_consistency,
     }

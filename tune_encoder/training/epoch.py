@@ -56,7 +56,7 @@ def train_epoch(
     trained = time.perf_counter()
     predicted = predict_pack(state.model, data.val, crop_frames(state.config), device)
     forwarded = time.perf_counter()
-    scores = score(predicted, data.val.styles, data.statistics)
+    scores = score(predicted, data.val.styles, data.statistics, data.known_voices)
     if not math.isfinite(scores["loss"]):
         raise TrainingDiverged(
             f"the validation loss is {scores['loss']} after epoch {epoch}; "
