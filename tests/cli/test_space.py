@@ -246,13 +246,15 @@ def test_a_plan_with_a_probe_tells_time_and_disk(run, tmp_path, data_dir):
     code, out, err = run("plan", small(tmp_path), "--data-dir", data_dir)
 
     assert code == 0
-    assert [line[:12].strip() for line in out.splitlines()[-4:]] == [
+    assert [line[:12].strip() for line in out.splitlines()[-5:]] == [
+        "steps",
         "an epoch",
         "search",
         "checkpoint",
         "disk",
     ]
     assert out.splitlines()[-1].endswith(": 6 runs, 2 checkpoints each")
+    assert out.splitlines()[-5] == "steps       16 an epoch"
     assert max(len(line) for line in out.splitlines()) <= 80
     progress = err.splitlines()
     assert progress[0] == "timing a few configs on 24 clips ..."
@@ -306,3 +308,10 @@ def test_bad_data_end_a_plan_with_their_own_code(run, tmp_path):
 
     assert code == 3
     assert f"{tmp_path / 'none'}: no such folder; it must hold train/ and val/" in err
+
+
+def test_a_check_of_the_data_tells_what_an_epoch_is(run, data_dir):
+    code, out, _ = run("data", "check", data_dir)
+
+    assert code == 0
+    assert out.endswith("an epoch: 16 steps, 512 crops of 2 s, with the default settings\nok\n")

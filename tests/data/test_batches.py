@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -7,11 +9,10 @@ from tune_encoder.data.batches import (
     EVALUATION_BATCH_SIZE,
     covering_windows,
     crop,
-    crop_frames,
     evaluation_windows,
-    steps_per_epoch,
     training_batches,
 )
+from tune_encoder.data.crops import crop_frames, steps_per_epoch
 from tune_encoder.data.pack import Pack
 from tune_encoder.data.scores import Styles
 
@@ -43,7 +44,8 @@ def clips_in(batches):
     return [int(i) for batch in batches for i in batch.ttl[:, 0, 0]]
 
 
-CONFIG = TrainConfig(crop_seconds=0.1, batch_size=4, hop_length=300)  # 9 frames
+CLIPS: dict[str, Any] = {"crop_seconds": 0.1, "hop_length": 300, "epoch_of": "clips"}  # 9 frames
+CONFIG = TrainConfig(**CLIPS, batch_size=4)
 PACK = pack_of(*range(3, 26))
 
 
@@ -63,7 +65,7 @@ def test_an_epoch_has_every_clip_once_in_an_order_of_its_own():
 
 def test_order_and_crops_depend_on_seed_and_epoch_alone():
     def features(epoch, **changes):
-        config = TrainConfig(**{"crop_seconds": 0.1, "hop_length": 300, **changes})
+        config = TrainConfig(**{**CLIPS, **changes})
         return torch.cat([batch.features for batch in training_batches(PACK, config, epoch)])
 
     first = features(1)
@@ -78,12 +80,12 @@ def test_order_and_crops_depend_on_seed_and_epoch_alone():
 
 @pytest.mark.parametrize(("batch_size", "sizes"), [(4, [4] * 5 + [3]), (22, [12, 11]), (99, [23])])
 def test_sizes_of_batches_differ_by_at_most_one(batch_size, sizes):
-    config = TrainConfig(batch_size=batch_size)
+    config = TrainConfig(batch_size=batch_size, epoch_of="clips")
 
     found = [len(batch.features) for batch in training_batches(PACK, config, 0)]
 
     assert found == sizes
-    assert steps_per_epoch(PACK, config) == len(sizes)
+    assert steps_per_epoch(PACK.lengths, config) == len(sizes)
 
 
 def test_a_batch_joins_each_crop_with_the_style_of_its_clip():

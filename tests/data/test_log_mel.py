@@ -4,14 +4,8 @@ import pytest
 import torch
 
 from tune_encoder.config import TrainConfig
-from tune_encoder.data.log_mel import (
-    POWER_FLOOR,
-    TARGET_RMS,
-    log_mel,
-    mel_centers,
-    mel_filters,
-    n_frames_of,
-)
+from tune_encoder.data.crops import n_frames_of
+from tune_encoder.data.log_mel import POWER_FLOOR, TARGET_RMS, log_mel, mel_centers, mel_filters
 from tune_encoder.data.samples import find_samples, read_sample
 
 CONFIG = TrainConfig()

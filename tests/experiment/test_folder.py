@@ -5,6 +5,7 @@ from typing import cast
 import pytest
 
 from tests.builders import SPACE, new_experiment
+from tune_encoder.config import TrainConfig
 from tune_encoder.errors import ConfigError, StorageError
 from tune_encoder.experiment.folder import (
     SearchContent,
@@ -121,6 +122,30 @@ def test_a_damaged_space_is_refused_with_its_file_and_key(tmp_path, space, why):
 def test_a_root_that_sqlite_cannot_name_is_refused(tmp_path, root):
     with pytest.raises(ConfigError, match=r"has '\?' or '%' in its path; choose another --root"):
         new_experiment(tmp_path / root)
+
+
+def test_a_search_that_stored_no_defaults_keeps_those_of_its_time(tmp_path):
+    made = new_experiment(
+        tmp_path, space=parse_space({"space": {"seed": {"int": [0, 9]}}}, "", tmp_path)
+    )
+    file = made.path / "search.yaml"
+    file.write_text(file.read_text().partition("defaults:")[0])
+
+    config = made.space().base_config()
+
+    assert (config.head, config.epoch_of) == ("pca", "clips")
+    assert TrainConfig().epoch_of == "audio"
+
+
+def test_a_search_keeps_its_defaults_if_those_of_the_program_change(tmp_path):
+    made = new_experiment(tmp_path, space=parse_space({"base": {"dropout": 0.2}}, "", tmp_path))
+    assert made.space().base == {"dropout": 0.2}
+    file = made.path / "search.yaml"
+    file.write_text(file.read_text().replace("learning_rate: 0.001", "learning_rate: 0.007"))
+
+    assert made.space().base == {"dropout": 0.2, "learning_rate": 0.007}
+    made.write_search(made.read_search())
+    assert made.space().base == {"dropout": 0.2, "learning_rate": 0.007}
 
 
 # --- the record ----------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import torch
 
 from tests.export.conftest import rows_by_loss
 from tune_encoder.config import ExportSettings
-from tune_encoder.data.batches import crop_frames
+from tune_encoder.data.crops import crop_frames
 from tune_encoder.data.scores import score
 from tune_encoder.export import Source, choose, export_models
 from tune_encoder.export.combining import ENSEMBLE, single_model

@@ -6,11 +6,8 @@ from tests.training.runs import (
     CPU,
     tiny,
 )
-from tune_encoder.data.batches import (
-    covering_windows,
-    crop_frames,
-    to_features,
-)
+from tune_encoder.data.batches import covering_windows, to_features
+from tune_encoder.data.crops import crop_frames
 from tune_encoder.errors import ConfigError
 from tune_encoder.model.device import pick_device
 from tune_encoder.model.prediction import predict_pack

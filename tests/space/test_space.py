@@ -76,6 +76,44 @@ def test_a_shipped_space_first_tries_configs_within_its_ranges(path):
         assert all(parameters[name].contains(value) for name, value in config.items())
 
 
+def crops_of_least_epoch(settings):
+    """Seconds of audio in the least epoch of a trial."""
+    return settings["steps_per_epoch"] * settings["batch_size"] * settings["crop_seconds"]
+
+
+def test_trials_do_equal_work_an_epoch_whatever_their_batches():
+    space = parse(
+        {
+            "base": {"steps_per_epoch": 5},
+            "space": {
+                "batch_size": {"choice": [8, 16, 64], "when": {"head": "pca"}},
+                "head": {"choice": ["pca", "linear"]},
+                "crop_seconds": {"choice": [1.0, 2.0, 4.0]},
+            },
+        }
+    )
+    samples = list(sample_configs(space, 50))
+
+    assert {crops_of_least_epoch(each) for each in samples} == {5 * 64 * 4.0}
+    assert min(int(str(each["steps_per_epoch"])) for each in samples) == 5
+
+
+def test_a_search_of_one_kind_of_batches_has_its_steps_as_they_are():
+    samples = sample_configs(parse({"base": {"steps_per_epoch": 7, "batch_size": 48}}), 1)
+
+    assert [each["steps_per_epoch"] for each in samples] == [7]
+
+
+@pytest.mark.parametrize("name", ["epoch_of", "steps_per_epoch"])
+def test_what_an_epoch_is_cannot_be_searched(name):
+    choices = {"epoch_of": ["audio", "clips"], "steps_per_epoch": [8, 16]}[name]
+
+    with pytest.raises(
+        ConfigError, match=f"{name} cannot be searched; an epoch is equal work in all trials; set"
+    ):
+        parse_searched(**{name: {"choice": choices}})
+
+
 def test_a_shipped_space_is_found_by_name_and_any_other_by_path(tmp_path):
     (tmp_path / "mine.yaml").write_text("budget: {trials: 1}")
 

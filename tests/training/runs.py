@@ -33,6 +33,7 @@ def tiny(**changes):
         "batch_size": 8,
         "crop_seconds": 0.5,
         "warmup_epochs": 1.0,
+        "epoch_of": "clips",
         "device": "cpu",
         "use_tensorboard": False,
     }

@@ -12,10 +12,8 @@ from tests.training.runs import (
     poisoned,
     tiny,
 )
-from tune_encoder.data.batches import (
-    crop_frames,
-    training_batches,
-)
+from tune_encoder.data.batches import training_batches
+from tune_encoder.data.crops import crop_frames
 from tune_encoder.errors import OutOfMemory, TrainingDiverged
 from tune_encoder.experiment.epoch_row import EpochRow
 from tune_encoder.model.prediction import predict_pack
@@ -145,6 +143,8 @@ def test_a_batch_in_parts_gives_the_gradients_of_the_whole(packed, tmp_path):
 def test_out_of_memory_names_the_settings_that_help(packed, tmp_path):
     class Full:
         """A split whose first clip does not fit."""
+
+        lengths = np.full(8, 300)
 
         def __len__(self):
             return 8

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import pytest
@@ -48,6 +49,17 @@ def test_a_run_resumed_after_every_epoch_equals_an_uninterrupted_one(
     files = [(tmp_path / name / "metrics.jsonl").read_text() for name in ("whole", "cut")]
     rows = [[json.loads(line) for line in text.splitlines()] for text in files]
     assert without_clocks(rows[0]) == without_clocks(rows[1])
+
+
+def test_a_resumed_run_of_audio_equals_an_uninterrupted_one(packed, tmp_path):
+    config = tiny(epochs=3, epoch_of="audio", steps_per_epoch=25, augment_prob=0.5, num_workers=2)
+    whole = train(dataclasses.replace(config, num_workers=0), packed, tmp_path / "whole", ignore)
+
+    resumed = train_in_parts(config, packed, tmp_path / "cut", ends=(1, 2))
+
+    assert whole.schedule.last_epoch == 3 * 25
+    whole.config = config
+    assert_equal_runs(resumed, whole)
 
 
 def test_a_finished_run_that_is_resumed_trains_no_further(packed, tmp_path):

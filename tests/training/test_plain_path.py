@@ -12,7 +12,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from tune_encoder.config import TrainConfig
-from tune_encoder.data.batches import crop_frames, training_batches
+from tune_encoder.data.batches import training_batches
+from tune_encoder.data.crops import crop_frames
 from tune_encoder.data.packing import pack_data
 from tune_encoder.data.scores import score
 from tune_encoder.model.backbones import ChannelsLastBatchNorm, ChannelsLastConv
@@ -190,6 +191,7 @@ def test_a_run_has_the_losses_of_the_plain_loop(packed, tmp_path, encoder_type):
     config = TrainConfig(
         encoder_type=encoder_type,
         epochs=3,
+        epoch_of="clips",
         batch_size=8,
         dropout=0.0,
         augment_prob=0.0,
@@ -224,6 +226,7 @@ def test_an_epoch_in_bfloat16_has_the_losses_of_float32(packed, tmp_path, encode
         config = TrainConfig(
             encoder_type=encoder_type,
             epochs=1,
+            epoch_of="clips",
             batch_size=8,
             dropout=0.0,
             learning_rate=3e-3,

@@ -9,9 +9,7 @@ from tests.training.runs import (
     ignore,
     tiny,
 )
-from tune_encoder.data.batches import (
-    steps_per_epoch,
-)
+from tune_encoder.data.crops import steps_per_epoch
 from tune_encoder.errors import StorageError
 from tune_encoder.model.device import pick_device
 from tune_encoder.training.loop import train
@@ -79,7 +77,7 @@ def test_past_the_end_the_learning_rate_stays_zero():
 
 def test_a_warm_up_longer_than_the_run_is_capped_at_half_of_it(packed):
     state = start_run(tiny(epochs=4, warmup_epochs=100.0, learning_rate=1e-2), packed, CPU)
-    n_steps = 4 * steps_per_epoch(packed.train, state.config)
+    n_steps = 4 * steps_per_epoch(packed.train.lengths, state.config)
 
     rates = [state.schedule.lr_lambdas[0](step) for step in range(n_steps + 1)]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tune_encoder.cli.common import Commands, add_command, add_setting, print_table
-from tune_encoder.config import DEMO_COUNTS, FrontendSettings, RunSettings
+from tune_encoder.config import DEMO_COUNTS, FrontendSettings, RunSettings, TrainConfig
 from tune_encoder.errors import ConfigError, DataError
 from tune_encoder.system.formats import count_noun, format_clock
 
@@ -100,7 +100,22 @@ def _data_check(options: argparse.Namespace) -> None:
         raise DataError(
             f"{options.folder}: {count_noun(len(report.errors), 'error')}; fix or remove the files"
         )
+    print(_epoch_of(report))
     print("ok")
+
+
+def _epoch_of(report: "DataReport") -> str:
+    """Say what an epoch of training on this data is with the default settings."""
+    from tune_encoder.data.crops import crops_per_epoch, lengths_of, steps_per_epoch
+
+    config = TrainConfig()
+    train = next(split for split in report.splits if split.name == "train")
+    lengths = lengths_of(train.durations, config)
+    crops = crops_per_epoch(lengths, config)
+    return (
+        f"an epoch: {count_noun(steps_per_epoch(lengths, config), 'step')}, "
+        f"{crops} crops of {config.crop_seconds:g} s, with the default settings"
+    )
 
 
 def _split_rows(report: "DataReport") -> Iterator[tuple[str, ...]]:

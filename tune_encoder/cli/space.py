@@ -274,12 +274,20 @@ def _print_cost(space: "SearchSpace", plan: "Plan", cost: dict[str, Any]) -> Non
         time = f"about {format_duration(cost['seconds'])}, {cost['workers']} at once"
     size, each = format_size(cost["disk_bytes"]), count_noun(keep, "checkpoint")
     rows = {
+        "steps": _steps(cost),
         "an epoch": _mean_and_range("seconds_per_epoch", cost, format_duration),
         "search": time,
         "checkpoint": _mean_and_range("checkpoint_bytes", cost, format_size),
         "disk": f"about {size}: {count_noun(runs, 'run')}, {each} each",
     }
     _print_rows(rows.items())
+
+
+def _steps(cost: dict[str, Any]) -> str:
+    """Format how many optimizer steps an epoch has; configs with smaller batches have more."""
+    counts = sorted({timing["steps_per_epoch"] for timing in cost["timings"]})
+    words = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    return f"{words} an epoch"
 
 
 def _mean_and_range(name: str, cost: dict[str, Any], words: Callable[[float], str]) -> str:

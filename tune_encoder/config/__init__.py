@@ -23,6 +23,7 @@ from tune_encoder.config.search import (
     SchedulerSettings,
     SearcherSettings,
 )
+from tune_encoder.config.stored import changed_defaults, complete_settings, stored_config
 from tune_encoder.config.training import (
     DEMO_COUNTS,
     AugmentSettings,
@@ -76,13 +77,16 @@ __all__ = [
     "TrainConfig",
     "allowed_values",
     "augmentation_warnings",
+    "changed_defaults",
     "check_value",
+    "complete_settings",
     "from_mapping",
     "load_config",
     "parse_assignment",
     "parse_yaml",
     "read_yaml",
     "setting",
+    "stored_config",
     "to_mapping",
     "unknown_name_message",
     "write_yaml",

@@ -84,8 +84,19 @@ class LossSettings:
 class OptimSettings:
     """AdamW, its schedule, and when to stop."""
 
-    epochs: int = setting(100, "passes over the training clips", minimum=1, maximum=100_000)
-    batch_size: int = setting(32, "clips per optimizer step", minimum=1, maximum=65536)
+    epochs: int = setting(100, "passes over the training audio", minimum=1, maximum=100_000)
+    epoch_of: str = setting(
+        "audio",
+        "what an epoch passes over: the seconds of audio, or each clip once whatever its length",
+        choices=("audio", "clips"),
+    )
+    steps_per_epoch: int = setting(
+        16,
+        "least optimizer steps of an epoch of audio; crops are drawn repeatedly to fill them",
+        minimum=1,
+        maximum=100_000,
+    )
+    batch_size: int = setting(32, "crops per optimizer step", minimum=1, maximum=65536)
     learning_rate: float = setting(1e-3, "peak learning rate", minimum=1e-8, maximum=10.0)
     weight_decay: float = setting(1e-2, "weight decay of AdamW", minimum=0.0, maximum=10.0)
     warmup_epochs: float = setting(5.0, "epochs of linear warm-up", minimum=0.0, maximum=10_000)

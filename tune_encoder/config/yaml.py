@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from tune_encoder.config.checking import from_mapping
+from tune_encoder.config.stored import complete_settings, is_complete
 from tune_encoder.config.training import TrainConfig
 from tune_encoder.errors import ConfigError
 
@@ -128,17 +129,18 @@ def load_config(
     """Load the settings of a run: defaults, then `start`, then the file, then `overrides`.
 
     Args:
-        path: A YAML file of settings.
+        path: A YAML file of settings; if it is that of a run, they mean what they meant then.
         overrides: Settings of the command line; None overrides nothing.
         start: The settings of a checkpoint to resume from.
     """
     values = {} if path is None else read_yaml(path)
+    values = complete_settings(values) if is_complete(values) else values
     where = "command line" if path is None else str(path)
     if path is not None:
         from_mapping(TrainConfig, values, where)  # so that an error names the file
         _resolve_data_dir(values, path.parent)
     given = {name: value for name, value in overrides.items() if value is not None}
-    everything = {**(start or {}), **values, **given}
+    everything = {**(complete_settings(start) if start else {}), **values, **given}
     return from_mapping(TrainConfig, everything, "command line" if given else where)
 
 

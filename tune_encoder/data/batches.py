@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tune_encoder.config import TrainConfig
-from tune_encoder.data.log_mel import n_frames_of
+from tune_encoder.data.crops import clips_of_epoch, crop_frames, steps_per_epoch
 from tune_encoder.data.pack import Pack
 
 EVALUATION_BATCH_SIZE = 64  # windows; without gradients memory is no concern
@@ -38,18 +38,25 @@ class Batch(NamedTuple):
         return Batch(*(part.to(device, non_blocking=True) for part in self))
 
 
-def crop_frames(config: TrainConfig) -> int:
-    """Return the number of frames of a crop of `config.crop_seconds`."""
-    return n_frames_of(round(config.crop_seconds * config.sample_rate), config.hop_length)
-
-
 def training_batches(pack: Pack, config: TrainConfig, epoch: int) -> Iterator[Batch]:
-    """Yield a random crop of every clip, shuffled, in batches whose sizes differ by at most 1."""
+    """Yield an epoch's random crops, shuffled, in batches whose sizes differ by at most 1."""
     rng = np.random.default_rng([config.seed, epoch])
-    order, position = rng.permutation(len(pack)), rng.random(len(pack))
-    for clip_ids in np.array_split(order, steps_per_epoch(pack, config)):
-        crops = [crop(pack.clip(i), position[i], crop_frames(config)) for i in clip_ids]
-        yield Batch(to_features(crops), *_styles(pack, clip_ids))
+    clip_ids = clips_of_epoch(pack.lengths, config, rng)
+    positions = _positions(clip_ids, config, rng)
+    count, n_frames = steps_per_epoch(pack.lengths, config), crop_frames(config)
+    for ids, starts in zip(
+        np.array_split(clip_ids, count), np.array_split(positions, count), strict=True
+    ):
+        crops = [crop(pack.clip(i), start, n_frames) for i, start in zip(ids, starts, strict=True)]
+        yield Batch(to_features(crops), *_styles(pack, ids))
+
+
+def _positions(
+    clip_ids: NDArray[np.int64], config: TrainConfig, rng: np.random.Generator
+) -> NDArray[np.float64]:
+    """Draw where each crop lies in its clip; with one crop a clip, in the order of the clips."""
+    positions = rng.random(len(clip_ids))
+    return positions[clip_ids] if config.epoch_of == "clips" else positions
 
 
 def _styles(pack: Pack, clips: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
@@ -70,11 +77,6 @@ def prefetch(batches: Iterator[Batch], count: int) -> Iterator[Batch]:
         while (batch := waiting.popleft().result()) is not None:
             waiting.append(thread.submit(next, batches, None))
             yield batch
-
-
-def steps_per_epoch(pack: Pack, config: TrainConfig) -> int:
-    """Return the number of optimizer steps in an epoch."""
-    return -(-len(pack) // config.batch_size)
 
 
 def crop(clip: NDArray[np.float16], position: float, n_frames: int) -> NDArray[np.float16]:

@@ -38,7 +38,8 @@ class SplitSummary:
     name: str
     clips: int = 0
     voices: set[str] = field(default_factory=set)
-    seconds: float = 0.0
+    durations: list[float] = field(default_factory=list)
+    """Seconds of each clip."""
     sample_rates: Counter[int | None] = field(default_factory=Counter)
     styles: set[bytes] = field(default_factory=set)
 
@@ -47,9 +48,14 @@ class SplitSummary:
         self.clips += 1
         if sample.voice is not None:
             self.voices.add(sample.voice)
-        self.seconds += len(sample.audio) / (sample.sample_rate or assumed_rate)
+        self.durations.append(len(sample.audio) / (sample.sample_rate or assumed_rate))
         self.sample_rates[sample.sample_rate] += 1
         self.styles.add(hashlib.sha256(sample.style_ttl.tobytes()).digest())
+
+    @property
+    def seconds(self) -> float:
+        """Duration of all clips."""
+        return sum(self.durations)
 
 
 @dataclass(frozen=True)

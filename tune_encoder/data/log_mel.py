@@ -52,11 +52,6 @@ def log_bands(power: Tensor, filters: Tensor) -> Tensor:
     return (filters @ power).clamp(min=POWER_FLOOR).log()
 
 
-def n_frames_of(n_samples: int, hop_length: int) -> int:
-    """Return the number of frames that `log_mel` returns for a clip."""
-    return 1 + n_samples // hop_length
-
-
 @lru_cache(maxsize=8)
 def mel_filters(sample_rate: int, n_fft: int, n_mels: int) -> Tensor:
     """Triangular filters on Slaney's mel scale, each of unit area per Hz.

@@ -61,6 +61,11 @@ class Pack:
         return self.features[self.starts[i] : self.starts[i + 1]]
 
     @property
+    def lengths(self) -> NDArray[np.int64]:
+        """(N,) number of frames of each clip."""
+        return np.diff(self.starts)
+
+    @property
     def styles(self) -> Styles:
         """The style of every clip, in float32; read from disk at each access."""
         return Styles(
@@ -74,6 +79,10 @@ class JoinedPack(Pack):
     """The concatenated clips of several packs; `features` are those of the first."""
 
     parts: tuple[Pack, ...]
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        return np.concatenate([part.lengths for part in self.parts])
 
     def clip(self, i: int) -> NDArray[np.float16]:
         for part in self.parts:

@@ -58,7 +58,7 @@ class EpochRow(TypedDict, total=False):
     learning_rate: float
     """Learning rate after the last step."""
     clips_per_s: float
-    """Training clips per second, without validation."""
+    """Training crops per second, without validation."""
     seconds: float
     """Duration of the epoch, without saving the checkpoint."""
     step_seconds: float

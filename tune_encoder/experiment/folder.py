@@ -20,7 +20,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import TypedDict, cast
 
-from tune_encoder.config import StorageSettings, read_yaml, write_yaml
+from tune_encoder.config import (
+    SettingValue,
+    StorageSettings,
+    TrainConfig,
+    changed_defaults,
+    read_yaml,
+    to_mapping,
+    write_yaml,
+)
 from tune_encoder.errors import ConfigError, StorageError
 from tune_encoder.experiment.checkpoint_storage import Storage, checkpoints_of_trial
 from tune_encoder.experiment.commands import command_line
@@ -72,6 +80,8 @@ class SearchFile(SearchContent, total=False):
     """`EXPERIMENT_FORMAT` of the program that wrote it."""
     id: str
     """Unique ID of the experiment; missing in the oldest ones."""
+    defaults: dict[str, SettingValue]
+    """Every setting's default when the search began; missing in the oldest ones."""
 
 
 @dataclass(frozen=True)
@@ -193,7 +203,7 @@ class Experiment:
                 f"{path}: damaged, format is {written!r} and {', '.join(missing) or 'nothing'} "
                 "missing; restore the file"
             )
-        return cast("SearchFile", content)
+        return _with_its_defaults(cast("SearchFile", content))
 
     def write_search(self, content: SearchFile) -> None:
         """Replace search.yaml."""
@@ -316,10 +326,21 @@ def create_experiment(root: Path, name: str, content: SearchContent) -> Experime
         StorageError: if the folder cannot be written.
     """
     path = check_name_free(root, name)
-    text = write_yaml({"format": EXPERIMENT_FORMAT, "id": secrets.token_hex(16), **content})
+    own = {"format": EXPERIMENT_FORMAT, "id": secrets.token_hex(16)}
+    text = write_yaml({**own, **content, "defaults": to_mapping(TrainConfig())})
     with atomic_folder(path) as folder:
         (folder / "search.yaml").write_text(text, encoding="utf-8")
     return Experiment(path)
+
+
+def _with_its_defaults(content: SearchFile) -> SearchFile:
+    """Add to the search's base the defaults that have changed since, so that it stays as it was."""
+    space = content["space"]
+    try:
+        base = {**changed_defaults(content.get("defaults")), **(space.get("base") or {})}
+    except (AttributeError, TypeError):
+        return content  # whoever reads the space says what is wrong
+    return {**content, "space": {**space, "base": base}}
 
 
 def open_experiment(root: Path, name: str) -> Experiment:

@@ -5,7 +5,7 @@ import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from tune_encoder.config import TrainConfig, from_mapping
+from tune_encoder.config import TrainConfig, stored_config
 from tune_encoder.errors import SearchFailed, StorageError
 from tune_encoder.experiment.confirmation import FOLDER, Confirmation, newest_confirmation
 from tune_encoder.experiment.epoch_row import EpochRow, objective
@@ -35,7 +35,7 @@ class Choice:
     def config(self) -> TrainConfig:
         """The config of the trial, with its data folder."""
         settings = {**self.trial.settings, "data_dir": self.search.read_search()["data_dir"]}
-        return from_mapping(TrainConfig, settings, self.search.name)
+        return stored_config(settings, self.search.name)
 
     @property
     def trained_in(self) -> str:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from tune_encoder.config import ExportSettings, MetricSettings, TrainConfig
-from tune_encoder.data.batches import crop_frames
+from tune_encoder.data.crops import crop_frames
 from tune_encoder.data.pack import Pack, PackedData
 from tune_encoder.data.scores import Styles, score
 from tune_encoder.experiment.folder import Experiment

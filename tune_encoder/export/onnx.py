@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tune_encoder.data.batches import crop_frames
+from tune_encoder.data.crops import crop_frames
 from tune_encoder.data.pack import Pack, PackedData
 from tune_encoder.data.scores import score
 from tune_encoder.export.combining import Model

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from tune_encoder.config import TrainConfig
-from tune_encoder.data.batches import crop_frames
+from tune_encoder.data.crops import crop_frames
 from tune_encoder.data.pack import Pack, PackedData, merge_train_and_val, open_pack
 from tune_encoder.data.packing import pack_data
 from tune_encoder.data.scores import score

@@ -12,7 +12,8 @@ import torch
 from numpy.typing import NDArray
 
 from tune_encoder.config import TrainConfig
-from tune_encoder.data.batches import crop_frames, evaluation_windows
+from tune_encoder.data.batches import evaluation_windows
+from tune_encoder.data.crops import crop_frames
 from tune_encoder.data.pack import Pack, PackedData, open_pack
 from tune_encoder.data.packing import pack_data
 from tune_encoder.data.score_words import MIN_INTERVAL_VOICES, NEW

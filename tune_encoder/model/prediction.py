@@ -8,7 +8,8 @@ import torch
 from numpy.typing import NDArray
 
 from tune_encoder.config import TrainConfig
-from tune_encoder.data.batches import covering_windows, crop_frames, evaluation_windows, to_features
+from tune_encoder.data.batches import covering_windows, evaluation_windows, to_features
+from tune_encoder.data.crops import crop_frames
 from tune_encoder.data.log_mel import log_mel
 from tune_encoder.data.pack import Pack
 from tune_encoder.data.scores import Styles

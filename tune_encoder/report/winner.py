@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from tune_encoder.config import TrainConfig, from_mapping
+from tune_encoder.config import TrainConfig, stored_config
 from tune_encoder.data.pack import Pack, PackedData, open_pack
 from tune_encoder.data.pack_info import pack_folder
 from tune_encoder.data.packing import check_same_data, pack_data
@@ -48,7 +48,7 @@ def evaluate_winner(facts: Facts, data: PackedData) -> Winner:
     if file is None:
         raise StorageError(f"trial {best.number}: the checkpoint of its best epoch was not kept")
     content = {**best.settings, "data_dir": facts.content["data_dir"]}
-    config = from_mapping(TrainConfig, content, f"trial {best.number}")
+    config = stored_config(content, f"trial {best.number}")
     model = rebuild_encoder(config, load_state(file)["model"])
     split = "val" if data.test is None else "test"
     return Winner(split, data, config, evaluate_model(model, config, data, split))

@@ -25,6 +25,8 @@ _FIXED = {
     **{name: "each value would need its own pack" for name in to_mapping(FrontendSettings())},
     **{name: "it is not a hyperparameter" for name in to_mapping(RunSettings())},
     "epochs": "the scheduler decides; set budget.epochs",
+    "epoch_of": "an epoch is equal work in all trials; set it in base",
+    "steps_per_epoch": "an epoch is equal work in all trials; set it in base",
 }
 for _name in _SEARCHABLE_RUN_SETTINGS:
     del _FIXED[_name]

@@ -1,5 +1,6 @@
 """A search space, its parameters, and the configs that can be sampled from it."""
 
+import math
 from collections import ChainMap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ from tune_encoder.config import (
 from tune_encoder.errors import ConfigError
 
 MAX_GRID_POINTS = 100_000  # far more than anyone trains; the grid is kept in memory
+_WORK_OF_A_STEP = ("batch_size", "crop_seconds")
 _ON_STEP = 1e-8  # tolerance as a fraction of a step, as in Optuna
 
 
@@ -145,7 +147,24 @@ class SearchSpace:
         sampled = self._active_values(
             lambda p: given[p.name] if p.name in given else p.sample(suggest)
         )
-        return {**self._fixed_settings(), **sampled}
+        return self._with_equal_work({**self._fixed_settings(), **sampled})
+
+    def _with_equal_work(self, settings: dict[str, SettingValue]) -> dict[str, SettingValue]:
+        """Adapt the least steps of an epoch to a trial's batches, so that all trials do equal work.
+
+        The trials with the largest batches have `steps_per_epoch` as it is, the others more.
+        """
+        largest = math.prod(self._largest(name) for name in _WORK_OF_A_STEP)
+        own = math.prod(_number(settings[name]) for name in _WORK_OF_A_STEP)
+        steps = _number(settings["steps_per_epoch"])
+        # Rounded first, as 0.3 / 0.1 is above 3.
+        return {**settings, "steps_per_epoch": math.ceil(round(steps * largest / own, 6))}
+
+    def _largest(self, name: str) -> float:
+        """The largest value of a setting that any trial can have."""
+        searched = [parameter for parameter in self.parameters if parameter.name == name]
+        fixed = [] if searched and not searched[0].when else [self._fixed_settings()[name]]
+        return max(_number(n) for n in (*fixed, *(v for each in searched for v in each.values)))
 
     def searched_settings(self, settings: Mapping[str, SettingValue]) -> dict[str, SettingValue]:
         """Return those of a trial's settings that were searched in it."""
@@ -237,6 +256,11 @@ def _n_grid_values(parameter: Parameter) -> int:
             f"a grid needs steps, and space.{parameter.name} is a range without a step; {remedy}"
         )
     return parameter.n_grid_values
+
+
+def _number(value: SettingValue) -> float:
+    assert isinstance(value, int | float)
+    return value
 
 
 Number = TypeVar("Number", int, float)

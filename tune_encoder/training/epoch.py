@@ -16,13 +16,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from tune_encoder.config import TrainConfig
-from tune_encoder.data.batches import (
-    Batch,
-    crop_frames,
-    prefetch,
-    steps_per_epoch,
-    training_batches,
-)
+from tune_encoder.data.batches import Batch, prefetch, training_batches
+from tune_encoder.data.crops import crop_frames, crops_per_epoch, steps_per_epoch
 from tune_encoder.data.pack import Pack, PackedData
 from tune_encoder.data.scores import score
 from tune_encoder.data.style_statistics import Statistics
@@ -69,7 +64,7 @@ def train_epoch(
             **{f"val_{name}": value for name, value in scores.items()},
             **_training_scores(losses),
             "learning_rate": state.schedule.get_last_lr()[0],
-            "clips_per_s": len(data.train) / (trained - began),
+            "clips_per_s": crops_per_epoch(data.train.lengths, state.config) / (trained - began),
             "seconds": ended - began,
             "step_seconds": timer.seconds,
             "predict_seconds": forwarded - trained,
@@ -125,7 +120,7 @@ def _batches(
     with tqdm(
         batches,
         f"epoch {state.epoch + 1}/{config.epochs}",
-        steps_per_epoch(pack, config),
+        steps_per_epoch(pack.lengths, config),
         disable=not shown,
         leave=False,
         ncols=80,

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tune_encoder.config import TrainConfig
+from tune_encoder.data.crops import steps_per_epoch
 from tune_encoder.data.pack import PackedData
 from tune_encoder.errors import TrainingDiverged
 from tune_encoder.experiment.epoch_row import EpochRow
@@ -29,6 +30,8 @@ class Timing:
     seconds_per_epoch: float
     """Including saving its checkpoint."""
     checkpoint_bytes: int
+    steps_per_epoch: int
+    """Optimizer steps, which are as many on any machine."""
 
 
 def probe(space: SearchSpace, data: PackedData) -> Iterator[Timing]:
@@ -70,7 +73,8 @@ def _time_config(space: SearchSpace, config: TrainConfig, data: PackedData) -> T
         save_state(file, state.state_dict())
         saving = time.perf_counter() - began
         training = min(row["seconds"] for row in state.history)
-        return Timing(training + saving, file.stat().st_size)
+        steps = steps_per_epoch(data.train.lengths, config)
+        return Timing(training + saving, file.stat().st_size, steps)
 
 
 def _train(config: TrainConfig, data: PackedData, folder: Path) -> TrainState:

@@ -10,7 +10,7 @@ from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from tune_encoder.config import EncoderSettings, SettingValue, TrainConfig, to_mapping
-from tune_encoder.data.batches import steps_per_epoch
+from tune_encoder.data.crops import steps_per_epoch
 from tune_encoder.data.pack import PackedData
 from tune_encoder.errors import StorageError
 from tune_encoder.experiment.epoch_row import EpochRow
@@ -106,7 +106,7 @@ def start_run(config: TrainConfig, data: PackedData, device: torch.device) -> Tr
     optimizer = AdamW(
         model.parameters(), config.learning_rate, weight_decay=config.weight_decay, fused=True
     )
-    steps = steps_per_epoch(data.train, config)
+    steps = steps_per_epoch(data.train.lengths, config)
     warmup = steps * min(config.warmup_epochs, MAX_WARMUP_FRACTION * config.epochs)
     schedule = LambdaLR(
         optimizer, lambda step: learning_rate_factor(step, warmup, steps * config.epochs)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tests.fabricate import SMALL_ENCODER, random_encoder
-from tune_encoder.data.batches import crop_frames
+from tune_encoder.data.crops import crop_frames
 from tune_encoder.data.scores import score
 from tune_encoder.errors import StorageError
 from tune_encoder.model.folder import load_model

@@ -7,7 +7,8 @@ import numpy as np
 import torch
 
 from tune_encoder.config import TrainConfig
-from tune_encoder.data.batches import crop_frames, evaluation_windows
+from tune_encoder.data.batches import evaluation_windows
+from tune_encoder.data.crops import crop_frames
 from tune_encoder.data.demo import LATENT_SIZE, synthesize, voice_of
 from tune_encoder.data.log_mel import log_mel
 from tune_encoder.data.pack import Pack

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from tune_encoder.config import TrainConfig
-from tune_encoder.data.batches import crop_frames
+from tune_encoder.data.crops import crop_frames
 from tune_encoder.model.encoder import Encoder
 from tune_encoder.model.onnx.session import OUTPUTS
 

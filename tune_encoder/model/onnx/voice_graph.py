@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tune_encoder.config import FrontendSettings, TrainConfig
-from tune_encoder.data.batches import crop_frames
+from tune_encoder.data.crops import crop_frames
 from tune_encoder.data.log_mel import MIN_RMS, POWER_FLOOR, TARGET_RMS, mel_filters
 from tune_encoder.data.voice_style import Array
 from tune_encoder.model.onnx.encoder_graph import INPUT, IR_VERSION, OPSET

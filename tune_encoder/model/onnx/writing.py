@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tune_encoder.config import TrainConfig
-from tune_encoder.data.batches import crop_frames
+from tune_encoder.data.crops import crop_frames
 from tune_encoder.model.encoder import Encoder
 from tune_encoder.model.onnx.checking import (
     check_audio_encoder,

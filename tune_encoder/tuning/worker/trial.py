@@ -6,7 +6,7 @@ torch is imported inside it, so that the driver, which only refers to it, does n
 import dataclasses
 from typing import TYPE_CHECKING
 
-from tune_encoder.config import TrainConfig, from_mapping
+from tune_encoder.config import stored_config
 from tune_encoder.errors import OutOfMemory, StorageError, TuneEncoderError
 from tune_encoder.system.memory import collect_garbage_rarely
 from tune_encoder.tuning.worker.settings import TrialConfig
@@ -49,7 +49,7 @@ def _train(config: TrialConfig) -> None:
     worker = config["worker"]
     with open_trial_files(worker, config["number"]) as files:
         pack = fetch_pack(worker.pack, worker.home)
-        settings = from_mapping(TrainConfig, config["settings"], f"trial {config['number']}")
+        settings = stored_config(config["settings"], f"trial {config['number']}")
         threads = settings.num_threads or max(1, worker.cpus // worker.processes)
         settings = dataclasses.replace(settings, num_threads=threads)
         checkpoint, problems = files.newest_checkpoint()

@@ -1,0 +1,45 @@
+"""Stored settings that an older program wrote: they mean what they meant then.
+
+What this program stores names every setting, so one that is missing did not exist yet. A search
+stores only what its space says, and beside it the defaults of its time.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+
+from tune_encoder.config.checking import SettingValue, from_mapping, to_mapping
+from tune_encoder.config.training import TrainConfig
+
+MEANT_BEFORE: dict[str, SettingValue] = {
+    "head": "pca",
+    "epoch_of": "clips",
+    "steps_per_epoch": 1,
+}
+"""What settings of the first version, in which some were missing, mean where they are not named."""
+
+
+def complete_settings(stored: Mapping[str, object]) -> dict[str, object]:
+    """Return the stored settings of a run with those that its program did not know."""
+    return {**MEANT_BEFORE, **stored}
+
+
+def stored_config(stored: Mapping[str, object], where: str) -> TrainConfig:
+    """Build the config of a run's stored settings; raises what `from_mapping` raises."""
+    return from_mapping(TrainConfig, complete_settings(stored), where)
+
+
+def is_complete(settings: Mapping[str, object]) -> bool:
+    """Whether a program wrote these settings; a person writes only some."""
+    names = {field.name for field in dataclasses.fields(TrainConfig)}
+    return names - MEANT_BEFORE.keys() <= settings.keys()
+
+
+def changed_defaults(stored: Mapping[str, SettingValue] | None) -> dict[str, SettingValue]:
+    """Return the defaults that are others today.
+
+    Args:
+        stored: The defaults of a search's time; None if it did not store them.
+    """
+    before = MEANT_BEFORE if stored is None else stored
+    today = to_mapping(TrainConfig())
+    return {name: value for name, value in before.items() if today.get(name, value) != value}
