@@ -1,5 +1,6 @@
 """Which clips an epoch crops, and how often; lengths are in frames, a crop has 9."""
 
+import dataclasses
 from collections import Counter
 from typing import Any
 
@@ -96,13 +97,7 @@ def test_the_crops_of_an_epoch_depend_on_seed_and_epoch_alone():
 
 def test_joined_packs_have_the_lengths_of_their_parts():
     first, second = pack_of(5, 20), pack_of(30)
-    joined = JoinedPack(
-        first.features,
-        first.starts,
-        first.unique_styles,
-        np.array([0, 1, 0]),
-        [*first.voices, *second.voices],
-        (first, second),
-    )
+    fields = {field.name: getattr(first, field.name) for field in dataclasses.fields(first)}
+    joined = JoinedPack(**fields, parts=(first, second))
 
     assert joined.lengths.tolist() == [5, 20, 30]

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from tune_encoder.config import FrontendSettings, RunSettings
 from tune_encoder.data.batches import crop, evaluation_windows, to_features
 from tune_encoder.data.closed_form import ClosedForm, StyleComponents, fit_closed_form
-from tune_encoder.data.log_mel import n_frames_of
+from tune_encoder.data.crops import n_frames_of
 from tune_encoder.data.pack import Pack, PackedData
 from tune_encoder.data.score_words import KNOWN
 from tune_encoder.data.scores import KnownVoices, Styles, mean_styles, score
