@@ -142,6 +142,17 @@ def test_training_lowers_the_loss_and_beats_the_mean_voice(packed, tmp_path):
     assert max(row["val_skill"] for row in history) > 0.02
 
 
+@pytest.mark.parametrize(("num_threads", "used"), [(0, 1), (2, 2)])
+def test_a_run_uses_one_thread_unless_told_otherwise(packed, tmp_path, num_threads, used):
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        train(tiny(epochs=1, num_threads=num_threads), packed, tmp_path, ignore)
+        assert torch.get_num_threads() == used
+    finally:
+        torch.set_num_threads(before)
+
+
 @pytest.mark.parametrize("num_workers", [1, 3])
 def test_batches_made_ahead_change_nothing(packed, tmp_path, num_workers):
     alone = train(tiny(), packed, tmp_path / "a", ignore)

@@ -167,7 +167,12 @@ class RunSettings:
     )
     seed: int = setting(0, "seed of all randomness in a run", minimum=0, maximum=2**31 - 1)
     device: str = setting("auto", "device to compute on", choices=("auto", "cuda", "mps", "cpu"))
-    num_threads: int = setting(0, "CPU threads; 0: torch's default", minimum=0, maximum=1024)
+    num_threads: int = setting(
+        0,
+        "CPU threads; 0: 1, in a search the cores of a trial. More are faster on idle cores only",
+        minimum=0,
+        maximum=1024,
+    )
     num_workers: int = setting(0, "batches prefetched by a thread", minimum=0, maximum=64)
     save_interval: int = setting(5, "epochs between kept checkpoints", minimum=1, maximum=100_000)
     keep_checkpoints: int = setting(

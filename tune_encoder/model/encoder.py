@@ -19,6 +19,8 @@ from tune_encoder.model.heads import PooledHead, QueryHead
 __all__ = ["Encoder", "Ensemble", "build_encoder", "rebuild_encoder"]
 
 # The values of `encoder_type`; `config.training` lists them too, where the command line reads them.
+# One with attention heads is named in its `_uses_attention_heads` too, or hidden_dim would not be
+# checked to be a multiple of num_heads.
 _BACKBONES = {"convnext": ConvNeXt, "cnn": Cnn, "transformer": Transformer}
 STD_FLOOR = 1e-3  # of a constant band
 

@@ -19,6 +19,10 @@ from tune_encoder.training.parallel import SINGLE_PROCESS, ProcessGroup
 from tune_encoder.training.state import TrainState, is_finished, start_run
 
 Report = Callable[[EpochRow, TrainState], None]
+# As in a trial of one core, so a config gives the same weights in a search and by itself. Two
+# threads on two idle cores are 1.3 times (hidden_dim 64) to 1.9 times (192) as fast; if another
+# process uses one of the cores, they are 3 to 9 times slower than one, since they wait in a loop.
+DEFAULT_THREADS = 1
 
 
 def train(
@@ -50,8 +54,7 @@ def train(
     """
     keep_freed_memory()
     device = pick_device(config.device, group.rank)
-    if config.num_threads:
-        torch.set_num_threads(config.num_threads)
+    torch.set_num_threads(config.num_threads or DEFAULT_THREADS)
     state = start_run(config, data, device)
     if checkpoint is not None:
         state.load_state_dict(checkpoint)

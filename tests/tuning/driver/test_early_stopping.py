@@ -1,3 +1,4 @@
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -300,3 +301,11 @@ def test_without_a_scheduler_every_trial_uses_all_its_epochs():
     rule = rule_of("none", 9)
 
     assert stops(rule, {0: [0.1] * 9, 1: [0.9] * 9}) == {0: None, 1: None}
+
+
+def test_a_scheduler_without_a_rule_is_not_taken_for_another():
+    space = space_of("asha", 9)
+    other = dataclasses.replace(space, scheduler=dataclasses.replace(space.scheduler, name="pasha"))
+
+    with pytest.raises(NotImplementedError, match=r"scheduler.name is pasha, which has no rule"):
+        make_rule(other)

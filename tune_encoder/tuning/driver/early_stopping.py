@@ -151,6 +151,8 @@ def make_rule(space: SearchSpace) -> EarlyStoppingRule:
         return RayRule(
             [MedianStoppingRule(TIME_ATTR, METRIC, "min", settings.grace_period)], factor
         )
+    if settings.name not in ("asha", "hyperband"):
+        raise NotImplementedError(f"scheduler.name is {settings.name}, which has no rule here")
     starts = [settings.first_rung(k) for k in range(settings.n_brackets)]
     return RayRule([_halving(min(start, epochs), epochs, factor) for start in starts], factor)
 
