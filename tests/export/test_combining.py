@@ -15,6 +15,7 @@ from tune_encoder.export.card import describe_alternative
 from tune_encoder.export.choosing import best_epochs
 from tune_encoder.export.combining import average_model, best_model, single_model
 from tune_encoder.export.contents import Alternative
+from tune_encoder.export.origin import search_origin
 from tune_encoder.model.encoder import Ensemble
 from tune_encoder.model.evaluate import CPU
 from tune_encoder.model.folder import load_model
@@ -128,7 +129,7 @@ def test_an_exported_ensemble_is_one_folder_that_predicts_the_mean_of_its_member
     loss = scores_of(ensemble, packed.val, packed)["loss"]
     ensemble = type(model)("ensemble", Ensemble(encoders), choices, loss)
 
-    export_models([ensemble], tmp_path / "model", Source(searched, packed, settings))
+    export_models([ensemble], tmp_path / "model", Source(search_origin(searched), packed, settings))
 
     loaded, config = load_model(tmp_path / "model")
     assert config.learning_rate == choices[0].config.learning_rate

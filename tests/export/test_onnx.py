@@ -13,6 +13,7 @@ from tune_encoder.data.crops import crop_frames
 from tune_encoder.data.scores import score
 from tune_encoder.export import Source, choose, export_models
 from tune_encoder.export.combining import ENSEMBLE, single_model
+from tune_encoder.export.origin import search_origin
 from tune_encoder.export.verifying import verify
 from tune_encoder.model.encoder import Ensemble
 from tune_encoder.model.evaluate import CPU
@@ -35,7 +36,7 @@ def ensemble(searched, packed, tmp_path_factory):
     model = dataclasses.replace(single, kind=ENSEMBLE, encoder=joined, members=choices)
     settings = ExportSettings(formats="onnx", int8=True)
     folder = tmp_path_factory.mktemp("ensemble") / "model"
-    (metrics,) = export_models([model], folder, Source(searched, packed, settings))
+    (metrics,) = export_models([model], folder, Source(search_origin(searched), packed, settings))
     return SimpleNamespace(folder=folder, metrics=metrics, skill=scores["skill"], encoders=encoders)
 
 
@@ -78,7 +79,11 @@ def test_both_kinds_of_files_lie_side_by_side(searched, packed, tmp_path):
     (choice,) = choose(searched, 1)
     assert choice.row == rows_by_loss(searched)[0][1]
 
-    export_models([single_model(choice)], tmp_path / "model", Source(searched, packed, settings))
+    export_models(
+        [single_model(choice)],
+        tmp_path / "model",
+        Source(search_origin(searched), packed, settings),
+    )
 
     names = {path.name for path in (tmp_path / "model").iterdir()}
     assert {"model.safetensors", "model.pt", "audio_encoder.onnx", "voice_encoder.onnx"} <= names

@@ -62,6 +62,7 @@ def test_a_run_leaves_its_settings_checkpoints_and_metrics(run):
         "training_history.json",
         "checkpoint_epoch_5.pt",
         "logs",
+        "lock",
     }
     assert [row["epoch"] for row in rows_of(run)] == [1, 2, 3, 4, 5, 6]
 

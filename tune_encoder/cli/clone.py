@@ -40,8 +40,10 @@ def _clone(options: argparse.Namespace) -> None:
     """Turn recordings into Supertonic voice styles."""
     from tune_encoder.data.voice_bank import bank_of_presets, find_styles, read_bank, read_presets
     from tune_encoder.errors import DataError, TuneEncoderError
+    from tune_encoder.experiment.commands import check_is_model
     from tune_encoder.model.clone import clone_all, open_engine, output_paths
 
+    check_is_model(options.model)
     presets = read_presets(options.presets) if options.presets else {}
     engine = open_engine(options.model, options.device)
     bank = bank_of_presets(presets) if presets else read_bank(options.model)

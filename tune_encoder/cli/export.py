@@ -24,15 +24,16 @@ from tune_encoder.system.formats import count_noun
 
 if TYPE_CHECKING:
     from tune_encoder.api.results import Experiment, ExportOptions
+    from tune_encoder.api.runs import Run
     from tune_encoder.export.contents import Metrics
 
 
 def add_export(commands: Commands) -> None:
     """Add the commands `export` and `verify`."""
     parser = add_command(commands, "export", _export)
-    parser.add_argument("name", help="experiment to export from")
+    parser.add_argument("name", help="experiment to export from, or the folder of a run of `train`")
     parser.add_argument(
-        "--to", type=Path, help="folder to write (default: best/ in the experiment)"
+        "--to", type=Path, help="folder to write (default: best/ in the experiment or run)"
     )
     top = "; several go to TO/1, the best, to TO/K, where TO is top/ if not given"
     add_setting(parser, ExportSettings, "top_k", more=top, metavar="K")
@@ -53,16 +54,21 @@ def add_format_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _export(options: argparse.Namespace) -> None:
-    """Export the best model of a search to a folder."""
+    """Export the best model of a search, or of a run by hand, to a folder."""
     from tune_encoder.api.results import Experiment
+    from tune_encoder.api.runs import Run
     from tune_encoder.experiment.folder import open_experiment
+    from tune_encoder.experiment.run import find_run
 
-    experiment = Experiment(open_experiment(options.root, options.name).path)
     given = cast("ExportOptions", given_settings(options, ExportSettings))
-    export_to(experiment, options.to, given)
+    run = find_run(options.root, options.name)
+    if run is not None:
+        export_to(Run(run.path), options.to, given)
+        return
+    export_to(Experiment(open_experiment(options.root, options.name).path), options.to, given)
 
 
-def export_to(experiment: "Experiment", to: Path | None, options: "ExportOptions") -> None:
+def export_to(experiment: "Experiment | Run", to: Path | None, options: "ExportOptions") -> None:
     """Export, and print what was exported and its scores."""
     from tune_encoder.model.folder import is_model_folder
 
@@ -122,7 +128,10 @@ def source_words(metrics: "Metrics") -> str:
     """Name the checkpoint that a model was made from, or the first of several."""
     trained = metrics["trained_in"]
     place = "" if trained == metrics["experiment"] else f" of {trained}"
-    words = f"trial {metrics['trial']}{place}, epoch {metrics['epoch']}"
+    where = f"trial {metrics['trial']}{place}"
+    if metrics["trial"] is None:
+        where = f"the run {trained}"
+    words = f"{where}, epoch {metrics['epoch']}"
     others = len(metrics["members"]) - 1
     return f"{metrics['kind']} of {words} and {others} more" if others else words
 
@@ -149,9 +158,11 @@ def print_scores(metrics: "Metrics") -> None:
 
 def _verify(options: argparse.Namespace) -> None:
     """Check the files of a model, and its scores if the data is available."""
+    from tune_encoder.experiment.commands import check_is_model
     from tune_encoder.export.verifying import verify
     from tune_encoder.model.folder import CARD
 
+    check_is_model(options.model)
     found = verify(options.model, options.data_dir)
     for mismatch in found.mismatches:
         print(mismatch)

@@ -47,8 +47,10 @@ def add_evaluate(commands: Commands) -> None:
 
 def _evaluate(options: argparse.Namespace) -> None:
     """Score a model on held-out voices and compare it with the baselines."""
+    from tune_encoder.experiment.commands import check_is_model
     from tune_encoder.model.evaluate import evaluate, write_evaluation
 
+    check_is_model(options.model)
     result = evaluate(options.model, options.data_dir or demo_voices(), options.split)
     name_of_skill = skill_name(result.voices)
     rows = [["", name_of_skill, "ttl", "dp", "centred", "retrieval", "chance", "cosine"]]
@@ -101,7 +103,7 @@ def _train(options: argparse.Namespace) -> None:
     train_to_folder(config, _print_epoch, checkpoint, options.processes)
     if options.profile:
         _print_profile(Path(config.checkpoint_dir))
-    print(f"run: {config.checkpoint_dir}")
+    _print_end(Path(config.checkpoint_dir))
 
 
 def _train_config(options: argparse.Namespace, before: Mapping[str, object]) -> TrainConfig:
@@ -143,11 +145,26 @@ def _print_epoch(config: TrainConfig, history: "list[EpochRow]") -> None:
     sys.stdout.flush()
 
 
+def _print_end(folder: Path) -> None:
+    """Print the best epoch of a run, and the command that leads on from it."""
+    from tune_encoder.experiment.commands import export_run_line
+    from tune_encoder.experiment.run import Run
+
+    rows = Run(folder).rows()
+    best = min(rows, key=lambda row: float(row["val_loss"]))
+    print(
+        f"\nbest:   epoch {best['epoch']} of {len(rows)}, val loss {best['val_loss']:.4f}, "
+        f"skill {best['val_skill']:.3f}"
+    )
+    print(f"run:    {folder}")
+    print(f"export: {export_run_line(folder)}")
+
+
 def _print_profile(folder: Path) -> None:
     """Print where the time of a run was spent."""
     import json
 
-    from tune_encoder.training.run_folder import HISTORY
+    from tune_encoder.experiment.run import HISTORY
 
     history = json.loads((folder / HISTORY).read_text(encoding="utf-8"))
     total = sum(row["seconds"] for row in history)

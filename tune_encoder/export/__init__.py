@@ -9,6 +9,7 @@ from tune_encoder.experiment.folder import Experiment
 from tune_encoder.export.choosing import Choice, choose
 from tune_encoder.export.combining import Model, best_model, single_model
 from tune_encoder.export.contents import Metrics
+from tune_encoder.export.origin import search_origin
 from tune_encoder.export.writing import Source, write_models
 from tune_encoder.model.folder import is_model_folder
 from tune_encoder.system.files import atomic_folder, check_empty, remove_leftovers
@@ -42,7 +43,7 @@ def export(experiment: Experiment, to: Path, settings: ExportSettings) -> list[M
     choices = choose(experiment, settings.top_k)
     data = open_pack(pack_of_search(*experiment.data_source(), choices[0].config))
     models = _models(experiment, choices, settings, data)
-    return export_models(models, to, Source(experiment, data, settings))
+    return export_models(models, to, Source(search_origin(experiment), data, settings))
 
 
 def export_models(models: list[Model], to: Path, source: Source) -> list[Metrics]:

@@ -11,6 +11,7 @@ from tune_encoder.export.combining import AVERAGE, ENSEMBLE, Model
 from tune_encoder.export.contents import (
     Alternative,
     DataDescription,
+    Member,
     Metrics,
     Provenance,
     Retrained,
@@ -66,7 +67,7 @@ def write_card(
         "data": _data_table(provenance["data"]),
         "disjoint": describe_overlap(provenance["data"]["known_styles"]),
         "n_voices": provenance["data"]["voices"]["train"],
-        "search": _search_section(metrics, model.config),
+        "training": _training_section(metrics, model.config),
         "scores": _score_table(metrics),
         "uncertainty": "\n".join(f"- {line}" for line in describe_uncertainty(metrics)),
         "scored_on": _scored_on(provenance["trained_on"]),
@@ -85,9 +86,14 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 def _source_checkpoints(metrics: Metrics) -> str:
     """Name the checkpoints it is made of."""
     members = metrics["members"]
-    words = [f"trial {m['trial']} of {m['trained_in']}, epoch {m['epoch']}" for m in members]
+    words = [f"{_trained_in(member)}, epoch {member['epoch']}" for member in members]
     kinds = {AVERAGE: "average of the weights of ", ENSEMBLE: "mean of the predictions of "}
     return f"{kinds.get(metrics['kind'], '')}{'; '.join(words)}"
+
+
+def _trained_in(member: Member) -> str:
+    where = member["trained_in"]
+    return f"the run {where}" if member["trial"] is None else f"trial {member['trial']} of {where}"
 
 
 def _encoder_fields(model: Model) -> dict[str, str]:
@@ -135,6 +141,22 @@ def describe_overlap(known: Mapping[str, int]) -> str:
         f"The splits share voices: {counts} were trained on too. The scores tell how well known "
         "voices are recognised, not how well new ones are cloned."
     )
+
+
+def _training_section(metrics: Metrics, config: TrainConfig) -> str:
+    return _run_section(metrics) if "run" in metrics else _search_section(metrics, config)
+
+
+def _run_section(metrics: Metrics) -> str:
+    run, seed = metrics["run"], metrics["seed"]
+    rows = [[name, format_value(value)] for name, value in run["settings"].items()]
+    line = (
+        f"One run by hand with seed {seed}, without a search: {count_noun(run['epochs'], 'epoch')} "
+        f"of at most {run['budget']}, {format_clock(run['hours'] * 3600)} of training."
+    )
+    if not rows:
+        return f"{line}\n\nAll settings have their defaults."
+    return f"{line}\n\n{_table(['setting', 'value'], rows)}"
 
 
 def _search_section(metrics: Metrics, config: TrainConfig) -> str:

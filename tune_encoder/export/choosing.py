@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 from tune_encoder.config import TrainConfig, stored_config
 from tune_encoder.errors import SearchFailed, StorageError
@@ -17,9 +18,32 @@ from tune_encoder.system.formats import count_noun
 from tune_encoder.training.checkpoints import State, load_state
 
 
+class Checkpoint(Protocol):
+    """A trained epoch that can be exported, wherever it was trained."""
+
+    @property
+    def config(self) -> TrainConfig:
+        """The config it was trained with, with its data folder."""
+
+    @property
+    def row(self) -> EpochRow:
+        """Its losses and scores."""
+
+    @property
+    def state(self) -> State:
+        """The content of the checkpoint."""
+
+    @property
+    def why(self) -> str:
+        """The reason for the choice, for people."""
+
+    def describe(self) -> Member:
+        """Return what identifies the checkpoint."""
+
+
 @dataclass(frozen=True)
 class Choice:
-    """An epoch with a valid checkpoint."""
+    """An epoch of a search with a valid checkpoint."""
 
     search: Experiment
     """The search of the trial: the experiment, or one that confirmed it."""

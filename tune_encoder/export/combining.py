@@ -5,6 +5,7 @@ choice, then shows how much they differ from the single best epoch.
 """
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -15,7 +16,7 @@ from tune_encoder.data.crops import crop_frames
 from tune_encoder.data.pack import Pack, PackedData
 from tune_encoder.data.scores import Styles, score
 from tune_encoder.experiment.folder import Experiment
-from tune_encoder.export.choosing import Choice, best_epochs, choose
+from tune_encoder.export.choosing import Checkpoint, Choice, best_epochs, choose
 from tune_encoder.export.contents import Alternative, AlternativeScores
 from tune_encoder.model.encoder import Encoder, Ensemble, rebuild_encoder
 from tune_encoder.model.evaluate import CPU, skill_difference_interval
@@ -31,7 +32,7 @@ class Model:
     kind: str
     """epoch, average or ensemble."""
     encoder: Encoder
-    members: list[Choice]
+    members: Sequence[Checkpoint]
     """The checkpoints it is made of, the best first."""
     loss: float
     """The search's loss on the first split it was not trained on; checked again after export."""
@@ -55,7 +56,7 @@ class Model:
         return predict_pack(self.encoder, pack, crop_frames(self.config), CPU)
 
 
-def single_model(choice: Choice) -> Model:
+def single_model(choice: Checkpoint) -> Model:
     """Return the model of a single epoch."""
     encoder = rebuild_encoder(choice.config, choice.state["model"])
     return Model(SINGLE, encoder, [choice], choice.row["val_loss"])

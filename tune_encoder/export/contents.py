@@ -13,7 +13,8 @@ class Member(TypedDict):
 
     trained_in: str
     """Such as `mine`, `mine/confirm/top3x3` or `mine/retrain/4f0c9a51/0003`."""
-    trial: int
+    trial: int | None
+    """None of a run by hand."""
     epoch: int
     seed: int
 
@@ -103,22 +104,42 @@ class SearchCost(TypedDict):
     """Total training time of all trials, in hours."""
 
 
-class Metrics(Member, Scored, ExtraMetrics):
+class RunCost(TypedDict):
+    """A single run by hand."""
+
+    epochs: int
+    """Epochs that were trained when it was exported."""
+    budget: int
+    """Epochs it was to train at most."""
+    hours: float
+    """Its training time, in hours."""
+    settings: dict[str, SettingValue]
+    """The settings that differ from the defaults."""
+
+
+class OriginMetrics(TypedDict, total=False):
+    """Keys of a search, or of a single run by hand."""
+
+    space: dict[str, str]
+    """The searched settings, each with its range or choices as text."""
+    search: SearchCost
+    confirmation: list[SearchCost]
+    run: RunCost
+
+
+class Metrics(Member, Scored, ExtraMetrics, OriginMetrics):
     """The content of metrics.json; trial, epoch and seed are those of the first member."""
 
     experiment: str
+    """Name of the experiment, or of the folder of a run by hand."""
     why: str
     """Why it was selected."""
     kind: str
     """epoch, average or ensemble."""
     members: list[Member]
     combined: list[Alternative]
-    space: dict[str, str]
-    """The searched settings, each with its range or choices as text."""
-    search: SearchCost
-    confirmation: list[SearchCost]
     versions: dict[str, str]
-    """Versions of the packages when the search began."""
+    """Versions of the packages when the search or run began."""
 
 
 class DataDescription(TypedDict):

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from tune_encoder.data.pack import Pack, PackedData
 from tune_encoder.errors import StorageError
-from tune_encoder.experiment.folder import Experiment
 from tune_encoder.export.combining import Model
 from tune_encoder.export.contents import DataDescription, Provenance
+from tune_encoder.export.origin import Origin
 from tune_encoder.system.files import atomic_write
 from tune_encoder.system.manifest import MANIFEST, PROVENANCE, read_manifest, sha256_of
 
@@ -20,19 +20,18 @@ PROVENANCE_FORMAT = 1
 _PACKAGES = ("tune-encoder", "torch", "numpy", "safetensors", "onnx", "onnxruntime")
 
 
-def provenance(experiment: Experiment, model: Model, data: PackedData) -> Provenance:
+def provenance(origin: Origin, model: Model, data: PackedData) -> Provenance:
     """Return the content of provenance.json except the files."""
-    search = experiment.read_search()
     return {
         "format": PROVENANCE_FORMAT,
         "made_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "experiment": experiment.name,
+        "experiment": origin.name,
         "kind": model.kind,
         "members": [member.describe() for member in model.members],
         "trained_on": list(model.trained_on),
-        "search_seed": experiment.space().searcher.seed,
+        "search_seed": origin.seed,
         "data": describe_data(data, model.trained_on),
-        "versions": {"search": search["versions"], "export": versions()},
+        "versions": {"search": origin.versions, "export": versions()},
     }
 
 

@@ -28,6 +28,7 @@ from tune_encoder.experiment.confirmation import FOLDER as CONFIRM
 from tune_encoder.experiment.confirmation import new_seeds, standard_deviation
 from tune_encoder.experiment.epoch_row import EpochRow, score_of
 from tune_encoder.experiment.folder import Experiment
+from tune_encoder.experiment.run import BEST, CONFIG, FINAL
 from tune_encoder.experiment.trials import TrialRecord
 from tune_encoder.export import (
     Choice,
@@ -39,13 +40,14 @@ from tune_encoder.export import (
     single_model,
 )
 from tune_encoder.export.contents import Metrics, Retrained
+from tune_encoder.export.origin import search_origin
 from tune_encoder.model.evaluate import skill_difference_interval
 from tune_encoder.system.files import atomic_write
 from tune_encoder.system.formats import count_noun
 from tune_encoder.system.lock import lock_experiment
 from tune_encoder.training.checkpoints import load_state, newest_valid_checkpoint, save_state
 from tune_encoder.training.loop import train
-from tune_encoder.training.run_folder import BEST, CONFIG, FINAL, interruptible
+from tune_encoder.training.run_folder import interruptible
 from tune_encoder.training.state import TrainState
 
 FOLDER = "retrain"  # within the experiment
@@ -122,7 +124,7 @@ def retrain(
     models = [_model(experiment, plan, seed, data, metric) for seed in plan.seeds]
     best = models[0] if plan.with_val else min(models, key=lambda m: _objective(m, metric))
     compared = _compared(plan, models, best, data)
-    source = Source(experiment, data, settings, {"retrained": compared})
+    source = Source(search_origin(experiment), data, settings, {"retrained": compared})
     return export_models([best], to, source)[0]
 
 

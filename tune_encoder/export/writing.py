@@ -13,8 +13,6 @@ from tune_encoder.config import ExportSettings, to_mapping, write_yaml
 from tune_encoder.data.pack import PackedData
 from tune_encoder.data.voice_bank import bank_of_clips, write_bank
 from tune_encoder.errors import StorageError
-from tune_encoder.experiment.confirmation import FOLDER
-from tune_encoder.experiment.folder import Experiment
 from tune_encoder.export.card import write_card
 from tune_encoder.export.combining import Model
 from tune_encoder.export.contents import (
@@ -23,8 +21,8 @@ from tune_encoder.export.contents import (
     OnnxContent,
     Provenance,
     Scored,
-    SearchCost,
 )
+from tune_encoder.export.origin import Origin
 from tune_encoder.export.provenance import provenance, write_provenance
 from tune_encoder.export.scoring import scores_in_new_process, unseen_splits
 from tune_encoder.model.folder import CARD, CHECKPOINT, METRICS, WEIGHTS, member_config
@@ -38,7 +36,7 @@ TOLERANCE = 1e-4  # of a score, between training and the check in a new process
 class Source:
     """What all models of an export share."""
 
-    experiment: Experiment
+    origin: Origin
     data: PackedData
     settings: ExportSettings
     extra: ExtraMetrics = field(default_factory=ExtraMetrics)
@@ -81,7 +79,7 @@ def _write_model(folder: Path, model: Model, source: Source) -> None:
         write_state(file, model.members[0].state)
     train, epoch = source.data.train, model.members[0].row["epoch"]
     write_bank(folder, bank_of_clips(train.voices, train.styles), epoch)
-    _write_provenance_only(folder, provenance(source.experiment, model, source.data))
+    _write_provenance_only(folder, provenance(source.origin, model, source.data))
 
 
 def _write_provenance_only(folder: Path, content: Provenance) -> None:
@@ -106,7 +104,7 @@ def _tensors(model: Model) -> dict[str, Tensor]:
 def _finish_model(folder: Path, model: Model, scored: Scored, source: Source) -> Metrics:
     """Write the metrics and the model card once the model is scored."""
     _check_reproduced(model, scored)
-    content = provenance(source.experiment, model, source.data)
+    content = provenance(source.origin, model, source.data)
     metrics = _metrics(model, scored, source)
     (folder / METRICS).write_text(json.dumps(metrics, indent=2, allow_nan=False), encoding="utf-8")
     if not source.settings.torch:
@@ -130,7 +128,7 @@ def _check_reproduced(model: Model, scored: Scored) -> None:
 def _metrics(model: Model, scored: Scored, source: Source) -> Metrics:
     first = model.members[0]
     return {
-        "experiment": source.experiment.name,
+        "experiment": source.origin.name,
         **first.describe(),
         "why": first.why,
         "kind": model.kind,
@@ -138,36 +136,7 @@ def _metrics(model: Model, scored: Scored, source: Source) -> Metrics:
         **scored,
         "combined": model.alternatives,
         **source.extra,
-        "space": _space(source.experiment),
-        "search": _cost(source.experiment),
-        "confirmation": [_cost(each) for each in _confirming(source.experiment)],
+        **source.origin.metrics,
         "seed": first.config.seed,
-        "versions": source.experiment.read_search()["versions"],
-    }
-
-
-def _space(experiment: Experiment) -> dict[str, str]:
-    """The searched settings, each with its range or choices as text."""
-    return {
-        each.name: ", ".join(map(str, each.values))
-        if each.kind == "choice"
-        else f"{each.values[0]:g} to {each.values[1]:g}{', logarithmic' * each.log}"
-        for each in experiment.space().parameters
-    }
-
-
-def _confirming(experiment: Experiment) -> list[Experiment]:
-    found = experiment.path.glob(f"{FOLDER}/*/study.db")
-    return [Experiment(path.parent) for path in sorted(found)]
-
-
-def _cost(experiment: Experiment) -> SearchCost:
-    """The cost of a search."""
-    trials = experiment.trials(fields=("seconds",))
-    rows = [row for trial in trials for row in trial.rows]
-    states = [trial.state for trial in trials]
-    return {
-        "trials": {state: states.count(state) for state in sorted(set(states))},
-        "epochs": len(rows),
-        "trial_hours": round(sum(row["seconds"] for row in rows) / 3600, 4),
+        "versions": source.origin.versions,
     }

@@ -1,18 +1,11 @@
-"""A single training run, outside a search, and its folder.
-
-config.yaml              the resolved settings, to train again
-best_model.pt            the epoch with the lowest validation loss
-final_checkpoint.pt      the last epoch
-checkpoint_epoch_5.pt    every `save_interval` epochs; the newest few are kept
-training_history.json    one row per epoch
-logs/                    TensorBoard
-"""
+"""A single training run, outside a search, into a folder that `experiment.run` describes."""
 
 import json
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
 
@@ -21,15 +14,16 @@ from tune_encoder.data.pack import PackedData, open_pack
 from tune_encoder.data.packing import pack_data
 from tune_encoder.errors import ConfigError, Interrupted, StorageError
 from tune_encoder.experiment.epoch_row import EpochRow
+from tune_encoder.experiment.run import BEST, CONFIG, FINAL, HISTORY
 from tune_encoder.model.device import pick_device
 from tune_encoder.system.files import atomic_write
+from tune_encoder.system.lock import lock_experiment
 from tune_encoder.training.checkpoints import State, load_state, newest_valid_checkpoint, save_state
 from tune_encoder.training.loop import train
 from tune_encoder.training.parallel import SINGLE_PROCESS, ProcessGroup, run_processes
 from tune_encoder.training.state import TrainState
 
-BEST, FINAL, CONFIG = "best_model.pt", "final_checkpoint.pt", "config.yaml"
-HISTORY = "training_history.json"
+_PACKAGES = ("tune-encoder", "torch", "numpy")  # whose versions a result may depend on
 OnEpoch = Callable[[TrainConfig, list[EpochRow]], None]
 
 
@@ -51,6 +45,8 @@ def train_to_folder(
         processes: Number of data-parallel processes, each on its own GPU if there are GPUs.
 
     Raises:
+        ConfigError: if the folder already holds a run that is not to be resumed.
+        StorageError: if another process is training into the folder.
         Interrupted: on Ctrl-C or SIGTERM, with the last epoch saved.
     """
     # Paths in config.yaml are relative to its own folder, not to the current one.
@@ -62,16 +58,21 @@ def train_to_folder(
             "another --checkpoint-dir"
         )
     folder.mkdir(parents=True, exist_ok=True)
-    for path in periodic_checkpoints(folder):
-        if checkpoint is None or _epoch_of(path) > checkpoint["epoch"]:
-            path.unlink()  # from a longer run, which this one replaces
-    atomic_write(folder / CONFIG, write_yaml(to_mapping(config)).encode())
-    with interruptible(lambda: _how_to_resume(folder)):
+    with lock_experiment(folder), interruptible(lambda: _how_to_resume(folder)):
+        _prepare_folder(folder, config, checkpoint)
         if processes != 1:
             device = pick_device(config.device)
             run_processes(processes, device, _train, (config, on_epoch, checkpoint))
         else:
             _train(SINGLE_PROCESS, config, on_epoch, checkpoint)
+
+
+def _prepare_folder(folder: Path, config: TrainConfig, checkpoint: State | None) -> None:
+    """Write the settings, and remove the checkpoints of a longer run, which this one replaces."""
+    for path in periodic_checkpoints(folder):
+        if checkpoint is None or _epoch_of(path) > checkpoint["epoch"]:
+            path.unlink()
+    atomic_write(folder / CONFIG, write_yaml(to_mapping(config)).encode())
 
 
 def _train(
@@ -87,7 +88,7 @@ def _train(
 
 
 def _save(folder: Path, row: EpochRow, state: TrainState) -> None:
-    content = state.state_dict()
+    content = {**state.state_dict(), "versions": {name: version(name) for name in _PACKAGES}}
     if state.best is row or not (folder / BEST).exists():
         save_state(folder / BEST, content)
     if row["epoch"] % state.config.save_interval == 0:
@@ -121,7 +122,7 @@ def read_checkpoint(path: Path) -> tuple[State, list[str]]:
         return load_state(path), []
     except StorageError as error:
         found, state, _ = newest_valid_checkpoint(
-            [each for each in _siblings(path) if each != path]
+            [each for each in checkpoints_of_run(path.parent) if each != path]
         )
         if found is None or state is None:
             raise
@@ -129,8 +130,9 @@ def read_checkpoint(path: Path) -> tuple[State, list[str]]:
         return state, [note]
 
 
-def _siblings(path: Path) -> list[Path]:
-    return [*periodic_checkpoints(path.parent), path.parent / FINAL, path.parent / BEST]
+def checkpoints_of_run(folder: Path) -> list[Path]:
+    """Return all files of checkpoints that a run may have, the best last."""
+    return [*periodic_checkpoints(folder), folder / FINAL, folder / BEST]
 
 
 def _how_to_resume(folder: Path) -> str:
