@@ -25,6 +25,8 @@ from tune_encoder.config.search import (
 )
 from tune_encoder.config.stored import changed_defaults, complete_settings, stored_config
 from tune_encoder.config.training import (
+    CLOSED_FORM,
+    CLOSED_FORM_CONFIG,
     DEMO_COUNTS,
     AugmentSettings,
     EncoderSettings,
@@ -47,6 +49,8 @@ from tune_encoder.config.yaml import (
 )
 
 __all__ = [
+    "CLOSED_FORM",
+    "CLOSED_FORM_CONFIG",
     "CONFIRMED_CONFIGS",
     "DEFAULT_ROOT",
     "DEMO_COUNTS",

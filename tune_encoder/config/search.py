@@ -125,6 +125,7 @@ class SearcherSettings:
         8, "random trials before the sampler's model is used", minimum=1, maximum=10_000
     )
     seed: int = setting(0, "seed of the sampler and of every trial", minimum=0, maximum=2**31 - 1)
+    closed_form: bool = setting(True, "try the closed-form encoder first, as trial 0")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,8 +9,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from tune_encoder.config.checking import SettingValue
 from tune_encoder.errors import ConfigError
 
+CLOSED_FORM = "statistics"  # the `encoder_type` that is fitted by solving, in a single epoch
+CLOSED_FORM_CONFIG: dict[str, SettingValue] = {"encoder_type": CLOSED_FORM}
 DEMO_COUNTS = {"train": 480, "val": 64, "test": 64}  # demo voices, one clip each
 
 
@@ -42,7 +45,9 @@ class EncoderSettings:
     """The network between features and style."""
 
     encoder_type: str = setting(
-        "convnext", "kind of backbone", choices=("convnext", "cnn", "transformer")
+        "convnext",
+        "kind of backbone; statistics: no network, but a closed-form regression",
+        choices=("convnext", "cnn", "transformer", CLOSED_FORM),
     )
     hidden_dim: int = setting(64, "channels of the backbone", minimum=8, maximum=2048)
     num_layers: int = setting(4, "blocks of the backbone", minimum=1, maximum=48)

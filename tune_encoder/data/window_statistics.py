@@ -7,6 +7,7 @@ from functools import lru_cache
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 N_CEPSTRA = 24  # beyond, covariances of clean and noisy recordings of a voice hardly agree
@@ -27,17 +28,18 @@ def window_statistics(features: Tensor) -> Tensor:
         features: (B, M, T) from `data.log_mel.log_mel`, T at least 1.
 
     Returns:
-        (B, S), see `n_statistics`.
+        (B, S)
     """
     n_mels, n_frames = features.shape[1:]
     mean = features.mean(dim=2)
     centred = features - mean[:, :, None]
     ordered = features.sort(dim=2).values
     quantiles = [ordered[:, :, (n_frames - 1) * percent // 100] for percent in QUANTILES]
-    changes = features[:, :, 1:] - features[:, :, :-1]
-    cepstra = dct_basis(n_mels).to(features) @ centred  # (B, C, T)
+    changes = features - torch.cat([features[:, :, :1], features[:, :, :-1]], dim=2)
+    basis = torch.tensor(dct_basis(n_mels), dtype=features.dtype, device=features.device)
+    cepstra = basis @ centred  # (B, C, T)
     covariance = cepstra @ cepstra.transpose(1, 2) / n_frames
-    row, column = torch.triu_indices(len(cepstra[0]), len(cepstra[0]))
+    row, column = torch.triu_indices(len(basis), len(basis))
     return torch.cat(
         [
             mean,
@@ -55,17 +57,11 @@ def _root_mean(values: Tensor, n_frames: int) -> Tensor:
     return squares.clamp(min=VARIANCE_FLOOR).sqrt()
 
 
-def n_statistics(n_mels: int) -> int:
-    """Return S, the number of statistics of a window."""
-    cepstra = min(N_CEPSTRA, n_mels)
-    return (N_BAND_MOMENTS + len(QUANTILES) + 1) * n_mels + cepstra * (cepstra + 1) // 2
-
-
 @lru_cache(maxsize=8)
-def dct_basis(n_mels: int) -> Tensor:
+def dct_basis(n_mels: int) -> NDArray[np.float64]:
     """Return the orthonormal type II DCT over bands, (C, M)."""
     bands = np.arange(n_mels) + 0.5
     orders = np.arange(min(N_CEPSTRA, n_mels))[:, None]
     basis = np.cos(np.pi * orders * bands / n_mels) * np.sqrt(2 / n_mels)
     basis[0] /= np.sqrt(2)
-    return torch.tensor(basis, dtype=torch.float32)
+    return np.asarray(basis)

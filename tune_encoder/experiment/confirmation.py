@@ -73,6 +73,8 @@ Configs = dict[int, dict[str, SettingValue]]
 def best_configs(experiment: Experiment, count: int) -> Configs:
     """Return the best `count` configs that differ in more than their seed, best first.
 
+    The closed-form encoder is not among them: it has no seed.
+
     Raises:
         SearchFailed: if the search has no result yet.
     """
@@ -80,6 +82,8 @@ def best_configs(experiment: Experiment, count: int) -> Configs:
     found: Configs = {}
     for trial in rank_trials(experiment.trials()):
         config = _without_seed(space.searched_settings(trial.settings))
+        if space.is_closed_form(trial.settings):
+            continue
         if config not in found.values() and len(found) < count:
             found[trial.number] = config
     if not found:

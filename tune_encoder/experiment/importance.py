@@ -70,7 +70,8 @@ def importances(experiment: Experiment) -> Importances:
     """
     values = {trial.number: objective(trial.best) for trial in experiment.trials() if trial.best}
     # A trial that ended between the two reads may be missing in the first.
-    trials = [t for t in _ended(experiment) if t.number in values] if values else []
+    ended = _ended(experiment) if values else []
+    trials = [t for t in ended if t.number in values and t.params]
     _check_enough(experiment, [values[trial.number] for trial in trials])
     silence_optuna()
     study = optuna.create_study(direction="minimize")  # in memory

@@ -10,13 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tune_encoder.config import TrainConfig
+from tune_encoder.config import CLOSED_FORM, TrainConfig
 from tune_encoder.data.style_statistics import Array, Statistics
 from tune_encoder.data.voice_style import DP_SHAPE, TTL_SHAPE
 from tune_encoder.model.backbones import Cnn, ConvNeXt, Transformer
+from tune_encoder.model.closed_form import ClosedFormRegression, empty_regression
 from tune_encoder.model.heads import PooledHead, QueryHead
 
-__all__ = ["Encoder", "Ensemble", "build_encoder", "rebuild_encoder"]
+__all__ = ["ClosedFormEncoder", "Encoder", "Ensemble", "build_encoder", "rebuild_encoder"]
 
 # The values of `encoder_type`; `config.training` lists them too, where the command line reads them.
 # One with attention heads is named in its `_uses_attention_heads` too, or hidden_dim would not be
@@ -35,6 +36,10 @@ class Encoder(nn.Module):
         super().__init__()
         self.backbone = backbone
         self.head = head
+        self.register_statistics(statistics)
+
+    def register_statistics(self, statistics: Statistics) -> None:
+        """Store the mean and deviation of each band as buffers (M, 1)."""
         mel_std = torch.tensor(statistics.mel_std).clamp(min=STD_FLOOR)
         self.register_buffer("mel_mean", torch.tensor(statistics.mel_mean)[:, None])
         self.register_buffer("mel_std", mel_std[:, None])
@@ -67,6 +72,19 @@ class Ensemble(Encoder):
         return torch.stack(ttl).mean(dim=0), torch.stack(dp).mean(dim=0)
 
 
+class ClosedFormEncoder(Encoder):
+    """A regression that was fitted by solving, on features as they are."""
+
+    def __init__(self, regression: ClosedFormRegression, statistics: Statistics) -> None:
+        nn.Module.__init__(self)  # it has neither a backbone nor a head
+        self.regression = regression
+        self.register_statistics(statistics)
+
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        ttl, dp = self.regression(features)
+        return ttl, dp
+
+
 def build_encoder(config: TrainConfig, statistics: Statistics) -> Encoder:
     """Build the encoder of a config; its weights are initialised by torch's global generator."""
     backbone = _BACKBONES[config.encoder_type](config.n_mels, config)
@@ -96,6 +114,16 @@ def rebuild_encoder(config: TrainConfig, weights: Mapping[str, Tensor]) -> Encod
         ttl_basis=basis("head.ttl.basis", TTL_SHAPE),
         dp_basis=basis("head.dp.basis", DP_SHAPE),
     )
-    encoder = build_encoder(config, empty)
+    encoder = _empty_encoder(config, empty, weights)
     encoder.load_state_dict(dict(weights))
     return encoder.eval()
+
+
+def _empty_encoder(
+    config: TrainConfig, statistics: Statistics, weights: Mapping[str, Tensor]
+) -> Encoder:
+    if config.encoder_type != CLOSED_FORM:
+        return build_encoder(config, statistics)
+    prefix = "regression."
+    own = {name.removeprefix(prefix): each for name, each in weights.items() if prefix in name}
+    return ClosedFormEncoder(empty_regression(own), statistics)

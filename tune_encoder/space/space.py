@@ -9,6 +9,8 @@ from functools import cached_property
 from typing import Protocol, TypedDict, TypeVar
 
 from tune_encoder.config import (
+    CLOSED_FORM,
+    CLOSED_FORM_CONFIG,
     BudgetSettings,
     MetricSettings,
     ResourceSettings,
@@ -173,6 +175,8 @@ class SearchSpace:
 
     def searched_names(self, settings: Mapping[str, SettingValue]) -> list[str]:
         """Return which settings are searched in a trial, even if they are missing there."""
+        if self.is_closed_form(settings):
+            return []
         return list(self._active_values(lambda parameter: settings.get(parameter.name)))
 
     def _active_values(self, value: Callable[[Parameter], SettingValue]) -> dict[str, SettingValue]:
@@ -183,6 +187,17 @@ class SearchSpace:
             if parameter.applies(settings):
                 sampled[parameter.name] = value(parameter)
         return sampled
+
+    def closed_form_settings(self) -> dict[str, SettingValue]:
+        """Return the settings of the trial that tries the closed-form encoder; see `searcher`."""
+        return {**self._fixed_settings(), **CLOSED_FORM_CONFIG}
+
+    def is_closed_form(self, settings: Mapping[str, SettingValue]) -> bool:
+        """Whether a trial has the closed-form encoder, without having searched for it."""
+        searched = next((p for p in self.parameters if p.name in CLOSED_FORM_CONFIG), None)
+        return CLOSED_FORM_CONFIG.items() <= settings.items() and not (
+            searched is not None and searched.contains(CLOSED_FORM)
+        )
 
     def _fixed_settings(self) -> dict[str, SettingValue]:
         return {**to_mapping(TrainConfig()), **self.base, "epochs": self.budget.epochs}
@@ -222,8 +237,9 @@ class SearchSpace:
     @property
     def n_trials(self) -> int:
         """How many trials a search has: its budget, or the size of the grid if that is smaller."""
-        budget = self.budget.trials
-        return min(budget, len(self.grid())) if self.searcher.name == "grid" else budget
+        if self.searcher.name != "grid":
+            return self.budget.trials
+        return min(self.budget.trials, len(self.grid()) + self.searcher.closed_form)
 
     def grid(self) -> list[dict[str, SettingValue]]:
         """Return every combination of the searched settings once, the last setting changing first.

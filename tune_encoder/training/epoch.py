@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
-from tune_encoder.config import TrainConfig
+from tune_encoder.config import CLOSED_FORM, TrainConfig
 from tune_encoder.data.batches import Batch, prefetch, training_batches
 from tune_encoder.data.crops import crop_frames, crops_per_epoch, steps_per_epoch
 from tune_encoder.data.pack import Pack, PackedData
@@ -41,8 +41,9 @@ def train_epoch(
     torch.manual_seed(hash_seed(state.config.seed, epoch))
     state.model.train()
     timer = _Timer()
+    step = measure_step if state.config.encoder_type == CLOSED_FORM else train_step
     steps = [
-        train_step(state, batch, data.statistics, group)
+        step(state, batch, data.statistics, group)
         for batch in timer.between(_batches(state, data.train, device, group))
     ]
     # (S, 5): total, ttl, dp, cosine, gradient norm
@@ -174,6 +175,17 @@ def train_step(
     if not overflowed:  # else the step was skipped, and so is the schedule's
         state.schedule.step()
     return torch.cat([torch.stack(losses).sum(dim=0), norm.detach()[None] / group.size])
+
+
+@torch.no_grad()
+def measure_step(
+    state: TrainState, batch: Batch, statistics: Statistics, group: ProcessGroup = SINGLE_PROCESS
+) -> Tensor:
+    """Compute the losses of a batch as `train_step` does, for an encoder that needs no steps."""
+    part = group.shard(batch)
+    state.last_loss = loss = batch_loss(state, part, statistics)
+    fraction = len(part.features) / len(batch.features)
+    return torch.cat([torch.stack([*loss]) * fraction, loss.total.new_zeros(1)])
 
 
 def _split(batch: Batch, config: TrainConfig) -> list[list[Tensor]]:

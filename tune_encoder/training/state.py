@@ -9,12 +9,14 @@ import torch
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
-from tune_encoder.config import EncoderSettings, SettingValue, TrainConfig, to_mapping
+from tune_encoder.config import CLOSED_FORM, EncoderSettings, SettingValue, TrainConfig, to_mapping
+from tune_encoder.data.baselines import closed_form
 from tune_encoder.data.crops import steps_per_epoch
 from tune_encoder.data.pack import PackedData
 from tune_encoder.errors import StorageError
 from tune_encoder.experiment.epoch_row import EpochRow
-from tune_encoder.model.encoder import Encoder, build_encoder
+from tune_encoder.model.closed_form import ClosedFormRegression
+from tune_encoder.model.encoder import ClosedFormEncoder, Encoder, build_encoder
 from tune_encoder.training.checkpoints import State
 from tune_encoder.training.loss import StyleLoss
 
@@ -96,13 +98,14 @@ def is_finished(state: TrainState) -> bool:
     """Whether the run has reached its last epoch or its early-stopping patience."""
     best, patience = state.best, state.config.early_stopping_patience
     out_of_patience = best is not None and patience > 0 and state.epoch - best["epoch"] >= patience
-    return out_of_patience or state.epoch >= state.config.epochs
+    n_epochs = 1 if state.config.encoder_type == CLOSED_FORM else state.config.epochs
+    return out_of_patience or state.epoch >= n_epochs
 
 
 def start_run(config: TrainConfig, data: PackedData, device: torch.device) -> TrainState:
     """Build the initial state; equal configs give equal weights."""
     torch.manual_seed(config.seed)
-    model = build_encoder(config, data.statistics).to(device)
+    model = _build_model(config, data).to(device)
     optimizer = AdamW(
         model.parameters(), config.learning_rate, weight_decay=config.weight_decay, fused=True
     )
@@ -115,6 +118,12 @@ def start_run(config: TrainConfig, data: PackedData, device: torch.device) -> Tr
         device.type, enabled=autocast_dtype(config, device) == torch.float16
     )
     return TrainState(config, data.identity, model, optimizer, schedule, scaler)
+
+
+def _build_model(config: TrainConfig, data: PackedData) -> Encoder:
+    if config.encoder_type == CLOSED_FORM:
+        return ClosedFormEncoder(ClosedFormRegression(closed_form(data)), data.statistics)
+    return build_encoder(config, data.statistics)
 
 
 def learning_rate_factor(step: int, warmup_steps: float, total_steps: int) -> float:

@@ -106,7 +106,7 @@ def confirmation_space(experiment: Experiment, configs: Configs, n_seeds: int) -
         space,
         budget=replace(space.budget, trials=len(start), time="", target=None, seeds=1),
         scheduler=SchedulerSettings(name="none"),
-        searcher=SearcherSettings(name="random"),
+        searcher=SearcherSettings(name="random", closed_form=False),
         base={name: value for name, value in space.base.items() if name != "seed"},
         parameters=[*parameters, Parameter("seed", "int", (seeds[0], seeds[-1]))],
         start=start,

@@ -6,9 +6,12 @@ import pytest
 import torch
 
 from tests.fabricate import SMALL_ENCODER, random_encoder
+from tune_encoder.data.closed_form import fit_closed_form
 from tune_encoder.data.crops import crop_frames
 from tune_encoder.data.scores import score
 from tune_encoder.errors import StorageError
+from tune_encoder.model.closed_form import ClosedFormRegression
+from tune_encoder.model.encoder import ClosedFormEncoder
 from tune_encoder.model.folder import load_model
 from tune_encoder.model.onnx.checking import (
     check_audio_encoder,
@@ -69,6 +72,28 @@ def test_every_encoder_and_head_gives_what_torch_gives(packed, tmp_path, voices,
     }
     encoder = random_encoder(config, replace(packed.statistics, **bands))
 
+    check_like_torch(tmp_path, encoder, config, voices)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("with_kernel", [False, True])
+def test_a_closed_form_gives_what_torch_gives(packed, tmp_path, voices, with_kernel):
+    train = packed.train
+    ids = train.style_ids[train.window_clips]
+    windows = np.asarray(train.windows)
+    fitted = fit_closed_form(
+        windows, train.unique_styles, ids, ids, packed.statistics, with_kernel=with_kernel
+    )
+    kernel = replace(fitted, landmarks=windows[:50] * 0, weights=fitted.weights[:50])
+    fitted = kernel if with_kernel and not len(fitted.landmarks) else fitted
+    encoder = ClosedFormEncoder(ClosedFormRegression(fitted), packed.statistics).eval()
+
+    assert bool(len(fitted.landmarks)) == with_kernel
+    check_like_torch(tmp_path, encoder, replace(SMALL_ENCODER, encoder_type="statistics"), voices)
+
+
+def check_like_torch(tmp_path, encoder, config, voices):
     write_onnx(tmp_path, encoder, config, epoch=1)
 
     features = np.random.default_rng(0).normal(size=(3, config.n_mels, 131)).astype(np.float32)

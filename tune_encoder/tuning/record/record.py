@@ -11,7 +11,7 @@ from typing import NamedTuple
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from tune_encoder.config import SettingValue, write_yaml
+from tune_encoder.config import CLOSED_FORM_CONFIG, SettingValue, write_yaml
 from tune_encoder.errors import ConfigError, StorageError
 from tune_encoder.experiment.checkpoint_storage import checkpoints_of_trial
 from tune_encoder.experiment.epoch_row import EpochRow, as_row, score_of
@@ -22,7 +22,11 @@ from tune_encoder.system.files import atomic_write, partial_path
 from tune_encoder.tuning.record.database import Database
 from tune_encoder.tuning.record.restore import write_from_database
 from tune_encoder.tuning.record.samplers import make_sampler
-from tune_encoder.tuning.record.stored_study import make_study_file, open_study_file
+from tune_encoder.tuning.record.stored_study import (
+    IS_CLOSED_FORM,
+    make_study_file,
+    open_study_file,
+)
 from tune_encoder.tuning.record.study import Study
 from tune_encoder.tuning.record.warm_start import best_configs, known_trials
 
@@ -96,7 +100,8 @@ class Record:
         return self._configure(self._study.ask(make_sampler(self.space.searcher, self.n_started())))
 
     def _configure(self, trial: Trial) -> TrialRecord:
-        settings = self.space.sample(trial)
+        closed_form = trial.user_attrs.get(IS_CLOSED_FORM, False)
+        settings = self.space.closed_form_settings() if closed_form else self.space.sample(trial)
         trial.set_user_attr("settings", settings)
         self._study.write_trial(trial.number)
         self.trials[trial.number] = TrialRecord(trial.number, "RUNNING", settings)
@@ -282,4 +287,5 @@ def _initial_trials(
     warm: list[dict[str, SettingValue]] = []
     for old in relatives.warm:
         warm += [each for each in best_configs(old, space) if each not in (*warm, *own)]
-    return list(known), [*warm, *own]
+    first = [dict(CLOSED_FORM_CONFIG)] if space.searcher.closed_form else []
+    return list(known), [*first, *warm, *own]

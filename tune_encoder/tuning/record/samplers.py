@@ -119,14 +119,14 @@ class _StudyWithPenalties:
 
 def _convert_trial(trial: FrozenTrial, pruned_too: bool, worst: float | None) -> FrozenTrial | None:
     """Return a trial unchanged, converted, or None to hide it."""
+    if not trial.params:  # without searched settings, as the closed-form encoder is
+        return None
     if trial.state is TrialState.RUNNING:
         waits = trial.user_attrs.get("paused") and pruned_too
         state = TrialState.PRUNED if waits else trial.state
         return _copy_trial(trial, state, None, trial.intermediate_values)
     if trial.state is not TrialState.FAIL:
         return trial
-    if not trial.params:
-        return None
     if pruned_too:  # stopped before its first epoch: TPE ranks these below all others
         return _copy_trial(trial, TrialState.PRUNED, None)
     return None if worst is None else _copy_trial(trial, TrialState.COMPLETE, worst)

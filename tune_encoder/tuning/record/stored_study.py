@@ -13,13 +13,14 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import Engine, text
 
-from tune_encoder.config import SettingValue
+from tune_encoder.config import CLOSED_FORM_CONFIG, SettingValue
 from tune_encoder.errors import StorageError
 from tune_encoder.experiment.epoch_row import EpochRow
 from tune_encoder.experiment.folder import STUDY_NAME
 from tune_encoder.experiment.importance import silence_optuna
 from tune_encoder.experiment.trials import epoch_key
 
+IS_CLOSED_FORM = "closed_form"  # attribute of the trial of `SearchSpace.closed_form_settings`
 _REOPEN_STATEMENTS = (
     text("DELETE FROM trial_values WHERE trial_id = :key"),
     text("UPDATE trials SET state = 'RUNNING', datetime_complete = NULL WHERE trial_id = :key"),
@@ -175,7 +176,8 @@ def make_study(
     study = optuna.create_study(study_name=name, storage=storage, direction=direction)
     study.add_trials(known)
     for config in first:
-        study.enqueue_trial(config)
+        notes = {IS_CLOSED_FORM: True} if config == CLOSED_FORM_CONFIG else None
+        study.enqueue_trial(config, user_attrs=notes)
 
 
 def enable_wal(path: Path) -> None:

@@ -38,6 +38,8 @@ def known_trials(old: Experiment, space: SearchSpace) -> Iterator[FrozenTrial]:
 
 def _replay(settings: Mapping[str, SettingValue], space: SearchSpace) -> FixedTrial | None:
     """Return a trial with these settings, sampled from the space; None if that is impossible."""
+    if space.is_closed_form(settings):
+        return None
     asked = space.searched_names(settings)
     if not all(_contains(p, settings) for p in space.parameters if p.name in asked):
         return None
