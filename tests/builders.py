@@ -8,10 +8,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
+from tune_encoder import space as spaces
 from tune_encoder.experiment.folder import SearchContent, create_experiment
-from tune_encoder.space import parse_space, space_to_content
+from tune_encoder.space import space_to_content
 from tune_encoder.tuning.record.record import Record
 from tune_encoder.tuning.worker.settings import WorkerSettings
+
+
+def parse_space(content, where="test", folder=Path()):
+    """A space whose trials are all networks: without the closed-form encoder as trial 0."""
+    searcher = {"closed_form": False, **content.get("searcher", {})}
+    return spaces.parse_space({**content, "searcher": searcher}, where, folder)
+
 
 SPACE = parse_space({"space": {"dropout": {"float": [0.0, 0.4]}}}, "test", Path())
 
@@ -60,8 +68,9 @@ class MadeSearch:
         self.space = space
         self.experiment = new_experiment(root, name, space, **content)
         self.row_of = row_of or (lambda number, epoch, value: epoch_row(epoch, value, space))
-        drawn = replace(space.searcher, name="random")  # what configs leave open
-        first = replace(space, start=[*configs], searcher=drawn) if configs else space
+        own = replace(space, searcher=replace(space.searcher, closed_form=False))
+        drawn = replace(own.searcher, name="random")  # what configs leave open
+        first = replace(own, start=[*configs], searcher=drawn) if configs else own
         self.record = Record.open(self.experiment, first)
 
     def trial(self, values, state="RUNNING", reason=""):

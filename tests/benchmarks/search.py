@@ -87,7 +87,7 @@ def searched(
     space = {
         "budget": {"trials": len(start), "epochs": EPOCHS},
         "scheduler": scheduler,
-        "searcher": {"name": "random"},
+        "searcher": {"name": "random", "closed_form": False},
         "resources": {"concurrent": workers},
         "base": {**base, "early_stopping_patience": 0},
         "space": {

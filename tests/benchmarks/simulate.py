@@ -290,7 +290,7 @@ def main() -> None:
     sections = {
         "budget": {"trials": options.trials, "epochs": options.epochs},
         "scheduler": {"grace_period": options.grace, "reduction_factor": options.factor},
-        "searcher": {"name": options.searcher},
+        "searcher": {"name": options.searcher, "closed_form": False},
     }
     space = override_space(table.space, sections, "command line")
     print(

@@ -45,7 +45,7 @@ def main() -> None:
 
     content = {
         "budget": {"trials": options.trials, "epochs": 1},
-        "searcher": {"name": options.searcher},
+        "searcher": {"name": options.searcher, "closed_form": False},
         "space": {
             "learning_rate": {"float": [1e-4, 1e-2], "log": True},
             "dropout": {"float": [0.0, 0.5]},

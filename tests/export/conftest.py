@@ -22,7 +22,7 @@ from tune_encoder.tuning.start import versions
 TORCH = ExportSettings(formats="torch")
 SPACE = {
     "budget": {"trials": 2, "epochs": 6},
-    "searcher": {"name": "random"},
+    "searcher": {"name": "random", "closed_form": False},
     "base": {
         "hidden_dim": 16,
         "num_layers": 1,

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.builders import parse_space
 from tune_encoder.config import ResourceSettings
-from tune_encoder.space import parse_space
 from tune_encoder.space.plan import (
     Plan,
     Rung,

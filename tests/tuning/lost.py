@@ -9,12 +9,11 @@ from typing import Any
 import optuna
 import pytest
 
-from tests.builders import MadeSearch
+from tests.builders import MadeSearch, parse_space
 from tune_encoder.cli import main
 from tune_encoder.config import write_yaml
 from tune_encoder.experiment.epoch_row import as_row
 from tune_encoder.experiment.folder import STUDY_NAME
-from tune_encoder.space import parse_space
 from tune_encoder.training.checkpoints import save_state
 from tune_encoder.tuning.record.repair import repair
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.builders import make_search
+from tests.builders import make_search, parse_space
 from tune_encoder.cli import main
 from tune_encoder.cli.confirm import print_confirmation
 from tune_encoder.config import SettingValue, TrainConfig
@@ -24,7 +24,6 @@ from tune_encoder.experiment.confirmation import (
 )
 from tune_encoder.experiment.folder import Experiment
 from tune_encoder.experiment.trials import TrialRecord
-from tune_encoder.space import parse_space
 from tune_encoder.tuning.confirm import confirm, confirmation_name, confirmation_space
 
 CONTENT: dict[str, Any] = {

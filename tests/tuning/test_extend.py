@@ -5,10 +5,9 @@ from pathlib import Path
 import optuna
 import pytest
 
-from tests.builders import new_experiment
+from tests.builders import new_experiment, parse_space
 from tests.tuning.driven import DrivenSearch
 from tune_encoder.errors import ConfigError
-from tune_encoder.space import parse_space
 from tune_encoder.tuning.extend import extend_search
 from tune_encoder.tuning.record.record import Record
 from tune_encoder.tuning.record.warm_start import best_configs, known_trials

@@ -8,13 +8,12 @@ from typing import Any
 
 import pytest
 
-from tests.builders import new_experiment
+from tests.builders import new_experiment, parse_space
 from tune_encoder.config import LOCAL_LAUNCH
 from tune_encoder.errors import StorageError
 from tune_encoder.experiment.checkpoint_storage import Storage
 from tune_encoder.experiment.folder import Experiment
 from tune_encoder.experiment.views import best_view
-from tune_encoder.space import parse_space
 from tune_encoder.training.checkpoints import save_state
 from tune_encoder.tuning.driver.launch import _next_launch
 from tune_encoder.tuning.driver.recording_scheduler import RecordingScheduler

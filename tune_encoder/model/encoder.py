@@ -23,6 +23,7 @@ __all__ = ["ClosedFormEncoder", "Encoder", "Ensemble", "build_encoder", "rebuild
 # One with attention heads is named in its `_uses_attention_heads` too, or hidden_dim would not be
 # checked to be a multiple of num_heads.
 _BACKBONES = {"convnext": ConvNeXt, "cnn": Cnn, "transformer": Transformer}
+SHARES = "shares"  # name of the weights of an ensemble's members
 STD_FLOOR = 1e-3  # of a constant band
 
 
@@ -59,17 +60,23 @@ class Encoder(nn.Module):
 
 
 class Ensemble(Encoder):
-    """An ensemble: the mean of the styles that several encoders predict from the same features."""
+    """An ensemble: the weighted mean of what several encoders predict from the same features."""
 
-    def __init__(self, members: Sequence[Encoder]) -> None:
+    shares: Tensor
+
+    def __init__(self, members: Sequence[Encoder], shares: Sequence[float] | None = None) -> None:
+        """Combine encoders; `shares` sum to 1, and are equal by default."""
         nn.Module.__init__(self)  # it has members in place of a backbone and a head
+        equal = [1 / len(members)] * len(members)
+        self.register_buffer(SHARES, torch.tensor(equal if shares is None else [*shares]))
         self.members = nn.ModuleList(members)
         self.register_buffer("mel_mean", members[0].mel_mean, persistent=False)
         self.register_buffer("mel_std", members[0].mel_std, persistent=False)
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
         ttl, dp = zip(*(member(features) for member in self.members), strict=True)
-        return torch.stack(ttl).mean(dim=0), torch.stack(dp).mean(dim=0)
+        shares = self.shares[:, None, None, None]
+        return (shares * torch.stack(ttl)).sum(dim=0), (shares * torch.stack(dp)).sum(dim=0)
 
 
 class ClosedFormEncoder(Encoder):

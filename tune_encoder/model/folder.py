@@ -18,7 +18,7 @@ from torch import Tensor
 
 from tune_encoder.config import TrainConfig, load_config
 from tune_encoder.errors import StorageError, TuneEncoderError
-from tune_encoder.model.encoder import Encoder, Ensemble, rebuild_encoder
+from tune_encoder.model.encoder import SHARES, Encoder, Ensemble, rebuild_encoder
 from tune_encoder.system.manifest import PROVENANCE, load_verified, read_manifest
 
 CONFIG, WEIGHTS, CHECKPOINT, METRICS, CARD = (
@@ -67,7 +67,8 @@ def _rebuild(folder: Path, weights: Mapping[str, Tensor]) -> Encoder:
         return rebuild_encoder(_config(folder), weights)
     configs = {number: _config(folder, number) for number in members}
     encoders = [rebuild_encoder(configs[number], members[number]) for number in sorted(members)]
-    return Ensemble(encoders).eval()
+    shares = weights[SHARES].tolist() if SHARES in weights else None  # absent before they were
+    return Ensemble(encoders, shares).eval()
 
 
 def _config(folder: Path, number: int = 0) -> TrainConfig:

@@ -12,7 +12,7 @@ SPACE = parse_space(
     {
         "budget": {"trials": N_TRIALS, "epochs": EPOCHS},
         "scheduler": {"grace_period": 1, "reduction_factor": 3},
-        "searcher": {"name": "random"},
+        "searcher": {"name": "random", "closed_form": False},
         "space": {"dropout": {"float": [0.0, 0.5]}},
     },
     "test",

@@ -15,7 +15,7 @@ EPOCHS = 4
 CONTENT: dict[str, Any] = {
     "budget": {"trials": 3, "epochs": EPOCHS},
     "scheduler": {"name": "none"},
-    "searcher": {"name": "random"},
+    "searcher": {"name": "random", "closed_form": False},
     "space": {"dropout": {"float": [0.0, 0.4]}},
 }
 

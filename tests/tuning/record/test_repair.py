@@ -7,10 +7,11 @@ from pathlib import Path
 import optuna
 import pytest
 
+from tests.builders import parse_space
 from tests.tuning.conftest import Command
 from tests.tuning.lost import CONTENT, SPACE, Search, delete, overwrite, run, study, truncate
 from tune_encoder.config import read_yaml, write_yaml
-from tune_encoder.space import override_space, parse_space, space_to_content
+from tune_encoder.space import override_space, space_to_content
 from tune_encoder.tuning.record.record import Record
 
 
