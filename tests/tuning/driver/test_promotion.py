@@ -16,7 +16,7 @@ from tune_encoder.tuning.record.restore import restore
 N_TRIALS, N_STARTUP, EPOCHS, WORKERS = 9, 4, 9, 2
 TABLE = Table.read(CURVES)
 SPACE = changed(changed(TABLE.space, "budget", trials=N_TRIALS), "scheduler", name="asha-promote")
-SPACE = changed(SPACE, "searcher", startup_trials=N_STARTUP)
+SPACE = changed(SPACE, "searcher", startup_trials=N_STARTUP, closed_form=False)
 WRITES = (
     "create_new_trial",
     "set_trial_param",
