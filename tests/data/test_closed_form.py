@@ -12,7 +12,7 @@ BANDS = np.ones(2, dtype=np.float32)
 
 def statistics_of(styles):
     fields = style_statistics(styles.ttl, styles.dp)
-    return Statistics(mel_mean=BANDS, mel_std=BANDS, **fields)  # type: ignore[arg-type]
+    return Statistics(mel_mean=BANDS, mel_std=BANDS, **fields)
 
 
 def data(n=12, width=4, noise=0.05, windows=3):

@@ -22,7 +22,7 @@ BANDS = np.zeros(8, dtype=np.float32)
 STATISTICS = Statistics(
     mel_mean=BANDS,
     mel_std=BANDS + 1,
-    **style_statistics(TRAIN.ttl, TRAIN.dp),  # type: ignore[arg-type]
+    **style_statistics(TRAIN.ttl, TRAIN.dp),
 )
 MEAN = mean_styles(STATISTICS, 4)
 TRAIN_LIKE = Styles(TRAIN.ttl[:4], TRAIN.dp[:4])

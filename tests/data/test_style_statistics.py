@@ -55,6 +55,7 @@ def test_the_fewest_voices_give_one_finite_component_and_a_variance_above_zero(n
 
     assert np.shape(fields["ttl_basis"]) == (1, 12800)
     assert np.shape(fields["dp_basis"]) == (1, 128)
+    assert np.shape(fields["joint_basis"]) == (1, 12928)
     assert all(np.isfinite(value).all() for value in fields.values())
     assert fields["ttl_variance"] > 0
     assert fields["dp_variance"] > 0
@@ -77,3 +78,46 @@ def test_means_and_variances_are_those_of_the_voices():
     np.testing.assert_allclose(fields["dp_mean"], dp.mean(axis=0), atol=1e-6)
     assert fields["ttl_variance"] == pytest.approx(ttl.var(axis=0).mean(), rel=1e-5)
     assert fields["dp_variance"] == pytest.approx(dp.var(axis=0).mean(), rel=1e-5)
+
+
+# --- both styles together ------------------------------------------------------------------------
+
+
+def weighted(ttl, dp):
+    """Both styles of each voice around the mean, each of total variance 1, (N, 12928)."""
+    parts = [(each - each.mean(axis=0)).reshape(len(each), -1) for each in (ttl, dp)]
+    return np.concatenate([p / np.sqrt(np.square(p).sum(axis=1).mean()) for p in parts], axis=1)
+
+
+def test_joint_components_are_those_of_both_styles_where_each_counts_alike():
+    ttl, dp = styles(7)
+    fields = style_statistics(ttl, dp)
+    _, _, directions = np.linalg.svd(weighted(ttl, dp), full_matrices=False)
+
+    basis = fields["joint_basis"]
+
+    assert basis.shape == (6, 12800 + 128)
+    scales = [np.sqrt(fields[f"{name}_variance"] * n) for name, n in (("ttl", 12800), ("dp", 128))]
+    units = np.concatenate([basis[:, :12800] / scales[0], basis[:, 12800:] / scales[1]], axis=1)
+    np.testing.assert_allclose(np.linalg.norm(units, axis=1), 1, rtol=1e-4)
+    np.testing.assert_allclose(np.abs((units * directions[:6]).sum(axis=1)), 1, atol=1e-4)
+
+
+def test_all_joint_components_rebuild_both_styles():
+    ttl, dp = styles(7)
+    basis = style_statistics(ttl, dp)["joint_basis"]
+    both = np.concatenate([(each - each.mean(axis=0)).reshape(7, -1) for each in (ttl, dp)], axis=1)
+
+    coefficients = both @ np.linalg.pinv(basis)
+
+    np.testing.assert_allclose(coefficients @ basis, both, atol=1e-4)
+
+
+def test_joint_components_that_are_only_rounding_are_left_out():
+    ttl, dp = styles(3)
+    mixtures = np.random.default_rng(0).normal(size=(20, 3)).astype(np.float32)
+
+    basis = style_statistics(np.tensordot(mixtures, ttl, 1), np.tensordot(mixtures, dp, 1))
+
+    assert basis["joint_basis"].shape == (3, 12928)
+    assert basis["ttl_basis"].shape == (19, 12800)

@@ -10,7 +10,7 @@ from tune_encoder.model.encoder import build_encoder, rebuild_encoder
 from tune_encoder.training.loss import style_loss
 
 ENCODERS = ("convnext", "cnn", "transformer")
-HEADS = ("pca", "lowrank", "linear", "query")
+HEADS = ("joint", "pca", "lowrank", "linear", "query")
 every_encoder_and_head = pytest.mark.parametrize(
     ("encoder_type", "head"), [(encoder, head) for encoder in ENCODERS for head in HEADS]
 )
@@ -148,7 +148,7 @@ def test_the_cnn_of_the_guide_has_the_size_of_the_reference(packed):
 
 
 def test_a_pca_head_with_more_components_than_voices_takes_all_there_are(packed):
-    encoder = awake(built(tiny(pca_components=512), packed.statistics))
+    encoder = awake(built(tiny(head="pca", pca_components=512), packed.statistics))
 
     ttl, _ = encoder(make_features(packed, 2, 40))
 
@@ -157,7 +157,7 @@ def test_a_pca_head_with_more_components_than_voices_takes_all_there_are(packed)
 
 
 def test_a_pca_head_moves_only_along_its_first_components(packed):
-    encoder = awake(built(tiny(pca_components=3), packed.statistics)).eval()
+    encoder = awake(built(tiny(head="pca", pca_components=3), packed.statistics)).eval()
 
     ttl, _ = encoder(make_features(packed, 8, 40))
 
@@ -165,6 +165,21 @@ def test_a_pca_head_moves_only_along_its_first_components(packed):
     basis = torch.tensor(packed.statistics.ttl_basis[:3], dtype=torch.float32)
     fitted = torch.linalg.lstsq(basis.T, deviation.T).solution
     torch.testing.assert_close((basis.T @ fitted).T, deviation, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("components", [3, 512])
+def test_a_joint_head_moves_both_styles_along_its_first_components(packed, components):
+    encoder = awake(built(tiny(pca_components=components), packed.statistics)).eval()
+    statistics = packed.statistics
+
+    ttl, dp = encoder(make_features(packed, 8, 40))
+
+    mean = np.concatenate([statistics.ttl_mean.ravel(), statistics.dp_mean.ravel()])
+    deviation = torch.cat([ttl.flatten(1), dp.flatten(1)], dim=1) - torch.tensor(mean)
+    basis = torch.tensor(statistics.joint_basis[:components], dtype=torch.float32)
+    fitted = torch.linalg.lstsq(basis.T, deviation.T).solution
+    torch.testing.assert_close((basis.T @ fitted).T, deviation, rtol=0, atol=1e-5)
+    assert len(basis) == min(components, len(set(packed.train.voices)) - 1)
 
 
 @every_encoder_and_head
@@ -180,7 +195,7 @@ def test_a_rebuilt_encoder_predicts_identically(packed, encoder_type, head):
     torch.testing.assert_close(rebuilt(features), encoder.eval()(features), rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("head", ["pca", "lowrank", "linear"])
+@pytest.mark.parametrize("head", ["joint", "pca", "lowrank", "linear"])
 def test_pooling_the_mean_alone_halves_the_width_of_the_head_and_rebuilds(packed, head):
     config = tiny(head=head, pooling="mean")
     encoder = awake(built(config, packed.statistics)).eval()

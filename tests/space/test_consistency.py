@@ -73,8 +73,7 @@ NESTED = {
 
 
 def test_a_nested_condition_holds_only_where_all_above_it_do():
-    assert TrainConfig().head == "pca"  # so a default meets no condition
-    space = parse(space=NESTED)
+    space = parse(base={"head": "pca"}, space=NESTED)  # which would meet a condition
 
     for settings in cast("list[dict[str, Any]]", list(sample_configs(space, 500))):
         expected = {"encoder_type", "num_layers"}

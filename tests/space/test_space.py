@@ -329,7 +329,7 @@ WHEN_RANK = {"int": [8, 16], "when": {"head": "lowrank"}}
         ),
         ("head", {"choice": []}, ".head: choice is []; write a list with at least one value"),
         ("head", {"choice": ["pca", "pca"]}, ".head: choice ['pca', 'pca'] has a duplicate value"),
-        ("head", {"choice": ["mlp"]}, ".head: head is 'mlp'; it must be one of pca, lowrank, li"),
+        ("head", {"choice": ["mlp"]}, ".head: head is 'mlp'; it must be one of joint, pca, low"),
         ("head", {"choice": ["pca"], "log": True}, ".head: a choice has neither log nor step"),
         ("head", {"choice": ["pca"], "when": 1}, ".head: when is 1; write when: {setting: value}"),
         ("head", {"choice": ["pca"], "when": {"x": 1}}, ".head, when: unknown setting 'x'; known"),

@@ -40,7 +40,7 @@ def test_a_checkpoint_of_other_data_is_refused_with_the_difference(
     [
         ({"hidden_dim": 16}, "hidden_dim was 8, is 16"),
         ({"encoder_type": "cnn"}, "encoder_type was convnext, is cnn"),
-        ({"head": "linear"}, "head was pca, is linear"),
+        ({"head": "linear"}, "head was joint, is linear"),
     ],
     ids=str,
 )

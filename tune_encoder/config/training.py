@@ -61,9 +61,15 @@ class EncoderSettings:
         "pooling over time: attentive mean and standard deviation, or the mean only",
         choices=("statistics", "mean"),
     )
-    head: str = setting("pca", "kind of head", choices=("pca", "lowrank", "linear", "query"))
+    head: str = setting(
+        "joint", "kind of head", choices=("joint", "pca", "lowrank", "linear", "query")
+    )
     pca_components: int = setting(
-        64, "components of style_ttl in the pca head", minimum=1, maximum=512
+        64,
+        "principal components, at most: of both styles in the joint head, of style_ttl in the pca "
+        "head",
+        minimum=1,
+        maximum=512,
     )
     head_rank: int = setting(64, "rank of the lowrank head", minimum=1, maximum=1024)
     gradient_checkpointing: bool = setting(

@@ -26,7 +26,8 @@ from tune_encoder.data.style_statistics import Statistics
 from tune_encoder.data.voice_style import TTL_SHAPE
 from tune_encoder.errors import StorageError
 
-BASIS_FILE = "ttl_basis.f16"  # in its own file, since a trial reads few of its rows
+# Each in its own file, since a trial reads few of its rows.
+BASIS_FILES = {"ttl_basis": "ttl_basis.f16", "joint_basis": "joint_basis.f16"}
 WINDOWS_FILE = "{split}_windows.f32"
 
 Array = NDArray[np.float32]
@@ -178,7 +179,10 @@ def open_pack(folder: Path) -> PackedData:
         packs = {name: open_split(folder, name) for name in SPLITS if name in info["clips"]}
         with np.load(folder / "statistics.npz") as arrays:
             fields: dict[str, Any] = dict(arrays)
-        fields["ttl_basis"] = memory_map(folder / BASIS_FILE, fields["ttl_mean"].size)
+        width = {"ttl_basis": fields["ttl_mean"].size}
+        width["joint_basis"] = width["ttl_basis"] + fields["dp_mean"].size
+        for name, file in BASIS_FILES.items():
+            fields[name] = memory_map(folder / file, width[name])
     except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         raise StorageError(f"{folder}: not a usable pack ({error}); remove the folder") from error
     for name in ("ttl_variance", "dp_variance"):

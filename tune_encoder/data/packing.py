@@ -19,7 +19,7 @@ from tune_encoder.config import FrontendSettings
 from tune_encoder.data.checking import DataCheck, check_data, fingerprint, warning_messages
 from tune_encoder.data.demo import cached_demo, demo_folder
 from tune_encoder.data.pack import (
-    BASIS_FILE,
+    BASIS_FILES,
     WINDOWS_FILE,
     memory_map,
     open_pack,
@@ -238,9 +238,10 @@ def _write_statistics(folder: Path, train: _Split, n_mels: int) -> Statistics:
         "mel_std": np.sqrt(np.maximum(mel_square - np.square(mel_mean), 0)).astype(np.float32),
         **style_statistics(train.styles.ttl, train.styles.dp),
     }
-    arrays_to_save = {name: value for name, value in fields.items() if name != "ttl_basis"}
+    arrays_to_save = {name: value for name, value in fields.items() if name not in BASIS_FILES}
     np.savez(folder / "statistics.npz", **arrays_to_save)
-    _write_float16(folder / BASIS_FILE, fields["ttl_basis"])
+    for name, file in BASIS_FILES.items():
+        _write_float16(folder / file, fields[name])
     return Statistics(**fields)
 
 

@@ -3,12 +3,15 @@
 Shapes: N voices or clips, M mel bands, K components; styles flattened to 12,800 and 128.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 MAX_COMPONENTS = 512  # more than an encoder of this size can distinguish
+MIN_DEVIATION = 1e-3  # of the first component; the rounding of float16 in a pack makes smaller ones
 MIN_VARIANCE = 1e-12  # avoids division by zero in a data set with one voice
 
 Array = NDArray[np.float32]
@@ -33,18 +36,60 @@ class Statistics:
     """(K, 12800) principal components, each scaled to its standard deviation; float16 in a pack."""
     dp_basis: Array
     """(K, 128)"""
+    joint_basis: Array
+    """(K, 12928) principal components of both styles, ttl then dp; see `joint_components`."""
 
 
-def style_statistics(ttl: Array, dp: Array) -> dict[str, Array | float]:
+def style_statistics(ttl: Array, dp: Array) -> dict[str, Any]:
     """Compute the style fields of `Statistics` from styles (N, 50, 256) and (N, 8, 16)."""
-    fields: dict[str, Array | float] = {}
+    fields: dict[str, Any] = {}
+    parts: list[_Part] = []
     for name, styles in (("ttl", ttl), ("dp", dp)):
         mean = styles.mean(axis=0)
         centred = (styles - mean).reshape(len(styles), -1)
         fields[f"{name}_mean"] = mean
         fields[f"{name}_variance"] = max(float(np.square(centred).mean()), MIN_VARIANCE)
         fields[f"{name}_basis"] = principal_components(centred)
+        parts.append(_Part(centred, fields[f"{name}_basis"]))
+    fields["joint_basis"] = joint_components(parts)
     return fields
+
+
+class _Part(NamedTuple):
+    """One of the two styles of N voices."""
+
+    centred: Array
+    """(N, D)"""
+    basis: Array
+    """(K, D) its principal components, of any length."""
+
+
+def joint_components(parts: Sequence[_Part]) -> Array:
+    """Principal components of several styles together, which count alike.
+
+    Each style is divided by the root of its total variance, and the components are of length 1
+    then; they are returned in units of the styles.
+
+    Returns:
+        (K, sum of D), those whose standard deviation is at least `MIN_DEVIATION` of the first's.
+    """
+    coordinates, maps = zip(*(_coordinates(part) for part in parts), strict=True)
+    components = principal_components(np.concatenate(coordinates, axis=1))
+    lengths = np.linalg.norm(components, axis=1, keepdims=True)
+    count = max(1, int((lengths > MIN_DEVIATION * lengths[0]).sum()))
+    units = components[:count] / np.maximum(lengths[:count], MIN_VARIANCE)
+    ends = np.cumsum([each.shape[1] for each in coordinates])[:-1]
+    mixed = zip(np.split(units, ends, axis=1), maps, strict=True)
+    return np.concatenate([unit @ back for unit, back in mixed], axis=1)
+
+
+def _coordinates(part: _Part) -> tuple[Array, Array]:
+    """Coordinates (N, K) of voices in a style's components, of total variance 1; the way back."""
+    lengths = np.linalg.norm(part.basis, axis=1, keepdims=True)
+    directions = part.basis / np.maximum(lengths, MIN_VARIANCE)
+    total = np.square(part.centred).sum(axis=1).mean()
+    scale = np.float32(np.sqrt(max(float(total), MIN_VARIANCE)))
+    return part.centred @ directions.T / scale, scale * directions
 
 
 def principal_components(centred: Array) -> Array:

@@ -15,7 +15,7 @@ from tune_encoder.data.style_statistics import Array, Statistics
 from tune_encoder.data.voice_style import DP_SHAPE, TTL_SHAPE
 from tune_encoder.model.backbones import Cnn, ConvNeXt, Transformer
 from tune_encoder.model.closed_form import ClosedFormRegression, empty_regression
-from tune_encoder.model.heads import PooledHead, QueryHead
+from tune_encoder.model.heads import JointHead, PooledHead, QueryHead
 
 __all__ = ["ClosedFormEncoder", "Encoder", "Ensemble", "build_encoder", "rebuild_encoder"]
 
@@ -23,6 +23,7 @@ __all__ = ["ClosedFormEncoder", "Encoder", "Ensemble", "build_encoder", "rebuild
 # One with attention heads is named in its `_uses_attention_heads` too, or hidden_dim would not be
 # checked to be a multiple of num_heads.
 _BACKBONES = {"convnext": ConvNeXt, "cnn": Cnn, "transformer": Transformer}
+_HEADS = {"joint": JointHead, "query": QueryHead}  # the others are kinds of `PooledHead`
 SHARES = "shares"  # name of the weights of an ensemble's members
 STD_FLOOR = 1e-3  # of a constant band
 
@@ -95,7 +96,7 @@ class ClosedFormEncoder(Encoder):
 def build_encoder(config: TrainConfig, statistics: Statistics) -> Encoder:
     """Build the encoder of a config; its weights are initialised by torch's global generator."""
     backbone = _BACKBONES[config.encoder_type](config.n_mels, config)
-    head = QueryHead if config.head == "query" else PooledHead
+    head = _HEADS.get(config.head, PooledHead)
     return Encoder(backbone, head(config.hidden_dim, config, statistics), statistics)
 
 
@@ -106,9 +107,9 @@ def rebuild_encoder(config: TrainConfig, weights: Mapping[str, Tensor]) -> Encod
         RuntimeError: if the weights are of another architecture.
     """
 
-    def basis(name: str, shape: tuple[int, int]) -> Array:
+    def basis(name: str, width: int) -> Array:
         rows = len(weights.get(name, torch.zeros(1)))
-        return np.zeros((rows, math.prod(shape)), dtype=np.float32)
+        return np.zeros((rows, width), dtype=np.float32)
 
     n_mels = len(weights["mel_mean"])
     empty = Statistics(
@@ -118,8 +119,9 @@ def rebuild_encoder(config: TrainConfig, weights: Mapping[str, Tensor]) -> Encod
         dp_mean=np.zeros(DP_SHAPE, dtype=np.float32),
         ttl_variance=1.0,
         dp_variance=1.0,
-        ttl_basis=basis("head.ttl.basis", TTL_SHAPE),
-        dp_basis=basis("head.dp.basis", DP_SHAPE),
+        ttl_basis=basis("head.ttl.basis", math.prod(TTL_SHAPE)),
+        dp_basis=basis("head.dp.basis", math.prod(DP_SHAPE)),
+        joint_basis=basis("head.basis", math.prod(TTL_SHAPE) + math.prod(DP_SHAPE)),
     )
     encoder = _empty_encoder(config, empty, weights)
     encoder.load_state_dict(dict(weights))

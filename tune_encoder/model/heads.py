@@ -68,6 +68,35 @@ class PooledHead(nn.Module):
         return self.ttl(pooled), self.dp(pooled)
 
 
+class JointHead(nn.Module):
+    """Pool over time, then one linear map to coefficients of both styles' principal components.
+
+    There is no dropout before the map: it shrinks the coefficients of a regression.
+    """
+
+    ttl_mean: Tensor
+    dp_mean: Tensor
+    basis: Tensor
+
+    def __init__(self, channels: int, settings: EncoderSettings, statistics: Statistics) -> None:
+        super().__init__()
+        self.pool = AttentivePooling(channels, settings.pooling == "statistics")
+        self.norm = nn.LayerNorm(self.pool.width)
+        basis = statistics.joint_basis[: settings.pca_components]
+        self.register_buffer("ttl_mean", torch.tensor(statistics.ttl_mean))
+        self.register_buffer("dp_mean", torch.tensor(statistics.dp_mean))
+        self.register_buffer("basis", torch.tensor(basis, dtype=torch.float32))
+        self.coefficients = _zero_init(nn.Linear(self.pool.width, len(basis)))
+
+    def forward(self, frames: Tensor) -> tuple[Tensor, Tensor]:
+        deviation = self.coefficients(self.norm(self.pool(frames))) @ self.basis
+        ttl, dp = deviation.split([self.ttl_mean.numel(), self.dp_mean.numel()], dim=-1)
+        return (
+            self.ttl_mean + ttl.unflatten(-1, self.ttl_mean.shape),
+            self.dp_mean + dp.unflatten(-1, self.dp_mean.shape),
+        )
+
+
 def _ttl_layer(width: int, settings: EncoderSettings, mean: Array, basis: Array) -> nn.Module:
     if settings.head == "pca":
         return PcaMap(width, mean, basis[: settings.pca_components])

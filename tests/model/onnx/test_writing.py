@@ -126,7 +126,7 @@ def test_each_clip_of_a_batch_has_the_style_it_has_alone(model_dir, voices):
 def test_an_audio_encoder_of_other_weights_is_refused_with_the_difference(model_dir, packed):
     other = random_encoder(SMALL_ENCODER, packed.statistics)
     with torch.no_grad():
-        other.head.ttl.mean[3, 7] += 2e-4
+        other.head.ttl_mean[3, 7] += 2e-4
 
     with pytest.raises(
         StorageError,
