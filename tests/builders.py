@@ -53,7 +53,7 @@ def worker_settings(**told):
     """What the worker of a trial is told, of a search that is nowhere if `told` does not say."""
     nowhere = {"experiment": Path("none"), "pack": Path("none"), "storage": None}
     names = {"identity": "mine", "launch": "1", "home": ""}
-    trial = {"cpus": 1, "processes": 1, "searched": ()}
+    trial = {"cpus": 1, "processes": 1, "folds": 1, "searched": ()}
     return WorkerSettings(**{**nowhere, **names, **trial, **told})
 
 

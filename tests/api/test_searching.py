@@ -117,11 +117,12 @@ def test_a_dict_may_hold_what_python_has_and_yaml_has_not(tmp_path):
 
 
 def test_overrides_take_the_place_of_what_the_space_says():
-    changed = prepare(trials=2, epochs=3, time="90m", concurrent=1, seed=7).space
+    changed = prepare(trials=2, epochs=3, time="90m", concurrent=1, seed=7, folds=5).space
 
     assert (changed.budget.trials, changed.budget.epochs) == (2, 3)
     assert changed.budget.time == "90m"
     assert changed.resources.concurrent == 1
+    assert changed.validation.voices == 5
     assert (changed.searcher.seed, changed.base) == (7, {"seed": 7})
 
 

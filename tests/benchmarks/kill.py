@@ -91,6 +91,7 @@ def space_of(scheduler: str) -> dict[str, Any]:
         "budget": {"trials": N_TRIALS, "epochs": EPOCHS},
         "scheduler": {"name": scheduler, "grace_period": 1, "reduction_factor": 3},
         "resources": {"concurrent": WORKERS},
+        "validation": {"voices": 1},
     }
 
 

@@ -89,6 +89,7 @@ def searched(
         "scheduler": scheduler,
         "searcher": {"name": "random", "closed_form": False},
         "resources": {"concurrent": workers},
+        "validation": {"voices": 1},
         "base": {**base, "early_stopping_patience": 0},
         "space": {
             "learning_rate": {"float": [1e-4, 1e-2], "log": True},

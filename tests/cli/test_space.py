@@ -31,6 +31,7 @@ SMALL = """\
 budget: {trials: 6, epochs: 4}
 scheduler: {name: SCHEDULER}
 resources: {concurrent: 1}
+validation: {voices: 1}
 base: {hidden_dim: 8, num_layers: 1, crop_seconds: 0.5, device: cpu, use_tensorboard: false}
 space: {dropout: {choice: [0.0, 0.2]}}
 """

@@ -34,6 +34,7 @@ def pack_of(*lengths):
         ),
         np.arange(len(lengths)),
         [f"v{i}" for i in range(len(lengths))],
+        named=np.ones(len(lengths), dtype=bool),
         bands=np.zeros((len(lengths), 4), dtype=np.float32),
         windows=np.zeros((0, 1), dtype=np.float32),
         window_clips=np.arange(0),

@@ -48,7 +48,7 @@ class Cut(Exception):
     """What a report raises to end a run."""
 
 
-def train_in_parts(config, packed, folder, ends):
+def train_in_parts(config, packed, folder, ends, train=train):
     """Train, but with a new start from the disk after each of the epochs `ends`."""
     checkpoint = None
     for end in ends:
@@ -66,6 +66,13 @@ def train_in_parts(config, packed, folder, ends):
 
 def without_clocks(history):
     return [{name: v for name, v in row.items() if name not in CLOCKS} for row in history]
+
+
+def assert_equal_folds(state, expected):
+    """Equal states of training over folds: each fold's and the rows over all."""
+    for fold, wanted in zip(state.folds, expected.folds, strict=True):
+        assert_equal_runs(fold, wanted)
+    assert without_clocks(state.history) == without_clocks(expected.history)
 
 
 def assert_equal_runs(state, expected):

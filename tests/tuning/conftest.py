@@ -20,6 +20,7 @@ TINY_SPACE: dict[str, Any] = {
     "scheduler": {"grace_period": 2, "reduction_factor": 3},
     "searcher": {"startup_trials": 3, "closed_form": False},
     "resources": {"concurrent": 2},
+    "validation": {"voices": 1},
     "base": {
         "hidden_dim": 8,
         "num_layers": 1,

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from tune_encoder.data.pack import PackedData
+    from tune_encoder.data.validation import Validation
 
 Settings = TypeVar("Settings", LaunchSettings, StorageSettings)
 
@@ -46,6 +47,8 @@ class Overrides(TypedDict, total=False):
     """Trials at once; 0: as many as fit."""
     seed: int | None
     """Seed of the sampler and of every trial."""
+    folds: int | None
+    """Folds of whole voices that trials are scored on; 1: the val split."""
 
 
 class LaunchOptions(TypedDict, total=False):
@@ -110,8 +113,8 @@ def search(
         data_dir: A data set; by default that of the space, else the built-in demo voices.
         name: Name of the new experiment.
         root: Folder of experiments.
-        options: `trials`, `epochs`, `time`, `concurrent`, `seed`, `warm_start`, `dashboard`,
-            `address`, `storage` and `record`, as on the command line.
+        options: `trials`, `epochs`, `time`, `concurrent`, `seed`, `folds`, `warm_start`,
+            `dashboard`, `address`, `storage` and `record`, as on the command line.
 
     Raises:
         ConfigError, DataError, StorageError: before anything is trained.
@@ -211,6 +214,16 @@ class PreparedSearch:
         from tune_encoder.data.packing import pack_data
 
         return open_pack(pack_data(self.data_dir, self.space.base_config()))
+
+    def validation(self) -> "Validation":
+        """Choose what trials are scored on, as the search will.
+
+        Raises:
+            ConfigError, DataError: if the space asks for folds that are not possible.
+        """
+        from tune_encoder.data.validation import choose_validation
+
+        return choose_validation(self.data(), self.space.validation, self.space.resources)
 
     def start(
         self,

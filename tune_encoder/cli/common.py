@@ -23,6 +23,7 @@ SCORES = {
     "retrieval": "retrieval",
     "retrieval_chance": "chance",
 }
+_PARTS = {name: SCORES[name] for name in ("skill_ttl", "skill_dp")}
 _UNLIMITED = 10_000  # columns; a path that is broken into lines cannot be copied
 
 
@@ -78,9 +79,9 @@ def add_setting(
     default = None if overrides else field.default
     if not overrides and (meaning_of_empty or default not in (None, "", False)):
         more = f"{more} (default: {meaning_of_empty or default})"
-    arguments = {**_value_arguments(kind, field), "default": default, **changes}
+    arguments = {**_value_arguments(kind, field), "dest": name, "default": default, **changes}
     flag = arguments.pop("flag", f"--{name.replace('_', '-')}")
-    parser.add_argument(flag, dest=name, help=(words + more).replace("%", "%%"), **arguments)
+    parser.add_argument(flag, help=(words + more).replace("%", "%%"), **arguments)
 
 
 def _value_arguments(kind: type[Any], field: "dataclasses.Field[Any]") -> dict[str, Any]:
@@ -118,9 +119,18 @@ def announce_demo(folder: Path) -> None:
 
 
 def format_skills(scores: dict[str, float], kind: str | None) -> str:
-    """Format the three skills on voices of a kind."""
-    parts = ", ".join(f"{SCORES[name]} {scores[name]:.3f}" for name in ("skill_ttl", "skill_dp"))
-    return f"{skill_name(kind)} {scores['skill']:.3f}, {parts}"
+    """Format the three skills on voices of a kind, each with its standard error over folds."""
+    skill, *parts = (
+        f"{word} {scores[name]:.3f}{_error(scores, name)}"
+        for name, word in (("skill", skill_name(kind)), *_PARTS.items())
+    )
+    return ", ".join([skill, *parts])
+
+
+def _error(scores: dict[str, float], name: str) -> str:
+    if "skill_ttl_se" not in scores:  # on a single split
+        return ""
+    return f" +- {scores[f'{name}_se']:.3f}" if f"{name}_se" in scores else ""
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:

@@ -61,7 +61,8 @@ def print_findings(experiment: "Experiment") -> None:
 
     space = experiment.space()
     pack = pack_data(experiment.data_source()[0], space.base_config())
-    findings = assess_search(experiment.trials(), space, open_pack(pack).baselines)
+    baselines = experiment.fold_baselines() or open_pack(pack).baselines
+    findings = assess_search(experiment.trials(), space, baselines)
     for agreement in findings.rung_correlations:
         print(agreement)
     for warning in findings.warnings:

@@ -47,8 +47,8 @@ def add_search_options(parser: argparse.ArgumentParser) -> None:
     )
     add_data_dir(parser)
     parser.add_argument("--name", default="search", help="name of the experiment")
-    for (section, setting), *_ in OVERRIDES.values():
-        add_setting(parser, SECTIONS[section], setting, overrides=True)
+    for name, [(section, setting), *_] in OVERRIDES.items():
+        add_setting(parser, SECTIONS[section], setting, overrides=True, flag=f"--{name}", dest=name)
     parser.add_argument(
         "--warm-start",
         nargs="+",
@@ -180,6 +180,7 @@ def _print_baselines(prepared: "PreparedSearch") -> None:
         print(f"warning: {warning}")
     clips = ", ".join(f"{n} {name}" for name, n in data.info["clips"].items())
     print(f"clips: {clips}")
-    kind = data.voice_kind("val")
-    for name, scores in data.baselines.items():
-        print(f"baseline {name}: {format_skills(scores, kind)} on val")
+    validation = prepared.validation()
+    print(validation.description)
+    for name, scores in validation.baselines.items():
+        print(f"baseline {name}: {format_skills(scores, validation.kind)} {validation.where}")

@@ -233,16 +233,22 @@ def _caveats(space: "SearchSpace") -> Iterator[str]:
 
 def _probe(space: "SearchSpace", data_dir: Path | None) -> list["Timing"]:
     """Time a few configs on the data, and print the progress."""
+    from tune_encoder.data.folds import make_folds
     from tune_encoder.data.pack import open_pack
     from tune_encoder.data.packing import pack_data
+    from tune_encoder.data.validation import choose_validation
     from tune_encoder.training.probe import probe
 
     timings = []
     with contextlib.redirect_stdout(sys.stderr):  # standard output is for the plan
         folder = data_dir or Path(space.data_dir or demo_voices())
         data = open_pack(pack_data(folder, space.base_config()))
-        print(f"timing a few configs on {count_noun(len(data.train), 'clip')} ...", flush=True)
-        for timing in probe(space, data):
+        validation = choose_validation(data, space.validation, space.resources)
+        clips = count_noun(len(data.train), "clip")
+        over = clips if validation.folds == 1 else f"{validation.folds} folds of voices"
+        print(f"timing a few configs on {over} ...", flush=True)
+        trained = data if validation.folds == 1 else make_folds(data, validation.folds)
+        for timing in probe(space, trained):
             timings.append(timing)
             print(f"config {len(timings)}: {format_duration(timing.seconds_per_epoch)} an epoch")
     return timings

@@ -22,6 +22,7 @@ from tune_encoder.config.search import (
     ResourceSettings,
     SchedulerSettings,
     SearcherSettings,
+    ValidationSettings,
 )
 from tune_encoder.config.stored import changed_defaults, complete_settings, stored_config
 from tune_encoder.config.training import (
@@ -79,6 +80,7 @@ __all__ = [
     "SettingValue",
     "StorageSettings",
     "TrainConfig",
+    "ValidationSettings",
     "allowed_values",
     "augmentation_warnings",
     "changed_defaults",

@@ -1,4 +1,4 @@
-"""Settings of a search: its metric, budget, scheduler, searcher and resources."""
+"""Settings of a search: its metric, budget, scheduler, searcher, resources and validation."""
 
 import re
 from dataclasses import dataclass
@@ -160,6 +160,24 @@ class ResourceSettings:
         return self.processes or max(1, int(self.gpus))
 
 
+@dataclass(frozen=True, kw_only=True)
+class ValidationSettings:
+    """On which voices trials are scored."""
+
+    voices: int = setting(
+        0,
+        "folds of whole voices of train and val that trials are scored on; 1: the val split; 0: "
+        "chosen when the search starts",
+        minimum=0,
+        maximum=1000,
+    )
+
+    @property
+    def folds(self) -> int:
+        """Number of folds; 1 is the val split, which searches without this choice used."""
+        return max(1, self.voices)
+
+
 # The sections of a space's file that are settings.
 SECTIONS: dict[str, type[Any]] = {
     "metric": MetricSettings,
@@ -167,6 +185,7 @@ SECTIONS: dict[str, type[Any]] = {
     "scheduler": SchedulerSettings,
     "searcher": SearcherSettings,
     "resources": ResourceSettings,
+    "validation": ValidationSettings,
 }
 # The options of a search that override settings of its space, and the settings that each changes.
 OVERRIDES = {
@@ -175,6 +194,7 @@ OVERRIDES = {
     "time": [("budget", "time")],
     "concurrent": [("resources", "concurrent")],
     "seed": [("searcher", "seed"), ("base", "seed")],
+    "folds": [("validation", "voices")],
 }
 # The settings of the budget that can be changed when a search is resumed.
 EXTENSIONS = ("trials", "epochs", "time", "target")

@@ -47,6 +47,8 @@ class Pack:
     """(N,) index of each clip's style among them."""
     voices: list[str]
     """Voice of each clip; the file's name where the sample has no voice."""
+    named: NDArray[np.bool_]
+    """(N,) whether the sample of a clip has a voice."""
     bands: Array
     """(N, 2 M) mean and standard deviation of each band, per clip."""
     windows: Array
@@ -147,6 +149,7 @@ def merge_train_and_val(data: PackedData) -> PackedData:
         unique_styles=Styles(*unique_styles),
         style_ids=np.concatenate([train.style_ids, val.style_ids + len(train.unique_styles.ttl)]),
         voices=[*train.voices, *val.voices],
+        named=np.concatenate([train.named, val.named]),
         bands=np.concatenate([train.bands, val.bands]),
         windows=np.concatenate([train.windows, val.windows]),
         window_clips=np.concatenate([train.window_clips, val.window_clips + len(train)]),

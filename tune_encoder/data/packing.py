@@ -29,7 +29,7 @@ from tune_encoder.data.pack_info import PACK_FORMAT, PackIdentity, pack_folder, 
 from tune_encoder.data.samples import Sample, find_samples
 from tune_encoder.data.score_words import kind_of_voices
 from tune_encoder.data.scores import Styles, identities_of, known_voices
-from tune_encoder.data.style_statistics import Statistics, style_statistics
+from tune_encoder.data.style_statistics import Statistics, mel_statistics, style_statistics
 from tune_encoder.errors import StorageError
 from tune_encoder.system.files import atomic_folder
 
@@ -95,6 +95,7 @@ class _Split:
     lengths: list[int]
     styles: Styles
     voices: list[str]
+    named: list[bool]
     band_statistics: Array
     """(N, 2 M) mean and standard deviation of each band, per clip."""
 
@@ -106,12 +107,14 @@ class _PackedClip(NamedTuple):
     ttl: Array
     dp: Array
     voice: str
+    named: bool
     bands: Array
 
 
 def _merge_clips(clips: list[_PackedClip]) -> _Split:
-    lengths, ttl, dp, voices, bands = zip(*clips, strict=True)
-    return _Split(list(lengths), Styles(np.stack(ttl), np.stack(dp)), list(voices), np.stack(bands))
+    lengths, ttl, dp, voices, named, bands = zip(*clips, strict=True)
+    styles = Styles(np.stack(ttl), np.stack(dp))
+    return _Split(list(lengths), styles, list(voices), list(named), np.stack(bands))
 
 
 def _write_pack(
@@ -121,7 +124,7 @@ def _write_pack(
     # `replace`: another process may have been faster.
     with _one_thread_per_operation(), atomic_folder(folder, replace=True) as partial:
         splits = _write_splits(partial, check, settings)
-        statistics = _write_statistics(partial, splits["train"], settings.n_mels)
+        statistics = _write_statistics(partial, splits["train"])
         kinds = {name: _voice_kind(split, splits["train"]) for name, split in splits.items()}
         info = {
             "format": PACK_FORMAT,
@@ -144,8 +147,8 @@ def _write_splits(folder: Path, check: DataCheck, settings: FrontendSettings) ->
     for name, path, sample, (features, bands) in check.samples("packing", make):
         with (folder / f"{name}.f16").open("ab") as file:
             file.write(features.tobytes())
-        voice = sample.voice or path.stem
-        clip = _PackedClip(len(features), sample.style_ttl, sample.style_dp, voice, bands)
+        named = (sample.voice or path.stem, bool(sample.voice))
+        clip = _PackedClip(len(features), sample.style_ttl, sample.style_dp, *named, bands)
         read.setdefault(name, []).append(clip)
     check.report().raise_errors(check.data_dir)
     # `pop` frees each split's clips once merged, so at most one split is in memory twice.
@@ -205,6 +208,7 @@ def _write_targets(
         style=style_ids,
         dp=split.styles.dp[first],  # small, and float16 would lose differences between voices
         voices=np.array(split.voices),
+        named=np.array(split.named),
         bands=split.band_statistics,
         window_clips=window_clips,
         n_mels=settings.n_mels,
@@ -226,16 +230,9 @@ def _write_float16(path: Path, array: Array) -> None:
     torch.from_numpy(np.ascontiguousarray(array)).to(torch.float16).numpy().tofile(path)
 
 
-def _write_statistics(folder: Path, train: _Split, n_mels: int) -> Statistics:
-    weights = np.array(train.lengths, dtype=np.float64)[:, None] / sum(train.lengths)
-    means, deviations = train.band_statistics[:, :n_mels], train.band_statistics[:, n_mels:]
-    mel_mean = (weights * means).sum(axis=0)
-    mel_square = (weights * (np.square(means) + np.square(deviations))).sum(axis=0)
+def _write_statistics(folder: Path, train: _Split) -> Statistics:
     fields: dict[str, Any] = {
-        "mel_mean": mel_mean.astype(np.float32),
-        # In a constant band, such as one above the recordings' Nyquist frequency, the difference
-        # may be slightly below 0 by rounding.
-        "mel_std": np.sqrt(np.maximum(mel_square - np.square(mel_mean), 0)).astype(np.float32),
+        **mel_statistics(train.band_statistics, train.lengths),
         **style_statistics(train.styles.ttl, train.styles.dp),
     }
     arrays_to_save = {name: value for name, value in fields.items() if name not in BASIS_FILES}

@@ -146,21 +146,25 @@ def _standard_errors(
     _, owner = np.unique(np.array(voices, dtype=object), return_inverse=True)
     if owner.max() == 0:
         return {}
+
+    def per_voice(values: Doubles) -> Doubles:
+        return np.bincount(owner, weights=values).astype(np.float64)
+
+    counts = per_voice(np.ones(len(losses)))
     return {
-        "loss_se": _ratio_error(losses, np.ones(len(losses)), owner),
-        "skill_se": _ratio_error(errors, spreads, owner),
+        "loss_se": ratio_error(per_voice(losses), counts),
+        "skill_se": ratio_error(per_voice(errors), per_voice(spreads)),
     }
 
 
-def _ratio_error(above: Doubles, below: Doubles, owner: NDArray[np.int64]) -> float:
-    """Standard error of sum(above) / sum(below) over voices.
+def ratio_error(above: Doubles, below: Doubles) -> float:
+    """Return the standard error of sum(above) / sum(below) over N independent parts, at least 2.
 
     Source: Cochran, Sampling Techniques, 3rd edition, eq. 2.46 (the ratio of two sample sums).
     """
-    a, b = (np.bincount(owner, weights=values) for values in (above, below))
-    residuals = a - b * a.sum() / max(b.sum(), EPSILON)
+    residuals = above - below * above.sum() / max(below.sum(), EPSILON)
     n = len(residuals)
-    return float(np.sqrt(np.square(residuals).sum() * n / (n - 1)) / max(b.sum(), EPSILON))
+    return float(np.sqrt(np.square(residuals).sum() * n / (n - 1)) / max(below.sum(), EPSILON))
 
 
 def _squares(rows: Array) -> Array:

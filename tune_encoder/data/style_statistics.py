@@ -40,6 +40,23 @@ class Statistics:
     """(K, 12928) principal components of both styles, ttl then dp; see `joint_components`."""
 
 
+def mel_statistics(bands: Array, lengths: Sequence[int] | NDArray[np.int64]) -> dict[str, Array]:
+    """Compute the mel fields of `Statistics`.
+
+    Args:
+        bands: (N, 2 M) mean and standard deviation of each band, per clip.
+        lengths: (N,) frames of each clip.
+    """
+    weights = np.array(lengths, dtype=np.float64)[:, None] / sum(lengths)
+    means, deviations = np.split(bands, 2, axis=1)
+    mean = (weights * means).sum(axis=0)
+    square = (weights * (np.square(means) + np.square(deviations))).sum(axis=0)
+    # In a constant band, such as one above the recordings' Nyquist frequency, the difference may be
+    # slightly below 0 by rounding.
+    deviation = np.sqrt(np.maximum(square - np.square(mean), 0))
+    return {"mel_mean": mean.astype(np.float32), "mel_std": deviation.astype(np.float32)}
+
+
 def style_statistics(ttl: Array, dp: Array) -> dict[str, Any]:
     """Compute the style fields of `Statistics` from styles (N, 50, 256) and (N, 8, 16)."""
     fields: dict[str, Any] = {}

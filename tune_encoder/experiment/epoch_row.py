@@ -12,7 +12,7 @@ class EpochRow(TypedDict, total=False):
 
     The training loop fills it up to `finished`; in a search the worker, the driver and the record
     add the rest. Only the first two keys are in every row: older searches wrote fewer, and a reader
-    may request only some. Scores are over the whole validation split.
+    may request only some. Scores are over the whole validation split, or over all folds.
     """
 
     epoch: "Required[int]"
@@ -20,15 +20,19 @@ class EpochRow(TypedDict, total=False):
     val_loss: "Required[float]"
     """Loss on the validation voices, independent of the weights of the training loss."""
     val_loss_se: float
-    """Standard error of the loss over voices; absent if there is only one."""
+    """Standard error of the loss over voices or folds; absent if there is only one."""
     val_skill: float
     """Explained fraction of the variance between voices: 0 is the mean voice, 1 is perfect."""
     val_skill_se: float
-    """Standard error of the skill over voices; absent if there is only one."""
+    """Standard error of the skill over voices or folds; absent if there is only one."""
     val_skill_ttl: float
     """Skill of style_ttl."""
+    val_skill_ttl_se: float
+    """Standard error of `val_skill_ttl` over folds; only in a search over folds."""
     val_skill_dp: float
     """Skill of style_dp."""
+    val_skill_dp_se: float
+    """Standard error of `val_skill_dp` over folds; only in a search over folds."""
     val_centered_cosine: float
     """Mean cosine of deviations from the mean voice; 0 is chance."""
     val_retrieval: float

@@ -58,6 +58,8 @@ class SearchOrigin(TypedDict, total=False):
     """URL of the record's database; empty if there is none."""
     record_name: str
     """Its name in that database."""
+    baselines: dict[str, dict[str, float]]
+    """Scores of the baselines over the folds of the search; only if it has folds."""
 
 
 class SearchContent(SearchOrigin):
@@ -225,6 +227,10 @@ class Experiment:
         """Read from search.yaml where checkpoints and record are stored outside the folder."""
         content = self.read_search()
         return StorageSettings(storage=content.get("storage", ""), record=content.get("record", ""))
+
+    def fold_baselines(self) -> dict[str, dict[str, float]] | None:
+        """Read the scores of the baselines over the search's folds; None if it has no folds."""
+        return self.read_search().get("baselines")
 
     def identity(self) -> str:
         """Read the unique ID of the search; empty in an old search.yaml."""

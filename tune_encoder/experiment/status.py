@@ -7,7 +7,7 @@ import itertools
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypedDict
+from typing import TYPE_CHECKING, TypedDict
 
 from tune_encoder.config import SettingValue
 from tune_encoder.experiment.epoch_row import EpochRow, objective
@@ -15,8 +15,16 @@ from tune_encoder.experiment.trials import TrialRecord, best_trial
 from tune_encoder.space import SearchSpace
 from tune_encoder.system.formats import count_noun, format_clock, format_short
 
+if TYPE_CHECKING:
+    from typing_extensions import NotRequired
+
 WIDTH = 80  # columns of every line
-FIELDS = ("val_skill", "seconds", "order")  # fields of a row that are read here, besides the metric
+FIELDS = (
+    "val_skill",
+    "val_skill_se",
+    "seconds",
+    "order",
+)  # fields of a row that are read here, besides the metric
 HISTORY_POINTS = 40
 _BLOCKS = "\u2581\u2582\u2583\u2584\u2585\u2586\u2587\u2588"
 FINISHED, STOPPED, FAILED = "finished", "stopped early", "failed"
@@ -39,6 +47,8 @@ class BestEpoch(TypedDict):
     value: float
     """Value of the metric."""
     skill: float
+    skill_se: "NotRequired[float]"
+    """Standard error of the skill; only of a search over folds."""
     settings: dict[str, SettingValue]
     """The searched settings of the trial."""
 
@@ -169,7 +179,7 @@ def best_of(space: SearchSpace, trials: list[TrialRecord]) -> BestEpoch | None:
     trial = best_trial(trials)
     if trial is None or trial.best is None:
         return None
-    return {
+    best: BestEpoch = {
         "trial": trial.number,
         "epoch": trial.best["epoch"],
         "metric": space.metric.name,
@@ -177,6 +187,9 @@ def best_of(space: SearchSpace, trials: list[TrialRecord]) -> BestEpoch | None:
         "skill": trial.best["val_skill"],
         "settings": space.searched_settings(trial.settings),
     }
+    if "val_skill_se" in trial.best:
+        best["skill_se"] = trial.best["val_skill_se"]
+    return best
 
 
 def metric_value(space: SearchSpace, row: EpochRow) -> float:
@@ -248,7 +261,8 @@ def _join_to_width(parts: list[str], width: int) -> str:
 
 def format_score(best: BestEpoch) -> str:
     """Format the skill, after the search's metric if that is another one."""
-    skill = f"skill {best['skill']:.3f}"
+    error = f" +- {best['skill_se']:.3f}" if "skill_se" in best else ""
+    skill = f"skill {best['skill']:.3f}{error}"
     if best["metric"] in _SAID_BY_SKILL:
         return skill
     return f"{best['metric']} {best['value']:.3f}, {skill}"

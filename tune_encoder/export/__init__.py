@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from tune_encoder.config import ExportSettings
+from tune_encoder.data.folds import all_voices
 from tune_encoder.data.pack import PackedData, open_pack
 from tune_encoder.data.packing import pack_of_search
 from tune_encoder.experiment.folder import Experiment
@@ -10,6 +11,7 @@ from tune_encoder.export.choosing import Choice, choose
 from tune_encoder.export.combining import Model, best_model, single_model
 from tune_encoder.export.contents import Metrics
 from tune_encoder.export.origin import search_origin
+from tune_encoder.export.refitting import refit_models
 from tune_encoder.export.writing import Source, write_models
 from tune_encoder.model.folder import is_model_folder
 from tune_encoder.system.files import atomic_folder, check_empty, remove_leftovers
@@ -43,6 +45,8 @@ def export(experiment: Experiment, to: Path, settings: ExportSettings) -> list[M
     choices = choose(experiment, settings.top_k)
     data = open_pack(pack_of_search(*experiment.data_source(), choices[0].config))
     models = _models(experiment, choices, settings, data)
+    if models[0].folded is not None:
+        data = all_voices(data)
     return export_models(models, to, Source(search_origin(experiment), data, settings))
 
 
@@ -65,6 +69,8 @@ def check_replaceable(to: Path) -> None:
 def _models(
     experiment: Experiment, choices: list[Choice], settings: ExportSettings, data: PackedData
 ) -> list[Model]:
+    if experiment.space().validation.folds > 1:
+        return refit_models(experiment, choices, settings, data)
     if max(settings.average, settings.ensemble) > 1:
         return [best_model(experiment, choices[0], settings, data)]
     return [single_model(choice) for choice in choices]

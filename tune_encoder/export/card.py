@@ -11,6 +11,7 @@ from tune_encoder.export.combining import AVERAGE, ENSEMBLE, Model
 from tune_encoder.export.contents import (
     Alternative,
     DataDescription,
+    FoldedScores,
     Member,
     Metrics,
     Provenance,
@@ -70,7 +71,7 @@ def write_card(
         "training": _training_section(metrics, model.config),
         "scores": _score_table(metrics),
         "uncertainty": "\n".join(f"- {line}" for line in describe_uncertainty(metrics)),
-        "scored_on": _scored_on(provenance["trained_on"]),
+        "scored_on": _scored_on(metrics, provenance["trained_on"]),
         "combined": _alternatives_section(metrics),
         "files": _file_list(path.parent),
         "versions": _version_table(provenance["versions"]),
@@ -219,10 +220,23 @@ def describe_defeats(metrics: Metrics) -> list[str]:
     return [line for line in lines if line]
 
 
-def _scored_on(trained_on: Sequence[str]) -> str:
+def _scored_on(metrics: Metrics, trained_on: Sequence[str]) -> str:
+    if "folded" in metrics:
+        return describe_folds(metrics["folded"])
     if "val" in trained_on:
         return "The model was trained on val too, so only the test scores are meaningful."
     return "The epoch was selected by its val score, which is thus optimistic; test was not used."
+
+
+def describe_folds(folded: FoldedScores) -> str:
+    """Say what the scores over folds are of, and how certain they are."""
+    scores, folds = folded["scores"]["model"], folded["folds"]
+    return (
+        f"The model was trained on all voices of train and val. The scores of *folds* are of "
+        f"{folds} encoders with its settings and epochs, each on voices that it was not trained "
+        f"on: skill {scores['skill']:.3f}, standard error over folds {scores['skill_se']:.3f}. The "
+        "epoch was selected by them, which is optimistic."
+    )
 
 
 def _alternatives_section(metrics: Metrics) -> str:

@@ -17,7 +17,7 @@ from tune_encoder.data.pack import Pack, PackedData
 from tune_encoder.data.scores import Styles, score
 from tune_encoder.experiment.folder import Experiment
 from tune_encoder.export.choosing import Checkpoint, Choice, best_epochs, choose
-from tune_encoder.export.contents import Alternative, AlternativeScores
+from tune_encoder.export.contents import Alternative, AlternativeScores, FoldedScores
 from tune_encoder.model.encoder import Encoder, Ensemble, rebuild_encoder
 from tune_encoder.model.evaluate import CPU, skill_difference_interval
 from tune_encoder.model.prediction import predict_pack
@@ -40,6 +40,8 @@ class Model:
     """The alternatives tried, compared with the single best epoch."""
     trained_on: tuple[str, ...] = ("train",)
     """The splits its weights were trained on."""
+    folded: FoldedScores | None = None
+    """Scores of its config over folds, if the search had them."""
 
     @property
     def is_ensemble(self) -> bool:

@@ -71,11 +71,21 @@ class Retrained(TypedDict):
     """95 % interval of the exported minus the search's skill, over voices; None if too few."""
 
 
+class FoldedScores(TypedDict):
+    """Scores over the folds of a search; the exported encoder was trained on all voices."""
+
+    folds: int
+    scores: dict[str, dict[str, float]]
+    """Of each baseline and of `model`: K encoders of its config, each on voices that it lacks; with
+    standard errors such as `skill_se`."""
+
+
 class ExtraMetrics(TypedDict, total=False):
     """Keys that only some exports have."""
 
     onnx: OnnxContent
     retrained: Retrained
+    folded: FoldedScores
 
 
 Scores = dict[str, dict[str, dict[str, float]]]
@@ -171,6 +181,8 @@ class Provenance(TypedDict):
     kind: str
     members: list[Member]
     trained_on: list[str]
+    folds: "NotRequired[int]"
+    """Number of folds of voices that the config was chosen by; only of a search over folds."""
     search_seed: int
     data: DataDescription
     versions: Versions

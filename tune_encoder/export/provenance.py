@@ -22,7 +22,7 @@ _PACKAGES = ("tune-encoder", "torch", "numpy", "safetensors", "onnx", "onnxrunti
 
 def provenance(origin: Origin, model: Model, data: PackedData) -> Provenance:
     """Return the content of provenance.json except the files."""
-    return {
+    content: Provenance = {
         "format": PROVENANCE_FORMAT,
         "made_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "experiment": origin.name,
@@ -33,6 +33,9 @@ def provenance(origin: Origin, model: Model, data: PackedData) -> Provenance:
         "data": describe_data(data, model.trained_on),
         "versions": {"search": origin.versions, "export": versions()},
     }
+    if model.folded is not None:
+        content["folds"] = model.folded["folds"]
+    return content
 
 
 def describe_data(data: PackedData, trained_on: Collection[str]) -> DataDescription:

@@ -23,7 +23,7 @@ from tune_encoder.config import (
 from tune_encoder.data.pack import Pack, PackedData, merge_train_and_val, open_pack
 from tune_encoder.data.packing import pack_of_search
 from tune_encoder.data.scores import Styles, score
-from tune_encoder.errors import DataError, StorageError
+from tune_encoder.errors import ConfigError, DataError, StorageError
 from tune_encoder.experiment.confirmation import FOLDER as CONFIRM
 from tune_encoder.experiment.confirmation import new_seeds, standard_deviation
 from tune_encoder.experiment.epoch_row import EpochRow, score_of
@@ -75,7 +75,14 @@ def plan_retraining(experiment: Experiment, settings: RetrainSettings) -> Retrai
 
     Raises:
         SearchFailed: if the search has no usable checkpoint.
+        ConfigError: if it was scored on folds.
     """
+    if (folds := experiment.space().validation.folds) > 1:
+        raise ConfigError(
+            f"{experiment.name} was scored on {folds} folds of voices, and its export is trained "
+            "on all voices of train and val already; for further seeds use "
+            f"`{experiment.command('confirm')}`"
+        )
     (winner,) = choose(experiment, 1)
     config = dataclasses.replace(
         winner.config,

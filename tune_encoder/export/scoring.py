@@ -8,6 +8,8 @@ from pathlib import Path
 
 from tune_encoder.config import TrainConfig
 from tune_encoder.data.crops import crop_frames
+from tune_encoder.data.fold_scores import split_baselines
+from tune_encoder.data.folds import all_voices
 from tune_encoder.data.pack import Pack, PackedData, merge_train_and_val, open_pack
 from tune_encoder.data.packing import pack_data
 from tune_encoder.data.scores import score
@@ -49,12 +51,15 @@ def rescore(folder: Path, data_dir: Path | None = None) -> Scored:
     """
     model, config = load_model(folder)
     data = open_pack(pack_data(data_dir or Path(config.data_dir), config))
-    seen = read_provenance(folder)["trained_on"]
-    if "val" in seen:  # its voices are known, too
+    origin = read_provenance(folder)
+    seen = origin["trained_on"]
+    if "folds" in origin:
+        data = all_voices(data)
+    elif "val" in seen:  # its voices are known, too
         data = merge_train_and_val(data)
     packs = unseen_splits(data, seen)
     found = {name: _scored(model, config, name, data) for name in packs}
-    baselines = data.info["baselines"]
+    baselines = _baselines_of_all(data) if "folds" in origin else data.info["baselines"]
     return {
         "scores": {
             name: {**_short(baselines[name]), "model": exported_scores(scores)}
@@ -64,6 +69,13 @@ def rescore(folder: Path, data_dir: Path | None = None) -> Scored:
         "skill_interval_95": {name: interval for name, (_, interval) in found.items()},
         "fingerprint": data.info["fingerprint"],
     }
+
+
+def _baselines_of_all(data: PackedData) -> dict[str, dict[str, dict[str, float]]]:
+    """The baselines on test, fitted to train and val like the model."""
+    if data.test is None:
+        return {}
+    return {"test": split_baselines(data, data.test, data.voice_kind("test"))}
 
 
 def unseen_splits(data: PackedData, trained_on: Collection[str]) -> dict[str, Pack]:

@@ -111,6 +111,8 @@ def _exported(folder: Path) -> Scores:
 def _score_pairs(before: Scores, now: Scored) -> Iterator[tuple[str, bool]]:
     """A line for each score, and whether it is unchanged."""
     for split, rows in before.items():
+        if split not in now["scores"]:  # over folds, whose encoders are not in the folder
+            continue
         for who, scores in rows.items():
             for name, value in scores.items():
                 found = now["scores"][split][who][name]

@@ -10,7 +10,9 @@ from safetensors.torch import save
 from torch import Tensor
 
 from tune_encoder.config import ExportSettings, to_mapping, write_yaml
+from tune_encoder.data.fold_scores import interval_95
 from tune_encoder.data.pack import PackedData
+from tune_encoder.data.score_words import NEW
 from tune_encoder.data.voice_bank import bank_of_clips, write_bank
 from tune_encoder.errors import StorageError
 from tune_encoder.export.card import write_card
@@ -24,7 +26,7 @@ from tune_encoder.export.contents import (
 )
 from tune_encoder.export.origin import Origin
 from tune_encoder.export.provenance import provenance, write_provenance
-from tune_encoder.export.scoring import scores_in_new_process, unseen_splits
+from tune_encoder.export.scoring import exported_scores, scores_in_new_process, unseen_splits
 from tune_encoder.model.folder import CARD, CHECKPOINT, METRICS, WEIGHTS, member_config
 from tune_encoder.system.manifest import MANIFEST
 from tune_encoder.training.checkpoints import write_state
@@ -116,6 +118,8 @@ def _finish_model(folder: Path, model: Model, scored: Scored, source: Source) ->
 
 
 def _check_reproduced(model: Model, scored: Scored) -> None:
+    if not scored["scores"]:  # trained on all that there is
+        return
     split, scores = next(iter(scored["scores"].items()))
     loss = scores["model"]["loss"]  # of all scores the one that old experiments have recorded too
     if not abs(model.loss - loss) <= 2 * TOLERANCE:  # a loss is about 2 (1 - skill)
@@ -133,10 +137,29 @@ def _metrics(model: Model, scored: Scored, source: Source) -> Metrics:
         "why": first.why,
         "kind": model.kind,
         "members": [member.describe() for member in model.members],
-        **scored,
+        **_with_folds(model, scored),
         "combined": model.alternatives,
-        **source.extra,
+        **_extra(model, source),
         **source.origin.metrics,
         "seed": first.config.seed,
         "versions": source.origin.versions,
+    }
+
+
+def _extra(model: Model, source: Source) -> ExtraMetrics:
+    return source.extra if model.folded is None else {**source.extra, "folded": model.folded}
+
+
+def _with_folds(model: Model, scored: Scored) -> Scored:
+    """Add the scores over folds, if there are any, before those of test."""
+    if model.folded is None:
+        return scored
+    scores = {name: exported_scores(each) for name, each in model.folded["scores"].items()}
+    found = model.folded["scores"]["model"]
+    interval = interval_95(found["skill"], found["skill_se"], model.folded["folds"])
+    return {
+        **scored,
+        "scores": {"folds": scores, **scored["scores"]},
+        "voices": {"folds": NEW, **scored["voices"]},
+        "skill_interval_95": {"folds": interval, **scored["skill_interval_95"]},
     }

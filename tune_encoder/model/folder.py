@@ -71,6 +71,18 @@ def _rebuild(folder: Path, weights: Mapping[str, Tensor]) -> Encoder:
     return Ensemble(encoders, shares).eval()
 
 
+def read_model_config(folder: Path) -> TrainConfig:
+    """Return the config of an exported model, of an ensemble that of the first member.
+
+    Raises:
+        StorageError: if it is missing or damaged.
+    """
+    try:
+        return _config(folder)
+    except (OSError, TuneEncoderError) as error:
+        raise StorageError(f"{folder}: no usable model ({error}); export it again") from error
+
+
 def _config(folder: Path, number: int = 0) -> TrainConfig:
     """The config of a member, verified if its hash is listed."""
     path = folder / member_config(number)

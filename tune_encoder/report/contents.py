@@ -21,7 +21,7 @@ from tune_encoder.report.importances import importance_bars
 from tune_encoder.report.parallel import parallel_coordinates
 from tune_encoder.report.progress import best_over_epochs, best_over_time
 from tune_encoder.report.rungs import rung_bars
-from tune_encoder.report.scores import score_bars, scores
+from tune_encoder.report.scores import baselines, score_bars, scores
 from tune_encoder.report.slices import slices
 from tune_encoder.report.timeline import timeline
 from tune_encoder.report.winner import read_data
@@ -95,9 +95,10 @@ def read_contents(experiment: Experiment, compared: Sequence[Experiment] = ()) -
         from tune_encoder.report.winner import evaluate_winner  # it loads torch
 
         parts.winner = parts.attempt(lambda: evaluate_winner(facts, data))
-    split = parts.winner.split if parts.winner else "val"
+    split = parts.winner.split if parts.winner else _validated_on(facts)
     found = scores(facts, parts.data, parts.winner)
-    findings = assess_search(facts.trials, facts.space, data.baselines) if data else None
+    known = baselines(facts, data)
+    findings = assess_search(facts.trials, facts.space, known) if known else None
     confirmation, doubts = _confirmation(experiment)
     sections = [
         Section("scores", "Result", [score_bars(found, split)], notes=doubts),
@@ -121,6 +122,10 @@ def read_contents(experiment: Experiment, compared: Sequence[Experiment] = ()) -
         write_yaml(dict(facts.best.settings)) if facts.best else "",
         commands(facts),
     )
+
+
+def _validated_on(facts: Facts) -> str:
+    return "val" if facts.space.validation.folds == 1 else "left-out"
 
 
 def _confirmation(experiment: Experiment) -> tuple[Confirmation | None, list[str]]:

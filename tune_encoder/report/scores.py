@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
+from tune_encoder.data.fold_scores import interval_95
 from tune_encoder.data.pack import PackedData
 from tune_encoder.experiment.epoch_row import validation_scores
 from tune_encoder.report.drawing import BLACK, GREY, ORANGE, Canvas, Tooltip
@@ -46,11 +47,22 @@ def scores(facts: Facts, data: PackedData | None, winner: "Winner | None") -> li
         order = [name for name in _LABELS if name in found]
         interval = winner.evaluation.interval
         return [_score(name, found[name], interval if name == "model" else None) for name in order]
-    known = [_score(name, each) for name, each in (data.baselines if data else {}).items()]
+    known = [_score(name, each) for name, each in baselines(facts, data).items()]
     best = facts.best
     if best is not None and best.best is not None:
-        known.append(_score("model", validation_scores(best.best)))
+        found_last = validation_scores(best.best)
+        known.append(_score("model", found_last, _interval_over_folds(facts, found_last)))
     return known
+
+
+def baselines(facts: Facts, data: PackedData | None) -> dict[str, dict[str, float]]:
+    """Return the baselines on what the trials were scored on; none if that is not known."""
+    return facts.content.get("baselines") or (data.baselines if data else {})
+
+
+def _interval_over_folds(facts: Facts, found: Mapping[str, float]) -> tuple[float, float] | None:
+    folds = facts.space.validation.folds
+    return interval_95(found["skill"], found["skill_se"], folds) if folds > 1 else None
 
 
 def _score(

@@ -44,6 +44,11 @@ def evaluate_winner(facts: Facts, data: PackedData) -> Winner:
     best = facts.best
     assert best is not None
     assert best.best is not None
+    if (folds := facts.space.validation.folds) > 1:
+        raise StorageError(
+            f"The winner is {folds} encoders, each trained without the voices of one fold, so "
+            "there is no single one to evaluate here; the export is one trained on all voices."
+        )
     file = facts.experiment.checkpoint_file(best.best)
     if file is None:
         raise StorageError(f"trial {best.number}: the checkpoint of its best epoch was not kept")

@@ -18,6 +18,7 @@ from tune_encoder.config import (
     SearcherSettings,
     SettingValue,
     TrainConfig,
+    ValidationSettings,
     from_mapping,
     to_mapping,
 )
@@ -115,6 +116,7 @@ class SpaceContent(TypedDict, total=False):
     scheduler: dict[str, SettingValue]
     searcher: dict[str, SettingValue]
     resources: dict[str, SettingValue]
+    validation: dict[str, SettingValue]
     base: dict[str, SettingValue]
     space: dict[str, dict[str, object]]
     start: list[dict[str, SettingValue]]
@@ -129,6 +131,7 @@ class SearchSpace:
     scheduler: SchedulerSettings
     searcher: SearcherSettings
     resources: ResourceSettings
+    validation: ValidationSettings
     base: dict[str, SettingValue]
     """Settings that all trials share."""
     parameters: list[Parameter]

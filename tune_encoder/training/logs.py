@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from tune_encoder.config import to_mapping
 from tune_encoder.experiment.epoch_row import EpochRow, score_of
 from tune_encoder.system.files import atomic_write
-from tune_encoder.training.state import TrainState
+from tune_encoder.training.state import RunState
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard.writer import SummaryWriter
@@ -25,7 +25,7 @@ def write_metrics(path: Path, history: list[EpochRow]) -> None:
 
 @contextmanager
 def tensorboard_log(
-    log_dir: Path, state: TrainState, hparam_names: Collection[str] = (), enabled: bool = True
+    log_dir: Path, state: RunState, hparam_names: Collection[str] = (), enabled: bool = True
 ) -> Iterator[Callable[[EpochRow], None]]:
     """Yield a function that logs a row to TensorBoard, or does nothing if that is off.
 
@@ -46,9 +46,7 @@ def tensorboard_log(
         yield lambda row: _write_row(writer, row)
 
 
-def _write_hparams(
-    writer: "SummaryWriter", state: TrainState, hparam_names: Collection[str]
-) -> None:
+def _write_hparams(writer: "SummaryWriter", state: RunState, hparam_names: Collection[str]) -> None:
     """Declare settings and scores for the HParams tab; each epoch's row fills in the scores."""
     from torch.utils.tensorboard.summary import hparams
 

@@ -1,7 +1,7 @@
 """The training loop."""
 
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import torch
@@ -16,7 +16,7 @@ from tune_encoder.training.checkpoints import State
 from tune_encoder.training.epoch import run_two_steps, train_epoch
 from tune_encoder.training.logs import tensorboard_log, write_metrics
 from tune_encoder.training.parallel import SINGLE_PROCESS, ProcessGroup
-from tune_encoder.training.state import TrainState, is_finished, start_run
+from tune_encoder.training.state import RunState, TrainState, is_finished, start_run
 
 Report = Callable[[EpochRow, TrainState], None]
 # As in a trial of one core, so a config gives the same weights in a search and by itself. Two
@@ -52,46 +52,105 @@ def train(
         TrainingDiverged: at the first epoch whose loss is NaN or infinite.
         OutOfMemory: if the device has too little memory for the settings.
     """
-    keep_freed_memory()
-    device = pick_device(config.device, group.rank)
-    torch.set_num_threads(config.num_threads or DEFAULT_THREADS)
+    device = prepare_device(config, group)
     state = start_run(config, data, device)
     if checkpoint is not None:
         state.load_state_dict(checkpoint)
     state.module = group.wrap(state.model, device)
-    run_dir.mkdir(parents=True, exist_ok=True)
-    with tensorboard_log(run_dir / "logs", state, hparam_names, group.is_first) as log:
-        while not is_finished(state):
-            row = _train_epoch(state, data, device, group)
-            state.history.append(row)
-            row["finished"] = is_finished(state)
-            if group.is_first:
-                write_metrics(run_dir / "metrics.jsonl", state.history)
-                log(row)
-                report(row, state)
+    run_epochs(
+        state,
+        lambda: _train_epoch(state, data, device, group),
+        run_dir,
+        lambda row: report(row, state),
+        hparam_names,
+        writes=group.is_first,
+    )
     return state
 
 
-def train_two_steps(config: TrainConfig, data: PackedData) -> None:
+def prepare_device(config: TrainConfig, group: ProcessGroup = SINGLE_PROCESS) -> torch.device:
+    """Return the device to train on, and set up this process's memory and threads."""
+    keep_freed_memory()
+    torch.set_num_threads(config.num_threads or DEFAULT_THREADS)
+    return pick_device(config.device, group.rank)
+
+
+def run_epochs(
+    state: RunState,
+    train_next: Callable[[], EpochRow],
+    run_dir: Path,
+    report: Callable[[EpochRow], None],
+    hparam_names: Collection[str] = (),
+    *,
+    writes: bool = True,
+) -> None:
+    """Train until the run is finished; see `train`.
+
+    Args:
+        state: The run.
+        train_next: Trains its next epoch and returns the row.
+        run_dir: As in `train`.
+        report: Called with the row of every epoch.
+        hparam_names: As in `train`.
+        writes: Whether this process writes and reports.
+    """
+    run_dir.mkdir(parents=True, exist_ok=True)
+    with tensorboard_log(run_dir / "logs", state, hparam_names, writes) as log:
+        while not is_finished(state):
+            row = train_next()
+            state.history.append(row)
+            row["finished"] = is_finished(state)
+            if writes:
+                write_metrics(run_dir / "metrics.jsonl", state.history)
+                log(row)
+                report(row)
+
+
+class _LastEpoch(Exception):
+    """The epoch at which training ends is trained."""
+
+
+@contextmanager
+def ending_at(epoch: int) -> Iterator[Callable[[EpochRow], None]]:
+    """Yield a function for a run's report to call last with each row; it ends the run at an epoch.
+
+    The learning rates stay those of the whole run.
+    """
+
+    def check(row: EpochRow) -> None:
+        if row["epoch"] >= epoch:
+            raise _LastEpoch
+
+    with suppress(_LastEpoch):
+        yield check
+
+
+def train_two_steps(config: TrainConfig, *parts: PackedData) -> None:
     """Train two batches and validate, as `train` does, without writing anything.
+
+    Args:
+        config: The run's settings.
+        parts: The data, or that of each fold, whose encoders are in memory together.
 
     Raises:
         OutOfMemory: if the device has too little memory for the settings.
     """
     device = pick_device(config.device)
-    with _explain_out_of_memory(config, device):
-        run_two_steps(start_run(config, data, device), data, device)
+    with explain_out_of_memory(config, device):
+        states = [start_run(config, data, device) for data in parts]
+        for state, data in zip(states, parts, strict=True):
+            run_two_steps(state, data, device)
 
 
 def _train_epoch(
     state: TrainState, data: PackedData, device: torch.device, group: ProcessGroup
 ) -> EpochRow:
-    with _explain_out_of_memory(state.config, device):
+    with explain_out_of_memory(state.config, device):
         return train_epoch(state, data, device, group)
 
 
 @contextmanager
-def _explain_out_of_memory(config: TrainConfig, device: torch.device) -> Iterator[None]:
+def explain_out_of_memory(config: TrainConfig, device: torch.device) -> Iterator[None]:
     """Turn an out-of-memory error into one that names the settings to change."""
     try:
         yield

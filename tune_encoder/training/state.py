@@ -23,8 +23,29 @@ from tune_encoder.training.loss import StyleLoss
 MAX_WARMUP_FRACTION = 0.5  # of the run, so that a short run still reaches its learning rate
 
 
+class RunState:
+    """What the training loop needs of a run's state, of one encoder or of several."""
+
+    config: TrainConfig
+    history: list[EpochRow]
+
+    @property
+    def epoch(self) -> int:
+        """Number of finished epochs."""
+        return len(self.history)
+
+    @property
+    def best(self) -> EpochRow | None:
+        """The row with the lowest validation loss so far."""
+        return min(self.history, key=lambda row: row["val_loss"], default=None)
+
+    def state_dict(self) -> State:
+        """Return the state as tensors and plain values, for `checkpoints.save_state`."""
+        raise NotImplementedError
+
+
 @dataclass
-class TrainState:
+class TrainState(RunState):
     """All that changes in training; anything else is not resumed."""
 
     config: TrainConfig
@@ -43,18 +64,7 @@ class TrainState:
     def __post_init__(self) -> None:
         self.module = self.model
 
-    @property
-    def epoch(self) -> int:
-        """Number of finished epochs."""
-        return len(self.history)
-
-    @property
-    def best(self) -> EpochRow | None:
-        """The row with the lowest validation loss so far."""
-        return min(self.history, key=lambda row: row["val_loss"], default=None)
-
     def state_dict(self) -> State:
-        """Return the state as tensors and plain values, for `checkpoints.save_state`."""
         return {
             "epoch": self.epoch,
             "config": to_mapping(self.config),
@@ -72,10 +82,7 @@ class TrainState:
         Raises:
             StorageError: if it was trained on other data or has another architecture.
         """
-        if difference := _difference(state["data"], self.data):
-            raise StorageError(
-                f"the checkpoint was trained on other data: {difference}; use the same data"
-            )
+        check_same_training(state, self.data)
         try:
             self.model.load_state_dict(state["model"])
         except RuntimeError as error:
@@ -88,13 +95,22 @@ class TrainState:
         self.history = list(state["history"])
 
 
+def check_same_training(state: State, data: Mapping[str, SettingValue]) -> None:
+    """Raise a `StorageError` if a checkpoint was trained on other data or other folds."""
+    now = {"folds": None, **data}  # of one encoder
+    if difference := _difference(state["data"], now):
+        raise StorageError(
+            f"the checkpoint was trained on other data: {difference}; use the same data"
+        )
+
+
 def _difference(before: Mapping[str, object], now: Mapping[str, object]) -> str:
     """Describe which values have changed."""
     changed = {name: new for name, new in now.items() if before.get(name) != new}
     return ", ".join(f"{name} was {before.get(name)}, is {new}" for name, new in changed.items())
 
 
-def is_finished(state: TrainState) -> bool:
+def is_finished(state: RunState) -> bool:
     """Whether the run has reached its last epoch or its early-stopping patience."""
     best, patience = state.best, state.config.early_stopping_patience
     out_of_patience = best is not None and patience > 0 and state.epoch - best["epoch"] >= patience

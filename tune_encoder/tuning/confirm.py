@@ -17,6 +17,7 @@ from tune_encoder.config import (
     SchedulerSettings,
     SearcherSettings,
     StorageSettings,
+    ValidationSettings,
 )
 from tune_encoder.data.packing import pack_of_search
 from tune_encoder.errors import ConfigError
@@ -108,6 +109,7 @@ def confirmation_space(experiment: Experiment, configs: Configs, n_seeds: int) -
         scheduler=SchedulerSettings(name="none"),
         searcher=SearcherSettings(name="random", closed_form=False),
         base={name: value for name, value in space.base.items() if name != "seed"},
+        validation=ValidationSettings(voices=space.validation.folds),  # not to be chosen again
         parameters=[*parameters, Parameter("seed", "int", (seeds[0], seeds[-1]))],
         start=start,
     )
@@ -121,6 +123,13 @@ def confirmation_name(root: Path, name: str, space: SearchSpace) -> str:
     """
     names = itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2)))
     for each in names:
-        if not (root / each).exists() or Experiment(root / each).space() == space:
+        if not (root / each).exists() or _is_of(Experiment(root / each), space):
             return each
     raise AssertionError("there is always a next name")
+
+
+def _is_of(confirming: Experiment, space: SearchSpace) -> bool:
+    """Whether a confirming search, perhaps of before there were folds, is of this space."""
+    found = confirming.space()
+    folds = ValidationSettings(voices=found.validation.folds)
+    return replace(found, validation=folds) == space

@@ -19,9 +19,12 @@ from tune_encoder.config import (
     FrontendSettings,
     LaunchSettings,
     StorageSettings,
+    ValidationSettings,
 )
+from tune_encoder.data.folds import check_folds
 from tune_encoder.data.pack import open_pack
 from tune_encoder.data.packing import check_same_data, pack_data, pack_of_search
+from tune_encoder.data.validation import choose_validation, validation_of
 from tune_encoder.errors import ConfigError, StorageError
 from tune_encoder.experiment.checkpoint_storage import (
     Storage,
@@ -32,6 +35,7 @@ from tune_encoder.experiment.control import Controls
 from tune_encoder.experiment.folder import (
     Experiment,
     SearchContent,
+    SearchFile,
     SearchOrigin,
     check_name_free,
     create_experiment,
@@ -98,11 +102,27 @@ def fork_search(
     """
     old = open_experiment(root, name)
     data_dir = old.data_source()[0]
+    space = _validated_like(old, space)
     extra_content: SearchOrigin = {
         "forked_from": name,
         **_storage_content(_parent_storage_settings(old), new),
     }
     return _start(space, data_dir, root, new, launch, extra_content)
+
+
+def _validated_like(old: Experiment, space: SearchSpace) -> SearchSpace:
+    """Return the space with the validation of an earlier search, whose scores it is seeded with.
+
+    Raises:
+        ConfigError: if it asks for another validation.
+    """
+    folds, asked = old.space().validation.folds, space.validation.voices
+    if asked not in (0, folds):
+        raise ConfigError(
+            f"validation.voices is {asked}, but the trials of {old.name} were scored with {folds}, "
+            "and cannot be compared; leave it out, or start a new search"
+        )
+    return replace(space, validation=ValidationSettings(voices=folds))
 
 
 def _start(
@@ -125,7 +145,10 @@ def _start(
         extra_content = {**extra_content, "record_name": name}
     space = replace(space, budget=replace(space.budget, trials=space.n_trials))
     pack = pack_data(data_dir, space.base_config())
-    fingerprint = open_pack(pack).info["fingerprint"]
+    data = open_pack(pack)
+    fingerprint = data.info["fingerprint"]
+    validation = choose_validation(data, space.validation, space.resources)
+    space = replace(space, validation=validation.settings)
     content: SearchContent = {
         "space": space_to_content(space),
         "data_dir": str(data_dir.resolve()),
@@ -133,6 +156,8 @@ def _start(
         "versions": versions(),
         **extra_content,
     }
+    if validation.folds > 1:
+        content["baselines"] = validation.baselines
     if forked := extra_content.get("forked_from"):
         check_same_data(*Experiment(root / forked).data_source(), fingerprint)
     experiment = create_experiment(root, name, content)
@@ -303,5 +328,10 @@ def _start_ray_early(
 def accept_data(experiment: Experiment, settings: FrontendSettings) -> None:
     """Accept the data in its present state as that of the search."""
     content = experiment.read_search()
-    info = open_pack(pack_data(Path(content["data_dir"]), settings)).info
-    experiment.write_search({**content, "fingerprint": info["fingerprint"]})
+    data = open_pack(pack_data(Path(content["data_dir"]), settings))
+    accepted: SearchFile = {**content, "fingerprint": data.info["fingerprint"]}
+    if "baselines" in content:
+        folds = experiment.space().validation.folds
+        check_folds(data, folds)
+        accepted["baselines"] = validation_of(data, folds).baselines
+    experiment.write_search(accepted)

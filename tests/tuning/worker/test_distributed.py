@@ -11,6 +11,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 SPACE = {
     "budget": {"trials": 4, "epochs": 3},
     "scheduler": {"grace_period": 1, "reduction_factor": 2},
+    "validation": {"voices": 1},
     "base": {**TINY_SPACE["base"], "dropout": 0.0},
     "space": {"learning_rate": {"float": [1e-4, 1e-2], "log": True}},
 }

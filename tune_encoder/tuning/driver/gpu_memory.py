@@ -73,6 +73,7 @@ def _measure_peak(
     """In a worker: return peak and GPU bytes, why training is impossible, or None without CUDA."""
     import torch
 
+    from tune_encoder.data.folds import make_folds
     from tune_encoder.data.pack import open_pack
     from tune_encoder.training.loop import train_two_steps
     from tune_encoder.tuning.worker.pack_transfer import fetch_pack
@@ -80,12 +81,13 @@ def _measure_peak(
     if not torch.cuda.is_available():
         return None
     data = open_pack(fetch_pack(worker.pack, worker.home))
+    parts = make_folds(data, worker.folds).folds if worker.folds > 1 else (data,)
     peak = 0
     for settings in configs:
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
         try:
-            train_two_steps(from_mapping(TrainConfig, settings, "search space"), data)
+            train_two_steps(from_mapping(TrainConfig, settings, "search space"), *parts)
         except OutOfMemory as error:
             return str(error)
         peak = max(peak, torch.cuda.max_memory_reserved())

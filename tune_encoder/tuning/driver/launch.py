@@ -66,6 +66,7 @@ def _worker_settings(record: Record, pack: Path, launch: str) -> WorkerSettings:
         home=ray.get_runtime_context().get_node_id(),
         cpus=resources.cpus,
         processes=resources.processes_per_trial,
+        folds=record.space.validation.folds,
         searched=tuple(parameter.name for parameter in record.space.parameters),
     )
 

@@ -21,7 +21,7 @@ from tune_encoder.model.device import pick_device
 from tune_encoder.training.checkpoints import State, save_state
 from tune_encoder.training.loop import train
 from tune_encoder.training.parallel import ProcessGroup, run_processes
-from tune_encoder.training.state import TrainState
+from tune_encoder.training.state import RunState, TrainState
 from tune_encoder.tuning.worker.file_sync import FILES
 from tune_encoder.tuning.worker.trial_files import TrialFiles
 
@@ -35,7 +35,7 @@ class Reporter:
     def __init__(self, files: TrialFiles) -> None:
         self._files = files
 
-    def epoch(self, row: EpochRow, state: TrainState) -> None:
+    def epoch(self, row: EpochRow, state: RunState) -> None:
         """Report an epoch and its checkpoint."""
         self.state(row, state.state_dict())
 

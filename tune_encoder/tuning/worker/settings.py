@@ -28,6 +28,8 @@ class WorkerSettings:
     """CPU cores of a trial, shared by its processes."""
     processes: int
     """Number of processes that train one trial."""
+    folds: int
+    """Number of folds of voices that a trial is trained on; 1: the train and val splits."""
     searched: tuple[str, ...]
     """Names of the searched settings, which TensorBoard shows."""
 

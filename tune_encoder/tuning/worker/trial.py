@@ -40,7 +40,9 @@ def run_trial(config: TrialConfig) -> None:
 
 
 def _train(config: TrialConfig) -> None:
+    from tune_encoder.data.folds import open_folds
     from tune_encoder.data.pack import open_pack
+    from tune_encoder.training.folds import train_folds
     from tune_encoder.training.loop import train
     from tune_encoder.tuning.worker.pack_transfer import fetch_pack
     from tune_encoder.tuning.worker.reporting import Reporter, train_distributed
@@ -63,6 +65,9 @@ def _train(config: TrialConfig) -> None:
             train_distributed(
                 worker.processes, settings, pack, run_dir, checkpoint, hparam_names, reporter
             )
+        elif worker.folds > 1:
+            folds = open_folds(pack, worker.folds)
+            train_folds(settings, folds, run_dir, reporter.epoch, checkpoint, hparam_names)
         else:
             train(
                 settings,

@@ -1,0 +1,114 @@
+"""Training one config on every fold of the data, side by side: one epoch of each, then the next.
+
+Each fold is trained exactly as a run of its own.
+"""
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import fmean
+
+from tune_encoder.config import SettingValue, TrainConfig, to_mapping
+from tune_encoder.data.fold_scores import FoldScale, fold_scales, mean_over_folds
+from tune_encoder.data.folds import FoldedData
+from tune_encoder.experiment.epoch_row import EpochRow, as_row, score_of, validation_scores
+from tune_encoder.training.checkpoints import State
+from tune_encoder.training.epoch import train_epoch
+from tune_encoder.training.loop import explain_out_of_memory, prepare_device, run_epochs
+from tune_encoder.training.state import RunState, TrainState, check_same_training, start_run
+
+# What the folds of an epoch take or skip together; of all else a row has the mean.
+_SUMMED = ("skipped_steps", "seconds", "step_seconds", "predict_seconds", "score_seconds")
+
+Report = Callable[[EpochRow, "FoldedState"], None]
+
+
+@dataclass
+class FoldedState(RunState):
+    """The states of K runs of one config, each on a fold."""
+
+    config: TrainConfig
+    data: dict[str, SettingValue]
+    """The identity of the data and its folds."""
+    folds: list[TrainState]
+    history: list[EpochRow] = field(default_factory=list)
+    """Rows over all folds; each fold has its own too."""
+
+    def state_dict(self) -> State:
+        return {
+            "epoch": self.epoch,
+            "config": to_mapping(self.config),
+            "data": self.data,
+            "folds": [fold.state_dict() for fold in self.folds],
+            "history": self.history,
+        }
+
+    def load_state_dict(self, state: State) -> None:
+        """Load a checkpoint to resume training.
+
+        Raises:
+            StorageError: if it was trained on other data or folds, or has another architecture.
+        """
+        check_same_training(state, self.data)
+        for fold, saved in zip(self.folds, state["folds"], strict=True):
+            fold.load_state_dict(saved)
+        self.history = list(state["history"])
+
+
+def train_folds(
+    config: TrainConfig,
+    data: FoldedData,
+    run_dir: Path,
+    report: Report,
+    checkpoint: State | None = None,
+    hparam_names: Collection[str] = (),
+) -> FoldedState:
+    """Train an encoder on each fold until their last epoch or early stopping.
+
+    An epoch of all folds is one row, with the scores over all folds and their standard errors.
+
+    Args:
+        config: The settings of each run.
+        data: The folds.
+        run_dir: As in `training.loop.train`, like all that follow.
+        report: Called after every epoch.
+        checkpoint: The state to resume.
+        hparam_names: Settings for TensorBoard.
+
+    Raises:
+        TrainingDiverged, OutOfMemory: as in `training.loop.train`, of any fold.
+    """
+    device = prepare_device(config)
+    state = FoldedState(
+        config, data.identity, [start_run(config, fold, device) for fold in data.folds]
+    )
+    if checkpoint is not None:
+        state.load_state_dict(checkpoint)
+    scales = fold_scales(data)
+
+    def train_next() -> EpochRow:
+        with explain_out_of_memory(config, device):
+            for fold, own_data in zip(state.folds, data.folds, strict=True):
+                fold.history.append(train_epoch(fold, own_data, device))
+        return _row([fold.history[-1] for fold in state.folds], scales)
+
+    run_epochs(state, train_next, run_dir, lambda row: report(row, state), hparam_names)
+    return state
+
+
+def _row(rows: Sequence[EpochRow], scales: Sequence[FoldScale]) -> EpochRow:
+    """The row of an epoch over all folds."""
+    scores = mean_over_folds([validation_scores(row) for row in rows], scales)
+    others = [name for name in rows[0] if name != "epoch" and not name.startswith("val_")]
+    return as_row(
+        {
+            "epoch": rows[0]["epoch"],
+            **{f"val_{name}": value for name, value in scores.items()},
+            **{name: _over_folds(name, rows) for name in others},
+        }
+    )
+
+
+def _over_folds(name: str, rows: Sequence[EpochRow]) -> float:
+    values = [score_of(row, name) for row in rows]
+    return sum(values) if name in _SUMMED else fmean(values)
