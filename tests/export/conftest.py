@@ -19,7 +19,7 @@ from tune_encoder.tuning.confirm import confirmation_space
 from tune_encoder.tuning.record.record import Record
 from tune_encoder.tuning.start import versions
 
-TORCH = ExportSettings(formats="torch")
+TORCH = ExportSettings(formats="torch", blend="none")
 SPACE = {
     "budget": {"trials": 2, "epochs": 6},
     "searcher": {"name": "random", "closed_form": False},

@@ -27,7 +27,9 @@ MODELS = {"average": 3, "ensemble": 2}
 
 def combine(searched, packed, **asked):
     (first,) = choose(searched, 1)
-    return best_model(searched, first, ExportSettings(formats="torch", **asked), packed)
+    return best_model(
+        searched, first, ExportSettings(**{"formats": "torch", "blend": "none", **asked}), packed
+    )
 
 
 def scores_of(model, pack, packed):
@@ -125,7 +127,7 @@ def test_an_exported_ensemble_is_one_folder_that_predicts_the_mean_of_its_member
     encoders = [single_model(choice).encoder for choice in choices]
     model = single_model(choices[0])
     ensemble = type(model)("ensemble", Ensemble(encoders), choices, 0.0)
-    settings = ExportSettings(formats="torch")
+    settings = ExportSettings(formats="torch", blend="none")
     loss = scores_of(ensemble, packed.val, packed)["loss"]
     ensemble = type(model)("ensemble", Ensemble(encoders), choices, loss)
 

@@ -44,6 +44,8 @@ class ExportOptions(TypedDict, total=False):
     """Number of best epochs whose weights are averaged."""
     ensemble: int
     """Number of best trials whose predictions are averaged."""
+    blend: str
+    """auto, or none: no weighted mean of the best trials' predictions is tried."""
 
 
 @dataclass(frozen=True)
@@ -155,7 +157,7 @@ class Experiment:
         Args:
             to: The folder; by default `best` in the experiment, or `top` with `top_k`. An older
                 export there is replaced.
-            options: `top_k`, `formats`, `int8`, `average` and `ensemble`, as on the command line.
+            options: `top_k`, `formats`, `int8`, `average`, `ensemble` and `blend`, as on the command line.
 
         Raises:
             ConfigError: if an option is unknown or out of range.

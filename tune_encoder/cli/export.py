@@ -40,6 +40,7 @@ def add_export(commands: Commands) -> None:
     add_format_options(parser)
     add_setting(parser, ExportSettings, "average", metavar="K")
     add_setting(parser, ExportSettings, "ensemble", metavar="K")
+    add_setting(parser, ExportSettings, "blend", metavar="B", choices=None)
     add_root(parser)
     parser = add_command(commands, "verify", _verify)
     parser.add_argument("model", type=Path, help="exported model folder")

@@ -35,6 +35,12 @@ class ExportSettings:
         maximum=100,
     )
 
+    blend: str = setting(
+        "auto",
+        "auto: export a weighted mean of what the best trials predict, if it wins on val",
+        choices=("auto", "none"),
+    )
+
     def __post_init__(self) -> None:
         if self.top_k > 1 and max(self.average, self.ensemble) > 1:
             raise ConfigError(

@@ -71,6 +71,6 @@ def _models(
 ) -> list[Model]:
     if experiment.space().validation.folds > 1:
         return refit_models(experiment, choices, settings, data)
-    if max(settings.average, settings.ensemble) > 1:
+    if settings.top_k == 1:
         return [best_model(experiment, choices[0], settings, data)]
     return [single_model(choice) for choice in choices]

@@ -7,7 +7,7 @@ from string import Template
 
 from tune_encoder.config import TrainConfig
 from tune_encoder.data.score_words import below_baseline, describe_interval, skill_name
-from tune_encoder.export.combining import AVERAGE, ENSEMBLE, Model
+from tune_encoder.export.combining import AVERAGE, BLEND, ENSEMBLE, Model
 from tune_encoder.export.contents import (
     Alternative,
     DataDescription,
@@ -87,9 +87,20 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 def _source_checkpoints(metrics: Metrics) -> str:
     """Name the checkpoints it is made of."""
     members = metrics["members"]
-    words = [f"{_trained_in(member)}, epoch {member['epoch']}" for member in members]
-    kinds = {AVERAGE: "average of the weights of ", ENSEMBLE: "mean of the predictions of "}
+    words = [
+        f"{_trained_in(member)}, epoch {member['epoch']}{_share_words(member)}"
+        for member in members
+    ]
+    kinds = {
+        AVERAGE: "average of the weights of ",
+        ENSEMBLE: "mean of the predictions of ",
+        BLEND: "weighted mean of the predictions of ",
+    }
     return f"{kinds.get(metrics['kind'], '')}{'; '.join(words)}"
+
+
+def _share_words(member: Member) -> str:
+    return f" ({member['share']:.0%})" if "share" in member else ""
 
 
 def _trained_in(member: Member) -> str:

@@ -16,13 +16,14 @@ from tune_encoder.data.crops import crop_frames
 from tune_encoder.data.pack import Pack, PackedData
 from tune_encoder.data.scores import Styles, score
 from tune_encoder.experiment.folder import Experiment
+from tune_encoder.export.blending import choose_blend
 from tune_encoder.export.choosing import Checkpoint, Choice, best_epochs, choose
-from tune_encoder.export.contents import Alternative, AlternativeScores, FoldedScores
+from tune_encoder.export.contents import Alternative, AlternativeScores, FoldedScores, Member
 from tune_encoder.model.encoder import Encoder, Ensemble, rebuild_encoder
 from tune_encoder.model.evaluate import CPU, skill_difference_interval
 from tune_encoder.model.prediction import predict_pack
 
-SINGLE, AVERAGE, ENSEMBLE = "epoch", "average", "ensemble"
+SINGLE, AVERAGE, ENSEMBLE, BLEND = "epoch", "average", "ensemble", "blend"
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Model:
     """A model to export."""
 
     kind: str
-    """epoch, average or ensemble."""
+    """epoch, average, ensemble or blend."""
     encoder: Encoder
     members: Sequence[Checkpoint]
     """The checkpoints it is made of, the best first."""
@@ -47,6 +48,16 @@ class Model:
     def is_ensemble(self) -> bool:
         """Whether it is an ensemble of several encoders."""
         return isinstance(self.encoder, Ensemble)
+
+    def describe_members(self) -> list[Member]:
+        """Return what identifies each checkpoint, in a blend with its share."""
+        members = [member.describe() for member in self.members]
+        if self.kind != BLEND or not isinstance(self.encoder, Ensemble):
+            return members
+        shares = self.encoder.shares.tolist()
+        return [
+            {**each, "share": round(share, 4)} for each, share in zip(members, shares, strict=True)
+        ]
 
     @property
     def config(self) -> TrainConfig:
@@ -67,16 +78,16 @@ def single_model(choice: Checkpoint) -> Model:
 def best_model(
     experiment: Experiment, first: Choice, settings: ExportSettings, data: PackedData
 ) -> Model:
-    """Return the single epoch, the average or the ensemble, whichever is best on validation.
+    """Return the single epoch, average, ensemble or blend, whichever is best on validation.
 
     Args:
         experiment: The search.
         first: Its best epoch.
-        settings: The sizes of the average and of the ensemble.
+        settings: Which combinations are tried.
         data: The search's data.
     """
     metric = experiment.space().metric
-    single_epoch, *others = [single_model(first), *_combined(experiment, first, settings)]
+    single_epoch, *others = [single_model(first), *_combined(experiment, first, settings, data)]
     single = _evaluate(single_epoch, metric, data)
     rated = [_evaluate(model, metric, data) for model in others if len(model.members) > 1]
     best = min([single, *rated], key=lambda each: each.value)
@@ -85,7 +96,7 @@ def best_model(
     alternatives: list[Alternative] = [
         {
             "kind": model.kind,
-            "asked": asked[model.kind],
+            "asked": asked.get(model.kind, len(model.members)),
             "members": len(model.members),
             "metric": metric.name,
             "taken": model is best.model,
@@ -96,14 +107,18 @@ def best_model(
     return replace(best.model, loss=best.val["loss"], alternatives=alternatives)
 
 
-def _combined(experiment: Experiment, first: Choice, settings: ExportSettings) -> list[Model]:
-    """The average and the ensemble requested, of the checkpoints that exist."""
+def _combined(
+    experiment: Experiment, first: Choice, settings: ExportSettings, data: PackedData
+) -> list[Model]:
+    """The combinations requested, of the checkpoints that exist."""
     combined = []
     if settings.average > 1:
         epochs = best_epochs(first.search, [first.trial], first.why)
         combined.append(average_model(list(itertools.islice(epochs, settings.average))))
     if settings.ensemble > 1:
-        combined.append(_ensemble_model(choose(experiment, settings.ensemble)))
+        combined.append(_ensemble_model(ENSEMBLE, choose(experiment, settings.ensemble)))
+    if settings.blend == "auto" and (blend := choose_blend(experiment, first, data)) is not None:
+        combined.append(_ensemble_model(BLEND, blend.choices, blend.shares))
     return combined
 
 
@@ -120,9 +135,9 @@ def _mean(tensors: list[Tensor]) -> Tensor:
     return torch.stack(tensors).mean(dim=0)
 
 
-def _ensemble_model(choices: list[Choice]) -> Model:
+def _ensemble_model(kind: str, choices: list[Choice], shares: list[float] | None = None) -> Model:
     encoders = [rebuild_encoder(choice.config, choice.state["model"]) for choice in choices]
-    return Model(ENSEMBLE, Ensemble(encoders).eval(), choices, 0.0)
+    return Model(kind, Ensemble(encoders, shares).eval(), choices, 0.0)
 
 
 # --- comparison ----------------------------------------------------------------------------------

@@ -17,6 +17,8 @@ class Member(TypedDict):
     """None of a run by hand."""
     epoch: int
     seed: int
+    share: "NotRequired[float]"
+    """Its share in the predictions of a blend."""
 
 
 class AlternativeScores(TypedDict, total=False):
@@ -33,7 +35,7 @@ class AlternativeScores(TypedDict, total=False):
 
 
 class Alternative(AlternativeScores):
-    """A requested average or ensemble; without scores if there is only one checkpoint."""
+    """An average, ensemble or blend; without scores if there is only one checkpoint."""
 
     kind: str
     asked: int

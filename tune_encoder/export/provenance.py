@@ -27,7 +27,7 @@ def provenance(origin: Origin, model: Model, data: PackedData) -> Provenance:
         "made_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "experiment": origin.name,
         "kind": model.kind,
-        "members": [member.describe() for member in model.members],
+        "members": model.describe_members(),
         "trained_on": list(model.trained_on),
         "search_seed": origin.seed,
         "data": describe_data(data, model.trained_on),

@@ -136,7 +136,7 @@ def _metrics(model: Model, scored: Scored, source: Source) -> Metrics:
         **first.describe(),
         "why": first.why,
         "kind": model.kind,
-        "members": [member.describe() for member in model.members],
+        "members": model.describe_members(),
         **_with_folds(model, scored),
         "combined": model.alternatives,
         **_extra(model, source),

@@ -133,20 +133,20 @@ def _bootstrap_skills(predicted: Styles, pack: Pack, data: PackedData) -> Double
     """Skill of each of `N_BOOTSTRAP` bootstrap samples of voices, always the same ones."""
     n = len(set(pack.voices))
     chosen = np.random.default_rng(0).integers(n, size=(N_BOOTSTRAP, n))
-    errors, spreads = _voice_errors(predicted, pack, data)
+    errors, spreads = voice_errors(predicted, pack, data)
     return skill_of(errors[chosen], spreads[chosen])
 
 
 def voice_skills(predicted: Styles, pack: Pack, data: PackedData) -> dict[str, float]:
     """Return each voice's skill by its name."""
-    errors, spreads = _voice_errors(predicted, pack, data)
+    errors, spreads = voice_errors(predicted, pack, data)
     skills = skill_of(errors[:, None], spreads[:, None])
     names = np.unique(pack.voices)
     return {str(name): float(each) for name, each in zip(names, skills, strict=True)}
 
 
-def _voice_errors(predicted: Styles, pack: Pack, data: PackedData) -> tuple[Doubles, Doubles]:
-    """Weighted squared error of each voice (V,), and that of the mean voice."""
+def voice_errors(predicted: Styles, pack: Pack, data: PackedData) -> tuple[Doubles, Doubles]:
+    """Return the weighted squared error of each voice (V,), and that of the mean voice."""
     target = pack.styles.flatten()
     weights = variance_weights(data.statistics)
     _, owner = np.unique(pack.voices, return_inverse=True)

@@ -1,0 +1,98 @@
+"""Blending: a weighted mean of what the best trials predict, the closed form among them.
+
+Shapes: C candidates, V voices, N clips.
+"""
+
+import itertools
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tune_encoder.data.crops import crop_frames
+from tune_encoder.data.pack import PackedData
+from tune_encoder.data.scores import Styles
+from tune_encoder.experiment.folder import Experiment
+from tune_encoder.experiment.trials import rank_trials
+from tune_encoder.export.choosing import Choice, best_epochs
+from tune_encoder.model.encoder import rebuild_encoder
+from tune_encoder.model.evaluate import CPU, voice_errors
+from tune_encoder.model.prediction import predict_pack
+
+MAX_CANDIDATES = 4  # best trials, and the closed form
+ROUNDS = 5  # so a share is a multiple of a fifth, a quarter, a third or a half
+MIN_VOICES = 5  # with fewer, the standard error below means little
+
+
+@dataclass(frozen=True)
+class Blend:
+    """Checkpoints, and the share of each in the mean of their predictions."""
+
+    choices: list[Choice]
+    shares: list[float]
+
+
+def choose_blend(experiment: Experiment, first: Choice, data: PackedData) -> Blend | None:
+    """Return the blend that is better on val than the first choice, or None if none is.
+
+    Members are added one by one, each as often as it helps most: Caruana et al., Ensemble Selection
+    from Libraries of Models, ICML 2004. It is better if the voices' errors fall, on average, by
+    more than the standard error of that average.
+    """
+    candidates = _candidates(experiment, first)
+    if len(candidates) == 1 or len(set(data.val.voices)) < MIN_VOICES:
+        return None
+    predicted = [_predict(each, first, data) for each in candidates]
+    alone = voice_errors(predicted[0], data.val, data)[0]
+    counts, errors = _select(predicted, data)
+    gains = alone - errors
+    if gains.mean() <= gains.std(ddof=1) / np.sqrt(len(gains)):
+        return None
+    total = counts.total()
+    return Blend([candidates[i] for i in counts], [count / total for count in counts.values()])
+
+
+def _candidates(experiment: Experiment, first: Choice) -> list[Choice]:
+    """The first choice, the best epoch of the next best trials, and the closed form."""
+    space, trials = experiment.space(), rank_trials(experiment.trials())
+    networks = [trial for trial in trials if not space.is_closed_form(trial.settings)]
+    closed = [trial for trial in trials if space.is_closed_form(trial.settings)]
+    found = [first]
+    for trial in [*networks[:MAX_CANDIDATES], *closed]:
+        if first.search.path != experiment.path or trial.number != first.trial.number:
+            found += itertools.islice(best_epochs(experiment, [trial]), 1)
+    return found
+
+
+def _predict(choice: Choice, first: Choice, data: PackedData) -> Styles:
+    """Predict val with the windows of the first choice, as the blend will."""
+    encoder = rebuild_encoder(choice.config, choice.state["model"])
+    return predict_pack(encoder, data.val, crop_frames(first.config), CPU)
+
+
+def _select(
+    predicted: Sequence[Styles], data: PackedData
+) -> tuple[Counter[int], NDArray[np.float64]]:
+    """How often each candidate is taken, the first at least once, and the errors (V,) then."""
+    counts, sums = Counter([0]), predicted[0]
+    errors = voice_errors(sums, data.val, data)[0]
+    for size in range(2, ROUNDS + 1):
+        tried = [_mix(sums, each, size) for each in predicted]
+        rated = [voice_errors(each, data.val, data)[0] for each in tried]
+        best = min(range(len(rated)), key=lambda i: float(rated[i].mean()))
+        if rated[best].mean() >= errors.mean():
+            break
+        counts[best] += 1
+        sums, errors = tried[best], rated[best]
+    return counts, errors
+
+
+def _mix(mean: Styles, added: Styles, size: int) -> Styles:
+    """The mean of `size` predictions, of which `mean` is that of all but the last."""
+    ttl, dp = (
+        getattr(mean, part) + (getattr(added, part) - getattr(mean, part)) / size
+        for part in ("ttl", "dp")
+    )
+    return Styles(ttl, dp)
