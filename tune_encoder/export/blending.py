@@ -46,7 +46,7 @@ def choose_blend(experiment: Experiment, first: Choice, data: PackedData) -> Ble
         return None
     predicted = [_predict(each, first, data) for each in candidates]
     alone = voice_errors(predicted[0], data.val, data)[0]
-    counts, errors = _select(predicted, data)
+    counts, errors = select_members(predicted, data)
     gains = alone - errors
     if gains.mean() <= gains.std(ddof=1) / np.sqrt(len(gains)):
         return None
@@ -72,10 +72,10 @@ def _predict(choice: Choice, first: Choice, data: PackedData) -> Styles:
     return predict_pack(encoder, data.val, crop_frames(first.config), CPU)
 
 
-def _select(
+def select_members(
     predicted: Sequence[Styles], data: PackedData
 ) -> tuple[Counter[int], NDArray[np.float64]]:
-    """How often each candidate is taken, the first at least once, and the errors (V,) then."""
+    """Return how often each candidate is taken, the first at least once, and the errors (V,)."""
     counts, sums = Counter([0]), predicted[0]
     errors = voice_errors(sums, data.val, data)[0]
     for size in range(2, ROUNDS + 1):

@@ -193,7 +193,8 @@ class SearchSpace:
 
     def closed_form_settings(self) -> dict[str, SettingValue]:
         """Return the settings of the trial that tries the closed-form encoder; see `searcher`."""
-        return {**self._fixed_settings(), **CLOSED_FORM_CONFIG}
+        windows = {"crop_seconds": TrainConfig().crop_seconds}  # those it was fitted to
+        return {**self._fixed_settings(), **CLOSED_FORM_CONFIG, **windows}
 
     def is_closed_form(self, settings: Mapping[str, SettingValue]) -> bool:
         """Whether a trial has the closed-form encoder, without having searched for it."""
