@@ -105,7 +105,7 @@ WARNING = "epoch 1 does not predict epoch 3 (rank correlation 0.21 over 8 trials
 
 
 def test_an_early_rung_that_does_not_predict_the_next_is_a_warning():
-    found = assess_search(trials_of(LOSSES, SHUFFLED), SPACE, BASELINES)
+    found = assess_search(trials_of(LOSSES, SHUFFLED), SPACE, BASELINES, "new")
 
     assert [str(each) for each in found.rung_correlations] == [
         "rank correlation of epoch 1 with 3: 0.21 over 8 trials"
@@ -123,7 +123,7 @@ def test_an_early_rung_that_does_not_predict_the_next_is_a_warning():
     ],
 )
 def test_few_trials_or_a_fair_correlation_are_no_warning(late, n_early, warned):
-    found = assess_search(trials_of(LOSSES[:n_early], late), SPACE, BASELINES)
+    found = assess_search(trials_of(LOSSES[:n_early], late), SPACE, BASELINES, "new")
 
     assert len(found.rung_correlations) == 1
     assert any("does not predict" in each for each in found.warnings) == warned
@@ -132,7 +132,7 @@ def test_few_trials_or_a_fair_correlation_are_no_warning(late, n_early, warned):
 def test_where_no_trial_is_stopped_a_low_correlation_is_said_but_harms_nothing():
     space = space_of(scheduler={"name": "none", "grace_period": 1, "reduction_factor": 3})
 
-    found = assess_search(trials_of(LOSSES, SHUFFLED), space, BASELINES)
+    found = assess_search(trials_of(LOSSES, SHUFFLED), space, BASELINES, "new")
 
     assert len(found.rung_correlations) == 1
     assert found.warnings == []
@@ -173,7 +173,7 @@ def test_where_no_trial_is_stopped_a_low_correlation_is_said_but_harms_nothing()
 def test_a_best_value_at_an_end_of_its_range_is_a_warning(settings, warning):
     trials = [trial(0, {1: 0.9}), trial(1, {1: 0.2}, **settings)]
 
-    assert assess_search(trials, SPACE, BASELINES).warnings == [warning]
+    assert assess_search(trials, SPACE, BASELINES, "new").warnings == [warning]
 
 
 @pytest.mark.parametrize(
@@ -187,33 +187,33 @@ def test_a_best_value_at_an_end_of_its_range_is_a_warning(settings, warning):
     ],
 )
 def test_a_best_value_within_its_range_or_at_the_end_of_all_values_is_no_warning(settings):
-    assert assess_search([trial(0, {1: 0.2}, **settings)], SPACE, BASELINES).warnings == []
+    assert assess_search([trial(0, {1: 0.2}, **settings)], SPACE, BASELINES, "new").warnings == []
 
 
 def test_only_the_best_trial_is_asked():
     trials = [trial(0, {1: 0.2}), trial(1, {1: 0.3}, num_layers=8)]
 
-    assert assess_search(trials, SPACE, BASELINES).warnings == []
+    assert assess_search(trials, SPACE, BASELINES, "new").warnings == []
 
 
 def test_a_searched_seed_has_no_end_worth_widening():
     space = space_of(space={"seed": {"int": [1, 3]}})
 
-    assert assess_search([trial(0, {1: 0.2}, seed=3)], space, BASELINES).warnings == []
+    assert assess_search([trial(0, {1: 0.2}, seed=3)], space, BASELINES, "new").warnings == []
 
 
 @pytest.mark.parametrize(
     ("ridge", "loss", "beaten_by"),
     [
-        (0.42, 0.59, "skill 0.410) does not beat ridge (0.420)"),
-        (0.5, 0.5, "skill 0.500) does not beat ridge (0.500)"),
-        (-0.3, 1.1, "skill -0.100) does not beat mean (0.000)"),
+        (0.42, 0.59, "new-voice skill 0.410) does not beat ridge (0.420)"),
+        (0.5, 0.5, "new-voice skill 0.500) does not beat ridge (0.500)"),
+        (-0.3, 1.1, "new-voice skill -0.100) does not beat mean (0.000)"),
     ],
 )
 def test_a_best_trial_that_beats_no_baseline_is_a_warning(ridge, loss, beaten_by):
     baselines = {**BASELINES, "ridge": {"skill": ridge}}
 
-    assert assess_search([trial(0, {1: 1.7, 2: loss})], SPACE, baselines).warnings == [
+    assert assess_search([trial(0, {1: 1.7, 2: loss})], SPACE, baselines, "new").warnings == [
         f"the best trial ({beaten_by}, which needs no training; raise budget.epochs, widen the "
         "space or add voices"
     ]
@@ -222,5 +222,5 @@ def test_a_best_trial_that_beats_no_baseline_is_a_warning(ridge, loss, beaten_by
 def test_failed_trials_and_a_search_without_a_result_are_no_best_trial():
     failed = replace(trial(0, {1: 0.9}), state="FAIL")
 
-    assert assess_search([failed, trial(1, {})], SPACE, BASELINES).warnings == []
-    assert assess_search([], SPACE, BASELINES).rung_correlations == []
+    assert assess_search([failed, trial(1, {})], SPACE, BASELINES, "new").warnings == []
+    assert assess_search([], SPACE, BASELINES, "new").rung_correlations == []

@@ -118,7 +118,7 @@ def test_a_trial_that_waits_at_a_rung_is_said_to():
         for n in range(3)
     ]
 
-    view = search_status(space, trials, Launch(7.0, 0))
+    view = search_status(space, trials, Launch(7.0, 0), None)
 
     assert status_lines(view, unicode=True)[0] == "trials  1 running, 2 waiting at a rung of 6"
     assert status_lines(view, unicode=False)[3] == "time    0:07"
@@ -134,7 +134,7 @@ def test_the_history_of_the_best_skill_is_in_order_of_recording():
     ]  # fmt: skip
     space = space_of()
 
-    view = search_status(space, trials, Launch(7.0, 0))
+    view = search_status(space, trials, Launch(7.0, 0), None)
 
     assert view["history"] == pytest.approx([0.1, 0.2, 0.4, 0.4, 0.9])
     lines = status_lines(view, unicode=True)
@@ -146,7 +146,7 @@ def test_a_long_history_keeps_to_80_columns_and_ends_with_the_best():
     rows: list[EpochRow] = [{**row(0, e, 1 / e), "order": e} for e in range(1, 1000)]
     space = space_of()
 
-    view = search_status(space, [TrialRecord(0, "RUNNING", rows=rows)], None)
+    view = search_status(space, [TrialRecord(0, "RUNNING", rows=rows)], None, None)
 
     assert len(view["history"]) == 40
     assert view["history"][-1] == 1 - 1 / 999
@@ -160,6 +160,8 @@ def test_the_best_line_names_another_metric_and_leaves_out_whole_settings_that_d
         "metric": "val_retrieval",
         "value": 0.25,
         "skill": 0.5,
+        "skill_se": None,
+        "voices": None,
         "settings": {"learning_rate": 2.034e-6, "weight_decay": 2.034e-6},
     }
 

@@ -175,6 +175,57 @@ def test_compare_warns_where_the_scores_do_not_compare(say, three):
     assert "its settings that differ" not in lines
 
 
+def made_of(folder, name, loss, **content):
+    made = MadeSearch(folder, space_of(), name, row_of=row, **content)
+    made.trial([loss], "COMPLETE")
+
+
+def test_known_and_new_voices_have_skills_of_different_names_that_are_not_compared(
+    say, capsys, tmp_path
+):
+    for name, voices in (("a", "known"), ("b", "new"), ("c", "known")):
+        made_of(tmp_path, name, 0.5, voices=voices)
+    made_of(tmp_path, "old", 0.5)
+
+    assert say("list", tmp_path).splitlines()[1:3] == [
+        "a     stopped        1 of 6  0.500  known",
+        "b     stopped        1 of 6  0.500  new",
+    ]
+    assert "  known-voice skill  0.500" in say("best a", tmp_path).splitlines()
+    assert "new-voice skill 0.500" in say("status b", tmp_path)
+    assert "new-voice skill 0.500" in say("show b 0", tmp_path)
+    assert json.loads(say("best b --json", tmp_path))["voices"] == "new"
+    assert "its known-voice skill  0.5000  0.5000" in say("compare a c old", tmp_path)
+    with pytest.raises(SystemExit, match="2"):
+        main(["compare", "a", "b", "c", "--root", str(tmp_path)])
+    assert capsys.readouterr().err == (
+        "tune-encoder: c on known voices, b on new voices: skill on known and on new voices are "
+        "different scores; compare searches whose validation voices are of one kind\n"
+    )
+
+
+def test_a_search_that_did_not_record_the_kind_of_its_voices_takes_it_from_the_pack(
+    packed, tmp_path
+):
+    made = MadeSearch(tmp_path, space_of(), fingerprint=packed.info["fingerprint"])
+    unknown = MadeSearch(tmp_path, space_of(), "unknown", fingerprint="0" * 64)
+
+    assert made.experiment.voice_kind() == "new"
+    assert unknown.experiment.voice_kind() is None
+
+
+def test_a_score_is_shown_with_its_standard_error_over_voices(say, tmp_path):
+    def sure(number, epoch, loss):
+        return {**row(number, epoch, loss), "val_skill_se": 0.125}
+
+    MadeSearch(tmp_path, space_of(), row_of=sure).trial([0.4], "COMPLETE")
+
+    assert "  its standard error  0.125" in say("best mine", tmp_path).splitlines()
+    assert "epochs, skill 0.600 +- 0.125" in say("show mine 0", tmp_path)
+    assert "skill 0.600 +- 0.125, trial 0" in say("status mine", tmp_path)
+    assert json.loads(say("status mine --json", tmp_path))["best"]["skill_se"] == 0.125
+
+
 def test_a_search_without_a_result_is_compared_as_far_as_it_goes(say, root):
     lines = say("compare mine new").splitlines()
 
@@ -308,7 +359,7 @@ def test_a_search_from_before_metrics_had_names_is_read_by_its_loss(tmp_path):
 
 def test_list_names_each_experiment_with_its_state_its_trials_and_its_best(say, root):
     assert say("list").splitlines() == [
-        "name  state    trials ended  skill",
+        "name  state    trials ended  skill  voices",
         "mine  stopped        4 of 6  0.600",
         "new   stopped        0 of 6      -",
     ]
@@ -350,4 +401,4 @@ def test_long_names_and_long_numbers_fit_into_80_columns(say, tmp_path):
         lines = say("list", tmp_path).splitlines()
 
     assert max(map(len, lines)) <= 80
-    assert lines[1].startswith(f"{'n' * 31}...  running, pid {os.getpid()} ")
+    assert lines[1].startswith(f"{'n' * 28}...  running, pid {os.getpid()} ")

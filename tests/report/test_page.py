@@ -1,5 +1,6 @@
 """The page as a whole: what stands in it, and that a browser shows it."""
 
+import dataclasses
 import itertools
 import json
 import re
@@ -15,7 +16,11 @@ from tune_encoder.errors import StorageError
 from tune_encoder.experiment.folder import Experiment
 from tune_encoder.report import write_report
 from tune_encoder.report.contents import read_contents
+from tune_encoder.report.facts import read_facts
+from tune_encoder.report.headline import headline
 from tune_encoder.report.page import render
+from tune_encoder.report.scores import scores
+from tune_encoder.report.winner import evaluate_winner
 from tune_encoder.system.lock import lock_experiment
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -105,12 +110,53 @@ def test_pictures_and_sounds_have_words(text):
 
 
 def test_the_headline_the_config_and_the_commands_are_there(text, trained):
-    assert "Trial 3, epoch 9 is the best. On the test voices it has a skill of" in text
+    assert "Trial 3, epoch 9 is the best. On the test voices it has a new-voice skill of" in text
     assert "learning_rate of the best trial is 0.01, at the upper bound of its range" in text
     assert "learning_rate: 0.01" in text
     assert "It was trained with one seed" in text
     assert f"tune-encoder resume mine --root {trained.path.parent}" in text
     assert "rank correlation of epoch 1 with 3" in text
+
+
+def evaluated(trained, data):
+    """The headline of a search whose winner was evaluated on other data."""
+    facts = read_facts(trained)
+    found = scores(facts, data, evaluate_winner(facts, data))
+    return headline(facts, found, None, None)
+
+
+def test_the_interval_over_voices_is_told_where_it_is_true(trained, packed):
+    few = dataclasses.replace(
+        packed.test, **{name: getattr(packed.test, name)[:4] for name in ("style_ids", "voices")}
+    )
+    known = {**packed.info, "voice_kinds": {"val": "new", "test": "known"}}
+
+    true = evaluated(trained, packed).noise
+    too_few = evaluated(trained, dataclasses.replace(packed, test=few)).noise
+    shared = evaluated(trained, dataclasses.replace(packed, info=known))
+
+    assert re.match(
+        r"New-voice skill: 95 % between -?\d+\.\d+ and -?\d+\.\d+, over voices\. ", true
+    )
+    assert too_few.startswith(
+        "New-voice skill: too few voices for an interval, which needs at least 5. It was trained"
+    )
+    assert shared.noise.startswith(
+        "Known-voice skill: no interval, since it shares voices with train: it says nothing of "
+        "other voices. It was trained"
+    )
+    assert "it has a known-voice skill of" in shared.verdict
+    assert shared.cards[0][0] == "known-voice skill"
+
+
+def test_a_winner_below_a_baseline_and_the_mean_voice_is_said_to_be(trained, packed):
+    verdict = evaluated(trained, packed).verdict
+
+    assert re.search(
+        r"skill of -\d+\.\d+, which does not beat the strongest baseline \((ridge|statistics), "
+        r"0\.\d+\); the mean voice would have been better\.$",
+        verdict,
+    )
 
 
 # --- searches that are not done ------------------------------------------------------------------

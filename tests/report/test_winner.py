@@ -44,8 +44,10 @@ def opened(address):
 
 
 def test_the_winner_stands_beside_the_baselines_on_the_test_voices(facts, winner):
-    found = scores(facts, winner.data, winner)
+    scored = scores(facts, winner.data, winner)
+    found = scored.bars
 
+    assert (scored.split, scored.voices) == ("test", "new")
     assert [each.name for each in found] == [
         "mean voice",
         "ridge",
@@ -56,14 +58,14 @@ def test_the_winner_stands_beside_the_baselines_on_the_test_voices(facts, winner
     expected = score(winner.evaluation.predicted, winner.pack.styles, winner.data.statistics)
     assert found[-1].skill == expected["skill"]
     assert found[-1].interval == winner.evaluation.interval
-    figure = score_bars(found, "test")
+    figure = score_bars(scored)
     assert len(marks(figure)) == 5
     assert f"{expected['skill']:.3f}" in words(figure)
     assert "95 % interval over voices" in tips(figure)[-1]
 
 
 def test_without_predictions_the_recorded_score_stands_beside_the_baselines(facts, packed):
-    found = scores(facts, packed, None)
+    found = scores(facts, packed, None).bars
 
     assert [each.name for each in found] == ["mean voice", "ridge", "statistics", "the winner"]
     assert found[-1].skill == pytest.approx(0.58)
@@ -92,7 +94,9 @@ def test_every_test_voice_is_a_dot_the_best_first(winner):
     figure = voice_dots(winner)
 
     skills = winner.voices()
-    assert tips(figure) == [f"{name}: skill {skill:.3f}" for name, skill in skills.items()]
+    assert tips(figure) == [
+        f"{name}: new-voice skill {skill:.3f}" for name, skill in skills.items()
+    ]
     assert list(skills.values()) == sorted(skills.values(), reverse=True)
     assert len(numbers(figure).rows) == len(set(winner.pack.voices)) == 8
 

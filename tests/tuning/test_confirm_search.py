@@ -53,7 +53,7 @@ def test_after_a_search_with_seeds_the_rungs_are_rated_and_then_the_configs(seed
     assert re.fullmatch(
         r"rank correlation of epoch 2 with 6: -?[01]\.\d\d over 3 trials", correlation
     )
-    heads = ["trial", "val_loss", "sd", "skill", "sd", "lowest", "highest", "seeds"]
+    heads = ["trial", "val_loss", "sd", "new-voice", "skill", "sd", "lowest", "highest", "seeds"]
     title = [line.split() for line in lines].index(heads)
     assert lines.index(correlation) < title
     assert all(line.endswith("      2") for line in lines[title + 1 : title + 4])

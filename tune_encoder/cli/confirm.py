@@ -17,6 +17,7 @@ from tune_encoder.cli.common import (
     table_lines,
 )
 from tune_encoder.config import CONFIRMED_CONFIGS, LaunchSettings, SettingValue
+from tune_encoder.data.score_words import skill_name
 from tune_encoder.errors import Interrupted, SearchFailed, StorageError
 from tune_encoder.experiment.status import WIDTH
 
@@ -62,7 +63,7 @@ def print_findings(experiment: "Experiment") -> None:
     space = experiment.space()
     pack = pack_data(experiment.data_source()[0], space.base_config())
     baselines = experiment.fold_baselines() or open_pack(pack).baselines
-    findings = assess_search(experiment.trials(), space, baselines)
+    findings = assess_search(experiment.trials(), space, baselines, experiment.voice_kind())
     for agreement in findings.rung_correlations:
         print(agreement)
     for warning in findings.warnings:
@@ -189,6 +190,7 @@ def _confirmation_content(confirmation: "Confirmation") -> dict[str, object]:
     return {
         "folder": str(confirmation.experiment.path),
         "metric": confirmation.metric.name,
+        "voices": confirmation.experiment.voice_kind(),
         "configs": [_config_content(each, confirmation) for each in confirmation.configs],
         "failed": confirmation.failed,
         "within_noise": confirmation.n_tied,
@@ -219,7 +221,8 @@ def print_confirmation(confirmation: "Confirmation") -> None:
 
     name = confirmation.metric.name
     print("\nretrained with new seeds: mean and standard deviation (sd) over the seeds")
-    heads = ["trial", name, "sd", "skill", "sd", "lowest", "highest", "seeds"]
+    skill = skill_name(confirmation.experiment.voice_kind())
+    heads = ["trial", name, "sd", skill, "sd", "lowest", "highest", "seeds"]
     print_table("r" * len(heads), [heads, *_config_rows(confirmation)])
     for number in confirmation.failed:
         print(f"trial {number}: no seed gave a result")

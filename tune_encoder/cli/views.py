@@ -21,6 +21,7 @@ from tune_encoder.cli.common import (
     table_lines,
 )
 from tune_encoder.cli.curve import draw_curve
+from tune_encoder.data.score_words import skill_name
 from tune_encoder.errors import ConfigError
 from tune_encoder.experiment.epoch_row import score_of
 from tune_encoder.experiment.status import WIDTH
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 REFRESH_S = 2.0
 MAX_COMPARED = 5  # more columns would be too narrow
 ROWS_SHOWN = 10  # newest epochs in the table of a trial
-NAME_WIDTH = 34  # of an experiment in a table
+NAME_WIDTH = 31  # of an experiment in a table
 LABEL_WIDTH = 24  # of a setting in a table
 
 
@@ -81,20 +82,21 @@ def _list_lines(entries: "list[OverviewEntry]", root: Path) -> Iterator[str]:
     if not entries:
         yield f"{root}: no experiments; start one with `tune-encoder search`"
         return
-    yield from table_lines("llrr", _list_rows(entries))
+    yield from table_lines("llrrl", _list_rows(entries))
     yield from (f"\n{entry['problem']}" for entry in entries if entry["problem"])
 
 
-def _list_rows(entries: "list[OverviewEntry]") -> Iterator[tuple[str, str, str, str]]:
-    yield "name", "state", "trials ended", "skill"
+def _list_rows(entries: "list[OverviewEntry]") -> Iterator[tuple[str, ...]]:
+    yield "name", "state", "trials ended", "skill", "voices"
     for entry in entries:
         name = _shorten(entry["name"], NAME_WIDTH)
         if entry["problem"]:
-            yield name, entry["state"], "", ""
+            yield name, entry["state"], "", "", ""
             continue
         ended = f"{entry['trials_ended']} of {entry['trials_budget']}"
-        skill = f"{entry['best']['skill']:.3f}" if entry["best"] else "-"
-        yield name, _format_state(entry), ended, skill
+        best = entry["best"]
+        skill, voices = (f"{best['skill']:.3f}", best["voices"]) if best else ("-", "")
+        yield name, _format_state(entry), ended, skill, voices or ""
 
 
 def _format_state(view: "ExperimentStatus | OverviewEntry", host: bool = False) -> str:
@@ -213,7 +215,7 @@ def _row_lines(view: "TrialView") -> Iterator[str]:
     columns = list(dict.fromkeys((view["metric"], "val_loss", "val_skill")))
     rows, best = view["rows"], view["best_epoch"]
     shown = [row for row in rows[:-ROWS_SHOWN] if row["epoch"] == best] + rows[-ROWS_SHOWN:]
-    heads = ["skill" if name == "val_skill" else name for name in columns]
+    heads = [skill_name(view["voices"]) if name == "val_skill" else name for name in columns]
     table = [["epoch", *heads, ""]]
     for row in shown:
         numbers = [f"{score_of(row, name):.4f}" for name in columns]
@@ -251,6 +253,7 @@ def _best(options: argparse.Namespace) -> None:
 def _best_lines(view: "BestView") -> Iterator[str]:
     yield f"best: trial {view['trial']}, epoch {view['epoch']}"
     words = {"val_loss": "loss", **{f"val_{name}": word for name, word in SCORES.items()}}
+    words |= {"val_skill": skill_name(view["voices"]), "val_skill_se": "its standard error"}
     scores = {word: view["scores"][name] for name, word in words.items() if name in view["scores"]}
     yield from table_lines("lr", [(f"  {w}", f"{value:.3f}") for w, value in scores.items()])
     yield "" if view["settings"] else "\nno searched settings"
@@ -292,7 +295,8 @@ def _rows(view: "Comparison") -> Iterator[list[str]]:
     yield ["epochs per trial", *(f"{each['budget']['epochs']}" for each in found)]
     for metric in dict.fromkeys(each["metric"] for each in found):
         yield [f"best {metric}", *(_format_number(_best_value(each, metric)) for each in found)]
-    yield ["its skill", *(_format_number(best and best["skill"]) for best in bests)]
+    kind = next((each["voices"] for each in found if each["voices"]), None)
+    yield [f"its {skill_name(kind)}", *(_format_number(best and best["skill"]) for best in bests)]
     yield ["its trial", *(format_value(best and best["trial"]) for best in bests)]
     if view["differing_settings"]:
         yield [""] * (1 + len(found))

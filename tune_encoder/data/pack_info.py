@@ -43,6 +43,16 @@ def pack_identity(fingerprint: str, settings: FrontendSettings) -> PackIdentity:
     return {"fingerprint": fingerprint, "frontend": frontend}
 
 
+def recorded_voice_kind(fingerprint: str, settings: FrontendSettings, split: str) -> str | None:
+    """Return the kind of a split's voices as a pack in the cache has it; None if there is none."""
+    try:
+        path = pack_folder(fingerprint, settings) / "pack.json"
+        info: PackInfo = json.loads(path.read_text(encoding="utf-8"))
+        return info["voice_kinds"].get(split)
+    except (OSError, ValueError, KeyError):
+        return None
+
+
 def pack_folder(fingerprint: str, settings: FrontendSettings) -> Path:
     """Return the folder of the pack of data with this fingerprint, which may not exist yet."""
     identity = pack_identity(fingerprint, settings)

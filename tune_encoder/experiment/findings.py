@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from tune_encoder.config import SettingValue, TrainConfig
+from tune_encoder.data.score_words import skill_name
 from tune_encoder.experiment.epoch_row import objective
 from tune_encoder.experiment.trials import TrialRecord, best_trial
 from tune_encoder.space import Parameter, SearchSpace
@@ -65,7 +66,10 @@ class Findings:
 
 
 def assess_search(
-    trials: Sequence[TrialRecord], space: SearchSpace, baselines: Mapping[str, Mapping[str, float]]
+    trials: Sequence[TrialRecord],
+    space: SearchSpace,
+    baselines: Mapping[str, Mapping[str, float]],
+    voices: str | None,
 ) -> Findings:
     """Assess the reliability of a search by its trials.
 
@@ -73,6 +77,7 @@ def assess_search(
         trials: All trials of the search.
         space: What was searched.
         baselines: Scores on the validation split by name; each with its `skill`.
+        voices: Whether its voices are known from train, new, or mixed; None if unknown.
     """
     # Also without early stopping: it shows whether trials could have been stopped.
     epochs = [*halving_epochs(space.scheduler, space.budget.epochs), space.budget.epochs]
@@ -86,7 +91,7 @@ def assess_search(
     if (best := best_trial(list(trials))) is not None:
         searched = space.searched_settings(best.settings)
         warnings += [_at_bound_warning(each, searched) for each in space.parameters]
-        warnings.append(_below_baseline_warning(best, baselines))
+        warnings.append(_below_baseline_warning(best, baselines, voices))
     return Findings(rung_correlations, [warning for warning in warnings if warning])
 
 
@@ -184,14 +189,17 @@ def position_in_range(parameter: Parameter, value: SettingValue) -> float:
     return (value - low) / (high - low)
 
 
-def _below_baseline_warning(best: TrialRecord, baselines: Mapping[str, Mapping[str, float]]) -> str:
+def _below_baseline_warning(
+    best: TrialRecord, baselines: Mapping[str, Mapping[str, float]], voices: str | None
+) -> str:
     """Warn if the best trial is not better than the best baseline."""
     assert best.best is not None
     name = max(baselines, key=lambda name: baselines[name]["skill"])
     skill, enough = best.best["val_skill"], baselines[name]["skill"]
     if skill > enough:
         return ""
+    mean = " and is below the mean voice" if skill < 0 and name != "mean" else ""
     return (
-        f"the best trial (skill {skill:.3f}) does not beat {name} ({enough:.3f}), which needs no "
-        "training; raise budget.epochs, widen the space or add voices"
+        f"the best trial ({skill_name(voices)} {skill:.3f}) does not beat {name} ({enough:.3f}), "
+        f"which needs no training{mean}; raise budget.epochs, widen the space or add voices"
     )

@@ -18,7 +18,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TypedDict, cast
+from typing import TYPE_CHECKING, TypedDict, cast
 
 from tune_encoder.config import (
     SettingValue,
@@ -29,6 +29,7 @@ from tune_encoder.config import (
     to_mapping,
     write_yaml,
 )
+from tune_encoder.data.pack_info import recorded_voice_kind
 from tune_encoder.errors import ConfigError, StorageError
 from tune_encoder.experiment.checkpoint_storage import Storage, checkpoints_of_trial
 from tune_encoder.experiment.commands import command_line
@@ -36,6 +37,9 @@ from tune_encoder.experiment.epoch_row import EpochRow
 from tune_encoder.experiment.trials import TrialRecord, read_only, read_trials
 from tune_encoder.space import SearchSpace, SpaceContent, read_space
 from tune_encoder.system.files import atomic_folder, atomic_write
+
+if TYPE_CHECKING:
+    from typing_extensions import NotRequired
 
 EXPERIMENT_FORMAT = 1
 CHECKPOINT_NAME = "checkpoint.pt"
@@ -73,6 +77,8 @@ class SearchContent(SearchOrigin):
     """Fingerprint of the data when the search began."""
     versions: dict[str, str]
     """Versions of the packages when the search began."""
+    voices: "NotRequired[str]"
+    """Whether its validation voices are known from train, new, or mixed; older searches lack it."""
 
 
 class SearchFile(SearchContent, total=False):
@@ -222,6 +228,16 @@ class Experiment:
             return read_space(content, where, self.path)
         except ConfigError as error:
             raise StorageError(f"{error}; restore the file") from error
+
+    def voice_kind(self) -> str | None:
+        """Read whether its validation voices are known from train, new, or mixed.
+
+        An older search did not record it; then the pack in the cache says it, if there is one.
+        """
+        content = self.read_search()
+        if "voices" in content:
+            return content["voices"]
+        return recorded_voice_kind(content["fingerprint"], self.space().base_config(), "val")
 
     def storage_settings(self) -> StorageSettings:
         """Read from search.yaml where checkpoints and record are stored outside the folder."""

@@ -10,21 +10,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypedDict
 
 from tune_encoder.config import SettingValue
+from tune_encoder.data.score_words import skill_name
 from tune_encoder.experiment.epoch_row import EpochRow, objective
 from tune_encoder.experiment.trials import TrialRecord, best_trial
 from tune_encoder.space import SearchSpace
 from tune_encoder.system.formats import count_noun, format_clock, format_short
 
 if TYPE_CHECKING:
-    from typing_extensions import NotRequired
+    pass
 
 WIDTH = 80  # columns of every line
-FIELDS = (
-    "val_skill",
-    "val_skill_se",
-    "seconds",
-    "order",
-)  # fields of a row that are read here, besides the metric
+# Fields of a row that are read here, besides the metric.
+FIELDS = ("val_skill", "val_skill_se", "seconds", "order")
 HISTORY_POINTS = 40
 _BLOCKS = "\u2581\u2582\u2583\u2584\u2585\u2586\u2587\u2588"
 FINISHED, STOPPED, FAILED = "finished", "stopped early", "failed"
@@ -47,8 +44,10 @@ class BestEpoch(TypedDict):
     value: float
     """Value of the metric."""
     skill: float
-    skill_se: "NotRequired[float]"
-    """Standard error of the skill; only of a search over folds."""
+    skill_se: float | None
+    """Standard error of the skill over voices; None if it was not recorded."""
+    voices: str | None
+    """Whether the voices of the score are known from train, new, or mixed; None if unknown."""
     settings: dict[str, SettingValue]
     """The searched settings of the trial."""
 
@@ -75,6 +74,8 @@ class SearchStatus(TypedDict):
     """Finished epochs of all trials."""
     epochs_saved: int
     """Epochs saved by early stopping."""
+    voices: str | None
+    """Whether the validation voices are known from train, new, or mixed; None if unknown."""
     best: BestEpoch | None
     history: list[float]
     """Skill of the best epoch so far, in order of recording."""
@@ -117,14 +118,14 @@ def is_over(space: SearchSpace, trials: list[TrialRecord]) -> bool:
 
 def _met_target(space: SearchSpace, trials: list[TrialRecord]) -> bool:
     target = space.budget.target
-    best = best_of(space, trials)
+    best = best_of(space, trials, None)
     if target is None or best is None:
         return False
     return space.metric.sign * (best["value"] - target) <= 0
 
 
 def search_status(
-    space: SearchSpace, trials: list[TrialRecord], launch: Launch | None
+    space: SearchSpace, trials: list[TrialRecord], launch: Launch | None, voices: str | None
 ) -> SearchStatus:
     """Return the status of a search as values for JSON.
 
@@ -132,6 +133,7 @@ def search_status(
         space: The search space.
         trials: All its trials.
         launch: The process that runs it, if any.
+        voices: Whether the validation voices are known, new, or mixed; None if unknown.
     """
     counts = Counter(trial_status(trial, is_running=launch is not None) for trial in trials)
     ended = sum(counts[word] for word in ENDED)
@@ -142,7 +144,8 @@ def search_status(
         "trials_budget": space.budget.trials,
         "epochs": sum(len(trial.rows) for trial in trials),
         "epochs_saved": sum(space.budget.epochs - len(trial.rows) for trial in pruned),
-        "best": best_of(space, trials),
+        "voices": voices,
+        "best": best_of(space, trials, voices),
         "history": _history(trials),
         "time": _time(space, trials, ended, launch),
     }
@@ -174,22 +177,21 @@ def _time(
     }
 
 
-def best_of(space: SearchSpace, trials: list[TrialRecord]) -> BestEpoch | None:
+def best_of(space: SearchSpace, trials: list[TrialRecord], voices: str | None) -> BestEpoch | None:
     """Return the best trial's best epoch with its scores and searched settings, if there is one."""
     trial = best_trial(trials)
     if trial is None or trial.best is None:
         return None
-    best: BestEpoch = {
+    return {
         "trial": trial.number,
         "epoch": trial.best["epoch"],
         "metric": space.metric.name,
         "value": metric_value(space, trial.best),
         "skill": trial.best["val_skill"],
+        "skill_se": trial.best.get("val_skill_se"),
+        "voices": voices,
         "settings": space.searched_settings(trial.settings),
     }
-    if "val_skill_se" in trial.best:
-        best["skill_se"] = trial.best["val_skill_se"]
-    return best
 
 
 def metric_value(space: SearchSpace, row: EpochRow) -> float:
@@ -212,7 +214,9 @@ def status_lines(status: SearchStatus, unicode: bool) -> list[str]:
     ]
     history = status["history"]
     if unicode and len(history) > 1:
-        lines.insert(3, f"history {sparkline(history)} skill {history[0]:.3f} to {history[-1]:.3f}")
+        values = f"{history[0]:.3f} to {history[-1]:.3f}"
+        words = f" {skill_name(status['voices'])} {values}"
+        lines.insert(3, f"history {sparkline(history[len(words) + 8 - WIDTH :])}{words}")
     return lines
 
 
@@ -261,20 +265,27 @@ def _join_to_width(parts: list[str], width: int) -> str:
 
 def format_score(best: BestEpoch) -> str:
     """Format the skill, after the search's metric if that is another one."""
-    error = f" +- {best['skill_se']:.3f}" if "skill_se" in best else ""
-    skill = f"skill {best['skill']:.3f}{error}"
+    skill = f"{skill_name(best['voices'])} {format_skill(best['skill'], best['skill_se'])}"
     if best["metric"] in _SAID_BY_SKILL:
         return skill
     return f"{best['metric']} {best['value']:.3f}, {skill}"
 
 
-def format_trial(trial: TrialRecord, epochs: int, is_running: bool = True) -> str:
-    """Format the status of one trial."""
+def format_skill(skill: float, error: float | None) -> str:
+    """Format a skill with its standard error over voices, if that is known."""
+    return f"{skill:.3f}" + (f" +- {error:.3f}" if error is not None else "")
+
+
+def format_trial(
+    trial: TrialRecord, epochs: int, voices: str | None, is_running: bool = True
+) -> str:
+    """Format the status of one trial; `voices` as for `search_status`."""
     words = f"trial {trial.number} {trial_status(trial, is_running)}"
     why = f": {trial.reason}" if trial.reason else ""
     if trial.best is None:
         return f"{words}{why}"
+    skill = format_skill(trial.best["val_skill"], trial.best.get("val_skill_se"))
     return (
         f"{words} after {len(trial.rows)} of {count_noun(epochs, 'epoch')}, "
-        f"skill {trial.best['val_skill']:.3f}{why}"
+        f"{skill_name(voices)} {skill}{why}"
     )

@@ -74,6 +74,8 @@ class TrialView(TypedDict):
     """The details of one trial."""
 
     experiment: str
+    voices: str | None
+    """Whether the validation voices are known from train, new, or mixed; None if unknown."""
     trial: int
     """Its number."""
     state: str
@@ -111,6 +113,8 @@ class ComparedExperiment(TypedDict):
     trials_ended: int
     epochs: int
     metric: str
+    voices: str | None
+    """Whether its validation voices are known from train, new, or mixed; None if unknown."""
     best: BestEpoch | None
     settings: dict[str, SettingValue]
     """Settings of the best trial; empty if there is none."""
@@ -188,7 +192,7 @@ def status(experiment: Experiment) -> ExperimentStatus:
         "path": str(experiment.path),
         "state": state,
         "process": _process(process),
-        **search_status(space, trials, launch),
+        **search_status(space, trials, launch, experiment.voice_kind()),
         "resume": experiment.command("resume") if state == STOPPED else None,
     }
 
@@ -223,11 +227,13 @@ def trial_view(experiment: Experiment, number: int) -> TrialView:
     """
     space, trial = experiment.space(), _trial(experiment, number)
     is_running = lock_holder(experiment.path) is not None
+    voices = experiment.voice_kind()
     return {
         "experiment": experiment.name,
+        "voices": voices,
         "trial": number,
         "state": trial_status(trial, is_running),
-        "line": format_trial(trial, space.budget.epochs, is_running),
+        "line": format_trial(trial, space.budget.epochs, voices, is_running),
         "why": explain_status(trial, space, is_running),
         "metric": space.metric.name,
         "searched": space.searched_settings(trial.settings),
@@ -300,7 +306,7 @@ def best_view(experiment: Experiment) -> BestView:
         SearchFailed: if no trial has a result.
     """
     space = experiment.space()
-    best = best_of(space, _read_trials(experiment, space))
+    best = best_of(space, _read_trials(experiment, space), experiment.voice_kind())
     trial = experiment.trial(best["trial"]) if best else None
     if best is None or trial is None:
         raise SearchFailed(f"{experiment.path}: no trial has a result yet")
@@ -315,8 +321,13 @@ def best_view(experiment: Experiment) -> BestView:
 
 
 def compare_experiments(root: Path, names: list[str]) -> Comparison:
-    """Return several experiments side by side, and warnings if their scores are not comparable."""
+    """Return several experiments side by side, and warnings if their scores are not comparable.
+
+    Raises:
+        ConfigError: if some were scored on known voices and others on new ones.
+    """
     views = [_compared(open_experiment(root, name)) for name in names]
+    _check_same_voices(views)
     return {
         "experiments": views,
         "differing_settings": _differing([view["settings"] for view in views]),
@@ -324,10 +335,21 @@ def compare_experiments(root: Path, names: list[str]) -> Comparison:
     }
 
 
+def _check_same_voices(views: list["ComparedExperiment"]) -> None:
+    kinds = {view["voices"]: view["name"] for view in views if view["voices"] is not None}
+    if len(kinds) > 1:
+        found = ", ".join(f"{name} on {kind} voices" for kind, name in kinds.items())
+        raise ConfigError(
+            f"{found}: skill on known and on new voices are different scores; compare searches "
+            "whose validation voices are of one kind"
+        )
+
+
 def _compared(experiment: Experiment) -> ComparedExperiment:
     space = experiment.space()
     trials = _read_trials(experiment, space)
-    state = search_status(space, trials, None)
+    voices = experiment.voice_kind()
+    state = search_status(space, trials, None, voices)
     best = state["best"]
     settings = next((t.settings for t in trials if best and t.number == best["trial"]), {})
     return {
@@ -336,6 +358,7 @@ def _compared(experiment: Experiment) -> ComparedExperiment:
         "trials_ended": state["trials_ended"],
         "epochs": state["epochs"],
         "metric": space.metric.name,
+        "voices": voices,
         "best": best,
         "settings": settings,
         "fingerprint": experiment.read_search()["fingerprint"],

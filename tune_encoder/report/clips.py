@@ -32,7 +32,8 @@ class Clip:
     """A clip of one voice."""
 
     voice: str
-    skill: float
+    skill: str
+    """Its name and value."""
     seconds: float
     """Length of the part shown."""
     spectrogram: str
@@ -80,7 +81,8 @@ def _clip(winner: Winner, voice: str, skill: float, files: Sequence[Path]) -> Cl
     rate = winner.config.sample_rate / winner.config.hop_length
     frames = winner.pack.clip(i)[: round(MAX_CLIP_S * rate)]
     sound = _sound(files[i]) if files else ""
-    return Clip(voice, skill, len(frames) / rate, spectrogram(np.asarray(frames)), sound)
+    words = f"{winner.skill_name} {skill:.3f}"
+    return Clip(voice, words, len(frames) / rate, spectrogram(np.asarray(frames)), sound)
 
 
 def spectrogram(frames: NDArray[np.float16]) -> str:

@@ -21,23 +21,26 @@ def compared_curves(searches: Sequence[Facts]) -> Figure:
         return Figure(key, title, "None of these searches has a result yet.")
     canvas = Canvas(key, _HEIGHT)
     ends = [
-        _line(canvas, facts.experiment.name, each, number)
+        _line(canvas, facts, each, number)
         for number, (facts, each) in enumerate(zip(searches, curves, strict=True))
         if each.steps
     ]
-    canvas.label_axes("epochs of all trials", "best skill so far")
+    canvas.label_axes("epochs of all trials", f"best {searches[0].skill_name} so far")
     canvas.legend(canvas.axes.get_legend_handles_labels()[0])
     return Figure(key, title, f"{'; '.join(ends)}.", canvas.svg(), _table(searches, curves))
 
 
-def _line(canvas: Canvas, name: str, curves: Progress, number: int) -> str:
+def _line(canvas: Canvas, facts: Facts, curves: Progress, number: int) -> str:
+    name = facts.experiment.name
     positions = [*(step.epochs for step in curves.steps), curves.epochs]
     skills = [step.skill for step in curves.steps]
     color, dashes = CYCLE[number % len(CYCLE)], _DASHES[number % len(_DASHES)]
     (line,) = canvas.axes.step(
         positions, [*skills, skills[-1]], where="post", color=color, ls=dashes, lw=1.8, label=name
     )
-    label = f"{name}: skill {skills[-1]:.3f} after {count_noun(curves.epochs, 'epoch')}"
+    label = (
+        f"{name}: {facts.skill_name} {skills[-1]:.3f} after {count_noun(curves.epochs, 'epoch')}"
+    )
     canvas.add_tooltip(line, Tooltip(label))
     return label
 
@@ -48,7 +51,7 @@ def _table(searches: Sequence[Facts], curves: Sequence[Progress]) -> Table:
         for facts, each in zip(searches, curves, strict=True)
         for step in each.steps
     ]
-    return table(["experiment", "after epochs", "skill", "trial", "epoch"], rows)
+    return table(["experiment", "after epochs", searches[0].skill_name, "trial", "epoch"], rows)
 
 
 def compared_settings(searches: Sequence[Facts]) -> tuple[Table, list[str]]:

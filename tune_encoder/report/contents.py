@@ -95,13 +95,12 @@ def read_contents(experiment: Experiment, compared: Sequence[Experiment] = ()) -
         from tune_encoder.report.winner import evaluate_winner  # it loads torch
 
         parts.winner = parts.attempt(lambda: evaluate_winner(facts, data))
-    split = parts.winner.split if parts.winner else _validated_on(facts)
     found = scores(facts, parts.data, parts.winner)
-    known = baselines(facts, data)
-    findings = assess_search(facts.trials, facts.space, known) if known else None
+    known, voices = baselines(facts, data), facts.status["voices"]
+    findings = assess_search(facts.trials, facts.space, known, voices) if known else None
     confirmation, doubts = _confirmation(experiment)
     sections = [
-        Section("scores", "Result", [score_bars(found, split)], notes=doubts),
+        Section("scores", "Result", [score_bars(found)], notes=doubts),
         Section(
             "learning",
             "Progress",
@@ -116,16 +115,12 @@ def read_contents(experiment: Experiment, compared: Sequence[Experiment] = ()) -
     ]
     return Contents(
         facts,
-        headline(facts, found, split, findings, confirmation),
+        headline(facts, found, findings, confirmation),
         sections,
         data_table(facts, parts.data),
         write_yaml(dict(facts.best.settings)) if facts.best else "",
         commands(facts),
     )
-
-
-def _validated_on(facts: Facts) -> str:
-    return "val" if facts.space.validation.folds == 1 else "left-out"
 
 
 def _confirmation(experiment: Experiment) -> tuple[Confirmation | None, list[str]]:

@@ -27,19 +27,19 @@ def voice_dots(winner: Winner) -> Figure:
     ranks, names = [rank for rank, *_ in chosen], [name for _, name, _ in chosen]
     values = [skill for *_, skill in chosen]
     points = canvas.axes.scatter(ranks, values, s=20, color=BLUE, clip_on=False)
-    tips = [
-        Tooltip(f"{name}: skill {skill:.3f}") for name, skill in zip(names, values, strict=True)
-    ]
+    skill_name, pairs = winner.skill_name, zip(names, values, strict=True)
+    tips = [Tooltip(f"{name}: {skill_name} {skill:.3f}") for name, skill in pairs]
     canvas.add_tooltip(points, *tips)
-    canvas.label_axes(f"{winner.split} voices, the best first", "skill")
+    canvas.label_axes(f"{winner.split} voices, the best first", skill_name)
     worse = sum(skill < 0 for skill in skills.values())
     middle = float(np.median(list(skills.values())))
+    voices = count_noun(len(skills), f"{winner.split} voice")
     summary = (
-        f"Skill of each of {count_noun(len(skills), f'{winner.split} voice')}: from "
-        f"{values[-1]:.3f} to {values[0]:.3f}, median {middle:.3f}. For {worse} of them "
-        f"the mean voice would have been closer (skill below 0).{note}"
+        f"{skill_name.capitalize()} of each of {voices}: from {values[-1]:.3f} to "
+        f"{values[0]:.3f}, median {middle:.3f}. For {worse} of them the mean voice would have been "
+        f"closer (skill below 0).{note}"
     )
-    data = table(["voice", "skill"], list(skills.items()))
+    data = table(["voice", skill_name], list(skills.items()))
     return Figure("voices", "Each voice", summary, canvas.svg(), data)
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from tune_encoder.config import SettingValue
+from tune_encoder.data.score_words import skill_name
 from tune_encoder.experiment.epoch_row import EpochRow, objective
 from tune_encoder.experiment.folder import Experiment, SearchFile
 from tune_encoder.experiment.status import (
@@ -23,7 +24,8 @@ from tune_encoder.system.formats import count_noun, format_short
 MAX_DRAWN = 200  # trials of a figure that draws each; more would overlap
 _BEST_DRAWN = MAX_DRAWN // 2
 _ROW_FIELDS = (
-    *FIELDS, "val_skill_ttl", "val_skill_dp", "order", "worker", "recorded_at", "checkpoint"
+    *FIELDS, "val_loss_se", "val_skill_ttl", "val_skill_dp", "order", "worker", "recorded_at",
+    "checkpoint",
 )  # fmt: skip
 
 
@@ -54,6 +56,11 @@ class Facts:
     def metric(self) -> str:
         """Name of the metric of the search."""
         return self.space.metric.name
+
+    @property
+    def skill_name(self) -> str:
+        """Name of the skill on the validation voices."""
+        return skill_name(self.status["voices"])
 
     def value(self, row: EpochRow) -> float:
         """Return the metric of an epoch."""

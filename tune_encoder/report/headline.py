@@ -6,11 +6,12 @@ from statistics import fmean
 
 from tune_encoder.data.pack import PackedData
 from tune_encoder.experiment.confirmation import Confirmation, standard_deviation, verdict
+from tune_encoder.experiment.epoch_row import EpochRow, score_of
 from tune_encoder.experiment.findings import Findings
 from tune_encoder.experiment.status import format_counts
 from tune_encoder.report.facts import Facts
 from tune_encoder.report.figure import Table, table
-from tune_encoder.report.scores import Score, format_interval
+from tune_encoder.report.scores import Scores
 from tune_encoder.system.formats import count_noun, format_clock
 
 
@@ -30,8 +31,7 @@ class Headline:
 
 def headline(
     facts: Facts,
-    found: Sequence[Score],
-    split: str,
+    found: Scores,
     findings: Findings | None,
     confirmation: Confirmation | None,
 ) -> Headline:
@@ -40,33 +40,34 @@ def headline(
     Args:
         facts: The search.
         found: Scores of the winner and the baselines, if available.
-        split: The split they were scored on.
         findings: Checks of the result, if available.
         confirmation: The result over further seeds, if they were trained.
     """
     return Headline(
-        _verdict(facts, found, split),
-        _cards(facts, found, split),
+        _verdict(facts, found),
+        _cards(facts, found),
         _noise(facts, found, confirmation),
-        _confirmed(confirmation) if confirmation else None,
+        _confirmed(confirmation, facts.skill_name) if confirmation else None,
         [str(each) for each in findings.rung_correlations] if findings else [],
         findings.warnings if findings else [],
     )
 
 
-def _verdict(facts: Facts, found: Sequence[Score], split: str) -> str:
+def _verdict(facts: Facts, found: Scores) -> str:
     best = facts.best
     if best is None or best.best is None:
         return _no_result(facts)
     which = f"Trial {best.number}, epoch {best.best['epoch']}"
-    winner, *baselines = found[::-1]
+    winner, *baselines = found.bars[::-1]
+    skill = f"{found.skill_name} of {winner.skill:.3f}"
     if not baselines:
-        return f"{which} is the best, with a skill of {winner.skill:.3f} on the {split} voices."
+        return f"{which} is the best, with a {skill} on the {found.split} voices."
     strongest = max(baselines, key=lambda each: each.skill)
     compared = "beats" if winner.skill > strongest.skill else "does not beat"
+    mean = "; the mean voice would have been better" if winner.skill < 0 else ""
     return (
-        f"{which} is the best. On the {split} voices it has a skill of {winner.skill:.3f}, which "
-        f"{compared} the strongest baseline ({strongest.name}, {strongest.skill:.3f})."
+        f"{which} is the best. On the {found.split} voices it has a {skill}, which {compared} the "
+        f"strongest baseline ({strongest.name}, {strongest.skill:.3f}){mean}."
     )
 
 
@@ -80,16 +81,17 @@ def _no_result(facts: Facts) -> str:
     return "No trial has a result yet."
 
 
-def _cards(facts: Facts, found: Sequence[Score], split: str) -> list[tuple[str, str, str]]:
+def _cards(facts: Facts, found: Scores) -> list[tuple[str, str, str]]:
     status = facts.status
     time = status["time"]
     cards = []
-    if found and facts.best is not None:
-        winner = found[-1]
-        cards.append(("skill", f"{winner.skill:.3f}", f"on {split} voices; 1 is perfect"))
+    if found.bars and facts.best is not None:
+        winner = found.bars[-1]
+        words = f"on {found.split} voices; 1 is perfect"
+        cards.append((found.skill_name, f"{winner.skill:.3f}", words))
     if facts.best is not None and facts.best.best is not None:
         row = facts.best.best
-        words = f"validation, trial {facts.best.number} epoch {row['epoch']}"
+        words = f"validation, trial {facts.best.number} epoch {row['epoch']}{_error(facts, row)}"
         cards.append((facts.metric, f"{facts.value(row):.4g}", words))
     cards.append(("trials ended", str(status["trials_ended"]), format_counts(status)))
     cards.append(
@@ -99,15 +101,17 @@ def _cards(facts: Facts, found: Sequence[Score], split: str) -> list[tuple[str, 
     return cards
 
 
-def _noise(facts: Facts, found: Sequence[Score], confirmation: Confirmation | None) -> str:
+def _error(facts: Facts, row: EpochRow) -> str:
+    """The standard error of the metric over voices, if it was recorded."""
+    name = f"{facts.metric}_se"
+    return f", standard error {score_of(row, name):.2g} over voices" if name in row else ""
+
+
+def _noise(facts: Facts, found: Scores, confirmation: Confirmation | None) -> str:
     if facts.best is None:
         return ""
-    interval = format_interval(found[-1]) if found else ""
-    voices = (
-        f"The 95 % confidence interval of the skill is {interval} (bootstrap over voices). "
-        if interval
-        else ""
-    )
+    interval = found.interval_words
+    voices = f"{found.skill_name.capitalize()}: {interval}. " if interval else ""
     if confirmation is None:
         return (
             f"{voices}It was trained with one seed; train it again with further seeds, with the "
@@ -116,8 +120,8 @@ def _noise(facts: Facts, found: Sequence[Score], confirmation: Confirmation | No
     return f"{voices}Over further seeds: {verdict(confirmation)}."
 
 
-def _confirmed(confirmation: Confirmation) -> Table:
-    columns = ["trial", "mean skill", "standard deviation", "lowest", "highest", "seeds"]
+def _confirmed(confirmation: Confirmation, skill: str) -> Table:
+    columns = ["trial", f"mean {skill}", "standard deviation", "lowest", "highest", "seeds"]
     rows = [
         [
             config.trial,

@@ -132,15 +132,16 @@ def _staircase(
 
 
 def _step_tooltip(step: Step, facts: Facts) -> Tooltip:
-    return Tooltip(
-        f"{facts.metric} {step.value:.4g}, skill {step.skill:.3f}\ntrial {step.trial}, epoch "
-        f"{step.epoch}\nafter {count_noun(step.epochs, 'epoch')}, {format_clock(step.seconds)}",
-        step.trial,
-    )
+    lines = [
+        f"{facts.metric} {step.value:.4g}, {facts.skill_name} {step.skill:.3f}",
+        f"trial {step.trial}, epoch {step.epoch}",
+        f"after {count_noun(step.epochs, 'epoch')}, {format_clock(step.seconds)}",
+    ]
+    return Tooltip("\n".join(lines), step.trial)
 
 
 def _steps_table(curve: Progress, facts: Facts) -> Table:
-    columns = ["after epochs", "after time", facts.metric, "skill", "trial", "epoch"]
+    columns = ["after epochs", "after time", facts.metric, facts.skill_name, "trial", "epoch"]
     rows = [
         [step.epochs, format_clock(step.seconds), step.value, step.skill, step.trial, step.epoch]
         for step in curve.steps

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from tune_encoder.data.fold_scores import interval_95
 from tune_encoder.data.pack import PackedData
+from tune_encoder.data.score_words import NEW, describe_interval, skill_name
 from tune_encoder.experiment.epoch_row import validation_scores
 from tune_encoder.report.drawing import BLACK, GREY, ORANGE, Canvas, Tooltip
 from tune_encoder.report.facts import Facts
@@ -40,19 +41,44 @@ class Score(NamedTuple):
     interval: tuple[float, float] | None = None
 
 
-def scores(facts: Facts, data: PackedData | None, winner: "Winner | None") -> list[Score]:
+class Scores(NamedTuple):
+    """The bars, and what they were scored on."""
+
+    bars: list[Score]
+    """The baselines, then the winner."""
+    split: str
+    voices: str | None
+    """Whether the voices of the split are known, new, or mixed; None if unknown."""
+    interval_words: str
+    """The interval of the winner's skill, or why there is none; empty if it was not evaluated."""
+
+    @property
+    def skill_name(self) -> str:
+        """Name of the skill on these voices."""
+        return skill_name(self.voices)
+
+
+def scores(facts: Facts, data: PackedData | None, winner: "Winner | None") -> Scores:
     """Return scores of the baselines and the winner, on test if it could be evaluated."""
     if winner is not None:
         found = winner.evaluation.scores
-        order = [name for name in _LABELS if name in found]
-        interval = winner.evaluation.interval
-        return [_score(name, found[name], interval if name == "model" else None) for name in order]
+        interval, voices = winner.evaluation.interval, winner.evaluation.voices
+        order = sorted(found, key=[*_LABELS].index)
+        bars = [_score(name, found[name], interval if name == "model" else None) for name in order]
+        return Scores(bars, winner.split, voices, describe_interval(interval, voices))
     known = [_score(name, each) for name, each in baselines(facts, data).items()]
     best = facts.best
+    interval = None
     if best is not None and best.best is not None:
         found_last = validation_scores(best.best)
-        known.append(_score("model", found_last, _interval_over_folds(facts, found_last)))
-    return known
+        interval = _interval_over_folds(facts, found_last)
+        known.append(_score("model", found_last, interval))
+    words = describe_interval(interval, NEW) if interval is not None else ""
+    return Scores(known, _validated_on(facts), facts.status["voices"], words)
+
+
+def _validated_on(facts: Facts) -> str:
+    return "val" if facts.space.validation.folds == 1 else "left-out"
 
 
 def baselines(facts: Facts, data: PackedData | None) -> dict[str, dict[str, float]]:
@@ -73,9 +99,10 @@ def _score(
     )
 
 
-def score_bars(found: list[Score], split: str) -> Figure:
+def score_bars(scored: Scores) -> Figure:
     """Plot the skill of the winner and of each baseline."""
     key, title = "scores", "Winner and baselines"
+    found, name = scored.bars, scored.skill_name
     if not found:
         return Figure(key, title, "No trial has a result yet.")
     canvas = Canvas(key, 58 + _BAR_HEIGHT * len(found), [each.name for each in found])
@@ -88,15 +115,15 @@ def score_bars(found: list[Score], split: str) -> Figure:
         canvas.annotate(f"{each.skill:.3f}", max(0.0, end), i)
         if each.interval:
             canvas.axes.plot(each.interval, [i, i], color=BLACK, lw=1.6, marker="|", ms=9)
-    canvas.label_axes(f"skill on the {split} voices")
+    canvas.label_axes(f"{name} on the {scored.split} voices")
     low = min(0.0, *(each.skill for each in found))
     canvas.axes.set_xlim(1.05 * low, 1.0)
-    columns = ["", "skill", "timbre (ttl)", "rhythm (dp)", "95 % interval over voices"]
+    columns = ["", name, "timbre (ttl)", "rhythm (dp)", "95 % interval over voices"]
     rows = [[each.name, each.skill, each.ttl, each.dp, format_interval(each)] for each in found]
     explained = _BASELINES_EXPLAINED if len(found) > 1 else ""
     summary = (
-        f"Skill on the {split} voices, where 0 is the mean voice and 1 is perfect: "
-        f"{'; '.join(_score_text(each) for each in found)}.{explained}"
+        f"{name.capitalize()} on the {scored.split} voices, where 0 is the mean voice and 1 is "
+        f"perfect: {'; '.join(_score_text(each) for each in found)}.{explained}"
     )
     return Figure(key, title, summary, canvas.svg(), table(columns, rows))
 

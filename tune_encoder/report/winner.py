@@ -7,6 +7,7 @@ from tune_encoder.config import TrainConfig, stored_config
 from tune_encoder.data.pack import Pack, PackedData, open_pack
 from tune_encoder.data.pack_info import pack_folder
 from tune_encoder.data.packing import check_same_data, pack_data
+from tune_encoder.data.score_words import skill_name
 from tune_encoder.errors import StorageError
 from tune_encoder.model.encoder import rebuild_encoder
 from tune_encoder.model.evaluate import Evaluation, evaluate_model, voice_skills
@@ -27,7 +28,12 @@ class Winner:
     @property
     def pack(self) -> Pack:
         """The clips it was evaluated on."""
-        return self.data.test if self.data.test is not None else self.data.val
+        return self.data.split(self.split)
+
+    @property
+    def skill_name(self) -> str:
+        """Name of the skill on these voices."""
+        return skill_name(self.evaluation.voices)
 
     def voices(self) -> dict[str, float]:
         """Skill by voice, the best first."""

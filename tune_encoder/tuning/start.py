@@ -24,6 +24,7 @@ from tune_encoder.config import (
 from tune_encoder.data.folds import check_folds
 from tune_encoder.data.pack import open_pack
 from tune_encoder.data.packing import check_same_data, pack_data, pack_of_search
+from tune_encoder.data.score_words import NEW
 from tune_encoder.data.validation import choose_validation, validation_of
 from tune_encoder.errors import ConfigError, StorageError
 from tune_encoder.experiment.checkpoint_storage import (
@@ -154,6 +155,7 @@ def _start(
         "data_dir": str(data_dir.resolve()),
         "fingerprint": fingerprint,
         "versions": versions(),
+        "voices": NEW if validation.folds > 1 else data.voice_kind("val"),
         **extra_content,
     }
     if validation.folds > 1:
@@ -329,9 +331,13 @@ def accept_data(experiment: Experiment, settings: FrontendSettings) -> None:
     """Accept the data in its present state as that of the search."""
     content = experiment.read_search()
     data = open_pack(pack_data(Path(content["data_dir"]), settings))
-    accepted: SearchFile = {**content, "fingerprint": data.info["fingerprint"]}
+    accepted: SearchFile = {
+        **content,
+        "fingerprint": data.info["fingerprint"],
+        "voices": data.voice_kind("val"),
+    }
     if "baselines" in content:
         folds = experiment.space().validation.folds
         check_folds(data, folds)
-        accepted["baselines"] = validation_of(data, folds).baselines
+        accepted |= {"baselines": validation_of(data, folds).baselines, "voices": NEW}
     experiment.write_search(accepted)

@@ -20,6 +20,7 @@ from tune_encoder.experiment.status import (
     search_status,
     status_lines,
 )
+from tune_encoder.experiment.trials import TrialRecord
 from tune_encoder.tuning.record.record import Record
 
 REFRESH_S = 0.5
@@ -30,6 +31,7 @@ class Progress(Callback):
 
     def __init__(self, record: Record) -> None:
         self._record = record
+        self._voices = record.experiment.voice_kind()
         self._started = time.monotonic()
         self._shown_at = 0.0
         self._ended_before = set(_ended(record))
@@ -68,13 +70,16 @@ class Progress(Callback):
             if number not in self._printed:
                 self._printed.add(number)
                 trial = self._record.trials[number]
-                self._console.print(format_trial(trial, self._record.space.budget.epochs))
+                self._console.print(self._line(trial))
+
+    def _line(self, trial: TrialRecord) -> str:
+        return format_trial(trial, self._record.space.budget.epochs, self._voices)
 
     def _text(self) -> Text:
         ended = len(set(_ended(self._record)) - self._ended_before)
         elapsed = time.monotonic() - self._started
         trials = list(self._record.trials.values())
-        view = search_status(self._record.space, trials, Launch(elapsed, ended))
+        view = search_status(self._record.space, trials, Launch(elapsed, ended), self._voices)
         return Text("\n".join(status_lines(view, self._console.encoding == "utf-8")))
 
 
