@@ -302,9 +302,9 @@ def test_the_command_prints_a_line_a_config_and_the_winner(confirmed, capsys):
     assert said.out.splitlines() == [
         "",
         "retrained with new seeds: mean and standard deviation (sd) over the seeds",
-        "trial  val_loss      sd  skill     sd  lowest  highest  seeds",
-        "    1    0.3100  0.0100  0.690  0.010   0.680    0.700      3",
-        "    0    0.4167  0.0208  0.583  0.021   0.560    0.600      3",
+        "trial  val_loss      sd  new-voice skill     sd  lowest  highest  seeds",
+        "    1    0.3100  0.0100            0.690  0.010   0.680    0.700      3",
+        "    0    0.4167  0.0208            0.583  0.021   0.560    0.600      3",
         "winner: trial 1, significantly better than the others (Welch's t-test, 95 %)",
     ]
 
