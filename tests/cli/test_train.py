@@ -61,8 +61,12 @@ def signal_after(process, epochs, number):
 
 @pytest.mark.slow
 @pytest.mark.timeout(240)
-def test_a_run_killed_after_every_epoch_has_the_weights_of_one_that_was_not(data_dir, tmp_path):
-    patience = {"early_stopping_patience": 4}
+@pytest.mark.parametrize("from_model", [False, True])
+def test_a_run_killed_after_every_epoch_has_the_weights_of_one_that_was_not(
+    data_dir, model_dir, tmp_path, from_model
+):
+    first = {"init_from": model_dir} if from_model else {}
+    patience = {"early_stopping_patience": 4, **first}
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     _, error = (process := start(options(data_dir, whole, **patience))).communicate()
     assert process.returncode == 0, error

@@ -36,11 +36,15 @@ def test_another_seed_gives_another_run(packed, tmp_path):
     assert not torch.equal(first.model.state_dict()[name], other.model.state_dict()[name])
 
 
-@pytest.mark.parametrize("encoder_type", ["convnext", "cnn", "transformer"])
+@pytest.mark.parametrize(
+    ("encoder_type", "from_model"),
+    [("convnext", False), ("cnn", False), ("transformer", False), ("convnext", True)],
+)
 def test_a_run_resumed_after_every_epoch_equals_an_uninterrupted_one(
-    packed, tmp_path, encoder_type
+    packed, model_dir, tmp_path, encoder_type, from_model
 ):
-    config = tiny(encoder_type=encoder_type, epochs=5, dropout=0.3, augment_prob=0.5)
+    first = {"init_from": str(model_dir), "num_heads": 4} if from_model else {}
+    config = tiny(encoder_type=encoder_type, epochs=5, dropout=0.3, augment_prob=0.5, **first)
     whole = train(config, packed, tmp_path / "whole", ignore)
 
     resumed = train_in_parts(config, packed, tmp_path / "cut", ends=(1, 2, 3, 4))

@@ -61,7 +61,10 @@ class Search(MadeSearch):
         return number
 
     def save(self, place, settings, history):
-        state = {"epoch": len(history), "config": {**settings, "num_threads": 1}}
+        state = {
+            "epoch": len(history),
+            "config": {**settings, "num_threads": 1, "init_from": "/copy"},
+        }
         return save_state(self.place(place), {**state, "history": history})
 
     def place(self, row):

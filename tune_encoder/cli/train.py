@@ -17,7 +17,13 @@ from tune_encoder.cli.common import (
     format_skills,
     print_table,
 )
-from tune_encoder.config import TrainConfig, augmentation_warnings, load_config, parse_assignment
+from tune_encoder.config import (
+    TrainConfig,
+    augmentation_warnings,
+    load_config,
+    network_settings,
+    parse_assignment,
+)
 from tune_encoder.data.score_words import below_baseline, describe_interval, skill_name
 from tune_encoder.system.formats import count_noun
 
@@ -31,6 +37,7 @@ _SETTING_FLAGS = {
     "batch_size": "--batch-size",
     "learning_rate": "--lr",
     "device": "--device",
+    "init_from": "--init-from",
 }
 COLLAPSED_SPREAD = 0.01  # of the target's variance: all predictions are nearly equal
 COLLAPSED_EPOCHS = 5  # an encoder starts at the mean voice, so earlier epochs say nothing
@@ -113,8 +120,13 @@ def _train_config(options: argparse.Namespace, before: Mapping[str, object]) -> 
         **{name: getattr(options, name) for name in _SETTING_FLAGS},
     }
     given = dict(parse_assignment(text) for text in options.set)
+    if options.init_from:
+        options_given["init_from"] = str(Path(options.init_from).resolve())
     given |= {name: value for name, value in options_given.items() if value is not None}
     config = load_config(options.config, given, before)
+    if config.init_from and not before:
+        network = network_settings(Path(config.init_from))
+        config = load_config(options.config, given, network)
     return config if config.data_dir else replace(config, data_dir=str(demo_voices()))
 
 

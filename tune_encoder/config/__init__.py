@@ -10,6 +10,7 @@ from tune_encoder.config.checking import (
     unknown_name_message,
 )
 from tune_encoder.config.export import ExportSettings, RetrainSettings
+from tune_encoder.config.initial_model import NETWORK, check_same_network, network_settings
 from tune_encoder.config.launch import LOCAL_LAUNCH, LOCAL_STORAGE, LaunchSettings, StorageSettings
 from tune_encoder.config.search import (
     CONFIRMED_CONFIGS,
@@ -42,6 +43,7 @@ from tune_encoder.config.training import (
 from tune_encoder.config.yaml import (
     MAX_YAML_BYTES,
     MAX_YAML_DEPTH,
+    READ_PATHS,
     load_config,
     parse_assignment,
     parse_yaml,
@@ -61,7 +63,9 @@ __all__ = [
     "MAX_EXACT_INT",
     "MAX_YAML_BYTES",
     "MAX_YAML_DEPTH",
+    "NETWORK",
     "OVERRIDES",
+    "READ_PATHS",
     "SECTIONS",
     "AugmentSettings",
     "BudgetSettings",
@@ -84,10 +88,12 @@ __all__ = [
     "allowed_values",
     "augmentation_warnings",
     "changed_defaults",
+    "check_same_network",
     "check_value",
     "complete_settings",
     "from_mapping",
     "load_config",
+    "network_settings",
     "parse_assignment",
     "parse_yaml",
     "read_yaml",

@@ -14,6 +14,8 @@ MEANT_BEFORE: dict[str, SettingValue] = {
     "head": "pca",
     "epoch_of": "clips",
     "steps_per_epoch": 1,
+    "init_from": "",
+    "init_sha256": "",
 }
 """What settings of the first version, in which some were missing, mean where they are not named."""
 

@@ -173,6 +173,12 @@ class RunSettings:
 
     data_dir: str = setting("", "data set, a folder with train/ and val/; empty: the demo voices")
     checkpoint_dir: str = setting("checkpoints", "folder of a run of `train`")
+    init_from: str = setting(
+        "", "exported model whose weights and network training starts from; empty: random weights"
+    )
+    init_sha256: str = setting(
+        "", "SHA-256 of the weights of init_from, set when training begins; empty: any"
+    )
     crop_seconds: float = setting(
         2.0, "length of a training crop, seconds", minimum=0.1, maximum=60.0
     )

@@ -13,6 +13,7 @@ from tune_encoder.config.training import TrainConfig
 from tune_encoder.errors import ConfigError
 
 MAX_YAML_BYTES = 1_000_000  # no config is this long; the limit keeps a wrong file out of memory
+READ_PATHS = ("data_dir", "init_from")  # settings; what a run writes is relative to where it runs
 MAX_YAML_DEPTH = 32  # configs nest a few levels; far below Python's recursion limit
 
 
@@ -138,13 +139,14 @@ def load_config(
     where = "command line" if path is None else str(path)
     if path is not None:
         from_mapping(TrainConfig, values, where)  # so that an error names the file
-        _resolve_data_dir(values, path.parent)
+        _resolve_paths(values, path.parent)
     given = {name: value for name, value in overrides.items() if value is not None}
     everything = {**(complete_settings(start) if start else {}), **values, **given}
     return from_mapping(TrainConfig, everything, "command line" if given else where)
 
 
-def _resolve_data_dir(values: dict[str, object], base: Path) -> None:
-    """Resolve a path in a YAML file, which is relative to the file."""
-    if data_dir := values.get("data_dir"):
-        values["data_dir"] = str((base / str(data_dir)).resolve())
+def _resolve_paths(values: dict[str, object], base: Path) -> None:
+    """Resolve the paths in a YAML file, which are relative to the file."""
+    for name in READ_PATHS:
+        if path := values.get(name):
+            values[name] = str((base / str(path)).resolve())

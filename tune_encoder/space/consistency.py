@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from tune_encoder.config import SchedulerSettings
+from tune_encoder.config import NETWORK, SchedulerSettings
 from tune_encoder.errors import ConfigError
 from tune_encoder.space.sampling import sample_configs
 from tune_encoder.space.space import SearchSpace
@@ -15,6 +15,7 @@ def check_consistency(space: SearchSpace, where: str) -> None:
     _check_grace_period(space, where)
     _check_brackets(space, where)
     _check_searcher(space, where)
+    _check_initial_model(space, where)
     for settings in sample_configs(space, N_SAMPLES):
         space.config(settings, f"{where} can propose this")
 
@@ -51,6 +52,16 @@ def _check_brackets(space: SearchSpace, where: str) -> None:
         raise ConfigError(
             f"{where}: scheduler.brackets is {scheduler.brackets}, so the last bracket would stop "
             f"nothing before epoch {begins:g} of {epochs}; it must be at most {most}"
+        )
+
+
+def _check_initial_model(space: SearchSpace, where: str) -> None:
+    """Reject searched settings that would give another network than that of the initial model."""
+    searched = [p.name for p in space.parameters if p.name in NETWORK]
+    if searched and space.base.get("init_from"):
+        raise ConfigError(
+            f"{where}: base.init_from fixes the network, so {', '.join(searched)} cannot be "
+            "searched; leave it out of space"
         )
 
 

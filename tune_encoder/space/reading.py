@@ -6,9 +6,12 @@ from pathlib import Path
 from typing import Any, cast
 
 from tune_encoder.config import (
+    NETWORK,
+    READ_PATHS,
     SECTIONS,
     SettingValue,
     from_mapping,
+    network_settings,
     read_yaml,
     to_mapping,
     unknown_name_message,
@@ -32,9 +35,21 @@ def load_space(path: Path) -> SearchSpace:
 
 def parse_space(content: Mapping[str, object], where: str, folder: Path) -> SearchSpace:
     """Parse and completely check a space given as plain values; see `load_space`."""
-    space = read_space(content, where, folder)
+    space = _adopt_network(read_space(content, where, folder))
     check_consistency(space, where)
     return space
+
+
+def _adopt_network(space: SearchSpace) -> SearchSpace:
+    """Return the space with the network of its initial model, where base does not give it."""
+    model = space.base.get("init_from")
+    searched = {parameter.name for parameter in space.parameters}
+    missing = [name for name in NETWORK if name not in (*space.base, *searched)]
+    if not model or not missing:
+        return space
+    network = network_settings(Path(str(model)))
+    base = {**space.base, **{name: network[name] for name in missing}}
+    return dataclasses.replace(space, base=base)
 
 
 def read_space(content: object, where: str, folder: Path) -> SearchSpace:
@@ -112,8 +127,9 @@ def _base(base: Mapping[str, object], where: str, folder: Path) -> dict[str, Set
     if "epochs" in base:
         raise ConfigError(f"{where}: epochs is set here; set budget.epochs instead")
     checked = {name: read_setting(name, value, where) for name, value in base.items()}
-    if data_dir := checked.get("data_dir"):
-        checked["data_dir"] = str((folder / str(data_dir)).resolve())
+    for name in READ_PATHS:
+        if path := checked.get(name):
+            checked[name] = str((folder / str(path)).resolve())
     return checked
 
 

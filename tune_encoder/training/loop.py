@@ -53,7 +53,7 @@ def train(
         OutOfMemory: if the device has too little memory for the settings.
     """
     device = prepare_device(config, group)
-    state = start_run(config, data, device)
+    state = start_run(config, data, device, checkpoint)
     if checkpoint is not None:
         state.load_state_dict(checkpoint)
     state.module = group.wrap(state.model, device)

@@ -19,6 +19,7 @@ from tune_encoder.model.device import pick_device
 from tune_encoder.system.files import atomic_write
 from tune_encoder.system.lock import lock_experiment
 from tune_encoder.training.checkpoints import State, load_state, newest_valid_checkpoint, save_state
+from tune_encoder.training.initial_model import pin_initial_model
 from tune_encoder.training.loop import train
 from tune_encoder.training.parallel import SINGLE_PROCESS, ProcessGroup, run_processes
 from tune_encoder.training.state import TrainState
@@ -45,12 +46,16 @@ def train_to_folder(
         processes: Number of data-parallel processes, each on its own GPU if there are GPUs.
 
     Raises:
-        ConfigError: if the folder already holds a run that is not to be resumed.
-        StorageError: if another process is training into the folder.
+        ConfigError: if the folder already holds a run that is not to be resumed, or the initial
+            model has another network.
+        StorageError: if another process is training into the folder, or the initial model cannot
+            be used.
         Interrupted: on Ctrl-C or SIGTERM, with the last epoch saved.
     """
     # Paths in config.yaml are relative to its own folder, not to the current one.
     config = replace(config, data_dir=str(Path(config.data_dir).resolve()))
+    if checkpoint is None:
+        config = pin_initial_model(config)
     folder = Path(config.checkpoint_dir)
     if checkpoint is None and (folder / FINAL).exists():
         raise ConfigError(

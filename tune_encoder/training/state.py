@@ -10,14 +10,13 @@ from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from tune_encoder.config import CLOSED_FORM, EncoderSettings, SettingValue, TrainConfig, to_mapping
-from tune_encoder.data.baselines import closed_form
 from tune_encoder.data.crops import steps_per_epoch
 from tune_encoder.data.pack import PackedData
 from tune_encoder.errors import StorageError
 from tune_encoder.experiment.epoch_row import EpochRow
-from tune_encoder.model.closed_form import ClosedFormRegression
-from tune_encoder.model.encoder import ClosedFormEncoder, Encoder, build_encoder
+from tune_encoder.model.encoder import Encoder
 from tune_encoder.training.checkpoints import State
+from tune_encoder.training.initial_model import first_encoder
 from tune_encoder.training.loss import StyleLoss
 
 MAX_WARMUP_FRACTION = 0.5  # of the run, so that a short run still reaches its learning rate
@@ -118,10 +117,12 @@ def is_finished(state: RunState) -> bool:
     return out_of_patience or state.epoch >= n_epochs
 
 
-def start_run(config: TrainConfig, data: PackedData, device: torch.device) -> TrainState:
-    """Build the initial state; equal configs give equal weights."""
+def start_run(
+    config: TrainConfig, data: PackedData, device: torch.device, checkpoint: State | None = None
+) -> TrainState:
+    """Build the initial state, into which the checkpoint fits; equal configs give equal weights."""
     torch.manual_seed(config.seed)
-    model = _build_model(config, data).to(device)
+    model = first_encoder(config, data, checkpoint).to(device)
     optimizer = AdamW(
         model.parameters(), config.learning_rate, weight_decay=config.weight_decay, fused=True
     )
@@ -134,12 +135,6 @@ def start_run(config: TrainConfig, data: PackedData, device: torch.device) -> Tr
         device.type, enabled=autocast_dtype(config, device) == torch.float16
     )
     return TrainState(config, data.identity, model, optimizer, schedule, scaler)
-
-
-def _build_model(config: TrainConfig, data: PackedData) -> Encoder:
-    if config.encoder_type == CLOSED_FORM:
-        return ClosedFormEncoder(ClosedFormRegression(closed_form(data)), data.statistics)
-    return build_encoder(config, data.statistics)
 
 
 def learning_rate_factor(step: int, warmup_steps: float, total_steps: int) -> float:

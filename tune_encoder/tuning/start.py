@@ -144,6 +144,7 @@ def _start(
     if record := extra_content["record"]:
         _check_record_free(record, name)
         extra_content = {**extra_content, "record_name": name}
+    space = _pin_initial_model(space)
     space = replace(space, budget=replace(space.budget, trials=space.n_trials))
     pack = pack_data(data_dir, space.base_config())
     data = open_pack(pack)
@@ -166,6 +167,21 @@ def _start(
     with lock_experiment(experiment.path), _open_database(experiment) as database:
         _launch(experiment, space, pack, launch, database)
     return experiment
+
+
+def _pin_initial_model(space: SearchSpace) -> SearchSpace:
+    """Check the model that trials start from, and put its path and SHA-256 into the space.
+
+    Raises:
+        ConfigError, StorageError: if it cannot be used, or is not the one the search began with.
+    """
+    if not space.base.get("init_from"):
+        return space
+    from tune_encoder.training.initial_model import pin_initial_model  # loads torch
+
+    config = pin_initial_model(space.base_config())
+    pinned = {"init_from": config.init_from, "init_sha256": config.init_sha256}
+    return replace(space, base={**space.base, **pinned})
 
 
 def _check_not_own_folder(place: str, path: Path) -> None:
@@ -248,7 +264,7 @@ def resume_search(
         Controls(experiment).clear()
         content = experiment.read_search()
         where = f"{experiment.path / 'search.yaml'}, space"
-        space = parse_space(content["space"], where, experiment.path)
+        space = _pin_initial_model(parse_space(content["space"], where, experiment.path))
         launch = check_launch(space, launch)
         space = extend_search(experiment, space, budget, database)
         if experiment.storage is not None:

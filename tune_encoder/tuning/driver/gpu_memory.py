@@ -76,7 +76,7 @@ def _measure_peak(
     from tune_encoder.data.folds import make_folds
     from tune_encoder.data.pack import open_pack
     from tune_encoder.training.loop import train_two_steps
-    from tune_encoder.tuning.worker.pack_transfer import fetch_pack
+    from tune_encoder.tuning.worker.pack_transfer import fetch_model, fetch_pack
 
     if not torch.cuda.is_available():
         return None
@@ -87,7 +87,8 @@ def _measure_peak(
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
         try:
-            train_two_steps(from_mapping(TrainConfig, settings, "search space"), *parts)
+            config = from_mapping(TrainConfig, settings, "search space")
+            train_two_steps(fetch_model(config, worker.home), *parts)
         except OutOfMemory as error:
             return str(error)
         peak = max(peak, torch.cuda.max_memory_reserved())

@@ -221,9 +221,10 @@ def _read_settings(path: Path, space: SearchSpace, lost: list[str]) -> dict[str,
 
 
 def _settings_in_checkpoint(state: State, space: SearchSpace) -> dict[str, SettingValue]:
-    """Return the settings in a checkpoint, without the worker's own num_threads."""
-    threads = space.base.get("num_threads", TrainConfig().num_threads)
-    return {**state["config"], "num_threads": threads}
+    """Return the settings in a checkpoint, without those of the worker's own."""
+    own = ("num_threads", "init_from")
+    before = {name: space.base.get(name, getattr(TrainConfig(), name)) for name in own}
+    return {**state["config"], **before}
 
 
 def _read_metrics(path: Path, space: SearchSpace, lost: list[str]) -> list[EpochRow]:

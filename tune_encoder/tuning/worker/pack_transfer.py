@@ -1,12 +1,17 @@
-"""Copying a pack to nodes that do not have it; each node downloads it once for all its trials."""
+"""Copying a pack, and an initial model, to nodes that do not have it.
+
+Each node downloads it once for all its trials.
+"""
 
 import fcntl
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from tune_encoder.config import TrainConfig
 from tune_encoder.errors import StorageError
 from tune_encoder.system.files import atomic_folder, cache_dir
 
@@ -26,17 +31,40 @@ def fetch_pack(pack: Path, home: str) -> Path:
     """
     if (pack / INFO).is_file():
         return pack
-    here = cache_dir() / "packs" / pack.name
+    return _download_once(pack, cache_dir() / "packs" / pack.name, home)
+
+
+def fetch_model(config: TrainConfig, home: str) -> TrainConfig:
+    """Return the config with the initial model's folder on this node, downloaded if necessary.
+
+    Args:
+        config: Of a trial; without an initial model it is returned as it is.
+        home: Ray's id of the driver's node.
+
+    Raises:
+        StorageError: if the model can neither be found nor downloaded.
+    """
+    from tune_encoder.model.folder import WEIGHTS  # loads torch
+
+    model = Path(config.init_from)
+    if not config.init_from or (model / WEIGHTS).is_file():
+        return config
+    here = _download_once(model, cache_dir() / "models" / config.init_sha256, home)
+    return replace(config, init_from=str(here))
+
+
+def _download_once(folder: Path, here: Path, home: str) -> Path:
+    """Return `here`, the copy of a folder, whose name identifies the content; copy it if needed."""
     here.parent.mkdir(parents=True, exist_ok=True)
-    with (here.parent / f".{pack.name}.lock").open("w") as lock:
+    with (here.parent / f".{here.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # the node's other trials wait for the download
-        if not (here / INFO).is_file():
-            _fetch(pack, here, home)
+        if not here.is_dir():
+            _fetch(folder, here, home)
     return here
 
 
 def _fetch(pack: Path, here: Path, home: str) -> None:
-    """Copy the pack's files from the driver's node, in chunks through Ray's object store."""
+    """Copy a folder's files from the driver's node, in chunks through Ray's object store."""
     at_home = {"scheduling_strategy": NodeAffinitySchedulingStrategy(home, soft=False)}
     sizes, read = ray.remote(num_cpus=0)(_file_sizes), ray.remote(num_cpus=0)(_read_chunk)
     try:
@@ -53,7 +81,8 @@ def _fetch(pack: Path, here: Path, home: str) -> None:
 
 
 def _file_sizes(pack: Path) -> dict[str, int]:
-    return {path.name: path.stat().st_size for path in sorted(pack.iterdir())}
+    files = (path for path in sorted(pack.iterdir()) if path.is_file())
+    return {path.name: path.stat().st_size for path in files}
 
 
 def _read_chunk(path: Path, start: int) -> bytes:

@@ -44,7 +44,7 @@ def _train(config: TrialConfig) -> None:
     from tune_encoder.data.pack import open_pack
     from tune_encoder.training.folds import train_folds
     from tune_encoder.training.loop import train
-    from tune_encoder.tuning.worker.pack_transfer import fetch_pack
+    from tune_encoder.tuning.worker.pack_transfer import fetch_model, fetch_pack
     from tune_encoder.tuning.worker.reporting import Reporter, train_distributed
     from tune_encoder.tuning.worker.trial_files import open_trial_files
 
@@ -57,6 +57,8 @@ def _train(config: TrialConfig) -> None:
         checkpoint, problems = files.newest_checkpoint()
         for problem in problems:
             print(problem)  # noqa: T201  (goes to the worker's log)
+        if checkpoint is None:
+            settings = fetch_model(settings, worker.home)
         reporter = Reporter(files)
         if checkpoint is not None:
             _report_unrecorded(reporter, checkpoint, config["n_recorded"])

@@ -1,0 +1,87 @@
+"""The first weights of a run: random ones, or those of an exported model.
+
+The statistics of the model's own training are kept with its weights: the mean and deviation of the
+bands and the basis of the styles are part of its network. Losses and scores use those of the data
+that is trained on. The model is read once, before the first epoch; then the checkpoints decide.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+from tune_encoder.config import CLOSED_FORM, TrainConfig, check_same_network
+from tune_encoder.data.baselines import closed_form
+from tune_encoder.data.pack import PackedData
+from tune_encoder.errors import ConfigError, StorageError
+from tune_encoder.experiment.commands import check_is_model
+from tune_encoder.model.closed_form import ClosedFormRegression
+from tune_encoder.model.encoder import (
+    ClosedFormEncoder,
+    Encoder,
+    Ensemble,
+    build_encoder,
+    rebuild_encoder,
+)
+from tune_encoder.model.folder import WEIGHTS, load_model
+from tune_encoder.system.manifest import verify
+from tune_encoder.training.checkpoints import State
+
+
+def pin_initial_model(config: TrainConfig) -> TrainConfig:
+    """Check the initial model, if there is one, and return the config with its path and SHA-256.
+
+    Raises:
+        ConfigError: if its network is another than the config's, or it is several encoders.
+        StorageError: if it is missing or damaged, or not the model that the config was made with.
+    """
+    if not config.init_from:
+        return config
+    folder = Path(config.init_from).resolve()
+    check_is_model(folder)
+    config = replace(config, init_from=str(folder))
+    _load(config)
+    return replace(config, init_sha256=_sha256(folder))
+
+
+def first_encoder(
+    config: TrainConfig, data: PackedData, checkpoint: State | None = None
+) -> Encoder:
+    """Build the encoder that a run starts with, or that the checkpoint's weights fit into.
+
+    The closed form is fitted to the data, also in a search whose networks start from a model.
+
+    Raises:
+        ConfigError, StorageError: as `pin_initial_model`, if the run starts from a model.
+    """
+    if config.encoder_type == CLOSED_FORM:
+        return ClosedFormEncoder(ClosedFormRegression(closed_form(data)), data.statistics)
+    if not config.init_from:
+        return build_encoder(config, data.statistics)
+    if checkpoint is None:
+        return _load(config)
+    try:
+        return rebuild_encoder(config, checkpoint["model"])
+    except RuntimeError:  # loading the checkpoint into this one then says what differs
+        return build_encoder(config, data.statistics)
+
+
+def _load(config: TrainConfig) -> Encoder:
+    folder = Path(config.init_from)
+    model, its_config = load_model(folder)
+    if isinstance(model, ClosedFormEncoder | Ensemble):
+        kind = "a closed form" if isinstance(model, ClosedFormEncoder) else "several encoders"
+        raise ConfigError(
+            f"init_from is {folder}: {kind}, not the single network that training needs; export "
+            "another checkpoint"
+        )
+    check_same_network(config, its_config)
+    if config.init_sha256 not in ("", found := _sha256(folder)):
+        raise StorageError(
+            f"init_from is {folder}: not the model that training began with, the SHA-256 of its "
+            f"weights is {found[:12]}..., not {config.init_sha256[:12]}...; restore that model, or "
+            "start anew"
+        )
+    return rebuild_encoder(config, model.state_dict())
+
+
+def _sha256(folder: Path) -> str:
+    return verify(folder / WEIGHTS)[1]
