@@ -16,7 +16,7 @@ import psutil
 import pytest
 import ray
 
-from tests.tuning.conftest import ENDED_S, STARTED_S, finish
+from tests.tuning.conftest import ENDED_S, STARTED_S, TINY_SPACE, finish
 from tune_encoder.errors import StorageError
 from tune_encoder.experiment.folder import Experiment
 from tune_encoder.system.files import cache_dir
@@ -176,10 +176,12 @@ needs_unshare = pytest.mark.skipif(
 
 @needs_unshare
 @pytest.mark.parametrize("head", [0], indirect=True)
-def test_a_node_without_the_pack_fetches_it_once_for_its_trials_and_their_confirmation(
-    command, head
+def test_a_node_without_pack_and_model_fetches_them_once_for_its_trials_and_their_confirmation(
+    command, model_dir, head
 ):
-    confirmed = {**SHORT, "budget": {**SHORT["budget"], "seeds": 2}}
+    model = shutil.copytree(model_dir, cache_dir() / "model")  # where the node does not see it
+    base = {**TINY_SPACE["base"], "init_from": str(model)}
+    confirmed = {**SHORT, "budget": {**SHORT["budget"], "seeds": 2}, "base": base}
     with node(head, 2, cache_dir()) as process:
         wait_for_cpus(head, 2)
         done = command.run(*command.search_options(confirmed), "--address", head.address)
@@ -194,6 +196,9 @@ def test_a_node_without_the_pack_fetches_it_once_for_its_trials_and_their_confir
         (name,) = fetched
         for file in (cache_dir() / "packs" / name).iterdir():
             assert (packs / name / file.name).read_bytes() == file.read_bytes()
+        (copied,) = packs.with_name("models").glob("[!.]*")
+        for file in model.iterdir():
+            assert (copied / file.name).read_bytes() == file.read_bytes()
 
 
 @needs_unshare
