@@ -63,8 +63,12 @@ def test_an_epoch_of_all_folds_is_a_row_with_the_scores_over_them(folds, tmp_pat
         assert row["val_loss_se"] > 0
 
 
-def test_folds_resumed_after_every_epoch_equal_uninterrupted_ones(folds, tmp_path):
-    config = tiny(epochs=4, dropout=0.3, augment_prob=0.5)
+@pytest.mark.parametrize("from_model", [False, True])
+def test_folds_resumed_after_every_epoch_equal_uninterrupted_ones(
+    folds, model_dir, tmp_path, from_model
+):
+    changes = {"init_from": str(model_dir), "num_heads": 4} if from_model else {}
+    config = tiny(epochs=4, dropout=0.3, augment_prob=0.5, **changes)
     whole = train_folds(config, folds, tmp_path / "whole", ignore)
 
     resumed = train_in_parts(config, folds, tmp_path / "cut", ends=(1, 2, 3), train=train_folds)

@@ -79,9 +79,13 @@ def train_folds(
         TrainingDiverged, OutOfMemory: as in `training.loop.train`, of any fold.
     """
     device = prepare_device(config)
-    state = FoldedState(
-        config, data.identity, [start_run(config, fold, device) for fold in data.folds]
-    )
+    saved: list[State | None] = [None] * len(data.folds)
+    if checkpoint is not None:
+        check_same_training(checkpoint, data.identity)
+        saved = checkpoint["folds"]
+    pairs = zip(data.folds, saved, strict=True)
+    states = [start_run(config, fold, device, own) for fold, own in pairs]
+    state = FoldedState(config, data.identity, states)
     if checkpoint is not None:
         state.load_state_dict(checkpoint)
     scales = fold_scales(data)

@@ -60,7 +60,7 @@ def first_encoder(
         return _load(config)
     try:
         return rebuild_encoder(config, checkpoint["model"])
-    except RuntimeError:  # loading the checkpoint into this one then says what differs
+    except (RuntimeError, KeyError):  # loading the checkpoint then says what differs
         return build_encoder(config, data.statistics)
 
 
