@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tune_encoder.data.closed_form import STRENGTHS, fit_closed_form
+from tune_encoder.data.closed_form import KINDS, STRENGTHS, fit_closed_form
 from tune_encoder.data.scores import Styles, score
 from tune_encoder.data.style_statistics import Statistics, style_statistics
 
@@ -28,11 +28,9 @@ def data(n=12, width=4, noise=0.05, windows=3):
     return rows, styles, ids
 
 
-def fit(rows, styles, ids, groups=None, *, with_kernel=False):
+def fit(rows, styles, ids, groups=None, *, kinds=("linear",)):
     groups = ids if groups is None else groups
-    return fit_closed_form(
-        rows, styles, ids, groups, statistics_of(styles), with_kernel=with_kernel
-    )
+    return fit_closed_form(rows, styles, ids, groups, statistics_of(styles), kinds=kinds)
 
 
 def direct(rows, targets, strength, new):
@@ -103,10 +101,10 @@ def test_the_kernel_is_taken_where_the_style_is_not_linear_in_the_statistics():
     bent = np.abs(rows[::3].sum(axis=1))[:, None, None]
     styles = Styles(linear.ttl * 0 + bent, linear.dp * 0 + bent)
 
-    with_kernel = fit(rows, styles, ids, with_kernel=True)
+    best = fit(rows, styles, ids, kinds=KINDS)
 
-    assert len(with_kernel.landmarks)
-    assert with_kernel.skill > fit(rows, styles, ids).skill + 0.1
+    assert len(best.landmarks)
+    assert best.skill > fit(rows, styles, ids).skill + 0.1
 
 
 def test_groups_of_known_voices_allow_what_groups_of_voices_forbid():
@@ -119,13 +117,13 @@ def test_groups_of_known_voices_allow_what_groups_of_voices_forbid():
     assert fit(own, styles, ids).skill < 0.3
 
 
-@pytest.mark.parametrize("with_kernel", [False, True])
-def test_one_voice_or_constant_statistics_give_the_mean_voice(with_kernel):
+@pytest.mark.parametrize("kind", KINDS)
+def test_one_voice_or_constant_statistics_give_the_mean_voice(kind):
     rows, styles, ids = data()
     one = Styles(styles.ttl[:1], styles.dp[:1])
 
-    single = fit(rows[:3], one, ids[:3], with_kernel=with_kernel).predict(rows[:3])
-    constant = fit(rows * 0 + 1, styles, ids, with_kernel=with_kernel).predict(rows)
+    single = fit(rows[:3], one, ids[:3], kinds=[kind]).predict(rows[:3])
+    constant = fit(rows * 0 + 1, styles, ids, kinds=[kind]).predict(rows)
 
     np.testing.assert_allclose(single.ttl[2], styles.ttl[0], atol=1e-5)
     np.testing.assert_allclose(constant.ttl[3], styles.ttl.mean(axis=0), atol=1e-4)

@@ -9,7 +9,7 @@ Shapes: W windows, S statistics, L landmarks, P predictors of rank R, K style co
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from tune_encoder.data.scores import EPSILON, Styles
 from tune_encoder.data.style_statistics import Statistics
 
+KINDS = LINEAR, KERNEL = "linear", "kernel"
 STRENGTHS = tuple(10.0 ** (power / 2) for power in range(-12, 1))  # of the largest eigenvalue
 KERNEL_WIDTH = 0.2  # the kernel is exp(-KERNEL_WIDTH / S * squared distance)
 MAX_LANDMARKS = 960  # windows that a kernel compares with; a model stores them
@@ -85,7 +86,7 @@ def fit_closed_form(
     groups: NDArray[np.int64],
     statistics: Statistics,
     *,
-    with_kernel: bool = True,
+    kinds: Collection[str] = KINDS,
 ) -> ClosedForm:
     """Fit on the windows of the training clips.
 
@@ -95,7 +96,7 @@ def fit_closed_form(
         style_ids: (W,) index of each window's style among them.
         groups: (W,) what is held out together: voices, or parts of clips.
         statistics: Of the same clips; their mean voice is what predictions shrink to.
-        with_kernel: Whether the kernel is a candidate.
+        kinds: The candidates, of `KINDS`.
     """
     center, scale = windows.mean(axis=0), windows.std(axis=0) + SCALE_FLOOR
     standard = (windows - center) / scale
@@ -105,7 +106,7 @@ def fit_closed_form(
     targets = np.concatenate([_coefficients(*each) for each in rows], axis=1)[style_ids]
     candidates = [
         _fit(predictors, targets, len(ttl.basis), groups)
-        for predictors in _predictors(standard, with_kernel)
+        for predictors in _predictors(standard, kinds)
     ]
     best = max(candidates, key=lambda each: each.skill)
     landmarks = best.predictors.landmarks
@@ -152,9 +153,10 @@ class _Predictors(NamedTuple):
     """(L, P) from kernel values to the columns."""
 
 
-def _predictors(standard: Array, with_kernel: bool) -> Iterator[_Predictors]:
-    yield _Predictors(standard.astype(np.float64), standard[:0], None)
-    if with_kernel:
+def _predictors(standard: Array, kinds: Collection[str]) -> Iterator[_Predictors]:
+    if LINEAR in kinds:
+        yield _Predictors(standard.astype(np.float64), standard[:0], None)
+    if KERNEL in kinds:
         landmarks = standard[:: math.ceil(len(standard) / MAX_LANDMARKS)]
         yield _nystrom(standard, landmarks)
 

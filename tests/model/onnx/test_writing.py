@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tests.fabricate import SMALL_ENCODER, random_encoder
-from tune_encoder.data.closed_form import fit_closed_form
+from tune_encoder.data.closed_form import KINDS, fit_closed_form
 from tune_encoder.data.crops import crop_frames
 from tune_encoder.data.scores import score
 from tune_encoder.errors import StorageError
@@ -77,19 +77,16 @@ def test_every_encoder_and_head_gives_what_torch_gives(packed, tmp_path, voices,
 
 @pytest.mark.slow
 @pytest.mark.timeout(180)
-@pytest.mark.parametrize("with_kernel", [False, True])
-def test_a_closed_form_gives_what_torch_gives(packed, tmp_path, voices, with_kernel):
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_closed_form_gives_what_torch_gives(packed, tmp_path, voices, kind):
     train = packed.train
     ids = train.style_ids[train.window_clips]
-    windows = np.asarray(train.windows)
     fitted = fit_closed_form(
-        windows, train.unique_styles, ids, ids, packed.statistics, with_kernel=with_kernel
+        train.windows, train.unique_styles, ids, ids, packed.statistics, kinds=[kind]
     )
-    kernel = replace(fitted, landmarks=windows[:50] * 0, weights=fitted.weights[:50])
-    fitted = kernel if with_kernel and not len(fitted.landmarks) else fitted
     encoder = ClosedFormEncoder(ClosedFormRegression(fitted), packed.statistics).eval()
 
-    assert bool(len(fitted.landmarks)) == with_kernel
+    assert bool(len(fitted.landmarks)) == (kind == "kernel")
     check_like_torch(tmp_path, encoder, replace(SMALL_ENCODER, encoder_type="statistics"), voices)
 
 
