@@ -247,10 +247,10 @@ def ended_trials(name):
     for number in range(12):
         settings = {
             "learning_rate": 1e-3 + number * 5e-4,
-            "hidden_dim": (32, 48, 64)[number % 3],
-            "num_layers": 2 + number % 3,
+            "hidden_dim": (48, 64)[number % 2],
+            "num_layers": 3 + number // 2 % 2,
             "dropout": number / 50,
-            "augment_prob": 0.1 + number / 40,
+            "augment_prob": number / 120,
         }
         finished = number % 4 == 0
         values = [0.9 - number / 100 - epoch / 50 for epoch in range(18 if finished else 2)]
