@@ -9,11 +9,13 @@ import pytest
 
 from tests.builders import new_experiment
 from tune_encoder.config import ExportSettings
+from tune_encoder.data.folds import FoldedData
 from tune_encoder.experiment.confirmation import best_configs
 from tune_encoder.experiment.folder import CHECKPOINT_NAME, Experiment
 from tune_encoder.export import export
 from tune_encoder.space import parse_space, space_to_content
 from tune_encoder.training.checkpoints import save_state
+from tune_encoder.training.folds import train_folds
 from tune_encoder.training.loop import train
 from tune_encoder.tuning.confirm import confirmation_space
 from tune_encoder.tuning.record.record import Record
@@ -65,7 +67,7 @@ def best_epoch(searched):
 
 
 def run_trial(record, trial, packed):
-    """Do what a worker and the driver do together."""
+    """Do what a worker and the driver do together; `packed` may be folds."""
     experiment = record.experiment
 
     def report(row, state):
@@ -74,7 +76,8 @@ def run_trial(record, trial, packed):
         record.add_row(trial.number, {**row, "checkpoint": place})
 
     config = record.space.config(trial.settings)
-    train(config, packed, experiment.trial_dir(trial.number), report)
+    run = train_folds if isinstance(packed, FoldedData) else train
+    run(config, packed, experiment.trial_dir(trial.number), report)
     record.complete(trial.number)
 
 

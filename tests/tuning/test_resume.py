@@ -43,11 +43,12 @@ def kept(before: list[TrialRecord], after: list[TrialRecord]) -> None:
             assert [(row["epoch"], row["val_loss"]) for row in now.rows[: len(seen)]] == seen
 
 
-@pytest.fixture(scope="module")
-def journey(tmp_path_factory, data_dir):
+@pytest.fixture(scope="module", params=[1, 2], ids=["on val", "over folds"])
+def journey(request, tmp_path_factory, data_dir):
     """A search that was killed, lost checkpoints, was stopped, moved and resumed to its end."""
     command = Command(tmp_path_factory.mktemp("journey"), data_dir)
-    error = command.stop_after(command.start(*command.search_options(LONG)), 8, signal.SIGKILL)
+    options = command.search_options({**LONG, "validation": {"voices": request.param}})
+    error = command.stop_after(command.start(*options), 8, signal.SIGKILL)
     seen = SimpleNamespace(command=command, error=error, killed=command.experiment.trials())
     assert damage_newest(command.experiment, seen.killed)
     process = command.start("resume", "tiny", "--no-export")

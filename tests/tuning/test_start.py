@@ -1,14 +1,16 @@
 """What is refused before anything is packed or Ray starts."""
 
 import re
+import sys
 from pathlib import Path
 
 import pytest
 
+from tests.builders import new_experiment
 from tests.tuning.conftest import TINY_SPACE
-from tune_encoder.errors import ConfigError, StorageError
+from tune_encoder.errors import ConfigError, DataError, StorageError
 from tune_encoder.space import parse_space
-from tune_encoder.tuning.start import start_search
+from tune_encoder.tuning.start import fork_search, start_search
 
 
 def refused(tmp_path, changes):
@@ -26,3 +28,39 @@ def test_more_cores_than_the_machine_has_are_refused(tmp_path):
     assert re.fullmatch(
         r"resources.cpus is 999, but this machine has \d+; lower it in the search space", said
     )
+
+
+@pytest.fixture
+def no_ray(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)  # then importing it is an error
+
+
+def test_more_folds_than_voices_are_refused(data_dir, tmp_path, no_ray):
+    space = parse_space({**TINY_SPACE, "validation": {"voices": 33}}, "test", Path())
+
+    with pytest.raises(DataError, match=r"have 32 voices; .* into 33 folds; give at most 32"):
+        start_search(space, data_dir, tmp_path / "runs", "tiny")
+    assert not (tmp_path / "runs" / "tiny").exists()
+
+
+def test_folds_in_several_processes_are_refused(data_dir, tmp_path, no_ray):
+    changes = {"validation": {"voices": 3}, "resources": {"cpus": 2, "processes": 2}}
+    space = parse_space({**TINY_SPACE, **changes}, "test", Path())
+
+    with pytest.raises(ConfigError, match=r"resources.processes is 2, but 3 folds of voices"):
+        start_search(space, data_dir, tmp_path / "runs", "tiny")
+    assert not (tmp_path / "runs" / "tiny").exists()
+
+
+@pytest.mark.parametrize(("before", "asked"), [(3, 1), (0, 3), (3, 4)])
+def test_a_fork_that_would_compare_other_scores_is_refused(tmp_path, no_ray, before, asked):
+    new_experiment(tmp_path, "old", with_folds(before), data_dir=str(tmp_path))
+
+    words = rf"validation.voices is {asked}, but the trials of old were scored with {before or 1}"
+    with pytest.raises(ConfigError, match=f"{words}, and cannot be compared; leave it out, or sta"):
+        fork_search(tmp_path, "old", "new", with_folds(asked))
+    assert not (tmp_path / "new").exists()
+
+
+def with_folds(count):
+    return parse_space({**TINY_SPACE, "validation": {"voices": count}}, "test", Path())

@@ -24,7 +24,7 @@ from tune_encoder.config import (
     network_settings,
     parse_assignment,
 )
-from tune_encoder.data.score_words import below_baseline, describe_interval, skill_name
+from tune_encoder.data.score_words import NEW, below_baseline, describe_interval, skill_name
 from tune_encoder.system.formats import count_noun
 
 if TYPE_CHECKING:
@@ -49,6 +49,13 @@ def add_evaluate(commands: Commands) -> None:
     parser.add_argument("model", type=Path, help="exported model folder")
     add_data_dir(parser)
     parser.add_argument("--split", choices=("val", "test"), default="test")
+    parser.add_argument(
+        "--folds",
+        type=int,
+        metavar="K",
+        help="train its settings on K folds of the voices of train and val instead, and score "
+        "each on the voices left out",
+    )
     parser.add_argument("-o", "--out", type=Path, help="folder of the results (default: the model)")
 
 
@@ -57,6 +64,9 @@ def _evaluate(options: argparse.Namespace) -> None:
     from tune_encoder.experiment.commands import check_is_model
     from tune_encoder.model.evaluate import evaluate, write_evaluation
 
+    if options.folds is not None:
+        _evaluate_over_folds(options)
+        return
     check_is_model(options.model)
     result = evaluate(options.model, options.data_dir or demo_voices(), options.split)
     name_of_skill = skill_name(result.voices)
@@ -73,6 +83,36 @@ def _evaluate(options: argparse.Namespace) -> None:
     print(f"crop consistency: {result.crop_consistency:.3f} (1: all windows give the same style)")
     for path in write_evaluation(result, options.out or options.model, options.split):
         print(f"wrote {path}")
+
+
+def _evaluate_over_folds(options: argparse.Namespace) -> None:
+    """Score a model's settings on voices that none of several encoders was trained on."""
+    from tqdm import tqdm
+
+    from tune_encoder.training.fold_evaluation import evaluate_over_folds, write_fold_evaluation
+
+    with tqdm(desc=f"{options.folds} folds", unit="epoch", ncols=80, disable=None) as bar:
+
+        def watch(row: "EpochRow", last: int) -> None:
+            bar.total = last
+            bar.update()
+
+        result = evaluate_over_folds(options.model, options.data_dir, options.folds, watch)
+    names = {"skill": skill_name(NEW), "skill_ttl": "ttl", "skill_dp": "dp"}
+    rows = [["", *(word for name in names.values() for word in (name, "+-"))]]
+    for name, scores in result.scores.items():
+        values = (scores[key] for score in names for key in (score, f"{score}_se"))
+        rows.append([name, *(f"{value:.3f}" for value in values)])
+    print_table("lrrrrrr", rows)
+    print(
+        f"over {result.folds} folds of voices, {count_noun(result.epochs, 'epoch')} each; "
+        "+-: standard error over folds"
+    )
+    baselines = {name: each for name, each in result.scores.items() if name != "model"}
+    skill = result.scores["model"]["skill"]
+    if defeat := below_baseline(skill, baselines, "the folds", NEW):
+        print(defeat)
+    print(f"wrote {write_fold_evaluation(result, options.out or options.model)}")
 
 
 def add_train(commands: Commands) -> None:

@@ -9,6 +9,7 @@ interrupted one resumes from its last epoch, and a finished one is used again.
 import hashlib
 import json
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,9 +34,15 @@ from tune_encoder.training.state import TrainState
 
 FOLDER = "refit"  # within the search
 
+OnEpoch = Callable[[EpochRow], None]
+
 
 def refit_models(
-    experiment: Experiment, choices: list[Choice], settings: ExportSettings, data: PackedData
+    experiment: Experiment,
+    choices: list[Choice],
+    settings: ExportSettings,
+    data: PackedData,
+    on_epoch: OnEpoch = lambda row: None,
 ) -> list[Model]:
     """Train each chosen config on all voices, or take it from an earlier export.
 
@@ -44,6 +51,7 @@ def refit_models(
         choices: Its best epochs.
         settings: Of the export.
         data: The search's data.
+        on_epoch: Called with the row of every epoch that is trained, once it is saved.
 
     Raises:
         ConfigError: if an average or ensemble is asked for.
@@ -60,25 +68,33 @@ def refit_models(
     folds, baselines = experiment.space().validation.folds, experiment.fold_baselines() or {}
     again = experiment.command("export")
     with interruptible(lambda: f"stopped, the last epoch is saved; resume with `{again}`"):
-        return [_refit(choice, together, folds, baselines) for choice in choices]
+        states = [_refit(choice, together, on_epoch) for choice in choices]
+    return [_model(*each, together, folds, baselines) for each in zip(choices, states, strict=True)]
 
 
-def _refit(
-    choice: Choice, data: PackedData, folds: int, baselines: dict[str, dict[str, float]]
+def _model(
+    choice: Choice,
+    state: State,
+    data: PackedData,
+    folds: int,
+    baselines: dict[str, dict[str, float]],
 ) -> Model:
-    folder = _folder(choice, data)
-    folder.mkdir(parents=True, exist_ok=True)
-    with lock_experiment(folder):
-        state = _train(choice, data, folder)
-    refitted = replace(choice, state=state, subfolder=f"{FOLDER}/{folder.name}")
+    """The model of a refitted choice, with the scores that it was chosen by."""
+    refitted = replace(choice, state=state, subfolder=f"{FOLDER}/{_folder(choice, data).name}")
+    scores = {**baselines, "model": validation_scores(choice.row)}
     model = replace(
         single_model(refitted),
         trained_on=("train", "val"),
-        folded=FoldedScores(
-            folds=folds, scores={**baselines, "model": validation_scores(choice.row)}
-        ),
+        folded=FoldedScores(folds=folds, scores=scores),
     )
     return model if data.test is None else replace(model, loss=_loss(model, data.test, data))
+
+
+def _refit(choice: Choice, data: PackedData, on_epoch: OnEpoch) -> State:
+    folder = _folder(choice, data)
+    folder.mkdir(parents=True, exist_ok=True)
+    with lock_experiment(folder):
+        return _train(choice, data, folder, on_epoch)
 
 
 def _folder(choice: Choice, data: PackedData) -> Path:
@@ -88,7 +104,7 @@ def _folder(choice: Choice, data: PackedData) -> Path:
     return choice.search.path / FOLDER / name
 
 
-def _train(choice: Choice, data: PackedData, folder: Path) -> State:
+def _train(choice: Choice, data: PackedData, folder: Path, on_epoch: OnEpoch) -> State:
     """Train up to the chosen epoch, or resume from the last one that was saved."""
     last = choice.row["epoch"]
     files = [folder / FINAL] if (folder / FINAL).exists() else []
@@ -103,6 +119,7 @@ def _train(choice: Choice, data: PackedData, folder: Path) -> State:
         def report(row: EpochRow, state: TrainState) -> None:
             save_state(folder / FINAL, state.state_dict())
             bar.update()
+            on_epoch(row)
             check(row)
 
         if done < last:
