@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import numpy as np
@@ -5,12 +6,14 @@ import pytest
 import soundfile
 
 from tests.fabricate import make_style
-from tune_encoder.data.importing import assign_splits, cut_by_time, import_voices, voice_name
+from tune_encoder.data.importing import import_voices, voice_name
 from tune_encoder.data.samples import SPLITS, find_samples, read_sample
+from tune_encoder.data.splitting import SplitRequest, assign_splits, cut_by_time
 from tune_encoder.data.voice_style import read_voice_style, write_voice_style
 from tune_encoder.errors import ConfigError, DataError, StorageError
 
 RATE = 8000
+USUAL = SplitRequest()
 REAL = Path(__file__).parents[3] / "shared" / "real"
 
 
@@ -87,7 +90,7 @@ def test_files_without_a_partner_are_left_out_with_a_warning(one_clip_each, tmp_
     (audio_dir / "carl.m4a").write_bytes(b"")
     (styles_dir / "dora.json").write_text("{}")
 
-    report = import_voices(audio_dir, styles_dir, tmp_path / "out", RATE, seed=0)
+    report = import_voices(audio_dir, styles_dir, tmp_path / "out", RATE, 0, USUAL)
 
     lonely, unused, foreign, _ = report.warnings
     assert lonely.startswith("skipped 1 recording without a style: annabel.wav;")
@@ -101,7 +104,7 @@ def test_many_names_are_cut_short_in_a_warning(one_clip_each, tmp_path):
     for number in range(7):
         (styles_dir / f"unused{number}.json").write_text("{}")
 
-    report = import_voices(audio_dir, styles_dir, tmp_path / "out", RATE, seed=0)
+    report = import_voices(audio_dir, styles_dir, tmp_path / "out", RATE, 0, USUAL)
 
     assert "skipped 7 styles" in report.warnings[0]
     assert report.warnings[0].endswith("unused4.json and 2 more")
@@ -113,12 +116,12 @@ def test_folders_without_any_pair_are_refused_with_how_to_name_files(folders, tm
     write_voice_style(styles_dir / "F1.json", make_style(1), {})
 
     with pytest.raises(DataError, match=r"audio: of 1 recording none .* 1 style in .*NAME_01"):
-        import_voices(audio_dir, styles_dir, tmp_path / "out", RATE, seed=0)
+        import_voices(audio_dir, styles_dir, tmp_path / "out", RATE, 0, USUAL)
 
 
 def test_an_absent_folder_is_refused_by_name(folders, tmp_path):
     with pytest.raises(DataError, match=r"nowhere: no such folder; give the folder"):
-        import_voices(tmp_path / "nowhere", folders[1], tmp_path / "out", RATE, seed=0)
+        import_voices(tmp_path / "nowhere", folders[1], tmp_path / "out", RATE, 0, USUAL)
 
 
 # --- splitting by voice --------------------------------------------------------------------------
@@ -126,12 +129,30 @@ def test_an_absent_folder_is_refused_by_name(folders, tmp_path):
 
 def test_voices_with_several_clips_go_whole_to_one_split(several_clips, tmp_path):
     audio_dir, styles_dir = several_clips
-    report = import_voices(audio_dir, styles_dir, tmp_path / "out", RATE, seed=0)
+    report = import_voices(audio_dir, styles_dir, tmp_path / "out", RATE, 0, USUAL)
 
     voices = voices_of(samples_of(tmp_path / "out"))
     assert report.counts == {"train": 16, "val": 2, "test": 2}
     assert [len(voices[split]) for split in SPLITS] == [8, 1, 1]
     assert len(set().union(*voices.values())) == 10
+    (warning,) = report.warnings
+    assert re.fullmatch(
+        r"val is a single voice \(voice\d\), test is a single voice \(voice\d\): a score on one "
+        r"voice is mostly chance; add voices, or cut each clip by time with --split time",
+        warning,
+    )
+
+
+def test_several_voices_in_val_and_test_need_no_warning(several_clips, tmp_path):
+    audio_dir, styles_dir = several_clips
+    for seed in range(10, 20):
+        for letter in "ab":
+            add_clip(audio_dir, f"voice{seed}_{letter}.wav")
+        write_voice_style(styles_dir / f"voice{seed}.json", make_style(seed), {})
+
+    report = import_voices(audio_dir, styles_dir, tmp_path / "out", RATE, 0, USUAL)
+
+    assert report.counts == {"train": 32, "val": 4, "test": 4}
     assert report.warnings == []
 
 
@@ -156,7 +177,7 @@ def test_the_seed_chooses_the_voices_held_out():
 
 def test_voices_with_one_clip_are_cut_by_time_with_a_warning(one_clip_each, tmp_path):
     audio_dir, styles_dir = one_clip_each
-    report = import_voices(audio_dir, styles_dir, tmp_path / "out", RATE, seed=0)
+    report = import_voices(audio_dir, styles_dir, tmp_path / "out", RATE, 0, USUAL)
 
     samples = samples_of(tmp_path / "out")
     seconds = [samples[split][0].audio.size / RATE for split in SPLITS]
@@ -190,7 +211,7 @@ def test_a_clip_too_short_to_cut_is_for_training_only_with_a_warning(one_clip_ea
     audio_dir, styles_dir = one_clip_each
     add_clip(audio_dir, "anna_02.wav", seconds=2.0)
 
-    report = import_voices(audio_dir, styles_dir, tmp_path / "out", RATE, seed=0)
+    report = import_voices(audio_dir, styles_dir, tmp_path / "out", RATE, 0, USUAL)
 
     assert report.counts == {"train": 3, "val": 2, "test": 2}
     assert report.warnings[-1].startswith("left 1 clip uncut, in train only: anna_02")
@@ -202,8 +223,146 @@ def test_clips_that_are_all_too_short_to_cut_are_refused(folders, tmp_path):
     write_voice_style(styles_dir / "anna.json", make_style(1), {})
 
     with pytest.raises(DataError, match=r"audio: no clip is long enough.*clips of 3 s or more"):
-        import_voices(audio_dir, styles_dir, tmp_path / "out", RATE, seed=0)
+        import_voices(audio_dir, styles_dir, tmp_path / "out", RATE, 0, USUAL)
     assert not (tmp_path / "out").exists()
+
+
+# --- asked for -----------------------------------------------------------------------------------
+
+
+def imported(folders, tmp_path, **asked):
+    audio_dir, styles_dir = folders
+    request = SplitRequest(**asked)
+    report = import_voices(audio_dir, styles_dir, tmp_path / "out", RATE, 0, request)
+    return report, voices_of(samples_of(tmp_path / "out"))
+
+
+def test_voices_of_one_clip_are_split_whole_if_asked(several_clips, tmp_path):
+    for path in [*several_clips[0].glob("*.flac")]:
+        path.unlink()
+
+    report, voices = imported(several_clips, tmp_path, how="voices")
+
+    assert report.counts == {"train": 8, "val": 1, "test": 1}
+    assert len(set().union(*voices.values())) == 10
+    assert "by time" not in report.warnings[0].partition(":")[0]
+
+
+def test_voices_of_several_clips_are_cut_by_time_if_asked(several_clips, tmp_path):
+    for seed in range(10):
+        add_clip(several_clips[0], f"voice{seed}_long.wav", seconds=4.0)
+
+    report, voices = imported(several_clips, tmp_path, how="time")
+
+    assert report.counts == {"train": 30, "val": 10, "test": 10}
+    assert voices["train"] == voices["val"] == voices["test"]
+    assert report.warnings[0].startswith("split by time (as asked): train, val and test share")
+    assert report.warnings[1].startswith("left 20 clips uncut, in train only: voice0-b.flac, ")
+
+
+@pytest.mark.parametrize("how", ["voices", "time"])
+def test_voices_that_are_held_out_are_in_test_alone(several_clips, tmp_path, how):
+    report, voices = imported(several_clips, tmp_path, how=how, hold_out=["voice3", "voice7"])
+
+    assert voices["test"] == {"voice3", "voice7"}
+    assert not voices["test"] & (voices["train"] | voices["val"])
+    assert report.counts["test"] == 4
+    if how == "voices":
+        assert (len(voices["train"]), len(voices["val"])) == (7, 1)
+        assert report.warnings[0].startswith("val is a single voice (voice")
+    else:
+        assert voices["train"] == voices["val"]
+        assert "(as asked): train and val share voices" in report.warnings[0]
+
+
+def test_the_recordings_of_a_folder_make_test(one_clip_each, tmp_path):
+    styles_dir = one_clip_each[1]
+    more = tmp_path / "more"
+    more.mkdir()
+    for name in ("anna_1.wav", "carl.wav"):
+        add_clip(more, name)
+    write_voice_style(styles_dir / "carl.json", make_style(7), {})
+
+    report, voices = imported(one_clip_each, tmp_path, test_dir=more)
+
+    assert report.counts == {"train": 2, "val": 2, "test": 2}
+    assert voices == {"train": {"anna", "ben"}, "val": {"anna", "ben"}, "test": {"anna", "carl"}}
+    seconds = [sample.audio.size / RATE for sample in samples_of(tmp_path / "out")["val"]]
+    assert seconds == pytest.approx([1.2, 1.2], abs=0.05)
+    assert report.warnings == [
+        "split by time (0 of 2 voices have several clips): train and val share voices, so scores "
+        "tell how well known voices are recognised, not how well new voices are cloned"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        (
+            {"hold_out": ["ben", "zoe"]},
+            r"^--hold-out zoe: no recording has a voice of this name; there are anna, ben$",
+        ),
+        ({"hold_out": ["ben", "anna"]}, r"^--hold-out names all 2 voices; leave some to train on$"),
+    ],
+)
+def test_voices_that_cannot_be_held_out_are_refused_by_name(
+    one_clip_each, tmp_path, asked, message
+):
+    with pytest.raises(ConfigError, match=message):
+        imported(one_clip_each, tmp_path, **asked)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        (
+            {"how": "voices"},
+            r"^--split voices: 2 voices are too few to hold some out for val and test; use --split "
+            r"time, or add voices$",
+        ),
+        (
+            {"how": "voices", "hold_out": ["ben"]},
+            r"^--split voices: 1 voice is too few to hold some out for val; use --split time, or ",
+        ),
+    ],
+)
+def test_too_few_voices_to_hold_out_whole_are_refused(one_clip_each, tmp_path, asked, message):
+    with pytest.raises(DataError, match=message):
+        imported(one_clip_each, tmp_path, **asked)
+
+
+def test_one_voice_is_cut_by_time_with_a_warning_of_each_kind(one_clip_each, tmp_path):
+    (one_clip_each[0] / "ben.wav").unlink()
+
+    report, _ = imported(one_clip_each, tmp_path)
+
+    assert report.warnings[0] == "skipped 1 style without a recording: ben.json"
+    assert "(1 voice is too few to hold some out for val and test)" in report.warnings[1]
+    assert report.warnings[2] == (
+        "val is a single voice (anna), test is a single voice (anna): a score on one voice is "
+        "mostly chance; add voices"
+    )
+
+
+def test_clips_too_short_for_a_split_by_time_are_refused(several_clips, tmp_path):
+    with pytest.raises(DataError, match=r"audio: no clip is long enough to be cut into train, val"):
+        imported(several_clips, tmp_path, how="time")
+
+
+def test_a_voice_of_silent_clips_is_refused_by_its_files(several_clips, tmp_path):
+    for name in ("voice4_a.wav", "voice4-b.flac"):
+        soundfile.write(several_clips[0] / name, np.zeros(2 * RATE), RATE)
+
+    with pytest.raises(DataError, match=r"voice4-b\.flac: .*silent.*; 1 more .*: voice4_a\.wav"):
+        imported(several_clips, tmp_path)
+
+
+def test_a_test_folder_without_any_voice_is_refused_by_its_name(one_clip_each, tmp_path):
+    (tmp_path / "empty").mkdir()
+
+    with pytest.raises(DataError, match=r"empty: of 0 recordings none matches any of 2 styles in"):
+        imported(one_clip_each, tmp_path, test_dir=tmp_path / "empty")
 
 
 # --- writing -------------------------------------------------------------------------------------
@@ -211,7 +370,7 @@ def test_clips_that_are_all_too_short_to_cut_are_refused(folders, tmp_path):
 
 def test_a_sample_carries_its_voice_its_style_and_its_rate(one_clip_each, tmp_path):
     audio_dir, styles_dir = one_clip_each
-    import_voices(audio_dir, styles_dir, tmp_path / "out", 16000, seed=0)
+    import_voices(audio_dir, styles_dir, tmp_path / "out", 16000, 0, USUAL)
 
     sample = read_sample(tmp_path / "out" / "val" / "ben_0000.npz")
     assert (sample.voice, sample.sample_rate, sample.text, sample.lang) == ("ben", 16000, "", "na")
@@ -223,7 +382,7 @@ def test_a_sample_carries_its_voice_its_style_and_its_rate(one_clip_each, tmp_pa
 def test_equal_input_gives_equal_bytes(several_clips, tmp_path):
     audio_dir, styles_dir = several_clips
     for name in ("a", "b"):
-        import_voices(audio_dir, styles_dir, tmp_path / name, RATE, seed=3)
+        import_voices(audio_dir, styles_dir, tmp_path / name, RATE, 3, USUAL)
 
     files = sorted(path.relative_to(tmp_path / "a") for path in (tmp_path / "a").rglob("*.npz"))
     assert len(files) == 20
@@ -240,7 +399,7 @@ def test_an_existing_folder_with_files_is_refused_and_kept(one_clip_each, tmp_pa
     with pytest.raises(
         ConfigError, match=r"out: exists and is not empty; remove it or name another"
     ):
-        import_voices(audio_dir, styles_dir, out, RATE, seed=0)
+        import_voices(audio_dir, styles_dir, out, RATE, 0, USUAL)
     assert [path.name for path in out.iterdir()] == ["mine.txt"]
 
 
@@ -248,7 +407,7 @@ def test_an_empty_folder_is_filled(one_clip_each, tmp_path):
     audio_dir, styles_dir = one_clip_each
     (tmp_path / "out").mkdir()
 
-    import_voices(audio_dir, styles_dir, tmp_path / "out", RATE, seed=0)
+    import_voices(audio_dir, styles_dir, tmp_path / "out", RATE, 0, USUAL)
 
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(SPLITS)
 
@@ -258,7 +417,7 @@ def test_a_folder_that_cannot_be_made_is_refused_by_name(one_clip_each, tmp_path
     (tmp_path / "file").write_text("")
 
     with pytest.raises(StorageError, match=r"out: cannot be written .*name another folder"):
-        import_voices(audio_dir, styles_dir, tmp_path / "file" / "out", RATE, seed=0)
+        import_voices(audio_dir, styles_dir, tmp_path / "file" / "out", RATE, 0, USUAL)
 
 
 def test_unusable_recordings_are_all_named_and_nothing_is_written(several_clips, tmp_path):
@@ -269,7 +428,7 @@ def test_unusable_recordings_are_all_named_and_nothing_is_written(several_clips,
 
     message = r"voice1_short\.wav: 0\.50 s.*; 1 more cannot be used: voice2_junk\.wav"
     with pytest.raises(DataError, match=message):
-        import_voices(audio_dir, styles_dir, tmp_path / "out", RATE, seed=0)
+        import_voices(audio_dir, styles_dir, tmp_path / "out", RATE, 0, USUAL)
     assert sorted(tmp_path.iterdir()) == before
 
 
@@ -278,7 +437,7 @@ def test_styles_of_two_versions_are_refused_by_name(one_clip_each, tmp_path):
     write_voice_style(styles_dir / "ben.json", make_style(1, version=1), {})
 
     with pytest.raises(DataError, match=r"ben\.json and .*anna\.json .*one version only"):
-        import_voices(audio_dir, styles_dir, tmp_path / "out", RATE, seed=0)
+        import_voices(audio_dir, styles_dir, tmp_path / "out", RATE, 0, USUAL)
 
 
 def test_a_damaged_style_is_refused_by_name(one_clip_each, tmp_path):
@@ -286,7 +445,7 @@ def test_a_damaged_style_is_refused_by_name(one_clip_each, tmp_path):
     (styles_dir / "ben.json").write_text("{}")
 
     with pytest.raises(DataError, match=r"ben\.json: has no style_ttl"):
-        import_voices(audio_dir, styles_dir, tmp_path / "out", RATE, seed=0)
+        import_voices(audio_dir, styles_dir, tmp_path / "out", RATE, 0, USUAL)
 
 
 # --- real voices ---------------------------------------------------------------------------------
@@ -294,7 +453,7 @@ def test_a_damaged_style_is_refused_by_name(one_clip_each, tmp_path):
 
 @pytest.mark.skipif(not REAL.is_dir(), reason=f"no recordings of real voices in {REAL}")
 def test_ten_real_voices_with_one_clip_each_are_cut_by_time(tmp_path):
-    report = import_voices(REAL / "voices", REAL / "styles", tmp_path / "out", 24000, seed=0)
+    report = import_voices(REAL / "voices", REAL / "styles", tmp_path / "out", 24000, 0, USUAL)
 
     samples = samples_of(tmp_path / "out")
     assert report.counts == {"train": 10, "val": 10, "test": 10}

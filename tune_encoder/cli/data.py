@@ -44,6 +44,17 @@ def _add_import(kinds: Commands) -> None:
     into.add_argument("--audio", type=Path, required=True, help="folder of NAME*.wav|flac|ogg|mp3")
     into.add_argument("--styles", type=Path, required=True, help="folder of NAME.json")
     into.add_argument("--out", type=Path, required=True, help="new folder")
+    into.add_argument(
+        "--split",
+        choices=("voices", "time"),
+        default="",
+        help="hold out whole voices, or cut each clip by time (default: voices where most have "
+        "several clips)",
+    )
+    into.add_argument(
+        "--hold-out", nargs="+", default=[], metavar="NAME", help="voices for test alone"
+    )
+    into.add_argument("--test", type=Path, help="folder of recordings that make test")
     add_setting(into, FrontendSettings, "sample_rate")
     into.add_argument(
         "--seed", type=_count, default=RunSettings().seed, help="seed of the held-out voices"
@@ -77,9 +88,11 @@ def _data_demo(options: argparse.Namespace) -> None:
 def _data_import(options: argparse.Namespace) -> None:
     """Make a data set from recordings and their voice styles."""
     from tune_encoder.data.importing import import_voices
+    from tune_encoder.data.splitting import SplitRequest
 
+    asked = SplitRequest(how=options.split, hold_out=options.hold_out, test_dir=options.test)
     report = import_voices(
-        options.audio, options.styles, options.out, options.sample_rate, options.seed
+        options.audio, options.styles, options.out, options.sample_rate, options.seed, asked
     )
     for warning in report.warnings:
         print(f"warning: {warning}")

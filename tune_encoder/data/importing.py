@@ -5,8 +5,8 @@ A recording belongs to the style whose name its file name starts with, up to a s
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -17,19 +17,22 @@ from tune_encoder.data.audio import (
     AUDIO_SUFFIXES,
     CONVERT_SUFFIXES,
     ffmpeg_command,
-    is_silent,
     load_voice,
 )
 from tune_encoder.data.samples import SPLITS, Sample, write_sample
+from tune_encoder.data.splitting import (
+    SplitRequest,
+    Splitting,
+    choose_splitting,
+    count_clips,
+    shared_voices_warning,
+    single_voice_warning,
+)
 from tune_encoder.data.voice_style import VoiceStyle, check_same_version, read_voice_style
 from tune_encoder.errors import DataError
 from tune_encoder.system.files import atomic_folder, check_empty
 from tune_encoder.system.formats import count_noun
 
-MIN_VOICES = 3  # one for each split
-HELD_OUT_FRACTION = 0.1  # of the voices, for val and again for test
-VAL_START, TEST_START = 0.7, 0.85  # fractions at which a clip is cut where splits share voices
-MIN_PART_S = 1.0  # a shorter part says little about a voice
 MAX_NAMES = 5  # in one warning; more would push the other warnings off the screen
 
 Array = NDArray[np.float32]
@@ -52,10 +55,17 @@ class _Clip:
     voice: str
     number: int
     """Index of the clip among those of its voice, from 0."""
+    is_test: bool
+    """Whether it lies in the folder that makes test."""
 
 
 def import_voices(
-    audio_dir: Path, styles_dir: Path, out: Path, sample_rate: int, seed: int
+    audio_dir: Path,
+    styles_dir: Path,
+    out: Path,
+    sample_rate: int,
+    seed: int,
+    request: SplitRequest,
 ) -> ImportReport:
     """Write a data set of all recordings that have a style; `out` is absent or complete.
 
@@ -68,41 +78,57 @@ def import_voices(
         out: New or empty folder.
         sample_rate: Of the samples, in Hz.
         seed: Chooses the voices of val and test.
+        request: What was asked of the splits.
 
     Raises:
+        ConfigError: if a voice to hold out has no recording, or all voices are held out.
         DataError: naming the folder, recording or style, and what to do.
         StorageError: if `out` cannot be written.
     """
     check_empty(out)
-    clips, warnings = _pair_recordings(audio_dir, styles_dir)
+    folders = [audio_dir, *([request.test_dir] if request.test_dir is not None else [])]
+    clips, warnings = _pair_recordings(folders, styles_dir)
     styles = _read_styles(styles_dir, clips)
-    split_of, reason = _choose_splits(clips, seed)
+    own = count_clips(clip.voice for clip in clips if not clip.is_test)
+    splitting = choose_splitting(own, request, seed)
     with atomic_folder(out) as partial:
         for split in SPLITS:
             (partial / split).mkdir()
         writer = _Writer(partial, styles, sample_rate)
-        uncut = _write_clips(clips, split_of, writer)
-        counts = {split: len(list((partial / split).iterdir())) for split in SPLITS}
-        _check_splits(audio_dir, counts)
-    return ImportReport(counts, sorted(styles), [*warnings, *_split_warnings(reason, uncut)])
+        uncut = _write_clips(clips, splitting, writer)
+        counts = {name: len(list((partial / name).iterdir())) for name in SPLITS}
+        _check_splits(audio_dir, counts, splitting)
+    warnings += [
+        shared_voices_warning(splitting),
+        single_voice_warning(writer.voices, splitting),
+        _uncut_warning(uncut, splitting),
+    ]
+    return ImportReport(counts, sorted(styles), [warning for warning in warnings if warning])
 
 
 # --- pairing -------------------------------------------------------------------------------------
 
 
-def _pair_recordings(audio_dir: Path, styles_dir: Path) -> tuple[list[_Clip], list[str]]:
-    """Return the clips that have a style, and warnings about skipped files."""
-    files = _files(audio_dir)
-    recordings = [path for path in files if path.suffix.lower() in AUDIO_SUFFIXES]
+def _pair_recordings(folders: list[Path], styles_dir: Path) -> tuple[list[_Clip], list[str]]:
+    """Return the clips that have a style, and warnings about skipped files.
+
+    Args:
+        folders: The folder of recordings, and that of test if it has one.
+        styles_dir: The folder of styles.
+    """
     names = {path.stem for path in _files(styles_dir) if path.suffix == ".json"}
+    files = [path for folder in folders for path in _files(folder)]
+    recordings = [path for path in files if path.suffix.lower() in AUDIO_SUFFIXES]
     voice_of = {path: voice_name(path.stem, names) for path in recordings}
-    if not any(voice_of.values()):
-        raise DataError(
-            f"{audio_dir}: of {count_noun(len(recordings), 'recording')} none matches any of "
-            f"{count_noun(len(names), 'style')} in {styles_dir}; name them NAME.wav or "
-            "NAME_01.wav for NAME.json"
-        )
-    return _number_clips(voice_of), _skipped_warnings(files, voice_of, names)
+    for folder in folders:
+        own = [path for path in recordings if path.parent == folder]
+        if not any(voice_of[path] for path in own):
+            raise DataError(
+                f"{folder}: of {count_noun(len(own), 'recording')} none matches any of "
+                f"{count_noun(len(names), 'style')} in {styles_dir}; name them NAME.wav or "
+                "NAME_01.wav for NAME.json"
+            )
+    return _number_clips(voice_of, folders[1:]), _skipped_warnings(files, voice_of, names)
 
 
 def _files(folder: Path) -> list[Path]:
@@ -121,12 +147,12 @@ def voice_name(stem: str, names: Iterable[str]) -> str | None:
     return max(matching, key=len, default=None)
 
 
-def _number_clips(voice_of: Mapping[Path, str | None]) -> list[_Clip]:
+def _number_clips(voice_of: Mapping[Path, str | None], test_folders: Sequence[Path]) -> list[_Clip]:
     n_clips: Counter[str] = Counter()
     clips = []
     for path, voice in voice_of.items():
         if voice is not None:
-            clips.append(_Clip(path, voice, n_clips[voice]))
+            clips.append(_Clip(path, voice, n_clips[voice], path.parent in test_folders))
             n_clips[voice] += 1
     return clips
 
@@ -168,67 +194,6 @@ def _read_styles(styles_dir: Path, clips: list[_Clip]) -> dict[str, VoiceStyle]:
     return {styles[path]: style for path, style in read.items()}
 
 
-# --- splitting -----------------------------------------------------------------------------------
-
-
-def _choose_splits(clips: list[_Clip], seed: int) -> tuple[dict[str, str] | None, str]:
-    """Return the split of each voice, or None and the reason why the splits share voices."""
-    n_clips = Counter(clip.voice for clip in clips)
-    n_several = sum(count > 1 for count in n_clips.values())
-    if len(n_clips) < MIN_VOICES:
-        voices = f"{count_noun(len(n_clips), 'voice')} {'is' if len(n_clips) == 1 else 'are'}"
-        return None, f"{voices} too few to hold some out for val and test"
-    if 2 * n_several <= len(n_clips):
-        return None, f"{n_several} of {len(n_clips)} voices have several clips"
-    return assign_splits(sorted(n_clips), seed), ""
-
-
-def assign_splits(voices: list[str], seed: int) -> dict[str, str]:
-    """Assign about 10 % of the voices each to val and test, at least one; the rest is train."""
-    shuffled = [voices[i] for i in np.random.default_rng(seed).permutation(len(voices))]
-    held_out = max(1, round(HELD_OUT_FRACTION * len(voices)))
-    val, test = shuffled[:held_out], shuffled[held_out : 2 * held_out]
-    return {
-        voice: "val" if voice in val else "test" if voice in test else "train" for voice in voices
-    }
-
-
-def cut_by_time(audio: Array, sample_rate: int) -> dict[str, Array]:
-    """Cut a clip at 70 and 85 %, each part at least 1 s; if that is impossible, all is train."""
-    min_samples = round(MIN_PART_S * sample_rate)
-    test_start = min(round(TEST_START * audio.size), audio.size - min_samples)
-    val_start = min(round(VAL_START * audio.size), test_start - min_samples)
-    if val_start < min_samples:
-        return {"train": audio}
-    parts = np.split(audio, [val_start, test_start])
-    if any(is_silent(part) for part in parts):  # a long pause of digital silence
-        return {"train": audio}
-    return dict(zip(SPLITS, parts, strict=True))
-
-
-def _check_splits(audio_dir: Path, counts: Mapping[str, int]) -> None:
-    if not all(counts.values()):
-        raise DataError(
-            f"{audio_dir}: no clip is long enough to be cut into train, val and test; use clips "
-            f"of {3 * MIN_PART_S:g} s or more, or several clips of each of {MIN_VOICES} voices"
-        )
-
-
-def _split_warnings(reason: str, uncut: list[str]) -> list[str]:
-    warnings = []
-    if reason:
-        warnings.append(
-            f"split by time ({reason}): train, val and test share voices, so scores tell how "
-            "well known voices are recognised, not how well new voices are cloned"
-        )
-    if uncut:
-        warnings.append(
-            f"left {count_noun(len(uncut), 'clip')} uncut, in train only: {_join_names(uncut)}; "
-            f"a clip needs {3 * MIN_PART_S:g} s without a long pause"
-        )
-    return warnings
-
-
 # --- writing -------------------------------------------------------------------------------------
 
 
@@ -237,8 +202,11 @@ class _Writer:
     folder: Path
     styles: dict[str, VoiceStyle]
     sample_rate: int
+    voices: dict[str, set[str]] = field(default_factory=lambda: {name: set() for name in SPLITS})
+    """What was written, by split."""
 
     def write(self, clip: _Clip, split: str, audio: Array) -> None:
+        self.voices[split].add(clip.voice)
         style = self.styles[clip.voice]
         sample = Sample(
             audio, style.ttl, style.dp, "", "na", sample_rate=self.sample_rate, voice=clip.voice
@@ -246,17 +214,17 @@ class _Writer:
         write_sample(self.folder / split / f"{clip.voice}_{clip.number:04d}.npz", sample)
 
 
-def _write_clips(clips: list[_Clip], split_of: dict[str, str] | None, writer: _Writer) -> list[str]:
+def _write_clips(clips: list[_Clip], splitting: Splitting, writer: _Writer) -> list[str]:
     """Write all clips; return the names of those that could not be cut."""
     problems: dict[str, str] = {}
     uncut = []
     for clip in tqdm(clips, desc="import", disable=None, ncols=80):
         try:
-            parts = _load_parts(clip, split_of, writer.sample_rate)
+            parts = _load_parts(clip, splitting, writer.sample_rate)
         except DataError as error:
             problems[clip.path.name] = str(error)
             continue
-        if split_of is None and len(parts) == 1:
+        if [*parts] == ["train"] and clip.voice not in splitting.split_of:
             uncut.append(clip.path.name)
         for split, part in parts.items():
             writer.write(clip, split, part)
@@ -264,11 +232,27 @@ def _write_clips(clips: list[_Clip], split_of: dict[str, str] | None, writer: _W
     return uncut
 
 
-def _load_parts(clip: _Clip, split_of: dict[str, str] | None, sample_rate: int) -> dict[str, Array]:
+def _load_parts(clip: _Clip, splitting: Splitting, sample_rate: int) -> dict[str, Array]:
     audio = load_voice(clip.path, sample_rate)
-    if split_of is None:
-        return cut_by_time(audio, sample_rate)
-    return {split_of[clip.voice]: audio}
+    return {"test": audio} if clip.is_test else splitting.parts(clip.voice, audio, sample_rate)
+
+
+def _check_splits(audio_dir: Path, counts: Mapping[str, int], splitting: Splitting) -> None:
+    if not all(counts.values()):
+        parts = "train, val and test" if splitting.has_test else "train and val"
+        raise DataError(
+            f"{audio_dir}: no clip is long enough to be cut into {parts}; use clips of "
+            f"{splitting.least_s:g} s or more, or several clips of each of {len(SPLITS)} voices"
+        )
+
+
+def _uncut_warning(uncut: list[str], splitting: Splitting) -> str:
+    if not uncut:
+        return ""
+    return (
+        f"left {count_noun(len(uncut), 'clip')} uncut, in train only: {_join_names(uncut)}; "
+        f"a clip needs {splitting.least_s:g} s without a long pause"
+    )
 
 
 def _raise_problems(problems: dict[str, str]) -> None:
