@@ -246,7 +246,7 @@ def folder(tmp_path, monkeypatch):
 def ended_trials(name):
     for number in range(12):
         settings = {
-            "learning_rate": 1e-3 + number * 5e-4,
+            "learning_rate": 2e-3 + number * 3e-4,
             "hidden_dim": (48, 64)[number % 2],
             "num_layers": 3 + number // 2 % 2,
             "dropout": number / 50,
