@@ -147,6 +147,12 @@ def test_retrieval_searches_the_training_voices_too():
     assert score(TARGET, TARGET, STATISTICS, known)["retrieval_chance"] == 1 / 10
 
 
+def test_the_mean_voice_finds_what_guessing_would_find():
+    scores = score(MEAN, TARGET, STATISTICS, known_voices(TRAIN, STATISTICS))
+
+    assert scores["retrieval"] == pytest.approx(scores["retrieval_chance"])
+
+
 def test_a_voice_that_is_in_train_too_is_one_candidate_and_never_its_own_rival():
     known = known_voices(TRAIN, STATISTICS)
 

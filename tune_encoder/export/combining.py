@@ -104,7 +104,9 @@ def best_model(
         }
         for model in others
     ]
-    return replace(best.model, loss=best.val["loss"], alternatives=alternatives)
+    # That of a single epoch stays the recorded one, which the export has to reproduce.
+    loss = best.model.loss if best is single else best.val["loss"]
+    return replace(best.model, loss=loss, alternatives=alternatives)
 
 
 def _combined(
