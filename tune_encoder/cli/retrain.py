@@ -1,15 +1,17 @@
 """retrain."""
 
 import argparse
+import time
 from pathlib import Path
 
 from tune_encoder.cli.common import Commands, add_command, add_root, add_setting, given_settings
 from tune_encoder.cli.export import add_format_options, print_export
 from tune_encoder.config import ExportSettings, RetrainSettings, from_mapping
 from tune_encoder.experiment.epoch_row import EpochRow
-from tune_encoder.system.formats import count_noun
+from tune_encoder.system.formats import count_noun, format_clock
 
 DEFAULT_FOLDER = "retrained"  # in the experiment
+PLAIN_LINE_S = 30.0  # between lines of progress where there is no terminal
 
 
 def add_retrain(commands: Commands) -> None:
@@ -28,8 +30,6 @@ def add_retrain(commands: Commands) -> None:
 
 def _retrain(options: argparse.Namespace) -> None:
     """Retrain the best config of a search at full budget, and export the model."""
-    from tqdm import tqdm
-
     from tune_encoder.experiment.folder import open_experiment
     from tune_encoder.export.card import describe_retraining
     from tune_encoder.export.retraining import plan_retraining, retrain
@@ -43,24 +43,58 @@ def _retrain(options: argparse.Namespace) -> None:
     n_runs, epochs = len(planned.seeds), planned.config.epochs
     print(f"retraining: {planned.winner.why}")
     print(f"{count_noun(n_runs, 'run')} of {count_noun(epochs, 'epoch')}, in {planned.folder}")
-    with tqdm(
-        total=n_runs * epochs, desc="retraining", unit="epoch", ncols=80, disable=None
-    ) as bar:
-
-        def watch(seed: int, row: EpochRow) -> None:
-            bar.set_postfix_str(f"seed {seed}", refresh=False)
-            bar.update()
-            if row["finished"]:
-                bar.write(_run_line(seed, row, planned.with_val))
-
-        metrics = retrain(experiment, planned, to, settings, watch)
+    progress = RetrainingProgress(n_runs * epochs, with_skill=not planned.with_val)
+    with progress:
+        metrics = retrain(experiment, planned, to, settings, progress.watch)
     retrained = metrics["retrained"]
     kind = metrics["voices"][retrained["split"]]
     print("\n" + "\n".join(describe_retraining(retrained, kind)))
     print_export(to)
 
 
-def _run_line(seed: int, row: EpochRow, with_val: bool) -> str:
-    """Describe a run that has ended; if val was trained on, its score there is left out."""
-    skill = "" if with_val else f", final skill on val {row['val_skill']:.3f}"
-    return f"seed {seed}: {count_noun(row['epoch'], 'epoch')}{skill}"
+class RetrainingProgress:
+    """Shows the epochs of all seeds: a bar on a terminal, else a line now and then.
+
+    If val was trained on, its scores there mean nothing and are left out.
+    """
+
+    def __init__(self, n_epochs: int, with_skill: bool) -> None:
+        from tqdm import tqdm
+
+        self._n_epochs, self._with_skill = n_epochs, with_skill
+        self._bar = tqdm(total=n_epochs, desc="retraining", unit="epoch", ncols=80, disable=None)
+        self._rows: dict[int, list[EpochRow]] = {}
+        self._printed = time.monotonic()
+
+    def __enter__(self) -> "RetrainingProgress":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._bar.close()
+
+    def watch(self, seed: int, row: EpochRow) -> None:
+        """Show an epoch of a seed."""
+        self._rows.setdefault(seed, []).append(row)
+        self._bar.set_postfix_str(f"seed {seed}{self._best(seed)}", refresh=False)
+        self._bar.update()
+        if row["finished"]:
+            skill = f", final skill on val {row['val_skill']:.3f}" if self._with_skill else ""
+            self._print(f"seed {seed}: {count_noun(row['epoch'], 'epoch')}{skill}")
+        elif self._bar.disable and time.monotonic() - self._printed > PLAIN_LINE_S:
+            self._print(self._line(seed))
+
+    def _line(self, seed: int) -> str:
+        from tune_encoder.experiment.run_status import seconds_left
+
+        rows = [row for rows in self._rows.values() for row in rows]
+        left = format_clock(seconds_left(rows, self._n_epochs) or 0.0)
+        return f"seed {seed}: epoch {self._rows[seed][-1]['epoch']}{self._best(seed)}, {left} left"
+
+    def _best(self, seed: int) -> str:
+        if not self._with_skill:
+            return ""
+        return f", best {max(row['val_skill'] for row in self._rows[seed]):.3f}"
+
+    def _print(self, line: str) -> None:
+        self._printed = time.monotonic()
+        self._bar.write(line)

@@ -25,7 +25,7 @@ from tune_encoder.config import (
     parse_assignment,
 )
 from tune_encoder.data.score_words import NEW, below_baseline, describe_interval, skill_name
-from tune_encoder.system.formats import count_noun
+from tune_encoder.system.formats import count_noun, format_clock
 
 if TYPE_CHECKING:
     from tune_encoder.experiment.epoch_row import EpochRow
@@ -172,9 +172,11 @@ def _train_config(options: argparse.Namespace, before: Mapping[str, object]) -> 
 
 def _print_epoch(config: TrainConfig, history: "list[EpochRow]") -> None:
     """Print the losses and scores of the last epoch."""
-    row = history[-1]
-    best = min(history, key=lambda each: float(each["val_loss"]))
-    print(f"Epoch {row['epoch']}/{config.epochs} - {row['seconds']:.1f}s")
+    from tune_encoder.experiment.run_status import best_of_rows, best_words, seconds_left
+
+    row, left = history[-1], seconds_left(history, config.epochs) or 0.0
+    remaining = f", {format_clock(left)} left" if not row["finished"] else ""
+    print(f"Epoch {row['epoch']}/{config.epochs} - {row['seconds']:.1f}s{remaining}")
     print(
         f"  Train Loss: {row['train_loss']:.4f} (TTL: {row['train_ttl']:.4f}, "
         f"DP: {row['train_dp']:.4f}, Cosine: {1 - row['train_cosine']:.4f})"
@@ -192,8 +194,11 @@ def _print_epoch(config: TrainConfig, history: "list[EpochRow]") -> None:
             "  warning: all voices get nearly the same style; raise learning_rate or lower "
             "weight_decay"
         )
-    if best is row:
+    best = best_of_rows(history)
+    if best is not None and best["epoch"] == row["epoch"]:
         print(f"  ✓ New best validation loss: {row['val_loss']:.4f}")
+    elif best is not None:
+        print(f"  Best so far: {best_words(best)}")
     sys.stdout.flush()
 
 
@@ -201,13 +206,10 @@ def _print_end(folder: Path) -> None:
     """Print the best epoch of a run, and the command that leads on from it."""
     from tune_encoder.experiment.commands import export_run_line
     from tune_encoder.experiment.run import Run
+    from tune_encoder.experiment.run_status import best_of_rows, best_words
 
-    rows = Run(folder).rows()
-    best = min(rows, key=lambda row: float(row["val_loss"]))
-    print(
-        f"\nbest:   epoch {best['epoch']} of {len(rows)}, val loss {best['val_loss']:.4f}, "
-        f"skill {best['val_skill']:.3f}"
-    )
+    if best := best_of_rows(Run(folder).rows()):
+        print(f"\nbest:   {best_words(best)}")
     print(f"run:    {folder}")
     print(f"export: {export_run_line(folder)}")
 

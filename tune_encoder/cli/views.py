@@ -29,6 +29,8 @@ from tune_encoder.system.formats import format_value
 
 if TYPE_CHECKING:
     from tune_encoder.experiment.folder import Experiment
+    from tune_encoder.experiment.run import Run as RunFolder
+    from tune_encoder.experiment.run_status import RunStatus
     from tune_encoder.experiment.views import (
         BestView,
         ComparedExperiment,
@@ -49,7 +51,11 @@ def add_views(commands: Commands) -> None:
     """Add the commands that show searches and change nothing."""
     _add_view(commands, "list", _list)
     status = _add_view(commands, "status", _status)
-    status.add_argument("name", nargs="?", help="experiment (default: the last one launched)")
+    status.add_argument(
+        "name",
+        nargs="?",
+        help="experiment, or folder of a run of `train` (default: the last experiment launched)",
+    )
     status.add_argument(
         "--watch", action="store_true", help="keep showing it until the search ends, or Ctrl-C"
     )
@@ -72,17 +78,23 @@ def _add_view(commands: Commands, name: str, run: Run) -> argparse.ArgumentParse
 
 def _list(options: argparse.Namespace) -> None:
     """List all experiments with their progress and best skill."""
+    from tune_encoder.experiment.run_status import run_statuses
     from tune_encoder.experiment.views import overview
 
-    entries = overview(options.root)
-    print_view(options, entries, _list_lines(entries, options.root))
+    entries, runs = overview(options.root), run_statuses(options.root)
+    print_view(options, [*entries, *runs], _list_lines(entries, runs, options.root))
 
 
-def _list_lines(entries: "list[OverviewEntry]", root: Path) -> Iterator[str]:
+def _list_lines(
+    entries: "list[OverviewEntry]", runs: "list[RunStatus]", root: Path
+) -> Iterator[str]:
     if not entries:
         yield f"{root}: no experiments; start one with `tune-encoder search`"
-        return
-    yield from table_lines("llrrl", _list_rows(entries))
+    else:
+        yield from table_lines("llrrl", _list_rows(entries))
+    if runs:
+        yield "\nruns by hand"
+        yield from table_lines("llrr", map(_run_row, runs))
     yield from (f"\n{entry['problem']}" for entry in entries if entry["problem"])
 
 
@@ -99,7 +111,13 @@ def _list_rows(entries: "list[OverviewEntry]") -> Iterator[tuple[str, ...]]:
         yield name, _format_state(entry), ended, skill, voices or ""
 
 
-def _format_state(view: "ExperimentStatus | OverviewEntry", host: bool = False) -> str:
+def _run_row(run: "RunStatus") -> tuple[str, ...]:
+    epochs = f"{run['epochs']} of {run['epochs_budget']} epochs"
+    skill = f"{run['best']['skill']:.3f}" if run["best"] else "-"
+    return _shorten(run["name"], NAME_WIDTH), _format_state(run), epochs, skill
+
+
+def _format_state(view: "ExperimentStatus | OverviewEntry | RunStatus", host: bool = False) -> str:
     """Format the state, and the process that runs the search."""
     process = view["process"]
     if process is None or process["pid"] is None:
@@ -109,8 +127,9 @@ def _format_state(view: "ExperimentStatus | OverviewEntry", host: bool = False) 
 
 
 def _status(options: argparse.Namespace) -> None:
-    """Show the progress of a search, and how to resume it."""
+    """Show the progress of a search or of a run by hand, and how to resume it."""
     from tune_encoder.experiment.folder import open_experiment
+    from tune_encoder.experiment.run import find_run
     from tune_encoder.experiment.views import newest_experiment, status
 
     if options.watch and options.json:
@@ -118,6 +137,10 @@ def _status(options: argparse.Namespace) -> None:
             "--watch and --json cannot be combined; call `status --json` repeatedly instead"
         )
     root, name = options.root, options.name
+    run = find_run(root, name) if name else None
+    if run is not None:
+        _show_run(options, run)
+        return
     experiment = open_experiment(root, name) if name else newest_experiment(root)
     if options.watch:
         _watch(experiment)
@@ -126,10 +149,23 @@ def _status(options: argparse.Namespace) -> None:
         print_view(options, view, _status_lines(view, _is_unicode()))
 
 
+def _show_run(options: argparse.Namespace, run: "RunFolder") -> None:
+    """Show the status of a run by hand; with --watch a line after each change, until it ends."""
+    from tune_encoder.experiment.run_status import RUNNING, progress_words, run_lines, run_status
+
+    while options.watch and (view := run_status(run))["state"] == RUNNING:
+        print(f"{view['name']}: {progress_words(view)}", flush=True)
+        time.sleep(REFRESH_S)
+    view = run_status(run)
+    print_view(options, view, run_lines(view))
+
+
 def _status_lines(view: "ExperimentStatus", unicode: bool) -> list[str]:
+    from tune_encoder.experiment.run_status import retraining_line
     from tune_encoder.experiment.status import status_lines
 
     lines = [f"{view['name']}: {_format_state(view, host=True)}", *status_lines(view, unicode)]
+    lines += map(retraining_line, view["retraining"])
     return [*lines, f"\nresume it:  {view['resume']}"] if view["resume"] else lines
 
 
@@ -146,7 +182,8 @@ def _watch(experiment: "Experiment") -> None:
 
 def _poll_status(experiment: "Experiment") -> "Iterator[ExperimentStatus]":
     """Yield the status every few seconds, for the last time when the search has ended."""
-    from tune_encoder.experiment.views import RUNNING, status
+    from tune_encoder.experiment.run_status import RUNNING
+    from tune_encoder.experiment.views import status
 
     while (view := status(experiment))["state"] == RUNNING:
         yield view

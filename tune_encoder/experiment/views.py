@@ -3,7 +3,6 @@
 Views only read: they never start, change or unpickle anything.
 """
 
-import re
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +12,13 @@ from tune_encoder.config import SettingValue, TrainConfig, to_mapping
 from tune_encoder.errors import ConfigError, SearchFailed, TuneEncoderError
 from tune_encoder.experiment.epoch_row import EpochRow, as_row, score_of
 from tune_encoder.experiment.folder import Experiment, list_experiments, open_experiment
+from tune_encoder.experiment.run_status import (
+    FINISHED,
+    RUNNING,
+    STOPPED,
+    RunStatus,
+    retraining_statuses,
+)
 from tune_encoder.experiment.status import (
     FIELDS,
     UNFINISHED,
@@ -30,18 +36,10 @@ from tune_encoder.experiment.status import (
 )
 from tune_encoder.experiment.trials import TrialRecord
 from tune_encoder.space import SearchSpace
-from tune_encoder.system.lock import LOCK_NAME, lock_holder
+from tune_encoder.system.lock import LOCK_NAME, Process, lock_holder, lock_process
 
-RUNNING, STOPPED, FINISHED, UNREADABLE = "running", "stopped", "finished", "unreadable"
+UNREADABLE = "unreadable"
 _PATH_SETTINGS = ("data_dir", "checkpoint_dir")  # settings that do not affect training
-_HOLDER = re.compile(r"pid (\d+) on (.+)")
-
-
-class Process(TypedDict):
-    """The process that runs a search; both are None until it has written them."""
-
-    pid: int | None
-    host: str | None
 
 
 class ExperimentStatus(SearchStatus):
@@ -52,6 +50,8 @@ class ExperimentStatus(SearchStatus):
     state: str
     """running, stopped or finished."""
     process: Process | None
+    retraining: list[RunStatus]
+    """The seeds that `retrain` trains or has trained."""
     resume: str | None
     """The command that resumes it, if it is stopped."""
 
@@ -182,7 +182,7 @@ def _launched_at(experiment: Experiment) -> float:
 def status(experiment: Experiment) -> ExperimentStatus:
     """Return the status of an experiment, its process, and how to resume it if it is stopped."""
     space = experiment.space()
-    process = lock_holder(experiment.path)
+    process = lock_process(experiment.path)
     trials = _read_trials(experiment, space)
     launch = _launch(experiment, trials) if process else None
     over = is_over(space, trials)
@@ -191,8 +191,9 @@ def status(experiment: Experiment) -> ExperimentStatus:
         "name": experiment.name,
         "path": str(experiment.path),
         "state": state,
-        "process": _process(process),
+        "process": process,
         **search_status(space, trials, launch, experiment.voice_kind()),
+        "retraining": retraining_statuses(experiment.path),
         "resume": experiment.command("resume") if state == STOPPED else None,
     }
 
@@ -201,14 +202,6 @@ def _launch(experiment: Experiment, trials: list[TrialRecord]) -> Launch:
     began = _launched_at(experiment)
     ended = sum(trial.ended_at is not None and trial.ended_at >= began for trial in trials)
     return Launch(max(0.0, time.time() - began), ended)
-
-
-def _process(holder: str | None) -> Process | None:
-    """The process that holds the lock, which may not have written its name yet."""
-    if holder is None:
-        return None
-    found = _HOLDER.fullmatch(holder)
-    return {"pid": int(found[1]), "host": found[2]} if found else {"pid": None, "host": None}
 
 
 def _read_trials(experiment: Experiment, space: SearchSpace) -> list[TrialRecord]:

@@ -29,6 +29,7 @@ from tune_encoder.experiment.confirmation import new_seeds, standard_deviation
 from tune_encoder.experiment.epoch_row import EpochRow, score_of
 from tune_encoder.experiment.folder import Experiment
 from tune_encoder.experiment.run import BEST, CONFIG, FINAL
+from tune_encoder.experiment.run_status import RETRAIN
 from tune_encoder.experiment.trials import TrialRecord
 from tune_encoder.export import (
     Choice,
@@ -49,8 +50,6 @@ from tune_encoder.training.checkpoints import load_state, newest_valid_checkpoin
 from tune_encoder.training.loop import train
 from tune_encoder.training.run_folder import interruptible
 from tune_encoder.training.state import TrainState
-
-FOLDER = "retrain"  # within the experiment
 
 OnEpoch = Callable[[int, EpochRow], None]
 """Called after every epoch with the seed and the row."""
@@ -91,7 +90,7 @@ def plan_retraining(experiment: Experiment, settings: RetrainSettings) -> Retrai
     )
     searches = [experiment, *map(Experiment, sorted(experiment.path.glob(f"{CONFIRM}/*")))]
     trials = [trial for each in searches for trial in each.trials()]
-    folder = experiment.path / FOLDER / _key(config, settings.with_val)
+    folder = experiment.path / RETRAIN / _key(config, settings.with_val)
     seeds = new_seeds(trials, settings.seeds)
     return RetrainPlan(winner, config, seeds, settings.with_val, folder)
 

@@ -11,7 +11,7 @@ from tune_encoder.experiment.commands import clone_line, curves_line
 from tune_encoder.experiment.confirmation import Confirmation, newest_confirmation
 from tune_encoder.experiment.findings import assess_search
 from tune_encoder.experiment.folder import Experiment
-from tune_encoder.experiment.views import RUNNING, STOPPED
+from tune_encoder.experiment.run_status import RUNNING, STOPPED
 from tune_encoder.report.comparison import compared_curves, compared_settings
 from tune_encoder.report.curves import learning_curves
 from tune_encoder.report.facts import Facts, failure_table, read_facts

@@ -9,6 +9,7 @@ from tune_encoder.config import SettingValue
 from tune_encoder.data.score_words import skill_name
 from tune_encoder.experiment.epoch_row import EpochRow, objective
 from tune_encoder.experiment.folder import Experiment, SearchFile
+from tune_encoder.experiment.run_status import RUNNING
 from tune_encoder.experiment.status import (
     FAILED,
     FIELDS,
@@ -16,7 +17,7 @@ from tune_encoder.experiment.status import (
     trial_status,
 )
 from tune_encoder.experiment.trials import TrialRecord, rank_trials
-from tune_encoder.experiment.views import RUNNING, ExperimentStatus, status
+from tune_encoder.experiment.views import ExperimentStatus, status
 from tune_encoder.report.figure import Table, table
 from tune_encoder.space import SearchSpace
 from tune_encoder.system.formats import count_noun, format_short

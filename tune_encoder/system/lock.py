@@ -2,16 +2,25 @@
 
 import fcntl
 import os
+import re
 import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TextIO
+from typing import TextIO, TypedDict
 
 from tune_encoder.errors import StorageError
 
 LOCK_NAME = "lock"
+_HOLDER = re.compile(r"pid (\d+) on (.+)")
+
+
+class Process(TypedDict):
+    """The process that holds a lock; both are None until it has written them."""
+
+    pid: int | None
+    host: str | None
 
 
 @contextmanager
@@ -57,6 +66,15 @@ def lock_holder(folder: Path) -> str | None:
         except OSError:
             return file.readline().strip() or "another process"
     return None
+
+
+def lock_process(folder: Path) -> Process | None:
+    """Return the process that holds the lock, which may not have written its name yet."""
+    holder = lock_holder(folder)
+    if holder is None:
+        return None
+    found = _HOLDER.fullmatch(holder)
+    return {"pid": int(found[1]), "host": found[2]} if found else {"pid": None, "host": None}
 
 
 def write_note(folder: Path, line: str) -> None:
