@@ -284,7 +284,8 @@ def test_every_yaml_block_is_a_search_space(paper):
     "paper", [pytest.param(path, id=path.stem) for path in PAPERS if fenced(path, "python")]
 )
 def test_the_python_of_a_paper_runs(paper, tmp_path):
-    make_demo(tmp_path / "voices", voices=8, val_voices=4, test_voices=4, seed=1)
+    # With fewer than 40 voices each trial would train an encoder on each of ten folds.
+    make_demo(tmp_path / "voices", voices=36, val_voices=4, test_voices=4, seed=1)
     code = "\n".join(line for block in fenced(paper, "python") for line in block)
 
     done = subprocess.run(
