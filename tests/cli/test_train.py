@@ -65,7 +65,7 @@ def signal_after(process, epochs, number):
 def test_a_run_killed_after_every_epoch_has_the_weights_of_one_that_was_not(
     data_dir, model_dir, tmp_path, from_model
 ):
-    first = {"init_from": model_dir} if from_model else {}
+    first = {"init_from": model_dir, "learning_rate": 3e-2} if from_model else {}
     patience = {"early_stopping_patience": 4, **first}
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     _, error = (process := start(options(data_dir, whole, **patience))).communicate()

@@ -15,13 +15,17 @@ from tests.training.test_run_folder import rows_of, weights_sha256
 from tests.training.test_run_folder import tiny as tiny_run
 from tune_encoder.cli import main
 from tune_encoder.config import TrainConfig, load_config
+from tune_encoder.data.crops import crop_frames
 from tune_encoder.data.demo import make_demo
 from tune_encoder.data.pack import open_pack
 from tune_encoder.data.packing import pack_data
+from tune_encoder.data.scores import score
 from tune_encoder.errors import ConfigError, StorageError
 from tune_encoder.model.dropout import Dropout
 from tune_encoder.model.encoder import Ensemble
+from tune_encoder.model.evaluate import CPU
 from tune_encoder.model.folder import load_model
+from tune_encoder.model.prediction import predict_pack
 from tune_encoder.system.manifest import sha256_of
 from tune_encoder.training.initial_model import first_encoder, pin_initial_model
 from tune_encoder.training.loop import train
@@ -47,24 +51,34 @@ def starting(folder, **changes):
     return tiny(init_from=str(folder), num_heads=SMALL_ENCODER.num_heads, **changes)
 
 
-def test_training_starts_with_the_models_weights_and_statistics(model_dir, few_dir, cache):
-    data = open_pack(pack_data(few_dir, TrainConfig()))
-    encoder = first_encoder(starting(model_dir, dropout=0.3), data)
+@pytest.fixture(scope="module")
+def trained_model(packed, tmp_path_factory):
+    """A model that knows the demo voices a little."""
+    config = dataclasses.replace(
+        SMALL_ENCODER, hidden_dim=32, epochs=20, learning_rate=1e-2, augment_prob=0.0, device="cpu"
+    )
+    state = train(config, packed, tmp_path_factory.mktemp("trained"), ignore)
+    return write_model(tmp_path_factory.mktemp("model"), config, state.model.state_dict())
+
+
+def like(folder, **changes):
+    config = load_model(folder)[1]
+    return dataclasses.replace(config, init_from=str(folder), use_tensorboard=False, **changes)
+
+
+def test_training_starts_with_the_models_weights_and_statistics(trained_model, packed):
+    encoder = first_encoder(like(trained_model, dropout=0.3), packed)
 
     torch.testing.assert_close(
-        encoder.state_dict(), load_file(model_dir / "model.safetensors"), rtol=0, atol=0
+        encoder.state_dict(), load_file(trained_model / "model.safetensors"), rtol=0, atol=0
     )
-    assert not np.allclose(encoder.mel_mean[:, 0], data.statistics.mel_mean)
     assert {layer.p for layer in encoder.modules() if isinstance(layer, Dropout)} == {0.3}
 
 
-def test_on_other_data_the_statistics_stay_and_the_weights_move(
-    model_dir, few_dir, cache, tmp_path
-):
-    data = open_pack(pack_data(few_dir, TrainConfig()))
-    before = load_file(model_dir / "model.safetensors")
+def test_the_statistics_stay_and_the_weights_move(trained_model, packed, tmp_path):
+    before = load_file(trained_model / "model.safetensors")
 
-    state = train(starting(model_dir, epochs=2), data, tmp_path, ignore)
+    state = train(like(trained_model, epochs=2), packed, tmp_path, ignore)
 
     for name, tensor in state.model.named_buffers():
         torch.testing.assert_close(tensor, before[name], rtol=0, atol=0)
@@ -72,21 +86,37 @@ def test_on_other_data_the_statistics_stay_and_the_weights_move(
         assert not torch.equal(tensor, before[name]), name
 
 
-def test_the_scores_are_those_of_the_new_data(model_dir, few_dir, cache, tmp_path):
+@pytest.mark.parametrize("head", ["joint", "pca", "lowrank", "linear", "query"])
+def test_where_the_styles_are_of_another_kind_the_last_layer_starts_anew(
+    packed, few_dir, cache, tmp_path, head
+):
+    config = dataclasses.replace(SMALL_ENCODER, head=head)
+    encoder = random_encoder(config, packed.statistics)
+    write_model(tmp_path, config, encoder.state_dict())
     data = open_pack(pack_data(few_dir, TrainConfig()))
-    still = {"learning_rate": 1e-8, "weight_decay": 0.0, "epochs": 1, "crop_seconds": 2.0}
 
-    row = train(starting(model_dir, **still), data, tmp_path, ignore).history[0]
+    first = first_encoder(like(tmp_path), data)
 
-    from tune_encoder.data.crops import crop_frames
-    from tune_encoder.data.scores import score
-    from tune_encoder.model.evaluate import CPU
-    from tune_encoder.model.prediction import predict_pack
+    before = encoder.state_dict()
+    for name, tensor in first.state_dict().items():
+        if not name.startswith("head.") or name.startswith(("head.pool", "head.norm", "head.q")):
+            torch.testing.assert_close(tensor, before[name], rtol=0, atol=0)
+    assert not np.allclose(first.mel_mean[:, 0], data.statistics.mel_mean)
+    with torch.no_grad():
+        ttl, dp = first.eval()(torch.randn(1, 80, 90))
+    np.testing.assert_allclose(ttl[0], data.statistics.ttl_mean, atol=1e-6)
+    np.testing.assert_allclose(dp[0], data.statistics.dp_mean, atol=1e-6)
 
-    encoder, config = load_model(model_dir)
-    predicted = predict_pack(encoder, data.val, crop_frames(config), CPU)
+
+def test_the_scores_are_those_of_the_new_data(trained_model, few_dir, cache, tmp_path):
+    data = open_pack(pack_data(few_dir, TrainConfig()))
+    still = {"learning_rate": 1e-8, "weight_decay": 0.0, "epochs": 1}
+
+    state = train(like(trained_model, **still), data, tmp_path, ignore)
+
+    predicted = predict_pack(state.model, data.val, crop_frames(state.config), CPU)
     expected = score(predicted, data.val.styles, data.statistics, data.known_voices)
-    assert row["val_loss"] == pytest.approx(expected["loss"], rel=1e-3)
+    assert state.history[0]["val_loss"] == pytest.approx(expected["loss"], rel=1e-3)
 
 
 def test_a_run_records_the_model_and_is_resumed_without_it(model, few_dir, cache, tmp_path):

@@ -2,15 +2,22 @@
 
 The statistics of the model's own training are kept with its weights: the mean and deviation of the
 bands and the basis of the styles are part of its network. Losses and scores use those of the data
-that is trained on. The model is read once, before the first epoch; then the checkpoints decide.
+that is trained on. If its styles are of another kind, so that it predicts the new training voices
+worse than their mean does, the last layer starts anew at that mean, with their basis: within the
+old basis no training could reach them. The model is read once, before the first epoch; then the
+checkpoints decide.
 """
 
 from dataclasses import replace
 from pathlib import Path
 
+import torch
+
 from tune_encoder.config import CLOSED_FORM, TrainConfig, check_same_network
 from tune_encoder.data.baselines import closed_form
+from tune_encoder.data.crops import crop_frames
 from tune_encoder.data.pack import PackedData
+from tune_encoder.data.scores import score
 from tune_encoder.errors import ConfigError, StorageError
 from tune_encoder.experiment.commands import check_is_model
 from tune_encoder.model.closed_form import ClosedFormRegression
@@ -22,8 +29,11 @@ from tune_encoder.model.encoder import (
     rebuild_encoder,
 )
 from tune_encoder.model.folder import WEIGHTS, load_model
+from tune_encoder.model.prediction import predict_pack
 from tune_encoder.system.manifest import verify
 from tune_encoder.training.checkpoints import State
+
+_POOLING = ("head.pool.", "head.norm.", "head.queries", "head.attention.")  # before the last layer
 
 
 def pin_initial_model(config: TrainConfig) -> TrainConfig:
@@ -57,11 +67,23 @@ def first_encoder(
     if not config.init_from:
         return build_encoder(config, data.statistics)
     if checkpoint is None:
-        return _load(config)
+        return _fit_to_styles(_load(config), config, data)
     try:
         return rebuild_encoder(config, checkpoint["model"])
     except (RuntimeError, KeyError):  # loading the checkpoint then says what differs
         return build_encoder(config, data.statistics)
+
+
+def _fit_to_styles(model: Encoder, config: TrainConfig, data: PackedData) -> Encoder:
+    """Return the model, with a new last layer if it predicts the voices worse than their mean."""
+    predicted = predict_pack(model, data.train, crop_frames(config), torch.device("cpu"))
+    if score(predicted, data.train.styles, data.statistics)["skill"] > 0:
+        return model
+    fitted = build_encoder(config, data.statistics)
+    weights = model.state_dict()
+    kept = {n: w for n, w in weights.items() if not n.startswith("head.") or n.startswith(_POOLING)}
+    fitted.load_state_dict({**fitted.state_dict(), **kept})
+    return fitted
 
 
 def _load(config: TrainConfig) -> Encoder:
