@@ -113,6 +113,14 @@ def test_files_without_a_voice_are_told_apart_by_their_styles(make_data):
     assert voices_of_clips(data).tolist() == [0, 1, 0, 2, 1]
 
 
+def test_a_style_of_train_and_val_is_one_style_of_a_fold(make_data):
+    folds = make_folds(make_data(voices(0, 1, 2, 3), voices(0, 1, 2, 3)), 4).folds
+
+    for fold in folds:
+        assert len(fold.train.unique_styles.ttl) == len(set(fold.train.style_ids)) == 3
+        assert len(fold.train) == 6
+
+
 # --- what a fold trains with ---------------------------------------------------------------------
 
 

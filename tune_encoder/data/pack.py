@@ -139,15 +139,12 @@ def merge_train_and_val(data: PackedData) -> PackedData:
     """Return the data with the val clips added to train; statistics do not change."""
     train, val = data.train, data.val
     both = (train, val)
-    unique_styles = (
-        np.concatenate([getattr(pack.unique_styles, part) for pack in both])
-        for part in ("ttl", "dp")
-    )
+    unique_styles, style_ids = _merge_styles(train, val)
     joined = JoinedPack(
         features=train.features,
         starts=train.starts,
-        unique_styles=Styles(*unique_styles),
-        style_ids=np.concatenate([train.style_ids, val.style_ids + len(train.unique_styles.ttl)]),
+        unique_styles=unique_styles,
+        style_ids=style_ids,
         voices=[*train.voices, *val.voices],
         named=np.concatenate([train.named, val.named]),
         bands=np.concatenate([train.bands, val.bands]),
@@ -162,6 +159,23 @@ def merge_train_and_val(data: PackedData) -> PackedData:
         kinds = {**kinds, "test": kind_of_voices(known, test)}
     info: PackInfo = {**data.info, "clips": clips, "voice_kinds": kinds}
     return dataclasses.replace(data, train=joined, info=info, folder=None)
+
+
+def _merge_styles(first: Pack, second: Pack) -> tuple[Styles, NDArray[np.int64]]:
+    """The unique styles of two packs, and the index (N,) of each clip's style among them.
+
+    A style of both is there once: a voice that is left out must not be known under another index.
+    """
+    ttl, dp = (
+        np.concatenate([getattr(pack.unique_styles, part) for pack in (first, second)])
+        for part in ("ttl", "dp")
+    )
+    numbers: dict[bytes, int] = {}
+    keys = identities_of(Styles(ttl, dp))
+    merged = np.array([numbers.setdefault(key, len(numbers)) for key in keys])
+    kept = np.unique(merged, return_index=True)[1]
+    style_ids = np.concatenate([first.style_ids, second.style_ids + len(first.unique_styles.ttl)])
+    return Styles(ttl[kept], dp[kept]), merged[style_ids]
 
 
 def open_pack(folder: Path) -> PackedData:
