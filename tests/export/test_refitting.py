@@ -229,5 +229,5 @@ def test_the_report_shows_the_scores_over_folds_and_says_why_there_is_no_single_
     page = write_report(experiment).read_text()
 
     _, row = winner(experiment)
-    assert f"On the left-out voices it has a skill of {row['val_skill']:.3f}" in page
+    assert f"On the left-out voices it has a new-voice skill of {row['val_skill']:.3f}" in page
     assert "The winner is 3 encoders, each trained without the voices of one fold" in page
