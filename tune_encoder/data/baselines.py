@@ -31,12 +31,12 @@ from tune_encoder.data.scores import KnownVoices, Styles, mean_styles, score
 from tune_encoder.data.style_statistics import Statistics
 from tune_encoder.data.window_statistics import N_BAND_MOMENTS, window_statistics
 
-MAX_WINDOWS = 2000  # to fit on; more cost time and memory, and hardly help
-MAX_WINDOWS_PER_CLIP = 80
+MAX_WINDOWS = 3000  # to fit on; more cost time and memory, and hardly help
+MAX_WINDOWS_PER_CLIP = 98
 # Where a clip gives that many windows, clips are few, and recordings to come may be shorter than a
 # window: on ten real voices, windows of several lengths raise the skill on pieces of 1.2 s from
 # 0.74 to 0.82. Each is repeated until it is as long as a window, as a short recording is.
-LENGTHS = (1.0, 0.75, 0.5, 0.375, 0.25)  # of a window
+LENGTHS = (1.0, 0.75, 0.6, 0.5, 0.375, 0.25, 0.1875)  # of a window
 MIN_WINDOWS_FOR_LENGTHS = 2 * len(LENGTHS)  # per clip
 PARTS_OF_A_CLIP = 3  # held out in turn where the voices of val are those of train
 CLOSED_FORM_FILE = "closed_form.npz"  # in a pack
@@ -101,17 +101,30 @@ def fit_statistics(train: Pack, statistics: Statistics, voice_kind: str) -> Clos
 def _fit(
     train: Pack, statistics: Statistics, voice_kind: str, width: int, kinds: Collection[str]
 ) -> ClosedForm:
-    style_ids = train.style_ids[train.window_clips]
-    groups = _parts_of_clips(train.window_clips) if voice_kind == KNOWN else style_ids
-    windows = np.asarray(train.windows[:, :width])
+    is_known = voice_kind == KNOWN
+    rows = np.arange(len(train.windows)) if is_known else _whole_windows(train.window_clips)
+    style_ids = train.style_ids[train.window_clips[rows]]
+    groups = _parts_of_clips(train.window_clips) if is_known else style_ids
+    windows = np.asarray(train.windows[rows, :width])
     return fit_closed_form(windows, train.unique_styles, style_ids, groups, statistics, kinds=kinds)
+
+
+def _whole_windows(clips: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The windows that are not shortened: of new voices the others tell nothing more."""
+    within, counts = _numbered(clips)
+    return np.flatnonzero((counts < MIN_WINDOWS_FOR_LENGTHS) | (within % len(LENGTHS) == 0))
 
 
 def _parts_of_clips(clips: NDArray[np.int64]) -> NDArray[np.int64]:
     """Number the parts of clips that are held out together, where voices cannot be."""
+    within, counts = _numbered(clips)
+    return clips * PARTS_OF_A_CLIP + within * PARTS_OF_A_CLIP // counts
+
+
+def _numbered(clips: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """For each window its number within its clip, and how many windows the clip has."""
     _, starts, counts = np.unique(clips, return_index=True, return_counts=True)
-    within = np.arange(len(clips)) - np.repeat(starts, counts)
-    return clips * PARTS_OF_A_CLIP + within * PARTS_OF_A_CLIP // np.repeat(counts, counts)
+    return np.arange(len(clips)) - np.repeat(starts, counts), np.repeat(counts, counts)
 
 
 def closed_form(data: PackedData) -> ClosedForm:

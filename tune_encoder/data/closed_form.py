@@ -22,9 +22,10 @@ from tune_encoder.data.style_statistics import Statistics
 KINDS = LINEAR, KERNEL = "linear", "kernel"
 STRENGTHS = tuple(10.0 ** (power / 2) for power in range(-12, 1))  # of the largest eigenvalue
 KERNEL_WIDTH = 0.2  # the kernel is exp(-KERNEL_WIDTH / S * squared distance)
-MAX_LANDMARKS = 960  # windows that a kernel compares with; a model stores them
+MAX_LANDMARKS = 1000  # windows that a kernel compares with; a model stores them
 MIN_EIGENVALUE = 1e-7  # of the largest; below, a direction is rounding
 VARIANCE_KEPT = 0.999  # of each style over the training voices
+SIGNIFICANT = 2.0  # standard errors
 SCALE_FLOOR = 1e-6  # of a constant statistic
 
 Array = NDArray[np.float32]
@@ -251,11 +252,17 @@ def _choose_strengths(
 
 
 def _shrink(predicted: Doubles, true: Doubles, strength: float) -> _Choice:
-    """Scale held-out predictions (G, K), relative to the mean voice, by their best factor."""
+    """Scale held-out predictions (G, K), relative to the mean voice, by their best factor.
+
+    It is 0 unless the errors of the groups fall significantly.
+    """
     factor = float((predicted * true).sum() / max(np.square(predicted).sum(), EPSILON))
     factor = min(1.0, max(0.0, factor))
-    error = np.square(factor * predicted - true).sum()
-    return _Choice(strength, factor, 1 - float(error / max(np.square(true).sum(), EPSILON)))
+    spread = np.square(true).sum(axis=1)
+    gains = spread - np.square(factor * predicted - true).sum(axis=1)
+    if gains.mean() <= SIGNIFICANT * gains.std(ddof=1) / math.sqrt(len(gains)):
+        return _Choice(strength, 0.0, 0.0)
+    return _Choice(strength, factor, float(gains.sum() / max(spread.sum(), EPSILON)))
 
 
 def _held_out_means(

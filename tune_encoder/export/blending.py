@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from tune_encoder.data.crops import crop_frames
 from tune_encoder.data.pack import PackedData
-from tune_encoder.data.scores import Styles
+from tune_encoder.data.score_words import KNOWN
+from tune_encoder.data.scores import EPSILON, Styles
 from tune_encoder.experiment.folder import Experiment
 from tune_encoder.experiment.trials import rank_trials
 from tune_encoder.export.choosing import Choice, best_epochs
@@ -24,6 +25,8 @@ from tune_encoder.model.prediction import predict_pack
 MAX_CANDIDATES = 4  # best trials, and the closed form
 ROUNDS = 5  # so a share is a multiple of a fifth, a quarter, a third or a half
 MIN_VOICES = 5  # with fewer, the standard error below means little
+SIGNIFICANT = 2.0  # standard errors
+MAX_TIED_NETWORKS = 2  # beside the closed form
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,10 @@ def choose_blend(experiment: Experiment, first: Choice, data: PackedData) -> Ble
     Members are added one by one, each as often as it helps most: Caruana et al., Ensemble Selection
     from Libraries of Models, ICML 2004. It is better if the voices' errors fall, on average, by
     more than the standard error of that average.
+
+    On known voices, val has few clips that resemble train, and can hardly tell. There the closed
+    form and the best networks, whose errors differ in kind, have half of the shares each, unless
+    that is significantly worse than the first choice alone.
     """
     candidates = _candidates(experiment, first)
     if len(candidates) == 1 or len(set(data.val.voices)) < MIN_VOICES:
@@ -47,11 +54,40 @@ def choose_blend(experiment: Experiment, first: Choice, data: PackedData) -> Ble
     predicted = [_predict(each, first, data) for each in candidates]
     alone = voice_errors(predicted[0], data.val, data)[0]
     counts, errors = select_members(predicted, data)
-    gains = alone - errors
-    if gains.mean() <= gains.std(ddof=1) / np.sqrt(len(gains)):
+    if _mean_gain(alone, errors) > 1:
+        total = counts.total()
+        return Blend([candidates[i] for i in counts], [count / total for count in counts.values()])
+    if data.voice_kind("val") != KNOWN:
         return None
-    total = counts.total()
-    return Blend([candidates[i] for i in counts], [count / total for count in counts.values()])
+    shares = _halves(experiment, candidates)
+    tied = Blend([candidates[i] for i in shares], list(shares.values()))
+    errors = voice_errors(_weighted(predicted, shares), data.val, data)[0]
+    return tied if len(shares) > 1 and _mean_gain(alone, errors) > -SIGNIFICANT else None
+
+
+def _mean_gain(alone: NDArray[np.float64], errors: NDArray[np.float64]) -> float:
+    """How much lower the voices' errors (V,) are on average, in standard errors of that average."""
+    gains = alone - errors
+    return float(gains.mean() / max(gains.std(ddof=1) / np.sqrt(len(gains)), EPSILON))
+
+
+def _halves(experiment: Experiment, candidates: Sequence[Choice]) -> dict[int, float]:
+    """Half for the closed form and half for the best networks; all for either without the other."""
+    is_closed_form = experiment.space().is_closed_form
+    closed = [i for i, each in enumerate(candidates) if is_closed_form(each.trial.settings)]
+    networks = [i for i in range(len(candidates)) if i not in closed][:MAX_TIED_NETWORKS]
+    if not closed or not networks:
+        return {0: 1.0}
+    halves = {closed[0]: 0.5} | {i: 0.5 / len(networks) for i in networks}
+    return dict(sorted(halves.items()))
+
+
+def _weighted(predicted: Sequence[Styles], shares: dict[int, float]) -> Styles:
+    ttl, dp = (
+        np.sum([share * getattr(predicted[i], part) for i, share in shares.items()], axis=0)
+        for part in ("ttl", "dp")
+    )
+    return Styles(ttl, dp)
 
 
 def _candidates(experiment: Experiment, first: Choice) -> list[Choice]:

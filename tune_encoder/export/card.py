@@ -272,14 +272,19 @@ def describe_alternative(alternative: Alternative) -> str:
         return f"{kind}: not possible with only one checkpoint; raise resources.keep"
     words = (
         f"{kind} of {n_members}{missing}: {alternative['metric']} {alternative['value']:.4f} on "
-        f"val, single epoch {alternative['value_alone']:.4f}, "
-        f"so {'used' if alternative['taken'] else 'not used'}"
+        f"val, single epoch {alternative['value_alone']:.4f}, {_verdict(alternative)}"
     )
     if "test_difference_95" not in alternative:
         return words
     difference = alternative["test_skill"] - alternative["test_skill_alone"]
     said = describe_difference(difference, alternative["test_difference_95"])
     return f"{words}; skill on test {said}"
+
+
+def _verdict(alternative: Alternative) -> str:
+    if alternative.get("tied"):
+        return "used, as val cannot tell them apart and errors of two kinds cancel"
+    return "so used" if alternative["taken"] else "so not used"
 
 
 def describe_int8(metrics: Metrics) -> list[str]:

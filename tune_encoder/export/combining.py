@@ -90,7 +90,9 @@ def best_model(
     single_epoch, *others = [single_model(first), *_combined(experiment, first, settings, data)]
     single = _evaluate(single_epoch, metric, data)
     rated = [_evaluate(model, metric, data) for model in others if len(model.members) > 1]
-    best = min([single, *rated], key=lambda each: each.value)
+    # A blend has been found worth it already, even if val alone does not say so.
+    blended = any(each.model.kind == BLEND for each in rated)
+    best = min(rated if blended else [single, *rated], key=lambda each: each.value)
     asked = {AVERAGE: settings.average, ENSEMBLE: settings.ensemble}
     known = {each.model.kind: _compare_to_single(each, single, metric.sign, data) for each in rated}
     alternatives: list[Alternative] = [
@@ -100,6 +102,7 @@ def best_model(
             "members": len(model.members),
             "metric": metric.name,
             "taken": model is best.model,
+            "tied": model is best.model and best.value >= single.value,
             **known.get(model.kind, {}),
         }
         for model in others

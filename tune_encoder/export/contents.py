@@ -45,6 +45,8 @@ class Alternative(AlternativeScores):
     metric: str
     taken: bool
     """Whether it was exported."""
+    tied: "NotRequired[bool]"
+    """Whether it was exported although it is no better on val, as a blend may be."""
 
 
 class OnnxContent(TypedDict, total=False):
