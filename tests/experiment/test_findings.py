@@ -224,3 +224,43 @@ def test_failed_trials_and_a_search_without_a_result_are_no_best_trial():
 
     assert assess_search([failed, trial(1, {})], SPACE, BASELINES, "new").warnings == []
     assert assess_search([], SPACE, BASELINES, "new").rung_correlations == []
+
+
+# --- the start config and the closed form --------------------------------------------------------
+
+STARTED = space_of(start=[{"learning_rate": 1e-3}])
+CLOSED = {"encoder_type": "statistics"}
+
+
+def test_the_best_network_stands_beside_the_start_config_after_the_same_epochs():
+    start = trial(1, {1: 0.9, 2: 0.8})
+    best = trial(2, {1: 0.7, 2: 0.6, 3: 0.5}, learning_rate=2e-3)
+
+    said = assess_search([start, best], STARTED, BASELINES, "new").start
+
+    assert said == (
+        "new-voice skill after 2 epochs: 0.400 of the best network, trial 2; 0.200 of the start "
+        "config, trial 1"
+    )
+
+
+def test_the_start_config_may_be_the_best_or_untried():
+    start = trial(1, {1: 0.5})
+
+    assert assess_search([start], STARTED, BASELINES, None).start == (
+        "the best network is the start config, trial 1"
+    )
+    assert not assess_search([start], SPACE, BASELINES, None).start
+    other = trial(1, {1: 0.5}, learning_rate=2e-3)
+    assert not assess_search([other], STARTED, BASELINES, None).start
+
+
+def test_a_closed_form_that_no_network_beats_is_a_warning():
+    closed, network = trial(0, {1: 0.4}, **CLOSED), trial(1, {1: 0.5})
+
+    (warning,) = assess_search([closed, network], SPACE, BASELINES, "new").warnings
+
+    assert warning == (
+        "no network of this search beats the closed-form encoder (new-voice skill 0.600); raise "
+        "budget.epochs, widen the space or add voices"
+    )

@@ -66,6 +66,8 @@ def print_findings(experiment: "Experiment") -> None:
     findings = assess_search(experiment.trials(), space, baselines, experiment.voice_kind())
     for agreement in findings.rung_correlations:
         print(agreement)
+    if findings.start:
+        print(textwrap.fill(findings.start, WIDTH))
     for warning in findings.warnings:
         print(textwrap.fill(f"warning: {warning}", WIDTH, break_long_words=False))
 

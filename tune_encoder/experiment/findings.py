@@ -16,7 +16,7 @@ from tune_encoder.experiment.epoch_row import objective
 from tune_encoder.experiment.trials import TrialRecord, best_trial
 from tune_encoder.space import Parameter, SearchSpace
 from tune_encoder.space.plan import halving_epochs
-from tune_encoder.system.formats import format_value
+from tune_encoder.system.formats import count_noun, format_value
 
 LOW_CORRELATION = 0.5  # below it an early rung predicts a late one poorly
 MIN_TRIALS_TO_WARN = 6  # with fewer trials a low rank correlation is often chance
@@ -63,6 +63,8 @@ class Findings:
     rung_correlations: list[RungCorrelation]
     """Of each rung with the next, where enough trials reached both."""
     warnings: list[str]
+    start: str
+    """How the best network stands to the first config of `start`; empty if that was not tried."""
 
 
 def assess_search(
@@ -91,8 +93,33 @@ def assess_search(
     if (best := best_trial(list(trials))) is not None:
         searched = space.searched_settings(best.settings)
         warnings += [_at_bound_warning(each, searched) for each in space.parameters]
-        warnings.append(_below_baseline_warning(best, baselines, voices))
-    return Findings(rung_correlations, [warning for warning in warnings if warning])
+        if space.is_closed_form(best.settings):
+            warnings.append(_no_network_warning(best, voices))
+        else:
+            warnings.append(_below_baseline_warning(best, baselines, voices))
+    compared = compare_to_start(trials, space, voices)
+    return Findings(rung_correlations, [warning for warning in warnings if warning], compared)
+
+
+def compare_to_start(trials: Sequence[TrialRecord], space: SearchSpace, voices: str | None) -> str:
+    """Compare the best network with the first start config after the same number of epochs."""
+    networks = [trial for trial in trials if not space.is_closed_form(trial.settings)]
+    best = best_trial(networks)
+    first = space.start[0].items() if space.start else ()
+    start = next((t for t in networks if first and first <= t.settings.items() and t.rows), None)
+    if best is None or start is None:
+        return ""
+    if best.number == start.number:
+        return f"the best network is the start config, trial {start.number}"
+    epoch = min(trial.rows[-1]["epoch"] for trial in (best, start))
+    skills = [
+        next(row["val_skill"] for row in trial.rows if row["epoch"] == epoch)
+        for trial in (best, start)
+    ]
+    return (
+        f"{skill_name(voices)} after {count_noun(epoch, 'epoch')}: {skills[0]:.3f} of the best "
+        f"network, trial {best.number}; {skills[1]:.3f} of the start config, trial {start.number}"
+    )
 
 
 # --- rungs ---------------------------------------------------------------------------------------
@@ -187,6 +214,14 @@ def position_in_range(parameter: Parameter, value: SettingValue) -> float:
     if parameter.log:
         return math.log(value / low) / math.log(high / low)
     return (value - low) / (high - low)
+
+
+def _no_network_warning(best: TrialRecord, voices: str | None) -> str:
+    assert best.best is not None
+    return (
+        f"no network of this search beats the closed-form encoder ({skill_name(voices)} "
+        f"{best.best['val_skill']:.3f}); raise budget.epochs, widen the space or add voices"
+    )
 
 
 def _below_baseline_warning(
