@@ -1,0 +1,126 @@
+"""What a search is worth: its winner beside baselines and beside one run of its start config.
+
+    python -m tests.benchmarks.quality [--space quick default] [--seeds 0 1 2] [--real FOLDER]
+
+On the demo voices, each space is searched with each seed. The rival is its start config, trained
+once for as many epochs as all trials had together, at the epoch of its lowest validation loss.
+FOLDER has recordings in voices/ and styles in styles/: they are imported by time, searched with
+eight trials, and evaluated over folds that leave out one voice each.
+"""
+
+import argparse
+import dataclasses
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+
+import tune_encoder
+from tune_encoder.config import TrainConfig
+from tune_encoder.data.demo import cached_demo
+from tune_encoder.data.importing import import_voices
+from tune_encoder.data.pack import PackedData, open_pack
+from tune_encoder.data.packing import pack_data
+from tune_encoder.data.splitting import SplitRequest
+from tune_encoder.experiment.epoch_row import EpochRow
+from tune_encoder.experiment.folder import Experiment
+from tune_encoder.export import choose, single_model
+from tune_encoder.model.encoder import Encoder, rebuild_encoder
+from tune_encoder.model.evaluate import evaluate_model
+from tune_encoder.model.folder import load_model
+from tune_encoder.training.fold_evaluation import evaluate_over_folds
+from tune_encoder.training.loop import train
+from tune_encoder.training.probe import first_config
+from tune_encoder.training.state import TrainState
+
+REAL_TRIALS, REAL_SAMPLE_RATE = 8, 24000
+COLUMNS = f"{'':12}{'skill':>7}{'ttl':>7}{'dp':>7}{'retrieval':>10}  95 % over voices"
+
+
+def measure(space: str, seed: int, data_dir: Path, root: Path, trials: int | None) -> Path:
+    """Search, export, and print scores on test; return the model's folder."""
+    began = time.perf_counter()
+    found = tune_encoder.search(space, data_dir, f"{space}{seed}", root, seed=seed, trials=trials)
+    model = found.export()
+    seconds = time.perf_counter() - began
+    experiment = Experiment(found.path)
+    total = sum(len(trial.rows) for trial in experiment.trials())
+    (first,) = choose(experiment, 1)
+    data = open_pack(pack_data(data_dir, first.config))
+    print(f"\n{space}, seed {seed}: {total} epochs, {seconds:.0f} s to the model\n{COLUMNS}")
+    for name in ("mean", "ridge", "statistics"):
+        print_scores(name, data.info["baselines"]["test"][name])
+    report("winner", single_model(first).encoder, first.config, data)
+    report("exported", *load_model(model), data)
+    rival = dataclasses.replace(first_config(experiment.space()), epochs=total, num_threads=2)
+    began = time.perf_counter()
+    report("one run", best_of_run(rival, data), rival, data)
+    print(f"one run of {total} epochs took {time.perf_counter() - began:.0f} s", flush=True)
+    return model
+
+
+def report(name: str, encoder: Encoder, config: TrainConfig, data: PackedData) -> None:
+    """Print the scores of an encoder on test."""
+    found = evaluate_model(encoder, config, data, "test")
+    print_scores(name, found.scores["model"], found.interval)
+
+
+def print_scores(
+    name: str, scores: Mapping[str, float], interval: tuple[float, float] | None = None
+) -> None:
+    """Print a line of the table."""
+    numbers = "".join(f"{scores[key]:7.3f}" for key in ("skill", "skill_ttl", "skill_dp"))
+    shown = "" if interval is None else f"  {interval[0]:.3f} to {interval[1]:.3f}"
+    print(f"{name:12}{numbers}{scores['retrieval']:10.3f}{shown}", flush=True)
+
+
+def best_of_run(config: TrainConfig, data: PackedData) -> Encoder:
+    """Train once; return the epoch with the lowest validation loss."""
+    best: list[dict[str, torch.Tensor]] = []
+
+    def keep(row: EpochRow, state: TrainState) -> None:
+        if state.best is row:
+            best[:] = [{name: each.clone() for name, each in state.model.state_dict().items()}]
+
+    with tempfile.TemporaryDirectory() as folder:
+        train(dataclasses.replace(config, use_tensorboard=False), data, Path(folder), keep)
+    return rebuild_encoder(config, best[0])
+
+
+def leave_one_out(model: Path, data_dir: Path) -> None:
+    """Print scores over folds of one voice each."""
+    voices = open_pack(pack_data(data_dir, TrainConfig())).info["voices"]["train"]
+    found = evaluate_over_folds(model, data_dir, voices, lambda row, last: None)
+    print(f"\nleave one of {voices} voices out, with standard errors over folds")
+    for name, scores in found.scores.items():
+        parts = (
+            f"{part} {scores[f'skill_{part}']:.3f} +- {scores[f'skill_{part}_se']:.3f}"
+            for part in ("ttl", "dp")
+        )
+        print(f"{name:12}{', '.join(parts)}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--space", nargs="*", default=["quick"])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--real", type=Path, help="folder with voices/ and styles/")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="quality_") as folder:
+        root = Path(folder)
+        for space in options.space:
+            for seed in options.seeds:
+                measure(space, seed, cached_demo(), root / "demo", None)
+        if options.real is not None:
+            data_dir = root / "voices"
+            audio, styles = options.real / "voices", options.real / "styles"
+            import_voices(audio, styles, data_dir, REAL_SAMPLE_RATE, 0, SplitRequest(how="time"))
+            for seed in options.seeds:
+                model = measure("quick", seed, data_dir, root / "real", REAL_TRIALS)
+            leave_one_out(model, data_dir)
+
+
+if __name__ == "__main__":
+    main()
