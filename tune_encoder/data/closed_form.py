@@ -20,7 +20,7 @@ from tune_encoder.data.scores import EPSILON, Styles
 from tune_encoder.data.style_statistics import Statistics
 
 KINDS = LINEAR, KERNEL = "linear", "kernel"
-STRENGTHS = tuple(10.0 ** (power / 2) for power in range(-12, 1))  # of the largest eigenvalue
+STRENGTHS = tuple(10.0 ** (power / 2) for power in range(-10, 1))  # of the largest eigenvalue
 KERNEL_WIDTH = 0.2  # the kernel is exp(-KERNEL_WIDTH / S * squared distance)
 MAX_LANDMARKS = 1000  # windows that a kernel compares with; a model stores them
 MIN_EIGENVALUE = 1e-7  # of the largest; below, a direction is rounding
