@@ -14,7 +14,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tests.conftest import KEY, SECRET
 from tests.tuning.conftest import Command
 from tune_encoder.experiment.checkpoint_storage import checkpoints_of_trial
-from tune_encoder.experiment.trials import rank_trials
+from tune_encoder.experiment.folder import Experiment
+from tune_encoder.experiment.trials import needed_checkpoints, rank_trials
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(450)]
 
@@ -145,16 +146,23 @@ def test_keys_that_end_in_mid_search_end_it_with_a_line_and_resume_goes_on(comma
         assert now.rows[: len(before.rows)] == before.rows
 
 
+def assert_keeps_what_is_needed(command, name):
+    experiment = Experiment(command.experiment.path.parent / name)
+    needed = [needed_checkpoints(trial) for trial in experiment.trials()]
+    kept = list((command.folder / "shared" / name).glob("1/*/*/checkpoint.pt"))
+    assert len(kept) == sum(map(len, needed)) >= 2
+
+
 def test_a_folder_beside_the_experiments_keeps_checkpoints_also_of_a_fork(command):
     options = [*command.search_options(SHORT), "--storage", "shared"]
     assert command.run(*options).returncode == 0
-    assert len(list((command.folder / "shared" / "tiny").glob("1/*/*/checkpoint.pt"))) == 4
+    assert_keeps_what_is_needed(command, "tiny")
 
     done = command.run("fork", "tiny", "other", "--space", "space.yaml", "--no-export")
     assert done.returncode == 0, done.stderr
     owners = [command.folder / "shared" / name / "owner" for name in ("tiny", "other")]
     assert owners[0].read_text() == command.experiment.identity() != owners[1].read_text() != ""
-    assert len(list((command.folder / "shared" / "other").glob("1/*/*/checkpoint.pt"))) == 4
+    assert_keeps_what_is_needed(command, "other")
 
     again = command.run(*options, "--root", "elsewhere")
     assert again.returncode == 2

@@ -17,6 +17,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 SMALL = {
     "budget": {"trials": 2, "epochs": 2},
     "scheduler": {"name": "none"},
+    "searcher": {"closed_form": False},
     "validation": {"voices": 1},
     "base": {
         "early_stopping_patience": 0,
