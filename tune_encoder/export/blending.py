@@ -26,7 +26,6 @@ MAX_CANDIDATES = 4  # best trials, and the closed form
 ROUNDS = 5  # so a share is a multiple of a fifth, a quarter, a third or a half
 MIN_VOICES = 5  # with fewer, the standard error below means little
 SIGNIFICANT = 2.0  # standard errors
-MAX_TIED_NETWORKS = 2  # beside the closed form
 
 
 @dataclass(frozen=True)
@@ -45,8 +44,8 @@ def choose_blend(experiment: Experiment, first: Choice, data: PackedData) -> Ble
     more than the standard error of that average.
 
     On known voices, val has few clips that resemble train, and can hardly tell. There the closed
-    form and the best networks, whose errors differ in kind, have half of the shares each, unless
-    that is significantly worse than the first choice alone.
+    form and the best network, whose errors differ in kind, have half each, unless that is
+    significantly worse than the first choice alone.
     """
     candidates = _candidates(experiment, first)
     if len(candidates) == 1 or len(set(data.val.voices)) < MIN_VOICES:
@@ -72,14 +71,13 @@ def _mean_gain(alone: NDArray[np.float64], errors: NDArray[np.float64]) -> float
 
 
 def _halves(experiment: Experiment, candidates: Sequence[Choice]) -> dict[int, float]:
-    """Half for the closed form and half for the best networks; all for either without the other."""
+    """Half for the closed form and half for the best network; all for either without the other."""
     is_closed_form = experiment.space().is_closed_form
     closed = [i for i, each in enumerate(candidates) if is_closed_form(each.trial.settings)]
-    networks = [i for i in range(len(candidates)) if i not in closed][:MAX_TIED_NETWORKS]
+    networks = [i for i in range(len(candidates)) if i not in closed]
     if not closed or not networks:
         return {0: 1.0}
-    halves = {closed[0]: 0.5} | {i: 0.5 / len(networks) for i in networks}
-    return dict(sorted(halves.items()))
+    return dict.fromkeys(sorted([closed[0], networks[0]]), 0.5)
 
 
 def _weighted(predicted: Sequence[Styles], shares: dict[int, float]) -> Styles:
