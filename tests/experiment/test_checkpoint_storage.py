@@ -215,7 +215,7 @@ def test_a_storage_in_the_experiments_own_folder_is_refused_and_nothing_is_made(
 def test_a_storage_is_pickled_without_its_connection_and_keys(storage):
     storage.checkpoint_names()
 
-    pickled = pickle.dumps(storage)
+    pickled = pickle.dumps(storage)  # as Ray does to hand it to a worker
 
     assert vars(pickle.loads(pickled)) == asdict(storage) == asdict(Storage(**asdict(storage)))
     assert SECRET.encode() not in pickled

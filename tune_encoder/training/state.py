@@ -1,6 +1,7 @@
 """The state of a run: built before epoch 1, saved after each epoch, and resumed."""
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from inspect import unwrap
@@ -22,7 +23,7 @@ from tune_encoder.training.loss import StyleLoss
 MAX_WARMUP_FRACTION = 0.5  # of the run, so that a short run still reaches its learning rate
 
 
-class RunState:
+class RunState(ABC):
     """What the training loop needs of a run's state, of one encoder or of several."""
 
     config: TrainConfig
@@ -38,9 +39,9 @@ class RunState:
         """The row with the lowest validation loss so far."""
         return min(self.history, key=lambda row: row["val_loss"], default=None)
 
+    @abstractmethod
     def state_dict(self) -> State:
         """Return the state as tensors and plain values, for `checkpoints.save_state`."""
-        raise NotImplementedError
 
 
 @dataclass
