@@ -1,15 +1,15 @@
 """Closed-form regression from the statistics of a window to the style of its voice.
 
-The statistics are `data.window_statistics`, standardised. Candidates are a linear ridge regression
-and a ridge regression on a Gaussian kernel between windows; the kind, a strength for each style and
-a factor that shrinks it to the mean voice are those with the lowest error on held-out groups, such
-as voices. So where the statistics tell nothing of new voices, the mean voice is what is left.
+The statistics are `data.window_statistics`, standardised; the regression is a ridge regression on
+them or on a Gaussian kernel between windows. A strength for each style and a factor that shrinks it
+to the mean voice are those with the lowest error on held-out groups, such as voices. So where the
+statistics tell nothing of new voices, the mean voice is what is left.
 
 Shapes: W windows, S statistics, L landmarks, P predictors of rank R, K style components, G groups.
 """
 
 import math
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -20,7 +20,7 @@ from tune_encoder.data.scores import EPSILON, Styles
 from tune_encoder.data.style_statistics import Statistics
 
 KINDS = LINEAR, KERNEL = "linear", "kernel"
-STRENGTHS = tuple(10.0 ** (power / 2) for power in range(-10, 1))  # of the largest eigenvalue
+STRENGTHS = tuple(10.0**power for power in range(-5, 1))  # of the largest eigenvalue
 KERNEL_WIDTH = 0.2  # the kernel is exp(-KERNEL_WIDTH / S * squared distance)
 MAX_LANDMARKS = 1000  # windows that a kernel compares with; a model stores them
 MIN_EIGENVALUE = 1e-7  # of the largest; below, a direction is rounding
@@ -87,7 +87,7 @@ def fit_closed_form(
     groups: NDArray[np.int64],
     statistics: Statistics,
     *,
-    kinds: Collection[str] = KINDS,
+    kind: str,
 ) -> ClosedForm:
     """Fit on the windows of the training clips.
 
@@ -97,7 +97,7 @@ def fit_closed_form(
         style_ids: (W,) index of each window's style among them.
         groups: (W,) what is held out together: voices, or parts of clips.
         statistics: Of the same clips; their mean voice is what predictions shrink to.
-        kinds: The candidates, of `KINDS`.
+        kind: `LINEAR` or `KERNEL`.
     """
     center, scale = windows.mean(axis=0), windows.std(axis=0) + SCALE_FLOOR
     standard = (windows - center) / scale
@@ -105,21 +105,17 @@ def fit_closed_form(
     dp = _components(statistics.dp_mean, statistics.dp_basis)
     rows = ((styles.ttl, ttl), (styles.dp, dp))
     targets = np.concatenate([_coefficients(*each) for each in rows], axis=1)[style_ids]
-    candidates = [
-        _fit(predictors, targets, len(ttl.basis), groups)
-        for predictors in _predictors(standard, kinds)
-    ]
-    best = max(candidates, key=lambda each: each.skill)
-    landmarks = best.predictors.landmarks
+    predictors = _predictors(standard, kind)
+    fitted = _fit(predictors, targets, len(ttl.basis), groups)
     return ClosedForm(
         center.astype(np.float32),
         scale.astype(np.float32),
-        landmarks.astype(np.float32),
-        best.weights.astype(np.float32),
-        best.bias.astype(np.float32),
+        predictors.landmarks.astype(np.float32),
+        fitted.weights.astype(np.float32),
+        fitted.bias.astype(np.float32),
         ttl,
         dp,
-        best.skill,
+        fitted.skill,
     )
 
 
@@ -154,12 +150,11 @@ class _Predictors(NamedTuple):
     """(L, P) from kernel values to the columns."""
 
 
-def _predictors(standard: Array, kinds: Collection[str]) -> Iterator[_Predictors]:
-    if LINEAR in kinds:
-        yield _Predictors(standard.astype(np.float64), standard[:0], None)
-    if KERNEL in kinds:
-        landmarks = standard[:: math.ceil(len(standard) / MAX_LANDMARKS)]
-        yield _nystrom(standard, landmarks)
+def _predictors(standard: Array, kind: str) -> _Predictors:
+    if kind == LINEAR:
+        return _Predictors(standard.astype(np.float64), standard[:0], None)
+    step = math.ceil(len(standard) / MAX_LANDMARKS)
+    return _nystrom(standard, standard[::step])
 
 
 def _nystrom(standard: Array, landmarks: Array) -> _Predictors:
@@ -167,19 +162,19 @@ def _nystrom(standard: Array, landmarks: Array) -> _Predictors:
 
     Source: Williams, Seeger: Using the Nystrom Method to Speed Up Kernel Machines, NIPS 2000.
     """
-    values, vectors = np.linalg.eigh(gaussian_kernel(landmarks, landmarks).astype(np.float64))
-    kept = values > MIN_EIGENVALUE * values[-1]
-    whitening = vectors[:, kept] / np.sqrt(values[kept])
-    return _Predictors(gaussian_kernel(standard, landmarks) @ whitening, landmarks, whitening)
+    kernel = gaussian_kernel(landmarks, landmarks).astype(np.float64)
+    kernel[np.diag_indices_from(kernel)] += MIN_EIGENVALUE * len(landmarks)
+    whitening = np.linalg.inv(np.linalg.cholesky(kernel)).T
+    rows = gaussian_kernel(standard, landmarks).astype(np.float64) @ whitening
+    return _Predictors(rows, landmarks, whitening)
 
 
 # --- the fit -------------------------------------------------------------------------------------
 
 
 class _Fit(NamedTuple):
-    """The best regression on some predictors."""
+    """Weights and bias as a `ClosedForm` stores them, and the skill on held-out groups."""
 
-    predictors: _Predictors
     weights: Doubles
     bias: Doubles
     skill: float
@@ -211,7 +206,7 @@ def _fit(predictors: _Predictors, targets: Doubles, split: int, groups: NDArray[
     bias -= smoother.mean @ weights
     if predictors.whitening is not None:
         weights = predictors.whitening @ weights
-    return _Fit(predictors, weights, bias, float(np.mean([each.skill for each in choices])))
+    return _Fit(weights, bias, float(np.mean([each.skill for each in choices])))
 
 
 def _decompose(rows: Doubles) -> _Smoother:

@@ -91,10 +91,7 @@ def joint_components(parts: Sequence[_Part]) -> Array:
         (K, sum of D), those whose standard deviation is at least `MIN_DEVIATION` of the first's.
     """
     coordinates, maps = zip(*(_coordinates(part) for part in parts), strict=True)
-    components = principal_components(np.concatenate(coordinates, axis=1))
-    lengths = np.linalg.norm(components, axis=1, keepdims=True)
-    count = max(1, int((lengths > MIN_DEVIATION * lengths[0]).sum()))
-    units = components[:count] / np.maximum(lengths[:count], MIN_VARIANCE)
+    units = _directions(principal_components(np.concatenate(coordinates, axis=1)))
     ends = np.cumsum([each.shape[1] for each in coordinates])[:-1]
     mixed = zip(np.split(units, ends, axis=1), maps, strict=True)
     return np.concatenate([unit @ back for unit, back in mixed], axis=1)
@@ -102,11 +99,17 @@ def joint_components(parts: Sequence[_Part]) -> Array:
 
 def _coordinates(part: _Part) -> tuple[Array, Array]:
     """Coordinates (N, K) of voices in a style's components, of total variance 1; the way back."""
-    lengths = np.linalg.norm(part.basis, axis=1, keepdims=True)
-    directions = part.basis / np.maximum(lengths, MIN_VARIANCE)
+    directions = _directions(part.basis)
     total = np.square(part.centred).sum(axis=1).mean()
     scale = np.float32(np.sqrt(max(float(total), MIN_VARIANCE)))
     return part.centred @ directions.T / scale, scale * directions
+
+
+def _directions(components: Array) -> Array:
+    """The components above `MIN_DEVIATION` of the first, at length 1."""
+    lengths = np.linalg.norm(components, axis=1, keepdims=True)
+    count = max(1, int((lengths > MIN_DEVIATION * lengths[0]).sum()))
+    return np.asarray(components[:count] / np.maximum(lengths[:count], MIN_VARIANCE))
 
 
 def principal_components(centred: Array) -> Array:

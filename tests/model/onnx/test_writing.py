@@ -82,7 +82,7 @@ def test_a_closed_form_gives_what_torch_gives(packed, tmp_path, voices, kind):
     train = packed.train
     ids = train.style_ids[train.window_clips]
     fitted = fit_closed_form(
-        train.windows, train.unique_styles, ids, ids, packed.statistics, kinds=[kind]
+        train.windows, train.unique_styles, ids, ids, packed.statistics, kind=kind
     )
     encoder = ClosedFormEncoder(ClosedFormRegression(fitted), packed.statistics).eval()
 
