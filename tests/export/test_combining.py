@@ -1,6 +1,7 @@
 """Averages and ensembles, from real checkpoints."""
 
 import itertools
+import json
 from typing import Any, cast
 
 import pytest
@@ -13,13 +14,14 @@ from tune_encoder.data.scores import score
 from tune_encoder.export import Source, choose, export_models
 from tune_encoder.export.card import describe_alternative
 from tune_encoder.export.choosing import best_epochs
-from tune_encoder.export.combining import average_model, best_model, single_model
+from tune_encoder.export.combining import Model, average_model, best_model, single_model
 from tune_encoder.export.contents import Alternative
 from tune_encoder.export.origin import search_origin
 from tune_encoder.model.encoder import Ensemble
 from tune_encoder.model.evaluate import CPU
 from tune_encoder.model.folder import load_model
 from tune_encoder.model.prediction import predict_pack
+from tune_encoder.report.contents import read_contents
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]  # the first trains and exports
 MODELS = {"average": 3, "ensemble": 2}
@@ -120,18 +122,22 @@ def test_an_alternative_is_described_with_its_test_scores(interval, taken, said)
     assert describe_alternative(cast("Alternative", {**rival, **skills})) == said
 
 
+def export_ensemble(searched, packed, to):
+    """Export both trials as an ensemble; return them."""
+    choices = choose(searched, 2)
+    encoders = [single_model(choice).encoder for choice in choices]
+    ensemble = Model("ensemble", Ensemble(encoders), choices, 0.0)
+    loss = scores_of(ensemble, packed.val, packed)["loss"]
+    ensemble = Model("ensemble", Ensemble(encoders), choices, loss)
+    settings = ExportSettings(formats="torch", blend="none")
+    export_models([ensemble], to, Source(search_origin(searched), packed, settings))
+    return choices, encoders
+
+
 def test_an_exported_ensemble_is_one_folder_that_predicts_the_mean_of_its_members(
     searched, packed, tmp_path
 ):
-    choices = choose(searched, 2)
-    encoders = [single_model(choice).encoder for choice in choices]
-    model = single_model(choices[0])
-    ensemble = type(model)("ensemble", Ensemble(encoders), choices, 0.0)
-    settings = ExportSettings(formats="torch", blend="none")
-    loss = scores_of(ensemble, packed.val, packed)["loss"]
-    ensemble = type(model)("ensemble", Ensemble(encoders), choices, loss)
-
-    export_models([ensemble], tmp_path / "model", Source(search_origin(searched), packed, settings))
+    choices, encoders = export_ensemble(searched, packed, tmp_path / "model")
 
     loaded, config = load_model(tmp_path / "model")
     assert config.learning_rate == choices[0].config.learning_rate
@@ -142,3 +148,23 @@ def test_an_exported_ensemble_is_one_folder_that_predicts_the_mean_of_its_member
         ttl, dp = loaded(features)
     torch.testing.assert_close(ttl, (members[0][0] + members[1][0]) / 2)
     torch.testing.assert_close(dp, (members[0][1] + members[1][1]) / 2)
+
+
+def test_the_report_shows_a_combination_beside_the_winner(experiment, packed):
+    def result():
+        contents = read_contents(experiment)
+        (section,) = [each for each in contents.sections if each.key == "scores"]
+        return contents.headline.verdict, section
+
+    alone, _ = result()
+    export_ensemble(experiment, packed, experiment.path / "best")
+    metrics = json.loads((experiment.path / "best" / "metrics.json").read_text())
+    skill = metrics["scores"]["test"]["model"]["skill"]
+    together, section = result()
+
+    assert together == f"{alone} The exported model, made of several trials, has {skill:.3f}."
+    assert f"; the exported model {skill:.3f}" in section.figures[0].summary
+    (experiment.path / "best" / "model.safetensors").write_bytes(b"damaged")
+    without, section = result()
+    assert without == alone
+    assert any("best: not a usable model" in note for note in section.notes)

@@ -151,7 +151,7 @@ def _fork(options: argparse.Namespace) -> None:
 
 
 def _finish(experiment: "Experiment", options: argparse.Namespace) -> None:
-    """Print the result of a search, confirm it if asked, report and export it."""
+    """Print the result of a search, confirm it if asked, export it and report."""
     from tune_encoder.experiment.commands import command_line, curves_line
     from tune_encoder.experiment.folder import Experiment as Folder
 
@@ -163,11 +163,11 @@ def _finish(experiment: "Experiment", options: argparse.Namespace) -> None:
     folder = Folder(experiment.path)
     print_findings(folder)
     confirm_if_asked(folder, LaunchSettings(address=options.address))
-    report = write_report_at_end(experiment)
     if not options.no_export:
         export_to(experiment, None, {})
     else:
         print(f"\nexport it: {command_line('export', experiment.path)}")
+    report = write_report_at_end(experiment)  # it shows what was exported
     if report is not None:
         print(f"report:    {report}")
     print(f"curves:    {curves_line(experiment.path)}")

@@ -28,6 +28,7 @@ from tune_encoder.report.winner import read_data
 from tune_encoder.system.formats import count_noun
 
 if TYPE_CHECKING:
+    from tune_encoder.model.evaluate import Evaluation
     from tune_encoder.report.clips import Clip
     from tune_encoder.report.winner import Winner
 
@@ -70,6 +71,7 @@ class _Parts:
     facts: Facts
     data: PackedData | None = None
     winner: "Winner | None" = None
+    exported: "Evaluation | None" = None
     notes: list[str] = field(default_factory=list)
     """Why a part is missing."""
 
@@ -92,15 +94,14 @@ def read_contents(experiment: Experiment, compared: Sequence[Experiment] = ()) -
     parts = _Parts(facts)
     parts.data = data = parts.attempt(lambda: read_data(facts))
     if data is not None and facts.best is not None:
-        from tune_encoder.report.winner import evaluate_winner  # it loads torch
-
-        parts.winner = parts.attempt(lambda: evaluate_winner(facts, data))
-    found = scores(facts, parts.data, parts.winner)
+        _evaluate(parts, data)
+    found = scores(facts, parts.data, parts.winner, parts.exported)
     known, voices = baselines(facts, data), facts.status["voices"]
     findings = assess_search(facts.trials, facts.space, known, voices) if known else None
     confirmation, doubts = _confirmation(experiment)
+    unread = parts.notes if parts.winner is not None else []  # else they explain why not
     sections = [
-        Section("scores", "Result", [score_bars(found)], notes=doubts),
+        Section("scores", "Result", [score_bars(found)], notes=[*doubts, *unread]),
         Section(
             "learning",
             "Progress",
@@ -121,6 +122,14 @@ def read_contents(experiment: Experiment, compared: Sequence[Experiment] = ()) -
         write_yaml(dict(facts.best.settings)) if facts.best else "",
         commands(facts),
     )
+
+
+def _evaluate(parts: _Parts, data: PackedData) -> None:
+    from tune_encoder.report.winner import evaluate_export, evaluate_winner  # loads torch
+
+    parts.winner = winner = parts.attempt(lambda: evaluate_winner(parts.facts, data))
+    if winner is not None:
+        parts.exported = parts.attempt(lambda: evaluate_export(parts.facts, winner))
 
 
 def _confirmation(experiment: Experiment) -> tuple[Confirmation | None, list[str]]:

@@ -67,8 +67,14 @@ def _verdict(facts: Facts, found: Scores) -> str:
     mean = "; the mean voice would have been better" if winner.skill < 0 else ""
     return (
         f"{which} is the best. On the {found.split} voices it has a {skill}, which {compared} the "
-        f"strongest baseline ({strongest.name}, {strongest.skill:.3f}){mean}."
+        f"strongest baseline ({strongest.name}, {strongest.skill:.3f}){mean}.{_export(found)}"
     )
+
+
+def _export(found: Scores) -> str:
+    if found.exported is None:
+        return ""
+    return f" The exported model, made of several trials, has {found.exported.skill:.3f}."
 
 
 def _no_result(facts: Facts) -> str:
@@ -89,6 +95,9 @@ def _cards(facts: Facts, found: Scores) -> list[tuple[str, str, str]]:
         winner = found.bars[-1]
         words = f"on {found.split} voices; 1 is perfect"
         cards.append((found.skill_name, f"{winner.skill:.3f}", words))
+        if found.exported is not None:
+            words = f"of the exported model, on {found.split} voices"
+            cards.append((found.skill_name, f"{found.exported.skill:.3f}", words))
     if facts.best is not None and facts.best.best is not None:
         row = facts.best.best
         words = f"validation, trial {facts.best.number} epoch {row['epoch']}{_error(facts, row)}"

@@ -12,6 +12,7 @@ from tune_encoder.report.facts import Facts
 from tune_encoder.report.figure import Figure, table
 
 if TYPE_CHECKING:
+    from tune_encoder.model.evaluate import Evaluation
     from tune_encoder.report.winner import Winner
 
 _BAR_HEIGHT = 30
@@ -21,12 +22,13 @@ _LABELS = {
     "statistics": "statistics",
     "nearest": "nearest voice",
     "model": "the winner",
+    "export": "the exported model",
 }
 
 
 _BASELINES_EXPLAINED = (
     " Ridge is a ridge regression from the mean and standard deviation of each mel band, "
-    "statistics the better of a ridge and a kernel regression from more statistics; the nearest "
+    "statistics a kernel regression from more statistics; the nearest "
     "voice is the training voice closest to the winner's prediction."
 )
 
@@ -51,6 +53,8 @@ class Scores(NamedTuple):
     """Whether the voices of the split are known, new, or mixed; None if unknown."""
     interval_words: str
     """The interval of the winner's skill, or why there is none; empty if it was not evaluated."""
+    exported: Score | None = None
+    """Of the exported model, if it is more than the winner, such as a blend."""
 
     @property
     def skill_name(self) -> str:
@@ -58,14 +62,20 @@ class Scores(NamedTuple):
         return skill_name(self.voices)
 
 
-def scores(facts: Facts, data: PackedData | None, winner: "Winner | None") -> Scores:
+def scores(
+    facts: Facts,
+    data: PackedData | None,
+    winner: "Winner | None",
+    exported: "Evaluation | None" = None,
+) -> Scores:
     """Return scores of the baselines and the winner, on test if it could be evaluated."""
     if winner is not None:
         found = winner.evaluation.scores
         interval, voices = winner.evaluation.interval, winner.evaluation.voices
         order = sorted(found, key=[*_LABELS].index)
         bars = [_score(name, found[name], interval if name == "model" else None) for name in order]
-        return Scores(bars, winner.split, voices, describe_interval(interval, voices))
+        words = describe_interval(interval, voices)
+        return Scores(bars, winner.split, voices, words, _exported(exported))
     known = [_score(name, each) for name, each in baselines(facts, data).items()]
     best = facts.best
     interval = None
@@ -75,6 +85,10 @@ def scores(facts: Facts, data: PackedData | None, winner: "Winner | None") -> Sc
         known.append(_score("model", found_last, interval))
     words = describe_interval(interval, NEW) if interval is not None else ""
     return Scores(known, _validated_on(facts), facts.status["voices"], words)
+
+
+def _exported(found: "Evaluation | None") -> Score | None:
+    return _score("export", found.scores["model"], found.interval) if found is not None else None
 
 
 def _validated_on(facts: Facts) -> str:
@@ -103,12 +117,13 @@ def score_bars(scored: Scores) -> Figure:
     """Plot the skill of the winner and of each baseline."""
     key, title = "scores", "Winner and baselines"
     found, name = scored.bars, scored.skill_name
+    if scored.exported is not None:
+        found = [*found, scored.exported]
     if not found:
         return Figure(key, title, "No trial has a result yet.")
     canvas = Canvas(key, 58 + _BAR_HEIGHT * len(found), [each.name for each in found])
     for i, each in enumerate(found):
-        is_winner = each.name == _LABELS["model"]
-        color = ORANGE if is_winner else GREY
+        color = ORANGE if each.name in (_LABELS["model"], _LABELS["export"]) else GREY
         (bar,) = canvas.axes.barh([i], [each.skill], height=0.6, color=color)
         canvas.add_tooltip(bar, Tooltip(_score_text(each)))
         end = each.interval[1] if each.interval else each.skill

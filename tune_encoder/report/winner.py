@@ -1,4 +1,4 @@
-"""The winner, evaluated on voices that it was not trained on."""
+"""The winner and the exported model, evaluated on voices that they were not trained on."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,8 +9,10 @@ from tune_encoder.data.pack_info import pack_folder
 from tune_encoder.data.packing import check_same_data, pack_data
 from tune_encoder.data.score_words import skill_name
 from tune_encoder.errors import StorageError
+from tune_encoder.experiment.run import EXPORTED
 from tune_encoder.model.encoder import rebuild_encoder
 from tune_encoder.model.evaluate import Evaluation, evaluate_model, voice_skills
+from tune_encoder.model.folder import is_model_folder, load_model
 from tune_encoder.report.facts import Facts
 from tune_encoder.training.checkpoints import load_state
 
@@ -63,6 +65,22 @@ def evaluate_winner(facts: Facts, data: PackedData) -> Winner:
     model = rebuild_encoder(config, load_state(file)["model"])
     split = "val" if data.test is None else "test"
     return Winner(split, data, config, evaluate_model(model, config, data, split))
+
+
+def evaluate_export(facts: Facts, winner: Winner) -> Evaluation | None:
+    """Evaluate the exported model as the winner was.
+
+    Returns:
+        None if there is none, or if it is the winner and no blend, average or ensemble.
+
+    Raises:
+        StorageError: if it is damaged.
+    """
+    folder = facts.experiment.path / EXPORTED
+    if not is_model_folder(folder):
+        return None
+    found = evaluate_model(*load_model(folder), winner.data, winner.split)
+    return None if found.scores["model"] == winner.evaluation.scores["model"] else found
 
 
 def read_data(facts: Facts) -> PackedData:
