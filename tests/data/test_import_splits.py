@@ -36,6 +36,9 @@ def test_voices_of_one_clip_are_split_whole_if_asked(several_clips, tmp_path):
     report, voices = imported(several_clips, tmp_path, how="voices")
 
     assert report.counts == {"train": 8, "val": 1, "test": 1}
+    assert report.validation == (
+        "9 voices in train and val are few: a search scores each config on 9 folds of whole voices"
+    )
     assert len(set().union(*voices.values())) == 10
     assert "by time" not in report.warnings[0].partition(":")[0]
 
@@ -47,6 +50,7 @@ def test_voices_of_several_clips_are_cut_by_time_if_asked(several_clips, tmp_pat
     report, voices = imported(several_clips, tmp_path, how="time")
 
     assert report.counts == {"train": 30, "val": 10, "test": 10}
+    assert not report.validation
     assert voices["train"] == voices["val"] == voices["test"]
     assert report.warnings[0].startswith("split by time (as asked): train, val and test share")
     assert report.warnings[1].startswith("left 20 clips uncut, in train only: voice0-b.flac, ")

@@ -98,6 +98,8 @@ def _data_import(options: argparse.Namespace) -> None:
         print(f"warning: {warning}")
     counts = ", ".join(f"{count} {split}" for split, count in report.counts.items())
     print(f"wrote {counts} clips of {count_noun(len(report.voices), 'voice')} to {options.out}")
+    if report.validation:
+        print(report.validation)
 
 
 def _data_check(options: argparse.Namespace) -> None:

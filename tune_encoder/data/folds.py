@@ -174,12 +174,14 @@ def default_folds(data: PackedData) -> int:
     Few voices are left out one after another, or in ten folds: a val split of few voices depends
     on which they are. But if val has only voices of train, the search is of known voices.
     """
-    n_voices = count_voices(data)
+    return 1 if data.voice_kind("val") == KNOWN else count_default_folds(count_voices(data))
+
+
+def count_default_folds(n_voices: int) -> int:
+    """Return that number for voices of which val has some that train lacks."""
     count = min(MAX_DEFAULT_FOLDS, n_voices)
     too_few = _fewest_trained(n_voices, count) < MIN_TRAINED
-    if n_voices >= FEW_VOICES or too_few or data.voice_kind("val") == KNOWN:
-        return 1
-    return count
+    return 1 if n_voices >= FEW_VOICES or too_few else count
 
 
 def _fewest_trained(n_voices: int, count: int) -> int:

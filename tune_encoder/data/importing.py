@@ -25,6 +25,7 @@ from tune_encoder.data.splitting import (
     Splitting,
     choose_splitting,
     count_clips,
+    describe_folds,
     shared_voices_warning,
     single_voice_warning,
 )
@@ -47,6 +48,8 @@ class ImportReport:
     voices: list[str]
     """Names of the voices, sorted."""
     warnings: list[str]
+    validation: str
+    """On what a search will score its configs, if that is not val."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +106,8 @@ def import_voices(
         single_voice_warning(writer.voices, splitting),
         _uncut_warning(uncut, splitting),
     ]
-    return ImportReport(counts, sorted(styles), [warning for warning in warnings if warning])
+    kept = [warning for warning in warnings if warning]
+    return ImportReport(counts, sorted(styles), kept, describe_folds(writer.voices, splitting))
 
 
 # --- pairing -------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tune_encoder.data.audio import is_silent
+from tune_encoder.data.folds import count_default_folds
 from tune_encoder.data.samples import SPLITS
 from tune_encoder.errors import ConfigError, DataError
 from tune_encoder.system.formats import count_noun
@@ -163,6 +164,18 @@ def shared_voices_warning(splitting: Splitting) -> str:
     return (
         f"split by time ({splitting.reason}): {names} share voices, so scores tell how well known "
         "voices are recognised, not how well new voices are cloned"
+    )
+
+
+def describe_folds(voices: Mapping[str, set[str]], splitting: Splitting) -> str:
+    """Say that a search will score on folds of voices; empty if they are many or known."""
+    n_voices = len(voices["train"] | voices["val"])
+    folds = count_default_folds(n_voices)
+    if folds == 1 or splitting.reason:
+        return ""
+    return (
+        f"{n_voices} voices in train and val are few: a search scores each config on {folds} folds "
+        "of whole voices"
     )
 
 
