@@ -7,6 +7,8 @@ value of a setting at a bound of its range, and is the best trial better than th
 import dataclasses
 import itertools
 import math
+import statistics
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -155,11 +157,15 @@ def spearman(a: Sequence[float], b: Sequence[float]) -> float | None:
     Source: Spearman, The proof and measurement of association between two things, American
     Journal of Psychology 1904: Pearson's correlation of ranks, ties at their mean rank.
     """
-    from scipy import stats  # takes half a second to load
-
     if len(set(a)) == 1 or len(set(b)) == 1:
         return None
-    return float(stats.spearmanr(a, b).statistic)
+    return statistics.correlation(_ranks(a), _ranks(b))
+
+
+def _ranks(values: Sequence[float]) -> list[float]:
+    """Ranks from 1. SciPy has them too, but every search would wait for its import."""
+    ordered = sorted(values)
+    return [(bisect_left(ordered, x) + bisect_right(ordered, x) + 1) / 2 for x in values]
 
 
 def _is_low(correlation: RungCorrelation) -> bool:

@@ -14,7 +14,6 @@ import math
 from dataclasses import dataclass
 
 import optuna
-from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.trial import FrozenTrial, TrialState
 
 from tune_encoder.errors import ConfigError
@@ -73,6 +72,9 @@ def importances(experiment: Experiment) -> Importances:
     ended = _ended(experiment) if values else []
     trials = [t for t in ended if t.number in values and t.params]
     _check_enough(experiment, [values[trial.number] for trial in trials])
+    # Takes a second where scikit-learn is installed, so not at the start of every search.
+    from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
+
     silence_optuna()
     study = optuna.create_study(direction="minimize")  # in memory
     study.add_trials([_completed(trial, values[trial.number]) for trial in trials])

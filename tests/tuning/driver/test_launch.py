@@ -1,3 +1,5 @@
+import subprocess
+import sys
 import time
 
 from ray.tune.execution.tune_controller import _get_max_pending_trials
@@ -39,3 +41,14 @@ def test_tune_asks_for_all_trials_at_once_during_a_search_of_ours_alone(monkeypa
     with launch._unlimited_pending_trials():
         assert asked() == 3
     assert asked() == 3
+
+
+def test_a_search_starts_without_loading_what_its_start_does_not_need():
+    code = (
+        "import sys, tune_encoder.tuning.driver.launch\n"
+        "print([name for name in ('torch', 'scipy', 'sklearn') if name in sys.modules])"
+    )
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert done.stdout == "[]\n"
