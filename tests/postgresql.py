@@ -94,7 +94,8 @@ def _installed() -> Path:
 def _readable(installed: Path, folder: Path) -> Path:
     """Copy the programs, and the libraries beside them, to where every user may read them."""
     package, copied = installed.parents[1], folder / "lib" / installed.parents[1].name
-    shutil.copytree(installed.parent, copied / installed.parent.name)
+    headers = shutil.ignore_patterns("include")  # half of its files, and nothing reads them
+    shutil.copytree(installed.parent, copied / installed.parent.name, ignore=headers)
     for libraries in package.parent.glob(f"{package.name}.*libs"):
         shutil.copytree(libraries, copied.parent / libraries.name)
     return copied / installed.parent.name / installed.name

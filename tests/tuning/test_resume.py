@@ -43,17 +43,24 @@ def kept(before: list[TrialRecord], after: list[TrialRecord]) -> None:
             assert [(row["epoch"], row["val_loss"]) for row in now.rows[: len(seen)]] == seen
 
 
-@pytest.fixture(scope="module", params=[1, 2], ids=["on val", "over folds"])
+@pytest.fixture(
+    scope="module",
+    params=[(1, signal.SIGTERM), (2, signal.SIGINT)],
+    ids=["on val", "over folds"],
+)
 def journey(request, tmp_path_factory, data_dir):
     """A search that was killed, lost checkpoints, was stopped, moved and resumed to its end."""
+    voices, stop = request.param
     command = Command(tmp_path_factory.mktemp("journey"), data_dir)
-    options = command.search_options({**LONG, "validation": {"voices": request.param}})
+    options = command.search_options({**LONG, "validation": {"voices": voices}})
     error = command.stop_after(command.start(*options), 8, signal.SIGKILL)
     seen = SimpleNamespace(command=command, error=error, killed=command.experiment.trials())
     assert damage_newest(command.experiment, seen.killed)
-    process = command.start("resume", "tiny", "--no-export")
-    seen.said = command.stop_after(process, command.n_rows() + 3, signal.SIGTERM)
-    seen.code, seen.stopped = process.returncode, command.experiment.trials()
+    seen.process = command.start("resume", "tiny", "--no-export")
+    command.wait_for_rows(seen.process, command.n_rows() + 1)
+    seen.second = command.run("resume", "tiny")
+    seen.said = command.stop_after(seen.process, command.n_rows() + 2, stop)
+    seen.stop, seen.stopped = stop, command.experiment.trials()
     moved = command.experiment.path.rename(command.folder / "runs" / "moved")
     command.experiment = Experiment(moved)
     ended = command.run("resume", "moved", "--no-export")
@@ -66,11 +73,18 @@ def test_a_killed_search_prints_no_traceback(journey):
     assert "Traceback" not in journey.error
 
 
-def test_sigterm_ends_a_search_with_143_and_one_line_that_says_how_to_go_on(journey):
+def test_a_running_search_refuses_a_second(journey):
+    assert journey.second.returncode == 4
+    assert f"in use by pid {journey.process.pid} on " in journey.second.stderr
+
+
+def test_a_signal_ends_a_search_with_its_code_and_one_line_that_says_how_to_go_on(journey):
     said = "stopped, everything is saved; resume with `tune-encoder resume tiny`"
 
-    assert journey.code == 143
+    code = {signal.SIGTERM: 143, signal.SIGINT: 130}[journey.stop]
+    assert journey.process.returncode == code
     assert journey.said.count(said) == 1
+    assert "Traceback" not in journey.said
 
 
 def test_a_search_that_was_killed_and_whose_checkpoints_are_damaged_keeps_what_it_had(journey):
@@ -147,16 +161,3 @@ def assert_metrics_agree(trials: list[TrialRecord], folder: Path) -> None:
     for trial in trials:
         losses = [loss for _, loss, _ in metrics(Experiment(folder), trial.number)]
         assert losses[: len(trial.rows)] == [row["val_loss"] for row in trial.rows]
-
-
-def test_a_running_search_refuses_a_second_and_ends_on_ctrl_c_with_130(command):
-    process = command.start(*command.search_options())
-    command.wait_for_rows(process, 1)
-    second = command.run("resume", "tiny")
-    error = command.stop_after(process, 2, signal.SIGINT)
-
-    assert second.returncode == 4
-    assert f"in use by pid {process.pid} on " in second.stderr
-    assert process.returncode == 130
-    assert "resume with `tune-encoder resume tiny`" in error
-    assert "Traceback" not in error
