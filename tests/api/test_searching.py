@@ -278,7 +278,7 @@ thread.start()
 thread.join()
 found.append(tune_encoder.search(space, data_dir, "second", trials=4, epochs=2))
 found.append(tune_encoder.resume("first"))
-model = found[1].export()
+model = found[1].export(formats="torch")
 told = [
     [each.trials[["state", *space["space"]]].values.tolist(), each.curves()["val_loss"].tolist()]
     for each in found

@@ -18,6 +18,7 @@ SPACE = {
     "budget": {"trials": 3, "epochs": EPOCHS},
     "scheduler": {"name": "none"},
     "searcher": {"startup_trials": 3},
+    "resources": {"concurrent": 1},
 }
 
 

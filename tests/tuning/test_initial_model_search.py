@@ -2,6 +2,7 @@
 
 import shutil
 import signal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ import yaml
 from tests.fabricate import SMALL_ENCODER, write_model
 from tests.training.runs import ignore, without_clocks
 from tests.tuning.conftest import TINY_SPACE
+from tune_encoder.cli import main
 from tune_encoder.config import TrainConfig, from_mapping
 from tune_encoder.data.pack import open_pack
 from tune_encoder.data.packing import pack_data
@@ -24,6 +26,7 @@ SPACE: dict[str, Any] = {
     "budget": {"trials": 2, "epochs": EPOCHS},
     "scheduler": {"name": "none"},
     "searcher": {"name": "random", "closed_form": False},
+    "resources": {"concurrent": 1},
     "base": {**TINY_SPACE["base"], "init_from": "model"},
 }
 
@@ -76,26 +79,31 @@ def losses(rows):
     ],
 )
 def test_a_model_that_cannot_be_used_is_refused_in_one_line_before_ray_starts(
-    command, model, base, damage, code, words
+    command, model, monkeypatch, capsys, base, damage, code, words
 ):
+    monkeypatch.chdir(command.folder)
     if damage:
         weights = model / "model.safetensors"
         weights.write_bytes(weights.read_bytes()[:-4] + b"0000")
     options = command.search_options({**SPACE, "base": {**SPACE["base"], **base}})
 
-    done = command.run(*options)
+    with pytest.raises(SystemExit) as ended:
+        main(options)
 
-    assert done.returncode == code
-    assert words in done.stderr
-    assert done.stderr.count("\n") == 1
+    said = capsys.readouterr().err
+    assert ended.value.code == code
+    assert words in said
+    assert said.count("\n") == 1
     assert not command.experiment.path.exists()
 
 
-def test_a_searched_network_is_refused(command, model):
+def test_a_searched_network_is_refused(command, model, monkeypatch, capsys):
+    monkeypatch.chdir(command.folder)
     space = {**TINY_SPACE["space"], "hidden_dim": {"choice": [8, 16]}}
-    (command.folder / "own.yaml").write_text(yaml.safe_dump({**SPACE, "space": space}))
+    Path("own.yaml").write_text(yaml.safe_dump({**SPACE, "space": space}))
 
-    done = command.run("space", "own.yaml")
+    with pytest.raises(SystemExit, match="2"):
+        main(["space", "own.yaml"])
 
-    assert done.returncode == 2
-    assert "base.init_from fixes the network, so hidden_dim cannot be searched" in done.stderr
+    said = "base.init_from fixes the network, so hidden_dim cannot be searched"
+    assert said in capsys.readouterr().err

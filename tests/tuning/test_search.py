@@ -127,16 +127,16 @@ def test_a_search_leaves_no_pickle(killed):
 
 def test_a_trial_whose_worker_is_not_ready_for_it_is_handed_out_again(command):
     """With no time to end in, a worker refuses each next trial, and Tune forgets that one."""
-    space = {"resources": {"concurrent": 1}, "budget": {"trials": 3, "epochs": 2}}
+    space = {"resources": {"concurrent": 1}, "budget": {"trials": 2, "epochs": 2}}
     environment = {"TUNE_FUNCTION_THREAD_TIMEOUT_S": "0"}
 
     ended = command.run(*command.search_options(space), environment=environment)
 
     assert ended.returncode == 0, ended.stderr
     trials = command.experiment.trials()
-    assert [trial.state for trial in trials] == ["COMPLETE"] * 3
+    assert [trial.state for trial in trials] == ["COMPLETE"] * 2
     assert all([row["epoch"] for row in trial.rows] == [1, 2] for trial in trials)
-    assert len(list(command.experiment.checkpoints.glob("1/*"))) > 3  # else none was refused
+    assert len(list(command.experiment.checkpoints.glob("1/*"))) > 2  # else none was refused
     assert all(command.experiment.checkpoint_file(t.rows[-1]).is_file() for t in trials)
     kept = [command.experiment.checkpoint_files(trial.number) for trial in trials]
     assert [len(files) for files in kept] == [len(needed_checkpoints(trial)) for trial in trials]

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -38,69 +39,67 @@ def run(*arguments, code=0):
 
 @pytest.fixture(scope="module")
 def done(head, data_dir, tmp_path_factory):
-    """A search that was submitted by a process which ended at once, when it has ended."""
+    """A search, submitted by a process which ended at once, that found no data and was submitted
+    again, when it has ended; its folder, what the second submission told, and both jobs."""
     folder = tmp_path_factory.mktemp("submitted")
     space = folder / "small.yaml"
     space.write_text(json.dumps(SMALL))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_AUTH_TOKEN", head.token)
         patch.setenv("AWS_SECRET_ACCESS_KEY", CANARY)
-        what = ("--space", space, "--data-dir", data_dir, "--root", folder / "runs")
-        told = run("submit", *what, "--name", "one", "--no-export", "--address", head.address)
+        what = ("--space", space, "--root", folder / "runs", "--name", "one", "--no-export")
+        there = ("--address", head.address)
+        client = Client(head.address)
+        run("submit", *what, "--data-dir", "/no/such/folder", *there)
+        refused = client.wait("one", timeout=120)
+        logs = "".join(client.logs("one", follow=True))
+        told = run("submit", *what, "--data-dir", data_dir, *there)
         space.unlink()
-        job = Client(head.address).wait("one", timeout=300)
-    return told, what, job
+        job = client.wait("one", timeout=300)
+    return SimpleNamespace(told=told, refused=refused, logs=logs, job=job, root=folder / "runs")
+
+
+def test_a_search_that_was_refused_says_why_and_may_be_submitted_again(done):
+    assert (done.refused.exit_code, done.refused.launch) == (3, 1)
+    assert "/no/such/folder: no such folder" in done.logs
+    assert (done.job.state, done.job.launch) == ("SUCCEEDED", 2)
 
 
 def test_a_submitted_search_ends_though_who_submitted_it_is_gone(done, head):
-    told, _, job = done
-
-    assert told.splitlines() == [
+    assert done.told.splitlines() == [
         f"submitted one to {head.address}",
         f"follow it: tune-encoder logs one -f --address {head.address}",
     ]
-    assert (job.state, job.exit_code, job.launch) == ("SUCCEEDED", 0, 1)
-    trials = Experiment(job.root / "one").trials()
+    assert (done.job.state, done.job.exit_code, done.job.root) == ("SUCCEEDED", 0, done.root)
+    trials = Experiment(done.root / "one").trials()
     assert [trial.state for trial in trials] == ["COMPLETE", "COMPLETE"]
 
 
 def test_what_it_printed_and_where_it_stands_is_seen_from_elsewhere(done, ours):
     logs = run("logs", "one", "--address", ours.address)
-    (row,) = [line for line in run("jobs", "--address", ours.address).splitlines() if "one" in line]
-    (listed,) = json.loads(run("jobs", "--json", "--address", ours.address))[:1]
+    rows = [line for line in run("jobs", "--address", ours.address).splitlines() if "one" in line]
+    listed = json.loads(run("jobs", "--json", "--address", ours.address))[:2]
 
     assert "best: trial " in logs
-    assert row.split()[:3] == ["one", "1", "SUCCEEDED"]
-    assert (listed["name"], listed["exit_code"]) == ("one", 0)
+    assert [row.split()[:3] for row in rows] == [["one", "1", "FAILED"], ["one", "2", "SUCCEEDED"]]
+    assert [(each["name"], each["exit_code"]) for each in listed] == [("one", 3), ("one", 0)]
 
 
 def test_a_second_search_of_the_name_is_refused(done, ours, data_dir):
     with pytest.raises(ConfigError, match=r"one is already SUCCEEDED on http.*; follow it with"):
-        Client(ours.address).submit(SMALL, data_dir, name="one", root=done[2].root)
+        Client(ours.address).submit(SMALL, data_dir, name="one", root=done.root)
 
 
 def test_the_best_model_is_exported_on_the_cluster(done, ours):
     folder = Client(ours.address).export("one")
 
-    assert folder == done[2].root / "one" / "best"
+    assert folder == done.root / "one" / "best"
     assert (folder / "model.safetensors").is_file()
 
 
 def test_an_unknown_name_names_those_that_are_there(done, ours):
     with pytest.raises(ConfigError, match=r"http.*: no search two; searches: one"):
         Client(ours.address).status("two")
-
-
-def test_a_search_that_was_refused_may_be_submitted_again(ours, data_dir, tmp_path):
-    client = Client(ours.address)
-    client.submit(SMALL, "/no/such/folder", name="again", root=tmp_path)
-    assert client.wait("again", timeout=120).exit_code == 3
-    assert "/no/such/folder: no such folder" in "".join(client.logs("again", follow=True))
-
-    client.submit(SMALL, data_dir, name="again", root=tmp_path, trials=1, export=False)
-
-    ended = client.wait("again", timeout=120)
-    assert (ended.state, ended.launch) == ("SUCCEEDED", 2), "".join(client.logs("again"))
 
 
 def test_a_stopped_search_goes_on_where_it_was(ours, data_dir, tmp_path):
@@ -133,8 +132,7 @@ def test_no_secret_is_written_or_listed(done, ours):
     run("logs", "one", "--address", ours.address)
     listed = run("jobs", "--json", "--address", ours.address)
     listed += str(Client(ours.address)._ray.list_jobs())
-    root = done[2].root
-    written = [path for path in (*root.rglob("*"), *(ours.folder / "session").rglob("*"))]
+    written = [path for path in (*done.root.rglob("*"), *(ours.folder / "session").rglob("*"))]
     texts = [path.read_bytes() for path in written if path.is_file()]
 
     assert len(texts) > 20

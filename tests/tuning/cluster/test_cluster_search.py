@@ -10,13 +10,14 @@ import tempfile
 import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
 import pytest
 import ray
 
-from tests.tuning.conftest import ENDED_S, STARTED_S, TINY_SPACE, finish
+from tests.tuning.conftest import ENDED_S, STARTED_S, TINY_SPACE, Command, finish
 from tune_encoder.errors import StorageError
 from tune_encoder.experiment.folder import Experiment
 from tune_encoder.experiment.trials import needed_checkpoints
@@ -37,9 +38,9 @@ LONG = {
 SHORT: dict[str, Any] = {"budget": {"trials": 2, "epochs": 2}, "scheduler": {"name": "none"}}
 
 
-@pytest.fixture(params=[1])
-def head(request):
-    with a_head(request.param) as cluster:
+@pytest.fixture
+def head():
+    with a_head(1) as cluster:
         yield cluster
 
 
@@ -175,62 +176,77 @@ needs_unshare = pytest.mark.skipif(
 )
 
 
-@needs_unshare
-@pytest.mark.parametrize("head", [0], indirect=True)
-def test_a_node_without_pack_and_model_fetches_them_once_for_its_trials_and_their_confirmation(
-    command, model_dir, head
-):
-    model = shutil.copytree(model_dir, cache_dir() / "model")  # where the node does not see it
-    base = {**TINY_SPACE["base"], "init_from": str(model)}
-    confirmed = {**SHORT, "budget": {**SHORT["budget"], "seeds": 2}, "base": base}
-    with node(head, 2, cache_dir()) as process:
-        wait_for_cpus(head, 2)
-        done = command.run(*command.search_options(confirmed), "--address", head.address)
+@pytest.fixture(scope="module")
+def apart(tmp_path_factory, data_dir, model_dir, s3_module):
+    """Searches on a node that sees neither cache nor experiments: without a storage and with one.
 
-        packs = Path(f"/proc/{process.pid}/root{cache_dir()}/packs")
-        fetched = [path.name for path in packs.iterdir() if not path.name.startswith(".")]
+    The second starts from a model that lies in the cache, and is confirmed.
+    """
+    command = Command(tmp_path_factory.mktemp("apart"), data_dir)
+    runs, model = command.folder / "runs", cache_dir() / "model"
+    runs.mkdir()
+    shutil.copytree(model_dir, model)
+    confirmed = {
+        **SHORT,
+        "budget": {**SHORT["budget"], "seeds": 2},
+        "base": {**TINY_SPACE["base"], "init_from": str(model)},
+    }
+    with a_head(0) as head, node(head, 2, cache_dir(), runs) as process:
+        wait_for_cpus(head, 2)
+        there = ["--address", head.address]
+        refused = command.run(*command.search_options(SHORT), *there)
+        shutil.rmtree(command.experiment.path)
+        storage = ["--storage", f"s3://{s3_module.make_bucket()}"]
+        done = command.run(*command.search_options(confirmed), *storage, *there)
         assert done.returncode == 0, done.stderr
-        assert [trial.state for trial in command.experiment.trials()] == ["COMPLETE"] * 2
         (confirming,) = (command.experiment.path / "confirm").iterdir()
-        assert len(Experiment(confirming).trials()) == 4
-        assert read_note(confirming) == head.page  # it ran there, too
-        (name,) = fetched
-        for file in (cache_dir() / "packs" / name).iterdir():
-            assert (packs / name / file.name).read_bytes() == file.read_bytes()
-        (copied,) = packs.with_name("models").glob("[!.]*")
-        for file in model.iterdir():
-            assert (copied / file.name).read_bytes() == file.read_bytes()
+        of_node = Path(f"/proc/{process.pid}/root")
+        yield SimpleNamespace(
+            command=command, head=head, refused=refused, model=model,
+            confirming=confirming, confirmed_at=read_note(confirming),
+            hidden_runs=Path(f"{of_node}{runs}"), hidden_cache=Path(f"{of_node}{cache_dir()}"),
+        )  # fmt: skip
 
 
 @needs_unshare
-@pytest.mark.parametrize("head", [0], indirect=True)
-def test_a_node_that_does_not_see_the_experiment_ends_the_search_with_a_line(command, head):
-    (command.folder / "runs").mkdir()
-    with node(head, 2, command.folder / "runs"):
-        wait_for_cpus(head, 2)
-        done = command.run(*command.search_options(SHORT), "--address", head.address)
+def test_a_node_that_does_not_see_the_experiment_ends_the_search_with_a_line(apart):
+    error = apart.refused.stderr
 
-    assert done.returncode == 4
-    assert "does not exist on node " in done.stderr
-    assert "; put --root on a disk that all nodes of the cluster sh" in done.stderr
-    assert "Traceback" not in done.stderr
+    assert apart.refused.returncode == 4
+    assert "does not exist on node " in error
+    assert "; put --root on a disk that all nodes of the cluster sh" in error
+    assert "Traceback" not in error
 
 
 @needs_unshare
-@pytest.mark.parametrize("head", [0], indirect=True)
-def test_a_node_that_does_not_see_the_experiment_works_with_a_storage(command, s3, head):
-    (command.folder / "runs").mkdir()
-    options = [*command.search_options(SHORT), "--storage", f"s3://{s3.make_bucket()}"]
-    with node(head, 2, command.folder / "runs") as process:
-        wait_for_cpus(head, 2)
-        done = command.run(*options, "--address", head.address)
-        hidden = Path(f"/proc/{process.pid}/root{command.folder}/runs")
-        assert list(hidden.iterdir()) == []
+def test_a_node_that_does_not_see_the_experiment_works_with_a_storage(apart):
+    experiment = apart.command.experiment
 
-    assert done.returncode == 0, done.stderr
-    for trial in command.experiment.trials():
+    assert list(apart.hidden_runs.iterdir()) == []
+    for trial in experiment.trials():
         assert trial.state == "COMPLETE"
-        assert len(command.experiment.trial_metrics(trial.number).read_text().splitlines()) == 2
-        assert list(command.experiment.trial_dir(trial.number).glob("logs/events.*"))
-        kept = command.experiment.checkpoint_files(trial.number)
+        assert len(experiment.trial_metrics(trial.number).read_text().splitlines()) == 2
+        assert list(experiment.trial_dir(trial.number).glob("logs/events.*"))
+        kept = experiment.checkpoint_files(trial.number)
         assert len(kept) == len(needed_checkpoints(trial))
+
+
+@needs_unshare
+def test_the_trials_of_a_search_are_confirmed_where_they_were_trained(apart):
+    assert len(apart.command.experiment.trials()) == 2
+    assert len(Experiment(apart.confirming).trials()) == 4
+    assert apart.confirmed_at == apart.head.page
+
+
+@needs_unshare
+def test_a_node_without_pack_and_model_fetches_them_once_for_its_trials_and_their_confirmation(
+    apart,
+):
+    packs = apart.hidden_cache / "packs"
+
+    (fetched,) = (path.name for path in packs.iterdir() if not path.name.startswith("."))
+    for file in (cache_dir() / "packs" / fetched).iterdir():
+        assert (packs / fetched / file.name).read_bytes() == file.read_bytes()
+    (copied,) = packs.with_name("models").glob("[!.]*")
+    for file in apart.model.iterdir():
+        assert (copied / file.name).read_bytes() == file.read_bytes()

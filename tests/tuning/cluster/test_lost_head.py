@@ -28,7 +28,7 @@ def lost(tmp_path_factory, data_dir, postgresql, s3_module):
     refused = command.run("resume", "tiny")
     ended = command.run("resume", "tiny", "--record", url, "--no-export")
     assert ended.returncode == 0, ended.stderr
-    exported = command.run("export", "tiny", "--to", "model")
+    exported = command.run("export", "tiny", "--to", "model", "--formats", "torch")
     return SimpleNamespace(
         command=command, killed=killed, refused=refused, ended=ended, exported=exported
     )

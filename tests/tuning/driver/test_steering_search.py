@@ -18,6 +18,7 @@ from tune_encoder.space import parse_space
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
 LONG: dict[str, Any] = {"budget": {"trials": 3, "epochs": 60}, "scheduler": {"name": "none"}}
+ONE_WORKER: dict[str, Any] = {"resources": {"concurrent": 1}}
 
 
 def trials_of(command):
@@ -104,9 +105,9 @@ def test_a_steered_search_has_each_epoch_once_and_in_order(steered):
 
 
 def test_a_search_that_reaches_its_target_ends_and_says_how_to_go_on(command):
-    budget = {**LONG["budget"], "target": 100.0}
+    budget = {"trials": 1, "epochs": 60, "target": 100.0}
 
-    ended = command.run(*command.search_options({**LONG, "budget": budget}))
+    ended = command.run(*command.search_options({**LONG, **ONE_WORKER, "budget": budget}))
 
     assert ended.returncode == 0, ended.stderr
     said = "val_loss has reached 100; resume with `tune-encoder resume tiny`"
@@ -115,7 +116,7 @@ def test_a_search_that_reaches_its_target_ends_and_says_how_to_go_on(command):
 
 
 def test_a_finished_search_goes_deeper_and_wider(command):
-    space = {"budget": {"trials": 2, "epochs": 2}, "scheduler": {"name": "none"}}
+    space = {**LONG, **ONE_WORKER, "budget": {"trials": 2, "epochs": 2}}
     assert command.run(*command.search_options(space)).returncode == 0
 
     ended = command.run("resume", "tiny", "--trials", "3", "--epochs", "4", "--no-export")
