@@ -90,6 +90,21 @@ BAD_COMMANDS = [
         "argument --voices: -1 is negative; it must be 0 or more",
     ),
     ("data demo {0}/new --voices 0", USAGE, "--voices and --val-voices must be at least 1"),
+    (
+        "data demo {0}/new --clips-per-voice 0",
+        USAGE,
+        "argument --clips-per-voice: 0 is too small; it must be 1 or more",
+    ),
+    (
+        "data demo {0}/new --clips-per-voice -2",
+        USAGE,
+        "argument --clips-per-voice: -2 is negative; it must be 1 or more",
+    ),
+    (
+        "data demo {0}/new --clips-per-voice two",
+        USAGE,
+        "argument --clips-per-voice: 'two' is no whole number; it must be 1 or more",
+    ),
     ("data demo {0}/good", USAGE, "{0}/good: exists and is not empty; remove it or name another"),
     ("data import --audio {0}/none --styles {0} --out {0}/new", DATA, "{0}/none: no such folder;"),
 ]

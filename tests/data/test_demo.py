@@ -1,22 +1,36 @@
+import hashlib
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tune_encoder.config import TrainConfig
 from tune_encoder.data.demo import (
+    cached_demo,
+    demo_folder,
+    demo_voices,
+    make_demo,
+    restore_demo,
+    style_of,
+)
+from tune_encoder.data.pack import open_pack
+from tune_encoder.data.packing import pack_data
+from tune_encoder.data.samples import SPLITS, find_samples, read_sample
+from tune_encoder.data.score_words import NEW
+from tune_encoder.data.synthesis import (
     DEMO_SAMPLE_RATE,
     LATENT_SIZE,
     Voice,
-    make_demo,
-    style_of,
     synthesize,
     voice_of,
 )
-from tune_encoder.data.samples import SPLITS, find_samples, read_sample
 from tune_encoder.errors import ConfigError
 
 COUNTS = {"voices": 3, "val_voices": 2, "test_voices": 1}
+# Of the samples of COUNTS, seed 7 and one clip per voice, as version 0.1.0 made them.
+FIRST_DEMO_SHA256 = "42ec114f95e24f12d77d3692d2f09b63e02a2855fc3e0011860057ea1187a4a6"
 
 
 @pytest.fixture(scope="module")
@@ -49,11 +63,14 @@ def autocorrelation_pitch_hz(audio, low_hz: float, high_hz: float) -> float:
 def test_each_split_holds_as_many_clips_as_asked_and_nothing_else_is_left(demo):
     assert sorted(all_bytes(demo)) == [
         "test/sample_0000.npz",
+        "test/sample_0001.npz",
         "train/sample_0000.npz",
         "train/sample_0001.npz",
         "train/sample_0002.npz",
         "val/sample_0000.npz",
         "val/sample_0001.npz",
+        "val/sample_0002.npz",
+        "val/sample_0003.npz",
     ]
     assert list(demo.parent.iterdir()) == [demo]
 
@@ -79,12 +96,76 @@ def test_another_seed_gives_other_voices(demo, tmp_path):
         assert not np.allclose(ours.style_ttl, other.style_ttl, atol=1e-3)
 
 
-def test_every_clip_has_a_voice_of_its_own(demo):
+def test_a_voice_of_val_and_test_has_two_clips_of_one_style_and_is_new(demo):
     samples = all_samples(demo)
 
-    assert len({sample.voice for sample in samples}) == len(samples)
+    voices = [sample.voice for sample in samples]
+    assert [voices.count(voice) for voice in voices] == [1, 1, 1, 2, 2, 2, 2, 2, 2]
+    styles = {(sample.voice, sample.style_dp.tobytes()) for sample in samples}
+    assert len(styles) == len(set(voices)) == 6
     assert len({sample.audio.tobytes() for sample in samples}) == len(samples)
-    assert len({sample.style_dp.tobytes() for sample in samples}) == len(samples)
+    kinds = open_pack(pack_data(demo, TrainConfig())).info["voice_kinds"]
+    assert kinds == {"val": NEW, "test": NEW}
+
+
+def test_one_clip_per_voice_is_the_demo_of_before(tmp_path):
+    make_demo(tmp_path / "first", **COUNTS, seed=7, clips_per_voice=1)
+
+    digest = hashlib.sha256()
+    for sample in all_samples(tmp_path / "first"):
+        for array in (sample.audio, sample.style_ttl, sample.style_dp):
+            digest.update(array.tobytes())
+    assert digest.hexdigest() == FIRST_DEMO_SHA256
+
+
+def test_more_clips_per_voice_begin_with_the_same_ones_and_leave_train_alone(demo, tmp_path):
+    make_demo(tmp_path / "three", **COUNTS, seed=7, clips_per_voice=3)
+
+    two, three = all_bytes(demo), all_bytes(tmp_path / "three")
+    assert two["train/sample_0002.npz"] == three["train/sample_0002.npz"]
+    assert two["val/sample_0001.npz"] == three["val/sample_0001.npz"]
+    assert two["val/sample_0002.npz"] == three["val/sample_0003.npz"]  # the second voice
+    assert len(three) == 12
+
+
+def test_a_voice_without_a_clip_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match=r"^clips_per_voice is 0; it must be at least 1$"):
+        make_demo(tmp_path / "none", **COUNTS, seed=7, clips_per_voice=0)
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_default_set_has_the_same_number_of_clips_whatever_a_voice_has():
+    assert demo_voices(1) == {"train": 480, "val": 64, "test": 64}
+    assert demo_voices(2) == {"train": 480, "val": 32, "test": 32}
+    assert demo_voices(100) == {"train": 480, "val": 1, "test": 1}
+
+
+def test_a_set_of_the_cache_is_never_taken_for_one_with_other_clips(monkeypatch, tmp_path):
+    monkeypatch.setenv("TUNE_ENCODER_CACHE", str(tmp_path))
+
+    folders = {demo_folder(clips) for clips in (1, 2, 3)}
+
+    assert len(folders) == 3
+    assert tmp_path / "demo" / "480-64-64" in folders  # where it has been since version 0.1.0
+
+
+@pytest.mark.parametrize("clips_per_voice", [1, 2])
+def test_the_demo_of_a_search_is_made_again_if_the_cache_was_cleared(
+    monkeypatch, tmp_path, clips_per_voice
+):
+    small = {"train": 3, "val": 2, "test": 2}
+    monkeypatch.setattr("tune_encoder.data.demo.DEMO_CLIPS", small)
+    monkeypatch.setenv("TUNE_ENCODER_CACHE", str(tmp_path))
+    before = all_bytes(cached_demo(clips_per_voice))
+    shutil.rmtree(tmp_path)
+
+    restore_demo(tmp_path / "other")
+    assert not tmp_path.exists()
+    restore_demo(demo_folder(clips_per_voice))
+
+    assert all_bytes(demo_folder(clips_per_voice)) == before
+    assert len(list((tmp_path / "demo").iterdir())) == 1
 
 
 def test_clips_last_2_to_5_seconds_at_24_khz(demo):
@@ -155,7 +236,7 @@ def test_an_empty_folder_is_filled(tmp_path):
 
     make_demo(folder, voices=1, val_voices=1, test_voices=1, seed=0)
 
-    assert len(all_bytes(folder)) == 3
+    assert len(all_bytes(folder)) == 5
 
 
 def test_a_run_that_fails_half_way_leaves_nothing(tmp_path):
@@ -172,4 +253,4 @@ def test_what_a_killed_run_left_does_not_enter_the_set(tmp_path):
 
     make_demo(tmp_path / "demo", voices=1, val_voices=1, test_voices=1, seed=0)
 
-    assert len(all_bytes(tmp_path / "demo")) == 3
+    assert len(all_bytes(tmp_path / "demo")) == 5

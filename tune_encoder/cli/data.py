@@ -1,12 +1,19 @@
 """data demo, data import, data check."""
 
 import argparse
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tune_encoder.cli.common import Commands, add_command, add_setting, print_table
-from tune_encoder.config import DEMO_COUNTS, FrontendSettings, RunSettings, TrainConfig
+from tune_encoder.config import (
+    DEMO_CLIPS,
+    DEMO_CLIPS_PER_VOICE,
+    FrontendSettings,
+    RunSettings,
+    TrainConfig,
+)
 from tune_encoder.errors import ConfigError, DataError
 from tune_encoder.system.formats import count_noun, format_clock
 
@@ -32,10 +39,15 @@ def _add_demo(kinds: Commands) -> None:
         ("--val-voices", "val"),
         ("--test-voices", "test"),
     ):
-        default = DEMO_COUNTS[split]
-        demo.add_argument(
-            option, type=_count, default=default, help=f"voices in {split} (default: {default})"
-        )
+        default = f"as many as have {DEMO_CLIPS[split]} clips"
+        demo.add_argument(option, type=_count, help=f"voices in {split} (default: {default})")
+    demo.add_argument(
+        "--clips-per-voice",
+        type=functools.partial(_count, minimum=1),
+        default=DEMO_CLIPS_PER_VOICE,
+        help="recordings of each voice of val and test, unlike those of train, where a voice has "
+        f"one; 1: a single one, like those of train (default: {DEMO_CLIPS_PER_VOICE})",
+    )
     demo.add_argument("--seed", type=_count, default=RunSettings().seed, help="seed of the voices")
 
 
@@ -61,28 +73,38 @@ def _add_import(kinds: Commands) -> None:
     )
 
 
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"{value} is negative; it must be 0 or more")
-    return value
+def _count(text: str, minimum: int = 0) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        wrong = f"{text!r} is no whole number"
+    else:
+        if value >= minimum:
+            return value
+        wrong = f"{value} is negative" if value < 0 else f"{value} is too small"
+    raise argparse.ArgumentTypeError(f"{wrong}; it must be {minimum} or more")
 
 
 def _data_demo(options: argparse.Namespace) -> None:
     """Make a data set of synthetic voices."""
-    from tune_encoder.data.demo import make_demo
+    from tune_encoder.data.demo import demo_voices, make_demo
 
-    counts = (options.voices, options.val_voices, options.test_voices)
-    if min(counts[:2]) < 1:
+    n_clips = options.clips_per_voice
+    asked = {"train": options.voices, "val": options.val_voices, "test": options.test_voices}
+    given = {split: count for split, count in asked.items() if count is not None}
+    voices = {**demo_voices(n_clips), **given}
+    if min(voices["train"], voices["val"]) < 1:
         raise ConfigError("--voices and --val-voices must be at least 1")
     make_demo(
         options.folder,
-        voices=options.voices,
-        val_voices=options.val_voices,
-        test_voices=options.test_voices,
+        voices=voices["train"],
+        val_voices=voices["val"],
+        test_voices=voices["test"],
         seed=options.seed,
+        clips_per_voice=n_clips,
     )
-    print(f"wrote {count_noun(sum(counts), 'clip')} to {options.folder}")
+    clips = count_noun(voices["train"] + n_clips * (voices["val"] + voices["test"]), "clip")
+    print(f"wrote {clips} of {count_noun(sum(voices.values()), 'voice')} to {options.folder}")
 
 
 def _data_import(options: argparse.Namespace) -> None:

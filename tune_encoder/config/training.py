@@ -14,7 +14,8 @@ from tune_encoder.errors import ConfigError
 
 CLOSED_FORM = "statistics"  # the `encoder_type` that is fitted by solving, in a single epoch
 CLOSED_FORM_CONFIG: dict[str, SettingValue] = {"encoder_type": CLOSED_FORM}
-DEMO_COUNTS = {"train": 480, "val": 64, "test": 64}  # demo voices, one clip each
+DEMO_CLIPS = {"train": 480, "val": 64, "test": 64}  # of the demo voices
+DEMO_CLIPS_PER_VOICE = 2  # in val and test; in train a voice has one
 
 
 def setting(

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from tune_encoder.config import FrontendSettings
 from tune_encoder.data.checking import DataCheck, check_data, fingerprint, warning_messages
-from tune_encoder.data.demo import cached_demo, demo_folder
+from tune_encoder.data.demo import restore_demo
 from tune_encoder.data.pack import (
     BASIS_FILES,
     WINDOWS_FILE,
@@ -42,8 +42,7 @@ def pack_data(data_dir: Path, settings: FrontendSettings) -> Path:
     Raises:
         DataError: naming the files that cannot be used.
     """
-    if data_dir.resolve() == demo_folder().resolve():
-        cached_demo()  # the cache may have been cleared since the search began
+    restore_demo(data_dir)
     if not all(find_samples(data_dir / name) for name in ("train", "val")):
         check_data(data_dir, settings.sample_rate).raise_errors(data_dir)
     identity = pack_identity(fingerprint(data_dir), settings)

@@ -33,7 +33,7 @@ class Clip:
 
     voice: str
     skill: str
-    """Its name and value."""
+    """Its name and value, over all clips of the voice."""
     seconds: float
     """Length of the part shown."""
     spectrogram: str
@@ -81,7 +81,9 @@ def _clip(winner: Winner, voice: str, skill: float, files: Sequence[Path]) -> Cl
     rate = winner.config.sample_rate / winner.config.hop_length
     frames = winner.pack.clip(i)[: round(MAX_CLIP_S * rate)]
     sound = _sound(files[i]) if files else ""
-    words = f"{winner.skill_name} {skill:.3f}"
+    n_clips = winner.pack.voices.count(voice)
+    over = f" over {n_clips} clips" if n_clips > 1 else ""
+    words = f"{winner.skill_name} {skill:.3f}{over}"
     return Clip(voice, words, len(frames) / rate, spectrogram(np.asarray(frames)), sound)
 
 

@@ -9,10 +9,10 @@ import torch
 from tune_encoder.config import TrainConfig
 from tune_encoder.data.batches import evaluation_windows
 from tune_encoder.data.crops import crop_frames
-from tune_encoder.data.demo import LATENT_SIZE, synthesize, voice_of
 from tune_encoder.data.log_mel import log_mel
 from tune_encoder.data.pack import Pack
 from tune_encoder.data.scores import Styles
+from tune_encoder.data.synthesis import LATENT_SIZE, synthesize, voice_of
 from tune_encoder.data.voice_style import DP_SHAPE, TTL_SHAPE, Array
 from tune_encoder.errors import StorageError
 from tune_encoder.model.encoder import Encoder
