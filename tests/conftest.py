@@ -35,7 +35,7 @@ def cache(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def data_dir(tmp_path_factory):
-    """A demo set of 24, 8 and 8 voices, 24, 16 and 16 clips; copy it before changing it."""
+    """A demo set of 24, 8 and 8 voices; copy it before changing it."""
     folder = tmp_path_factory.mktemp("data") / "demo"
     # One clip per voice: many tests count clips, or want a closed form that beats the mean voice.
     make_demo(folder, voices=24, val_voices=8, test_voices=8, seed=3, clips_per_voice=1)

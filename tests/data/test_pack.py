@@ -170,7 +170,7 @@ def test_voices_of_a_split_are_known_new_or_mixed(packed, small):
 
 
 def test_clips_voices_and_hours_are_counted(packed):
-    assert packed.info["clips"] == {"train": 24, "val": 16, "test": 16}
+    assert packed.info["clips"] == {"train": 24, "val": 8, "test": 8}
     assert packed.info["voices"] == {"train": 24, "val": 8, "test": 8}
     seconds = packed.train.starts[-1] * CONFIG.hop_length / CONFIG.sample_rate
     assert packed.info["hours"]["train"] == pytest.approx(seconds / 3600, abs=1e-4)
