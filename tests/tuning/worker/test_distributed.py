@@ -10,11 +10,12 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 # Dropout is the one thing that two processes do differently; and halves of a batch are rounded
 # otherwise than the whole, which bfloat16 makes visible.
 SPACE = {
-    "budget": {"trials": 4, "epochs": 3},
+    "budget": {"trials": 2, "epochs": 3},
     "scheduler": {"grace_period": 1, "reduction_factor": 2},
     "validation": {"voices": 1},
     "base": {**TINY_SPACE["base"], "dropout": 0.0, "use_amp": False},
     "space": {"learning_rate": {"float": [1e-4, 1e-2], "log": True}},
+    "start": [{"learning_rate": 1e-4}, {"learning_rate": 1e-2}],  # the second begins worse
 }
 
 
