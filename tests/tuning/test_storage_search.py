@@ -21,7 +21,11 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(450)]
 
 EPOCHS = 30
 LONG = {"budget": {"trials": 3, "epochs": EPOCHS}, "scheduler": {"name": "none"}}
-SHORT = {"budget": {"trials": 2, "epochs": 2}, "scheduler": {"name": "none"}}
+SHORT = {
+    "budget": {"trials": 2, "epochs": 2},
+    "scheduler": {"name": "none"},
+    "resources": {"concurrent": 1},
+}
 NOWHERE = {"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}
 
 
@@ -45,7 +49,7 @@ def bucket(tmp_path_factory, data_dir, s3_module, ray_folder):
     resumed = command.run("resume", "tiny", "--no-export", environment=logs)
     assert resumed.returncode == 0, resumed.stderr
     fetched = {path.parent.parent.name[:4] for path in command.experiment.checkpoints.rglob("*.pt")}
-    exported = command.run("export", "tiny", "--to", "model")
+    exported = command.run("export", "tiny", "--to", "model", "--formats", "torch")
     said = error + resumed.stdout + resumed.stderr + exported.stdout + exported.stderr
     return SimpleNamespace(
         command=command, place=place, killed=killed, status=status, fetched=fetched,
