@@ -15,6 +15,7 @@ CHANGES = {
     "budget": {"trials": 2, "epochs": 2},
     "scheduler": {"name": "none"},
     "searcher": {"closed_form": True},
+    "resources": {"concurrent": 1},
     "validation": {},
 }
 
