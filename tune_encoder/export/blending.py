@@ -22,8 +22,8 @@ from tune_encoder.model.encoder import rebuild_encoder
 from tune_encoder.model.evaluate import CPU, voice_errors
 from tune_encoder.model.prediction import predict_pack
 
-MAX_CANDIDATES = 4  # best trials, and the closed form
-ROUNDS = 5  # so a share is a multiple of a fifth, a quarter, a third or a half
+MAX_CANDIDATES = 8  # best trials, and the closed form
+ROUNDS = 10
 MIN_VOICES = 5  # with fewer, the standard error below means little
 SIGNIFICANT = 2.0  # standard errors
 
