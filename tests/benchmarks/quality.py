@@ -1,9 +1,11 @@
 """What a search is worth: its winner beside baselines and beside one run of its start config.
 
-    python -m tests.benchmarks.quality [--space quick default] [--seeds 0 1 2] [--real FOLDER]
+    python -m tests.benchmarks.quality [--space quick default] [--seeds 0 1 2]
+        [--clips-per-voice 2 1] [--real FOLDER]
 
-On the demo voices, each space is searched with each seed. The rival is its start config, trained
-once for as many epochs as all trials had together, at the epoch of its lowest validation loss.
+On the demo voices, each space is searched with each seed. The rivals are its start configs, each
+trained once for as many epochs as all trials had together, at the epoch of its lowest validation
+loss. With one clip a voice, val and test are recorded as train is.
 FOLDER has recordings in voices/ and styles in styles/: they are imported by time, searched with
 eight trials, and evaluated over folds that leave out one voice each.
 """
@@ -12,7 +14,7 @@ import argparse
 import dataclasses
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import torch
@@ -30,9 +32,9 @@ from tune_encoder.export import choose, single_model
 from tune_encoder.model.encoder import Encoder, rebuild_encoder
 from tune_encoder.model.evaluate import evaluate_model
 from tune_encoder.model.folder import load_model
+from tune_encoder.space import RandomSuggester, SearchSpace
 from tune_encoder.training.fold_evaluation import evaluate_over_folds
 from tune_encoder.training.loop import train
-from tune_encoder.training.probe import first_config
 from tune_encoder.training.state import TrainState
 
 REAL_TRIALS, REAL_SAMPLE_RATE = 8, 24000
@@ -54,11 +56,17 @@ def measure(space: str, seed: int, data_dir: Path, root: Path, trials: int | Non
         print_scores(name, data.info["baselines"]["test"][name])
     report("winner", single_model(first).encoder, first.config, data)
     report("exported", *load_model(model), data)
-    rival = dataclasses.replace(first_config(experiment.space()), epochs=total, num_threads=2)
-    began = time.perf_counter()
-    report("one run", best_of_run(rival, data), rival, data)
-    print(f"one run of {total} epochs took {time.perf_counter() - began:.0f} s", flush=True)
+    print(f"one run of {total} epochs of each start config:")
+    for number, config in enumerate(start_configs(experiment.space()), 1):
+        rival = dataclasses.replace(config, epochs=total, num_threads=1)
+        report(f"start {number}", best_of_run(rival, data), rival, data)
     return model
+
+
+def start_configs(space: SearchSpace) -> Iterator[TrainConfig]:
+    """Yield the configs that a search tries first."""
+    for given in space.first_configs():
+        yield space.config(space.sample(RandomSuggester(0), given))
 
 
 def report(name: str, encoder: Encoder, config: TrainConfig, data: PackedData) -> None:
@@ -106,13 +114,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--space", nargs="*", default=["quick"])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--clips-per-voice", type=int, nargs="+", default=[2])
     parser.add_argument("--real", type=Path, help="folder with voices/ and styles/")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="quality_") as folder:
         root = Path(folder)
         for space in options.space:
             for seed in options.seeds:
-                measure(space, seed, cached_demo(), root / "demo", None)
+                for clips in options.clips_per_voice:
+                    print(f"\ndemo, {clips} clips of each voice in val and test")
+                    measure(space, seed, cached_demo(clips), root / f"demo{clips}", None)
         if options.real is not None:
             data_dir = root / "voices"
             audio, styles = options.real / "voices", options.real / "styles"
