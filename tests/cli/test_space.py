@@ -97,7 +97,7 @@ pca_components  int     4 to 128, log       head: pca, pooling: mean or
     [
         ("none", "none"),
         ("median", "median, grace period 1"),
-        ("asha-promote", "asha-promote, grace period 1, factor 3"),
+        ("promote", "promote, grace period 1, factor 3"),
     ],
 )
 def test_of_a_scheduler_only_what_it_heeds_is_shown(run, tmp_path, scheduler, shown):
@@ -234,6 +234,7 @@ budget.time ends the search after 2h, even if trials are left
     [
         ("none", ""),
         ("asha-promote", ""),
+        ("promote", "promote decides before a rung is full: it may use up to twice the epochs\n"),
         ("median", "median stops some trials earlier; how many is only known in the search\n"),
     ],
 )

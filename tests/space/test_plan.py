@@ -93,8 +93,8 @@ def test_each_bracket_of_hyperband_leaves_out_one_more_of_the_first_rungs():
     assert rung_epochs(space) == [1, 3, 7, 16]
 
 
-@pytest.mark.parametrize("name", ["asha", "asha-promote"])
-def test_both_kinds_of_asha_are_planned_as_ideal_halving(name):
+@pytest.mark.parametrize("name", ["asha", "promote", "asha-promote"])
+def test_all_kinds_of_asha_are_planned_as_ideal_halving(name):
     plan = plan_of(budget={"trials": 24, "epochs": 9}, scheduler={"name": name, "grace_period": 1})
 
     assert plan.brackets == [successive_halving(24, [1, 3, 9], 3)]

@@ -223,7 +223,7 @@ def _plan_rows(plan: "Plan") -> Iterator[tuple[str, str, str, str]]:
 def _caveats(space: "SearchSpace") -> Iterator[str]:
     """Yield what the plan cannot know."""
     scheduler, time = space.scheduler, space.budget.time
-    if scheduler.has_rungs and not scheduler.promotes:
+    if scheduler.has_rungs and not scheduler.fills_rungs:
         yield f"{scheduler.name} decides before a rung is full: it may use up to twice the epochs"
     if scheduler.stops_early and not scheduler.has_rungs:
         yield f"{scheduler.name} stops some trials earlier; how many is only known in the search"

@@ -79,7 +79,7 @@ class SchedulerSettings:
     name: str = setting(
         "asha",
         "early-stopping rule",
-        choices=("asha", "asha-promote", "hyperband", "median", "none"),
+        choices=("asha", "asha-promote", "promote", "hyperband", "median", "none"),
     )
     grace_period: int = setting(
         1, "epochs before a trial can be stopped", minimum=1, maximum=10_000
@@ -99,11 +99,19 @@ class SchedulerSettings:
     @property
     def has_rungs(self) -> bool:
         """Whether trials are compared at rungs, as in successive halving."""
-        return self.name in ("asha", "asha-promote", "hyperband")
+        return self.name in ("asha", "hyperband") or self.promotes
 
     @property
     def promotes(self) -> bool:
-        """Whether trials wait at a rung until they are known to be among the best."""
+        """Whether trials wait at a rung, without a worker, until they are promoted."""
+        return self.name == "promote" or self.fills_rungs
+
+    @property
+    def fills_rungs(self) -> bool:
+        """Whether trials wait until it is known which are the best, after the last has started.
+
+        Searches made by earlier versions may do so; `promote` has replaced it.
+        """
         return self.name == "asha-promote"
 
     @property

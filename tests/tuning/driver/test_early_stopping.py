@@ -6,7 +6,12 @@ import pytest
 
 from tune_encoder.space import parse_space
 from tune_encoder.space.plan import bracket_rungs
-from tune_encoder.tuning.driver.early_stopping import Decision, PromotionRule, make_rule
+from tune_encoder.tuning.driver.early_stopping import (
+    Decision,
+    PromoteFirstRule,
+    PromotionRule,
+    make_rule,
+)
 
 
 def row(epoch, loss):
@@ -16,7 +21,7 @@ def row(epoch, loss):
 class Race:
     """Trials with known curves under a rule, in the order in which a search asks it.
 
-    A worker that is free goes on with a new trial, else with one that the rule promotes. Which
+    A worker that is free goes on with one that the rule promotes, else with a new trial. Which
     worker ends its epoch first is random.
     """
 
@@ -38,16 +43,17 @@ class Race:
 
     def _fill_workers(self):
         while len(self.running) < self.workers:
-            if self.waiting:
+            may_start = bool(self.waiting)
+            question = (len(self.rows), tuple(self.held), tuple(self.running), may_start)
+            number = self.rule.promote(self.held, self.running, may_start=may_start)
+            self.asked.append((*question, number))
+            if number is not None:
+                self.held.remove(number)
+            elif may_start:
                 number = self.waiting.pop(0)
                 self.rule.on_trial_start(number)
             else:
-                question = (len(self.rows), tuple(self.held), tuple(self.running))
-                number = self.rule.promote(self.held, self.running)
-                self.asked.append((*question, number))
-                if number is None:
-                    return
-                self.held.remove(number)
+                return
             self.running.append(number)
 
     def _step(self, number):
@@ -158,10 +164,12 @@ def test_a_worker_is_given_a_sure_winner_while_another_trial_still_runs():
     for number in range(5):
         rule.on_result(number, row(1, number))
 
-    assert rule.promote(paused=range(5), running=[5]) == 0  # one of two places is safe
-    assert rule.promote(paused=[1, 2, 3, 4], running=[0, 5]) is None
+    assert (
+        rule.promote(paused=range(5), running=[5], may_start=False) == 0
+    )  # one of two places is safe
+    assert rule.promote(paused=[1, 2, 3, 4], running=[0, 5], may_start=False) is None
     rule.on_result(5, row(1, 0.5))
-    assert rule.promote(paused=[1, 2, 3, 4, 5], running=[0]) == 5
+    assert rule.promote(paused=[1, 2, 3, 4, 5], running=[0], may_start=False) == 5
 
 
 def test_a_place_is_not_sure_while_those_below_may_yet_come_for_it():
@@ -171,10 +179,12 @@ def test_a_place_is_not_sure_while_those_below_may_yet_come_for_it():
     for number in (0, 1):
         rule.on_result(number, row(3, number))
 
-    assert rule.promote(paused=range(9), running=[]) == 2  # not 0, which 2 could still beat
-    assert rule.promote(paused=[0, 1, *range(3, 9)], running=[2]) is None
+    assert (
+        rule.promote(paused=range(9), running=[], may_start=False) == 2
+    )  # not 0, which 2 could still beat
+    assert rule.promote(paused=[0, 1, *range(3, 9)], running=[2], may_start=False) is None
     rule.on_result(2, row(3, 0.5))
-    assert rule.promote(paused=range(9), running=[]) == 0
+    assert rule.promote(paused=range(9), running=[], may_start=False) == 0
 
 
 def test_a_trial_ended_by_hand_uses_its_place_up_and_no_worse_one_gets_it():
@@ -182,20 +192,30 @@ def test_a_trial_ended_by_hand_uses_its_place_up_and_no_worse_one_gets_it():
     for number in range(6):
         rule.on_result(number, row(1, number))
 
-    assert rule.promote(paused=[1, 2, 3, 4, 5], running=[]) == 1  # 0 was ended
-    assert rule.promote(paused=[2, 3, 4, 5], running=[]) is None
+    assert rule.promote(paused=[1, 2, 3, 4, 5], running=[], may_start=False) == 1  # 0 was ended
+    assert rule.promote(paused=[2, 3, 4, 5], running=[], may_start=False) is None
 
 
+@pytest.mark.parametrize("rule_type", [PromotionRule, PromoteFirstRule])
 @pytest.mark.parametrize("seed", range(5))
-def test_after_a_replay_of_any_rows_the_same_trials_are_promoted(seed):
+def test_after_a_replay_of_any_rows_the_same_trials_are_promoted(seed, rule_type):
     fails = [(3, 1), (7, 2)]
-    race = Race(PromotionRule([1, 3], 3.0), curves_of(seed, 13, 9), 2, seed, fails).run()
+    race = Race(rule_type([1, 3], 3.0), curves_of(seed, 13, 9), 2, seed, fails).run()
 
-    for n_rows, held, running, promoted in race.asked:
-        rule = PromotionRule([1, 3], 3.0)
+    for n_rows, held, running, may_start, promoted in race.asked:
+        rule = rule_type([1, 3], 3.0)
         for number, each in race.rows[:n_rows]:
             rule.on_result(number, each)
-        assert rule.promote(held, running) == promoted
+        assert rule.promote(held, running, may_start=may_start) == promoted
+
+
+def test_while_new_trials_may_start_no_trial_is_certain_to_be_among_the_best():
+    rule = PromotionRule([1, 3], 3.0)
+    for number in range(6):
+        rule.on_result(number, row(1, number))
+
+    assert rule.promote(paused=range(6), running=[], may_start=True) is None
+    assert rule.promote(paused=range(6), running=[], may_start=False) == 0
 
 
 def test_a_trial_that_waits_where_there_is_no_rung_goes_on_to_the_next():
@@ -205,9 +225,95 @@ def test_a_trial_that_waits_where_there_is_no_rung_goes_on_to_the_next():
         assert rule.on_result(number, row(1, number)) is Decision.PAUSE
     assert rule.on_result(1, row(2, 1)) is Decision.CONTINUE  # it waits here in the record
 
-    assert rule.promote(paused=[0, 1, 2, 3, 4, 5], running=[]) == 1
-    assert rule.promote(paused=[0, 2, 3, 4, 5], running=[1]) == 0
+    assert rule.promote(paused=[0, 1, 2, 3, 4, 5], running=[], may_start=False) == 1
+    assert rule.promote(paused=[0, 2, 3, 4, 5], running=[1], may_start=False) == 0
     assert rule.on_result(1, row(3, 1)) is Decision.PAUSE
+
+
+# --- promotion before new trials ---------------------------------------------------------------
+
+
+def first_rule():
+    return rule_of("promote", 9)
+
+
+def test_before_a_new_trial_is_started_the_best_third_so_far_goes_on():
+    rule = first_rule()
+    for number, loss in enumerate([0.5, 0.3]):
+        rule.on_result(number, row(1, loss))
+    assert rule.promote(paused=[0, 1], running=[], may_start=True) is None
+
+    rule.on_result(2, row(1, 0.4))
+
+    assert rule.promote(paused=[0, 1, 2], running=[], may_start=True) == 1
+    assert rule.promote(paused=[0, 2], running=[1], may_start=True) is None
+
+
+def test_a_later_trial_takes_no_place_from_those_that_went_on_before_it():
+    rule = first_rule()
+    for number in range(3):
+        rule.on_result(number, row(1, 1 - number / 10))
+    assert rule.promote(paused=[0, 1, 2], running=[], may_start=True) == 2
+
+    rule.on_result(3, row(1, 0.1))
+
+    assert rule.promote(paused=[0, 1, 3], running=[2], may_start=True) == 3
+
+
+def test_the_highest_rung_with_a_trial_to_promote_comes_first():
+    rule = first_rule()
+    for number in range(12):
+        rule.on_result(number, row(1, number))
+    for number in range(3):
+        rule.on_result(number, row(3, number))
+
+    assert rule.promote(paused=range(12), running=[], may_start=True) == 0
+    assert rule.promote(paused=range(1, 12), running=[0], may_start=True) == 3
+
+
+def test_a_trial_that_was_ended_uses_its_place_up_before_new_ones_too():
+    rule = first_rule()
+    for number in range(3):
+        rule.on_result(number, row(1, number))
+
+    assert rule.promote(paused=[1, 2], running=[], may_start=True) is None
+
+
+@pytest.mark.parametrize("workers", [1, 2, 5, 40])
+@pytest.mark.parametrize("seed", range(20))
+def test_in_the_end_the_best_of_each_rung_have_gone_on_and_one_to_its_last_epoch(seed, workers):
+    n_trials = int(np.random.default_rng(seed).integers(1, 40))
+    curves = curves_of(seed, n_trials, 9)
+
+    race = Race(first_rule(), curves, workers, seed).run()
+
+    assert 9 in race.epochs
+    for level in (1, 3):
+        reached = [n for n in range(n_trials) if race.epochs[n] >= level]
+        best = sorted(reached, key=lambda n: curves[n, level - 1])[: max(1, len(reached) // 3)]
+        assert all(race.epochs[n] > level for n in best)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_it_promotes_what_the_paper_does_as_long_as_trials_may_start(seed):
+    race = Race(first_rule(), curves_of(seed, 40, 9), 3, seed).run()
+
+    for n_rows, held, _, may_start, promoted in race.asked:
+        if may_start:
+            assert promoted == get_job(race.rows[:n_rows], held, levels=[1, 3], factor=3)
+
+
+def get_job(rows, held, levels, factor):
+    """Algorithm 2 of Li et al. 2020: the trial to promote, None for a new one."""
+    for level in reversed(levels):
+        results = {number: row["objective"] for number, row in rows if row["epoch"] == level}
+        top = sorted(results, key=results.__getitem__)[: len(results) // factor]
+        left = [n for n in top if n in held and not any(
+            number == n and row["epoch"] > level for number, row in rows
+        )]  # fmt: skip
+        if left:
+            return left[0]
+    return None
 
 
 # --- Ray's rules -------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ N_TRIALS, N_STARTUP, EPOCHS, WORKERS = 9, 4, 9, 2
 TABLE = Table.read(CURVES)
 SPACE = changed(changed(TABLE.space, "budget", trials=N_TRIALS), "scheduler", name="asha-promote")
 SPACE = changed(SPACE, "searcher", startup_trials=N_STARTUP, closed_form=False)
+SPACES = {name: changed(SPACE, "scheduler", name=name) for name in ("asha-promote", "promote")}
 WRITES = (
     "create_new_trial",
     "set_trial_param",
@@ -57,17 +58,20 @@ def counting_writes(search, kill_at=None):
         yield writes
 
 
-@pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory):
-    """Its outcome and how often it wrote."""
-    search = search_in(tmp_path_factory.mktemp("whole"))
+@pytest.fixture(scope="module", params=SPACES)
+def uninterrupted(tmp_path_factory, request):
+    """Its space, its outcome and how often it wrote."""
+    space = SPACES[request.param]
+    search = search_in(tmp_path_factory.mktemp("whole"), space)
     with counting_writes(search) as writes:
         search.run()
-    return SimpleNamespace(outcome=search.outcome(), n_writes=len(writes))
+    return SimpleNamespace(space=space, outcome=search.outcome(), n_writes=len(writes))
 
 
-def test_of_nine_trials_three_go_on_and_one_goes_to_the_end(uninterrupted):
-    outcome = uninterrupted.outcome
+def test_of_nine_trials_three_go_on_and_one_goes_to_the_end(tmp_path):
+    search = search_in(tmp_path)
+    search.run()
+    outcome = search.outcome()
 
     assert sorted(len(losses) for _, _, losses in outcome) == [1] * 6 + [3] * 2 + [9]
     assert [state for state, _, _ in outcome if state != "PRUNED"] == ["COMPLETE"]
@@ -77,7 +81,7 @@ def test_of_nine_trials_three_go_on_and_one_goes_to_the_end(uninterrupted):
 def test_a_search_resumed_again_and_again_promotes_as_an_uninterrupted_one(
     uninterrupted, tmp_path, every
 ):
-    search = search_in(tmp_path)
+    search = search_in(tmp_path, uninterrupted.space)
     search.run_in_pieces(every)
 
     assert search.outcome() == uninterrupted.outcome
@@ -85,7 +89,7 @@ def test_a_search_resumed_again_and_again_promotes_as_an_uninterrupted_one(
 
 @pytest.mark.parametrize("tenth", range(10))
 def test_a_search_killed_at_a_write_goes_on_as_if_it_never_was(uninterrupted, tmp_path, tenth):
-    search = search_in(tmp_path)
+    search = search_in(tmp_path, uninterrupted.space)
     kill_at = 1 + tenth + tenth * uninterrupted.n_writes // 11
     with counting_writes(search, kill_at), pytest.raises(Killed):
         search.run()
@@ -101,7 +105,7 @@ def test_a_search_killed_at_a_write_to_either_database_goes_on_as_if_it_never_wa
     uninterrupted, tmp_path, third, is_lost
 ):
     url = f"sqlite:///{tmp_path}/record.db"
-    search = search_in(tmp_path, record=url)
+    search = search_in(tmp_path, uninterrupted.space, record=url)
     kill_at = 20 + third + third * 2 * uninterrupted.n_writes // 4
     with counting_writes(search, kill_at), pytest.raises(Killed):
         search.run()
@@ -113,6 +117,20 @@ def test_a_search_killed_at_a_write_to_either_database_goes_on_as_if_it_never_wa
 
     assert search.outcome() == uninterrupted.outcome
     search.close()
+
+
+@pytest.mark.parametrize("workers", [1, 2, 5])
+def test_with_promotion_first_the_best_so_far_goes_on_before_the_next_trial(tmp_path, workers):
+    losses = [[1.0 - number / 10] * EPOCHS for number in range(N_TRIALS)]  # each is the best so far
+    search = search_in(tmp_path, SPACES["promote"], losses)
+    search.workers = workers
+    n_started = []
+    while search.step():
+        if not n_started and any(trial.promoted for trial in search.record.trials.values()):
+            n_started.append(len(search.record.trials))
+
+    assert n_started[0] < 3 + workers
+    assert all(len(trial.rows) in (1, 3, EPOCHS) for trial in search.record.trials.values())
 
 
 def test_a_trial_is_not_promoted_before_its_worker_has_let_go_of_it(tmp_path):
@@ -155,7 +173,7 @@ def rows_of(search, number):
 
 
 def test_the_sampler_learns_from_trials_that_wait_at_a_rung(uninterrupted, tmp_path):
-    search = search_in(tmp_path, changed(SPACE, "searcher", startup_trials=N_TRIALS))
+    search = search_in(tmp_path, changed(uninterrupted.space, "searcher", startup_trials=N_TRIALS))
     search.run()
     at_random = [settings for _, settings, _ in search.outcome()]
     learned = [settings for _, settings, _ in uninterrupted.outcome]

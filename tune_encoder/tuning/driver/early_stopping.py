@@ -42,12 +42,15 @@ class EarlyStoppingRule:
         """Decide what happens to a trial after an epoch."""
         return Decision.CONTINUE
 
-    def promote(self, paused: Collection[int], running: Collection[int]) -> int | None:
-        """Choose a paused trial to promote, when no new one can be started.
+    def promote(
+        self, paused: Collection[int], running: Collection[int], *, may_start: bool
+    ) -> int | None:
+        """Choose a paused trial to promote before a new one is started, or None.
 
         Args:
             paused: The trials that are paused at a rung.
             running: The trials that are running.
+            may_start: Whether a new trial may be started.
         """
         return None
 
@@ -110,12 +113,18 @@ class PromotionRule(EarlyStoppingRule):
         self._values_at[self._rungs.index(row["epoch"])][number] = objective(row)
         return Decision.PAUSE
 
-    def promote(self, paused: Collection[int], running: Collection[int]) -> int | None:
+    def promote(
+        self, paused: Collection[int], running: Collection[int], *, may_start: bool
+    ) -> int | None:
         """Choose the best trial of the highest rung that is certain to be promoted there.
+
+        New trials are started first: what they reach is not certain before.
 
         One that waits between two rungs, where an older version had one, is chosen first: it was
         among the best of the rung before, and is compared at the next.
         """
+        if may_start:
+            return None
         between = next((n for n in paused if self._epochs[n] not in self._rungs), None)
         if between is not None:
             return between
@@ -136,6 +145,36 @@ class PromotionRule(EarlyStoppingRule):
         return sum(number in values for values in self._values_at)
 
 
+class PromoteFirstRule(PromotionRule):
+    """Successive halving that promotes a paused trial before a new one is started.
+
+    Of N trials that have reached a rung so far, the best N / factor are promoted, rounded down; the
+    highest rung that has one comes first. This does not wait for outstanding trials, so some are
+    promoted that are not among the best in the end. When no new trial may start and none can be
+    promoted in this way, the best are promoted as in `PromotionRule`, so that at least one trial
+    uses all its epochs.
+
+    Source: Li et al.: A System for Massively Parallel Hyperparameter Tuning, MLSys 2020,
+    algorithm 2.
+    """
+
+    def promote(
+        self, paused: Collection[int], running: Collection[int], *, may_start: bool
+    ) -> int | None:
+        """Choose the best paused trial of the highest rung where one is among the best so far."""
+        for values in reversed(self._values_at):
+            places = int(len(values) / self._factor)
+            ranked = sorted(values, key=lambda number: (values[number], number))
+            waiting = [n for n in ranked[:places] if n in paused and self._waits_at(n, values)]
+            if waiting:
+                return waiting[0]
+        return super().promote(paused, running, may_start=may_start)
+
+    def _waits_at(self, number: int, values: dict[int, float]) -> bool:
+        """Whether this is the last rung that a trial has reached."""
+        return values is self._values_at[self._n_rungs(number) - 1]
+
+
 def make_rule(space: SearchSpace) -> EarlyStoppingRule:
     """Return the early-stopping rule of a space.
 
@@ -147,6 +186,8 @@ def make_rule(space: SearchSpace) -> EarlyStoppingRule:
         return EarlyStoppingRule()
     if settings.name == "asha-promote":
         return PromotionRule(rung_epochs(space), factor)
+    if settings.name == "promote":
+        return PromoteFirstRule(rung_epochs(space), factor)
     if settings.name == "median":
         return RayRule(
             [MedianStoppingRule(TIME_ATTR, METRIC, "min", settings.grace_period)], factor

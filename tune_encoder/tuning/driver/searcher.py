@@ -64,17 +64,22 @@ class StudySearcher(Searcher):
         )
 
     def _next(self) -> TrialRecord | None:
-        """Return an unfinished trial, else a new one, else a paused one that is promoted."""
+        """Return an unfinished trial, else a paused one that is promoted, else a new one."""
         if self._queue:
             return self._queue.pop(0)
-        while self._record.may_start():
+        while (number := self._promoted()) is None and self._record.may_start():
             trial = self._record.ask()
             if trial.state == "RUNNING":
                 return trial
-        number = self._scheduler.rule.promote(self._record.paused(), self._record.running())
         # Tune may ask again before it has released a trial that it stopped.
         in_hand = {trial.number for trial in self._assigned.values()}
         return None if number is None or number in in_hand else self._record.promote(number)
+
+    def _promoted(self) -> int | None:
+        """Ask the rule for a paused trial to promote."""
+        record = self._record
+        paused, running = record.paused(), record.running()
+        return self._scheduler.rule.promote(paused, running, may_start=record.may_start())
 
     def _finish(self) -> str:
         """Prune the paused trials: no trial is left whose result could promote them."""
