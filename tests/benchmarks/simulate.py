@@ -3,39 +3,31 @@
     python -m tests.benchmarks.simulate
     python -m tests.benchmarks.simulate --workers 8 --searcher tpe
 
-The searcher, the scheduler and the rules are those of a search. Replaced are what they stand on:
-the record lies in memory, configs come from a table of trials that were trained fully, and an
-epoch takes as long as the table says instead of being trained.
+The searcher, the scheduler and the rules are those of a search; see `simulated.search`. Configs
+come from a table of trials that were trained fully.
 """
 
 import argparse
 import dataclasses
-import heapq
 import json
 import math
 import random
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-import optuna
 from optuna.trial import Trial
 
-from tests.builders import worker_settings
-from tune_encoder.experiment.epoch_row import EpochRow, objective
-from tune_encoder.experiment.folder import STUDY_NAME, Experiment
+from tests.benchmarks.simulated.search import MemoryRecord, SimulatedSearch
+from tune_encoder.config import SettingValue
+from tune_encoder.experiment.epoch_row import objective
 from tune_encoder.experiment.trials import TrialRecord
 from tune_encoder.space import Parameter, SearchSpace, override_space, parse_space
 from tune_encoder.space.plan import rung_epochs
 from tune_encoder.tuning.driver.early_stopping import EarlyStoppingRule, PromotionRule, make_rule
-from tune_encoder.tuning.driver.recording_scheduler import RecordingScheduler
-from tune_encoder.tuning.driver.searcher import StudySearcher
-from tune_encoder.tuning.record.record import Record
-from tune_encoder.tuning.record.stored_study import StoredStudy
-from tune_encoder.tuning.record.study import Study
 
 CURVES = Path(__file__).with_name("curves.json")
 STOCK, OURS = "asha", "asha-promote"
@@ -75,39 +67,24 @@ def _gap(parameter: Parameter, one: Any, other: Any) -> float:
     return (first - second) / (high - low)
 
 
-class TableRecord(Record):
+class TableRecord(MemoryRecord):
     """A record in memory whose trials are configs of the table, each at most once."""
 
     def __init__(self, space: SearchSpace, table: Table) -> None:
-        self.experiment = Experiment(Path())
-        self.space = space
-        self.trials = {}
-        self.checkpoint_bytes = 0
+        super().__init__(space)
         self.configs: dict[int, int] = {}
         """Place in the table of each trial."""
         self._table = table
         self._left = list(range(len(table.settings)))
         random.Random(space.searcher.seed).shuffle(self._left)
-        self._n_rows = 0
-        storage = optuna.storages.InMemoryStorage()
-        optuna.create_study(study_name=STUDY_NAME, storage=storage)
-        self._study = Study(StoredStudy(storage, STUDY_NAME))
 
-    def write_settings(self, trial: TrialRecord) -> None:
-        """Leave nothing on the disk."""
-
-    def _measure_checkpoint(self, row: EpochRow) -> None:
-        """There are no checkpoints."""
-
-    def _configure(self, trial: Trial) -> TrialRecord:
+    def _settings(self, trial: Trial) -> dict[str, SettingValue]:
         """Take the next config of the shuffled table, or the nearest to what is proposed."""
         proposes = self.space.searcher.name != "random"
         config = self._nearest(trial) if proposes else self._left[0]
-        self._study.write_trial(trial.number)
         self._left.remove(config)
         self.configs[trial.number] = config
-        self.trials[trial.number] = TrialRecord(trial.number, "RUNNING")
-        return self.trials[trial.number]
+        return {}
 
     def _nearest(self, trial: Trial) -> int:
         """Let the study believe that the nearest config was proposed."""
@@ -116,9 +93,6 @@ class TableRecord(Record):
             value = kind.to_internal_repr(self._table.settings[config][name])
             trial.storage.set_trial_param(trial._trial_id, name, value, kind)
         return config
-
-
-NOBODY_STEERS: Any = SimpleNamespace(poll=lambda: None, stop_reason="", is_paused=False)
 
 
 @dataclass(frozen=True)
@@ -141,43 +115,14 @@ def simulate(
 ) -> Outcome:
     """Run one search over the table to its end."""
     record = TableRecord(space, table)
-    scheduler = RecordingScheduler(record, launch="1")
-    scheduler.rule = rule
-    searcher: Any = StudySearcher(
-        record, scheduler, NOBODY_STEERS, worker_settings(), lambda: workers
-    )
-    clock, n_started = 0.0, 0
-    running: list[tuple[float, int, Any]] = []  # end of the epoch under way, order, trial
 
-    def begin_epoch(order: int, trial: Any) -> None:
-        number = trial.config["number"]
-        epoch = len(record.trials[number].rows)
-        takes = table.seconds[record.configs[number]][epoch] if timed else 1.0
-        heapq.heappush(running, (clock + takes, order, trial))
+    def look_up(curves: list[list[float]], trial: TrialRecord, epoch: int) -> float:
+        return curves[record.configs[trial.number]][epoch - 1]
 
-    while True:
-        while len(running) < workers:
-            config = searcher.suggest(f"{n_started}")
-            if not isinstance(config, dict):
-                break
-            trial: Any = SimpleNamespace(config=config, trial_id=f"{n_started}")
-            scheduler.on_trial_add(None, trial)
-            begin_epoch(n_started, trial)
-            n_started += 1
-        if not running:
-            return _outcome(record, table, clock)
-        clock, order, trial = heapq.heappop(running)
-        number = trial.config["number"]
-        epoch = 1 + len(record.trials[number].rows)
-        row = {
-            "epoch": epoch,
-            "val_loss": table.losses[record.configs[number]][epoch - 1],
-            "finished": epoch == space.budget.epochs,
-        }
-        if scheduler.on_trial_result(None, trial, {"row": json.dumps(row)}) == "STOP":
-            searcher.on_trial_complete(trial.trial_id)
-        else:
-            begin_epoch(order, trial)
+    seconds = partial(look_up, table.seconds) if timed else lambda trial, epoch: 1.0
+    search = SimulatedSearch(record, rule, workers, partial(look_up, table.losses), seconds)
+    search.run()
+    return _outcome(record, table, search.clock)
 
 
 def _outcome(record: TableRecord, table: Table, clock: float) -> Outcome:
@@ -198,9 +143,11 @@ def _outcome(record: TableRecord, table: Table, clock: float) -> Outcome:
 class Speculate(PromotionRule):
     """Promotes the best known whenever a worker would be idle, though others may yet beat it."""
 
-    def promote(self, held: Collection[int], running: Collection[int]) -> int | None:
-        sure = super().promote(held, running)
-        return super().promote(held, running=[]) if sure is None else sure
+    def promote(
+        self, paused: Collection[int], running: Collection[int], *, may_start: bool
+    ) -> int | None:
+        sure = super().promote(paused, running, may_start=may_start)
+        return super().promote(paused, [], may_start=may_start) if sure is None else sure
 
 
 def one_epoch(trials: int, k: int) -> PromotionRule:
