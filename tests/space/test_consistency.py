@@ -280,21 +280,7 @@ def test_other_searchers_need_no_steps():
     assert parse(searcher={"name": "tpe"}, space={"dropout": {"float": [0.0, 0.4]}})
 
 
-# --- Gaussian processes and Hyperband -----------------------------------------------------------
-
-
-def test_a_gaussian_process_is_refused_what_it_would_draw_at_random():
-    searched = {
-        "head": {"choice": ["pca", "linear"]},
-        "pca_components": {"int": [8, 16], "when": {"head": "pca"}},
-    }
-
-    with refusal(
-        ": searcher.name is gp, but space.pca_components has a condition, so it would be sampled "
-        "at random; use tpe, or move the setting to base"
-    ):
-        parse(searcher={"name": "gp"}, space=searched)
-    assert parse(searcher={"name": "gp"}, space={"head": searched["head"]})
+# --- Hyperband ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

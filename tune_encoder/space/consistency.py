@@ -66,20 +66,8 @@ def _check_initial_model(space: SearchSpace, where: str) -> None:
 
 
 def _check_searcher(space: SearchSpace, where: str) -> None:
-    if space.searcher.name == "gp":
-        _check_gp(space, where)
     if space.searcher.name == "grid":
         try:
             space.grid()
         except ConfigError as error:
             raise ConfigError(f"{where}: {error}") from error
-
-
-def _check_gp(space: SearchSpace, where: str) -> None:
-    """Reject conditions: Optuna's Gaussian process silently samples such settings at random."""
-    for parameter in space.parameters:
-        if parameter.when:
-            raise ConfigError(
-                f"{where}: searcher.name is gp, but space.{parameter.name} has a condition, so it "
-                "would be sampled at random; use tpe, or move the setting to base"
-            )

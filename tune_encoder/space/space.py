@@ -93,6 +93,16 @@ class Parameter:
         on_step = self.step is None or abs(steps - round(steps)) < _ON_STEP
         return low <= value <= high and on_step
 
+    def nearest(self, value: float) -> float:
+        """Return the number of a range that is nearest to `value`."""
+        low, high = self.bounds
+        inside = min(max(value, low), high)
+        step = self.step or (1 if self.kind == "int" else None)
+        if step is None:
+            return inside
+        index = min(round((inside - low) / step), n_steps(low, high, step))
+        return value_at_step(low, step, index)
+
     @property
     def n_grid_values(self) -> int | None:
         """How many values it has in a grid, or None for a range without a step."""
@@ -185,7 +195,7 @@ class SearchSpace:
     def _active_values(self, value: Callable[[Parameter], SettingValue]) -> dict[str, SettingValue]:
         """Return a value for each parameter whose conditions are met."""
         sampled: dict[str, SettingValue] = {}
-        settings = ChainMap(sampled, self._unsearched_settings)
+        settings = ChainMap(sampled, self.unsearched_settings)
         for parameter in self.parameters:
             if parameter.applies(settings):
                 sampled[parameter.name] = value(parameter)
@@ -207,7 +217,7 @@ class SearchSpace:
         return {**to_mapping(TrainConfig()), **self.base, "epochs": self.budget.epochs}
 
     @cached_property  # a report asks for each mark of a figure
-    def _unsearched_settings(self) -> dict[str, SettingValue]:
+    def unsearched_settings(self) -> dict[str, SettingValue]:
         """The settings that conditions see before anything is sampled.
 
         Searched settings are left out: where the conditions of one are not met, its default must
@@ -251,7 +261,7 @@ class SearchSpace:
         Raises:
             ConfigError: if a setting has no steps, or there are over `MAX_GRID_POINTS`.
         """
-        unsearched = self._unsearched_settings
+        unsearched = self.unsearched_settings
         configs: list[dict[str, SettingValue]] = [{}]
         for parameter in self.parameters:
             n_points = _n_grid_values(parameter)

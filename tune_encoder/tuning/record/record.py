@@ -97,7 +97,7 @@ class Record:
 
     def ask(self) -> TrialRecord:
         """Start the next trial; it fails at once if its config is invalid."""
-        return self._configure(self._study.ask(make_sampler(self.space.searcher, self.n_started())))
+        return self._configure(self._study.ask(make_sampler(self.space, self.n_started())))
 
     def _configure(self, trial: Trial) -> TrialRecord:
         closed_form = trial.user_attrs.get(IS_CLOSED_FORM, False)

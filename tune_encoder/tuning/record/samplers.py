@@ -1,4 +1,4 @@
-"""Optuna's samplers, which also learn from failed trials here."""
+"""The samplers of the searchers; Optuna's TPE also learns from failed trials here."""
 
 import copy
 import warnings
@@ -8,31 +8,27 @@ from typing import Any
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalChoiceType
 from optuna.samplers import BaseSampler
-from optuna.study import Study, StudyDirection
+from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from tune_encoder.config import SearcherSettings
+from tune_encoder.space import SearchSpace
+from tune_encoder.tuning.record.gp_sampler import GaussianProcessSampler
 
 
-def make_sampler(settings: SearcherSettings, number: int) -> BaseSampler:
+def make_sampler(space: SearchSpace, number: int) -> BaseSampler:
     """Return the sampler that proposes trial `number`.
 
     It is seeded by (seed, number) and created again each time, so a proposal depends only on the
     study, and a resumed search proposes what an uninterrupted one would have proposed.
     """
-    seed = settings.seed * 1_000_003 + number
+    settings = space.searcher
+    seed = (settings.seed * 1_000_003 + number) % 2**32  # which is all that numpy accepts
     if settings.name in ("random", "grid"):  # the configs of a grid are all enqueued already
         return optuna.samplers.RandomSampler(seed=seed)
+    if settings.name == "gp":
+        return GaussianProcessSampler(space, seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        if settings.name == "gp":
-            return PenalizingSampler(
-                optuna.samplers.GPSampler(
-                    n_startup_trials=settings.startup_trials,
-                    seed=seed,
-                    deterministic_objective=False,
-                )
-            )
         return PenalizingSampler(
             optuna.samplers.TPESampler(
                 multivariate=True,
@@ -45,9 +41,9 @@ def make_sampler(settings: SearcherSettings, number: int) -> BaseSampler:
 
 
 class PenalizingSampler(BaseSampler):
-    """Shows failed trials to its sampler as the worst ones, so that it avoids similar configs.
+    """Shows failed trials to TPE as the worst ones, so that it avoids similar configs.
 
-    Optuna's samplers ignore failed trials, and so keep proposing configs that diverge.
+    TPE ignores failed trials, and so keeps proposing configs that diverge.
     """
 
     def __init__(self, within: BaseSampler) -> None:
@@ -107,39 +103,25 @@ class _StudyWithPenalties:
         wanted = set(states) if states is not None else set(TrialState)
         asked = (*wanted, TrialState.FAIL, TrialState.RUNNING)
         trials = self._study.get_trials(deepcopy, asked)
-        worst = self._worst(trials)
-        shown = [_convert_trial(trial, TrialState.PRUNED in wanted, worst) for trial in trials]
-        return [trial for trial in shown if trial is not None and trial.state in wanted]
-
-    def _worst(self, trials: list[FrozenTrial]) -> float | None:
-        values = [trial.value for trial in trials if trial.value is not None]
-        pick = max if self._study.direction is StudyDirection.MINIMIZE else min
-        return pick(values, default=None)
+        shown = [_convert_trial(trial) for trial in trials if trial.params]  # not the closed form
+        return [trial for trial in shown if trial.state in wanted]
 
 
-def _convert_trial(trial: FrozenTrial, pruned_too: bool, worst: float | None) -> FrozenTrial | None:
-    """Return a trial unchanged, converted, or None to hide it."""
-    if not trial.params:  # without searched settings, as the closed-form encoder is
-        return None
+def _convert_trial(trial: FrozenTrial) -> FrozenTrial:
+    """Return a trial unchanged, or converted."""
     if trial.state is TrialState.RUNNING:
-        waits = trial.user_attrs.get("paused") and pruned_too
-        state = TrialState.PRUNED if waits else trial.state
-        return _copy_trial(trial, state, None, trial.intermediate_values)
-    if trial.state is not TrialState.FAIL:
-        return trial
-    if pruned_too:  # stopped before its first epoch: TPE ranks these below all others
-        return _copy_trial(trial, TrialState.PRUNED, None)
-    return None if worst is None else _copy_trial(trial, TrialState.COMPLETE, worst)
+        state = TrialState.PRUNED if trial.user_attrs.get("paused") else trial.state
+        return _copy_trial(trial, state, trial.intermediate_values)
+    if trial.state is TrialState.FAIL:  # as if stopped before its first epoch: ranked last by TPE
+        return _copy_trial(trial, TrialState.PRUNED, {})
+    return trial
 
 
 def _copy_trial(
-    trial: FrozenTrial,
-    state: TrialState,
-    value: float | None,
-    intermediate_values: dict[int, float] | None = None,
+    trial: FrozenTrial, state: TrialState, intermediate_values: dict[int, float]
 ) -> FrozenTrial:
     shown = copy.copy(trial)
-    shown.state, shown.value = state, value
+    shown.state, shown.value = state, None
     shown.user_attrs, shown.system_attrs = {}, {}
-    shown.intermediate_values = intermediate_values or {}
+    shown.intermediate_values = intermediate_values
     return shown
