@@ -10,6 +10,7 @@ from optuna.samplers import BaseSampler, RandomSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 from scipy.special import ndtr
+from threadpoolctl import threadpool_limits
 
 from tune_encoder.config import SettingValue
 from tune_encoder.space import SearchSpace
@@ -69,7 +70,8 @@ class GaussianProcessSampler(BaseSampler):
             known = [
                 each for each in study.get_trials(deepcopy=False) if each.number != trial.number
             ]
-            self._proposal = self._propose(known, study)
+            with threadpool_limits(1, "blas"):  # threads would wait for cores on which trials train
+                self._proposal = self._propose(known, study)
         if param_name in self._proposal:
             return self._proposal[param_name]
         return self._others.sample_independent(study, trial, param_name, param_distribution)

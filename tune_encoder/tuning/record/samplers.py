@@ -12,7 +12,6 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from tune_encoder.space import SearchSpace
-from tune_encoder.tuning.record.gp_sampler import GaussianProcessSampler
 
 
 def make_sampler(space: SearchSpace, number: int) -> BaseSampler:
@@ -26,6 +25,8 @@ def make_sampler(space: SearchSpace, number: int) -> BaseSampler:
     if settings.name in ("random", "grid"):  # the configs of a grid are all enqueued already
         return optuna.samplers.RandomSampler(seed=seed)
     if settings.name == "gp":
+        from tune_encoder.tuning.record.gp_sampler import GaussianProcessSampler  # loads SciPy
+
         return GaussianProcessSampler(space, seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
