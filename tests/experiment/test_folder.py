@@ -5,7 +5,7 @@ from typing import cast
 import pytest
 
 from tests.builders import SPACE, new_experiment
-from tune_encoder.config import TrainConfig
+from tune_encoder.config import SchedulerSettings, SearcherSettings, TrainConfig
 from tune_encoder.errors import ConfigError, StorageError
 from tune_encoder.experiment.folder import (
     SearchContent,
@@ -135,6 +135,33 @@ def test_a_search_that_stored_no_defaults_keeps_those_of_its_time(tmp_path):
 
     assert (config.head, config.epoch_of) == ("pca", "clips")
     assert TrainConfig().epoch_of == "audio"
+
+
+@pytest.mark.parametrize("stored", [{}, {"scheduler": {"grace_period": 2}, "searcher": None}])
+def test_a_search_that_stored_no_scheduler_and_no_searcher_keeps_those_of_its_time(
+    tmp_path, stored
+):
+    made = new_experiment(tmp_path)
+    content = made.read_search()
+    left = {n: v for n, v in content["space"].items() if n not in ("scheduler", "searcher")}
+    made.write_search({**content, "space": {**left, **stored}})
+
+    space = made.space()
+
+    assert (space.scheduler.name, space.searcher.name) == ("asha", "tpe")
+    assert (SchedulerSettings().name, SearcherSettings().name) == ("promote", "random")
+
+
+@pytest.mark.parametrize("names", [("asha-promote", "gp"), ("promote", "random"), ("asha", "tpe")])
+def test_a_search_keeps_the_scheduler_and_the_searcher_that_it_stored(tmp_path, names):
+    scheduler, searcher = ({"name": name} for name in names)
+    searched = {"dropout": {"float": [0.0, 0.3]}}
+    content = {"scheduler": scheduler, "searcher": searcher, "space": searched}
+    space = parse_space(content, "", tmp_path)
+
+    kept = new_experiment(tmp_path, space=space).space()
+
+    assert (kept.scheduler.name, kept.searcher.name) == names
 
 
 def test_a_search_keeps_its_defaults_if_those_of_the_program_change(tmp_path):

@@ -80,10 +80,10 @@ def test_more_trials_leave_finished_ones_as_they_are(finished):
         assert (new.state, len(new.rows)) == (old.state, len(old.rows))
 
 
-def test_more_trials_decide_anew_on_those_that_a_promoting_search_stopped(tmp_path):
-    space = parse_space(
-        {**CONTENT, "scheduler": {"name": "asha-promote", "grace_period": 1}}, "test", Path()
-    )
+@pytest.mark.parametrize("name", ["promote", "asha-promote"])
+def test_more_trials_decide_anew_on_those_that_a_promoting_search_stopped(tmp_path, name):
+    scheduler = {"name": name, "grace_period": 1}
+    space = parse_space({**CONTENT, "scheduler": scheduler}, "test", Path())
     made = make(tmp_path, "old", space)
     record = Record.open(made, space)
     for number in range(2):

@@ -10,7 +10,7 @@ from tune_encoder.experiment.trials import TrialRecord
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("scheduler", ["asha", "promote", "asha-promote"])
+@pytest.mark.parametrize("scheduler", ["asha", "promote"])
 def test_a_search_killed_three_times_loses_and_repeats_nothing(tmp_path, data_dir, scheduler):
     report = kill_searches(tmp_path, data_dir, scheduler, kills=3, linger_s=1.0, seed=1)
 

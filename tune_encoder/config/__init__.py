@@ -25,7 +25,12 @@ from tune_encoder.config.search import (
     SearcherSettings,
     ValidationSettings,
 )
-from tune_encoder.config.stored import changed_defaults, complete_settings, stored_config
+from tune_encoder.config.stored import (
+    SECTIONS_MEANT_BEFORE,
+    changed_defaults,
+    complete_settings,
+    stored_config,
+)
 from tune_encoder.config.training import (
     CLOSED_FORM,
     CLOSED_FORM_CONFIG,
@@ -69,6 +74,7 @@ __all__ = [
     "OVERRIDES",
     "READ_PATHS",
     "SECTIONS",
+    "SECTIONS_MEANT_BEFORE",
     "AugmentSettings",
     "BudgetSettings",
     "EncoderSettings",

@@ -77,7 +77,7 @@ class SchedulerSettings:
     """Which trials are stopped early."""
 
     name: str = setting(
-        "asha",
+        "promote",
         "early-stopping rule",
         choices=("asha", "asha-promote", "promote", "hyperband", "median", "none"),
     )
@@ -128,7 +128,7 @@ class SchedulerSettings:
 class SearcherSettings:
     """How configs are proposed."""
 
-    name: str = setting("tpe", "sampler", choices=("tpe", "random", "grid", "gp"))
+    name: str = setting("random", "sampler", choices=("tpe", "random", "grid", "gp"))
     startup_trials: int = setting(
         8, "random trials before the sampler's model is used", minimum=1, maximum=10_000
     )

@@ -19,6 +19,12 @@ MEANT_BEFORE: dict[str, SettingValue] = {
 }
 """What settings of the first version, in which some were missing, mean where they are not named."""
 
+SECTIONS_MEANT_BEFORE: dict[str, dict[str, SettingValue]] = {
+    "scheduler": {"name": "asha"},
+    "searcher": {"name": "tpe"},
+}
+"""What settings of a search's sections mean where a stored space does not name them."""
+
 
 def complete_settings(stored: Mapping[str, object]) -> dict[str, object]:
     """Return the stored settings of a run with those that its program did not know."""

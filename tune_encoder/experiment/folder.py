@@ -18,9 +18,10 @@ from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, TypedDict, cast
+from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 from tune_encoder.config import (
+    SECTIONS_MEANT_BEFORE,
     SettingValue,
     StorageSettings,
     TrainConfig,
@@ -356,13 +357,14 @@ def create_experiment(root: Path, name: str, content: SearchContent) -> Experime
 
 
 def _with_its_defaults(content: SearchFile) -> SearchFile:
-    """Add to the search's base the defaults that have changed since, so that it stays as it was."""
-    space = content["space"]
+    """Add to the space the defaults that have changed since, so that the search stays as it was."""
+    space = cast("dict[str, Any]", content["space"])
+    before = {**SECTIONS_MEANT_BEFORE, "base": changed_defaults(content.get("defaults"))}
     try:
-        base = {**changed_defaults(content.get("defaults")), **(space.get("base") or {})}
+        named = {name: {**each, **(space.get(name) or {})} for name, each in before.items()}
     except (AttributeError, TypeError):
         return content  # whoever reads the space says what is wrong
-    return {**content, "space": {**space, "base": base}}
+    return {**content, "space": cast("SpaceContent", {**space, **named})}
 
 
 def open_experiment(root: Path, name: str) -> Experiment:

@@ -16,8 +16,14 @@ from tune_encoder.tuning.record.restore import restore
 N_TRIALS, N_STARTUP, EPOCHS, WORKERS = 9, 4, 9, 2
 TABLE = Table.read(CURVES)
 SPACE = changed(changed(TABLE.space, "budget", trials=N_TRIALS), "scheduler", name="asha-promote")
-SPACE = changed(SPACE, "searcher", startup_trials=N_STARTUP, closed_form=False)
-SPACES = {name: changed(SPACE, "scheduler", name=name) for name in ("asha-promote", "promote")}
+SPACE = changed(SPACE, "searcher", name="tpe", startup_trials=N_STARTUP, closed_form=False)
+METHODS = (("asha-promote", "tpe"), ("promote", "random"), ("promote", "gp"))
+SPACES = {
+    f"{scheduler}+{searcher}": changed(
+        changed(SPACE, "scheduler", name=scheduler), "searcher", name=searcher
+    )
+    for scheduler, searcher in METHODS
+}
 WRITES = (
     "create_new_trial",
     "set_trial_param",
@@ -122,7 +128,7 @@ def test_a_search_killed_at_a_write_to_either_database_goes_on_as_if_it_never_wa
 @pytest.mark.parametrize("workers", [1, 2, 5])
 def test_with_promotion_first_the_best_so_far_goes_on_before_the_next_trial(tmp_path, workers):
     losses = [[1.0 - number / 10] * EPOCHS for number in range(N_TRIALS)]  # each is the best so far
-    search = search_in(tmp_path, SPACES["promote"], losses)
+    search = search_in(tmp_path, SPACES["promote+random"], losses)
     search.workers = workers
     n_started = []
     while search.step():
@@ -172,12 +178,24 @@ def rows_of(search, number):
     return search.record.trials[number].rows
 
 
-def test_the_sampler_learns_from_trials_that_wait_at_a_rung(uninterrupted, tmp_path):
-    search = search_in(tmp_path, changed(uninterrupted.space, "searcher", startup_trials=N_TRIALS))
-    search.run()
-    at_random = [settings for _, settings, _ in search.outcome()]
-    learned = [settings for _, settings, _ in uninterrupted.outcome]
+@pytest.mark.parametrize(
+    ("method", "known"),
+    [
+        ("asha-promote+tpe", N_STARTUP + WORKERS - 1),  # one more runs when so many have reported
+        ("promote+gp", N_STARTUP),  # it learns from those that run, too
+    ],
+)
+def test_the_sampler_learns_from_trials_that_wait_at_a_rung(tmp_path, method, known):
+    learned, at_random = (
+        configs_of(tmp_path / f"{n}", changed(SPACES[method], "searcher", startup_trials=n))
+        for n in (N_STARTUP, N_TRIALS)
+    )
 
-    known = N_STARTUP + WORKERS - 1  # one more has begun when so many have reported
     assert learned[:known] == at_random[:known]
     assert all(a != b for a, b in zip(learned[known:], at_random[known:], strict=True))
+
+
+def configs_of(folder, space):
+    search = search_in(folder, space)
+    search.run()
+    return [settings for _, settings, _ in search.outcome()]
