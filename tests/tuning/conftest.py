@@ -17,8 +17,8 @@ from tune_encoder.experiment.folder import Experiment
 
 TINY_SPACE: dict[str, Any] = {
     "budget": {"trials": 5, "epochs": 6},
-    "scheduler": {"grace_period": 2, "reduction_factor": 3},
-    "searcher": {"startup_trials": 3, "closed_form": False},
+    "scheduler": {"name": "asha", "grace_period": 2, "reduction_factor": 3},
+    "searcher": {"name": "tpe", "startup_trials": 3, "closed_form": False},
     "resources": {"concurrent": 2},
     "validation": {"voices": 1},
     "base": {

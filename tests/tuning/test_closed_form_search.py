@@ -17,7 +17,7 @@ EPOCHS = 8
 SPACE = {
     "budget": {"trials": 3, "epochs": EPOCHS},
     "scheduler": {"name": "none"},
-    "searcher": {"startup_trials": 3},
+    "searcher": {"name": "tpe", "startup_trials": 3},
     "resources": {"concurrent": 1},
 }
 

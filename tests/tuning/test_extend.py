@@ -15,7 +15,7 @@ from tune_encoder.tuning.record.warm_start import best_configs, known_trials
 EPOCHS = 4
 CONTENT = {
     "budget": {"trials": 6, "epochs": EPOCHS},
-    "scheduler": {"grace_period": 1, "reduction_factor": 2},
+    "scheduler": {"name": "asha", "grace_period": 1, "reduction_factor": 2},
     "searcher": {"name": "random"},
     "space": {"dropout": {"float": [0.0, 0.5]}, "learning_rate": {"float": [1e-4, 1e-2]}},
 }

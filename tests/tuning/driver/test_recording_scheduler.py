@@ -11,7 +11,7 @@ N_TRIALS, EPOCHS = 8, 9
 SPACE = parse_space(
     {
         "budget": {"trials": N_TRIALS, "epochs": EPOCHS},
-        "scheduler": {"grace_period": 1, "reduction_factor": 3},
+        "scheduler": {"name": "asha", "grace_period": 1, "reduction_factor": 3},
         "searcher": {"name": "random", "closed_form": False},
         "space": {"dropout": {"float": [0.0, 0.5]}},
     },

@@ -11,7 +11,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 # otherwise than the whole, which bfloat16 makes visible.
 SPACE = {
     "budget": {"trials": 2, "epochs": 3},
-    "scheduler": {"grace_period": 1, "reduction_factor": 2},
+    "scheduler": {"name": "asha", "grace_period": 1, "reduction_factor": 2},
     "validation": {"voices": 1},
     "base": {**TINY_SPACE["base"], "dropout": 0.0, "use_amp": False},
     "space": {"learning_rate": {"float": [1e-4, 1e-2], "log": True}},

@@ -104,17 +104,13 @@ class GaussianProcessSampler(BaseSampler):
             pending: Coordinates of trials whose scores are not known (m, parameters).
         """
         cube, random = self._cube, self._random
-        points, failed = cube.columns(places), scores == FAILED
+        points = cube.columns(places)
         known = GaussianProcess.fit(points, scores - scores.mean(), cube.owners, random)
-        model = known.with_pending(cube.columns(pending))
         near = cube.neighbours(places[:_N_BEST], _N_NEAR, random)
         candidates = np.vstack([cube.draw(_N_RANDOM, random), near])
         asked = cube.columns(candidates)
-        mean, deviation = model.predict(asked)
-        expected = _expected_improvement(model.values.min() - mean, deviation)
-        if failed.any():
-            failures = GaussianProcess(known.kernel, points, failed.astype(float), variance=1.0)
-            expected *= 1 - np.clip(failures.predict(asked)[0], 0.0, 1.0)
+        expected = _expected_improvement(known.with_pending(cube.columns(pending)), asked)
+        expected *= _chance_of_success(known, scores == FAILED, asked)
         promising: Array = candidates[expected.argmax()]
         return promising
 
@@ -128,14 +124,21 @@ class GaussianProcessSampler(BaseSampler):
         return np.concatenate([ranked[:half], others])
 
 
-def _expected_improvement(gain: Array, deviation: Array) -> Array:
-    """Return the mean of what is gained (n,), where a loss counts as 0.
+def _expected_improvement(model: GaussianProcess, asked: Array) -> Array:
+    """Return by how much points (n, columns) are expected to be better than the best known: (n,).
 
-    Args:
-        gain: Means of normal distributions (n,).
-        deviation: Their standard deviations (n,).
+    A loss counts as 0.
     """
-    scaled = gain / deviation
+    mean, deviation = model.predict(asked)
+    scaled = (model.values.min() - mean) / deviation
     density = np.exp(-0.5 * scaled**2) / np.sqrt(2 * np.pi)
     expected: Array = deviation * (scaled * ndtr(scaled) + density)
     return expected
+
+
+def _chance_of_success(known: GaussianProcess, failed: NDArray[np.bool_], asked: Array) -> Array:
+    """Return how little points (n, columns) resemble the known ones that failed: (n,), 0 to 1."""
+    if not failed.any():
+        return np.ones(len(asked))
+    failures = GaussianProcess(known.kernel, known.points, failed.astype(float), variance=1.0)
+    return 1 - np.clip(failures.predict(asked)[0], 0.0, 1.0)
