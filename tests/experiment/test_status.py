@@ -118,7 +118,7 @@ def test_a_trial_that_waits_at_a_rung_is_said_to():
         for n in range(3)
     ]
 
-    view = search_status(space, trials, Launch(7.0, 0), None)
+    view = search_status(space, trials, Launch(7.0, 0, 0), None)
 
     assert status_lines(view, unicode=True)[0] == "trials  1 running, 2 waiting at a rung of 6"
     assert status_lines(view, unicode=False)[3] == "time    0:07"
@@ -134,7 +134,7 @@ def test_the_history_of_the_best_skill_is_in_order_of_recording():
     ]  # fmt: skip
     space = space_of()
 
-    view = search_status(space, trials, Launch(7.0, 0), None)
+    view = search_status(space, trials, Launch(7.0, 0, 0), None)
 
     assert view["history"] == pytest.approx([0.1, 0.2, 0.4, 0.4, 0.9])
     lines = status_lines(view, unicode=True)

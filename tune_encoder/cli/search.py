@@ -48,7 +48,8 @@ def add_search_options(parser: argparse.ArgumentParser) -> None:
     add_data_dir(parser)
     parser.add_argument("--name", default="search", help="name of the experiment")
     for name, [(section, setting), *_] in OVERRIDES.items():
-        add_setting(parser, SECTIONS[section], setting, overrides=True, flag=f"--{name}", dest=name)
+        flag = f"--{name.replace('_', '-')}"
+        add_setting(parser, SECTIONS[section], setting, overrides=True, flag=flag, dest=name)
     parser.add_argument(
         "--warm-start",
         nargs="+",

@@ -227,6 +227,11 @@ def _caveats(space: "SearchSpace") -> Iterator[str]:
         yield f"{scheduler.name} decides before a rung is full: it may use up to twice the epochs"
     if scheduler.stops_early and not scheduler.has_rungs:
         yield f"{scheduler.name} stops some trials earlier; how many is only known in the search"
+    if total := space.budget.total_epochs:
+        yield (
+            f"budget.total_epochs ends the search after {total} epochs of all trials, however many "
+            "trials have begun by then"
+        )
     if time:
         yield f"budget.time ends the search after {time}, even if trials are left"
 

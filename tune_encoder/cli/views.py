@@ -105,7 +105,8 @@ def _list_rows(entries: "list[OverviewEntry]") -> Iterator[tuple[str, ...]]:
         if entry["problem"]:
             yield name, entry["state"], "", "", ""
             continue
-        ended = f"{entry['trials_ended']} of {entry['trials_budget']}"
+        budget = entry["trials_budget"]
+        ended = f"{entry['trials_ended']}{'' if budget is None else f' of {budget}'}"
         best = entry["best"]
         skill, voices = (f"{best['skill']:.3f}", best["voices"]) if best else ("-", "")
         yield name, _format_state(entry), ended, skill, voices or ""

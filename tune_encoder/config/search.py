@@ -1,5 +1,6 @@
 """Settings of a search: its metric, budget, scheduler, searcher, resources and validation."""
 
+import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,9 +48,17 @@ class MetricSettings:
 class BudgetSettings:
     """When a search ends: as soon as one of these limits is reached."""
 
-    trials: int = setting(16, "number of trials", minimum=1, maximum=100_000)
+    trials: int = setting(
+        16, "number of trials; 0: as many as total_epochs allows", minimum=0, maximum=100_000
+    )
     epochs: int = setting(
         27, "epochs of a trial that is not stopped early", minimum=1, maximum=100_000
+    )
+    total_epochs: int = setting(
+        0,
+        "epochs of all trials together, give or take one per worker; 0: no limit",
+        minimum=0,
+        maximum=100_000_000,
     )
     time: str = setting("", "time limit of one launch, such as 90m or 2h; empty: no limit")
     target: float | None = setting(None, "value of the metric at which the search ends")
@@ -60,6 +69,8 @@ class BudgetSettings:
     def __post_init__(self) -> None:
         if self.time and self.time_s is None:
             raise ConfigError(f"time is {self.time!r}; write it as 45s, 90m, 2h or 1d")
+        if not self.trials and not self.total_epochs:
+            raise ConfigError("trials is 0; give at least 1, or total_epochs")
 
     @property
     def time_s(self) -> float | None:
@@ -118,6 +129,12 @@ class SchedulerSettings:
     def n_brackets(self) -> int:
         """How many groups of trials have their own rungs."""
         return self.brackets if self.name == "hyperband" else 1
+
+    def least_epochs(self, epochs: int) -> int:
+        """Return the fewest epochs that a trial of `epochs` has if nothing else ends it."""
+        if not self.stops_early:
+            return epochs
+        return min(math.ceil(self.first_rung(0)), epochs)
 
     def first_rung(self, bracket: int) -> float:
         """Return the epochs after which a bracket's first rung is due; may be a fraction."""
@@ -199,10 +216,11 @@ SECTIONS: dict[str, type[Any]] = {
 OVERRIDES = {
     "trials": [("budget", "trials")],
     "epochs": [("budget", "epochs")],
+    "total_epochs": [("budget", "total_epochs")],
     "time": [("budget", "time")],
     "concurrent": [("resources", "concurrent")],
     "seed": [("searcher", "seed"), ("base", "seed")],
     "folds": [("validation", "voices")],
 }
 # The settings of the budget that can be changed when a search is resumed.
-EXTENSIONS = ("trials", "epochs", "time", "target")
+EXTENSIONS = ("trials", "epochs", "total_epochs", "time", "target")

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 WIDTH = 80  # columns of every line
 # Fields of a row that are read here, besides the metric.
-FIELDS = ("val_skill", "val_skill_se", "seconds", "order")
+FIELDS = ("val_skill", "val_skill_se", "seconds", "order", "recorded_at")
 HISTORY_POINTS = 40
 _BLOCKS = "\u2581\u2582\u2583\u2584\u2585\u2586\u2587\u2588"
 FINISHED, STOPPED, FAILED = "finished", "stopped early", "failed"
@@ -69,9 +69,12 @@ class SearchStatus(TypedDict):
     trials: dict[str, int]
     """Number of trials by state, such as `stopped_early`."""
     trials_ended: int
-    trials_budget: int
+    trials_budget: int | None
+    """None if it follows from `epochs_budget`."""
     epochs: int
     """Finished epochs of all trials."""
+    epochs_budget: int | None
+    """Limit on these; None without one."""
     epochs_saved: int
     """Epochs saved by early stopping."""
     voices: str | None
@@ -90,6 +93,8 @@ class Launch:
     """Seconds since it began."""
     ended: int
     """Trials that ended since then, to estimate the time left."""
+    epochs: int
+    """Epochs that were finished since then."""
 
 
 def trial_status(trial: TrialRecord, is_running: bool = True) -> str:
@@ -112,8 +117,9 @@ def has_ended(trial: TrialRecord) -> bool:
 def is_over(space: SearchSpace, trials: list[TrialRecord]) -> bool:
     """Whether the budget is used up or its target reached, so that nothing is left to do."""
     started = [trial for trial in trials if trial.state != "WAITING"]
-    used_up = len(started) >= space.budget.trials and all(map(has_ended, started))
-    return used_up or _met_target(space, trials)
+    used_up = len(started) >= space.n_trials and all(map(has_ended, started))
+    n_epochs = sum(len(trial.rows) for trial in trials)
+    return used_up or 0 < space.budget.total_epochs <= n_epochs or _met_target(space, trials)
 
 
 def _met_target(space: SearchSpace, trials: list[TrialRecord]) -> bool:
@@ -141,8 +147,9 @@ def search_status(
     return {
         "trials": {word.replace(" ", "_"): counts[word] for word in _COUNTED},
         "trials_ended": ended,
-        "trials_budget": space.budget.trials,
+        "trials_budget": space.budget.trials or None,
         "epochs": sum(len(trial.rows) for trial in trials),
+        "epochs_budget": space.budget.total_epochs or None,
         "epochs_saved": sum(space.budget.epochs - len(trial.rows) for trial in pruned),
         "voices": voices,
         "best": best_of(space, trials, voices),
@@ -168,13 +175,28 @@ def _time(
     space: SearchSpace, trials: list[TrialRecord], ended: int, launch: Launch | None
 ) -> SearchTime:
     """Seconds of the launch, estimated seconds left, and seconds of all training."""
-    left = max(0, space.budget.trials - ended)
-    pace = launch.elapsed_s / launch.ended if launch and launch.ended else None
     return {
         "elapsed_s": launch.elapsed_s if launch else None,
-        "left_s": pace * left if pace is not None and left else None,
+        "left_s": _seconds_left(space, trials, ended, launch) if launch is not None else None,
         "training_s": sum(row["seconds"] for trial in trials for row in trial.rows),
     }
+
+
+def _seconds_left(
+    space: SearchSpace, trials: list[TrialRecord], ended: int, launch: Launch
+) -> float | None:
+    """Estimate by the limit that is reached first, of trials and of epochs; None if unknown."""
+    budget = space.budget
+    n_epochs = sum(len(trial.rows) for trial in trials)
+    limits = [(budget.trials, ended, launch.ended), (budget.total_epochs, n_epochs, launch.epochs)]
+    return min(
+        (
+            launch.elapsed_s / since * (limit - done)
+            for limit, done, since in limits
+            if since and limit > done
+        ),
+        default=None,
+    )
 
 
 def best_of(space: SearchSpace, trials: list[TrialRecord], voices: str | None) -> BestEpoch | None:
@@ -208,7 +230,8 @@ def status_lines(status: SearchStatus, unicode: bool) -> list[str]:
     """
     lines = [
         f"trials  {format_counts(status)}",
-        f"epochs  {status['epochs']} done, {status['epochs_saved']} saved by early stopping",
+        f"epochs  {status['epochs']}{_of(status['epochs_budget'])} done, "
+        f"{status['epochs_saved']} saved by early stopping",
         f"best    {format_best(status['best'], WIDTH - 8)}",
         f"time    {format_time(status['time'])}",
     ]
@@ -234,7 +257,11 @@ def format_counts(status: SearchStatus) -> str:
     """Format the number of trials in each state."""
     counts = status["trials"].items()
     parts = [f"{count} {name.replace('_', ' ')}" for name, count in counts if count]
-    return f"{', '.join(parts) or 'none yet'} of {status['trials_budget']}"
+    return f"{', '.join(parts) or 'none yet'}{_of(status['trials_budget'])}"
+
+
+def _of(budget: int | None) -> str:
+    return "" if budget is None else f" of {budget}"
 
 
 def format_time(time: SearchTime) -> str:

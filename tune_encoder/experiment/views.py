@@ -201,7 +201,8 @@ def status(experiment: Experiment) -> ExperimentStatus:
 def _launch(experiment: Experiment, trials: list[TrialRecord]) -> Launch:
     began = _launched_at(experiment)
     ended = sum(trial.ended_at is not None and trial.ended_at >= began for trial in trials)
-    return Launch(max(0.0, time.time() - began), ended)
+    epochs = sum(row.get("recorded_at", 0.0) >= began for trial in trials for row in trial.rows)
+    return Launch(max(0.0, time.time() - began), ended, epochs)
 
 
 def _read_trials(experiment: Experiment, space: SearchSpace) -> list[TrialRecord]:

@@ -13,6 +13,7 @@ N_SAMPLES = 200  # enough to sample any combination that is not very rare
 def check_consistency(space: SearchSpace, where: str) -> None:
     """Raise a `ConfigError` if sections contradict each other, or the space has invalid configs."""
     _check_grace_period(space, where)
+    _check_total_epochs(space, where)
     _check_brackets(space, where)
     _check_searcher(space, where)
     _check_initial_model(space, where)
@@ -41,6 +42,15 @@ def _check_grace_period(space: SearchSpace, where: str) -> None:
         raise ConfigError(
             f"{where}: scheduler.grace_period is {space.scheduler.grace_period}; it must be at "
             f"most budget.epochs ({space.budget.epochs})"
+        )
+
+
+def _check_total_epochs(space: SearchSpace, where: str) -> None:
+    total, least = space.budget.total_epochs, space.scheduler.least_epochs(space.budget.epochs)
+    if 0 < total < least:
+        raise ConfigError(
+            f"{where}: budget.total_epochs is {total}, but a single trial has at least {least} "
+            f"epochs; give at least {least}"
         )
 
 

@@ -9,6 +9,7 @@ Optimization, AISTATS 2016, algorithm 1; for the brackets Li et al.: Hyperband, 
 
 import itertools
 import math
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -63,10 +64,21 @@ class Plan:
 def plan_search(space: SearchSpace) -> Plan:
     """Return the plan of a search that is not interrupted and reaches no time limit."""
     budget = space.budget
-    trials = space.n_trials
+    trials = _n_trials(space)
     confirmations = (budget.seeds - 1) * min(CONFIRMED_CONFIGS, trials)
     brackets = _brackets(space, trials)
     return Plan(brackets, trials, budget.epochs, confirmations)
+
+
+def _n_trials(space: SearchSpace) -> int:
+    """The most trials of the space's that together need no more than `total_epochs`."""
+    if not (total := space.budget.total_epochs):
+        return space.n_trials
+
+    def costs_more(trials: int) -> bool:
+        return sum(rung.spent for rungs in _brackets(space, trials) for rung in rungs) > total
+
+    return max(1, bisect_left(range(1, space.n_trials + 1), True, key=costs_more))
 
 
 def _brackets(space: SearchSpace, trials: int) -> list[list[Rung]]:

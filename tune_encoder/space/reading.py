@@ -60,6 +60,7 @@ def read_space(content: object, where: str, folder: Path) -> SearchSpace:
     """
     if not isinstance(content, Mapping):
         raise ConfigError(f"{where}: is {content!r}; write `name: value` lines under it")
+    content = {**content, "budget": _fit_trials(_mapping(content, "budget", where))}
     for name in content:
         if name not in _ALL_SECTIONS:
             raise ConfigError(f"{where}: {unknown_name_message(name, _ALL_SECTIONS, 'section')}")
@@ -83,8 +84,15 @@ def override_space(
         given = {name: value for name, value in values.items() if value is not None}
         before = content[section]
         assert isinstance(before, dict)
+        if section == "budget" and not before["total_epochs"]:
+            given = {**_fit_trials(given)}
         content[section] = {**before, **given}
     return parse_space(content, where, Path())
+
+
+def _fit_trials(budget: Mapping[str, object]) -> Mapping[str, object]:
+    """Let the number of trials, if it is not given, follow from the number of all epochs."""
+    return {"trials": 0, **budget} if budget.get("total_epochs") else budget
 
 
 def _fit_scheduler(space: SearchSpace, epochs: object) -> SearchSpace:

@@ -250,10 +250,16 @@ class SearchSpace:
 
     @property
     def n_trials(self) -> int:
-        """How many trials a search has: its budget, or the size of the grid if that is smaller."""
+        """How many trials a search may start: its budget, or the size of a smaller grid."""
+        trials = self.budget.trials or self._n_trials_of_epochs
         if self.searcher.name != "grid":
-            return self.budget.trials
-        return min(self.budget.trials, len(self.grid()) + self.searcher.closed_form)
+            return trials
+        return min(trials, len(self.grid()) + self.searcher.closed_form)
+
+    @property
+    def _n_trials_of_epochs(self) -> int:
+        """How many trials `total_epochs` allows if each is stopped as early as can be."""
+        return self.budget.total_epochs // self.scheduler.least_epochs(self.budget.epochs)
 
     def grid(self) -> list[dict[str, SettingValue]]:
         """Return every combination of the searched settings once, the last setting changing first.

@@ -145,7 +145,8 @@ def _start(
         _check_record_free(record, name)
         extra_content = {**extra_content, "record_name": name}
     space = _pin_initial_model(space)
-    space = replace(space, budget=replace(space.budget, trials=space.n_trials))
+    if space.budget.trials:  # a grid may have fewer
+        space = replace(space, budget=replace(space.budget, trials=space.n_trials))
     pack = pack_data(data_dir, space.base_config())
     data = open_pack(pack)
     fingerprint = data.info["fingerprint"]
@@ -253,7 +254,7 @@ def resume_search(
         accept_data_change: Whether to continue with data that has changed since the search started.
         launch: As in `start_search`.
         record: As in `find_search`.
-        **budget: trials, epochs, time or target that replace those of the space.
+        **budget: trials, epochs, total_epochs, time or target that replace those of the space.
 
     Raises:
         StorageError: if the data has changed, or the experiment is in use by another process.

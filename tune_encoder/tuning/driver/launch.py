@@ -140,6 +140,8 @@ def _run_tune(
         ahead.wait()
         _remove_tune_state(experiment.checkpoints / launch)
     _report_end(experiment, scheduler.storage_problem, steering.stop_reason, stop.number)
+    if record.is_used_up():
+        _report_used_up(record)
 
 
 class _FreeTrialMetrics(tune.Callback):
@@ -187,6 +189,12 @@ def _report_end(
         raise Interrupted(f"stopped, everything is saved; {resume}", signal_number)
     if asked:
         print(f"{asked}; {resume}")  # noqa: T201
+
+
+def _report_used_up(record: Record) -> None:
+    total = record.space.budget.total_epochs
+    more = f"{record.experiment.command('resume')} --total-epochs {2 * total}"
+    print(f"the {total} epochs of budget.total_epochs are used; for more, `{more}`")  # noqa: T201
 
 
 def _next_launch(record: Record) -> str:

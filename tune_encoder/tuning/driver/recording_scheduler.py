@@ -99,7 +99,8 @@ class RecordingScheduler(FIFOScheduler):
             return _CONTINUE
         decision = self._end(number, row, self.rule.on_result(number, row))
         self._record.drop_old_checkpoints(number)
-        if self.releases_workers and decision == _CONTINUE:
+        ends = self.releases_workers or self._record.is_used_up()
+        if ends and decision == _CONTINUE:
             self.released.add(trial.trial_id)
             return _STOP
         return decision

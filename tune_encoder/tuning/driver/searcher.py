@@ -47,7 +47,7 @@ class StudySearcher(Searcher):
 
     def _suggest(self, trial_id: str) -> Any:
         self._steering.poll()
-        if self._steering.stop_reason:
+        if self._steering.stop_reason or self._record.is_used_up():
             return Searcher.FINISHED
         if self._steering.is_paused or len(self._assigned) >= self._capacity():
             return None

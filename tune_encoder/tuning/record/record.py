@@ -205,15 +205,22 @@ class Record:
 
     def has_work(self) -> bool:
         """Whether a launch has any trial to run."""
-        return bool(self.running() or self.paused()) or self.may_start()
+        left = bool(self.running() or self.paused()) or self.may_start()
+        return left and not self.is_used_up()
 
     def may_start(self) -> bool:
         """Whether the budget has room for a new trial."""
-        return self.n_started() < self.space.budget.trials
+        return self.n_started() < self.space.n_trials and not self.is_used_up()
+
+    def is_used_up(self) -> bool:
+        """Whether the trials have had all epochs of the budget."""
+        return 0 < self.space.budget.total_epochs <= self._n_rows
 
     def add(self, params: dict[str, SettingValue]) -> None:
         """Try a config next, in addition to the budget; settings that it leaves out are sampled."""
         self._study.enqueue(params)
+        if not self.space.budget.trials:
+            return
         budget = replace(self.space.budget, trials=self.space.budget.trials + 1)
         self.space = replace(self.space, budget=budget)
         content: SearchFile = {
