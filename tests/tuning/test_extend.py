@@ -8,9 +8,10 @@ import pytest
 from tests.builders import new_experiment, parse_space
 from tests.tuning.driven import DrivenSearch
 from tune_encoder.errors import ConfigError
+from tune_encoder.experiment.portfolio import choose_portfolio
 from tune_encoder.tuning.extend import extend_search
 from tune_encoder.tuning.record.record import Record
-from tune_encoder.tuning.record.warm_start import best_configs, known_trials
+from tune_encoder.tuning.record.warm_start import known_trials
 
 EPOCHS = 4
 CONTENT = {
@@ -155,7 +156,7 @@ def test_a_fork_leaves_out_trials_that_lack_a_value_it_searches_in_its_base(fini
 
 def test_a_warm_start_tries_the_best_configs_first(finished):
     other = make(finished.path.parent, "warm", warm_start=["old"])
-    best = best_configs(finished, SPACE)
+    best = [start.config for start in choose_portfolio([finished], SPACE)]
 
     record = Record.open(other, SPACE)
     first = [record.ask().settings for _ in range(3)]

@@ -19,6 +19,7 @@ from tune_encoder.cli.data import add_data
 from tune_encoder.cli.export import add_export
 from tune_encoder.cli.guide import add_guide
 from tune_encoder.cli.jobs import add_jobs
+from tune_encoder.cli.portfolio import add_portfolio
 from tune_encoder.cli.repair import add_repair
 from tune_encoder.cli.report import add_report
 from tune_encoder.cli.retrain import add_retrain
@@ -80,5 +81,6 @@ def make_parser() -> argparse.ArgumentParser:
     add_train(commands)
     add_data(commands)
     add_space(commands)
+    add_portfolio(commands)
     add_guide(commands)
     return parser

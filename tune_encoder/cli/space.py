@@ -117,6 +117,8 @@ def _section_rows(space: "SearchSpace") -> Iterator[tuple[str, str]]:
 def _format_budget(space: "SearchSpace") -> str:
     budget, metric = space.budget, space.metric
     words = [f"{_trials_of_epochs(budget.trials, budget.epochs)}, by {metric.name}"]
+    if budget.total_epochs:
+        words.append(f"{budget.total_epochs} epochs in all")
     if budget.time:
         words.append(f"at most {budget.time}")
     if budget.target is not None:
@@ -127,7 +129,8 @@ def _format_budget(space: "SearchSpace") -> str:
 
 
 def _trials_of_epochs(trials: int, epochs: int) -> str:
-    return f"{count_noun(trials, 'trial')} of up to {count_noun(epochs, 'epoch')}"
+    counted = count_noun(trials, "trial") if trials else "trials"
+    return f"{counted} of up to {count_noun(epochs, 'epoch')}"
 
 
 def _format_scheduler(scheduler: SchedulerSettings) -> str:

@@ -16,6 +16,7 @@ from tune_encoder.errors import ConfigError, StorageError
 from tune_encoder.experiment.checkpoint_storage import checkpoints_of_trial
 from tune_encoder.experiment.epoch_row import EpochRow, as_row, score_of
 from tune_encoder.experiment.folder import Experiment, SearchFile
+from tune_encoder.experiment.portfolio import choose_portfolio
 from tune_encoder.experiment.trials import TrialRecord, best_trial, needed_checkpoints
 from tune_encoder.space import SearchSpace, space_to_content
 from tune_encoder.system.files import atomic_write, partial_path
@@ -28,7 +29,7 @@ from tune_encoder.tuning.record.stored_study import (
     open_study_file,
 )
 from tune_encoder.tuning.record.study import Study
-from tune_encoder.tuning.record.warm_start import best_configs, known_trials
+from tune_encoder.tuning.record.warm_start import known_trials
 
 METRIC = "objective"  # key of the value in a row that the scheduler compares
 _DIRECTIONS = {"min": StudyDirection.MINIMIZE, "max": StudyDirection.MAXIMIZE}
@@ -292,7 +293,7 @@ def _initial_trials(
     known = known_trials(relatives.forked, space) if relatives.forked is not None else ()
     own = space.grid() if space.searcher.name == "grid" else space.first_configs()
     warm: list[dict[str, SettingValue]] = []
-    for old in relatives.warm:
-        warm += [each for each in best_configs(old, space) if each not in (*warm, *own)]
+    for start in choose_portfolio(relatives.warm, space):
+        warm += [start.config] if start.config not in own else []
     first = [dict(CLOSED_FORM_CONFIG)] if space.searcher.closed_form else []
     return list(known), [*first, *warm, *own]

@@ -1,4 +1,4 @@
-"""Seeding a search from earlier ones: with their trials, or with their best configs."""
+"""Seeding a search with the trials of an earlier one."""
 
 from collections.abc import Iterator, Mapping
 
@@ -8,10 +8,8 @@ from optuna.trial import FixedTrial, FrozenTrial, TrialState
 from tune_encoder.config import SettingValue
 from tune_encoder.experiment.epoch_row import score_of
 from tune_encoder.experiment.folder import Experiment
-from tune_encoder.experiment.trials import ORIGIN, TrialRecord, rank_trials
+from tune_encoder.experiment.trials import ORIGIN
 from tune_encoder.space import Parameter, SearchSpace
-
-BEST_CONFIGS = 3  # taken from each earlier experiment
 
 
 def known_trials(old: Experiment, space: SearchSpace) -> Iterator[FrozenTrial]:
@@ -46,25 +44,6 @@ def _replay(settings: Mapping[str, SettingValue], space: SearchSpace) -> FixedTr
     replay = FixedTrial(dict(settings))
     space.sample(replay)
     return replay
-
-
-def best_configs(old: Experiment, space: SearchSpace) -> list[dict[str, SettingValue]]:
-    """Return the best configs of an experiment, restricted to settings within this space.
-
-    Trials with the same config count once.
-    """
-    best: list[dict[str, SettingValue]] = []
-    for trial in rank_trials(old.trials()):
-        config = _transferable_config(trial, space)
-        if config and config not in best:
-            best.append(config)
-    return best[:BEST_CONFIGS]
-
-
-def _transferable_config(trial: TrialRecord, space: SearchSpace) -> dict[str, SettingValue]:
-    return {
-        p.name: trial.settings[p.name] for p in space.parameters if _contains(p, trial.settings)
-    }
 
 
 def _contains(parameter: Parameter, known: Mapping[str, SettingValue]) -> bool:
