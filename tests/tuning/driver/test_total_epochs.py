@@ -12,7 +12,7 @@ from tune_encoder.space.plan import plan_search
 from tune_encoder.tuning.extend import extend_search
 
 TOTAL, EPOCHS, WORKERS = 50, 9, 2
-SCHEDULERS = ["none", "asha", "hyperband", "median"]
+SCHEDULERS = ["none", "asha", "promote", "hyperband", "median"]
 
 
 def space_of(scheduler, **budget):
