@@ -139,7 +139,7 @@ def test_every_override_is_an_option_of_the_command_line(capsys):
     printed = capsys.readouterr().out
     assert tuple(api.Overrides.__annotations__) == tuple(OVERRIDES)
     for name in OVERRIDES:
-        assert f"--{name} " in printed
+        assert f"--{name.replace('_', '-')} " in printed
 
 
 def names_of(kind):

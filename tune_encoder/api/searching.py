@@ -41,6 +41,8 @@ class Overrides(TypedDict, total=False):
     """Number of trials."""
     epochs: int | None
     """Epochs of a trial that is not stopped early."""
+    total_epochs: int | None
+    """Epochs of all trials together; without `trials`, as many trials as they allow."""
     time: str | None
     """Time limit of one launch, such as "90m"."""
     concurrent: int | None
@@ -78,6 +80,8 @@ class ExtendOptions(TypedDict, total=False):
     """Total number of trials."""
     epochs: int | None
     """Epochs of a trial that is not stopped early."""
+    total_epochs: int | None
+    """Epochs of all trials together, including the earlier ones."""
     time: str | None
     """Time limit of this launch, such as "90m"."""
     target: float | None
@@ -113,8 +117,8 @@ def search(
         data_dir: A data set; by default that of the space, else the built-in demo voices.
         name: Name of the new experiment.
         root: Folder of experiments.
-        options: `trials`, `epochs`, `time`, `concurrent`, `seed`, `folds`, `warm_start`,
-            `dashboard`, `address`, `storage` and `record`, as on the command line.
+        options: `trials`, `epochs`, `total_epochs`, `time`, `concurrent`, `seed`, `folds`,
+            `warm_start`, `dashboard`, `address`, `storage` and `record`, as on the command line.
 
     Raises:
         ConfigError, DataError, StorageError: before anything is trained.
@@ -145,8 +149,8 @@ def resume(
     Args:
         name: The experiment.
         root: Folder of experiments.
-        options: `trials`, `epochs`, `time`, `target`, `accept_data_change`, `record`,
-            `dashboard` and `address`, as on the command line.
+        options: `trials`, `epochs`, `total_epochs`, `time`, `target`, `accept_data_change`,
+            `record`, `dashboard` and `address`, as on the command line.
 
     Raises:
         ConfigError: if there is no such experiment.

@@ -70,7 +70,7 @@ class BudgetSettings:
         if self.time and self.time_s is None:
             raise ConfigError(f"time is {self.time!r}; write it as 45s, 90m, 2h or 1d")
         if not self.trials and not self.total_epochs:
-            raise ConfigError("trials is 0; give at least 1, or total_epochs")
+            raise ConfigError("trials is 0; it must be a whole number from 1 to 100000")
 
     @property
     def time_s(self) -> float | None:

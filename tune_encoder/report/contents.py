@@ -189,7 +189,7 @@ def commands(facts: Facts) -> list[tuple[str, str]]:
             ("stop it", command("stop")),
         ],
         STOPPED: [("resume the search", command("resume"))],
-    }.get(state, [("try more configs", f"{command('resume')} --trials {_more_trials(facts)}")])
+    }.get(state, [("try more configs", f"{command('resume')} {_more(facts)}")])
     if facts.best is None:
         return next_steps
     return [
@@ -202,5 +202,8 @@ def commands(facts: Facts) -> list[tuple[str, str]]:
     ]
 
 
-def _more_trials(facts: Facts) -> int:
-    return 2 * facts.space.budget.trials
+def _more(facts: Facts) -> str:
+    budget = facts.space.budget
+    if budget.trials:
+        return f"--trials {2 * budget.trials}"
+    return f"--total-epochs {2 * budget.total_epochs}"

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
+from tune_encoder.config import BudgetSettings
 from tune_encoder.data.pack import PackedData
 from tune_encoder.experiment.confirmation import Confirmation, standard_deviation, verdict
 from tune_encoder.experiment.epoch_row import EpochRow, score_of
@@ -145,6 +146,12 @@ def _confirmed(confirmation: Confirmation, skill: str) -> Table:
     return table(columns, rows)
 
 
+def _budget(budget: BudgetSettings) -> str:
+    trials = count_noun(budget.trials, "trial") if budget.trials else "trials"
+    total = f", {budget.total_epochs} epochs in all" if budget.total_epochs else ""
+    return f"{trials} of {count_noun(budget.epochs, 'epoch')}{total}"
+
+
 def data_table(facts: Facts, data: PackedData | None) -> Table:
     """Return data, budget and versions of the search."""
     clips = ", ".join(f"{n} {name}" for name, n in (data.info["clips"] if data else {}).items())
@@ -160,11 +167,7 @@ def data_table(facts: Facts, data: PackedData | None) -> Table:
             f"{facts.metric}, {'lower' if facts.space.metric.direction == 'min' else 'higher'} is "
             "better",
         ],
-        [
-            "budget",
-            f"{count_noun(space.budget.trials, 'trial')} of "
-            f"{count_noun(space.budget.epochs, 'epoch')}",
-        ],
+        ["budget", _budget(space.budget)],
         ["scheduler", space.scheduler.name],
         ["searcher", f"{space.searcher.name}, seed {space.searcher.seed}"],
         *([name, version] for name, version in facts.content["versions"].items()),

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from tune_encoder.config import (
     LOCAL_LAUNCH,
+    BudgetSettings,
     LaunchSettings,
     SchedulerSettings,
     SearcherSettings,
@@ -105,7 +106,7 @@ def confirmation_space(experiment: Experiment, configs: Configs, n_seeds: int) -
     parameters = [each for each in space.parameters if each.name != "seed"]
     confirming = replace(
         space,
-        budget=replace(space.budget, trials=len(start), time="", target=None, seeds=1),
+        budget=BudgetSettings(trials=len(start), epochs=space.budget.epochs),
         scheduler=SchedulerSettings(name="none"),
         searcher=SearcherSettings(name="random", closed_form=False),
         base={name: value for name, value in space.base.items() if name != "seed"},

@@ -52,7 +52,7 @@ def extend_search(
         )
     wider = override_space(space, {"budget": given}, "command line")
     # With the other rules, more trials do not change which of the earlier ones are stopped.
-    promotes = space.scheduler.promotes and wider.budget.trials > budget.trials
+    promotes = space.scheduler.promotes and wider.n_trials > space.n_trials
     if promotes or wider.budget.epochs > budget.epochs:
         reopen_trials(experiment, budget.epochs, wider.budget.epochs, database)
     experiment.write_search({**experiment.read_search(), "space": space_to_content(wider)})
