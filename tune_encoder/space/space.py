@@ -259,7 +259,9 @@ class SearchSpace:
     @property
     def _n_trials_of_epochs(self) -> int:
         """How many trials `total_epochs` allows if each is stopped as early as can be."""
-        return self.budget.total_epochs // self.scheduler.least_epochs(self.budget.epochs)
+        closed_form = int(self.searcher.closed_form)  # of one epoch
+        others = self.budget.total_epochs - closed_form
+        return closed_form + others // self.scheduler.least_epochs(self.budget.epochs)
 
     def grid(self) -> list[dict[str, SettingValue]]:
         """Return every combination of the searched settings once, the last setting changing first.

@@ -1,5 +1,6 @@
 """A search that ends after a number of epochs of all trials, on curves and without Ray."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -88,6 +89,13 @@ def test_a_number_of_trials_is_a_limit_too(tmp_path):
 
     assert n_epochs(search) == 3 * EPOCHS
     assert is_over(space, search.experiment.trials())
+
+
+def test_the_closed_form_takes_one_epoch_of_them():
+    space = space_of("none")
+    with_it = replace(space, searcher=replace(space.searcher, closed_form=True))
+
+    assert (space.n_trials, with_it.n_trials) == (TOTAL // EPOCHS, 1 + (TOTAL - 1) // EPOCHS)
 
 
 def test_on_the_command_line_it_replaces_a_number_of_trials():
