@@ -6,11 +6,10 @@ one, each as the one that most improves the best rating so far, averaged over th
 greedy portfolio of Pfisterer et al., Learning Multiple Defaults for Machine Learning Algorithms,
 GECCO 2021.
 
-Shapes: C candidates, N trials of a search, E searches, P searched settings.
+Shapes: C candidates, N trials of a search, E searches, K columns of a `UnitCube`.
 """
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +18,8 @@ from numpy.typing import NDArray
 from tune_encoder.config import SettingValue
 from tune_encoder.experiment.folder import Experiment
 from tune_encoder.experiment.trials import TrialRecord, rank_trials
-from tune_encoder.space import Parameter, SearchSpace
+from tune_encoder.space import SearchSpace
+from tune_encoder.space.unit_cube import UnitCube
 
 SIZE = 8  # configs of a portfolio, if nobody says
 PER_SEARCH = 3  # configs from one search, if nobody says
@@ -45,7 +45,7 @@ class _Search:
 
     starts: list[Start]
     places: Array
-    """(N, P)"""
+    """(N, K)"""
     ranks: Array
     """(N,) from 0, the best, to 1."""
 
@@ -81,9 +81,12 @@ def _read(search: Experiment, space: SearchSpace) -> _Search:
         if _transferable(trial, space) and not own.is_closed_form(trial.settings)
     ]
     starts = [Start(_transferable(t, space), f"{search.name}/{t.number}") for t in trials]
-    places = np.array([_place(trial.settings, space.parameters) for trial in trials])
+    cube = UnitCube(space)
+    coordinates = [cube.coordinates(start.config) for start in starts]
+    # Scaled, so that distances are root mean squares over the settings.
+    places = cube.columns(np.reshape(coordinates, (len(starts), len(space.parameters))))
     ranks = np.arange(len(trials)) / max(1, len(trials) - 1)
-    return _Search(starts, places.reshape(len(trials), len(space.parameters)), ranks)
+    return _Search(starts, places / np.sqrt(len(space.parameters)), ranks)
 
 
 def _transferable(trial: TrialRecord, space: SearchSpace) -> dict[str, SettingValue]:
@@ -95,27 +98,9 @@ def _transferable(trial: TrialRecord, space: SearchSpace) -> dict[str, SettingVa
     }
 
 
-def _place(settings: Mapping[str, SettingValue], parameters: Sequence[Parameter]) -> list[float]:
-    """Where a config lies in the unit cube; of choices and unknown values see `_distances`."""
-    return [_coordinate(settings.get(each.name), each) for each in parameters]
-
-
-def _coordinate(value: SettingValue, parameter: Parameter) -> float:
-    if parameter.kind == "choice":
-        # So far apart that two choices differ by the whole range or more.
-        return float(parameter.values.index(value)) if value in parameter.values else -1.0
-    if not isinstance(value, int | float):
-        return math.nan
-    scale = math.log if parameter.log else float
-    low, high = (scale(bound) for bound in parameter.bounds)
-    inside = min(max(float(value), parameter.bounds[0]), parameter.bounds[1])
-    return (scale(inside) - low) / (high - low)
-
-
 def _distances(one: Array, other: Array) -> Array:
-    """Distance (A, B) of places (A, P) and (B, P), a root mean square over the settings."""
-    gaps = np.minimum(np.abs(one[:, None] - other), 1.0)
-    return np.asarray(np.sqrt(np.square(np.nan_to_num(gaps, nan=1.0)).mean(axis=2)))
+    """Distance (A, B) of places (A, K) and (B, K)."""
+    return np.asarray(np.linalg.norm(one[:, None] - other, axis=2))
 
 
 def _rate(candidates: Sequence[_Search], search: _Search) -> Array:
@@ -132,7 +117,7 @@ def _smooth(places: Array, search: _Search) -> Array:
 
 
 def _cover(rated: Array, places: Array, size: int) -> list[int]:
-    """Choose columns of ratings (E, C) greedily; the places (C, P) keep them apart."""
+    """Choose columns of ratings (E, C) greedily; the places (C, K) keep them apart."""
     chosen: list[int] = []
     best, apart = np.ones(len(rated)), np.full(len(places), np.inf)
     while len(chosen) < size and (apart >= APART).any():

@@ -248,7 +248,7 @@ class SearchSpace:
         defaults = {**to_mapping(TrainConfig()), **self.base}
         return [{p.name: defaults[p.name] for p in self.parameters if p.contains(defaults[p.name])}]
 
-    @property
+    @cached_property  # asked for before every trial, and a grid may be large
     def n_trials(self) -> int:
         """How many trials a search may start: its budget, or the size of a smaller grid."""
         trials = self.budget.trials or self._n_trials_of_epochs

@@ -15,9 +15,9 @@ from threadpoolctl import threadpool_limits
 from tune_encoder.config import SettingValue
 from tune_encoder.space import SearchSpace
 from tune_encoder.space.plan import rung_epochs
+from tune_encoder.space.unit_cube import UnitCube
 from tune_encoder.tuning.record.gaussian_process import GaussianProcess
 from tune_encoder.tuning.record.scores import FAILED, best_value, comparable_scores
-from tune_encoder.tuning.record.unit_cube import UnitCube
 
 Array = NDArray[np.float64]
 

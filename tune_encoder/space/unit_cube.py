@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tune_encoder.config import SettingValue
-from tune_encoder.space import Parameter, SearchSpace
+from tune_encoder.space.space import Parameter, SearchSpace
 
 Array = NDArray[np.float64]
 

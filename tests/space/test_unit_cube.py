@@ -5,7 +5,7 @@ import pytest
 
 from tests.builders import parse_space
 from tune_encoder.space.sampling import sample_configs
-from tune_encoder.tuning.record.unit_cube import UnitCube
+from tune_encoder.space.unit_cube import UnitCube
 
 SPACE = parse_space(
     {
