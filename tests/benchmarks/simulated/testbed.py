@@ -15,6 +15,7 @@ Lower values are better.
 import json
 import math
 import zlib
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -45,7 +46,7 @@ Curve = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Task:
+class Task(ABC):
     """What a search is tried on."""
 
     name: str
@@ -55,9 +56,9 @@ class Task:
     median: float
     """The value of a median random config that is trained fully."""
 
+    @abstractmethod
     def curve(self, config: Config) -> Curve:
         """Return the value of each epoch."""
-        raise NotImplementedError
 
     def seconds(self, config: Config) -> float:
         """Return how long an epoch takes: about one second, and always the same for a config."""
