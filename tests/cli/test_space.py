@@ -33,7 +33,7 @@ scheduler: {name: SCHEDULER}
 resources: {concurrent: 1}
 validation: {voices: 1}
 base: {hidden_dim: 8, num_layers: 1, crop_seconds: 0.5, device: cpu, use_tensorboard: false}
-space: {dropout: {choice: [0.0, 0.2]}}
+space: {dropout: {float: [0.0, 0.2]}}
 """
 
 

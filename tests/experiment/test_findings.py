@@ -47,7 +47,7 @@ def trials_of(early, late, epochs=(1, 3)):
     """Trials with these losses at two epochs; where there are fewer late ones, the rest ended."""
     pairs = itertools.zip_longest(early, late)
     values = ({e: v for e, v in zip(epochs, pair, strict=True) if v is not None} for pair in pairs)
-    return [trial(number, each) for number, each in enumerate(values)]
+    return [trial(n, each, learning_rate=1e-3 + n * 1e-5) for n, each in enumerate(values)]
 
 
 # --- rungs ---------------------------------------------------------------------------------------
@@ -97,6 +97,20 @@ def test_the_objective_is_correlated_so_a_metric_to_maximise_is_turned_round():
 
     assert found is not None
     assert found.correlation == pytest.approx(1.0)
+
+
+def test_copies_of_a_config_which_earlier_versions_trained_are_correlated_once():
+    trials = trials_of([0.1, 0.2, 0.3, 0.4], [0.1, 0.2, 0.3, 0.4])
+    copies = [
+        replace(trials[0], number=4, rows=trials[0].rows[:1]),
+        replace(trials[1], number=5),
+        replace(trials[2], number=6, settings={**trials[2].settings, "head_rank": 99}),  # not used
+        replace(trials[3], number=7, settings={**trials[3].settings, "num_layers": 5}),
+    ]
+
+    found = assess_search(trials + copies, SPACE, BASELINES, "new")
+
+    assert [(each.n_both, each.n_early) for each in found.rung_correlations] == [(5, 5)]
 
 
 LOSSES = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8]

@@ -200,7 +200,9 @@ def test_without_start_the_defaults_that_are_in_range_are_tried_first():
 
 
 def test_a_data_folder_is_relative_to_the_file(tmp_path):
-    (tmp_path / "mine.yaml").write_text("base: {data_dir: voices}")
+    (tmp_path / "mine.yaml").write_text(
+        "base: {data_dir: voices}\nspace: {dropout: {choice: [0.0, 0.1]}}"
+    )
 
     assert load_space(tmp_path / "mine.yaml").base["data_dir"] == str(tmp_path / "voices")
 

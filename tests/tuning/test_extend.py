@@ -5,7 +5,7 @@ from pathlib import Path
 import optuna
 import pytest
 
-from tests.builders import new_experiment, parse_space
+from tests.builders import make_search, new_experiment, parse_space
 from tests.tuning.driven import DrivenSearch
 from tune_encoder.errors import ConfigError
 from tune_encoder.experiment.portfolio import choose_portfolio
@@ -166,14 +166,11 @@ def test_a_warm_start_tries_the_best_configs_first(finished):
 
 
 def test_the_same_config_in_the_best_trials_is_tried_once_by_a_warm_start(tmp_path):
-    old = Record.open(make(tmp_path, "old"), SPACE)
-    for dropout in (0.0, 0.0, 0.0, 0.25, 0.25, 0.375, 0.5):
-        old.add({"dropout": dropout, "learning_rate": 1e-3})
-    for _ in range(8):  # the first are the defaults
-        trial = old.ask()
-        loss = trial.settings["dropout"] if trial.number else 9.0
-        old.add_row(trial.number, {"epoch": 1, "val_loss": float(loss or 0.0), "finished": True})
-        old.complete(trial.number)
+    old = [
+        ("COMPLETE", {"dropout": dropout, "learning_rate": 1e-3}, [dropout])
+        for dropout in (0.0, 0.0, 0.0, 0.25, 0.25, 0.375, 0.5)
+    ]
+    make_search(tmp_path, SPACE, old, name="old")
 
     warm = Record.open(make(tmp_path, "warm", warm_start=["old"]), SPACE)
     first = [warm.ask().settings["dropout"] for _ in range(4)]

@@ -153,3 +153,16 @@ def worker_of(driver: int) -> int:
         below |= {int(pid) for pid, parent, _ in rows if int(parent) in below}
     (worker,) = [int(pid) for pid, _, name in rows if int(pid) in below and "ImplicitFunc" in name]
     return worker
+
+
+def test_a_search_that_has_tried_every_config_says_so_and_has_succeeded(command):
+    few = {
+        "budget": {"trials": 9, "epochs": 2},
+        "space": {"dropout": {"choice": [0.0, 0.1]}, "use_amp": {"choice": [False]}},
+    }
+    ended = command.run(*command.search_options(few))
+
+    assert ended.returncode == 0, ended.stderr
+    n_trials = len(command.experiment.trials())
+    assert n_trials == command.experiment.space().n_trials <= 3
+    assert f"every config of the space has been tried: {n_trials} trials\n" in ended.stdout

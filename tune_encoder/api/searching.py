@@ -23,7 +23,7 @@ from tune_encoder.config import (
 )
 from tune_encoder.errors import ConfigError, StorageError
 from tune_encoder.experiment.folder import check_name_free
-from tune_encoder.space import SearchSpace, find_space, load_space, override_space, parse_space
+from tune_encoder.space import SearchSpace, find_space, load_space, new_space, override_space
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -298,7 +298,7 @@ def resolve_space(
 
 def _read_space(space: str | Path | Mapping[str, object]) -> SearchSpace:
     if isinstance(space, Mapping):
-        return parse_space(_to_plain_values(space), "space", Path())
+        return new_space(_to_plain_values(space), "space", Path())
     if isinstance(space, str | Path):
         return load_space(find_space(os.path.expanduser(space)))  # noqa: PTH111  (may be a name)
     raise ConfigError(

@@ -2,6 +2,7 @@
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tune_encoder.cli.common import Commands, add_command, add_json, add_root, print_view
 from tune_encoder.cli.jobs import add_jobs_address, stop_job
@@ -10,6 +11,9 @@ from tune_encoder.errors import ConfigError
 from tune_encoder.experiment.control import Controls
 from tune_encoder.experiment.folder import Experiment, open_experiment
 from tune_encoder.system.lock import lock_holder
+
+if TYPE_CHECKING:
+    from tune_encoder.space import SearchSpace
 
 
 def add_control(commands: Commands) -> None:
@@ -81,10 +85,23 @@ def _add(options: argparse.Namespace) -> None:
     content = experiment.read_search()["space"]
     params = dict(parse_assignment(text) for text in options.settings)
     # Parsing it as a `start` config of the space checks it.
-    parse_space({**content, "start": [params]}, "command line", Path())
+    space = parse_space({**content, "start": [params]}, "command line", Path())
+    _check_not_tried(experiment, space)
     Controls(experiment).request_add(params)
     when = "next" if lock_holder(experiment.path) else "at the next resume"
     _print_message(options, experiment, f"{experiment.name} tries it {when}")
+
+
+def _check_not_tried(experiment: Experiment, space: "SearchSpace") -> None:
+    """Raise a `ConfigError` if a trial, which has not failed, has the config of `start`."""
+    (config,) = space.start
+    key = space.config_key(config)
+    for trial in experiment.trials(fields=()):
+        if key is not None and trial.state != "FAIL" and space.config_key(trial.settings) == key:
+            raise ConfigError(
+                f"command line: trial {trial.number} of {experiment.name} has this config; see "
+                f"`{experiment.command('show')} {trial.number}`, or change a setting"
+            )
 
 
 def _open_running(root: Path, name: str) -> Experiment:

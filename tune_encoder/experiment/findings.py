@@ -85,7 +85,8 @@ def assess_search(
     """
     # Also without early stopping: it shows whether trials could have been stopped.
     epochs = [*halving_epochs(space.scheduler, space.budget.epochs), space.budget.epochs]
-    pairs = (rung_correlation(trials, *pair) for pair in itertools.pairwise(epochs))
+    different = without_copies(trials, space)
+    pairs = (rung_correlation(different, *pair) for pair in itertools.pairwise(epochs))
     rung_correlations = [found for found in pairs if found is not None]
     warnings = [
         _low_correlation_warning(each)
@@ -125,6 +126,14 @@ def compare_to_start(trials: Sequence[TrialRecord], space: SearchSpace, voices: 
 
 
 # --- rungs ---------------------------------------------------------------------------------------
+
+
+def without_copies(trials: Sequence[TrialRecord], space: SearchSpace) -> list[TrialRecord]:
+    """Return the longest trial of each config; earlier versions trained some configs twice."""
+    longest: dict[object, TrialRecord] = {}
+    for trial in sorted(trials, key=lambda trial: -len(trial.rows)):
+        longest.setdefault(space.config_key(trial.settings) or trial.number, trial)
+    return sorted(longest.values(), key=lambda trial: trial.number)
 
 
 def rung_correlation(

@@ -8,6 +8,7 @@ takes any object that can suggest values, such as an `optuna.Trial`.
 from tune_encoder.space.builtin import builtin_spaces, find_space, space_summary
 from tune_encoder.space.reading import (
     load_space,
+    new_space,
     override_space,
     parse_space,
     read_space,
@@ -16,6 +17,7 @@ from tune_encoder.space.reading import (
 from tune_encoder.space.sampling import RandomSuggester, largest_configs, sample_configs
 from tune_encoder.space.space import (
     MAX_GRID_POINTS,
+    ConfigKey,
     Parameter,
     SearchSpace,
     SpaceContent,
@@ -24,6 +26,7 @@ from tune_encoder.space.space import (
 
 __all__ = [
     "MAX_GRID_POINTS",
+    "ConfigKey",
     "Parameter",
     "RandomSuggester",
     "SearchSpace",
@@ -33,6 +36,7 @@ __all__ = [
     "find_space",
     "largest_configs",
     "load_space",
+    "new_space",
     "override_space",
     "parse_space",
     "read_space",

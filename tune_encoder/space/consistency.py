@@ -21,6 +21,21 @@ def check_consistency(space: SearchSpace, where: str) -> None:
         space.config(settings, f"{where} can propose this")
 
 
+def check_new_space(space: SearchSpace, where: str) -> None:
+    """Raise a `ConfigError` for what no new search may have, but searches made before may."""
+    if not space.parameters:
+        raise ConfigError(
+            f"{where}: space is empty, so all trials would be the same; list at least one setting, "
+            "or use `tune-encoder train` for a single run"
+        )
+    keys = [space.config_key(config) for config in space.start]
+    for number, key in enumerate(keys, 1):
+        if key is not None and (first := keys.index(key) + 1) < number:
+            raise ConfigError(
+                f"{where}, start: config {number} is the same as config {first}; write it once"
+            )
+
+
 def fit_to_budget(scheduler: SchedulerSettings, epochs: int) -> SchedulerSettings:
     """Return the scheduler with its grace period and brackets reduced to fit into `epochs`."""
     fitting = dataclasses.replace(scheduler, grace_period=min(scheduler.grace_period, epochs))

@@ -17,7 +17,7 @@ from tune_encoder.config import (
     unknown_name_message,
 )
 from tune_encoder.errors import ConfigError
-from tune_encoder.space.consistency import check_consistency, fit_to_budget
+from tune_encoder.space.consistency import check_consistency, check_new_space, fit_to_budget
 from tune_encoder.space.parameters import read_parameters, read_setting
 from tune_encoder.space.space import Parameter, SearchSpace, SpaceContent
 
@@ -30,7 +30,14 @@ def load_space(path: Path) -> SearchSpace:
     Raises:
         ConfigError: naming the file, the key, and what is allowed.
     """
-    return parse_space(read_yaml(path), str(path), path.parent)
+    return new_space(read_yaml(path), str(path), path.parent)
+
+
+def new_space(content: Mapping[str, object], where: str, folder: Path) -> SearchSpace:
+    """Parse and completely check a space, given as plain values, for a new search."""
+    space = parse_space(content, where, folder)
+    check_new_space(space, where)
+    return space
 
 
 def parse_space(content: Mapping[str, object], where: str, folder: Path) -> SearchSpace:

@@ -26,6 +26,7 @@ from tune_encoder.errors import ConfigError
 
 MAX_GRID_POINTS = 100_000  # far more than anyone trains; the grid is kept in memory
 _WORK_OF_A_STEP = ("batch_size", "crop_seconds")
+ConfigKey = frozenset[tuple[str, SettingValue]]
 _ON_STEP = 1e-8  # tolerance as a fraction of a step, as in Optuna
 
 
@@ -97,25 +98,29 @@ class Parameter:
         """Return the number of a range that is nearest to `value`."""
         low, high = self.bounds
         inside = min(max(value, low), high)
-        step = self.step or (1 if self.kind == "int" else None)
-        if step is None:
+        if (step := self._spacing) is None:
             return inside
         index = min(round((inside - low) / step), n_steps(low, high, step))
         return value_at_step(low, step, index)
 
     @property
-    def n_grid_values(self) -> int | None:
-        """How many values it has in a grid, or None for a range without a step."""
+    def _spacing(self) -> float | None:
+        """Difference of neighbouring values of a range; None if any number is a value."""
+        return self.step or (1 if self.kind == "int" else None)
+
+    @property
+    def n_values(self) -> int | None:
+        """How many values it has; None for a range of any numbers."""
         if self.kind == "choice":
             return len(self.values)
         low, high = self.bounds
-        return None if self.step is None else 1 + n_steps(low, high, self.step)
+        return None if self._spacing is None else 1 + n_steps(low, high, self._spacing)
 
-    def grid_value(self, index: int) -> SettingValue:
-        """Return the grid value of an index below `n_grid_values`, in ascending steps."""
-        if self.step is None:
+    def value_at(self, index: int) -> SettingValue:
+        """Return the value of an index below `n_values`, in ascending steps."""
+        if self._spacing is None or self.kind == "choice":
             return self.values[index]
-        return value_at_step(self.bounds[0], self.step, index)
+        return value_at_step(self.bounds[0], self._spacing, index)
 
 
 class SpaceContent(TypedDict, total=False):
@@ -248,13 +253,26 @@ class SearchSpace:
         defaults = {**to_mapping(TrainConfig()), **self.base}
         return [{p.name: defaults[p.name] for p in self.parameters if p.contains(defaults[p.name])}]
 
-    @cached_property  # asked for before every trial, and a grid may be large
+    @property
     def n_trials(self) -> int:
-        """How many trials a search may start: its budget, or the size of a smaller grid."""
-        trials = self.budget.trials or self._n_trials_of_epochs
-        if self.searcher.name != "grid":
-            return trials
-        return min(trials, len(self.grid()) + self.searcher.closed_form)
+        """How many trials a search may start: its budget, or all configs if they are fewer."""
+        if self.n_configs is None:
+            return self.most_trials
+        return min(self.most_trials, self.n_configs + self.searcher.closed_form)
+
+    @property
+    def most_trials(self) -> int:
+        """How many trials the budget allows."""
+        return self.budget.trials or self._n_trials_of_epochs
+
+    @cached_property  # asked for before every trial, and they may be many
+    def n_configs(self) -> int | None:
+        """How many configs there are; None if they are more than the budget allows trials.
+
+        Also None where nothing is searched: earlier versions then trained the same again.
+        """
+        configs = self.all_configs(self.most_trials) if self.parameters else None
+        return None if configs is None else len(configs)
 
     @property
     def _n_trials_of_epochs(self) -> int:
@@ -269,31 +287,64 @@ class SearchSpace:
         Raises:
             ConfigError: if a setting has no steps, or there are over `MAX_GRID_POINTS`.
         """
+        configs = self._combinations(MAX_GRID_POINTS, _n_grid_values)
+        if configs is None:
+            raise ConfigError(
+                f"the grid has over {MAX_GRID_POINTS:,} points; list fewer choices, or use "
+                "larger steps"
+            )
+        return configs
+
+    def all_configs(self, most: int) -> list[dict[str, SettingValue]] | None:
+        """Return every config that can be sampled, or None if there are more than `most`."""
+        return self._combinations(most, lambda each: each.n_values or most + 1)
+
+    def _combinations(
+        self, most: int, n_values: Callable[[Parameter], int]
+    ) -> list[dict[str, SettingValue]] | None:
+        """Combine the values of all parameters; return None for more than `most` combinations."""
         unsearched = self.unsearched_settings
         configs: list[dict[str, SettingValue]] = [{}]
         for parameter in self.parameters:
-            n_points = _n_grid_values(parameter)
+            n_points = n_values(parameter)
             wide = [parameter.applies(ChainMap(config, unsearched)) for config in configs]
-            if sum(n_points if each else 1 for each in wide) > MAX_GRID_POINTS:
-                raise ConfigError(
-                    f"the grid has over {MAX_GRID_POINTS:,} points; list fewer choices, or use "
-                    "larger steps"
-                )
+            if sum(n_points if each else 1 for each in wide) > most:
+                return None
             configs = [
-                {**config, parameter.name: parameter.grid_value(i)} if each else config
+                {**config, parameter.name: parameter.value_at(i)} if each else config
                 for config, each in zip(configs, wide, strict=True)
                 for i in range(n_points if each else 1)
             ]
         return configs
 
+    def config_key(self, settings: Mapping[str, SettingValue]) -> ConfigKey | None:
+        """Return what a trial's settings have in common with those of the same config.
+
+        Settings that are not searched in it do not count. The closed-form encoder, and settings of
+        which one that is searched is missing, have no key.
+        """
+        names = self.searched_names(settings)
+        if not names or not settings.keys() >= {*names}:
+            return None
+        searched = (each for each in self.parameters if each.name in names)
+        return frozenset((each.name, _exact_value(each, settings[each.name])) for each in searched)
+
+
+def _exact_value(parameter: Parameter, value: SettingValue) -> SettingValue:
+    """Return a value without the rounding error that samplers make where a range has steps."""
+    if parameter.step is None or not isinstance(value, int | float):
+        return value
+    return parameter.nearest(value)
+
 
 def _n_grid_values(parameter: Parameter) -> int:
-    if parameter.n_grid_values is None:
+    if parameter.kind != "choice" and parameter.step is None:
         remedy = "write it as a choice" if parameter.log else "add a step, or write it as a choice"
         raise ConfigError(
             f"a grid needs steps, and space.{parameter.name} is a range without a step; {remedy}"
         )
-    return parameter.n_grid_values
+    assert parameter.n_values is not None
+    return parameter.n_values
 
 
 def _number(value: SettingValue) -> float:

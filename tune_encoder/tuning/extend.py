@@ -1,6 +1,7 @@
 """Extending the budget of a search that has run: more trials, more epochs, more time."""
 
 from contextlib import closing
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from tune_encoder.errors import ConfigError
@@ -51,6 +52,9 @@ def extend_search(
             "configs, so fork the search with a larger grid instead"
         )
     wider = override_space(space, {"budget": given}, "command line")
+    if "trials" in given:  # all configs may be fewer
+        trials = min(wider.budget.trials, max(budget.trials, wider.n_trials))
+        wider = replace(wider, budget=replace(wider.budget, trials=trials))
     # With the other rules, more trials do not change which of the earlier ones are stopped.
     promotes = space.scheduler.promotes and wider.n_trials > space.n_trials
     if promotes or wider.budget.epochs > budget.epochs:

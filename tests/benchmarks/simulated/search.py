@@ -53,15 +53,12 @@ class MemoryRecord(Record):
     def _measure_checkpoint(self, row: EpochRow) -> None:
         """There are no checkpoints."""
 
-    def _configure(self, trial: Trial) -> TrialRecord:
-        settings = self._settings(trial)
-        self._study.write_trial(trial.number)
-        self.trials[trial.number] = TrialRecord(trial.number, "RUNNING", settings)
-        return self.trials[trial.number]
-
     def _settings(self, trial: Trial) -> dict[str, SettingValue]:
         """Take the config that is proposed."""
         return self.space.sample(trial)
+
+    def _check(self, trial: TrialRecord) -> None:
+        """Take the settings as they are, which need not be those of a training."""
 
 
 NOBODY_STEERS: Any = SimpleNamespace(poll=lambda: None, stop_reason="", is_paused=False)

@@ -51,6 +51,9 @@ def launch_search(record: Record, pack: Path, settings: LaunchSettings = LOCAL_L
             asking = nullcontext() if settings.address else _unlimited_pending_trials()
             with _serve_pages(record.experiment, settings.dashboard), asking:
                 _run_tune(record, launch, searcher, scheduler, steering)
+    if record.has_tried_all() and not record.has_work():
+        tried = count_noun(record.n_started(), "trial")
+        print(f"every config of the space has been tried: {tried}")  # noqa: T201
     if record.best() is None:
         raise SearchFailed(_describe_failures(record))
 

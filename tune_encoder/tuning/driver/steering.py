@@ -2,8 +2,9 @@
 
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
+from tune_encoder.config import SettingValue
 from tune_encoder.experiment.control import Controls
 from tune_encoder.experiment.epoch_row import objective
 from tune_encoder.system.formats import format_size
@@ -45,7 +46,8 @@ class Steering:
         with self._scheduler.guard_record():
             self._end_trials()
             for params in self._controls.take_added_configs():
-                self._record.add(params)
+                if not self._record.add(params):
+                    print(f"add: {_pairs(params)} is a config of this search already")  # noqa: T201
         self._check_disk()
         self.stop_reason = self.stop_reason or self._find_stop_reason()
         self._scheduler.releases_workers = self.is_paused or bool(self.stop_reason)
@@ -86,3 +88,7 @@ class Steering:
                 f"{folder}: only {format_size(free)} are free, but the next epochs may need "
                 f"{format_size(needed)}; everything is saved, free some space"
             )
+
+
+def _pairs(params: Mapping[str, SettingValue]) -> str:
+    return " ".join(f"{name}={value}" for name, value in params.items())

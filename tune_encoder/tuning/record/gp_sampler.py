@@ -1,6 +1,6 @@
 """The searcher `gp`: proposes where a Gaussian process expects the most improvement."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from tune_encoder.space.plan import rung_epochs
 from tune_encoder.space.unit_cube import UnitCube
 from tune_encoder.tuning.record.gaussian_process import GaussianProcess
 from tune_encoder.tuning.record.scores import FAILED, best_value, comparable_scores
+from tune_encoder.tuning.record.study import COPY_OF
 
 Array = NDArray[np.float64]
 
@@ -40,6 +41,7 @@ class GaussianProcessSampler(BaseSampler):
         self._cube = UnitCube(space)
         self._random = np.random.default_rng(seed)
         self._others = RandomSampler(seed=seed)
+        self._proposals: Iterator[dict[str, SettingValue]] | None = None
         self._proposal: dict[str, SettingValue] | None = None
 
     def infer_relative_search_space(
@@ -51,7 +53,8 @@ class GaussianProcessSampler(BaseSampler):
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        """See Optuna."""
+        """See Optuna; a trial for which this is called again gets the next best config."""
+        self._proposal = None
         return {}
 
     def sample_independent(
@@ -71,32 +74,40 @@ class GaussianProcessSampler(BaseSampler):
                 each for each in study.get_trials(deepcopy=False) if each.number != trial.number
             ]
             with threadpool_limits(1, "blas"):  # threads would wait for cores on which trials train
-                self._proposal = self._propose(known, study)
+                self._proposals = self._proposals or self._propose(known, study)
+                self._proposal = next(self._proposals)
         if param_name in self._proposal:
             return self._proposal[param_name]
         return self._others.sample_independent(study, trial, param_name, param_distribution)
 
-    def _propose(self, trials: Sequence[FrozenTrial], study: Study) -> dict[str, SettingValue]:
-        known = [trial for trial in trials if trial.params and trial.state != TrialState.WAITING]
+    def _propose(
+        self, trials: Sequence[FrozenTrial], study: Study
+    ) -> Iterator[dict[str, SettingValue]]:
+        """Yield configs, the most promising first."""
+        known = [trial for trial in trials if _is_known(trial)]
         values = [best_value(trial, self._first_rung, study.direction) for trial in known]
         rated = [trial for trial, value in zip(known, values, strict=True) if value is not None]
         n_good = sum(value is not None and np.isfinite(value) for value in values)
         enough = n_good >= self._space.searcher.startup_trials
         if not enough or self._random.random() < RANDOM_SHARE:
-            return self._cube.settings(self._cube.draw(1, self._random)[0])
+            while True:
+                yield self._cube.settings(self._cube.draw(1, self._random)[0])
         scores = comparable_scores([value for value in values if value is not None])
         kept = self._kept(scores)
         pending = [trial for trial, value in zip(known, values, strict=True) if value is None]
         places = self._places([rated[i] for i in kept])
-        best = self._most_promising(places, scores[kept], self._places(pending))
-        return self._cube.settings(best)
+        candidates, expected = self._rated(places, scores[kept], self._places(pending))
+        while True:
+            best = candidates[expected.argmax()]
+            yield self._cube.settings(best)
+            expected[_is_same(candidates, best)] = -np.inf
 
     def _places(self, trials: Sequence[FrozenTrial]) -> Array:
         places = [self._cube.coordinates(trial.params) for trial in trials]
         return np.reshape(places, (len(places), len(self._space.parameters)))
 
-    def _most_promising(self, places: Array, scores: Array, pending: Array) -> Array:
-        """Return the coordinates with the largest expected improvement among the candidates.
+    def _rated(self, places: Array, scores: Array, pending: Array) -> tuple[Array, Array]:
+        """Return candidates' coordinates (n, parameters), and their expected improvements (n,).
 
         Args:
             places: Coordinates of the trials of the model (n, parameters), best first.
@@ -111,8 +122,7 @@ class GaussianProcessSampler(BaseSampler):
         asked = cube.columns(candidates)
         expected = _expected_improvement(known.with_pending(cube.columns(pending)), asked)
         expected *= _chance_of_success(known, scores == FAILED, asked)
-        promising: Array = candidates[expected.argmax()]
-        return promising
+        return candidates, expected
 
     def _kept(self, scores: Array) -> NDArray[np.intp]:
         """Choose the trials of the model, best first."""
@@ -122,6 +132,20 @@ class GaussianProcessSampler(BaseSampler):
             return ranked
         others = self._random.choice(ranked[half:], MOST_TRIALS - half, replace=False)
         return np.concatenate([ranked[:half], others])
+
+
+def _is_known(trial: FrozenTrial) -> bool:
+    """Whether the model may learn from a trial, once it has a value."""
+    has_begun = trial.params and trial.state != TrialState.WAITING
+    return bool(has_begun) and COPY_OF not in trial.user_attrs
+
+
+def _is_same(candidates: Array, one: Array) -> NDArray[np.bool_]:
+    """Whether candidates (n, parameters) have the coordinates of one (parameters,): (n,)."""
+    same: NDArray[np.bool_] = ((candidates == one) | np.isnan(candidates) & np.isnan(one)).all(
+        axis=1
+    )
+    return same
 
 
 def _expected_improvement(model: GaussianProcess, asked: Array) -> Array:

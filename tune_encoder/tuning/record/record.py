@@ -4,6 +4,7 @@ The study is authoritative, and Ray Tune only runs the trials: a search that was
 from the record.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
 from typing import NamedTuple
@@ -18,17 +19,18 @@ from tune_encoder.experiment.epoch_row import EpochRow, as_row, score_of
 from tune_encoder.experiment.folder import Experiment, SearchFile
 from tune_encoder.experiment.portfolio import choose_portfolio
 from tune_encoder.experiment.trials import TrialRecord, best_trial, needed_checkpoints
-from tune_encoder.space import SearchSpace, space_to_content
+from tune_encoder.space import ConfigKey, SearchSpace, space_to_content
 from tune_encoder.system.files import atomic_write, partial_path
 from tune_encoder.tuning.record.database import Database
+from tune_encoder.tuning.record.distinct import DistinctSampler
 from tune_encoder.tuning.record.restore import write_from_database
-from tune_encoder.tuning.record.samplers import make_sampler
+from tune_encoder.tuning.record.samplers import make_sampler, sampler_seed
 from tune_encoder.tuning.record.stored_study import (
     IS_CLOSED_FORM,
     make_study_file,
     open_study_file,
 )
-from tune_encoder.tuning.record.study import Study
+from tune_encoder.tuning.record.study import COPY_OF, Study
 from tune_encoder.tuning.record.warm_start import known_trials
 
 METRIC = "objective"  # key of the value in a row that the scheduler compares
@@ -81,6 +83,11 @@ class Record:
 
         Trials that are paused at a rung are not among them.
         """
+        for number in self.running():
+            trial = self.trials[number]
+            first = self.find(trial.settings)
+            if first is not None and first.number < number and not trial.rows:
+                self._fail_copy(number, first)  # the driver was killed before it could
         return [self.trials[number] for number in self.running()]
 
     def n_started(self) -> int:
@@ -97,20 +104,70 @@ class Record:
         return best_trial(list(self.trials.values()))
 
     def ask(self) -> TrialRecord:
-        """Start the next trial; it fails at once if its config is invalid."""
-        return self._configure(self._study.ask(make_sampler(self.space, self.n_started())))
+        """Start the next trial; it fails at once if its config is invalid, or is being tried."""
+        return self._configure(self._study.ask(self._sampler()))
+
+    def _sampler(self) -> DistinctSampler:
+        """Return the sampler of the next trial, which proposes no config that has been tried."""
+        number = self.n_started()
+        queued = map(self.space.config_key, self._study.queued())
+        taken = {*self._trial_of, *(key for key in queued if key is not None)}
+        sampler, seed = make_sampler(self.space, number), sampler_seed(self.space, number)
+        return DistinctSampler(sampler, self.space, taken, seed)
 
     def _configure(self, trial: Trial) -> TrialRecord:
-        closed_form = trial.user_attrs.get(IS_CLOSED_FORM, False)
-        settings = self.space.closed_form_settings() if closed_form else self.space.sample(trial)
+        settings = self._settings(trial)
+        first = self.find(settings)
         trial.set_user_attr("settings", settings)
+        if first is not None:
+            trial.set_user_attr(COPY_OF, first.number)
         self._study.write_trial(trial.number)
         self.trials[trial.number] = TrialRecord(trial.number, "RUNNING", settings)
+        if first is not None:
+            self._fail_copy(trial.number, first)
+        else:
+            self._register(self.trials[trial.number])
+        return self.trials[trial.number]
+
+    def _fail_copy(self, number: int, first: TrialRecord) -> None:
+        self.fail(number, f"not trained: trial {first.number} has the same config")
+
+    def _settings(self, trial: Trial) -> dict[str, SettingValue]:
+        """Return the settings of a trial that starts."""
+        closed_form = trial.user_attrs.get(IS_CLOSED_FORM, False)
+        return self.space.closed_form_settings() if closed_form else self.space.sample(trial)
+
+    def _register(self, trial: TrialRecord) -> None:
+        if (key := self.space.config_key(trial.settings)) is not None:
+            self._trial_of[key] = trial.number
+        self._check(trial)
+
+    def _check(self, trial: TrialRecord) -> None:
+        """End a trial whose config is invalid."""
         try:
-            self.space.config(settings)
+            self.space.config(trial.settings)
         except ConfigError as error:
             self.fail(trial.number, str(error))
-        return self.trials[trial.number]
+
+    @cached_property
+    def _trial_of(self) -> dict[ConfigKey, int]:
+        """The first trial of each config that has been tried, or one that failed."""
+        found: dict[ConfigKey, int] = {}
+        for trial in sorted(self.trials.values(), key=lambda trial: trial.state == "FAIL"):
+            if (key := self.space.config_key(trial.settings)) is not None:
+                found.setdefault(key, trial.number)
+        return found
+
+    def find(self, settings: Mapping[str, SettingValue]) -> TrialRecord | None:
+        """Return the trial that has a config, unless it failed."""
+        key = self.space.config_key(settings)
+        trial = None if key is None else self.trials.get(self._trial_of.get(key, -1))
+        return None if trial is None or trial.state == "FAIL" else trial
+
+    def has_tried_all(self) -> bool:
+        """Whether every config of the space has been tried."""
+        n_configs = self.space.n_configs
+        return n_configs is not None and len(self._trial_of) >= n_configs
 
     def write_settings(self, trial: TrialRecord) -> None:
         """Write a trial's settings next to its metrics, from where `repair` can read them."""
@@ -210,16 +267,31 @@ class Record:
         return left and not self.is_used_up()
 
     def may_start(self) -> bool:
-        """Whether the budget has room for a new trial."""
-        return self.n_started() < self.space.n_trials and not self.is_used_up()
+        """Whether the budget has room for a new trial, and there is a config for it."""
+        if self.n_started() >= self.space.most_trials or self.is_used_up():
+            return False
+        return not self.has_tried_all() or bool(self._study.queued())
 
     def is_used_up(self) -> bool:
         """Whether the trials have had all epochs of the budget."""
         return 0 < self.space.budget.total_epochs <= self._n_rows
 
-    def add(self, params: dict[str, SettingValue]) -> None:
-        """Try a config next, in addition to the budget; settings that it leaves out are sampled."""
+    def add(self, params: dict[str, SettingValue]) -> bool:
+        """Try a config next, in addition to the budget; settings that it leaves out are sampled.
+
+        Returns:
+            Whether it will be tried: not if it has been, without failing, or is enqueued.
+        """
+        key = self.space.config_key(params)
+        queued = map(self.space.config_key, self._study.queued())
+        if self.find(params) is not None or (key is not None and key in queued):
+            return False
         self._study.enqueue(params)
+        self._extend_budget()
+        return True
+
+    def _extend_budget(self) -> None:
+        """Make room for one more trial, if the budget counts trials."""
         if not self.space.budget.trials:
             return
         budget = replace(self.space.budget, trials=self.space.budget.trials + 1)

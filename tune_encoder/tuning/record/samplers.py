@@ -12,6 +12,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from tune_encoder.space import SearchSpace
+from tune_encoder.tuning.record.study import COPY_OF
 
 
 def make_sampler(space: SearchSpace, number: int) -> BaseSampler:
@@ -20,8 +21,7 @@ def make_sampler(space: SearchSpace, number: int) -> BaseSampler:
     It is seeded by (seed, number) and created again each time, so a proposal depends only on the
     study, and a resumed search proposes what an uninterrupted one would have proposed.
     """
-    settings = space.searcher
-    seed = (settings.seed * 1_000_003 + number) % 2**32  # which is all that numpy accepts
+    settings, seed = space.searcher, sampler_seed(space, number)
     if settings.name in ("random", "grid"):  # the configs of a grid are all enqueued already
         return optuna.samplers.RandomSampler(seed=seed)
     if settings.name == "gp":
@@ -39,6 +39,11 @@ def make_sampler(space: SearchSpace, number: int) -> BaseSampler:
                 seed=seed,
             )
         )
+
+
+def sampler_seed(space: SearchSpace, number: int) -> int:
+    """Return the seed of what proposes trial `number`."""
+    return (space.searcher.seed * 1_000_003 + number) % 2**32  # which is all that numpy accepts
 
 
 class PenalizingSampler(BaseSampler):
@@ -104,7 +109,8 @@ class _StudyWithPenalties:
         wanted = set(states) if states is not None else set(TrialState)
         asked = (*wanted, TrialState.FAIL, TrialState.RUNNING)
         trials = self._study.get_trials(deepcopy, asked)
-        shown = [_convert_trial(trial) for trial in trials if trial.params]  # not the closed form
+        learned = (trial for trial in trials if trial.params and COPY_OF not in trial.user_attrs)
+        shown = [_convert_trial(trial) for trial in learned]  # without the closed form
         return [trial for trial in shown if trial.state in wanted]
 
 

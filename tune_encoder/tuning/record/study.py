@@ -19,6 +19,8 @@ from tune_encoder.experiment.folder import SearchFile
 from tune_encoder.tuning.record.database import Database
 from tune_encoder.tuning.record.stored_study import StoredStudy
 
+COPY_OF = "copy_of"  # attribute of a trial that is not trained: the one that has its config
+
 
 class Study:
     """Proposes, scores and ends trials; each change is on disk before it takes effect."""
@@ -56,6 +58,11 @@ class Study:
         self._memory.enqueue_trial(params)
         trial = self._memory.get_trials(deepcopy=False)[-1]
         self._apply(lambda stored: stored.add_trial(trial))
+
+    def queued(self) -> list[dict[str, SettingValue]]:
+        """Return the configs that are enqueued; each may leave settings out."""
+        waiting = self._memory.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+        return [trial.system_attrs.get("fixed_params", {}) for trial in waiting]
 
     def add_row(self, number: int, row: EpochRow, value: float) -> None:
         """Write an epoch of a trial, and its value of the searched metric."""
