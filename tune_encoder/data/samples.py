@@ -8,6 +8,7 @@ import io
 import math
 import zipfile
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,6 +26,7 @@ _REQUIRED = ("audio", "style_ttl", "style_dp", "text", "lang")
 _KNOWN = (*_REQUIRED, "sample_rate", "voice")
 _COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
+_LENGTHS = {(1, 0): 2, (2, 0): 4}  # bytes of a header's length, which come before it
 _STYLE_SHAPES = {"style_ttl": TTL_SHAPE, "style_dp": DP_SHAPE}
 
 Array = NDArray[np.float32]
@@ -136,22 +138,30 @@ def _read_member(path: Path, archive: zipfile.ZipFile, name: str) -> NDArray[np.
 
 
 def _to_array(name: str, content: bytes) -> NDArray[np.generic]:
-    """Read as `numpy.lib.format.read_array` does, which is slower and parses the header twice.
+    """Read as `numpy.lib.format.read_array` does, which is slower and parses each header twice.
 
     The array is a read-only view of the content.
     """
-    file = io.BytesIO(content)
-    version = npy.read_magic(file)
+    version = npy.read_magic(io.BytesIO(content))
     if version not in _HEADERS:
         raise DataError(f"{name} is in format {version} of npy; save it with numpy.savez")
-    shape, is_fortran, dtype = _HEADERS[version](file)
+    n_bytes = _LENGTHS[version]
+    start = npy.MAGIC_LEN + n_bytes
+    start += int.from_bytes(content[npy.MAGIC_LEN : start], "little")
+    shape, is_fortran, dtype = _header(version, content[npy.MAGIC_LEN : start])
     if dtype.hasobject:
         raise DataError(f"{name} holds Python objects, which could run code; save plain arrays")
     size = math.prod(shape) * dtype.itemsize
-    if min(shape, default=0) < 0 or size + file.tell() != len(content):
+    if min(shape, default=0) < 0 or size + start != len(content):
         raise DataError(f"{name} has shape {shape} but {len(content)} bytes; make it again")
     order: Literal["F", "C"] = "F" if is_fortran else "C"
-    return np.ndarray(shape, dtype, content, file.tell(), order=order)
+    return np.ndarray(shape, dtype, content, start, order=order)
+
+
+@lru_cache(maxsize=256)
+def _header(version: tuple[int, int], header: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Parse a header, which numpy does by a Python parser; most files have the same ones."""
+    return _HEADERS[version](io.BytesIO(header))
 
 
 def _check_audio(path: Path, audio: NDArray[np.generic]) -> Array:
