@@ -1,79 +1,190 @@
-"""Train a space fully, once: the table of learning curves that `simulate` replays.
+"""Record learning curves: the same random configs, trained fully on several demo data sets.
 
-    python -m tests.benchmarks.record_curves
+    python -m tests.benchmarks.record_curves OUT [--space default] [--configs 24]
 
-Takes about ten minutes on one core. No Ray and no search: every config is trained to its last
-epoch by the trainer alone, on the demo voices.
+OUT becomes a testbed for `search_quality`, and what `portfolio` chooses from. No Ray and no search:
+each config is trained to its last epoch by the trainer alone. What is done stays in
+OUT/curves.jsonl, so the same command continues; it takes an hour on two cores. The start configs of
+the space come first, the others are random.
 """
 
+import argparse
+import dataclasses
 import json
+import multiprocessing
+import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Sequence
+from functools import cache
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
 from tqdm import tqdm
 
-from tests.benchmarks.simulate import CURVES
-from tune_encoder.data.demo import cached_demo
-from tune_encoder.data.pack import PackedData, open_pack
+from tests.benchmarks.simulated.testbed import EPOCHS
+from tune_encoder.config import SettingValue, TrainConfig
+from tune_encoder.data.demo import make_demo
+from tune_encoder.data.pack import open_pack
 from tune_encoder.data.packing import pack_data
-from tune_encoder.space import SearchSpace, parse_space, sample_configs
+from tune_encoder.space import (
+    RandomSuggester,
+    SearchSpace,
+    find_space,
+    load_space,
+    sample_configs,
+    space_to_content,
+)
+from tune_encoder.space.unit_cube import UnitCube
+from tune_encoder.system.files import cache_dir
 from tune_encoder.training.loop import train
-from tune_encoder.tuning.start import versions
 
-COMMAND = "python -m tests.benchmarks.record_curves"
-N_CONFIGS = 64
 SEED = 4
-# The ranges of default.yaml around encoders so small that an epoch takes about a second. No
-# setting has a condition, so that every config is a point of one cube.
-SPACE: dict[str, Any] = {
-    "budget": {"trials": 24, "epochs": 9},  # the cosine of the learning rate ends at epoch 9
-    "scheduler": {"grace_period": 1, "reduction_factor": 3},
-    "base": {
-        "warmup_epochs": 1,
-        "early_stopping_patience": 0,
-        "num_threads": 1,
-        "use_tensorboard": False,
-    },
-    "space": {
-        "learning_rate": {"float": [1.0e-4, 1.0e-2], "log": True},
-        "weight_decay": {"float": [1.0e-6, 1.0e-1], "log": True},
-        "hidden_dim": {"choice": [8, 16, 32, 48]},
-        "num_layers": {"int": [1, 4]},
-        "head": {"choice": ["pca", "lowrank", "linear"]},
-        "dropout": {"float": [0.0, 0.4]},
-        "augment_prob": {"float": [0.0, 0.9]},
-    },
-}
+NICE = 5  # an hour of work beside other work
+CURVES = "curves.jsonl"
+
+
+class DemoSet(NamedTuple):
+    """A data set of demo voices; the seed is its own, so no two share a voice."""
+
+    voices: int
+    """In train."""
+    val_voices: int
+    clips_per_voice: int
+    """In val: with one, val is recorded as train is; with several, elsewhere."""
+    seed: int
+
+    @property
+    def name(self) -> str:
+        return f"demo-{self.voices}-{self.val_voices}x{self.clips_per_voice}"
+
+
+SETS = (
+    DemoSet(64, 16, 2, seed=1),
+    DemoSet(96, 32, 1, seed=2),
+    DemoSet(128, 24, 2, seed=3),
+    DemoSet(160, 48, 1, seed=4),
+    DemoSet(240, 24, 3, seed=5),
+    DemoSet(320, 64, 1, seed=6),
+)
+
+
+class Job(NamedTuple):
+    """One training."""
+
+    data_set: DemoSet
+    number: int
+    """Of the config."""
+    config: TrainConfig
+
+
+class Curve(NamedTuple):
+    """What a training gave, as it is stored."""
+
+    data_set: str
+    number: int
+    val_loss: list[float]
+    baselines: dict[str, float]
+
+
+def configs_of(space: SearchSpace, n: int) -> list[dict[str, SettingValue]]:
+    """Return n configs, those that a search tries first and then random ones."""
+    starts = [space.sample(RandomSuggester(0), given) for given in space.first_configs()]
+    return [*islice([*starts, *sample_configs(space, n, SEED)], n)]
+
+
+@cache
+def folder_of(data_set: DemoSet) -> Path:
+    """Return the folder of a data set, which is made if it is not in the cache."""
+    folder = cache_dir() / "demo" / data_set.name
+    if not folder.exists():
+        make_demo(
+            folder,
+            voices=data_set.voices,
+            val_voices=data_set.val_voices,
+            test_voices=1,
+            seed=data_set.seed,
+            clips_per_voice=data_set.clips_per_voice,
+        )
+    return folder
+
+
+def run(job: Job) -> Curve:
+    """Train a config."""
+    data = open_pack(pack_data(folder_of(job.data_set), job.config))
+    with tempfile.TemporaryDirectory() as folder:
+        state = train(job.config, data, Path(folder), lambda row, state: None)
+    losses = [round(row["val_loss"], 6) for row in state.history]
+    baselines = {name: round(scores["loss"], 6) for name, scores in data.baselines.items()}
+    return Curve(job.data_set.name, job.number, losses, baselines)
+
+
+def record(out: Path, jobs: Sequence[Job], processes: int) -> list[Curve]:
+    """Run what is not recorded yet; return all curves."""
+    known = read_curves(out / CURVES)
+    done = {(curve.data_set, curve.number) for curve in known}
+    left = [job for job in jobs if (job.data_set.name, job.number) not in done]
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(processes, os.nice, [NICE]) as pool, (out / CURVES).open("a") as file:
+        for curve in tqdm(pool.imap_unordered(run, left), total=len(left), ncols=80):
+            file.write(f"{json.dumps(curve._asdict())}\n")
+            file.flush()
+            known.append(curve)
+    return known
+
+
+def read_curves(path: Path) -> list[Curve]:
+    """Read what is recorded; a last line that is cut off is left out."""
+    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+    return [Curve(**json.loads(line)) for line in lines if line.endswith("\n")]
+
+
+def write_testbed(
+    out: Path, space: SearchSpace, configs: Sequence[dict[str, Any]], curves: Sequence[Curve]
+) -> None:
+    """Write a table of each data set, and `scale.json`."""
+    section = json.dumps(space_to_content(space)["space"])
+    cube = UnitCube(space)
+    places = np.array([cube.coordinates(settings) for settings in configs])
+    scale = {}
+    for name, table in tables(curves).items():
+        best = np.sort(table.min(axis=1))
+        scale[name] = [float(best[0]), float(np.median(best))]
+        np.savez_compressed(
+            out / f"{name}.npz", space=section, U=places, Y=table.astype(np.float32)
+        )
+    (out / "scale.json").write_text(json.dumps(scale, indent=1) + "\n")
+
+
+def tables(curves: Sequence[Curve]) -> dict[str, NDArray[np.float64]]:
+    """Return the losses (configs, epochs) of each data set."""
+    found: dict[str, list[list[float]]] = {}
+    for curve in sorted(curves, key=lambda curve: curve.number):
+        found.setdefault(curve.data_set, []).append(curve.val_loss)
+    return {name: np.array(losses) for name, losses in found.items()}
 
 
 def main() -> None:
-    space = parse_space(SPACE, "SPACE", Path())
-    data = open_pack(pack_data(cached_demo(), space.config({})))
-    head = {
-        "command": COMMAND,
-        "versions": versions(),
-        "data": data.identity,
-        "baselines": {name: scores["loss"] for name, scores in data.baselines.items()},
-        "space": SPACE,
-    }
-    trials = list(tqdm(recorded(space, data), total=N_CONFIGS, ncols=80))
-    lines = ",\n".join(json.dumps(trial) for trial in trials)
-    CURVES.write_text(json.dumps(head, indent=1)[:-2] + f',\n "trials": [\n{lines}\n]}}\n')
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("out", type=Path, help="folder for the testbed")
+    parser.add_argument("--space", default="default", help="a shipped one or a file")
+    parser.add_argument("--configs", type=int, default=24)
+    parser.add_argument("--processes", type=int, default=2, help="trainings at once")
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    space = load_space(find_space(options.space))
+    configs = configs_of(space, options.configs)
+    jobs = [Job(s, i, _config(space, c)) for i, c in enumerate(configs) for s in SETS]
+    for data_set in SETS:
+        folder_of(data_set)  # before the processes, which would all make it
+    write_testbed(options.out, space, configs, record(options.out, jobs, options.processes))
 
 
-def recorded(space: SearchSpace, data: PackedData) -> Iterator[dict[str, Any]]:
-    """Yield each config with the validation loss and the seconds of each of its epochs."""
-    searched = [parameter.name for parameter in space.parameters]
-    for settings in sample_configs(space, N_CONFIGS, SEED):
-        with tempfile.TemporaryDirectory() as folder:
-            state = train(space.config(settings), data, Path(folder), lambda row, state: None)
-        yield {
-            "settings": {name: settings[name] for name in searched},
-            "val_loss": [round(row["val_loss"], 6) for row in state.history],
-            "seconds": [round(row["seconds"], 3) for row in state.history],
-        }
+def _config(space: SearchSpace, settings: dict[str, SettingValue]) -> TrainConfig:
+    config = space.config(settings)
+    return dataclasses.replace(config, epochs=EPOCHS, num_threads=1, use_tensorboard=False)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Compare schedulers and searchers on a testbed: what each finds within a budget of epochs.
 
-    python -m tests.benchmarks.search_quality --testbed FOLDER
+    python -m tests.benchmarks.search_quality
     python -m tests.benchmarks.search_quality --testbed FOLDER --seeds 0-9 --workers 1,4,16 \\
         --method promote+random --method asha+tpe+starts=8 --out traces.jsonl
 
@@ -24,14 +24,11 @@ from typing import Any
 
 from tests.benchmarks.simulated.regret_table import Run, table_lines
 from tests.benchmarks.simulated.search import MemoryRecord, SimulatedSearch
-from tests.benchmarks.simulated.testbed import EPOCHS, Task, learned_starts, read_testbed
+from tests.benchmarks.simulated.testbed import EPOCHS, SHIPPED, Task, learned_starts, read_testbed
 from tune_encoder.config import (
     BudgetSettings,
-    MetricSettings,
-    ResourceSettings,
     SchedulerSettings,
     SearcherSettings,
-    ValidationSettings,
     from_mapping,
 )
 from tune_encoder.errors import ConfigError
@@ -40,7 +37,6 @@ from tune_encoder.space.plan import plan_search
 from tune_encoder.tuning.driver.early_stopping import make_rule
 
 TOTAL_EPOCHS = 20 * EPOCHS
-MOST_TRIALS = 100_000  # what may be planned: the epochs end a search first
 RANDOM = "none+random"
 METHODS = (RANDOM, "asha+tpe", "asha+random", "promote+tpe", "promote+random")
 _OPTIONS = {"starts": 0.0, "grace": 2.0, "factor": 3.0, "startup": 8.0}
@@ -87,17 +83,8 @@ class Method:
     def space(self, task: Task, seed: int) -> SearchSpace:
         """Return what is searched; a seed has different draws on each task."""
         drawn = zlib.crc32(f"{task.name} {seed}".encode()) % 2**31
-        space = SearchSpace(
-            MetricSettings(),
-            BudgetSettings(trials=MOST_TRIALS, epochs=EPOCHS),
-            self.scheduler,
-            dataclasses.replace(self.searcher, seed=drawn),
-            ResourceSettings(),
-            ValidationSettings(),
-            {},
-            list(task.parameters),
-            [],
-        )
+        searcher = dataclasses.replace(self.searcher, seed=drawn)
+        space = dataclasses.replace(task.space, scheduler=self.scheduler, searcher=searcher)
         if self.scheduler.fills_rungs:  # it promotes after the last trial only
             return dataclasses.replace(space, budget=_affordable(space))
         return space
@@ -225,7 +212,7 @@ def _range(text: str) -> list[int]:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--testbed", type=Path, required=True, help="folder of tasks")
+    parser.add_argument("--testbed", type=Path, default=SHIPPED, help="folder of tasks")
     parser.add_argument(
         "--method", action="append",
         help="scheduler+searcher, and +starts=N, +grace=N, +factor=X, +startup=N; may be repeated",

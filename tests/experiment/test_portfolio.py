@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 
 from tests.builders import make_search, parse_space
+from tune_encoder.api.searching import PreparedSearch
 from tune_encoder.cli import main
+from tune_encoder.cli.search import print_warm_starts
 from tune_encoder.config import read_yaml
 from tune_encoder.experiment.portfolio import choose_portfolio
 from tune_encoder.space import parse_space as parse_any_space
@@ -122,3 +124,19 @@ def test_what_cannot_be_chosen_is_said_in_a_line(
     assert code == 2
     assert said.startswith(f"tune-encoder: {message}")
     assert said.count("\n") == 1
+
+
+def test_a_search_says_which_earlier_trials_it_tries_first(three, tmp_path, capsys):
+    content = {**CONTENT, "space": {"dropout": {"float": [0.0, 0.2]}}}
+    elsewhere = {**CONTENT, "space": {"weight_decay": {"float": [0.1, 0.2]}}}
+
+    for each in (content, elsewhere):
+        space = parse_space(each, "test", Path())
+        prepared = PreparedSearch(space, tmp_path, is_demo=False, name="new", root=tmp_path)
+        print_warm_starts(prepared, ["low"])
+        print_warm_starts(prepared, [])
+
+    assert capsys.readouterr().out.splitlines() == [
+        "first, trials of low: 2, 3, 1",
+        "first, trials of low: none has settings within the space",
+    ]

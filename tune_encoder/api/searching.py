@@ -229,6 +229,21 @@ class PreparedSearch:
 
         return choose_validation(self.data(), self.space.validation, self.space.resources)
 
+    def warm_starts(self, names: Sequence[str]) -> dict[str, list[int]]:
+        """Return the trials of each experiment in the root whose configs are tried first.
+
+        Raises:
+            ConfigError: if there is no such experiment.
+        """
+        from tune_encoder.experiment.folder import open_experiment
+        from tune_encoder.experiment.portfolio import choose_portfolio
+
+        found: dict[str, list[int]] = {name: [] for name in names}
+        searches = [open_experiment(self.root, name) for name in found]
+        for each in choose_portfolio(searches, self.space):
+            found[each.search].append(each.trial)
+        return found
+
     def start(
         self,
         warm_start: Sequence[str] = (),

@@ -1,6 +1,7 @@
 """search, resume, fork."""
 
 import argparse
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from tune_encoder.cli.common import (
@@ -81,6 +82,7 @@ def _search(options: argparse.Namespace) -> None:
     if prepared.is_demo:
         announce_demo(prepared.data_dir)
     _print_baselines(prepared)
+    print_warm_starts(prepared, options.warm_start)
     launch = LaunchSettings(**given_settings(options, LaunchSettings))
     experiment = prepared.start(options.warm_start, launch, storage_settings)
     _finish(experiment, options)
@@ -172,6 +174,13 @@ def _finish(experiment: "Experiment", options: argparse.Namespace) -> None:
     if report is not None:
         print(f"report:    {report}")
     print(f"curves:    {curves_line(experiment.path)}")
+
+
+def print_warm_starts(prepared: "PreparedSearch", names: Sequence[str]) -> None:
+    """Print which trials of earlier searches are tried again first."""
+    for name, trials in prepared.warm_starts(names).items():
+        listed = ", ".join(map(str, trials)) or "none has settings within the space"
+        print(f"first, trials of {name}: {listed}")
 
 
 def _print_baselines(prepared: "PreparedSearch") -> None:

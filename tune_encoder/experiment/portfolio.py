@@ -1,10 +1,9 @@
 """A portfolio: a few configs of earlier searches, one of which is good on each of them.
 
 On its own search a config is rated by its rank, on others by the ranks of the trials near it.
-Configs are then taken one by
-one, each as the one that most improves the best rating so far, averaged over the searches: the
-greedy portfolio of Pfisterer et al., Learning Multiple Defaults for Machine Learning Algorithms,
-GECCO 2021.
+Configs are then taken one by one, each as the one that most improves the best rating so far,
+averaged over the searches: the greedy portfolio of Pfisterer et al., Learning Multiple Defaults for
+Machine Learning Algorithms, GECCO 2021.
 
 Shapes: C candidates, N trials of a search, E searches, K columns of a `UnitCube`.
 """
@@ -35,8 +34,14 @@ class Start:
     """A config to try first."""
 
     config: dict[str, SettingValue]
-    origin: str
-    """Its search and trial, such as `mine/7`."""
+    search: str
+    """Name of the experiment that it is of."""
+    trial: int
+
+    @property
+    def origin(self) -> str:
+        """Such as `mine/7`."""
+        return f"{self.search}/{self.trial}"
 
 
 @dataclass(frozen=True)
@@ -70,7 +75,7 @@ def choose_portfolio(
     starts = [start for each in known for start in each.starts]
     places = np.concatenate([each.places for each in known])
     rated = np.stack([_rate(known, each) for each in known])
-    return [starts[i] for i in _cover(rated, places, size)]
+    return [starts[i] for i in cover(rated, places, size)]
 
 
 def _read(search: Experiment, space: SearchSpace) -> _Search:
@@ -80,7 +85,7 @@ def _read(search: Experiment, space: SearchSpace) -> _Search:
         for trial in rank_trials(search.trials())
         if _transferable(trial, space) and not own.is_closed_form(trial.settings)
     ]
-    starts = [Start(_transferable(t, space), f"{search.name}/{t.number}") for t in trials]
+    starts = [Start(_transferable(t, space), search.name, t.number) for t in trials]
     cube = UnitCube(space)
     coordinates = [cube.coordinates(start.config) for start in starts]
     # Scaled, so that distances are root mean squares over the settings.
@@ -116,8 +121,14 @@ def _smooth(places: Array, search: _Search) -> Array:
     return np.asarray(rated)
 
 
-def _cover(rated: Array, places: Array, size: int) -> list[int]:
-    """Choose columns of ratings (E, C) greedily; the places (C, K) keep them apart."""
+def cover(rated: Array, places: Array, size: int) -> list[int]:
+    """Choose configs greedily, each as the one that most improves the best ratings so far.
+
+    Args:
+        rated: (E, C), lower is better, at most 1.
+        places: (C, K); those nearer than `APART` to one that is chosen are left out.
+        size: The most to choose.
+    """
     chosen: list[int] = []
     best, apart = np.ones(len(rated)), np.full(len(places), np.inf)
     while len(chosen) < size and (apart >= APART).any():

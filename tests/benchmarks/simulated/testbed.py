@@ -3,9 +3,10 @@
 A folder has `scale.json`, with the best known value of each task and that of a median random config
 trained fully, and tasks of two kinds:
 
-    *.npz          a table of recorded curves: `names`, `low` and `high` of its parameters, which
-                   are all logarithmic; `U`, configs in the unit cube (n, parameters); `Y`, curves
-                   (n, epochs). A config has the curve of its nearest neighbour.
+    *.npz          a table of recorded curves: `space`, the section of that name as JSON, or
+                   `names`, `low` and `high` of parameters that are all logarithmic; `U`, configs in
+                   the unit cube (n, parameters); `Y`, curves (n, epochs). A config has the curve of
+                   its nearest neighbour.
     lcbench.json   tasks of the LCBench surrogate of YAHPO Gym, by name, and their codes there;
                    `lcbench.onnx` is the network, in the folder or its parent
 
@@ -13,21 +14,33 @@ Lower values are better.
 """
 
 import json
-import math
 import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tune_encoder.space import Parameter
+from tune_encoder.config import (
+    BudgetSettings,
+    MetricSettings,
+    ResourceSettings,
+    SchedulerSettings,
+    SearcherSettings,
+    ValidationSettings,
+)
+from tune_encoder.experiment.portfolio import cover
+from tune_encoder.space import Parameter, SearchSpace
+from tune_encoder.space.parameters import read_parameters
+from tune_encoder.space.unit_cube import UnitCube
 
 EPOCHS = 50
+SHIPPED = Path(__file__).with_name("curves")  # what `record_curves` wrote
+MOST_TRIALS = 100_000  # what may be planned: the epochs end a search first
 WORST_REGRET = 1.5
 _SPEED_SIGMA = 0.25  # of the logarithm of an epoch's duration, between configs
 _POOL = 200  # random configs from which starts are chosen
@@ -56,6 +69,26 @@ class Task(ABC):
     median: float
     """The value of a median random config that is trained fully."""
 
+    @cached_property
+    def space(self) -> SearchSpace:
+        """What is searched, with a budget that only the epochs of all trials end."""
+        return SearchSpace(
+            MetricSettings(),
+            BudgetSettings(trials=MOST_TRIALS, epochs=EPOCHS),
+            SchedulerSettings(),
+            SearcherSettings(),
+            ResourceSettings(),
+            ValidationSettings(),
+            {},
+            [*self.parameters],
+            [],
+        )
+
+    @cached_property
+    def cube(self) -> UnitCube:
+        """The configs as points."""
+        return UnitCube(self.space)
+
     @abstractmethod
     def curve(self, config: Config) -> Curve:
         """Return the value of each epoch."""
@@ -66,13 +99,13 @@ class Task(ABC):
         return float(np.exp(_SPEED_SIGMA * np.random.default_rng(key).standard_normal()))
 
     def unit(self, config: Config) -> NDArray[np.float64]:
-        """Return a config's place in the unit cube (parameters,)."""
-        places = [_place(p, config[p.name]) for p in self.parameters]
-        return np.clip(places, 0.0, 1.0)
+        """Return a config's place among the columns of the unit cube."""
+        (place,) = self.cube.columns(np.array([self.cube.coordinates(config)]))
+        return np.asarray(place)
 
     def draw(self, random: np.random.Generator) -> Config:
         """Draw a random config."""
-        return {p.name: _value(p, random.random()) for p in self.parameters}
+        return self.cube.settings(self.cube.draw(1, random)[0])
 
     def regret(self, value: float) -> float:
         """Scale a value: 0 is the best known, 1 a median random config; at most 1.5."""
@@ -80,25 +113,20 @@ class Task(ABC):
         return min(WORST_REGRET, max(0.0, scaled))
 
 
-def _place(parameter: Parameter, value: float) -> float:
-    low, high = parameter.bounds
-    if parameter.log:
-        return math.log(value / low) / math.log(high / low)
-    return (value - low) / (high - low)
-
-
-def _value(parameter: Parameter, place: float) -> float:
-    low, high = parameter.bounds
-    value = low * (high / low) ** place if parameter.log else low + place * (high - low)
-    return round(value) if parameter.kind == "int" else min(max(value, low), high)
-
-
 @dataclass(frozen=True)
 class TableTask(Task):
     """Curves that were recorded."""
 
-    places: NDArray[np.float64]
+    coordinates: NDArray[np.float64]
+    """(n, parameters) in the unit cube."""
     curves: NDArray[np.float64]
+    """(n, epochs)"""
+
+    @cached_property
+    def places(self) -> NDArray[np.float64]:
+        """(n, columns) of the unit cube."""
+        columns: NDArray[np.float64] = self.cube.columns(self.coordinates)
+        return columns
 
     def curve(self, config: Config) -> Curve:
         """Return the curve of the nearest config of the table."""
@@ -168,20 +196,25 @@ def _existing(*paths: Path) -> Path:
 
 def _read_table(path: Path, scale: tuple[float, float]) -> TableTask:
     with np.load(path) as content:
-        ranges = zip(content["names"], content["low"], content["high"], strict=True)
-        parameters = [
-            Parameter(str(name), "float", (float(low), float(high)), log=True)
-            for name, low, high in ranges
-        ]
-        places, curves = content["U"].astype(float), content["Y"].astype(float)
-    return TableTask(path.stem, parameters, *scale, places, curves)
+        parameters = _parameters(content, path)
+        coordinates, curves = content["U"].astype(float), content["Y"].astype(float)
+    return TableTask(path.stem, parameters, *scale, coordinates, curves)
+
+
+def _parameters(content: Mapping[str, NDArray[Any]], path: Path) -> list[Parameter]:
+    if "space" in content:
+        return read_parameters(json.loads(content["space"].item()), str(path))
+    ranges = zip(content["names"], content["low"], content["high"], strict=True)
+    return [
+        Parameter(str(name), "float", (float(low), float(high)), log=True)
+        for name, low, high in ranges
+    ]
 
 
 def learned_starts(task: Task, tasks: Sequence[Task], n: int, seed: int) -> list[Config]:
     """Choose configs that are good on the other tasks with the same parameters.
 
-    Each is the one of 200 random configs that, with those chosen before it, leaves the least
-    mean regret on the others.
+    They are chosen among 200 random ones by the rule of `experiment.portfolio`.
     """
     names = [parameter.name for parameter in task.parameters]
     others = [t for t in tasks if t is not task and [p.name for p in t.parameters] == names]
@@ -189,12 +222,6 @@ def learned_starts(task: Task, tasks: Sequence[Task], n: int, seed: int) -> list
         return []
     random = np.random.default_rng([seed, zlib.crc32(task.name.encode())])
     configs = [task.draw(random) for _ in range(_POOL)]
-    regrets = np.array([[t.regret(t.curve(c).min()) for t in others] for c in configs])
-    chosen: list[int] = []
-    left = np.full(len(others), WORST_REGRET)
-    for _ in range(n):
-        means = np.minimum(regrets, left).mean(axis=1)
-        means[chosen] = np.inf
-        chosen.append(int(means.argmin()))
-        left = np.minimum(left, regrets[chosen[-1]])
-    return [configs[i] for i in chosen]
+    regrets = np.array([[t.regret(t.curve(c).min()) for c in configs] for t in others])
+    places = np.array([task.unit(config) for config in configs])
+    return [configs[i] for i in cover(regrets / WORST_REGRET, places, n)]
