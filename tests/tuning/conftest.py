@@ -53,7 +53,7 @@ class Command:
                 "--name", "tiny", "--no-export"]  # fmt: skip
 
     def start(
-        self, *options: str, environment: dict[str, str] | None = None
+        self, *options: str, environment: dict[str, str] | None = None, own_group: bool = False
     ) -> subprocess.Popen[str]:
         process = subprocess.Popen(
             [sys.executable, "-m", "tune_encoder", *options],
@@ -62,6 +62,7 @@ class Command:
             stderr=subprocess.PIPE,
             text=True,
             env={**os.environ, "PYTHONFAULTHANDLER": "1", **(environment or {})},
+            start_new_session=own_group,
         )
         self._started.append(process)
         return process

@@ -17,7 +17,8 @@ set_environment()
 import ray
 from ray import tune
 
-names = [f"ray._private.{name}" for name in ("ray_constants", "node", "utils")]
+private = ("ray_constants", "node", "services", "utils", "worker")
+names = [f"ray._private.{name}" for name in private]
 names.append("ray.tune.execution.class_cache")
 own = {name: sys.modules[name] for name in names}
 sys.modules.update(dict.fromkeys(names))
@@ -59,7 +60,8 @@ def test_what_ray_starts_by_itself_is_left_out_only_while_a_search_starts_it(mon
 
 def test_every_internal_that_is_patched_is_there_in_the_ray_that_is_installed():
     assert hasattr(ray_patches._CONSTANTS, "ENABLE_RAY_CLUSTER")
-    assert all(hasattr(owner, name) for owner, name, _ in ray_patches._HELPER_PROCESSES)
+    for patched in (ray_patches._HELPER_PROCESSES, ray_patches._TIES_TO_TERMINAL):
+        assert all(hasattr(owner, name) for owner, name, _ in patched)
     assert hasattr(ray_patches._CLASS_CACHE, "DEFAULT_ENV_VARS")
     assert hasattr(ray_patches._CLASS_CACHE, "ENV_VARS_TO_PROPAGATE")
 

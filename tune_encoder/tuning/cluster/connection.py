@@ -20,7 +20,11 @@ from tune_encoder.experiment.folder import Experiment
 from tune_encoder.system.lock import write_note
 from tune_encoder.system.ports import LOOPBACK
 from tune_encoder.tuning.cluster.capacity import check_trial_fits
-from tune_encoder.tuning.cluster.ray_patches import limit_to_loopback, without_helper_processes
+from tune_encoder.tuning.cluster.ray_patches import (
+    apart_from_terminal,
+    limit_to_loopback,
+    without_helper_processes,
+)
 from tune_encoder.tuning.cluster.ray_settings import (
     LOOPBACK_ONLY,
     protect_token,
@@ -72,7 +76,7 @@ def connected(experiment: Experiment, launch: LaunchSettings) -> Iterator[None]:
 def _start_ray(dashboard: bool) -> str:
     limit_to_loopback(True)
     os.environ.pop(_JOB_CONFIG, None)  # of a job that this process may be part of
-    with nullcontext() if dashboard else without_helper_processes():
+    with apart_from_terminal(), nullcontext() if dashboard else without_helper_processes():
         context = ray.init(
             "local",  # otherwise Ray would connect to any cluster that runs on this machine
             include_dashboard=dashboard,

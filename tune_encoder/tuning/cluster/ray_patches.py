@@ -4,8 +4,10 @@ Ray has no public way to do these things. A Ray without one of these internals w
 it then starts a few more processes, listens as its own defaults say, or passes more variables.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import subprocess
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from importlib import import_module
 from typing import Any, Protocol
 
@@ -37,6 +39,8 @@ def _internal(module: str) -> Any:
 _CONSTANTS = _internal("ray._private.ray_constants")
 _NODE = getattr(_internal("ray._private.node"), "Node", None)
 _UTILS = _internal("ray._private.utils")
+_WORKER = _internal("ray._private.worker")
+_SERVICES = _internal("ray._private.services")
 _CLASS_CACHE = _internal("ray.tune.execution.class_cache")
 
 
@@ -56,13 +60,29 @@ def pass_no_variables() -> None:
         getattr(_CLASS_CACHE, name, set()).clear()
 
 
-@contextmanager
-def without_helper_processes() -> Iterator[None]:
+def apart_from_terminal() -> AbstractContextManager[None]:
+    """Let Ray start its processes in sessions of their own, and print nothing of what they report.
+
+    A signal to the process group of a search, such as of a closed terminal, of systemd or of
+    `scancel`, then reaches the search alone, which ends them once everything is saved. If it is
+    killed, they end too, since Ray asks the kernel for that. What they report to it, such as the
+    death of a node, is said in our own words.
+    """
+    return _replaced(_TIES_TO_TERMINAL)
+
+
+def without_helper_processes() -> AbstractContextManager[None]:
     """Keep Ray from starting what no search needs, which takes half of its start and shutdown."""
-    helpers = [each for each in _HELPER_PROCESSES if hasattr(*each[:2])]
-    originals = [(owner, name, getattr(owner, name)) for owner, name, _ in helpers]
+    return _replaced(_HELPER_PROCESSES)
+
+
+@contextmanager
+def _replaced(wanted: Iterable[tuple[object, str, Callable[..., object]]]) -> Iterator[None]:
+    """Replace what is there, while the block runs."""
+    found = [each for each in wanted if hasattr(*each[:2])]
+    originals = [(owner, name, getattr(owner, name)) for owner, name, _ in found]
     try:
-        for owner, name, instead in helpers:
+        for owner, name, instead in found:
             setattr(owner, name, instead)
         yield
     finally:
@@ -89,6 +109,14 @@ def _no_dashboard() -> str:
     return "not wanted"
 
 
+_TIES_TO_TERMINAL: tuple[tuple[object, str, Callable[..., object]], ...] = (
+    (
+        _SERVICES,
+        "ConsolePopen",
+        partial(getattr(_SERVICES, "ConsolePopen", subprocess.Popen), start_new_session=True),
+    ),
+    (_WORKER, "listen_error_messages", _do_nothing),
+)
 _HELPER_PROCESSES: tuple[tuple[object, str, Callable[..., object]], ...] = (
     (_NODE, "start_monitor", _do_nothing),  # scales a cluster
     (_NODE, "start_log_monitor", _do_nothing),  # sends workers' logs to the driver

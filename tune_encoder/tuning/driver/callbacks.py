@@ -21,10 +21,15 @@ _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class StopSignal(Callback):
-    """Passes the first signal on to Tune; a second one ends the program at once."""
+    """Passes the first signal on to Tune; a second one ends the program at once.
+
+    Tune stops too once the cluster is lost.
+    """
 
     def __init__(self, steering: Steering) -> None:
         self.number: int | None = None
+        self.lost = ""
+        """What of the cluster is gone."""
         self._steering = steering
 
     @contextmanager
@@ -57,7 +62,7 @@ class StopSignal(Callback):
     def on_step_begin(self, iteration: int, trials: list[Trial], **info: object) -> None:
         """Tell Tune to stop; not in the handler, since Tune handles SIGUSR1 only while it runs."""
         self._steering.poll()
-        if self.number is not None:
+        if self.number is not None or self.lost:
             os.kill(os.getpid(), signal.SIGUSR1)
 
 

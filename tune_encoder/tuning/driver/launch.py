@@ -17,10 +17,12 @@ from tune_encoder.config import LOCAL_LAUNCH, LaunchSettings
 from tune_encoder.errors import Interrupted, SearchFailed, StorageError
 from tune_encoder.experiment.dashboards import dashboard_lines, open_dashboards
 from tune_encoder.experiment.folder import Experiment
+from tune_encoder.system.deadline import Deadline
 from tune_encoder.system.formats import count_noun
 from tune_encoder.tuning.cluster.capacity import Capacity, check_trial_fits, living_nodes
 from tune_encoder.tuning.cluster.connection import connected
 from tune_encoder.tuning.cluster.ray_patches import pass_no_variables
+from tune_encoder.tuning.cluster.watch import ClusterWatch
 from tune_encoder.tuning.driver.callbacks import FailureRecorder, StopSignal
 from tune_encoder.tuning.driver.gpu_memory import check_gpu_share
 from tune_encoder.tuning.driver.progress import Progress
@@ -31,6 +33,7 @@ from tune_encoder.tuning.record.record import REPORTED, Record
 from tune_encoder.tuning.worker.settings import WorkerSettings
 from tune_encoder.tuning.worker.trial import run_trial
 
+END_S = 10.0  # for leaving Ray once the cluster is lost
 _PENDING = "TUNE_MAX_PENDING_TRIALS_PG"
 
 
@@ -40,7 +43,7 @@ def launch_search(record: Record, pack: Path, settings: LaunchSettings = LOCAL_L
     scheduler = RecordingScheduler(record, launch)
     scheduler.replay()
     if record.has_work():
-        with connected(record.experiment, settings):
+        with Deadline() as deadline, connected(record.experiment, settings):
             capacity = Capacity(record.space.resources)
             check_trial_fits(record.space.resources, living_nodes())
             worker = _worker_settings(record, pack, launch)
@@ -50,7 +53,7 @@ def launch_search(record: Record, pack: Path, settings: LaunchSettings = LOCAL_L
             searcher = StudySearcher(record, scheduler, steering, worker, capacity)
             asking = nullcontext() if settings.address else _unlimited_pending_trials()
             with _serve_pages(record.experiment, settings.dashboard), asking:
-                _run_tune(record, launch, searcher, scheduler, steering)
+                _run_tune(record, launch, searcher, scheduler, steering, deadline)
     if record.has_tried_all() and not record.has_work():
         tried = count_noun(record.n_started(), "trial")
         print(f"every config of the space has been tried: {tried}")  # noqa: T201
@@ -105,11 +108,17 @@ def _run_tune(
     searcher: StudySearcher,
     scheduler: RecordingScheduler,
     steering: Steering,
+    deadline: Deadline,
 ) -> None:
-    """Run Tune until the searcher has nothing left or a signal comes."""
+    """Run Tune until the searcher has nothing left, a signal comes, or the cluster is lost."""
     pass_no_variables()
     experiment, resources = record.experiment, record.space.resources
     progress, stop, ahead = Progress(record), StopSignal(steering), PreloadTorch(record.may_start)
+
+    def give_up(lost: str) -> None:
+        stop.lost = lost
+        deadline.start(END_S, _cluster_lost(experiment, lost))
+
     tuner = tune.Tuner(
         tune.with_resources(run_trial, {"cpu": resources.cpus, "gpu": resources.gpus}),
         tune_config=tune.TuneConfig(
@@ -136,12 +145,14 @@ def _run_tune(
         ),
     )
     try:
-        with stop.listening():
+        with ClusterWatch(give_up), stop.listening():
             tuner.fit()
     finally:
         progress.close()
         ahead.wait()
         _remove_tune_state(experiment.checkpoints / launch)
+    if stop.lost and stop.number is None:
+        raise _cluster_lost(experiment, stop.lost)
     _report_end(experiment, scheduler.storage_problem, steering.stop_reason, stop.number)
     if record.is_used_up():
         _report_used_up(record)
@@ -180,6 +191,13 @@ class PreloadTorch(tune.Callback):
         """
         if self._thread is not None:
             self._thread.join()
+
+
+def _cluster_lost(experiment: Experiment, what: str) -> StorageError:
+    return StorageError(
+        f"the Ray cluster is lost, {what} has ended; all epochs that were reported are saved; "
+        f"resume with `{experiment.command('resume')}`"
+    )
 
 
 def _report_end(

@@ -1,0 +1,73 @@
+"""What happens to a search, its exit code, what is said, and that nothing is lost."""
+
+import os
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import psutil
+import pytest
+
+from tests.tuning.conftest import STARTED_S, Command, finish
+from tests.tuning.test_resume import LONG, kept
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+ROWS = 4  # epochs recorded before it happens
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A line of the table."""
+
+    what: str
+    happens: Callable[[int], None]
+    """To a search with this PID."""
+    exit_code: int
+    said: str
+
+
+def signal_group(number: int) -> Callable[[int], None]:
+    return lambda pid: os.killpg(pid, number)
+
+
+def kill_of_ray(name: str) -> Callable[[int], None]:
+    """SIGKILL to the process of Ray with this in its command line."""
+
+    def kill(pid: int) -> None:
+        ours = psutil.Process(pid).children(recursive=True)
+        (found,) = [each for each in ours if name in " ".join(each.cmdline()[:1])]
+        found.kill()
+
+    return kill
+
+
+STOPPED = "stopped, everything is saved; resume with `tune-encoder resume tiny`"
+NO_NODE = "the Ray cluster is lost, the node of this process at 127.0.0.1:"
+NO_HEAD = "the Ray cluster is lost, its head at 127.0.0.1:"
+FAULTS = (
+    Fault("SIGTERM to the process group", signal_group(signal.SIGTERM), 143, STOPPED),
+    Fault("SIGHUP to the process group", signal_group(signal.SIGHUP), 129, STOPPED),
+    Fault("SIGKILL of the node's agent", kill_of_ray("DashboardAgent"), 4, NO_NODE),
+    Fault("SIGKILL of the cluster's head", kill_of_ray("gcs_server"), 4, NO_HEAD),
+)
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=[fault.what for fault in FAULTS])
+def test_a_fault_ends_a_search_with_its_code_and_a_line_and_nothing_is_lost(
+    command: Command, fault: Fault
+) -> None:
+    process = command.start(*command.search_options(LONG), own_group=True)
+    command.wait_for_rows(process, ROWS)
+    before = command.experiment.trials()
+
+    fault.happens(process.pid)
+    _, errors = finish(process, STARTED_S)
+
+    (line,) = [line for line in errors.splitlines() if line.startswith("tune-encoder: ")]
+    assert process.returncode == fault.exit_code, errors
+    assert fault.said in line
+    assert line.endswith("resume with `tune-encoder resume tiny`")
+    assert "Traceback" not in errors
+    assert "(raylet)" not in errors
+    kept(before, command.experiment.trials())
+    command.experiment.check_record()

@@ -1,0 +1,46 @@
+"""A deadline for leaving a block, after which the process ends itself."""
+
+import os
+import sys
+import threading
+from types import TracebackType
+
+from tune_encoder.errors import TuneEncoderError
+
+
+class Deadline:
+    """Ends the process with an error's line and exit code if a block is not left in time.
+
+    For a block that may wait, for ever and outside Python, for something that is gone. Nothing is
+    cleaned up then, as after SIGKILL.
+    """
+
+    def __init__(self) -> None:
+        self._timer: threading.Timer | None = None
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> "Deadline":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        with self._lock:
+            if self._timer is not None:
+                self._timer.cancel()
+
+    def start(self, seconds: float, error: TuneEncoderError) -> None:
+        """Set the deadline; one that is set already stays as it is."""
+        with self._lock:
+            if self._timer is None:
+                self._timer = threading.Timer(seconds, _end, [error])
+                self._timer.daemon = True
+                self._timer.start()
+
+
+def _end(error: TuneEncoderError) -> None:
+    print(f"tune-encoder: {error}", file=sys.stderr, flush=True)  # noqa: T201
+    os._exit(error.exit_code)
