@@ -5,22 +5,46 @@ import shutil
 from contextlib import contextmanager
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
-from tests.benchmarks.simulate import CURVES, Table, changed
-from tests.builders import new_experiment
+from tests.builders import new_experiment, parse_space
 from tests.tuning.driven import DrivenSearch
+from tune_encoder.space import override_space
 from tune_encoder.tuning.driver.early_stopping import PromotionRule
 from tune_encoder.tuning.record.restore import restore
 
 N_TRIALS, N_STARTUP, EPOCHS, WORKERS = 9, 4, 9, 2
-TABLE = Table.read(CURVES)
-SPACE = changed(changed(TABLE.space, "budget", trials=N_TRIALS), "scheduler", name="asha-promote")
-SPACE = changed(SPACE, "searcher", name="tpe", startup_trials=N_STARTUP, closed_form=False)
+CONTENT = {
+    "budget": {"trials": N_TRIALS, "epochs": EPOCHS},
+    "scheduler": {"name": "asha-promote", "grace_period": 1, "reduction_factor": 3},
+    "searcher": {"name": "tpe", "startup_trials": N_STARTUP},
+    "space": {
+        "learning_rate": {"float": [1.0e-4, 1.0e-2], "log": True},
+        "hidden_dim": {"choice": [8, 16, 32, 48]},
+        "num_layers": {"int": [1, 4]},
+        "dropout": {"float": [0.0, 0.4]},
+    },
+}
+SPACE = parse_space(CONTENT)
+# Of each trial; they fall, with a noise by which the order of the trials changes.
+_RANDOM = np.random.default_rng(4)
+LOSSES = (
+    _RANDOM.random((64, 1))
+    + 2 / np.arange(1, EPOCHS + 1)
+    + 0.05 * _RANDOM.standard_normal((64, EPOCHS))
+).tolist()
+
+
+def changed(space, **sections):
+    """The space with other values in some of its sections."""
+    return override_space(space, sections, "test")
+
+
 METHODS = (("asha-promote", "tpe"), ("promote", "random"), ("promote", "gp"))
 SPACES = {
     f"{scheduler}+{searcher}": changed(
-        changed(SPACE, "scheduler", name=scheduler), "searcher", name=searcher
+        SPACE, scheduler={"name": scheduler}, searcher={"name": searcher}
     )
     for scheduler, searcher in METHODS
 }
@@ -37,7 +61,7 @@ class Killed(BaseException):
     """What no code of ours may catch."""
 
 
-def search_in(folder, space=SPACE, losses=TABLE.losses, **content):
+def search_in(folder, space=SPACE, losses=LOSSES, **content):
     experiment = new_experiment(folder, "curves", space, **content)
     return DrivenSearch(experiment, space, lambda number, epoch: losses[number][epoch - 1], WORKERS)
 
@@ -142,7 +166,7 @@ def test_with_promotion_first_the_best_so_far_goes_on_before_the_next_trial(tmp_
 def test_a_trial_is_not_promoted_before_its_worker_has_let_go_of_it(tmp_path):
     """The last of three is the best, and with the second worker idle Tune asks at once."""
     losses = [[0.9] * EPOCHS, [0.8] * EPOCHS, [0.1] * EPOCHS]
-    search = search_in(tmp_path, changed(SPACE, "budget", trials=3), losses)
+    search = search_in(tmp_path, changed(SPACE, budget={"trials": 3}), losses)
     search.run()
 
     assert [len(trial.rows) for trial in search.experiment.trials()] == [1, 1, EPOCHS]
@@ -161,7 +185,7 @@ def test_a_promoted_trial_goes_on_at_a_resume_and_does_not_wait_again(tmp_path):
 
 
 def test_a_trial_that_an_older_version_paused_between_two_rungs_goes_on_to_the_next(tmp_path):
-    search = search_in(tmp_path, changed(SPACE, "scheduler", reduction_factor=2.5))
+    search = search_in(tmp_path, changed(SPACE, scheduler={"reduction_factor": 2.5}))
     search.scheduler.rule = PromotionRule([1, 2, 6], 2.5)  # the nearest whole epochs
     while not (waits := [n for n in search.record.paused() if len(rows_of(search, n)) == 2]):
         search.step()
@@ -187,7 +211,7 @@ def rows_of(search, number):
 )
 def test_the_sampler_learns_from_trials_that_wait_at_a_rung(tmp_path, method, known):
     learned, at_random = (
-        configs_of(tmp_path / f"{n}", changed(SPACES[method], "searcher", startup_trials=n))
+        configs_of(tmp_path / f"{n}", changed(SPACES[method], searcher={"startup_trials": n}))
         for n in (N_STARTUP, N_TRIALS)
     )
 
