@@ -3,6 +3,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from tests.training.runs import ignore, tiny
 from tune_encoder.experiment.epoch_row import score_of
+from tune_encoder.training.logs import Logged
 from tune_encoder.training.loop import train
 
 
@@ -44,7 +45,7 @@ def test_tensorboard_gets_settings_and_scores_for_its_hparams_tab(packed, tmp_pa
 
 
 def test_hparams_are_those_that_were_searched(packed, tmp_path):
-    train(tiny(use_tensorboard=True), packed, tmp_path, ignore, hparam_names=["dropout"])
+    train(tiny(use_tensorboard=True), packed, tmp_path, ignore, logged=Logged(["dropout"]))
 
     events = EventAccumulator(str(tmp_path / "logs"))
     events.Reload()

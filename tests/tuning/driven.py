@@ -6,6 +6,7 @@ from contextlib import ExitStack
 from types import SimpleNamespace
 
 from tests.builders import epoch_row, worker_settings
+from tune_encoder.tuning.driver.known import nothing_known
 from tune_encoder.tuning.driver.recording_scheduler import RecordingScheduler
 from tune_encoder.tuning.driver.searcher import StudySearcher
 from tune_encoder.tuning.driver.steering import POLL_S, Steering
@@ -19,9 +20,13 @@ class DrivenSearch:
     Started again, it knows only what stands in the record.
     """
 
-    def __init__(self, experiment, space, value_of, workers=2):
+    def __init__(
+        self, experiment, space, value_of, workers=2, known=nothing_known, measured=nothing_known
+    ):
+        """`known` and `measured` are of a config: before it is trained, and in each of its rows."""
         self.experiment, self.space = experiment, space
         self.value_of, self.workers = value_of, workers
+        self._known, self._measured = known, measured
         self._opened = ExitStack()
         self._names = itertools.count()
         self.start()
@@ -36,7 +41,7 @@ class DrivenSearch:
         capacity = self._capacity
         self.steering = Steering(self.record, self.scheduler, capacity)
         self.searcher = StudySearcher(
-            self.record, self.scheduler, self.steering, worker_settings(), capacity
+            self.record, self.scheduler, self.steering, worker_settings(), capacity, self._known
         )
         self.running, self.leaving = [], []
 
@@ -96,7 +101,8 @@ class DrivenSearch:
         number, epoch = trial.config["number"], self._next(trial)[0] + 1
         finished = epoch == self.space.budget.epochs
         value = self.value_of(number, epoch)
-        return json.dumps(epoch_row(epoch, value, self.space, finished=finished))
+        more = self._measured(trial.config["settings"])
+        return json.dumps(epoch_row(epoch, value, self.space, finished=finished, **more))
 
     def outcome(self):
         return [

@@ -36,6 +36,8 @@ class ExportOptions(TypedDict, total=False):
 
     top_k: int
     """Number of best trials to export, each as a model folder."""
+    trial: int
+    """Number of the trial to export, in place of the best."""
     formats: str
     """torch, onnx or both, as "torch,onnx"."""
     int8: bool
@@ -157,8 +159,8 @@ class Experiment:
         Args:
             to: The folder; by default `best` in the experiment, or `top` with `top_k`. An older
                 export there is replaced.
-            options: `top_k`, `formats`, `int8`, `average`, `ensemble` and `blend`, as on the
-                command line.
+            options: `trial`, `top_k`, `formats`, `int8`, `average`, `ensemble` and `blend`, as on
+                the command line.
 
         Raises:
             ConfigError: if an option is unknown or out of range.

@@ -36,6 +36,7 @@ def add_export(commands: Commands) -> None:
         "--to", type=Path, help="folder to write (default: best/ in the experiment or run)"
     )
     top = "; several go to TO/1, the best, to TO/K, where TO is top/ if not given"
+    add_setting(parser, ExportSettings, "trial", metavar="N")
     add_setting(parser, ExportSettings, "top_k", more=top, metavar="K")
     add_format_options(parser)
     add_setting(parser, ExportSettings, "average", metavar="K")

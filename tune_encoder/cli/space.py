@@ -110,13 +110,15 @@ def _section_rows(space: "SearchSpace") -> Iterator[tuple[str, str]]:
     yield "searcher", f"{searcher.name}{startup}, seed {searcher.seed}"
     at_once = resources.concurrent or "as many as fit"
     yield "resources", f"cpus {resources.cpus}, gpus {resources.gpus:g} a trial, {at_once} at once"
+    if space.constraints:
+        yield "constraints", ", ".join(map(str, space.constraints))
     if space.base:
         yield "base", _format_settings(space.base)
 
 
 def _format_budget(space: "SearchSpace") -> str:
     budget, metric = space.budget, space.metric
-    words = [f"{_trials_of_epochs(budget.trials, budget.epochs)}, by {metric.name}"]
+    words = [f"{_trials_of_epochs(budget.trials, budget.epochs)}, by {' and '.join(metric.names)}"]
     if budget.total_epochs:
         words.append(f"{budget.total_epochs} epochs in all")
     if budget.time:

@@ -21,9 +21,11 @@ from tune_encoder.cli.common import (
     table_lines,
 )
 from tune_encoder.cli.curve import draw_curve
+from tune_encoder.config import MEASURES
 from tune_encoder.data.score_words import skill_name
 from tune_encoder.errors import ConfigError
 from tune_encoder.experiment.epoch_row import score_of
+from tune_encoder.experiment.front import describe_front, format_metric
 from tune_encoder.experiment.status import WIDTH
 from tune_encoder.system.formats import format_value
 
@@ -91,7 +93,7 @@ def _list_lines(
     if not entries:
         yield f"{root}: no experiments; start one with `tune-encoder search`"
     else:
-        yield from table_lines("llrrl", _list_rows(entries))
+        yield from table_lines("llrrll", _list_rows(entries))
     if runs:
         yield "\nruns by hand"
         yield from table_lines("llrr", map(_run_row, runs))
@@ -99,17 +101,19 @@ def _list_lines(
 
 
 def _list_rows(entries: "list[OverviewEntry]") -> Iterator[tuple[str, ...]]:
-    yield "name", "state", "trials ended", "skill", "voices"
+    fronts = any(entry["front"] is not None for entry in entries)
+    yield "name", "state", "trials ended", "skill", "voices", "front" if fronts else ""
     for entry in entries:
         name = _shorten(entry["name"], NAME_WIDTH)
         if entry["problem"]:
-            yield name, entry["state"], "", "", ""
+            yield name, entry["state"], "", "", "", ""
             continue
         budget = entry["trials_budget"]
         ended = f"{entry['trials_ended']}{'' if budget is None else f' of {budget}'}"
         best = entry["best"]
         skill, voices = (f"{best['skill']:.3f}", best["voices"]) if best else ("-", "")
-        yield name, _format_state(entry), ended, skill, voices or ""
+        front = "" if entry["front"] is None else describe_front(entry["front"])
+        yield name, _format_state(entry), ended, skill, voices or "", front
 
 
 def _run_row(run: "RunStatus") -> tuple[str, ...]:
@@ -293,12 +297,30 @@ def _best_lines(view: "BestView") -> Iterator[str]:
     words = {"val_loss": "loss", **{f"val_{name}": word for name, word in SCORES.items()}}
     words |= {"val_skill": skill_name(view["voices"]), "val_skill_se": "its standard error"}
     scores = {word: view["scores"][name] for name, word in words.items() if name in view["scores"]}
-    yield from table_lines("lr", [(f"  {w}", f"{value:.3f}") for w, value in scores.items()])
+    rows = [(f"  {word}", f"{value:.3f}") for word, value in scores.items()]
+    measured = {name: value for name, value in view["scores"].items() if name in MEASURES}
+    rows += [(f"  {name}", format_metric(value)) for name, value in measured.items()]
+    yield from table_lines("lr", rows)
     yield "" if view["settings"] else "\nno searched settings"
     yield from (f"  {name}: {format_value(value)}" for name, value in view["settings"].items())
     yield f"\ncheckpoint: {view['checkpoint'] or 'no longer there'}"
     if view["checkpoint"]:
         yield f"export it:  {view['export']}"
+    if view["front"]:
+        yield from _front_lines(view)
+
+
+def _front_lines(view: "BestView") -> Iterator[str]:
+    """Yield the Pareto front as a table."""
+    yield "\nno trial is better in both metrics than one of these:"
+    names = [*view["front"][0]["values"]]
+    rows = [["trial", "epoch", *names, ""]]
+    for point in view["front"]:
+        numbers = [format_metric(value) for value in point["values"].values()]
+        best = "best" if point["trial"] == view["trial"] else ""
+        rows.append([f"{point['trial']}", f"{point['epoch']}", *numbers, best])
+    yield from table_lines("rr" + "r" * len(names) + "l", rows)
+    yield f"export one: {view['export']} --trial N"
 
 
 # --- compare -------------------------------------------------------------------------------------

@@ -13,10 +13,14 @@ from tune_encoder.config.export import ExportSettings, RetrainSettings
 from tune_encoder.config.initial_model import NETWORK, check_same_network, network_settings
 from tune_encoder.config.launch import LOCAL_LAUNCH, LOCAL_STORAGE, LaunchSettings, StorageSettings
 from tune_encoder.config.search import (
+    CLONE_MS,
     CONFIRMED_CONFIGS,
     DEFAULT_ROOT,
     EXTENSIONS,
+    MEASURES,
     OVERRIDES,
+    PARAMETERS,
+    QUANTITIES,
     SECTIONS,
     BudgetSettings,
     MetricSettings,
@@ -24,6 +28,7 @@ from tune_encoder.config.search import (
     SchedulerSettings,
     SearcherSettings,
     ValidationSettings,
+    better_direction,
 )
 from tune_encoder.config.stored import (
     SECTIONS_MEANT_BEFORE,
@@ -58,6 +63,7 @@ from tune_encoder.config.yaml import (
 )
 
 __all__ = [
+    "CLONE_MS",
     "CLOSED_FORM",
     "CLOSED_FORM_CONFIG",
     "CONFIRMED_CONFIGS",
@@ -70,8 +76,11 @@ __all__ = [
     "MAX_EXACT_INT",
     "MAX_YAML_BYTES",
     "MAX_YAML_DEPTH",
+    "MEASURES",
     "NETWORK",
     "OVERRIDES",
+    "PARAMETERS",
+    "QUANTITIES",
     "READ_PATHS",
     "SECTIONS",
     "SECTIONS_MEANT_BEFORE",
@@ -95,6 +104,7 @@ __all__ = [
     "ValidationSettings",
     "allowed_values",
     "augmentation_warnings",
+    "better_direction",
     "changed_defaults",
     "check_same_network",
     "check_value",

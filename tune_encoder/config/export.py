@@ -16,6 +16,9 @@ class ExportSettings:
     top_k: int = setting(
         1, "number of best trials to export, each as a model folder", minimum=1, maximum=1000
     )
+    trial: int | None = setting(
+        None, "number of the trial to export; empty: the best", minimum=0, maximum=10_000_000
+    )
     formats: str = setting(
         "auto",
         "torch, onnx or torch,onnx; auto: torch, and onnx if the extra `onnx` is installed",
@@ -42,6 +45,11 @@ class ExportSettings:
     )
 
     def __post_init__(self) -> None:
+        if self.trial is not None and max(self.top_k, self.ensemble) > 1:
+            raise ConfigError(
+                f"trial is {self.trial}; top_k and ensemble are of several trials, so leave them "
+                "out or leave out trial"
+            )
         if self.top_k > 1 and max(self.average, self.ensemble) > 1:
             raise ConfigError(
                 f"top_k is {self.top_k}; average and ensemble make a single model, so set top_k to "

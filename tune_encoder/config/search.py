@@ -18,30 +18,61 @@ _MAXIMIZED = (
     "val_centered_cosine",
     "val_retrieval",
 )
+PARAMETERS = "parameters"  # number of trainable parameters of the encoder
+CLONE_MS = "clone_ms"  # milliseconds to encode a clip of five seconds on one thread
+MEASURES = (PARAMETERS, CLONE_MS)  # quantities of a config that no epoch changes
+_METRICS = (*_MINIMIZED, *_MAXIMIZED)
+QUANTITIES = (
+    *_METRICS, "val_cosine", "val_spread", "val_ttl_mse", "val_dp_mse", "train_loss", "seconds",
+    *MEASURES,
+)  # fmt: skip
+"""What can be limited by a constraint: what a row of a trial has."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class MetricSettings:
-    """The metric by which trials are compared."""
+    """The metric by which trials are compared, or two between which a choice is wanted."""
 
-    name: str = setting("val_loss", "metric of an epoch", choices=(*_MINIMIZED, *_MAXIMIZED))
+    name: str = setting("val_loss", "metric of an epoch", choices=_METRICS)
     mode: str = setting("auto", "whether lower or higher is better", choices=("auto", "min", "max"))
+    second: str | None = setting(
+        None,
+        "a second metric, of which trials may have less if they have more of the first",
+        choices=(*_METRICS, *MEASURES),
+    )
 
     def __post_init__(self) -> None:
         if self.mode not in ("auto", self.direction):
             raise ConfigError(
                 f"mode is {self.mode}, but the {self.direction} of {self.name} is best; write auto"
             )
+        if self.second == self.name:
+            raise ConfigError(f"second is {self.second}, as is name; name another metric, or none")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The metric, and the second one if there is one."""
+        return (self.name, self.second) if self.second else (self.name,)
 
     @property
     def direction(self) -> str:
         """The better direction, "min" or "max"."""
-        return "min" if self.name in _MINIMIZED else "max"
+        return better_direction(self.name)
+
+    @property
+    def directions(self) -> tuple[str, ...]:
+        """The better direction of each metric."""
+        return tuple(map(better_direction, self.names))
 
     @property
     def sign(self) -> float:
         """Factor that makes the metric one to minimize."""
         return 1.0 if self.direction == "min" else -1.0
+
+
+def better_direction(name: str) -> str:
+    """Return the better direction of a metric, "min" or "max"."""
+    return "max" if name in _MAXIMIZED else "min"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,7 +176,7 @@ class SchedulerSettings:
 class SearcherSettings:
     """How configs are proposed."""
 
-    name: str = setting("random", "sampler", choices=("tpe", "random", "grid", "gp"))
+    name: str = setting("random", "sampler", choices=("tpe", "random", "grid", "gp", "nsga2"))
     startup_trials: int = setting(
         8, "random trials before the sampler's model is used", minimum=1, maximum=10_000
     )

@@ -71,6 +71,10 @@ class EpochRow(TypedDict, total=False):
     """Part of `seconds` in predicting the validation split."""
     score_seconds: float
     """Part of `seconds` in scoring the predictions."""
+    parameters: int
+    """Trainable parameters of the encoder; only where the search has a use for it."""
+    clone_ms: float
+    """Milliseconds to encode a clip on one thread; only where the search has a use for it."""
     finished: bool
     """Whether the run has reached its last epoch or its early-stopping patience."""
     checkpoint_sha256: str
@@ -87,6 +91,8 @@ class EpochRow(TypedDict, total=False):
     """Number of rows of the search recorded before it. Set by the record."""
     objective: float
     """What the search minimises, see `objective`. Set by the record."""
+    violation: float
+    """How far it is beyond the constraints; absent if it keeps them. Set by the record."""
 
 
 def as_row(values: Mapping[str, object]) -> EpochRow:
@@ -105,6 +111,16 @@ def objective(row: EpochRow) -> float:
     Rows of older versions have only the loss.
     """
     return float(row["objective"] if "objective" in row else row["val_loss"])
+
+
+def keeps_constraints(row: EpochRow) -> bool:
+    """Whether an epoch keeps the constraints of its search."""
+    return not row.get("violation")
+
+
+def rank(row: EpochRow) -> tuple[float, float]:
+    """Return a key by which epochs are sorted: first those that keep the constraints."""
+    return row.get("violation", 0.0), objective(row)
 
 
 def validation_scores(row: EpochRow) -> dict[str, float]:

@@ -4,6 +4,7 @@ A running search and the command `status` print the same, since both read only t
 """
 
 import itertools
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,8 +12,14 @@ from typing import TYPE_CHECKING, TypedDict
 
 from tune_encoder.config import SettingValue
 from tune_encoder.data.score_words import skill_name
-from tune_encoder.experiment.epoch_row import EpochRow, objective
-from tune_encoder.experiment.trials import TrialRecord, best_trial
+from tune_encoder.experiment.epoch_row import EpochRow, keeps_constraints, objective
+from tune_encoder.experiment.front import FrontPoint, describe_front, pareto_front
+from tune_encoder.experiment.trials import (
+    TrialRecord,
+    best_trial,
+    counts_as_trial,
+    has_refused_all,
+)
 from tune_encoder.space import SearchSpace
 from tune_encoder.system.formats import count_noun, format_clock, format_short
 
@@ -28,8 +35,9 @@ FINISHED, STOPPED, FAILED = "finished", "stopped early", "failed"
 ENDED = (FINISHED, STOPPED, FAILED)
 WAITING = "waiting at a rung"
 UNFINISHED = "unfinished"
+REFUSED = "refused"
 _STATES = dict(zip(("COMPLETE", "PRUNED", "FAIL"), ENDED, strict=True))
-_COUNTED = (*ENDED, "running", WAITING, UNFINISHED)
+_COUNTED = (*ENDED, REFUSED, "running", WAITING, UNFINISHED)
 _SAID_BY_SKILL = ("val_loss", "val_skill")  # metrics for which the skill alone is shown
 
 
@@ -77,9 +85,13 @@ class SearchStatus(TypedDict):
     """Limit on these; None without one."""
     epochs_saved: int
     """Epochs saved by early stopping."""
+    constraints_broken: int | None
+    """Trials that break the constraints, also those that were refused; None if there are none."""
     voices: str | None
     """Whether the validation voices are known from train, new, or mixed; None if unknown."""
     best: BestEpoch | None
+    front: list[FrontPoint] | None
+    """With two metrics, the trials that no other beats in both; else None."""
     history: list[float]
     """Skill of the best epoch so far, in order of recording."""
     time: SearchTime
@@ -106,6 +118,8 @@ def trial_status(trial: TrialRecord, is_running: bool = True) -> str:
     """
     if trial.state == "RUNNING":
         return WAITING if trial.paused else "running" if is_running else UNFINISHED
+    if trial.refused:
+        return REFUSED
     return _STATES.get(trial.state, "not begun")
 
 
@@ -116,8 +130,11 @@ def has_ended(trial: TrialRecord) -> bool:
 
 def is_over(space: SearchSpace, trials: list[TrialRecord]) -> bool:
     """Whether the budget is used up or its target reached, so that nothing is left to do."""
-    started = [trial for trial in trials if trial.state != "WAITING"]
-    used_up = len(started) >= space.n_trials and all(map(has_ended, started))
+    drawn = [trial for trial in trials if trial.state != "WAITING"]
+    n_configs = math.inf if space.n_configs is None else space.n_configs
+    all_tried = len(drawn) >= n_configs + space.searcher.closed_form
+    used_up = sum(map(counts_as_trial, drawn)) >= space.most_trials or has_refused_all(trials)
+    used_up = (used_up or all_tried) and all(map(has_ended, drawn))
     n_epochs = sum(len(trial.rows) for trial in trials)
     return used_up or 0 < space.budget.total_epochs <= n_epochs or _met_target(space, trials)
 
@@ -143,7 +160,8 @@ def search_status(
     """
     counts = Counter(trial_status(trial, is_running=launch is not None) for trial in trials)
     ended = sum(counts[word] for word in ENDED)
-    pruned = [trial for trial in trials if trial.state == "PRUNED"]
+    pruned = [trial for trial in trials if trial.state == "PRUNED" and not trial.refused]
+    broken = sum(not trial.keeps_constraints for trial in trials)
     return {
         "trials": {word.replace(" ", "_"): counts[word] for word in _COUNTED},
         "trials_ended": ended,
@@ -151,8 +169,10 @@ def search_status(
         "epochs": sum(len(trial.rows) for trial in trials),
         "epochs_budget": space.budget.total_epochs or None,
         "epochs_saved": sum(space.budget.epochs - len(trial.rows) for trial in pruned),
+        "constraints_broken": broken if space.constraints else None,
         "voices": voices,
         "best": best_of(space, trials, voices),
+        "front": pareto_front(space, trials) if space.metric.second else None,
         "history": _history(trials),
         "time": _time(space, trials, ended, launch),
     }
@@ -161,6 +181,7 @@ def search_status(
 def _history(trials: list[TrialRecord]) -> list[float]:
     """Skill of the best epoch so far, at up to `HISTORY_POINTS` epochs in order of recording."""
     rows = [row for trial in trials if trial.state != "FAIL" for row in trial.rows]
+    rows = [row for row in rows if keeps_constraints(row)]
     rows.sort(key=lambda row: int(row["order"]))
     so_far = list(itertools.accumulate(rows, _better))
     n_points = min(HISTORY_POINTS, len(so_far))
@@ -232,15 +253,26 @@ def status_lines(status: SearchStatus, unicode: bool) -> list[str]:
         f"trials  {format_counts(status)}",
         f"epochs  {status['epochs']}{_of(status['epochs_budget'])} done, "
         f"{status['epochs_saved']} saved by early stopping",
+        *_constraint_lines(status),
         f"best    {format_best(status['best'], WIDTH - 8)}",
+        *([] if status["front"] is None else [f"front   {describe_front(status['front'])}"]),
         f"time    {format_time(status['time'])}",
     ]
     history = status["history"]
     if unicode and len(history) > 1:
         values = f"{history[0]:.3f} to {history[-1]:.3f}"
         words = f" {skill_name(status['voices'])} {values}"
-        lines.insert(3, f"history {sparkline(history[len(words) + 8 - WIDTH :])}{words}")
+        lines.insert(-1, f"history {sparkline(history[len(words) + 8 - WIDTH :])}{words}")
     return lines
+
+
+def _constraint_lines(status: SearchStatus) -> list[str]:
+    broken, refused = status["constraints_broken"], status["trials"][REFUSED]
+    if broken is None:
+        return []
+    words = f"broken by {count_noun(broken, 'trial')}" if broken else "kept by all trials"
+    unseen = f", {refused} of them not trained" if refused else ""
+    return [f"limits  {words}{unseen}"]
 
 
 def sparkline(values: Sequence[float]) -> str:

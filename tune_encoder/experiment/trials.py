@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from tune_encoder.config import SettingValue
-from tune_encoder.experiment.epoch_row import EpochRow, as_row, objective
+from tune_encoder.experiment.epoch_row import EpochRow, as_row, keeps_constraints, rank
 
 _EPOCH = "epoch_"
+MAX_REFUSED = 100  # configs refused one after another; then no more are drawn
 ORIGIN = "from"  # attribute of a trial copied from another experiment
-_COMPARED = ("epoch", "objective", "val_loss")  # fields that `best` and `objective` read
+REFUSED = "refused"  # attribute of a trial that was not trained, since it breaks a constraint
+_COMPARED = ("epoch", "objective", "violation", "val_loss")  # fields that `best` reads
 _TRIALS = (
     "SELECT trial_id, number, state, datetime_complete FROM trials "
     "WHERE ?1 IS NULL OR number = ?1 ORDER BY number"
@@ -46,6 +48,8 @@ class TrialRecord:
     """Epoch of the last rung from which it was promoted."""
     ended_at: float | None = None
     """When it ended, in seconds since 1970, if recorded."""
+    refused: bool = False
+    """PRUNED before it was trained, since its config breaks a constraint."""
 
     @property
     def seed(self) -> int:
@@ -56,8 +60,13 @@ class TrialRecord:
 
     @property
     def best(self) -> EpochRow | None:
-        """The row with the lowest objective."""
-        return min(self.rows, key=objective, default=None)
+        """The row with the lowest objective, of those that keep the constraints if any does."""
+        return min(self.rows, key=rank, default=None)
+
+    @property
+    def keeps_constraints(self) -> bool:
+        """Whether it, or at least one of its epochs, keeps the constraints as far as is known."""
+        return not self.refused and (self.best is None or keeps_constraints(self.best))
 
 
 def needed_checkpoints(trial: TrialRecord, keep: int = 2) -> set[str]:
@@ -91,6 +100,7 @@ def read_trials(path: Path, fields: Sequence[str] | None, number: int | None) ->
             paused=attributes[key].get("paused", False),
             promoted=attributes[key].get("promoted", 0),
             ended_at=datetime.fromisoformat(ended).timestamp() if ended else None,
+            refused=attributes[key].get(REFUSED, False),
         )
         for key, number, state, ended in trials
         if ORIGIN not in attributes[key]
@@ -142,12 +152,27 @@ def is_epoch_key(name: str) -> bool:
     return name.startswith(_EPOCH)
 
 
-def best_trial(trials: list[TrialRecord]) -> TrialRecord | None:
-    """Return the trial with the lowest objective over all epochs, except failed ones."""
+def best_trial(trials: Sequence[TrialRecord]) -> TrialRecord | None:
+    """Return the trial with the lowest objective over all epochs; see `rank_trials`."""
     return next(iter(rank_trials(trials)), None)
 
 
-def rank_trials(trials: list[TrialRecord]) -> list[TrialRecord]:
-    """Return the trials with a result, the best first."""
-    scored = [trial for trial in trials if trial.best is not None and trial.state != "FAIL"]
-    return sorted(scored, key=lambda trial: min(objective(row) for row in trial.rows))
+def rank_trials(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
+    """Return the trials with a result that keep the constraints, the best first."""
+    scored = [
+        (trial.best, trial)
+        for trial in trials
+        if trial.best is not None and trial.state != "FAIL" and trial.keeps_constraints
+    ]
+    return [trial for _, trial in sorted(scored, key=lambda pair: rank(pair[0]))]
+
+
+def counts_as_trial(trial: TrialRecord) -> bool:
+    """Whether a trial counts against the budget: of a refused config another is drawn instead."""
+    return trial.state != "WAITING" and not trial.refused
+
+
+def has_refused_all(trials: Sequence[TrialRecord]) -> bool:
+    """Whether so many of the last configs were refused that no more are drawn."""
+    drawn = [trial for trial in trials if trial.state != "WAITING"][-MAX_REFUSED:]
+    return len(drawn) == MAX_REFUSED and all(trial.refused for trial in drawn)

@@ -12,6 +12,7 @@ from tune_encoder.config import SettingValue, TrainConfig, to_mapping
 from tune_encoder.errors import ConfigError, SearchFailed, TuneEncoderError
 from tune_encoder.experiment.epoch_row import EpochRow, as_row, score_of
 from tune_encoder.experiment.folder import Experiment, list_experiments, open_experiment
+from tune_encoder.experiment.front import FrontPoint, pareto_front
 from tune_encoder.experiment.run_status import (
     FINISHED,
     RUNNING,
@@ -66,6 +67,8 @@ class OverviewEntry(TypedDict):
     trials_ended: int | None
     trials_budget: int | None
     best: BestEpoch | None
+    front: list[FrontPoint] | None
+    """With two metrics, the trials that no other beats in both; else None."""
     problem: str | None
     """Why it cannot be read."""
 
@@ -99,7 +102,9 @@ class BestView(BestEpoch):
 
     experiment: str
     scores: dict[str, float]
-    """Scores on the validation split."""
+    """Scores on the validation split, and what else the search compares or limits."""
+    front: list[FrontPoint]
+    """With two metrics, the trials that no other beats in both, the best one first; else empty."""
     checkpoint: str | None
     export: str
     """The command that exports it."""
@@ -148,6 +153,7 @@ def _entry(experiment: Experiment) -> OverviewEntry:
             trials_ended=None,
             trials_budget=None,
             best=None,
+            front=None,
             problem=str(error),
         )
     return OverviewEntry(
@@ -157,6 +163,7 @@ def _entry(experiment: Experiment) -> OverviewEntry:
         trials_ended=view["trials_ended"],
         trials_budget=view["trials_budget"],
         best=view["best"],
+        front=view["front"],
         problem=None,
     )
 
@@ -207,7 +214,7 @@ def _launch(experiment: Experiment, trials: list[TrialRecord]) -> Launch:
 
 def _read_trials(experiment: Experiment, space: SearchSpace) -> list[TrialRecord]:
     """The trials, with the fields that the status needs."""
-    return experiment.trials((*FIELDS, space.metric.name))
+    return experiment.trials((*FIELDS, *space.metric.names))
 
 
 # --- one trial -----------------------------------------------------------------------------------
@@ -219,7 +226,7 @@ def trial_view(experiment: Experiment, number: int) -> TrialView:
     Raises:
         ConfigError: if it does not exist.
     """
-    space, trial = experiment.space(), _trial(experiment, number)
+    space, trial = experiment.space(), find_trial(experiment, number)
     is_running = lock_holder(experiment.path) is not None
     voices = experiment.voice_kind()
     return {
@@ -243,7 +250,12 @@ def _shown_row(space: SearchSpace, row: EpochRow) -> EpochRow:
     return as_row({**row, space.metric.name: metric_value(space, row)})
 
 
-def _trial(experiment: Experiment, number: int) -> TrialRecord:
+def find_trial(experiment: Experiment, number: int) -> TrialRecord:
+    """Return a trial.
+
+    Raises:
+        ConfigError: if it does not exist.
+    """
     if experiment.study_path.exists() and (trial := experiment.trial(number)) is not None:
         return trial
     numbers = [trial.number for trial in _read_trials(experiment, experiment.space())]
@@ -300,7 +312,8 @@ def best_view(experiment: Experiment) -> BestView:
         SearchFailed: if no trial has a result.
     """
     space = experiment.space()
-    best = best_of(space, _read_trials(experiment, space), experiment.voice_kind())
+    trials = _read_trials(experiment, space)
+    best = best_of(space, trials, experiment.voice_kind())
     trial = experiment.trial(best["trial"]) if best else None
     if best is None or trial is None:
         raise SearchFailed(f"{experiment.path}: no trial has a result yet")
@@ -308,7 +321,12 @@ def best_view(experiment: Experiment) -> BestView:
     return {
         "experiment": experiment.name,
         **best,
-        "scores": {name: score_of(row, name) for name in row if name.startswith("val_")},
+        "scores": {
+            name: score_of(row, name)
+            for name in row
+            if name.startswith("val_") or name in space.measures
+        },
+        "front": pareto_front(space, trials),
         "checkpoint": _checkpoint(experiment, row),
         "export": experiment.command("export"),
     }

@@ -37,12 +37,12 @@ def export(experiment: Experiment, to: Path, settings: ExportSettings) -> list[M
         The content of each metrics.json.
 
     Raises:
-        SearchFailed: if no trial has a usable checkpoint.
+        SearchFailed: if no trial, or not the one asked for, has a usable checkpoint.
         ConfigError: if the folder has other content than an older export.
         StorageError: if the data has changed, or a new process cannot reproduce a score.
     """
     check_replaceable(to)
-    choices = choose(experiment, settings.top_k)
+    choices = choose(experiment, settings.top_k, settings.trial)
     data = open_pack(pack_of_search(*experiment.data_source(), choices[0].config))
     models = _models(experiment, choices, settings, data)
     if models[0].folded is not None:

@@ -19,7 +19,7 @@ from tune_encoder.export.contents import (
     SearchCost,
     Versions,
 )
-from tune_encoder.model.encoder import Encoder
+from tune_encoder.model.encoder import count_parameters
 from tune_encoder.system.formats import count_noun, format_clock, format_value
 from tune_encoder.system.manifest import MANIFEST, PROVENANCE
 
@@ -112,7 +112,7 @@ def _encoder_fields(model: Model) -> dict[str, str]:
     config = model.config
     kinds = dict.fromkeys(_encoder_name(member.config) for member in model.members)
     return {
-        "encoder": f"{'; '.join(kinds)}; {_parameters(model.encoder):,} weights",
+        "encoder": f"{'; '.join(kinds)}; {count_parameters(model.encoder):,} weights",
         "input": (
             f"{config.n_mels} log-mel bands, {config.sample_rate} Hz, windows of "
             f"{config.crop_seconds:g} s, styles averaged"
@@ -125,10 +125,6 @@ def _encoder_name(config: TrainConfig) -> str:
         f"{config.encoder_type}, {config.num_layers} blocks of {config.hidden_dim} channels, "
         f"head {config.head}"
     )
-
-
-def _parameters(encoder: Encoder) -> int:
-    return sum(parameter.numel() for parameter in encoder.parameters())
 
 
 # --- data and search -----------------------------------------------------------------------------

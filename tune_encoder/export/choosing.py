@@ -9,10 +9,11 @@ from typing import Protocol
 from tune_encoder.config import TrainConfig, stored_config
 from tune_encoder.errors import SearchFailed, StorageError
 from tune_encoder.experiment.confirmation import FOLDER, Confirmation, newest_confirmation
-from tune_encoder.experiment.epoch_row import EpochRow, objective
+from tune_encoder.experiment.epoch_row import EpochRow, keeps_constraints, rank
 from tune_encoder.experiment.folder import Experiment
 from tune_encoder.experiment.status import has_ended
 from tune_encoder.experiment.trials import TrialRecord, rank_trials
+from tune_encoder.experiment.views import find_trial
 from tune_encoder.export.contents import Member
 from tune_encoder.system.formats import count_noun
 from tune_encoder.training.checkpoints import State, load_state
@@ -79,8 +80,8 @@ class Choice:
         }
 
 
-def choose(experiment: Experiment, count: int) -> list[Choice]:
-    """Return the best epoch of each of the best trials, best first.
+def choose(experiment: Experiment, count: int, number: int | None = None) -> list[Choice]:
+    """Return the best epoch of each of the best trials, best first, or of the one asked for.
 
     Trials are ranked by the objective. If the newest confirmation includes the best trial's
     config, the first choice is the best epoch of the config that was best over further seeds.
@@ -88,16 +89,20 @@ def choose(experiment: Experiment, count: int) -> list[Choice]:
     Args:
         experiment: The search.
         count: How many trials; fewer are returned if fewer have a usable checkpoint.
+        number: The trial that is asked for; None for the best.
 
     Raises:
+        ConfigError: if there is no trial of that number.
         SearchFailed: if no trial has a usable checkpoint.
     """
+    if number is not None:
+        return [_asked_for(experiment, number)]
     trials = rank_trials(experiment.trials())
     confirmation, why_ignored = _confirmation(experiment, trials)
     found = [] if confirmation is None or why_ignored else _confirmed(confirmation)
     seen = {confirmation.configs[0].trial} if confirmation is not None and found else set()
     for choice in best_epochs(experiment, trials):
-        if len(found) >= count:
+        if len(found) >= count or not keeps_constraints(choice.row):
             break
         if choice.trial.number not in seen:
             seen.add(choice.trial.number)
@@ -106,6 +111,14 @@ def choose(experiment: Experiment, count: int) -> list[Choice]:
     if not found:
         raise SearchFailed(_nothing_usable(experiment, trials))
     return found
+
+
+def _asked_for(experiment: Experiment, number: int) -> Choice:
+    """The best epoch of a trial, which may break the constraints."""
+    trial = find_trial(experiment, number)
+    for choice in best_epochs(experiment, [trial], "the trial that was asked for"):
+        return choice
+    raise SearchFailed(f"{experiment.path}: trial {number} has no usable checkpoint")
 
 
 def _nothing_usable(experiment: Experiment, trials: list[TrialRecord]) -> str:
@@ -124,7 +137,7 @@ def best_epochs(
     """Yield the epochs with a valid checkpoint, best first."""
     kept = set(search.checkpoint_names())
     scored = [(trial, row) for trial in trials for row in trial.rows]
-    for trial, row in sorted(scored, key=lambda pair: objective(pair[1])):
+    for trial, row in sorted(scored, key=lambda pair: rank(pair[1])):
         path = search.checkpoint_file(row) if row.get("checkpoint") in kept else None
         if path is not None:
             try:
@@ -133,11 +146,19 @@ def best_epochs(
                 continue
 
 
-def _why(experiment: Experiment, rank: int, n_trials: int) -> str:
-    metric = experiment.space().metric
+def _why(experiment: Experiment, place: int, n_trials: int) -> str:
+    space = experiment.space()
+    metric = space.metric
     word = "lowest" if metric.direction == "min" else "highest"
-    which = f"the {word}" if rank == 1 else f"number {rank} by"
-    return f"{which} {metric.name} of {count_noun(n_trials, 'trial')}"
+    which = f"the {word}" if place == 1 else f"number {place} by"
+    kept = " that keep the constraints" if space.constraints else ""
+    words = f"{which} {metric.name} of {count_noun(n_trials, 'trial')}{kept}"
+    if metric.second:
+        words += (
+            f"; of the {metric.second} of other trials see `{experiment.command('best')}`, and "
+            "export one with --trial N"
+        )
+    return words
 
 
 # --- a confirmed config --------------------------------------------------------------------------

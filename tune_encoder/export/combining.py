@@ -122,9 +122,19 @@ def _combined(
         combined.append(average_model(list(itertools.islice(epochs, settings.average))))
     if settings.ensemble > 1:
         combined.append(_ensemble_model(ENSEMBLE, choose(experiment, settings.ensemble)))
-    if settings.blend == "auto" and (blend := choose_blend(experiment, first, data)) is not None:
+    if _may_blend(experiment, settings) and (blend := choose_blend(experiment, first, data)):
         combined.append(_ensemble_model(BLEND, blend.choices, blend.shares))
     return combined
+
+
+def _may_blend(experiment: Experiment, settings: ExportSettings) -> bool:
+    """Whether a blend may replace the trial: not one that was asked for, or is kept within limits.
+
+    A blend is as large and as slow as all its members.
+    """
+    space = experiment.space()
+    bound = settings.trial is not None or space.constraints or space.metric.second
+    return settings.blend == "auto" and not bound
 
 
 def average_model(choices: list[Choice]) -> Model:

@@ -70,9 +70,9 @@ def export_run(run: Run, to: Path, settings: ExportSettings) -> Metrics:
 
 
 def _check_single(run: Run, settings: ExportSettings) -> None:
-    if max(settings.top_k, settings.average, settings.ensemble) > 1:
+    if settings.trial is not None or max(settings.top_k, settings.average, settings.ensemble) > 1:
         raise ConfigError(
-            f"{run.path}: is one run, of which the best epoch is exported; leave out top_k, "
+            f"{run.path}: is one run, of which the best epoch is exported; leave out trial, top_k, "
             "average and ensemble"
         )
 

@@ -17,7 +17,14 @@ from tune_encoder.model.backbones import Cnn, ConvNeXt, Transformer
 from tune_encoder.model.closed_form import ClosedFormRegression, empty_regression
 from tune_encoder.model.heads import JointHead, PooledHead, QueryHead
 
-__all__ = ["ClosedFormEncoder", "Encoder", "Ensemble", "build_encoder", "rebuild_encoder"]
+__all__ = [
+    "ClosedFormEncoder",
+    "Encoder",
+    "Ensemble",
+    "build_encoder",
+    "count_parameters",
+    "rebuild_encoder",
+]
 
 # The values of `encoder_type`; `config.training` lists them too, where the command line reads them.
 # One with attention heads is named in its `_uses_attention_heads` too, or hidden_dim would not be
@@ -98,6 +105,11 @@ def build_encoder(config: TrainConfig, statistics: Statistics) -> Encoder:
     backbone = _BACKBONES[config.encoder_type](config.n_mels, config)
     head = _HEADS.get(config.head, PooledHead)
     return Encoder(backbone, head(config.hidden_dim, config, statistics), statistics)
+
+
+def count_parameters(encoder: nn.Module) -> int:
+    """Return the number of trainable parameters."""
+    return sum(parameter.numel() for parameter in encoder.parameters())
 
 
 def rebuild_encoder(config: TrainConfig, weights: Mapping[str, Tensor]) -> Encoder:

@@ -16,6 +16,7 @@ from tune_encoder.report.comparison import compared_curves, compared_settings
 from tune_encoder.report.curves import learning_curves
 from tune_encoder.report.facts import Facts, failure_table, read_facts
 from tune_encoder.report.figure import Figure, Table
+from tune_encoder.report.front import front
 from tune_encoder.report.headline import Headline, data_table, headline
 from tune_encoder.report.importances import importance_bars
 from tune_encoder.report.parallel import parallel_coordinates
@@ -107,6 +108,7 @@ def read_contents(experiment: Experiment, compared: Sequence[Experiment] = ()) -
             "Progress",
             [learning_curves(facts), best_over_epochs(facts), best_over_time(facts)],
         ),
+        *_front_sections(facts),
         Section("settings", "Settings", [importance_bars(facts), parallel_coordinates(facts)]),
         Section("slices", "Each setting", slices(facts)),
         Section("budget", "Budget", [rung_bars(facts), timeline(facts)]),
@@ -166,6 +168,10 @@ def _clips_section(parts: _Parts, winner: "Winner") -> Section:
     clips = [(name, make_clips(winner, voices, files)) for name, voices in groups if voices]
     title = f"Best and worst {winner.split} voices"
     return Section("clips", title, notes=missing.notes, clips=clips)
+
+
+def _front_sections(facts: Facts) -> list[Section]:
+    return [Section("front", "Two metrics", [front(facts)])] if facts.space.metric.second else []
 
 
 def _compared_sections(facts: Facts, compared: Sequence[Experiment]) -> list[Section]:

@@ -7,7 +7,7 @@ from functools import cached_property
 
 from tune_encoder.config import SettingValue
 from tune_encoder.data.score_words import skill_name
-from tune_encoder.experiment.epoch_row import EpochRow, objective
+from tune_encoder.experiment.epoch_row import EpochRow, rank
 from tune_encoder.experiment.folder import Experiment, SearchFile
 from tune_encoder.experiment.run_status import RUNNING
 from tune_encoder.experiment.status import (
@@ -39,7 +39,7 @@ class Facts:
     """The content of search.yaml."""
     space: SearchSpace
     trials: Sequence[TrialRecord]
-    """The trials that have started."""
+    """The trials that have started, without those that were refused untrained."""
     status: ExperimentStatus
     """The result of `experiment.views.status`."""
 
@@ -88,8 +88,8 @@ def read_facts(experiment: Experiment) -> Facts:
         ConfigError, StorageError: if its files are damaged.
     """
     space = experiment.space()
-    trials = experiment.trials((*_ROW_FIELDS, space.metric.name))
-    began = [trial for trial in trials if trial.state != "WAITING"]
+    trials = experiment.trials((*_ROW_FIELDS, *space.metric.names))
+    began = [trial for trial in trials if trial.state != "WAITING" and not trial.refused]
     return Facts(experiment, experiment.read_search(), space, began, status(experiment))
 
 
@@ -115,9 +115,9 @@ def sample_for_plot(trials: Sequence[TrialRecord]) -> tuple[list[TrialRecord], s
     return [*best, *others][::-1], note
 
 
-def _rank(trial: TrialRecord) -> tuple[bool, float]:
+def _rank(trial: TrialRecord) -> tuple[bool, tuple[float, float]]:
     failed = trial.state == "FAIL" or trial.best is None
-    return failed, objective(trial.best) if trial.best is not None else math.inf
+    return failed, rank(trial.best) if trial.best is not None else (math.inf, math.inf)
 
 
 def describe_trial(facts: Facts, trial: TrialRecord) -> str:

@@ -152,6 +152,14 @@ def _budget(budget: BudgetSettings) -> str:
     return f"{trials} of {count_noun(budget.epochs, 'epoch')}{total}"
 
 
+def _constraints(facts: Facts) -> str:
+    broken, refused = facts.status["constraints_broken"], facts.status["trials"]["refused"]
+    if broken is None:
+        return ""
+    limits = "; ".join(f"{each}" for each in facts.space.constraints)
+    return f"{limits}; broken by {count_noun(broken, 'trial')}, {refused} of them not trained"
+
+
 def data_table(facts: Facts, data: PackedData | None) -> Table:
     """Return data, budget and versions of the search."""
     clips = ", ".join(f"{n} {name}" for name, n in (data.info["clips"] if data else {}).items())
@@ -167,6 +175,8 @@ def data_table(facts: Facts, data: PackedData | None) -> Table:
             f"{facts.metric}, {'lower' if facts.space.metric.direction == 'min' else 'higher'} is "
             "better",
         ],
+        ["second metric", space.metric.second or ""],
+        ["constraints", _constraints(facts)],
         ["budget", _budget(space.budget)],
         ["scheduler", space.scheduler.name],
         ["searcher", f"{space.searcher.name}, seed {space.searcher.seed}"],

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from tune_encoder.experiment.epoch_row import EpochRow, objective
+from tune_encoder.experiment.epoch_row import EpochRow, keeps_constraints, objective
 from tune_encoder.report.drawing import BLUE, ORANGE, Canvas, Tooltip
 from tune_encoder.report.facts import Facts
 from tune_encoder.report.figure import Figure, Table, table
@@ -46,7 +46,8 @@ def progress(facts: Facts) -> Progress:
     steps: list[Step] = []
     lowest = float("inf")
     for count, ((trial, row), time) in enumerate(zip(pairs, times, strict=True), start=1):
-        if trial.state != "FAIL" and objective(row) < lowest:
+        counts = trial.state != "FAIL" and keeps_constraints(row)
+        if counts and objective(row) < lowest:
             lowest = objective(row)
             scores = (facts.value(row), float(row["val_skill"]))
             steps.append(Step(count, time, *scores, trial.number, row["epoch"]))

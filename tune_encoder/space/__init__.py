@@ -6,6 +6,7 @@ takes any object that can suggest values, such as an `optuna.Trial`.
 """
 
 from tune_encoder.space.builtin import builtin_spaces, find_space, space_summary
+from tune_encoder.space.constraints import Constraint, broken_constraints, excesses
 from tune_encoder.space.reading import (
     load_space,
     new_space,
@@ -27,12 +28,15 @@ from tune_encoder.space.space import (
 __all__ = [
     "MAX_GRID_POINTS",
     "ConfigKey",
+    "Constraint",
     "Parameter",
     "RandomSuggester",
     "SearchSpace",
     "SpaceContent",
     "Suggester",
+    "broken_constraints",
     "builtin_spaces",
+    "excesses",
     "find_space",
     "largest_configs",
     "load_space",

@@ -16,6 +16,7 @@ def check_consistency(space: SearchSpace, where: str) -> None:
     _check_total_epochs(space, where)
     _check_brackets(space, where)
     _check_searcher(space, where)
+    _check_second_metric(space, where)
     _check_initial_model(space, where)
     for settings in sample_configs(space, N_SAMPLES):
         space.config(settings, f"{where} can propose this")
@@ -87,6 +88,26 @@ def _check_initial_model(space: SearchSpace, where: str) -> None:
         raise ConfigError(
             f"{where}: base.init_from fixes the network, so {', '.join(searched)} cannot be "
             "searched; leave it out of space"
+        )
+
+
+def _check_second_metric(space: SearchSpace, where: str) -> None:
+    """Reject what compares trials by one metric in a search with two, and the reverse."""
+    searcher, scheduler, second = space.searcher.name, space.scheduler.name, space.metric.second
+    if searcher == "nsga2" and not second:
+        raise ConfigError(
+            f"{where}: searcher.name is nsga2, which is for two metrics; set metric.second, or "
+            "write another searcher"
+        )
+    if second and space.scheduler.stops_early:
+        raise ConfigError(
+            f"{where}: scheduler.name is {scheduler}, which compares trials by one metric, but "
+            f"metric.second is {second}; write `scheduler: {{name: none}}`"
+        )
+    if second and searcher == "gp":
+        raise ConfigError(
+            f"{where}: searcher.name is gp, which has one metric, but metric.second is {second}; "
+            "write nsga2, tpe or random"
         )
 
 

@@ -18,10 +18,11 @@ from tune_encoder.config import (
 )
 from tune_encoder.errors import ConfigError
 from tune_encoder.space.consistency import check_consistency, check_new_space, fit_to_budget
+from tune_encoder.space.constraints import read_constraints
 from tune_encoder.space.parameters import read_parameters, read_setting
 from tune_encoder.space.space import Parameter, SearchSpace, SpaceContent
 
-_ALL_SECTIONS = (*SECTIONS, "base", "space", "start")
+_ALL_SECTIONS = (*SECTIONS, "base", "space", "start", "constraints")
 
 
 def load_space(path: Path) -> SearchSpace:
@@ -78,7 +79,11 @@ def read_space(content: object, where: str, folder: Path) -> SearchSpace:
     base = _base(_mapping(content, "base", where), f"{where}, base", folder)
     parameters = read_parameters(_mapping(content, "space", where), where)
     start = _start_configs(content.get("start") or [], parameters, f"{where}, start")
-    return SearchSpace(**sections, base=base, parameters=parameters, start=start)
+    limits = _mapping(content, "constraints", where)
+    constraints = read_constraints(limits, f"{where}, constraints")
+    return SearchSpace(
+        **sections, base=base, parameters=parameters, start=start, constraints=constraints
+    )
 
 
 def override_space(
@@ -116,6 +121,7 @@ def space_to_content(space: SearchSpace) -> SpaceContent:
         "base": space.base,
         "space": {parameter.name: _parameter_content(parameter) for parameter in space.parameters},
         "start": space.start,
+        "constraints": {each.name: each.content() for each in space.constraints},
     }
     return cast("SpaceContent", content)
 

@@ -11,6 +11,7 @@ from typing import Protocol, TypedDict, TypeVar
 from tune_encoder.config import (
     CLOSED_FORM,
     CLOSED_FORM_CONFIG,
+    MEASURES,
     BudgetSettings,
     MetricSettings,
     ResourceSettings,
@@ -23,6 +24,7 @@ from tune_encoder.config import (
     to_mapping,
 )
 from tune_encoder.errors import ConfigError
+from tune_encoder.space.constraints import Constraint
 
 MAX_GRID_POINTS = 100_000  # far more than anyone trains; the grid is kept in memory
 _WORK_OF_A_STEP = ("batch_size", "crop_seconds")
@@ -135,6 +137,7 @@ class SpaceContent(TypedDict, total=False):
     base: dict[str, SettingValue]
     space: dict[str, dict[str, object]]
     start: list[dict[str, SettingValue]]
+    constraints: dict[str, dict[str, float]]
 
 
 @dataclass(frozen=True)
@@ -153,6 +156,14 @@ class SearchSpace:
     """The searched settings; each comes after those its conditions depend on."""
     start: list[dict[str, SettingValue]]
     """Configs to try first."""
+    constraints: tuple[Constraint, ...] = ()
+    """Limits that the best trial keeps."""
+
+    @property
+    def measures(self) -> tuple[str, ...]:
+        """The quantities of a config that its trials measure, for a metric or a constraint."""
+        wanted = (*self.metric.names, *(each.name for each in self.constraints))
+        return tuple(name for name in MEASURES if name in wanted)
 
     def sample(
         self, suggest: Suggester, given: Mapping[str, SettingValue] | None = None
@@ -271,7 +282,8 @@ class SearchSpace:
 
         Also None where nothing is searched: earlier versions then trained the same again.
         """
-        configs = self.all_configs(self.most_trials) if self.parameters else None
+        most = MAX_GRID_POINTS if self.constraints else self.most_trials  # some may be refused
+        configs = self.all_configs(most) if self.parameters else None
         return None if configs is None else len(configs)
 
     @property

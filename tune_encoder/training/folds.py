@@ -3,7 +3,7 @@
 Each fold is trained exactly as a run of its own.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
@@ -12,8 +12,10 @@ from tune_encoder.config import SettingValue, TrainConfig, to_mapping
 from tune_encoder.data.fold_scores import FoldScale, fold_scales, mean_over_folds
 from tune_encoder.data.folds import FoldedData
 from tune_encoder.experiment.epoch_row import EpochRow, as_row, score_of, validation_scores
+from tune_encoder.model.encoder import Encoder
 from tune_encoder.training.checkpoints import State
 from tune_encoder.training.epoch import train_epoch
+from tune_encoder.training.logs import EVERY_SETTING, Logged
 from tune_encoder.training.loop import explain_out_of_memory, prepare_device, run_epochs
 from tune_encoder.training.state import RunState, TrainState, check_same_training, start_run
 
@@ -33,6 +35,11 @@ class FoldedState(RunState):
     folds: list[TrainState]
     history: list[EpochRow] = field(default_factory=list)
     """Rows over all folds; each fold has its own too."""
+
+    @property
+    def encoder(self) -> Encoder:
+        """That of the first fold."""
+        return self.folds[0].model
 
     def state_dict(self) -> State:
         return {
@@ -61,7 +68,7 @@ def train_folds(
     run_dir: Path,
     report: Report,
     checkpoint: State | None = None,
-    hparam_names: Collection[str] = (),
+    logged: Logged = EVERY_SETTING,
 ) -> FoldedState:
     """Train an encoder on each fold until their last epoch or early stopping.
 
@@ -73,7 +80,7 @@ def train_folds(
         run_dir: As in `training.loop.train`, like all that follow.
         report: Called after every epoch.
         checkpoint: The state to resume.
-        hparam_names: Settings for TensorBoard.
+        logged: What is logged beside scores; the encoder measured is that of the first fold.
 
     Raises:
         TrainingDiverged, OutOfMemory: as in `training.loop.train`, of any fold.
@@ -96,7 +103,7 @@ def train_folds(
                 fold.history.append(train_epoch(fold, own_data, device))
         return _row([fold.history[-1] for fold in state.folds], scales)
 
-    run_epochs(state, train_next, run_dir, lambda row: report(row, state), hparam_names)
+    run_epochs(state, train_next, run_dir, lambda row: report(row, state), logged)
     return state
 
 

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,19 @@ if TYPE_CHECKING:
     from torch.utils.tensorboard.writer import SummaryWriter
 
 _HPARAM_METRICS = ("val_loss", "val_skill")
+
+
+@dataclass(frozen=True)
+class Logged:
+    """What a run logs beside its losses and scores."""
+
+    hparams: Collection[str] = ()
+    """Settings for TensorBoard's HParams tab; all if empty."""
+    measures: Collection[str] = ()
+    """Quantities of the encoder that each row has too; see `measures.measure_encoder`."""
+
+
+EVERY_SETTING = Logged()
 
 
 def write_metrics(path: Path, history: list[EpochRow]) -> None:

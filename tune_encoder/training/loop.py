@@ -1,6 +1,6 @@
 """The training loop."""
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -9,12 +9,13 @@ import torch
 from tune_encoder.config import TrainConfig
 from tune_encoder.data.pack import PackedData
 from tune_encoder.errors import OutOfMemory
-from tune_encoder.experiment.epoch_row import EpochRow
+from tune_encoder.experiment.epoch_row import EpochRow, as_row
 from tune_encoder.model.device import pick_device
 from tune_encoder.system.memory import keep_freed_memory
 from tune_encoder.training.checkpoints import State
 from tune_encoder.training.epoch import run_two_steps, train_epoch
-from tune_encoder.training.logs import tensorboard_log, write_metrics
+from tune_encoder.training.logs import EVERY_SETTING, Logged, tensorboard_log, write_metrics
+from tune_encoder.training.measures import measure_encoder
 from tune_encoder.training.parallel import SINGLE_PROCESS, ProcessGroup
 from tune_encoder.training.state import RunState, TrainState, is_finished, start_run
 
@@ -32,7 +33,7 @@ def train(
     report: Report,
     checkpoint: State | None = None,
     group: ProcessGroup = SINGLE_PROCESS,
-    hparam_names: Collection[str] = (),
+    logged: Logged = EVERY_SETTING,
 ) -> TrainState:
     """Train one encoder until its last epoch or early stopping.
 
@@ -46,7 +47,7 @@ def train(
             it may end the run by raising an error.
         checkpoint: The state of an earlier run to resume.
         group: The process group of distributed training; only the first process writes and reports.
-        hparam_names: Settings for TensorBoard's HParams tab; all if empty.
+        logged: What is logged beside losses and scores.
 
     Raises:
         TrainingDiverged: at the first epoch whose loss is NaN or infinite.
@@ -62,7 +63,7 @@ def train(
         lambda: _train_epoch(state, data, device, group),
         run_dir,
         lambda row: report(row, state),
-        hparam_names,
+        logged,
         writes=group.is_first,
     )
     return state
@@ -80,7 +81,7 @@ def run_epochs(
     train_next: Callable[[], EpochRow],
     run_dir: Path,
     report: Callable[[EpochRow], None],
-    hparam_names: Collection[str] = (),
+    logged: Logged = EVERY_SETTING,
     *,
     writes: bool = True,
 ) -> None:
@@ -91,13 +92,13 @@ def run_epochs(
         train_next: Trains its next epoch and returns the row.
         run_dir: As in `train`.
         report: Called with the row of every epoch.
-        hparam_names: As in `train`.
+        logged: As in `train`.
         writes: Whether this process writes and reports.
     """
     run_dir.mkdir(parents=True, exist_ok=True)
-    with tensorboard_log(run_dir / "logs", state, hparam_names, writes) as log:
+    with tensorboard_log(run_dir / "logs", state, logged.hparams, writes) as log:
         while not is_finished(state):
-            row = train_next()
+            row = as_row({**train_next(), **measure_encoder(state, logged.measures)})
             state.history.append(row)
             row["finished"] = is_finished(state)
             if writes:

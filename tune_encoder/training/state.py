@@ -39,6 +39,11 @@ class RunState(ABC):
         """The row with the lowest validation loss so far."""
         return min(self.history, key=lambda row: row["val_loss"], default=None)
 
+    @property
+    @abstractmethod
+    def encoder(self) -> Encoder:
+        """An encoder of the run, to measure."""
+
     @abstractmethod
     def state_dict(self) -> State:
         """Return the state as tensors and plain values, for `checkpoints.save_state`."""
@@ -63,6 +68,10 @@ class TrainState(RunState):
 
     def __post_init__(self) -> None:
         self.module = self.model
+
+    @property
+    def encoder(self) -> Encoder:
+        return self.model
 
     def state_dict(self) -> State:
         return {

@@ -99,13 +99,18 @@ def _check_numbers(n_configs: int, n_seeds: int) -> None:
 
 
 def confirmation_space(experiment: Experiment, configs: Configs, n_seeds: int) -> SearchSpace:
-    """Return the space that trains each config with each seed, without early stopping."""
+    """Return the space that trains each config with each seed, without early stopping.
+
+    Constraints and the second metric have chosen the configs; the first metric is confirmed.
+    """
     space = experiment.space()
     seeds = new_seeds(experiment.trials(), n_seeds)
     start = [{**config, "seed": seed} for config in configs.values() for seed in seeds]
     parameters = [each for each in space.parameters if each.name != "seed"]
     confirming = replace(
         space,
+        metric=replace(space.metric, second=None),
+        constraints=(),
         budget=BudgetSettings(trials=len(start), epochs=space.budget.epochs),
         scheduler=SchedulerSettings(name="none"),
         searcher=SearcherSettings(name="random", closed_form=False),

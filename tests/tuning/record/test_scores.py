@@ -9,11 +9,12 @@ from tune_encoder.tuning.record.scores import best_value, comparable_scores
 CURVE = [0.9, 0.6, 0.7]
 
 
-def trial(state, curve=(), value=None):
+def trial(state, curve=(), value=None, excess=None):
     return optuna.trial.create_trial(
         state=TrialState[state],
         value=value,
         intermediate_values=dict(enumerate(curve, start=1)),
+        constraints=None if excess is None else {"clone_ms max": excess},
     )
 
 
@@ -29,6 +30,8 @@ def trial(state, curve=(), value=None):
         (trial("FAIL", CURVE), np.inf),
         (trial("COMPLETE", CURVE, 0.6), 0.6),
         (trial("COMPLETE", value=0.5), 0.5),
+        (trial("COMPLETE", value=0.5, excess=0.0), 0.5),
+        (trial("COMPLETE", value=0.5, excess=0.1), np.inf),
     ],
 )
 def test_a_trial_counts_by_its_best_epoch_once_it_has_reached_a_rung(made, value):

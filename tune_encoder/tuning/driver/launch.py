@@ -17,6 +17,7 @@ from tune_encoder.config import LOCAL_LAUNCH, LaunchSettings
 from tune_encoder.errors import Interrupted, SearchFailed, StorageError
 from tune_encoder.experiment.dashboards import dashboard_lines, open_dashboards
 from tune_encoder.experiment.folder import Experiment
+from tune_encoder.experiment.trials import MAX_REFUSED, has_refused_all
 from tune_encoder.system.deadline import Deadline
 from tune_encoder.system.formats import count_noun
 from tune_encoder.tuning.cluster.capacity import Capacity, check_trial_fits, living_nodes
@@ -25,6 +26,7 @@ from tune_encoder.tuning.cluster.ray_patches import pass_no_variables
 from tune_encoder.tuning.cluster.watch import ClusterWatch
 from tune_encoder.tuning.driver.callbacks import FailureRecorder, StopSignal
 from tune_encoder.tuning.driver.gpu_memory import check_gpu_share
+from tune_encoder.tuning.driver.known import KnownQuantities
 from tune_encoder.tuning.driver.progress import Progress
 from tune_encoder.tuning.driver.recording_scheduler import RecordingScheduler
 from tune_encoder.tuning.driver.searcher import StudySearcher
@@ -50,7 +52,8 @@ def launch_search(record: Record, pack: Path, settings: LaunchSettings = LOCAL_L
             if not record.trials:
                 check_gpu_share(record.space, worker)
             steering = Steering(record, scheduler, capacity)
-            searcher = StudySearcher(record, scheduler, steering, worker, capacity)
+            known = KnownQuantities(record.space, pack)
+            searcher = StudySearcher(record, scheduler, steering, worker, capacity, known)
             asking = nullcontext() if settings.address else _unlimited_pending_trials()
             with _serve_pages(record.experiment, settings.dashboard), asking:
                 _run_tune(record, launch, searcher, scheduler, steering, deadline)
@@ -74,6 +77,7 @@ def _worker_settings(record: Record, pack: Path, launch: str) -> WorkerSettings:
         processes=resources.processes_per_trial,
         folds=record.space.validation.folds,
         searched=tuple(parameter.name for parameter in record.space.parameters),
+        measures=record.space.measures,
     )
 
 
@@ -156,6 +160,11 @@ def _run_tune(
     _report_end(experiment, scheduler.storage_problem, steering.stop_reason, stop.number)
     if record.is_used_up():
         _report_used_up(record)
+    if has_refused_all([*record.trials.values()]):
+        print(  # noqa: T201
+            f"the last {MAX_REFUSED} configs all break the constraints, so no more are drawn; "
+            "widen the constraints, or narrow the space"
+        )
 
 
 class _FreeTrialMetrics(tune.Callback):
@@ -238,6 +247,10 @@ def _remove_tune_state(folder: Path) -> None:
 
 
 def _describe_failures(record: Record) -> str:
-    reasons = Counter(trial.reason for trial in record.trials.values() if trial.reason)
+    trials = record.trials.values()
+    reasons = Counter(t.reason for t in trials if t.reason and t.keeps_constraints)
     counted = [f"{why} ({count_noun(n, 'trial')})" for why, n in reasons.most_common()]
+    if broken := [trial for trial in trials if not trial.keeps_constraints]:
+        last = f", the last as {broken[-1].reason}" if broken[-1].reason else ""
+        counted.append(f"{count_noun(len(broken), 'trial')} broke the constraints{last}")
     return f"no trial of {record.experiment.name} gave a result: {'; '.join(counted) or 'none ran'}"

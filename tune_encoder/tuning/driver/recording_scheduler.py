@@ -137,6 +137,8 @@ class RecordingScheduler(FIFOScheduler):
             self._record.complete(number)
         elif number in self.end_requests:
             self._record.prune(number, self.end_requests.pop(number))
+        elif reason := self._record.broken_constraints(number, {}):
+            self._record.prune(number, reason)
         elif decision is Decision.STOP:
             self._record.prune(number)
         elif decision is Decision.PAUSE and row["epoch"] > self._record.trials[number].promoted:

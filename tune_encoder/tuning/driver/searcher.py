@@ -7,6 +7,7 @@ from ray.tune.search import Searcher
 
 from tune_encoder.errors import StorageError
 from tune_encoder.experiment.trials import TrialRecord
+from tune_encoder.tuning.driver.known import Known, nothing_known
 from tune_encoder.tuning.driver.recording_scheduler import RecordingScheduler
 from tune_encoder.tuning.driver.steering import Steering
 from tune_encoder.tuning.record.record import REPORTED, Record
@@ -27,6 +28,7 @@ class StudySearcher(Searcher):
         steering: Steering,
         worker: WorkerSettings,
         capacity: Callable[[], int],
+        known: Known = nothing_known,
     ) -> None:
         super().__init__(metric=REPORTED, mode="min")
         self._record = record
@@ -34,6 +36,7 @@ class StudySearcher(Searcher):
         self._steering = steering
         self._worker = worker
         self._capacity = capacity
+        self._known = known
         self._queue = record.unfinished()
         self._assigned: dict[str, TrialRecord] = {}
 
@@ -55,7 +58,6 @@ class StudySearcher(Searcher):
         if trial is None:
             return None if self._assigned else self._finish()
         self._assigned[trial_id] = trial
-        self._record.write_settings(trial)
         return TrialConfig(
             number=trial.number,
             settings=trial.settings,
@@ -64,6 +66,23 @@ class StudySearcher(Searcher):
         )
 
     def _next(self) -> TrialRecord | None:
+        """Return the next trial whose config can keep the constraints."""
+        while (trial := self._candidate()) is not None and self._refused(trial):
+            pass
+        return trial
+
+    def _refused(self, trial: TrialRecord) -> bool:
+        """End a trial that cannot keep the constraints, before it is trained."""
+        self._record.write_settings(trial)
+        if trial.rows:
+            return False
+        known = self._known(trial.settings)
+        reason = self._record.broken_constraints(trial.number, known)
+        if reason:
+            self._record.refuse(trial.number, reason, known)
+        return bool(reason)
+
+    def _candidate(self) -> TrialRecord | None:
         """Return an unfinished trial, else a paused one that is promoted, else a new one."""
         if self._queue:
             return self._queue.pop(0)

@@ -12,12 +12,11 @@ from contextlib import closing, contextmanager
 
 from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.storages import RDBStorage
-from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 from sqlalchemy import URL, Pool, make_url, text
 from sqlalchemy.exc import ArgumentError, IntegrityError, ProgrammingError, SQLAlchemyError
 
-from tune_encoder.config import SettingValue
+from tune_encoder.config import MetricSettings, SettingValue
 from tune_encoder.errors import ConfigError, StorageError
 from tune_encoder.experiment.folder import SearchFile
 from tune_encoder.tuning.record.optuna_tables import Rows, read_rows
@@ -100,7 +99,7 @@ class Database:
 
     def create_study(
         self,
-        direction: StudyDirection,
+        metric: MetricSettings,
         known: Iterable[FrozenTrial],
         first: Iterable[dict[str, SettingValue]],
         search: SearchFile,
@@ -108,7 +107,7 @@ class Database:
         """Create the study, replacing an incomplete one; see `make_study`.
 
         Args:
-            direction: As there.
+            metric: As there.
             known: As there.
             first: As there.
             search: The content of search.yaml.
@@ -116,7 +115,7 @@ class Database:
         with self._storage_errors("cannot be written", "check its user's permissions"):
             if self._study is not None:
                 self._storage.delete_study(self._study.id)
-            make_study(self._storage, self._study_name, direction, known, first)
+            make_study(self._storage, self._study_name, metric, known, first)
             self._study = StoredStudy(self._storage, self._study_name)
         self.claim()
         self.save_search(search)

@@ -9,7 +9,6 @@ from dataclasses import replace
 from functools import cached_property
 from typing import NamedTuple
 
-from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from tune_encoder.config import CLOSED_FORM_CONFIG, SettingValue, write_yaml
@@ -18,11 +17,25 @@ from tune_encoder.experiment.checkpoint_storage import checkpoints_of_trial
 from tune_encoder.experiment.epoch_row import EpochRow, as_row, score_of
 from tune_encoder.experiment.folder import Experiment, SearchFile
 from tune_encoder.experiment.portfolio import choose_portfolio
-from tune_encoder.experiment.trials import TrialRecord, best_trial, needed_checkpoints
-from tune_encoder.space import ConfigKey, SearchSpace, space_to_content
+from tune_encoder.experiment.trials import (
+    REFUSED,
+    TrialRecord,
+    best_trial,
+    counts_as_trial,
+    has_refused_all,
+    needed_checkpoints,
+)
+from tune_encoder.space import (
+    ConfigKey,
+    SearchSpace,
+    broken_constraints,
+    excesses,
+    space_to_content,
+)
 from tune_encoder.system.files import atomic_write, partial_path
 from tune_encoder.tuning.record.database import Database
 from tune_encoder.tuning.record.distinct import DistinctSampler
+from tune_encoder.tuning.record.outcome import constraint_notes, rate_row, row_values
 from tune_encoder.tuning.record.restore import write_from_database
 from tune_encoder.tuning.record.samplers import make_sampler, sampler_seed
 from tune_encoder.tuning.record.stored_study import (
@@ -34,7 +47,6 @@ from tune_encoder.tuning.record.study import COPY_OF, Study
 from tune_encoder.tuning.record.warm_start import known_trials
 
 METRIC = "objective"  # key of the value in a row that the scheduler compares
-_DIRECTIONS = {"min": StudyDirection.MINIMIZE, "max": StudyDirection.MAXIMIZE}
 _FIRST_REPORT_ONLY = ("worker", "attempt", "recorded_at")  # kept from the first report
 REPORTED = "val_loss"  # the metric that Tune gets, on which nothing depends
 
@@ -92,7 +104,7 @@ class Record:
 
     def n_started(self) -> int:
         """Return the number of trials that count against the budget."""
-        return sum(trial.state != "WAITING" for trial in self.trials.values())
+        return sum(map(counts_as_trial, self.trials.values()))
 
     def rows_in_order(self) -> list[tuple[int, EpochRow]]:
         """Return all rows with their trial's number, in the order in which they were recorded."""
@@ -109,7 +121,7 @@ class Record:
 
     def _sampler(self) -> DistinctSampler:
         """Return the sampler of the next trial, which proposes no config that has been tried."""
-        number = self.n_started()
+        number = sum(trial.state != "WAITING" for trial in self.trials.values())
         queued = map(self.space.config_key, self._study.queued())
         taken = {*self._trial_of, *(key for key in queued if key is not None)}
         sampler, seed = make_sampler(self.space, number), sampler_seed(self.space, number)
@@ -185,7 +197,7 @@ class Record:
         rows = self.trials[number].rows
         old = next((each for each in rows if each["epoch"] == row["epoch"]), None)
         row = {"order": self._n_rows, **row} if old is None else _merge_repeated(old, row)
-        row["objective"] = self.space.metric.sign * score_of(row, self.space.metric.name)
+        rate_row(row, self.space)
         self._study.add_row(number, row, score_of(row, self.space.metric.name))
         if "checkpoint" in row:
             self.stored_checkpoints.add(row["checkpoint"])
@@ -221,22 +233,47 @@ class Record:
         """End a trial that used all its epochs or its patience, with its best epoch's value."""
         best = self.trials[number].best
         assert best is not None
-        self._end(number, TrialState.COMPLETE, score_of(best, self.space.metric.name))
+        self._end(number, TrialState.COMPLETE, row_values(best, self.space))
 
     def prune(self, number: int, reason: str = "") -> None:
         """End a trial that the scheduler or the user stopped."""
         self._end(number, TrialState.PRUNED, reason=reason)
+
+    def broken_constraints(self, number: int, known: Mapping[str, float]) -> str:
+        """Say which constraints no epoch of a trial can keep; empty if there is none.
+
+        Args:
+            number: The trial.
+            known: What is known of its config before it is trained.
+        """
+        first = {**self.trials[number].rows[0]} if self.trials[number].rows else {}
+        measured = {name: first[name] for name in self.space.measures if name in first}
+        return broken_constraints(self.space.constraints, {**known, **measured})
+
+    def refuse(self, number: int, reason: str, known: Mapping[str, float]) -> None:
+        """End a trial before it is trained, since its config breaks a constraint."""
+        self._study.set_attribute(number, REFUSED, True)
+        self.trials[number] = replace(self.trials[number], refused=True)
+        self._end(number, TrialState.PRUNED, reason=reason, known=known)
 
     def fail(self, number: int, reason: str) -> None:
         """End a trial that diverged, crashed or could not start."""
         self._end(number, TrialState.FAIL, reason=reason)
 
     def _end(
-        self, number: int, state: TrialState, value: float | None = None, reason: str = ""
+        self,
+        number: int,
+        state: TrialState,
+        values: list[float] | None = None,
+        reason: str = "",
+        known: Mapping[str, float] | None = None,
     ) -> None:
         if reason:
             self._study.set_attribute(number, "reason", reason)
-        self._study.end(number, state, value)
+        measured = self.trials[number].best or known or {}
+        if excess := excesses(self.space.constraints, {**measured}):
+            self._study.note(number, constraint_notes(excess))
+        self._study.end(number, state, values)
         ended = replace(self.trials[number], state=state.name, reason=reason, paused=False)
         self.trials[number] = ended
 
@@ -269,6 +306,8 @@ class Record:
     def may_start(self) -> bool:
         """Whether the budget has room for a new trial, and there is a config for it."""
         if self.n_started() >= self.space.most_trials or self.is_used_up():
+            return False
+        if has_refused_all([*self.trials.values()]):
             return False
         return not self.has_tried_all() or bool(self._study.queued())
 
@@ -347,14 +386,13 @@ def _parent_searches(experiment: Experiment) -> ParentSearches:
 def _make_study(experiment: Experiment, space: SearchSpace, database: Database | None) -> None:
     """Create the study with the known trials, and with the first configs enqueued."""
     known, first = _initial_trials(space, _parent_searches(experiment))
-    direction = _DIRECTIONS[space.metric.direction]
     if database is not None:
-        database.create_study(direction, known, first, experiment.read_search())
+        database.create_study(space.metric, known, first, experiment.read_search())
         write_from_database(experiment.study_path, database)
         return
     partial = partial_path(experiment.study_path)
     partial.unlink(missing_ok=True)
-    make_study_file(partial, direction, known, first)
+    make_study_file(partial, space.metric, known, first)
     partial.rename(experiment.study_path)
 
 

@@ -23,13 +23,14 @@ from tune_encoder.errors import ConfigError, StorageError
 from tune_encoder.experiment.epoch_row import EpochRow, score_of
 from tune_encoder.experiment.folder import STUDY_NAME, Experiment
 from tune_encoder.experiment.trials import TrialRecord, epoch_key
-from tune_encoder.space import SearchSpace
+from tune_encoder.space import SearchSpace, excesses
 from tune_encoder.system.files import fsync_folder, partial_path
 from tune_encoder.system.formats import count_noun
 from tune_encoder.system.lock import lock_experiment
 from tune_encoder.system.manifest import verify
 from tune_encoder.training.checkpoints import State, newest_valid_checkpoint
 from tune_encoder.tuning.record.database import Database
+from tune_encoder.tuning.record.outcome import rate_row, row_values
 from tune_encoder.tuning.record.record import Record
 from tune_encoder.tuning.record.restore import (
     has_search,
@@ -174,7 +175,7 @@ def _salvage(experiment: Experiment, space: SearchSpace, number: int) -> _Salvag
         _decide_state(found, space)
     found.rows = [{**row, **checkpoints.get(row["epoch"], {})} for row in found.rows]
     for row in found.rows:
-        row["objective"] = space.metric.sign * score_of(row, space.metric.name)
+        rate_row(row, space)
     return found
 
 
@@ -235,7 +236,9 @@ def _read_metrics(path: Path, space: SearchSpace, lost: list[str]) -> list[Epoch
         rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
         epochs = [row["epoch"] for row in rows if row["finished"] in (True, False)]
         complete = epochs == list(range(1, len(rows) + 1))
-        complete = complete and all(math.isfinite(row[space.metric.name]) for row in rows)
+        complete = complete and all(
+            math.isfinite(row[name]) for row in rows for name in space.metric.names
+        )
     except (OSError, ValueError, KeyError, TypeError):
         complete = False
     if not complete:
@@ -316,7 +319,7 @@ def _write_study(
         else:  # the next launch samples settings for it
             rebuilt.append(create_trial(state=TrialState.WAITING))
             lost.append(f"trial {number}: nothing can be read; it starts again with new settings")
-    make_study_file(path, initial.direction, rebuilt, ())
+    make_study_file(path, space.metric, rebuilt, ())
     return lost
 
 
@@ -326,12 +329,13 @@ def _to_frozen_trial(trial: TrialRecord, space: SearchSpace) -> FrozenTrial:
     for parameter in space.parameters:
         if parameter.name in searched and parameter.contains(searched[parameter.name]):
             parameter.sample(replay)
-    metric = space.metric.name
+    metric, has_value = space.metric.name, trial.state == "COMPLETE"
     notes = {"settings": trial.settings, "reason": trial.reason}
     rows = {epoch_key(row["epoch"]): row for row in trial.rows}
     return create_trial(
         state=TrialState[trial.state],
-        value=score_of(trial.best, metric) if trial.state == "COMPLETE" and trial.best else None,
+        values=row_values(trial.best, space) if has_value and trial.best else None,
+        constraints=excesses(space.constraints, {**trial.best}) if has_value and trial.best else {},
         params=replay.params,
         distributions=replay.distributions,
         user_attrs={**{name: note for name, note in notes.items() if note}, **rows},

@@ -7,7 +7,7 @@ from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalChoiceType
-from optuna.samplers import BaseSampler
+from optuna.samplers import BaseSampler, NSGAIISampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
@@ -28,6 +28,8 @@ def make_sampler(space: SearchSpace, number: int) -> BaseSampler:
         from tune_encoder.tuning.record.gp_sampler import GaussianProcessSampler  # loads SciPy
 
         return GaussianProcessSampler(space, seed)
+    if settings.name == "nsga2":
+        return PenalizingSampler(SteadyNsga2(max(2, settings.startup_trials), seed))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         return PenalizingSampler(
@@ -44,6 +46,32 @@ def make_sampler(space: SearchSpace, number: int) -> BaseSampler:
 def sampler_seed(space: SearchSpace, number: int) -> int:
     """Return the seed of what proposes trial `number`."""
     return (space.searcher.seed * 1_000_003 + number) % 2**32  # which is all that numpy accepts
+
+
+class SteadyNsga2(NSGAIISampler):
+    """NSGA-II whose parents are the best of all trials that have ended, without generations.
+
+    So no worker waits for a generation to be full, and a proposal depends on the study alone.
+
+    Source: Durillo, Nebro, Luna, Alba: On the Effect of the Steady-State Selection Scheme in
+    Multi-Objective Genetic Algorithms, EMO 2009.
+    """
+
+    def __init__(self, population_size: int, seed: int) -> None:
+        super().__init__(population_size=population_size, seed=seed)
+        self._n_parents = population_size
+
+    def get_trial_generation(self, study: Study, trial: FrozenTrial) -> int:
+        """Return 0 while there are too few trials to be parents, and then 1."""
+        return int(len(self.get_population(study, 0)) >= self._n_parents)
+
+    def get_population(self, study: Study, generation: int) -> list[FrozenTrial]:
+        """Return all trials that have two values."""
+        return study._get_trials(deepcopy=False, states=[TrialState.COMPLETE])
+
+    def get_parent_population(self, study: Study, generation: int) -> list[FrozenTrial]:
+        """Return the best of them."""
+        return self.select_parent(study, generation) if generation else []
 
 
 class PenalizingSampler(BaseSampler):
@@ -109,13 +137,24 @@ class _StudyWithPenalties:
         wanted = set(states) if states is not None else set(TrialState)
         asked = (*wanted, TrialState.FAIL, TrialState.RUNNING)
         trials = self._study.get_trials(deepcopy, asked)
+        two = len(self._study.directions) > 1
         learned = (trial for trial in trials if trial.params and COPY_OF not in trial.user_attrs)
-        shown = [_convert_trial(trial) for trial in learned]  # without the closed form
+        shown = [_convert_trial(trial, two) for trial in learned]  # without the closed form
         return [trial for trial in shown if trial.state in wanted]
 
 
-def _convert_trial(trial: FrozenTrial) -> FrozenTrial:
-    """Return a trial unchanged, or converted."""
+def _convert_trial(trial: FrozenTrial, two_metrics: bool) -> FrozenTrial:
+    """Return a trial unchanged, or converted.
+
+    Args:
+        trial: The trial.
+        two_metrics: Whether it has two values, of which a pruned one has none; TPE then cannot rank
+            it by its last epoch.
+    """
+    if two_metrics and trial.state is TrialState.PRUNED:
+        shown = copy.copy(trial)
+        shown.intermediate_values = {}
+        return shown
     if trial.state is TrialState.RUNNING:
         state = TrialState.PRUNED if trial.user_attrs.get("paused") else trial.state
         return _copy_trial(trial, state, trial.intermediate_values)
@@ -128,7 +167,7 @@ def _copy_trial(
     trial: FrozenTrial, state: TrialState, intermediate_values: dict[int, float]
 ) -> FrozenTrial:
     shown = copy.copy(trial)
-    shown.state, shown.value = state, None
+    shown.state, shown.values = state, None
     shown.user_attrs, shown.system_attrs = {}, {}
     shown.intermediate_values = intermediate_values
     return shown

@@ -22,7 +22,9 @@ FAILED = 1.0  # score of a trial without a value
 
 
 def best_value(trial: FrozenTrial, first_rung: float, direction: StudyDirection) -> float | None:
-    """Return a trial's best value so far; lower is better, and a failed one has infinity.
+    """Return a trial's best value so far; lower is better.
+
+    It is infinite if the trial failed, or ended beyond its constraints.
 
     Args:
         trial: The trial.
@@ -33,7 +35,8 @@ def best_value(trial: FrozenTrial, first_rung: float, direction: StudyDirection)
     if trial.state is TrialState.RUNNING and max(epochs, default=0) < first_rung:
         return None
     values = [*epochs.values()] if trial.value is None else [trial.value, *epochs.values()]
-    if trial.state is TrialState.FAIL or not values:
+    breaks_constraints = any(excess > 0 for excess in trial.constraints.values())
+    if trial.state is TrialState.FAIL or breaks_constraints or not values:
         return np.inf
     return min(values) if direction is StudyDirection.MINIMIZE else -max(values)
 

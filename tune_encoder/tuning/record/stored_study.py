@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+import warnings
 from collections.abc import Iterable, Mapping
 from contextlib import closing
 from pathlib import Path
@@ -13,12 +14,13 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import Engine, text
 
-from tune_encoder.config import CLOSED_FORM_CONFIG, SettingValue
+from tune_encoder.config import CLOSED_FORM_CONFIG, MetricSettings, SettingValue
 from tune_encoder.errors import StorageError
 from tune_encoder.experiment.epoch_row import EpochRow
 from tune_encoder.experiment.folder import STUDY_NAME
 from tune_encoder.experiment.importance import silence_optuna
 from tune_encoder.experiment.trials import epoch_key
+from tune_encoder.tuning.record.outcome import directions
 
 IS_CLOSED_FORM = "closed_form"  # attribute of the trial of `SearchSpace.closed_form_settings`
 _REOPEN_STATEMENTS = (
@@ -100,6 +102,11 @@ class StoredStudy:
         """Set a user attribute of a trial."""
         self.storage.set_trial_user_attr(self._trial_id(number), name, value)
 
+    def note(self, number: int, notes: Mapping[str, float]) -> None:
+        """Set system attributes of a trial."""
+        for name, value in notes.items():
+            self.storage.set_trial_system_attr(self._trial_id(number), name, value)
+
     def end(self, number: int, state: TrialState, values: list[float] | None) -> None:
         """End a trial; if it has already ended in the same way, nothing changes."""
         key = self._trial_id(number)
@@ -145,13 +152,13 @@ def open_study_file(path: Path) -> StoredStudy:
 
 def make_study_file(
     path: Path,
-    direction: StudyDirection,
+    metric: MetricSettings,
     known: Iterable[FrozenTrial],
     first: Iterable[dict[str, SettingValue]],
 ) -> None:
     """Create an SQLite file with a study; see `make_study`."""
     storage = RDBStorage(study_url(path))
-    make_study(storage, STUDY_NAME, direction, known, first)
+    make_study(storage, STUDY_NAME, metric, known, first)
     storage.engine.dispose()
     enable_wal(path)
 
@@ -159,7 +166,7 @@ def make_study_file(
 def make_study(
     storage: RDBStorage,
     name: str,
-    direction: StudyDirection,
+    metric: MetricSettings,
     known: Iterable[FrozenTrial],
     first: Iterable[dict[str, SettingValue]],
 ) -> None:
@@ -168,16 +175,25 @@ def make_study(
     Args:
         storage: The database.
         name: Name of the study.
-        direction: Whether the metric is minimized or maximized.
+        metric: What is minimized or maximized.
         known: Trials to add, of earlier searches.
         first: Configs to try first.
     """
     silence_optuna()
-    study = optuna.create_study(study_name=name, storage=storage, direction=direction)
+    study = optuna.create_study(study_name=name, storage=storage, directions=directions(metric))
+    if metric.second:
+        _name_metrics(study, metric)
     study.add_trials(known)
     for config in first:
         notes = {IS_CLOSED_FORM: True} if config == CLOSED_FORM_CONFIG else None
         study.enqueue_trial(config, user_attrs=notes)
+
+
+def _name_metrics(study: optuna.Study, metric: MetricSettings) -> None:
+    """Let the dashboard call the two values what they are."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        study.set_metric_names([*metric.names])
 
 
 def enable_wal(path: Path) -> None:

@@ -74,14 +74,24 @@ class Study:
         self._apply(lambda stored: stored.set_attribute(number, name, value))
         self._storage.set_trial_user_attr(self._trial_id(number), name, value)
 
-    def end(self, number: int, state: TrialState, value: float | None) -> None:
-        """End a trial; a pruned one has the value of its last epoch."""
+    def note(self, number: int, notes: Mapping[str, float]) -> None:
+        """Set attributes of a trial by which Optuna knows something of it."""
+        self._apply(lambda stored: stored.note(number, notes))
+        for name, value in notes.items():
+            self._storage.set_trial_system_attr(self._trial_id(number), name, value)
+
+    def end(self, number: int, state: TrialState, values: list[float] | None) -> None:
+        """End a trial; a pruned one has the value of its last epoch, unless there are two."""
         trial = self._trial(number)
-        if state is TrialState.PRUNED and trial.intermediate_values:
-            value = trial.intermediate_values[max(trial.intermediate_values)]
-        values = None if value is None else [value]
+        if state is TrialState.PRUNED and trial.intermediate_values and not self.has_two_metrics:
+            values = [trial.intermediate_values[max(trial.intermediate_values)]]
         self._apply(lambda stored: stored.end(number, state, values))
         self._storage.set_trial_state_values(self._trial_id(number), state, values)
+
+    @property
+    def has_two_metrics(self) -> bool:
+        """Whether its trials have two values."""
+        return len(self._memory.directions) > 1
 
     def save_search(self, search: SearchFile) -> None:
         """Write the content of search.yaml to the database, to restore the folder from."""

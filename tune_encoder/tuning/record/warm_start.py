@@ -6,32 +6,45 @@ import optuna
 from optuna.trial import FixedTrial, FrozenTrial, TrialState
 
 from tune_encoder.config import SettingValue
-from tune_encoder.experiment.epoch_row import score_of
+from tune_encoder.experiment.epoch_row import EpochRow, as_row, rank, score_of
 from tune_encoder.experiment.folder import Experiment
-from tune_encoder.experiment.trials import ORIGIN
-from tune_encoder.space import Parameter, SearchSpace
+from tune_encoder.experiment.trials import ORIGIN, TrialRecord
+from tune_encoder.space import Parameter, SearchSpace, excesses
+from tune_encoder.tuning.record.outcome import rate_row, row_values
 
 
 def known_trials(old: Experiment, space: SearchSpace) -> Iterator[FrozenTrial]:
     """Yield an experiment's ended trials as trials of a study of this space.
 
-    Trials with a searched setting outside its range are left out.
+    Trials with a searched setting outside its range are left out, and those whose search did not
+    measure what the space compares or limits.
     """
+    quantities = (*space.metric.names, *(each.name for each in space.constraints))
     for trial in old.trials():
         replay = _replay(trial.settings, space)
         if trial.state not in ("COMPLETE", "PRUNED") or not trial.rows or replay is None:
             continue
-        metric = space.metric
-        values = {row["epoch"]: score_of(row, metric.name) for row in trial.rows}
-        pick = min if metric.direction == "min" else max
+        if not all(name in trial.rows[0] for name in quantities):
+            continue
+        best = _best_row(trial, space)
         yield optuna.trial.create_trial(
             state=TrialState[trial.state],
-            value=pick(values.values()) if trial.state == "COMPLETE" else None,
+            values=row_values(best, space) if trial.state == "COMPLETE" else None,
+            constraints=excesses(space.constraints, {**best}),
             params=replay.params,
             distributions=replay.distributions,
-            intermediate_values=values,
+            intermediate_values={r["epoch"]: score_of(r, space.metric.name) for r in trial.rows},
             user_attrs={ORIGIN: f"{old.name}/{trial.number}"},
         )
+
+
+def _best_row(trial: TrialRecord, space: SearchSpace) -> EpochRow:
+    """The best row by the metric and the constraints of the space."""
+    rows = [as_row({**row}) for row in trial.rows]
+    for row in rows:
+        row.pop("violation", None)
+        rate_row(row, space)
+    return min(rows, key=rank)
 
 
 def _replay(settings: Mapping[str, SettingValue], space: SearchSpace) -> FixedTrial | None:

@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Collection
 from pathlib import Path
 
 from ray import tune
@@ -19,6 +18,7 @@ from tune_encoder.experiment.epoch_row import EpochRow
 from tune_encoder.experiment.folder import CHECKPOINT_NAME
 from tune_encoder.model.device import pick_device
 from tune_encoder.training.checkpoints import State, save_state
+from tune_encoder.training.logs import Logged
 from tune_encoder.training.loop import train
 from tune_encoder.training.parallel import ProcessGroup, run_processes
 from tune_encoder.training.state import RunState, TrainState
@@ -100,7 +100,7 @@ def train_distributed(
     pack: Path,
     run_dir: Path,
     checkpoint: State | None,
-    hparam_names: Collection[str],
+    logged: Logged,
     reporter: Reporter,
 ) -> None:
     """Train a trial in several processes on this machine; see `training.loop.train`.
@@ -109,7 +109,7 @@ def train_distributed(
     """
     with tempfile.TemporaryDirectory(dir=_scratch_folder()) as folder:
         pipe = EpochPipe(Path(folder))
-        arguments = (config, pack, run_dir, checkpoint, hparam_names, pipe)
+        arguments = (config, pack, run_dir, checkpoint, logged, pipe)
         device = pick_device(config.device)
         run_processes(processes, device, _train_process, arguments, lambda: pipe.forward(reporter))
 
@@ -120,7 +120,7 @@ def _train_process(
     pack: Path,
     run_dir: Path,
     checkpoint: State | None,
-    hparam_names: Collection[str],
+    logged: Logged,
     pipe: EpochPipe,
 ) -> None:
-    train(config, open_pack(pack), run_dir, pipe.send, checkpoint, group, hparam_names)
+    train(config, open_pack(pack), run_dir, pipe.send, checkpoint, group, logged)

@@ -32,6 +32,8 @@ class WorkerSettings:
     """Number of folds of voices that a trial is trained on; 1: the train and val splits."""
     searched: tuple[str, ...]
     """Names of the searched settings, which TensorBoard shows."""
+    measures: tuple[str, ...] = ()
+    """Quantities of the encoder that rows have too; see `training.measures`."""
 
 
 class TrialConfig(TypedDict):

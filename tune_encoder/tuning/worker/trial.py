@@ -43,6 +43,7 @@ def _train(config: TrialConfig) -> None:
     from tune_encoder.data.folds import open_folds
     from tune_encoder.data.pack import open_pack
     from tune_encoder.training.folds import train_folds
+    from tune_encoder.training.logs import Logged
     from tune_encoder.training.loop import train
     from tune_encoder.tuning.worker.pack_transfer import fetch_model, fetch_pack
     from tune_encoder.tuning.worker.reporting import Reporter, train_distributed
@@ -62,23 +63,17 @@ def _train(config: TrialConfig) -> None:
         reporter = Reporter(files)
         if checkpoint is not None:
             _report_unrecorded(reporter, checkpoint, config["n_recorded"])
-        run_dir, hparam_names = files.run_dir, worker.searched
+        run_dir, logged = files.run_dir, Logged(worker.searched, worker.measures)
         if worker.processes > 1:
             train_distributed(
-                worker.processes, settings, pack, run_dir, checkpoint, hparam_names, reporter
+                worker.processes, settings, pack, run_dir, checkpoint, logged, reporter
             )
         elif worker.folds > 1:
             folds = open_folds(pack, worker.folds)
-            train_folds(settings, folds, run_dir, reporter.epoch, checkpoint, hparam_names)
+            train_folds(settings, folds, run_dir, reporter.epoch, checkpoint, logged)
         else:
-            train(
-                settings,
-                open_pack(pack),
-                run_dir,
-                reporter.epoch,
-                checkpoint,
-                hparam_names=hparam_names,
-            )
+            data = open_pack(pack)
+            train(settings, data, run_dir, reporter.epoch, checkpoint, logged=logged)
 
 
 def _report_unrecorded(reporter: "Reporter", checkpoint: "State", recorded: int) -> None:

@@ -1,0 +1,36 @@
+"""What a row means in a search: its objective, its values in Optuna, and its constraints there."""
+
+from collections.abc import Mapping
+
+from optuna.study import StudyDirection
+from optuna.trial import TrialState, create_trial
+
+from tune_encoder.config import MetricSettings
+from tune_encoder.experiment.epoch_row import EpochRow, score_of
+from tune_encoder.space import SearchSpace, excesses
+
+_DIRECTIONS = {"min": StudyDirection.MINIMIZE, "max": StudyDirection.MAXIMIZE}
+
+
+def directions(metric: MetricSettings) -> list[StudyDirection]:
+    """Return the direction of each metric, for a study."""
+    return [_DIRECTIONS[each] for each in metric.directions]
+
+
+def rate_row(row: EpochRow, space: SearchSpace) -> None:
+    """Write into a row what the search minimises, and how far it is beyond the constraints."""
+    row["objective"] = space.metric.sign * score_of(row, space.metric.name)
+    beyond = sum(max(0.0, each) for each in excesses(space.constraints, {**row}).values())
+    if beyond:
+        row["violation"] = beyond
+
+
+def row_values(row: EpochRow, space: SearchSpace) -> list[float]:
+    """Return a row's value of each metric."""
+    return [score_of(row, name) for name in space.metric.names]
+
+
+def constraint_notes(excess: Mapping[str, float]) -> dict[str, float]:
+    """Return the notes by which Optuna knows a trial's excess over each limit."""
+    trial = create_trial(state=TrialState.FAIL, constraints={**excess})
+    return dict(trial.system_attrs)
