@@ -7,7 +7,7 @@ from contextlib import closing
 import pytest
 
 from tests.export.conftest import change_row, confirmed, rows_by_loss
-from tune_encoder.errors import SearchFailed
+from tune_encoder.errors import ConfigError, SearchFailed
 from tune_encoder.experiment.confirmation import newest_confirmation
 from tune_encoder.experiment.epoch_row import objective
 from tune_encoder.export import choose
@@ -34,6 +34,30 @@ def test_each_of_several_is_of_another_trial_and_says_its_rank(searched):
     assert second.why == "number 2 by val_loss of 2 trials"
     assert objective(first.row) < objective(second.row)
     assert first.trained_in == "made"
+
+
+def test_a_trial_that_is_asked_for_is_chosen_and_no_other_stands_in_for_it(experiment):
+    (choice,) = choose(experiment, 1, 0)
+
+    assert choice.trial.number == 0
+    assert choice.row == choice.trial.best
+    assert choice.why == "the trial that was asked for"
+    shutil.rmtree(experiment.checkpoints / "1" / "0000")
+    with pytest.raises(SearchFailed, match=r"made: trial 0 has no usable checkpoint$"):
+        choose(experiment, 1, 0)
+    with pytest.raises(ConfigError, match=r"made: no trial 7; there are 2, from 0 to 1$"):
+        choose(experiment, 1, 7)
+
+
+def test_an_epoch_that_breaks_a_constraint_is_not_chosen_by_itself(experiment):
+    for trial, row in rows_by_loss(experiment):
+        if trial.number == 1:
+            change_row(experiment, 1, {**row, "violation": 0.5})
+
+    (choice,) = choose(experiment, 1)
+
+    assert choice.trial.number == 0
+    assert choose(experiment, 1, 1)[0].trial.number == 1
 
 
 def test_the_confirmed_config_comes_first_then_the_other_trials(experiment, packed):

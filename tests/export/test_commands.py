@@ -104,6 +104,14 @@ def test_onnx_without_its_extra_is_refused_with_what_to_install(monkeypatch):
     assert not ExportSettings().onnx
 
 
+@pytest.mark.parametrize("several", ["top_k", "ensemble"])
+def test_a_trial_asked_for_together_with_several_is_refused(several):
+    with pytest.raises(
+        ConfigError, match=r"^export\(\): trial is 3; top_k and ensemble are of sev"
+    ):
+        from_mapping(ExportSettings, {"trial": 3, several: 2}, "export()")
+
+
 def test_retraining_prints_its_runs_the_comparison_and_the_export(experiment, capsys):
     root = experiment.path.parent
     arguments = ["--epochs", "2", "--seeds", "2", "--formats", "torch"]

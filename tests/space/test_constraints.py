@@ -6,7 +6,13 @@ from pathlib import Path
 import pytest
 
 from tune_encoder.errors import ConfigError
-from tune_encoder.space import broken_constraints, excesses, parse_space, space_to_content
+from tune_encoder.space import (
+    broken_constraints,
+    excesses,
+    load_space,
+    parse_space,
+    space_to_content,
+)
 
 SPACE = {"dropout": {"float": [0.0, 0.5]}}
 TWO = {"second": "parameters"}
@@ -58,6 +64,13 @@ def test_a_space_with_constraints_is_written_and_read_again():
     assert [each.name for each in again.constraints] == ["parameters", "val_skill"]
 
 
+def test_a_limit_may_be_written_as_a_power_of_ten_in_a_file(tmp_path):
+    file = tmp_path / "space.yaml"
+    file.write_text("constraints: {parameters: {max: 1.0e6}}\n")
+
+    assert load_space(file).constraints[0].max == 1e6
+
+
 def test_an_excess_is_relative_to_its_limit_and_negative_within_it():
     limits = constraints(parameters={"max": 200}, val_skill={"min": 0.5}, seconds={"max": 0})
 
@@ -78,7 +91,7 @@ def test_each_limit_that_is_broken_is_named_and_a_value_at_it_is_allowed():
 
     assert broken_constraints(limits, {"parameters": 1_000_000, "val_skill": 0.5}) == ""
     assert broken_constraints(limits, {"parameters": 1_234_567, "val_skill": 0.25}) == (
-        "parameters is 1.23457e+06, above its maximum of 1e+06; "
+        "parameters is 1,234,567, above its maximum of 1,000,000; "
         "val_skill is 0.25, below its minimum of 0.5"
     )
 

@@ -8,6 +8,7 @@ from tune_encoder.config import QUANTITIES, unknown_name_message
 from tune_encoder.errors import ConfigError
 
 _BOUNDS = ("min", "max")
+_WHOLE = 1000.0  # numbers from here on are shown without decimals
 
 
 @dataclass(frozen=True)
@@ -31,14 +32,14 @@ class Constraint:
     def describe(self, value: float) -> str:
         """Say that a value is beyond a limit; empty if it is not."""
         if self.max is not None and value > self.max:
-            return f"{self.name} is {value:,.6g}, above its maximum of {self.max:,.6g}"
+            return f"{self.name} is {_format(value)}, above its maximum of {_format(self.max)}"
         if self.min is not None and value < self.min:
-            return f"{self.name} is {value:,.6g}, below its minimum of {self.min:,.6g}"
+            return f"{self.name} is {_format(value)}, below its minimum of {_format(self.min)}"
         return ""
 
     def __str__(self) -> str:
         words = {"at least": self.min, "at most": self.max}
-        limits = [f"{word} {limit:,.6g}" for word, limit in words.items() if limit is not None]
+        limits = [f"{word} {_format(limit)}" for word, limit in words.items() if limit is not None]
         return f"{self.name} {' and '.join(limits)}"
 
     def content(self) -> dict[str, float]:
@@ -50,6 +51,10 @@ class Constraint:
 def _scale(limit: float) -> float:
     """What excesses are divided by, so that those of several quantities can be added."""
     return abs(limit) or 1.0
+
+
+def _format(number: float) -> str:
+    return f"{number:,.0f}" if abs(number) >= _WHOLE else f"{number:.6g}"
 
 
 def read_constraints(content: Mapping[str, object], where: str) -> tuple[Constraint, ...]:
