@@ -1,12 +1,14 @@
 """Searches between two metrics, on curves and without Ray."""
 
+import json
+
 import optuna
 import pytest
 
 from tests.builders import new_experiment, parse_space
 from tests.tuning.driven import DrivenSearch
 from tune_encoder.experiment.folder import STUDY_NAME
-from tune_encoder.experiment.front import describe_front, pareto_front
+from tune_encoder.experiment.front import FrontPoint, describe_front, pareto_front
 from tune_encoder.experiment.status import search_status, status_lines
 from tune_encoder.experiment.trials import rank_trials
 from tune_encoder.tuning.driver.steering import ENDED_BY_USER
@@ -36,6 +38,12 @@ def size_of(settings):
     return {"parameters": 1000 * settings["hidden_dim"]}
 
 
+def number_of(trial, name):
+    value = trial.settings[name]
+    assert isinstance(value, int | float)
+    return value
+
+
 class Search(DrivenSearch):
     """A larger network with less dropout has a lower loss."""
 
@@ -43,8 +51,8 @@ class Search(DrivenSearch):
         super().__init__(experiment, space, self.loss_of, measured=size_of, **more)
 
     def loss_of(self, number, epoch):
-        settings = self.record.trials[number].settings
-        return (1 + settings["dropout"] + 8 / settings["hidden_dim"]) / epoch
+        trial = self.record.trials[number]
+        return (1 + number_of(trial, "dropout") + 8 / number_of(trial, "hidden_dim")) / epoch
 
 
 def searched(folder, space, every=None, **more):
@@ -114,7 +122,7 @@ def test_genetic_proposals_come_nearer_to_the_front_than_random_ones(tmp_path):
     )
 
     dropouts = [
-        sum(trial.settings["dropout"] for trial in search.experiment.trials()[-30:]) / 30
+        sum(number_of(trial, "dropout") for trial in search.experiment.trials()[-30:]) / 30
         for search in (drawn, bred)
     ]
     assert dropouts[1] < 0.7 * dropouts[0]
@@ -145,7 +153,7 @@ def test_one_that_breaks_a_constraint_is_not_on_the_front(tmp_path):
     search.run()
 
     trials = search.experiment.trials()
-    broken = {t.number for t in trials if t.settings["dropout"] > 0.25}
+    broken = {t.number for t in trials if number_of(t, "dropout") > 0.25}
     front = {point["trial"] for point in pareto_front(space, trials)}
     assert broken
     assert front.isdisjoint(broken)
@@ -183,8 +191,6 @@ def test_a_repaired_record_has_both_values_again(tmp_path):
 
 
 def _write_metrics(experiment, trial):
-    import json
-
     text = "".join(json.dumps(row) + "\n" for row in trial.rows)
     if text:
         experiment.trial_metrics(trial.number).write_text(text)
@@ -228,5 +234,5 @@ def test_the_status_says_how_many_are_on_the_front_and_between_which_values(tmp_
 
 def test_a_front_of_no_trial_and_of_one():
     assert describe_front([]) == "none yet"
-    only = {"trial": 3, "epoch": 1, "values": {"val_loss": 0.5, "parameters": 12_345}}
+    only: FrontPoint = {"trial": 3, "epoch": 1, "values": {"val_loss": 0.5, "parameters": 12_345}}
     assert describe_front([only]) == "1 trial: val_loss 0.5, parameters 12,345"
