@@ -112,7 +112,7 @@ def test_a_refused_config_says_why_and_optuna_knows_by_how_much(tmp_path):
 
 @pytest.mark.parametrize("searcher", ["tpe", "gp"])
 def test_a_model_leaves_the_region_that_breaks_a_constraint(tmp_path, searcher):
-    wide = {"hidden_dim": {"int": [8, 64]}}
+    wide = {**WIDTHS, "hidden_dim": {"int": [8, 64]}}
 
     drawn, proposed = (
         searched(tmp_path / name, space_of(searcher=name, trials=20, space=wide))

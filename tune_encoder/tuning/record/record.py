@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from tune_encoder.config import CLOSED_FORM_CONFIG, SettingValue, write_yaml
 from tune_encoder.errors import ConfigError, StorageError
 from tune_encoder.experiment.checkpoint_storage import checkpoints_of_trial
-from tune_encoder.experiment.epoch_row import EpochRow, as_row, score_of
+from tune_encoder.experiment.epoch_row import EpochRow
 from tune_encoder.experiment.folder import Experiment, SearchFile
 from tune_encoder.experiment.portfolio import choose_portfolio
 from tune_encoder.experiment.trials import (
@@ -25,17 +25,16 @@ from tune_encoder.experiment.trials import (
     has_refused_all,
     needed_checkpoints,
 )
-from tune_encoder.space import (
-    ConfigKey,
-    SearchSpace,
-    broken_constraints,
-    excesses,
-    space_to_content,
-)
+from tune_encoder.space import ConfigKey, SearchSpace, broken_constraints, space_to_content
 from tune_encoder.system.files import atomic_write, partial_path
 from tune_encoder.tuning.record.database import Database
 from tune_encoder.tuning.record.distinct import DistinctSampler
-from tune_encoder.tuning.record.outcome import constraint_notes, rate_row, row_values
+from tune_encoder.tuning.record.outcome import (
+    constraint_notes,
+    merge_repeated,
+    rate_row,
+    row_values,
+)
 from tune_encoder.tuning.record.restore import write_from_database
 from tune_encoder.tuning.record.samplers import make_sampler, sampler_seed
 from tune_encoder.tuning.record.stored_study import (
@@ -47,7 +46,6 @@ from tune_encoder.tuning.record.study import COPY_OF, Study
 from tune_encoder.tuning.record.warm_start import known_trials
 
 METRIC = "objective"  # key of the value in a row that the scheduler compares
-_FIRST_REPORT_ONLY = ("worker", "attempt", "recorded_at")  # kept from the first report
 REPORTED = "val_loss"  # the metric that Tune gets, on which nothing depends
 
 
@@ -196,9 +194,9 @@ class Record:
         """
         rows = self.trials[number].rows
         old = next((each for each in rows if each["epoch"] == row["epoch"]), None)
-        row = {"order": self._n_rows, **row} if old is None else _merge_repeated(old, row)
+        row = {"order": self._n_rows, **row} if old is None else merge_repeated(old, row)
         rate_row(row, self.space)
-        self._study.add_row(number, row, score_of(row, self.space.metric.name))
+        self._study.add_row(number, row, row_values(row, self.space)[0])
         if "checkpoint" in row:
             self.stored_checkpoints.add(row["checkpoint"])
         if old is not None:
@@ -271,8 +269,8 @@ class Record:
         if reason:
             self._study.set_attribute(number, "reason", reason)
         measured = self.trials[number].best or known or {}
-        if excess := excesses(self.space.constraints, {**measured}):
-            self._study.note(number, constraint_notes(excess))
+        if notes := constraint_notes({**measured}, self.space):
+            self._study.note(number, notes)
         self._study.end(number, state, values)
         ended = replace(self.trials[number], state=state.name, reason=reason, paused=False)
         self.trials[number] = ended
@@ -355,16 +353,6 @@ class Record:
         for name in set(checkpoints_of_trial(self.stored_checkpoints, number)) - needed:
             self.experiment.remove_checkpoint(name)
             self.stored_checkpoints.remove(name)
-
-
-def _merge_repeated(old: EpochRow, row: EpochRow) -> EpochRow:
-    """Merge the rows of an epoch that was trained again, or only reported again.
-
-    What only the first report has, such as the checkpoint, is kept.
-    """
-    was_trained = old.get("seconds") != row.get("seconds")
-    clock = {} if was_trained else {n: value for n, value in old.items() if n in _FIRST_REPORT_ONLY}
-    return as_row({**old, **row, **clock})
 
 
 class ParentSearches(NamedTuple):
