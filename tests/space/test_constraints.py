@@ -66,7 +66,9 @@ def test_a_space_with_constraints_is_written_and_read_again():
 
 def test_a_limit_may_be_written_as_a_power_of_ten_in_a_file(tmp_path):
     file = tmp_path / "space.yaml"
-    file.write_text("constraints: {parameters: {max: 1.0e6}}\n")
+    file.write_text(
+        "constraints: {parameters: {max: 1.0e6}}\nspace: {dropout: {choice: [0.1, 0.2]}}\n"
+    )
 
     assert load_space(file).constraints[0].max == 1e6
 
