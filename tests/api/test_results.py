@@ -87,6 +87,26 @@ def test_columns_have_their_kinds_whatever_is_missing(mine, tmp_path):
     assert list(waiting["state"]) == ["WAITING"] * 4
 
 
+def test_a_second_metric_and_limited_quantities_have_columns(tmp_path):
+    content = {
+        "metric": {"second": "parameters"},
+        "scheduler": {"name": "none"},
+        "constraints": {"clone_ms": {"max": 9}, "val_loss": {"max": 2}},
+        "space": {"dropout": {"float": [0.0, 0.4]}},
+    }
+    space = parse_space(content, "test", tmp_path)
+    sizes = {"parameters": 1234, "clone_ms": 5.5}
+    made = MadeSearch(tmp_path, space, row_of=lambda *row: {**row_of(*row), **sizes})
+    made.trial([0.9, 0.4], "COMPLETE")
+    made.trial([])
+
+    frame = Experiment(made.experiment.path).trials
+
+    assert list(frame.columns[-3:]) == ["parameters", "clone_ms", "dropout"]
+    assert frame["parameters"][0] == 1234
+    assert frame["clone_ms"].isna().tolist() == [False, True]
+
+
 def test_curves_have_a_row_for_each_epoch_with_every_metric_and_nothing_else(mine):
     frame = mine.curves()
 

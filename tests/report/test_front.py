@@ -62,7 +62,7 @@ def test_the_summary_says_which_values_the_front_has_and_which_are_better(made):
     assert summary.startswith(
         "2 trials: val_loss 0.5 to 0.7, parameters 30,000 to 9,000 (orange), of 3 trials with a "
         "result: no other trial is better in both metrics. val_loss: lower is better; parameters: "
-        "lower is better. Export one with `tune-encoder export mine"
+        "lower is better. Export one with: tune-encoder export mine"
     )
 
 

@@ -102,7 +102,8 @@ class Experiment:
 
         The columns are `number`, `state`, `reason` (of a failure) and the finished `epochs`; then,
         of the best epoch, `best_epoch`, `objective` (which the search minimizes), `val_loss` and
-        `val_skill`; then each searched setting, empty where its conditions were not met.
+        `val_skill`, and the second metric and limited quantities, such as `parameters`; then each
+        searched setting, empty where its conditions were not met.
 
         Raises:
             StorageError: if the record cannot be read.
@@ -110,13 +111,19 @@ class Experiment:
         from pandas import DataFrame
 
         space = self._folder.space()
+        limited = (constraint.name for constraint in space.constraints)
+        quantities = list(dict.fromkeys((*space.metric.names[1:], *limited)))
         rows = [
-            {**_outcome_columns(trial), **space.searched_settings(trial.settings)}
+            {
+                **_outcome_columns(trial, quantities),
+                **space.searched_settings(trial.settings),
+            }
             for trial in self._folder.trials()
         ]
+        measured = {name: "float64" for name in quantities if name not in _OUTCOME_TYPES}
         kinds = {"int": "Int64", "float": "float64"}  # both have a missing value
         columns = {p.name: kinds.get(p.kind, "object") for p in space.parameters}
-        dtypes = {**_OUTCOME_TYPES, **columns}
+        dtypes = {**_OUTCOME_TYPES, **measured, **columns}
         return DataFrame(rows, columns=list(dtypes)).astype(dtypes)
 
     @property
@@ -230,12 +237,12 @@ class Experiment:
         )
 
 
-def _outcome_columns(trial: TrialRecord) -> dict[str, object]:
+def _outcome_columns(trial: TrialRecord, quantities: Sequence[str]) -> dict[str, object]:
     outcome = {"number": trial.number, "state": trial.state, "reason": trial.reason}
     best = trial.best
     if best is None:
         return {**outcome, "epochs": 0}
-    scores = {name: best.get(name) for name in ("val_loss", "val_skill")}
+    scores = {name: {**best}.get(name) for name in ("val_loss", "val_skill", *quantities)}
     return {
         **outcome,
         "epochs": len(trial.rows),

@@ -32,7 +32,7 @@ def front(facts: Facts) -> Figure:
     summary = (
         f"{describe_front(found)} (orange), of {count_noun(len(facts.scored), 'trial')} with a "
         f"result: no other trial is better in both metrics. {better}. "
-        f"Export one with `{facts.experiment.command('export')} --trial N`.{note}"
+        f"Export one with: {facts.experiment.command('export')} --trial N.{note}"
     )
     return Figure(key, title, summary, canvas.svg(), _front_table(facts, found))
 
