@@ -57,6 +57,40 @@ def all_kinds(tmp_path):
     return tmp_path / "all.yaml"
 
 
+TWO = """\
+metric: {second: parameters}
+scheduler: {name: none}
+searcher: {name: nsga2}
+constraints: {parameters: {max: 1.0e6}, val_retrieval: {min: 0.5}}
+space: {dropout: {float: [0.0, 0.2]}}
+"""
+
+
+def test_a_space_says_both_metrics_and_its_constraints(run, tmp_path):
+    (tmp_path / "two.yaml").write_text(TWO)
+
+    code, out, _ = run("space", tmp_path / "two.yaml")
+
+    lines = [" ".join(line.split()) for line in out.splitlines()]
+    assert code == 0
+    assert "budget 16 trials of up to 27 epochs, by val_loss and parameters" in lines
+    assert "searcher nsga2, 8 start-up trials, seed 0" in lines
+    limits = "parameters at most 1,000,000, val_retrieval at least 0.5"
+    assert f"constraints {limits}" in lines
+
+
+def test_two_metrics_with_a_scheduler_of_one_are_refused_before_ray_starts(run, tmp_path):
+    (tmp_path / "two.yaml").write_text(TWO.replace("name: none", "name: asha"))
+
+    code, _, error = run("search", "--space", tmp_path / "two.yaml", "--root", tmp_path / "runs")
+
+    assert code == 2
+    assert error == (
+        f"tune-encoder: {tmp_path}/two.yaml: scheduler.name is asha, which compares trials by one "
+        "metric, but metric.second is parameters; write `scheduler: {name: none}`\n"
+    )
+
+
 def small(folder, scheduler="asha"):
     (folder / "small.yaml").write_text(SMALL.replace("SCHEDULER", scheduler))
     return folder / "small.yaml"
