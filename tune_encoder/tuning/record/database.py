@@ -10,20 +10,25 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 
-from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial
 from sqlalchemy import URL, Pool, make_url, text
-from sqlalchemy.exc import ArgumentError, IntegrityError, ProgrammingError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, IntegrityError, ProgrammingError
 
 from tune_encoder.config import MetricSettings, SettingValue
 from tune_encoder.errors import ConfigError, StorageError
 from tune_encoder.experiment.folder import SearchFile
 from tune_encoder.tuning.record.optuna_tables import Rows, read_rows
 from tune_encoder.tuning.record.postgresql import InUse, is_postgresql, locking_pool, with_driver
-from tune_encoder.tuning.record.stored_study import StoredStudy, make_study
+from tune_encoder.tuning.record.stored_study import (
+    DATABASE_ERRORS,
+    RETRY_FOR_S,
+    StoredStudy,
+    database_error,
+    make_study,
+)
 
-RETRY_FOR_S = 15.0  # while a database is restarted
 _RETRY_S = 0.5
 _NAME_PREFIX = "tune-encoder/"  # of our studies; the database may contain others
 _SEARCH_ATTRIBUTE = "search"  # content of search.yaml; written last, so with it a study is complete
@@ -31,7 +36,6 @@ _OWNER_ATTRIBUTE = "owner"  # random id of the driver that opened the study last
 _SELECT_NAMES = text(
     "SELECT study_name FROM studies WHERE study_name LIKE :ours ORDER BY study_name"
 )
-_DATABASE_ERRORS = (SQLAlchemyError, StorageInternalError)
 _EXAMPLE = "write it as postgresql://USER@HOST/DATABASE"
 
 
@@ -64,7 +68,7 @@ class Database:
             self._check_schema_version()
             found = self._study_name in self._names()
             return StoredStudy(self._storage, self._study_name) if found else None
-        except (*_DATABASE_ERRORS, StorageError):
+        except (*DATABASE_ERRORS, StorageError):
             self.close()
             raise
 
@@ -148,12 +152,12 @@ class Database:
                 return change(self.study)
             except UpdateFinishedTrialError as error:
                 raise self._other_owner_error() from error
-            except (*_DATABASE_ERRORS, InUse) as error:
+            except (*DATABASE_ERRORS, InUse) as error:
                 self._connection_was_lost = True
                 if time.monotonic() > deadline:
                     gone = (
-                        f"{self.url}: no longer answers ({_reason(error)}); everything is saved, "
-                        "restart the database"
+                        f"{self.url}: no longer answers ({database_error(error)}); everything is "
+                        "saved, restart the database"
                     )
                     raise StorageError(gone) from error
                 time.sleep(_RETRY_S)
@@ -196,8 +200,8 @@ class Database:
     def _storage_errors(self, what: str, todo: str) -> Iterator[None]:
         try:
             yield
-        except _DATABASE_ERRORS as error:
-            raise StorageError(f"{self.url}: {what} ({_reason(error)}); {todo}") from error
+        except DATABASE_ERRORS as error:
+            raise StorageError(f"{self.url}: {what} ({database_error(error)}); {todo}") from error
 
 
 def check_record_free(url: str, name: str) -> None:
@@ -217,13 +221,13 @@ def _connect(url: str, name: str) -> RDBStorage:
         pool = locking_pool(parsed, url, name) if is_postgresql(parsed) else None
         return _with_tables(parsed.render_as_string(hide_password=False), pool)
     except ArgumentError as error:  # such as an unknown kind of database
-        raise ConfigError(f"record: {_reason(error)}; {_EXAMPLE}") from error
+        raise ConfigError(f"record: {database_error(error)}; {_EXAMPLE}") from error
     except ImportError as error:
         needed = "'tune-encoder[postgresql]'" if is_postgresql(parsed) else "one"
         raise ConfigError(
             f"record: no driver for {parsed.get_backend_name()} is installed; pip install {needed}"
         ) from error
-    except _DATABASE_ERRORS:
+    except DATABASE_ERRORS:
         if pool is not None:
             pool.dispose()
         raise
@@ -246,11 +250,3 @@ def _parse_url(url: str) -> URL:
         return with_driver(make_url(url))
     except (ArgumentError, ValueError) as error:
         raise ConfigError(f"record: not the address of a database; {_EXAMPLE}") from error
-
-
-def _reason(error: BaseException) -> str:
-    """Return the first line of the database's error message."""
-    if isinstance(error, StorageInternalError) and error.__cause__ is not None:
-        error = error.__cause__
-    said = str(getattr(error, "orig", None) or error).strip()
-    return said.splitlines()[0] if said else type(error).__name__

@@ -40,9 +40,9 @@ from tune_encoder.tuning.record.samplers import make_sampler, sampler_seed
 from tune_encoder.tuning.record.stored_study import (
     IS_CLOSED_FORM,
     make_study_file,
-    open_study_file,
 )
 from tune_encoder.tuning.record.study import COPY_OF, Study
+from tune_encoder.tuning.record.study_file import open_study_file
 from tune_encoder.tuning.record.warm_start import known_trials
 
 METRIC = "objective"  # key of the value in a row that the scheduler compares

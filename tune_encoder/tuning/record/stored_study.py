@@ -8,11 +8,12 @@ from contextlib import closing
 from pathlib import Path
 
 import optuna
-from optuna.exceptions import UpdateFinishedTrialError
+from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.storages import BaseStorage, RDBStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import Engine, text
+from sqlalchemy.exc import SQLAlchemyError
 
 from tune_encoder.config import CLOSED_FORM_CONFIG, MetricSettings, SettingValue
 from tune_encoder.errors import StorageError
@@ -23,6 +24,8 @@ from tune_encoder.experiment.trials import epoch_key
 from tune_encoder.tuning.record.outcome import directions
 
 IS_CLOSED_FORM = "closed_form"  # attribute of the trial of `SearchSpace.closed_form_settings`
+RETRY_FOR_S = 15.0  # while a database is restarted, or its file is locked
+DATABASE_ERRORS = (SQLAlchemyError, StorageInternalError)
 _REOPEN_STATEMENTS = (
     text("DELETE FROM trial_values WHERE trial_id = :key"),
     text("UPDATE trials SET state = 'RUNNING', datetime_complete = NULL WHERE trial_id = :key"),
@@ -138,18 +141,6 @@ class StoredStudy:
         self.engine.dispose()
 
 
-def open_study_file(path: Path) -> StoredStudy:
-    """Open the study of an SQLite file."""
-
-    def connect() -> sqlite3.Connection:
-        connection = sqlite3.connect(path, check_same_thread=False)
-        # Commits do not wait for the disk; a power failure can only undo the last ones completely.
-        connection.execute("PRAGMA synchronous=NORMAL")
-        return connection
-
-    return StoredStudy(RDBStorage(study_url(path), engine_kwargs={"creator": connect}), STUDY_NAME)
-
-
 def make_study_file(
     path: Path,
     metric: MetricSettings,
@@ -205,3 +196,11 @@ def enable_wal(path: Path) -> None:
 def study_url(path: Path) -> str:
     """Return the database URL of an SQLite file for Optuna."""
     return f"sqlite:///{path.absolute()}"
+
+
+def database_error(error: BaseException) -> str:
+    """Return the first line of what a database says of an error."""
+    if isinstance(error, StorageInternalError) and error.__cause__ is not None:
+        error = error.__cause__
+    said = str(getattr(error, "orig", None) or error).strip()
+    return said.splitlines()[0] if said else type(error).__name__
