@@ -45,6 +45,8 @@ class Overrides(TypedDict, total=False):
     """Epochs of all trials together; without `trials`, as many trials as they allow."""
     time: str | None
     """Time limit of one launch, such as "90m"."""
+    until: str | None
+    """"noise": also end when the next trial would gain less than the noise; "budget": do not."""
     concurrent: int | None
     """Trials at once; 0: as many as fit."""
     seed: int | None
@@ -86,6 +88,8 @@ class ExtendOptions(TypedDict, total=False):
     """Time limit of this launch, such as "90m"."""
     target: float | None
     """Value of the metric at which the search ends."""
+    until: str | None
+    """"noise": also end when the next trial would gain less than the noise; "budget": do not."""
     accept_data_change: bool
     """Whether to continue although the data has changed."""
     record: str | None
@@ -117,7 +121,7 @@ def search(
         data_dir: A data set; by default that of the space, else the built-in demo voices.
         name: Name of the new experiment.
         root: Folder of experiments.
-        options: `trials`, `epochs`, `total_epochs`, `time`, `concurrent`, `seed`, `folds`,
+        options: `trials`, `epochs`, `total_epochs`, `time`, `until`, `concurrent`, `seed`, `folds`,
             `warm_start`, `dashboard`, `address`, `storage` and `record`, as on the command line.
 
     Raises:
@@ -149,8 +153,8 @@ def resume(
     Args:
         name: The experiment.
         root: Folder of experiments.
-        options: `trials`, `epochs`, `total_epochs`, `time`, `target`, `accept_data_change`,
-            `record`, `dashboard` and `address`, as on the command line.
+        options: `trials`, `epochs`, `total_epochs`, `time`, `target`, `until`,
+            `accept_data_change`, `record`, `dashboard` and `address`, as on the command line.
 
     Raises:
         ConfigError: if there is no such experiment.

@@ -123,6 +123,8 @@ def _format_budget(space: "SearchSpace") -> str:
         words.append(f"{budget.total_epochs} epochs in all")
     if budget.time:
         words.append(f"at most {budget.time}")
+    if budget.until == "noise":
+        words.append("until the noise")
     if budget.target is not None:
         words.append(f"until {budget.target:g}")
     if budget.seeds > 1:
@@ -237,6 +239,8 @@ def _caveats(space: "SearchSpace") -> Iterator[str]:
             f"budget.total_epochs ends the search after {total} epochs of all trials, however many "
             "trials have begun by then"
         )
+    if space.budget.until == "noise":
+        yield "budget.until may end the search before, once a trial would gain less than the noise"
     if time:
         yield f"budget.time ends the search after {time}, even if trials are left"
 

@@ -170,6 +170,9 @@ def _status_lines(view: "ExperimentStatus", unicode: bool) -> list[str]:
     from tune_encoder.experiment.status import status_lines
 
     lines = [f"{view['name']}: {_format_state(view, host=True)}", *status_lines(view, unicode)]
+    if (expected := view["expected"]) is not None:
+        gain, noise = (f"{expected[name]:.2g}" for name in ("gain", "noise"))
+        lines.append(f"next    is expected to gain {gain}, with a noise of {noise}")
     lines += map(retraining_line, view["retraining"])
     return [*lines, f"\nresume it:  {view['resume']}"] if view["resume"] else lines
 

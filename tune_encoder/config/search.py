@@ -93,6 +93,12 @@ class BudgetSettings:
     )
     time: str = setting("", "time limit of one launch, such as 90m or 2h; empty: no limit")
     target: float | None = setting(None, "value of the metric at which the search ends")
+    until: str = setting(
+        "budget",
+        "what ends a search: the budget, or before it that the next trial would gain less than the "
+        "noise",
+        choices=("budget", "noise"),
+    )
     seeds: int = setting(
         1, "seeds to confirm the best configs with; 1: no confirmation", minimum=1, maximum=32
     )
@@ -249,9 +255,10 @@ OVERRIDES = {
     "epochs": [("budget", "epochs")],
     "total_epochs": [("budget", "total_epochs")],
     "time": [("budget", "time")],
+    "until": [("budget", "until")],
     "concurrent": [("resources", "concurrent")],
     "seed": [("searcher", "seed"), ("base", "seed")],
     "folds": [("validation", "voices")],
 }
 # The settings of the budget that can be changed when a search is resumed.
-EXTENSIONS = ("trials", "epochs", "total_epochs", "time", "target")
+EXTENSIONS = ("trials", "epochs", "total_epochs", "time", "target", "until")

@@ -5,6 +5,7 @@ Views only read: they never start, change or unpickle anything.
 
 import time
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import TypedDict
 
@@ -13,6 +14,7 @@ from tune_encoder.errors import ConfigError, SearchFailed, TuneEncoderError
 from tune_encoder.experiment.epoch_row import EpochRow, as_row, score_of
 from tune_encoder.experiment.folder import Experiment, list_experiments, open_experiment
 from tune_encoder.experiment.front import FrontPoint, pareto_front
+from tune_encoder.experiment.gain import read_gains
 from tune_encoder.experiment.run_status import (
     FINISHED,
     RUNNING,
@@ -51,6 +53,8 @@ class ExperimentStatus(SearchStatus):
     state: str
     """running, stopped or finished."""
     process: Process | None
+    expected: dict[str, float] | None
+    """The gain of the next trial and the noise, before the last one that started; see `gain`."""
     retraining: list[RunStatus]
     """The seeds that `retrain` trains or has trained."""
     resume: str | None
@@ -192,7 +196,9 @@ def status(experiment: Experiment) -> ExperimentStatus:
     process = lock_process(experiment.path)
     trials = _read_trials(experiment, space)
     launch = _launch(experiment, trials) if process else None
-    over = is_over(space, trials)
+    expected = next(reversed(read_gains(experiment)), None)
+    at_noise = space.budget.until == "noise" and expected is not None and expected.is_noise
+    over = is_over(space, trials) or at_noise
     state = RUNNING if process else FINISHED if over else STOPPED
     return {
         "name": experiment.name,
@@ -200,6 +206,7 @@ def status(experiment: Experiment) -> ExperimentStatus:
         "state": state,
         "process": process,
         **search_status(space, trials, launch, experiment.voice_kind()),
+        "expected": None if expected is None else asdict(expected),
         "retraining": retraining_statuses(experiment.path),
         "resume": experiment.command("resume") if state == STOPPED else None,
     }

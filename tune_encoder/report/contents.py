@@ -17,6 +17,7 @@ from tune_encoder.report.curves import learning_curves
 from tune_encoder.report.facts import Facts, failure_table, read_facts
 from tune_encoder.report.figure import Figure, Table
 from tune_encoder.report.front import front
+from tune_encoder.report.gains import expected_gains
 from tune_encoder.report.headline import Headline, data_table, headline
 from tune_encoder.report.importances import importance_bars
 from tune_encoder.report.parallel import parallel_coordinates
@@ -106,7 +107,12 @@ def read_contents(experiment: Experiment, compared: Sequence[Experiment] = ()) -
         Section(
             "learning",
             "Progress",
-            [learning_curves(facts), best_over_epochs(facts), best_over_time(facts)],
+            [
+                learning_curves(facts),
+                best_over_epochs(facts),
+                best_over_time(facts),
+                *expected_gains(facts),
+            ],
         ),
         *_front_sections(facts),
         Section("settings", "Settings", [importance_bars(facts), parallel_coordinates(facts)]),

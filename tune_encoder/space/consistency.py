@@ -14,6 +14,7 @@ def check_consistency(space: SearchSpace, where: str) -> None:
     """Raise a `ConfigError` if sections contradict each other, or the space has invalid configs."""
     _check_grace_period(space, where)
     _check_total_epochs(space, where)
+    _check_until(space, where)
     _check_brackets(space, where)
     _check_searcher(space, where)
     _check_second_metric(space, where)
@@ -67,6 +68,14 @@ def _check_total_epochs(space: SearchSpace, where: str) -> None:
         raise ConfigError(
             f"{where}: budget.total_epochs is {total}, but a single trial has at least {least} "
             f"epochs; give at least {least}"
+        )
+
+
+def _check_until(space: SearchSpace, where: str) -> None:
+    if space.budget.until == "noise" and space.metric.second:
+        raise ConfigError(
+            f"{where}: budget.until is noise, but what a trial gains of two metrics is not known; "
+            "leave out metric.second, or until"
         )
 
 

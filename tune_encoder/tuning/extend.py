@@ -31,7 +31,7 @@ def extend_search(
     Args:
         experiment: An experiment that this process has locked.
         space: Its space.
-        changes: trials, epochs, time, target; None changes nothing.
+        changes: trials, epochs, total_epochs, time, target, until; None changes nothing.
         database: Database of its record, if there is one.
 
     Raises:

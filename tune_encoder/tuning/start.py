@@ -47,6 +47,7 @@ from tune_encoder.space import SearchSpace, parse_space, space_to_content
 from tune_encoder.system.lock import lock_experiment
 from tune_encoder.tuning.cluster.ray_settings import set_environment
 from tune_encoder.tuning.extend import extend_search
+from tune_encoder.tuning.noise import check_noise_known
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -152,6 +153,7 @@ def _start(
     fingerprint = data.info["fingerprint"]
     validation = choose_validation(data, space.validation, space.resources)
     space = replace(space, validation=validation.settings)
+    check_noise_known(space, data)
     content: SearchContent = {
         "space": space_to_content(space),
         "data_dir": str(data_dir.resolve()),
@@ -254,7 +256,7 @@ def resume_search(
         accept_data_change: Whether to continue with data that has changed since the search started.
         launch: As in `start_search`.
         record: As in `find_search`.
-        **budget: trials, epochs, total_epochs, time or target that replace those of the space.
+        **budget: trials, epochs, total_epochs, time, target or until, to replace the space's.
 
     Raises:
         StorageError: if the data has changed, or the experiment is in use by another process.
@@ -267,6 +269,8 @@ def resume_search(
         where = f"{experiment.path / 'search.yaml'}, space"
         space = _pin_initial_model(parse_space(content["space"], where, experiment.path))
         launch = check_launch(space, launch)
+        if budget.get("until") == "noise":
+            _check_noise_known(experiment, space)
         space = extend_search(experiment, space, budget, database)
         if experiment.storage is not None:
             experiment.storage.check()
@@ -276,6 +280,13 @@ def resume_search(
         pack = pack_of_search(*experiment.data_source(), settings)
         _launch(experiment, space, pack, launch, database)
     return experiment
+
+
+def _check_noise_known(experiment: Experiment, space: SearchSpace) -> None:
+    """Check that a search can end at the noise from now on; see `check_noise_known`."""
+    data = open_pack(pack_data(experiment.data_source()[0], space.base_config()))
+    asked = replace(space, budget=replace(space.budget, until="noise"))
+    check_noise_known(asked, data, experiment)
 
 
 def _storage_content(storage_settings: StorageSettings, name: str) -> SearchOrigin:

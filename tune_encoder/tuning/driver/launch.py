@@ -157,7 +157,7 @@ def _run_tune(
         _remove_tune_state(experiment.checkpoints / launch)
     if stop.lost and stop.number is None:
         raise _cluster_lost(experiment, stop.lost)
-    _report_end(experiment, scheduler.storage_problem, steering.stop_reason, stop.number)
+    _report_end(experiment, scheduler.storage_problem, steering, stop.number)
     if record.is_used_up():
         _report_used_up(record)
     if has_refused_all([*record.trials.values()]):
@@ -210,15 +210,19 @@ def _cluster_lost(experiment: Experiment, what: str) -> StorageError:
 
 
 def _report_end(
-    experiment: Experiment, storage_problem: str | None, asked: str, signal_number: int | None
+    experiment: Experiment,
+    storage_problem: str | None,
+    steering: Steering,
+    signal_number: int | None,
 ) -> None:
-    resume = f"resume with `{experiment.command('resume')}`"
+    command = f"{experiment.command('resume')} {steering.resume_options}".rstrip()
+    resume = f"resume with `{command}`"
     if storage_problem is not None:
         raise StorageError(f"{storage_problem}; then {resume}")
     if signal_number is not None:
         raise Interrupted(f"stopped, everything is saved; {resume}", signal_number)
-    if asked:
-        print(f"{asked}; {resume}")  # noqa: T201
+    if steering.stop_reason:
+        print(f"{steering.stop_reason}; {resume}")  # noqa: T201
 
 
 def _report_used_up(record: Record) -> None:

@@ -10,6 +10,7 @@ from tune_encoder.experiment.trials import TrialRecord
 from tune_encoder.tuning.driver.known import Known, nothing_known
 from tune_encoder.tuning.driver.recording_scheduler import RecordingScheduler
 from tune_encoder.tuning.driver.steering import Steering
+from tune_encoder.tuning.driver.worth import Worth
 from tune_encoder.tuning.record.record import REPORTED, Record
 from tune_encoder.tuning.worker.settings import TrialConfig, WorkerSettings
 
@@ -37,6 +38,7 @@ class StudySearcher(Searcher):
         self._worker = worker
         self._capacity = capacity
         self._known = known
+        self._worth = Worth(record)
         self._queue = record.unfinished()
         self._assigned: dict[str, TrialRecord] = {}
 
@@ -54,6 +56,8 @@ class StudySearcher(Searcher):
             return Searcher.FINISHED
         if self._steering.is_paused or len(self._assigned) >= self._capacity():
             return None
+        if self._ends_at_noise():
+            return Searcher.FINISHED
         trial = self._next()
         if trial is None:
             return None if self._assigned else self._finish()
@@ -64,6 +68,16 @@ class StudySearcher(Searcher):
             n_recorded=len(trial.rows),
             worker=self._worker,
         )
+
+    def _ends_at_noise(self) -> bool:
+        """Whether a proposal would be next, and is not worth its epochs."""
+        record = self._record
+        proposes = record.may_start() and not record.has_queued()
+        if self._queue or not proposes or self._promoted() is not None:
+            return False
+        if reason := self._worth.reason_to_end():
+            self._steering.end(reason, "--until budget")
+        return bool(reason)
 
     def _next(self) -> TrialRecord | None:
         """Return the next trial whose config can keep the constraints."""

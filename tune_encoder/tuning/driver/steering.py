@@ -31,11 +31,17 @@ class Steering:
         self._polled = -POLL_S
         self.stop_reason = ""
         """Why the search should end; empty while it continues."""
+        self.resume_options = ""
+        """With these a resumed search would not end for the same reason at once."""
         self.is_paused = False
 
     def __reduce__(self) -> "tuple[type[Steering], tuple[object, ...]]":
         """Pickle without the clock: Tune pickles its searcher, but it is never loaded."""
         return Steering, (self._record, self._scheduler, self._capacity)
+
+    def end(self, reason: str, resume_options: str) -> None:
+        """End the search for a reason; workers are released at the next poll."""
+        self.stop_reason, self.resume_options = reason, resume_options
 
     def poll(self) -> None:
         """Check, if half a second has passed since the last check."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_solve, cholesky, solve_triangular
+from scipy.special import ndtr
 
 Array = NDArray[np.float64]
 
@@ -94,6 +95,17 @@ class GaussianProcess:
         explained = solve_triangular(self._root, across.T, lower=True, check_finite=False)
         left = np.maximum(1 - (explained**2).sum(axis=0), _TINY)
         return across @ self._solved, np.sqrt(self._variance * left)
+
+    def expected_improvement(self, points: Array, best: float) -> Array:
+        """Return by how much points (m, columns) are expected to be below `best`: (m,).
+
+        A loss counts as 0.
+        """
+        mean, deviation = self.predict(points)
+        scaled = (best - mean) / deviation
+        density = np.exp(-0.5 * scaled**2) / np.sqrt(2 * np.pi)
+        expected: Array = deviation * (scaled * ndtr(scaled) + density)
+        return expected
 
 
 def _cholesky(covariances: Array) -> Array:

@@ -9,7 +9,6 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, RandomSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
-from scipy.special import ndtr
 from threadpoolctl import threadpool_limits
 
 from tune_encoder.config import SettingValue
@@ -120,7 +119,8 @@ class GaussianProcessSampler(BaseSampler):
         near = cube.neighbours(places[:_N_BEST], _N_NEAR, random)
         candidates = np.vstack([cube.draw(_N_RANDOM, random), near])
         asked = cube.columns(candidates)
-        expected = _expected_improvement(known.with_pending(cube.columns(pending)), asked)
+        model = known.with_pending(cube.columns(pending))
+        expected = model.expected_improvement(asked, model.values.min())
         expected *= _chance_of_success(known, scores == FAILED, asked)
         return candidates, expected
 
@@ -146,18 +146,6 @@ def _is_same(candidates: Array, one: Array) -> NDArray[np.bool_]:
         axis=1
     )
     return same
-
-
-def _expected_improvement(model: GaussianProcess, asked: Array) -> Array:
-    """Return by how much points (n, columns) are expected to be better than the best known: (n,).
-
-    A loss counts as 0.
-    """
-    mean, deviation = model.predict(asked)
-    scaled = (model.values.min() - mean) / deviation
-    density = np.exp(-0.5 * scaled**2) / np.sqrt(2 * np.pi)
-    expected: Array = deviation * (scaled * ndtr(scaled) + density)
-    return expected
 
 
 def _chance_of_success(known: GaussianProcess, failed: NDArray[np.bool_], asked: Array) -> Array:

@@ -171,7 +171,7 @@ class Record:
     def find(self, settings: Mapping[str, SettingValue]) -> TrialRecord | None:
         """Return the trial that has a config, unless it failed."""
         key = self.space.config_key(settings)
-        trial = None if key is None else self.trials.get(self._trial_of.get(key, -1))
+        trial = self.trials.get(self._trial_of.get(key, -1)) if key else None
         return None if trial is None or trial.state == "FAIL" else trial
 
     def has_tried_all(self) -> bool:
@@ -307,7 +307,11 @@ class Record:
             return False
         if has_refused_all([*self.trials.values()]):
             return False
-        return not self.has_tried_all() or bool(self._study.queued())
+        return not self.has_tried_all() or self.has_queued()
+
+    def has_queued(self) -> bool:
+        """Whether a config is enqueued, to be tried before others are proposed."""
+        return bool(self._study.queued())
 
     def is_used_up(self) -> bool:
         """Whether the trials have had all epochs of the budget."""
@@ -333,10 +337,8 @@ class Record:
             return
         budget = replace(self.space.budget, trials=self.space.budget.trials + 1)
         self.space = replace(self.space, budget=budget)
-        content: SearchFile = {
-            **self.experiment.read_search(),
-            "space": space_to_content(self.space),
-        }
+        before = self.experiment.read_search()
+        content: SearchFile = {**before, "space": space_to_content(self.space)}
         self.experiment.write_search(content)
         self._study.save_search(content)
 
