@@ -184,6 +184,10 @@ class Experiment:
         """Return the command line of a command for this experiment."""
         return command_line(name, self.path)
 
+    def stopped_message(self) -> str:
+        """Return what is said when a signal has stopped the search."""
+        return f"stopped, everything is saved; resume with `{self.command('resume')}`"
+
     def data_source(self) -> tuple[Path, str]:
         """Return the data folder, and its fingerprint when the search began."""
         content = self.read_search()

@@ -45,6 +45,7 @@ from tune_encoder.experiment.folder import (
 )
 from tune_encoder.space import SearchSpace, parse_space, space_to_content
 from tune_encoder.system.lock import lock_experiment
+from tune_encoder.system.signals import interruptible
 from tune_encoder.tuning.cluster.ray_settings import set_environment
 from tune_encoder.tuning.extend import extend_search
 from tune_encoder.tuning.noise import check_noise_known
@@ -338,7 +339,8 @@ def _launch(
 ) -> None:
     if experiment.storage is not None:
         experiment.storage.claim(experiment.identity())
-    with nullcontext() if experiment.trials() else _start_ray_early(experiment, launch):
+    starting = nullcontext() if experiment.trials() else _start_ray_early(experiment, launch)
+    with interruptible(experiment.stopped_message()), starting:
         from tune_encoder.tuning.driver.launch import launch_search
         from tune_encoder.tuning.record.record import Record
 

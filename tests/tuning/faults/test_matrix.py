@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -12,7 +14,7 @@ from tests.tuning.conftest import STARTED_S, Command, finish
 from tests.tuning.test_resume import LONG, kept
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
-ROWS = 4  # epochs recorded before it happens
+ROWS = 4  # epochs recorded before it happens, unless it happens sooner
 
 
 @dataclass(frozen=True)
@@ -24,10 +26,15 @@ class Fault:
     """To a search with this PID."""
     exit_code: int
     said: str
+    rows: int = ROWS
 
 
 def signal_group(number: int) -> Callable[[int], None]:
     return lambda pid: os.killpg(pid, number)
+
+
+def signal_search(number: int) -> Callable[[int], None]:
+    return lambda pid: os.kill(pid, number)
 
 
 def kill_of_ray(name: str) -> Callable[[int], None]:
@@ -47,9 +54,21 @@ NO_HEAD = "the Ray cluster is lost, its head at 127.0.0.1:"
 FAULTS = (
     Fault("SIGTERM to the process group", signal_group(signal.SIGTERM), 143, STOPPED),
     Fault("SIGHUP to the process group", signal_group(signal.SIGHUP), 129, STOPPED),
+    Fault("SIGTERM while Ray starts", signal_search(signal.SIGTERM), 143, STOPPED, rows=0),
+    Fault("Ctrl-C while Ray starts", signal_search(signal.SIGINT), 130, STOPPED, rows=0),
     Fault("SIGKILL of the node's agent", kill_of_ray("DashboardAgent"), 4, NO_NODE),
     Fault("SIGKILL of the cluster's head", kill_of_ray("gcs_server"), 4, NO_HEAD),
 )
+
+
+def wait_for(command: Command, process: subprocess.Popen[str], rows: int) -> None:
+    """Wait for so many epochs, or, if none, for the record, after which Ray starts."""
+    deadline = time.monotonic() + STARTED_S
+    while not command.experiment.study_path.exists() and time.monotonic() < deadline:
+        assert process.poll() is None, process.communicate()[1]
+        time.sleep(0.02)
+    if rows:
+        command.wait_for_rows(process, rows)
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=[fault.what for fault in FAULTS])
@@ -57,7 +76,7 @@ def test_a_fault_ends_a_search_with_its_code_and_a_line_and_nothing_is_lost(
     command: Command, fault: Fault
 ) -> None:
     process = command.start(*command.search_options(LONG), own_group=True)
-    command.wait_for_rows(process, ROWS)
+    wait_for(command, process, fault.rows)
     before = command.experiment.trials()
 
     fault.happens(process.pid)

@@ -19,6 +19,7 @@ from tune_encoder.errors import ConfigError, StorageError
 from tune_encoder.experiment.folder import Experiment
 from tune_encoder.system.lock import write_note
 from tune_encoder.system.ports import LOOPBACK
+from tune_encoder.system.signals import interruptible
 from tune_encoder.tuning.cluster.capacity import check_trial_fits
 from tune_encoder.tuning.cluster.ray_patches import (
     apart_from_terminal,
@@ -68,7 +69,8 @@ def connected(experiment: Experiment, launch: LaunchSettings) -> Iterator[None]:
         page = _join_cluster(launch.address) if launch.address else _start_ray(launch.dashboard)
         if page:
             write_note(experiment.path, f"http://{page}")
-        yield
+        with interruptible(experiment.stopped_message()):  # Ray has set handlers of its own
+            yield
     finally:
         ray.shutdown()
 

@@ -12,12 +12,12 @@ from types import FrameType
 from ray.tune import Callback
 from ray.tune.experiment import Trial
 
+from tune_encoder.system.signals import STOP_SIGNALS
 from tune_encoder.tuning.driver.recording_scheduler import RecordingScheduler
 from tune_encoder.tuning.driver.searcher import StudySearcher
 from tune_encoder.tuning.driver.steering import Steering
 
 _ERROR_LINE = re.compile(r"^[\w.]*(Error|Exception|Died|OutOfMemory)\b.*")
-_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class StopSignal(Callback):
@@ -42,9 +42,9 @@ class StopSignal(Callback):
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        before = {number: signal.getsignal(number) for number in (*_STOP_SIGNALS, signal.SIGUSR1)}
+        before = {number: signal.getsignal(number) for number in (*STOP_SIGNALS, signal.SIGUSR1)}
         signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # until Tune has its handler
-        for number in _STOP_SIGNALS:
+        for number in STOP_SIGNALS:
             if number != signal.SIGHUP or before[number] is not signal.SIG_IGN:  # as under nohup
                 signal.signal(number, self._on_signal)
         try:

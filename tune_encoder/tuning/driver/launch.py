@@ -220,7 +220,7 @@ def _report_end(
     if storage_problem is not None:
         raise StorageError(f"{storage_problem}; then {resume}")
     if signal_number is not None:
-        raise Interrupted(f"stopped, everything is saved; {resume}", signal_number)
+        raise Interrupted(experiment.stopped_message(), signal_number)
     if steering.stop_reason:
         print(f"{steering.stop_reason}; {resume}")  # noqa: T201
 

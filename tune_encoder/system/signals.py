@@ -1,0 +1,35 @@
+"""Signals that stop a program: of a terminal, of a closed one, and of a service manager."""
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from tune_encoder.errors import Interrupted
+
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@contextmanager
+def interruptible(message: str) -> Iterator[None]:
+    """Raise `Interrupted` with a message at a signal while the block runs, as while Ray starts.
+
+    In another thread than the main one nothing is changed.
+    """
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise Interrupted(message, number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
+    for number in STOP_SIGNALS:
+        if before[number] is not signal.SIG_IGN:  # as SIGHUP under nohup
+            signal.signal(number, interrupt)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
