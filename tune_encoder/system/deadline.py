@@ -1,8 +1,10 @@
 """A deadline for leaving a block, after which the process ends itself."""
 
+import math
 import os
 import sys
 import threading
+import time
 from types import TracebackType
 
 from tune_encoder.errors import TuneEncoderError
@@ -17,7 +19,12 @@ class Deadline:
 
     def __init__(self) -> None:
         self._timer: threading.Timer | None = None
-        self._lock = threading.Lock()
+        self._end = math.inf
+        self._lock = threading.RLock()  # a signal handler may interrupt its own thread here
+
+    def __reduce__(self) -> "tuple[type[Deadline], tuple[()]]":
+        """Pickle without the clock: Tune pickles what it calls back."""
+        return Deadline, ()
 
     def __enter__(self) -> "Deadline":
         return self
@@ -29,16 +36,22 @@ class Deadline:
         traceback: TracebackType | None,
     ) -> None:
         with self._lock:
-            if self._timer is not None:
-                self._timer.cancel()
+            self._end = -math.inf
+            self._cancel()
 
     def start(self, seconds: float, error: TuneEncoderError) -> None:
-        """Set the deadline; one that is set already stays as it is."""
+        """Set the deadline; a sooner one that is set already stays as it is."""
         with self._lock:
-            if self._timer is None:
+            if time.monotonic() + seconds < self._end:
+                self._end = time.monotonic() + seconds
+                self._cancel()
                 self._timer = threading.Timer(seconds, _end, [error])
                 self._timer.daemon = True
                 self._timer.start()
+
+    def _cancel(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
 
 
 def _end(error: TuneEncoderError) -> None:

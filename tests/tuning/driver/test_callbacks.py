@@ -1,10 +1,13 @@
 import os
 import signal
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tune_encoder.experiment.folder import Experiment
+from tune_encoder.system.deadline import Deadline
 from tune_encoder.tuning.driver.callbacks import StopSignal
 
 
@@ -36,7 +39,7 @@ Quiet: Any = _Quiet
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_is_noted_while_listening_and_handled_as_before_afterwards(number):
-    stop, before = StopSignal(Quiet()), signal.getsignal(number)
+    stop, before = StopSignal(Quiet(), Deadline(), Experiment(Path())), signal.getsignal(number)
 
     with stop.listening():
         os.kill(os.getpid(), number)
@@ -46,7 +49,10 @@ def test_a_signal_is_noted_while_listening_and_handled_as_before_afterwards(numb
 
 
 def test_a_signal_that_was_ignored_stays_so_as_under_nohup():
-    stop, before = StopSignal(Quiet()), signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    stop, before = (
+        StopSignal(Quiet(), Deadline(), Experiment(Path())),
+        signal.signal(signal.SIGHUP, signal.SIG_IGN),
+    )
     try:
         with stop.listening():
             os.kill(os.getpid(), signal.SIGHUP)
@@ -61,7 +67,7 @@ def test_in_another_thread_a_search_listens_to_nothing():
     seen = []
 
     def search():
-        with StopSignal(Quiet()).listening():
+        with StopSignal(Quiet(), Deadline(), Experiment(Path())).listening():
             seen.extend(signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM))
 
     assert in_thread(search) == []
@@ -70,7 +76,7 @@ def test_in_another_thread_a_search_listens_to_nothing():
 
 def test_in_another_thread_an_error_of_the_search_is_not_lost():
     def search():
-        with StopSignal(Quiet()).listening():
+        with StopSignal(Quiet(), Deadline(), Experiment(Path())).listening():
             raise ValueError("no data")
 
     (raised,) = in_thread(search)

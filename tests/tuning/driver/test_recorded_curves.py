@@ -8,6 +8,7 @@ import pytest
 
 from tests.benchmarks.portfolio import choose, expected_best, left_out, start_section
 from tests.benchmarks.record_curves import (
+    CHOSEN,
     CURVES,
     SETS,
     Curve,
@@ -15,7 +16,8 @@ from tests.benchmarks.record_curves import (
     read_curves,
     write_testbed,
 )
-from tests.benchmarks.simulated.testbed import EPOCHS, read_testbed
+from tests.benchmarks.simulated.testbed import EPOCHS, SHIPPED, TableTask, read_testbed
+from tune_encoder.experiment.portfolio import SIZE
 from tune_encoder.space import find_space, load_space, space_to_content
 
 SPACE = load_space(find_space("default"))
@@ -51,10 +53,10 @@ def test_the_scale_of_a_table_is_its_best_and_its_median_config(tables):
     assert tables[0].median == pytest.approx((ends[5] + ends[6]) / 2)
 
 
-def test_the_start_configs_of_a_space_are_recorded_first():
+def test_two_chosen_configs_are_recorded_first():
     configs = configs_of(SPACE, N_CONFIGS)
 
-    assert [SPACE.searched_settings(each) for each in configs[: len(SPACE.start)]] == SPACE.start
+    assert tuple(SPACE.searched_settings(each) for each in configs[:2]) == CHOSEN
     assert all(SPACE.config(each).early_stopping_patience == 0 for each in configs)
     assert configs_of(SPACE, 20)[:N_CONFIGS] == configs
 
@@ -89,13 +91,35 @@ def test_the_best_of_random_configs_is_a_mean_over_all_subsets(n):
     assert expected_best(values, n) == pytest.approx(np.mean([min(each) for each in subsets]))
 
 
+def written_start(folder, configs):
+    """The start configs of a space file into which a section was pasted."""
+    (folder / "space.yaml").write_text(
+        f"space: {json.dumps(space_to_content(SPACE)['space'])}\n"
+        + start_section(configs, SPACE.parameters)
+    )
+    return load_space(folder / "space.yaml").start
+
+
 def test_a_start_section_is_rounded_within_the_ranges(tmp_path):
     low = {**SPACE.start[0], "learning_rate": 0.0015, "dropout": 0.23456}
 
-    (tmp_path / "space.yaml").write_text(
-        f"space: {json.dumps(space_to_content(SPACE)['space'])}\n"
-        + start_section([low], SPACE.parameters)
-    )
-    (start,) = load_space(tmp_path / "space.yaml").start
+    assert written_start(tmp_path, [low]) == [{**low, "dropout": 0.23}]
 
-    assert start == {**low, "dropout": 0.23}
+
+def test_the_shipped_tables_are_of_the_space_as_it_is():
+    tasks = read_testbed(SHIPPED)
+
+    assert len(tasks) == len(SETS)
+    for task in tasks:
+        assert isinstance(task, TableTask)
+        assert task.parameters == SPACE.parameters
+        assert task.curves.shape == (len(task.coordinates), EPOCHS)
+        configs = configs_of(SPACE, len(task.coordinates))
+        assert np.allclose(task.coordinates, [task.cube.coordinates(each) for each in configs])
+
+
+def test_the_start_configs_of_default_are_those_chosen_from_the_shipped_tables(tmp_path):
+    tasks = [task for task in read_testbed(SHIPPED) if isinstance(task, TableTask)]
+    configs = [tasks[0].cube.settings(tasks[0].coordinates[i]) for i in choose(tasks, SIZE)]
+
+    assert written_start(tmp_path, configs) == SPACE.start

@@ -39,9 +39,9 @@ def space_of(until="noise", searched=None, **content):
 class NoisySearch(DrivenSearch):
     """Its loss is a parabola of dropout, and has a standard error that is known."""
 
-    def __init__(self, folder, space, error):
+    def __init__(self, folder, space, error, workers=1):
         self.error = error
-        super().__init__(new_experiment(folder, "mine", space), space, self._loss, workers=1)
+        super().__init__(new_experiment(folder, "mine", space), space, self._loss, workers)
 
     def _loss(self, number, epoch):
         dropout = self.record.trials[number].settings["dropout"]
@@ -78,6 +78,16 @@ def test_it_uses_its_budget_where_there_is_hardly_noise_or_nobody_asked(tmp_path
     assert len(search.experiment.trials()) == 30
     assert search.steering.stop_reason == ""
     assert bool(read_gains(search.experiment)) == (until == "noise")
+
+
+def test_trials_that_run_when_no_other_is_worth_it_are_trained_to_their_end(tmp_path):
+    budget = {"trials": N_TRIALS, "epochs": 5, "until": "noise"}
+    search = NoisySearch(tmp_path, space_of(budget=budget), NOISE, workers=4)
+    search.run()
+
+    trials = search.experiment.trials()
+    assert len(trials) < N_TRIALS
+    assert {(trial.state, len(trial.rows)) for trial in trials} == {("COMPLETE", 5)}
 
 
 def test_resumed_after_each_epoch_it_ends_where_it_would_have(tmp_path):

@@ -1,5 +1,6 @@
 """What happens to a search, its exit code, what is said, and that nothing is lost."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -33,6 +34,18 @@ def signal_group(number: int) -> Callable[[int], None]:
     return lambda pid: os.killpg(pid, number)
 
 
+def signal_all(number: int) -> Callable[[int], None]:
+    """A signal to the search and to all processes it has started, as systemd sends it."""
+
+    def send(pid: int) -> None:
+        search = psutil.Process(pid)
+        for each in [*search.children(recursive=True), search]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                each.send_signal(number)
+
+    return send
+
+
 def signal_search(number: int) -> Callable[[int], None]:
     return lambda pid: os.kill(pid, number)
 
@@ -54,6 +67,7 @@ NO_HEAD = "the Ray cluster is lost, its head at 127.0.0.1:"
 FAULTS = (
     Fault("SIGTERM to the process group", signal_group(signal.SIGTERM), 143, STOPPED),
     Fault("SIGHUP to the process group", signal_group(signal.SIGHUP), 129, STOPPED),
+    Fault("SIGTERM to all processes", signal_all(signal.SIGTERM), 143, STOPPED),
     Fault("SIGTERM while Ray starts", signal_search(signal.SIGTERM), 143, STOPPED, rows=0),
     Fault("Ctrl-C while Ray starts", signal_search(signal.SIGINT), 130, STOPPED, rows=0),
     Fault("SIGKILL of the node's agent", kill_of_ray("DashboardAgent"), 4, NO_NODE),
@@ -62,13 +76,14 @@ FAULTS = (
 
 
 def wait_for(command: Command, process: subprocess.Popen[str], rows: int) -> None:
-    """Wait for so many epochs, or, if none, for the record, after which Ray starts."""
-    deadline = time.monotonic() + STARTED_S
-    while not command.experiment.study_path.exists() and time.monotonic() < deadline:
-        assert process.poll() is None, process.communicate()[1]
-        time.sleep(0.02)
+    """Wait for so many epochs, or, if none, for the first process of a Ray that starts."""
     if rows:
         command.wait_for_rows(process, rows)
+        return
+    deadline = time.monotonic() + STARTED_S
+    while not psutil.Process(process.pid).children() and time.monotonic() < deadline:
+        assert process.poll() is None, process.communicate()[1]
+        time.sleep(0.02)
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=[fault.what for fault in FAULTS])

@@ -91,12 +91,13 @@ def _start_ray(dashboard: bool) -> str:
 
 def _join_cluster(address: str) -> str:
     limit_to_loopback(address == local_address())
-    context = ray.init(
-        address,
-        log_to_driver=False,
-        logging_level=logging.CRITICAL,
-        runtime_env={"env_vars": worker_environment()},
-    )
+    with apart_from_terminal():
+        context = ray.init(
+            address,
+            log_to_driver=False,
+            logging_level=logging.CRITICAL,
+            runtime_env={"env_vars": worker_environment()},
+        )
     return context.dashboard_url or ""
 
 

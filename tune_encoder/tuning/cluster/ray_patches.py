@@ -61,12 +61,12 @@ def pass_no_variables() -> None:
 
 
 def apart_from_terminal() -> AbstractContextManager[None]:
-    """Let Ray start its processes in sessions of their own, and print nothing of what they report.
+    """Let Ray start its processes in sessions of their own, and leave signals and words to us.
 
-    A signal to the process group of a search, such as of a closed terminal, of systemd or of
-    `scancel`, then reaches the search alone, which ends them once everything is saved. If it is
-    killed, they end too, since Ray asks the kernel for that. What they report to it, such as the
-    death of a node, is said in our own words.
+    A signal to the process group of a search, such as of a closed terminal or of `timeout`, then
+    reaches the search alone, which ends Ray's processes once everything is saved. If it is killed,
+    they end too, since Ray asks the kernel for that. What they report to it, such as the death of a
+    node, is said in our own words.
     """
     return _replaced(_TIES_TO_TERMINAL)
 
@@ -116,6 +116,7 @@ _TIES_TO_TERMINAL: tuple[tuple[object, str, Callable[..., object]], ...] = (
         partial(getattr(_SERVICES, "ConsolePopen", subprocess.Popen), start_new_session=True),
     ),
     (_WORKER, "listen_error_messages", _do_nothing),
+    (_UTILS, "set_sigterm_handler", _do_nothing),  # which exits without a word
 )
 _HELPER_PROCESSES: tuple[tuple[object, str, Callable[..., object]], ...] = (
     (_NODE, "start_monitor", _do_nothing),  # scales a cluster

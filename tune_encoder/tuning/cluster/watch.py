@@ -3,61 +3,62 @@
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from enum import Enum, auto
-from types import TracebackType
 
 import ray
 
 CHECK_S = 2.0
 ANSWER_TIMEOUT_S = 5.0
-SILENCE_S = 30.0  # after which a port that neither answers nor refuses is given up
+SILENCE_S = 30.0  # after which what does not answer is given up
 
 Place = tuple[str, int]
 """Host and port."""
 
 
-class ClusterWatch:
-    """Notices in a thread that the cluster's head or the node of this process is gone.
+@contextmanager
+def watching(on_loss: Callable[[str], None], *, is_own: bool) -> Iterator[None]:
+    """Notice in a thread that the cluster's head or the node of this process is gone.
 
     Tune asks neither: it would wait for ever for what their workers report. And where the head is
     gone, Ray ends the process itself after a minute, whatever it is doing.
+
+    Args:
+        on_loss: Called once, in the thread, with what is gone; at the latest as the block is left.
+        is_own: Whether this process started it, so that nobody will start it again.
     """
+    left = threading.Event()
+    patience_s = 0.0 if is_own else SILENCE_S
+    watched = (watched_places(), left, on_loss, patience_s)
+    thread = threading.Thread(target=_watch, args=watched, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        left.set()
+        thread.join()
 
-    def __init__(self, on_loss: Callable[[str], None]) -> None:
-        """Watch the cluster that this process is connected to.
 
-        Args:
-            on_loss: Called once, in the thread, with what is gone.
-        """
-        self._on_loss = on_loss
-        self._places = watched_places()
-        self._left = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-
-    def __enter__(self) -> "ClusterWatch":
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._left.set()
-        self._thread.join()
-
-    def _watch(self) -> None:
-        heard = dict.fromkeys(self._places, time.monotonic())
-        while not self._left.wait(CHECK_S):
-            for what, place in self._places.items():
-                answer = knock(place)
-                if answer is Answer.OPEN:
-                    heard[what] = time.monotonic()
-                if answer is Answer.REFUSED or time.monotonic() - heard[what] > SILENCE_S:
-                    self._on_loss(f"{what} at {place[0]}:{place[1]}")
-                    return
+def _watch(
+    places: Mapping[str, Place],
+    left: threading.Event,
+    on_loss: Callable[[str], None],
+    patience_s: float,
+) -> None:
+    heard = dict.fromkeys(places, time.monotonic())
+    is_left = False
+    while not is_left:
+        is_left = left.wait(CHECK_S)
+        for what, place in places.items():
+            answer = knock(place)
+            if answer is Answer.OPEN:
+                heard[what] = time.monotonic()
+                continue
+            limit_s = patience_s if answer is Answer.REFUSED else SILENCE_S
+            if time.monotonic() - heard[what] >= limit_s:
+                on_loss(f"{what} at {place[0]}:{place[1]}")
+                return
 
 
 def watched_places() -> dict[str, Place]:
@@ -76,7 +77,7 @@ class Answer(Enum):
 
     OPEN = auto()
     REFUSED = auto()
-    """Nobody listens: the process has ended."""
+    """Nobody listens: the process has ended, or is being started again."""
     NONE = auto()
     """It may be busy, or the network may be down for a moment."""
 

@@ -12,25 +12,33 @@ from types import FrameType
 from ray.tune import Callback
 from ray.tune.experiment import Trial
 
+from tune_encoder.errors import Interrupted, StorageError, TuneEncoderError
+from tune_encoder.experiment.folder import Experiment
+from tune_encoder.system.deadline import Deadline
 from tune_encoder.system.signals import STOP_SIGNALS
 from tune_encoder.tuning.driver.recording_scheduler import RecordingScheduler
 from tune_encoder.tuning.driver.searcher import StudySearcher
 from tune_encoder.tuning.driver.steering import Steering
 
+STOP_S = 60.0  # for Tune and Ray to end after a signal
+LOST_S = 10.0  # the same once the cluster is lost
 _ERROR_LINE = re.compile(r"^[\w.]*(Error|Exception|Died|OutOfMemory)\b.*")
 
 
 class StopSignal(Callback):
     """Passes the first signal on to Tune; a second one ends the program at once.
 
-    Tune stops too once the cluster is lost.
+    Tune stops too once the cluster is lost. If it then does not come to its end, for instance since
+    Ray waits for what is gone, a deadline ends the program.
     """
 
-    def __init__(self, steering: Steering) -> None:
+    def __init__(self, steering: Steering, deadline: Deadline, experiment: Experiment) -> None:
         self.number: int | None = None
         self.lost = ""
         """What of the cluster is gone."""
         self._steering = steering
+        self._deadline = deadline
+        self._experiment = experiment
 
     @contextmanager
     def listening(self) -> Iterator[None]:
@@ -58,6 +66,21 @@ class StopSignal(Callback):
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
         self.number = number
+        self._deadline.start(STOP_S, self.error())
+
+    def give_up(self, lost: str) -> None:
+        """Stop because a part of the cluster is gone."""
+        self.lost = lost
+        self._deadline.start(LOST_S, self.error())
+
+    def error(self) -> TuneEncoderError:
+        """Return what the program ends with, after a signal or the loss of the cluster."""
+        if self.number is not None:
+            return Interrupted(self._experiment.stopped_message(), self.number)
+        return StorageError(
+            f"the Ray cluster is lost, {self.lost} has ended; all epochs that were reported are "
+            f"saved; resume with `{self._experiment.command('resume')}`"
+        )
 
     def on_step_begin(self, iteration: int, trials: list[Trial], **info: object) -> None:
         """Tell Tune to stop; not in the handler, since Tune handles SIGUSR1 only while it runs."""

@@ -14,7 +14,7 @@ from ray import tune
 from ray.tune.experiment import Trial
 
 from tune_encoder.config import LOCAL_LAUNCH, LaunchSettings
-from tune_encoder.errors import Interrupted, SearchFailed, StorageError
+from tune_encoder.errors import SearchFailed, StorageError, TuneEncoderError
 from tune_encoder.experiment.dashboards import dashboard_lines, open_dashboards
 from tune_encoder.experiment.folder import Experiment
 from tune_encoder.experiment.trials import MAX_REFUSED, has_refused_all
@@ -23,19 +23,18 @@ from tune_encoder.system.formats import count_noun
 from tune_encoder.tuning.cluster.capacity import Capacity, check_trial_fits, living_nodes
 from tune_encoder.tuning.cluster.connection import connected
 from tune_encoder.tuning.cluster.ray_patches import pass_no_variables
-from tune_encoder.tuning.cluster.watch import ClusterWatch
+from tune_encoder.tuning.cluster.watch import watching
 from tune_encoder.tuning.driver.callbacks import FailureRecorder, StopSignal
 from tune_encoder.tuning.driver.gpu_memory import check_gpu_share
 from tune_encoder.tuning.driver.known import KnownQuantities
 from tune_encoder.tuning.driver.progress import Progress
 from tune_encoder.tuning.driver.recording_scheduler import RecordingScheduler
 from tune_encoder.tuning.driver.searcher import StudySearcher
-from tune_encoder.tuning.driver.steering import Steering
+from tune_encoder.tuning.driver.steering import Steering, take_added_configs
 from tune_encoder.tuning.record.record import REPORTED, Record
 from tune_encoder.tuning.worker.settings import WorkerSettings
 from tune_encoder.tuning.worker.trial import run_trial
 
-END_S = 10.0  # for leaving Ray once the cluster is lost
 _PENDING = "TUNE_MAX_PENDING_TRIALS_PG"
 
 
@@ -44,6 +43,7 @@ def launch_search(record: Record, pack: Path, settings: LaunchSettings = LOCAL_L
     launch = _next_launch(record)
     scheduler = RecordingScheduler(record, launch)
     scheduler.replay()
+    take_added_configs(record)
     if record.has_work():
         with Deadline() as deadline, connected(record.experiment, settings):
             capacity = Capacity(record.space.resources)
@@ -55,8 +55,10 @@ def launch_search(record: Record, pack: Path, settings: LaunchSettings = LOCAL_L
             known = KnownQuantities(record.space, pack)
             searcher = StudySearcher(record, scheduler, steering, worker, capacity, known)
             asking = nullcontext() if settings.address else _unlimited_pending_trials()
-            with _serve_pages(record.experiment, settings.dashboard), asking:
-                _run_tune(record, launch, searcher, scheduler, steering, deadline)
+            stop = StopSignal(steering, deadline, record.experiment)
+            pages = _serve_pages(record.experiment, settings.dashboard)
+            with _watched(stop, not settings.address), pages, asking:
+                _run_tune(record, launch, searcher, scheduler, steering, stop)
     if record.has_tried_all() and not record.has_work():
         tried = count_noun(record.n_started(), "trial")
         print(f"every config of the space has been tried: {tried}")  # noqa: T201
@@ -79,6 +81,20 @@ def _worker_settings(record: Record, pack: Path, launch: str) -> WorkerSettings:
         searched=tuple(parameter.name for parameter in record.space.parameters),
         measures=record.space.measures,
     )
+
+
+@contextmanager
+def _watched(stop: StopSignal, is_own_ray: bool) -> Iterator[None]:
+    """Stop if the cluster is lost; what Tune then raises for lack of it is not shown."""
+    try:
+        with watching(stop.give_up, is_own=is_own_ray):
+            yield
+    except TuneEncoderError:
+        raise
+    except Exception as error:
+        if stop.lost:
+            raise stop.error() from error
+        raise
 
 
 @contextmanager
@@ -112,17 +128,12 @@ def _run_tune(
     searcher: StudySearcher,
     scheduler: RecordingScheduler,
     steering: Steering,
-    deadline: Deadline,
+    stop: StopSignal,
 ) -> None:
     """Run Tune until the searcher has nothing left, a signal comes, or the cluster is lost."""
     pass_no_variables()
     experiment, resources = record.experiment, record.space.resources
-    progress, stop, ahead = Progress(record), StopSignal(steering), PreloadTorch(record.may_start)
-
-    def give_up(lost: str) -> None:
-        stop.lost = lost
-        deadline.start(END_S, _cluster_lost(experiment, lost))
-
+    progress, ahead = Progress(record), PreloadTorch(record.may_start)
     tuner = tune.Tuner(
         tune.with_resources(run_trial, {"cpu": resources.cpus, "gpu": resources.gpus}),
         tune_config=tune.TuneConfig(
@@ -149,15 +160,13 @@ def _run_tune(
         ),
     )
     try:
-        with ClusterWatch(give_up), stop.listening():
+        with stop.listening():
             tuner.fit()
     finally:
         progress.close()
         ahead.wait()
         _remove_tune_state(experiment.checkpoints / launch)
-    if stop.lost and stop.number is None:
-        raise _cluster_lost(experiment, stop.lost)
-    _report_end(experiment, scheduler.storage_problem, steering, stop.number)
+    _report_end(experiment, scheduler.storage_problem, steering, stop)
     if record.is_used_up():
         _report_used_up(record)
     if has_refused_all([*record.trials.values()]):
@@ -202,25 +211,18 @@ class PreloadTorch(tune.Callback):
             self._thread.join()
 
 
-def _cluster_lost(experiment: Experiment, what: str) -> StorageError:
-    return StorageError(
-        f"the Ray cluster is lost, {what} has ended; all epochs that were reported are saved; "
-        f"resume with `{experiment.command('resume')}`"
-    )
-
-
 def _report_end(
     experiment: Experiment,
     storage_problem: str | None,
     steering: Steering,
-    signal_number: int | None,
+    stop: StopSignal,
 ) -> None:
     command = f"{experiment.command('resume')} {steering.resume_options}".rstrip()
     resume = f"resume with `{command}`"
     if storage_problem is not None:
         raise StorageError(f"{storage_problem}; then {resume}")
-    if signal_number is not None:
-        raise Interrupted(experiment.stopped_message(), signal_number)
+    if stop.number is not None or stop.lost:
+        raise stop.error()
     if steering.stop_reason:
         print(f"{steering.stop_reason}; {resume}")  # noqa: T201
 

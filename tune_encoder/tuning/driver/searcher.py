@@ -56,8 +56,8 @@ class StudySearcher(Searcher):
             return Searcher.FINISHED
         if self._steering.is_paused or len(self._assigned) >= self._capacity():
             return None
-        if self._ends_at_noise():
-            return Searcher.FINISHED
+        if reason := self._reason_to_end():
+            return None if self._assigned else self._end(reason)
         trial = self._next()
         if trial is None:
             return None if self._assigned else self._finish()
@@ -69,15 +69,18 @@ class StudySearcher(Searcher):
             worker=self._worker,
         )
 
-    def _ends_at_noise(self) -> bool:
-        """Whether a proposal would be next, and is not worth its epochs."""
+    def _reason_to_end(self) -> str:
+        """Say why a proposal, if one would be next, is not worth its epochs."""
         record = self._record
         proposes = record.may_start() and not record.has_queued()
         if self._queue or not proposes or self._promoted() is not None:
-            return False
-        if reason := self._worth.reason_to_end():
-            self._steering.end(reason, "--until budget")
-        return bool(reason)
+            return ""
+        return self._worth.reason_to_end()
+
+    def _end(self, reason: str) -> str:
+        """End the search at the noise, once the trials that were worth it have ended."""
+        self._steering.end(reason, "--until budget")
+        return Searcher.FINISHED
 
     def _next(self) -> TrialRecord | None:
         """Return the next trial whose config can keep the constraints."""

@@ -51,9 +51,7 @@ class Steering:
         self.is_paused = self._controls.pause_requested()
         with self._scheduler.guard_record():
             self._end_trials()
-            for params in self._controls.take_added_configs():
-                if not self._record.add(params):
-                    print(f"add: {_pairs(params)} is a config of this search already")  # noqa: T201
+            take_added_configs(self._record)
         self._check_disk()
         self.stop_reason = self.stop_reason or self._find_stop_reason()
         self._scheduler.releases_workers = self.is_paused or bool(self.stop_reason)
@@ -94,6 +92,13 @@ class Steering:
                 f"{folder}: only {format_size(free)} are free, but the next epochs may need "
                 f"{format_size(needed)}; everything is saved, free some space"
             )
+
+
+def take_added_configs(record: Record) -> None:
+    """Enqueue the configs that the user has added, unless they are known."""
+    for params in Controls(record.experiment).take_added_configs():
+        if not record.add(params):
+            print(f"add: {_pairs(params)} is a config of this search already")  # noqa: T201
 
 
 def _pairs(params: Mapping[str, SettingValue]) -> str:

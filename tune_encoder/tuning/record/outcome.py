@@ -20,6 +20,7 @@ def directions(metric: MetricSettings) -> list[StudyDirection]:
 
 def rate_row(row: EpochRow, space: SearchSpace) -> None:
     """Write into a row what the search minimises, and how far it is beyond the constraints."""
+    row.pop("violation", None)  # of an earlier training of the epoch
     row["objective"] = space.metric.sign * score_of(row, space.metric.name)
     beyond = sum(max(0.0, each) for each in excesses(space.constraints, {**row}).values())
     if beyond:

@@ -42,7 +42,7 @@ from tune_encoder.tuning.record.stored_study import (
     make_study_file,
 )
 from tune_encoder.tuning.record.study import COPY_OF, Study
-from tune_encoder.tuning.record.study_file import open_study_file
+from tune_encoder.tuning.record.study_file import file_errors, open_study_file
 from tune_encoder.tuning.record.warm_start import known_trials
 
 METRIC = "objective"  # key of the value in a row that the scheduler compares
@@ -61,7 +61,8 @@ class Record:
         self.checkpoint_bytes = 0
         """Size of the newest checkpoint."""
         self._n_rows = sum(len(trial.rows) for trial in self.trials.values())
-        self._study = Study(open_study_file(experiment.study_path), database)
+        with file_errors(experiment.study_path, "read"):
+            self._study = Study(open_study_file(experiment.study_path), database)
         self._study.save_search(experiment.read_search())
 
     @classmethod
@@ -305,9 +306,8 @@ class Record:
         """Whether the budget has room for a new trial, and there is a config for it."""
         if self.n_started() >= self.space.most_trials or self.is_used_up():
             return False
-        if has_refused_all([*self.trials.values()]):
-            return False
-        return not self.has_tried_all() or self.has_queued()
+        none_left = self.has_tried_all() or has_refused_all([*self.trials.values()])
+        return not none_left or self.has_queued()
 
     def has_queued(self) -> bool:
         """Whether a config is enqueued, to be tried before others are proposed."""
@@ -382,7 +382,8 @@ def _make_study(experiment: Experiment, space: SearchSpace, database: Database |
         return
     partial = partial_path(experiment.study_path)
     partial.unlink(missing_ok=True)
-    make_study_file(partial, space.metric, known, first)
+    with file_errors(experiment.study_path, "written"):
+        make_study_file(partial, space.metric, known, first)
     partial.rename(experiment.study_path)
 
 

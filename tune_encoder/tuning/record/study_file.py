@@ -3,7 +3,8 @@
 import sqlite3
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from optuna.storages import RDBStorage
@@ -41,12 +42,18 @@ def open_study_file(path: Path) -> StoredStudy:
         connection.execute("PRAGMA synchronous=NORMAL")
         return connection
 
+    with file_errors(path, "read"):
+        storage = RDBStorage(study_url(path), engine_kwargs={"creator": connect})
+        return StoredStudy(storage, STUDY_NAME)
+
+
+@contextmanager
+def file_errors(path: Path, done: str) -> Iterator[None]:
+    """Raise a `StorageError` if a file cannot be "read" or "written", whichever is `done`."""
     try:
-        return StoredStudy(
-            RDBStorage(study_url(path), engine_kwargs={"creator": connect}), STUDY_NAME
-        )
-    except DATABASE_ERRORS as error:
-        raise _cannot_be("read", path, error) from error
+        yield
+    except (*DATABASE_ERRORS, sqlite3.Error) as error:
+        raise _cannot_be(done, path, error) from error
 
 
 def write_file(file: StoredStudy, change: Callable[[StoredStudy], None]) -> None:

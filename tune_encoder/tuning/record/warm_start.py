@@ -42,7 +42,6 @@ def _best_row(trial: TrialRecord, space: SearchSpace) -> EpochRow:
     """The best row by the metric and the constraints of the space."""
     rows = [as_row({**row}) for row in trial.rows]
     for row in rows:
-        row.pop("violation", None)
         rate_row(row, space)
     return min(rows, key=rank)
 
