@@ -23,6 +23,7 @@ from tune_encoder.experiment.folder import Experiment
 from tune_encoder.experiment.status import WIDTH
 from tune_encoder.system.lock import lock_holder, read_note
 from tune_encoder.system.ports import LOOPBACK, free_port
+from tune_encoder.system.signals import end_with_parent
 
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # without a proxy
 TENSORBOARD_PORT, OPTUNA_PORT = 6006, 8080  # their default ports; the next free port is used
@@ -87,7 +88,10 @@ class Server:
         """Run the process while the block runs."""
         with tempfile.TemporaryFile() as self._log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", *self._command], stdout=self._log, stderr=self._log
+                [sys.executable, "-m", *self._command],
+                stdout=self._log,
+                stderr=self._log,
+                preexec_fn=end_with_parent,
             )
             try:
                 yield

@@ -1,6 +1,8 @@
 """Signals that stop a program: of a terminal, of a closed one, and of a service manager."""
 
+import ctypes
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,6 +10,7 @@ from types import FrameType
 
 from tune_encoder.errors import Interrupted
 
+_PR_SET_PDEATHSIG = 1  # of prctl(2)
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -33,3 +36,12 @@ def interruptible(message: str) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def end_with_parent() -> None:
+    """Ask the kernel to end this process when the thread that started it ends, even by SIGKILL.
+
+    Only Linux can do that. Called between fork and exec, as `preexec_fn` of a `Popen`.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
