@@ -41,7 +41,7 @@ class TrialRecord:
     rows: list[EpochRow] = field(default_factory=list)
     """Each finished epoch's metrics, in order."""
     reason: str = ""
-    """Why it failed."""
+    """Why it failed, was refused, or was ended by a person or a constraint."""
     paused: bool = False
     """RUNNING, but paused at a rung until it is known to be among the best there."""
     promoted: int = 0

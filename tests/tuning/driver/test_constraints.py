@@ -3,7 +3,7 @@
 import optuna
 import pytest
 
-from tests.builders import new_experiment, parse_space
+from tests.builders import epoch_row, new_experiment, parse_space
 from tests.tuning.driven import DrivenSearch
 from tune_encoder.experiment.folder import STUDY_NAME
 from tune_encoder.experiment.status import is_over, search_status, status_lines
@@ -211,3 +211,18 @@ def test_a_search_in_which_every_trial_breaks_them_has_no_best(tmp_path):
     assert "12 trials broke the constraints, the last as clone_ms is " in _describe_failures(
         search.record
     )
+
+
+def test_an_epoch_that_is_trained_again_is_judged_by_what_is_measured_then(tmp_path):
+    space = space_of(clone_ms={"max": 20})
+    search = DrivenSearch(new_experiment(tmp_path, "curves", space), space, loss_of)
+    number = search.record.ask().number
+    slow, fast = (epoch_row(1, 0.5, space, clone_ms=ms, seconds=ms) for ms in (22.0, 15.0))
+
+    first = search.record.add_row(number, slow)
+    assert first is not None
+    assert first["violation"] == pytest.approx(0.1)
+    search.record.add_row(number, fast)
+
+    (row,) = search.experiment.trials()[number].rows
+    assert (row["clone_ms"], "violation" in row) == (15.0, False)

@@ -10,6 +10,7 @@ from tests.builders import new_experiment
 from tests.tuning.driven import DrivenSearch
 from tune_encoder.experiment.control import Controls
 from tune_encoder.space import parse_space
+from tune_encoder.tuning.driver.steering import take_added_configs
 
 EPOCHS = 4
 CONTENT: dict[str, Any] = {
@@ -113,6 +114,19 @@ def test_a_config_that_is_added_is_tried_beyond_the_budget(search):
     assert search.experiment.read_search()["space"]["budget"]["trials"] == 4
     assert states(search) == ["COMPLETE"] * 4
     assert [trial.settings["dropout"] for trial in search.experiment.trials()].count(0.25) == 1
+
+
+def test_a_config_that_is_added_to_a_search_that_has_ended_is_work_for_the_next_launch(search):
+    search.run()
+    search.start()
+    assert not search.record.has_work()
+    Controls(search.experiment).request_add({"dropout": 0.25})
+
+    take_added_configs(search.record)
+
+    assert search.record.has_work()
+    search.run()
+    assert states(search) == ["COMPLETE"] * 4
 
 
 def test_a_config_added_to_a_search_that_stops_waits_for_the_next_launch(search):

@@ -172,7 +172,7 @@ def _run_tune(
     if has_refused_all([*record.trials.values()]):
         print(  # noqa: T201
             f"the last {MAX_REFUSED} configs all break the constraints, so no more are drawn; "
-            "widen the constraints, or narrow the space"
+            "widen the constraints or narrow the space in a copy of it, and `tune-encoder fork`"
         )
 
 
