@@ -39,10 +39,12 @@ Quiet: Any = _Quiet
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_is_noted_while_listening_and_handled_as_before_afterwards(number):
-    stop, before = StopSignal(Quiet(), Deadline(), Experiment(Path())), signal.getsignal(number)
+    before = signal.getsignal(number)
 
-    with stop.listening():
-        os.kill(os.getpid(), number)
+    with Deadline() as deadline:
+        stop = StopSignal(Quiet(), deadline, Experiment(Path()))
+        with stop.listening():
+            os.kill(os.getpid(), number)
 
     assert stop.number == number
     assert signal.getsignal(number) is before

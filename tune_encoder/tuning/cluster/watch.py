@@ -31,7 +31,7 @@ def watching(on_loss: Callable[[str], None], *, is_own: bool) -> Iterator[None]:
     left = threading.Event()
     patience_s = 0.0 if is_own else SILENCE_S
     watched = (watched_places(), left, on_loss, patience_s)
-    thread = threading.Thread(target=_watch, args=watched, daemon=True)
+    thread = threading.Thread(target=watch, args=watched, daemon=True)
     thread.start()
     try:
         yield
@@ -40,12 +40,20 @@ def watching(on_loss: Callable[[str], None], *, is_own: bool) -> Iterator[None]:
         thread.join()
 
 
-def _watch(
+def watch(
     places: Mapping[str, Place],
     left: threading.Event,
     on_loss: Callable[[str], None],
     patience_s: float,
 ) -> None:
+    """Knock at all places again and again, until the block is left or one is lost.
+
+    Args:
+        places: By what listens there.
+        left: Set when the block is left; it is then looked once more.
+        on_loss: Called once, with what is gone.
+        patience_s: How long a place may refuse before it is given up.
+    """
     heard = dict.fromkeys(places, time.monotonic())
     is_left = False
     while not is_left:
