@@ -40,7 +40,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 def folded_search(packed, data_dir, tmp_path_factory):
     """A finished search of two trials over three folds, made without Ray."""
     # The second trial learns too fast, so that its best epoch is not its last.
-    start = [{"learning_rate": 1.0e-8}, {"learning_rate": 5.0e-2}]
+    start = [{"learning_rate": 1.0e-8}, {"learning_rate": 2.0e-2}]
     content = {**SPACE, "validation": {"voices": 3}, "start": start}
     space = parse_space(content, "test", data_dir)
     folds = make_folds(packed, 3)
