@@ -19,7 +19,7 @@ class Deadline:
 
     def __init__(self) -> None:
         self._timer: threading.Timer | None = None
-        self._end = math.inf
+        self._at = math.inf
         self._lock = threading.RLock()  # a signal handler may interrupt its own thread here
 
     def __reduce__(self) -> "tuple[type[Deadline], tuple[()]]":
@@ -36,16 +36,16 @@ class Deadline:
         traceback: TracebackType | None,
     ) -> None:
         with self._lock:
-            self._end = -math.inf
+            self._at = -math.inf
             self._cancel()
 
     def start(self, seconds: float, error: TuneEncoderError) -> None:
         """Set the deadline; a sooner one that is set already stays as it is."""
         with self._lock:
-            if time.monotonic() + seconds < self._end:
-                self._end = time.monotonic() + seconds
+            if time.monotonic() + seconds < self._at:
+                self._at = time.monotonic() + seconds
                 self._cancel()
-                self._timer = threading.Timer(seconds, _end, [error])
+                self._timer = threading.Timer(seconds, _end_process, [error])
                 self._timer.daemon = True
                 self._timer.start()
 
@@ -54,6 +54,6 @@ class Deadline:
             self._timer.cancel()
 
 
-def _end(error: TuneEncoderError) -> None:
+def _end_process(error: TuneEncoderError) -> None:
     print(f"tune-encoder: {error}", file=sys.stderr, flush=True)  # noqa: T201
     os._exit(error.exit_code)

@@ -50,7 +50,7 @@ def watch(
 
     Args:
         places: By what listens there.
-        left: Set when the block is left; it is then looked once more.
+        left: Set when the block is left; each place is then tried once more.
         on_loss: Called once, with what is gone.
         patience_s: How long a place may refuse before it is given up.
     """
