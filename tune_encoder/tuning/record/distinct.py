@@ -22,6 +22,7 @@ from tune_encoder.space import (
     RandomSuggester,
     SearchSpace,
 )
+from tune_encoder.tuning.record.whole_config import WholeConfigSampler
 
 _OWN_DRAWS = 2  # of the sampler, before configs are drawn at random
 _RANDOM_DRAWS = 100
@@ -29,7 +30,7 @@ _RANDOM_DRAWS = 100
 Config = dict[str, SettingValue]
 
 
-class DistinctSampler(BaseSampler):
+class DistinctSampler(WholeConfigSampler):
     """Draws from another sampler until a config is none of those that are taken.
 
     Of few configs of which most are taken, one that is left is chosen at random. If none is found,
@@ -42,18 +43,6 @@ class DistinctSampler(BaseSampler):
         self._sampler, self._space = within, space
         self._taken, self._seed = taken, seed
         self._config: Config | None = None
-
-    def infer_relative_search_space(
-        self, study: Study, trial: FrozenTrial
-    ) -> dict[str, BaseDistribution]:
-        """See Optuna; every setting is sampled by `sample_independent`."""
-        return {}
-
-    def sample_relative(
-        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
-        """See Optuna."""
-        return {}
 
     def sample_independent(
         self,

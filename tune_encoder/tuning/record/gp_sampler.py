@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution
-from optuna.samplers import BaseSampler, RandomSampler
+from optuna.samplers import RandomSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 from threadpoolctl import threadpool_limits
@@ -18,6 +18,7 @@ from tune_encoder.space.unit_cube import UnitCube
 from tune_encoder.tuning.record.gaussian_process import GaussianProcess
 from tune_encoder.tuning.record.scores import FAILED, best_value, comparable_scores
 from tune_encoder.tuning.record.study import COPY_OF
+from tune_encoder.tuning.record.whole_config import WholeConfigSampler
 
 Array = NDArray[np.float64]
 
@@ -27,7 +28,7 @@ _N_RANDOM, _N_NEAR = 500, 400  # candidates: anywhere, and near the best
 _N_BEST = 8
 
 
-class GaussianProcessSampler(BaseSampler):
+class GaussianProcessSampler(WholeConfigSampler):
     """Models the scores of all trials that have reached a rung; see `scores`.
 
     The config is proposed when its first setting is asked for. Trials that run without having
@@ -42,12 +43,6 @@ class GaussianProcessSampler(BaseSampler):
         self._others = RandomSampler(seed=seed)
         self._proposals: Iterator[dict[str, SettingValue]] | None = None
         self._proposal: dict[str, SettingValue] | None = None
-
-    def infer_relative_search_space(
-        self, study: Study, trial: FrozenTrial
-    ) -> dict[str, BaseDistribution]:
-        """See Optuna; every setting is sampled by `sample_independent`."""
-        return {}
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
