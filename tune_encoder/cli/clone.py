@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def add_clone(commands: Commands) -> None:
     """Add the command `clone`."""
-    parser = add_command(commands, "clone", _clone)
+    parser = add_command(commands, "clone", _clone, outlives_reader=True)
     parser.add_argument("model", type=Path, help="exported model folder")
     parser.add_argument(
         "recordings", type=Path, nargs="+", metavar="recording",

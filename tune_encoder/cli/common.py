@@ -4,7 +4,6 @@ import argparse
 import dataclasses
 import json
 import math
-import sys
 import types
 import typing
 from collections.abc import Callable, Iterable, Sequence
@@ -40,11 +39,21 @@ Run = Callable[[argparse.Namespace], None]
 """What a command does with its options."""
 
 
-def add_command(commands: Commands, name: str, run: Run) -> argparse.ArgumentParser:
-    """Add a command whose help is the first line of its function's docstring."""
+def add_command(
+    commands: Commands, name: str, run: Run, *, outlives_reader: bool = False
+) -> argparse.ArgumentParser:
+    """Add a command whose help is the first line of its function's docstring.
+
+    Args:
+        commands: Where to add it.
+        name: Its name.
+        run: Its function.
+        outlives_reader: Whether it makes more than its output, and comes to its end although nobody
+            reads that any more.
+    """
     doc = (run.__doc__ or "").splitlines()[0]
     parser = commands.add_parser(name, help=doc, description=doc)
-    parser.set_defaults(command=run)
+    parser.set_defaults(command=run, outlives_reader=outlives_reader)
     return parser
 
 
@@ -143,9 +152,8 @@ def print_view(options: argparse.Namespace, content: object, lines: Iterable[str
     if options.json:
         print(json.dumps(_replace_non_finite(content), indent=2, allow_nan=False))
         return
-    encoding = sys.stdout.encoding or "ascii"
-    for line in lines:  # a path may contain characters that the terminal cannot show
-        print(line.encode(encoding, "replace").decode(encoding))
+    for line in lines:
+        print(line)
 
 
 def table_lines(align: str, rows: Iterable[Sequence[str]]) -> list[str]:

@@ -32,7 +32,7 @@ SEEDS = 3  # seeds of each config, if the space does not say
 def add_confirm(commands: Commands) -> None:
     """Add the commands `importance` and `confirm`."""
     for name, run in (("importance", _importance), ("confirm", _confirm)):
-        parser = add_command(commands, name, run)
+        parser = add_command(commands, name, run, outlives_reader=name == "confirm")
         parser.add_argument("name", help="experiment")
         if name == "confirm":
             parser.add_argument(

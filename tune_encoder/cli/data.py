@@ -32,7 +32,7 @@ def add_data(commands: Commands) -> None:
 
 
 def _add_demo(kinds: Commands) -> None:
-    demo = add_command(kinds, "demo", _data_demo)
+    demo = add_command(kinds, "demo", _data_demo, outlives_reader=True)
     demo.add_argument("folder", type=Path, help="new folder")
     for option, split in (
         ("--voices", "train"),
@@ -52,7 +52,7 @@ def _add_demo(kinds: Commands) -> None:
 
 
 def _add_import(kinds: Commands) -> None:
-    into = add_command(kinds, "import", _data_import)
+    into = add_command(kinds, "import", _data_import, outlives_reader=True)
     into.add_argument("--audio", type=Path, required=True, help="folder of NAME*.wav|flac|ogg|mp3")
     into.add_argument("--styles", type=Path, required=True, help="folder of NAME.json")
     into.add_argument("--out", type=Path, required=True, help="new folder")

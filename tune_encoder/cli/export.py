@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 def add_export(commands: Commands) -> None:
     """Add the commands `export` and `verify`."""
-    parser = add_command(commands, "export", _export)
+    parser = add_command(commands, "export", _export, outlives_reader=True)
     parser.add_argument("name", help="experiment to export from, or the folder of a run of `train`")
     parser.add_argument(
         "--to", type=Path, help="folder to write (default: best/ in the experiment or run)"

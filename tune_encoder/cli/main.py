@@ -6,7 +6,8 @@ Heavy imports are inside the commands, so that `--help` is fast.
 import argparse
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import NoReturn
 
 import tune_encoder
@@ -30,28 +31,42 @@ from tune_encoder.cli.train import add_evaluate, add_train
 from tune_encoder.cli.views import add_views
 from tune_encoder.errors import StorageError, TuneEncoderError
 from tune_encoder.system.memory import collect_garbage_rarely
+from tune_encoder.system.streams import Streams, standard_streams
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run one command and exit with its code; `errors` lists the codes."""
     collect_garbage_rarely()
-    options = make_parser().parse_args(arguments)
+    with standard_streams() as streams:
+        sys.exit(_run(arguments, streams))
+
+
+def _run(arguments: Sequence[str] | None, streams: Streams) -> int:
+    """Run one command; an error is said in a line. Returns the exit code."""
+    options = argparse.Namespace(debug=False)
     try:
-        options.command(options)
-    except TuneEncoderError as error:
+        with _flushed():
+            make_parser().parse_args(arguments, options)
+            streams.outlives_reader = options.outlives_reader
+            options.command(options)
+    except (TuneEncoderError, OSError) as error:
         if options.debug:
             traceback.print_exc()
         print(f"tune-encoder: {' '.join(str(error).split())}", file=sys.stderr)
-        sys.exit(error.exit_code)
-    except OSError as error:
-        if options.debug:
-            traceback.print_exc()
-        print(f"tune-encoder: {error}", file=sys.stderr)
-        sys.exit(StorageError.exit_code)
+        return error.exit_code if isinstance(error, TuneEncoderError) else StorageError.exit_code
     except KeyboardInterrupt:
         print("tune-encoder: interrupted", file=sys.stderr)
-        sys.exit(130)
-    sys.exit(0)
+        return 130
+    return 0
+
+
+@contextmanager
+def _flushed() -> Iterator[None]:
+    """Write what was printed, also before an error, where it can be said that it cannot be."""
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
 
 
 def make_parser() -> argparse.ArgumentParser:

@@ -8,7 +8,7 @@ from tune_encoder.system.formats import count_noun
 
 def add_repair(commands: Commands) -> None:
     """Add the command `repair`."""
-    parser = add_command(commands, "repair", _repair)
+    parser = add_command(commands, "repair", _repair, outlives_reader=True)
     parser.add_argument("name", help="experiment whose record is damaged")
     parser.add_argument("--force", action="store_true", help="also replace an intact record")
     add_root(parser)

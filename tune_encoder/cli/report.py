@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 def add_report(commands: Commands) -> None:
     """Add the command `report`."""
-    parser = add_command(commands, "report", _report)
+    parser = add_command(commands, "report", _report, outlives_reader=True)
     parser.add_argument("name", help="experiment; it may be running")
     parser.add_argument(
         "--compare", nargs="+", default=[], metavar="NAME", help="experiments to compare it with"

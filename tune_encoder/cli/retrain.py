@@ -16,7 +16,7 @@ PLAIN_LINE_S = 30.0  # between lines of progress where there is no terminal
 
 def add_retrain(commands: Commands) -> None:
     """Add the command `retrain`."""
-    parser = add_command(commands, "retrain", _retrain)
+    parser = add_command(commands, "retrain", _retrain, outlives_reader=True)
     parser.add_argument("name", help="experiment whose best config is retrained")
     add_setting(parser, RetrainSettings, "epochs")
     add_setting(parser, RetrainSettings, "seeds", metavar="N")

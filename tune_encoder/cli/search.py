@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 def add_search(commands: Commands) -> None:
     """Add the command `search`."""
-    parser = add_command(commands, "search", _search)
+    parser = add_command(commands, "search", _search, outlives_reader=True)
     add_search_options(parser)
     _add_launch_options(parser)
 
@@ -90,7 +90,7 @@ def _search(options: argparse.Namespace) -> None:
 
 def add_resume(commands: Commands) -> None:
     """Add the command `resume`."""
-    parser = add_command(commands, "resume", _resume)
+    parser = add_command(commands, "resume", _resume, outlives_reader=True)
     parser.add_argument("name", help="experiment to resume")
     for name in EXTENSIONS:
         more = ", including the earlier ones" if name == "trials" else ""
@@ -130,7 +130,7 @@ def _resume(options: argparse.Namespace) -> None:
 
 def add_fork(commands: Commands) -> None:
     """Add the command `fork`."""
-    parser = add_command(commands, "fork", _fork)
+    parser = add_command(commands, "fork", _fork, outlives_reader=True)
     parser.add_argument("name", help="experiment whose trials seed the new search")
     parser.add_argument("new", help="name of the new experiment")
     parser.add_argument("--space", required=True, help="YAML file, or the name of a built-in space")

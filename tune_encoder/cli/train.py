@@ -117,7 +117,7 @@ def _evaluate_over_folds(options: argparse.Namespace) -> None:
 
 def add_train(commands: Commands) -> None:
     """Add the command `train`."""
-    parser = add_command(commands, "train", _train)
+    parser = add_command(commands, "train", _train, outlives_reader=True)
     parser.add_argument("--config", type=Path, help="YAML file of settings")
     add_data_dir(parser)
     for name, flag in _SETTING_FLAGS.items():

@@ -4,6 +4,7 @@ import contextlib
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -106,3 +107,20 @@ def test_a_fault_ends_a_search_with_its_code_and_a_line_and_nothing_is_lost(
     kept(before, command.experiment.trials())
     if command.experiment.study_path.exists():  # not yet, where Ray starts
         command.experiment.check_record()
+
+
+def test_a_search_outlives_its_reader_and_does_without_standard_error(command: Command) -> None:
+    options = command.search_options({"budget": {"trials": 2, "epochs": 2}})
+    options.remove("--no-export")
+    search = [sys.executable, "-u", "-m", "tune_encoder", *options]
+    process = subprocess.Popen(
+        search, cwd=command.folder, stdout=subprocess.PIPE, preexec_fn=lambda: os.close(2)
+    )
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.stdout.close()
+
+    assert process.wait(STARTED_S) == 0
+    assert [trial.state for trial in command.experiment.trials()] == ["COMPLETE"] * 2
+    assert (command.experiment.path / "best" / "metrics.json").is_file()
+    assert (command.experiment.path / "report.html").is_file()
