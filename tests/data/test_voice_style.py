@@ -117,7 +117,7 @@ BAD_STYLES = {
     ),
     "transposed": (
         changed("style_dp", "data", np.full((1, 16, 8), 0.25).tolist()),
-        r"bad\.json: style_dp is nested as \[1, 16, 8\]; it must be \[1, 8, 16\] or flat",
+        r"bad\.json: style_dp is nested as \[1, 16, 8\]; it must be \[1, 8, 16\], or flat",
     ),
     "ragged": (
         changed("style_dp", "data", [[[0.25] * 16] * 7 + [[0.25]]]),
@@ -148,7 +148,9 @@ def test_a_bad_style_is_refused_with_its_file_and_what_is_needed(tmp_path, text,
 
 
 def test_an_absent_style_is_refused_by_name(tmp_path):
-    with pytest.raises(DataError, match=r"absent\.json: not a readable style JSON"):
+    with pytest.raises(
+        DataError, match=r"absent\.json: no such file; give the path of a style JSON"
+    ):
         read_voice_style(tmp_path / "absent.json")
 
 

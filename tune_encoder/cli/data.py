@@ -2,6 +2,7 @@
 
 import argparse
 import functools
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -53,8 +54,13 @@ def _add_demo(kinds: Commands) -> None:
 
 def _add_import(kinds: Commands) -> None:
     into = add_command(kinds, "import", _data_import, outlives_reader=True)
-    into.add_argument("--audio", type=Path, required=True, help="folder of NAME*.wav|flac|ogg|mp3")
-    into.add_argument("--styles", type=Path, required=True, help="folder of NAME.json")
+    into.add_argument(
+        "--audio", type=Path, required=True,
+        help="folder of NAME*.wav (flac, ogg, mp3, opus, aiff), or of a folder for each voice",
+    )  # fmt: skip
+    into.add_argument(
+        "--styles", type=Path, required=True, help="folder of NAME.json or NAME/*.json"
+    )
     into.add_argument("--out", type=Path, required=True, help="new folder")
     into.add_argument(
         "--split",
@@ -67,6 +73,10 @@ def _add_import(kinds: Commands) -> None:
         "--hold-out", nargs="+", default=[], metavar="NAME", help="voices for test alone"
     )
     into.add_argument("--test", type=Path, help="folder of recordings that make test")
+    into.add_argument(
+        "--skip-bad", action="store_true",
+        help="leave out what cannot be used, and list it (default: write nothing then)",
+    )  # fmt: skip
     add_setting(into, FrontendSettings, "sample_rate")
     into.add_argument(
         "--seed", type=_count, default=RunSettings().seed, help="seed of the held-out voices"
@@ -113,15 +123,30 @@ def _data_import(options: argparse.Namespace) -> None:
     from tune_encoder.data.splitting import SplitRequest
 
     asked = SplitRequest(how=options.split, hold_out=options.hold_out, test_dir=options.test)
+    where = (options.audio, options.styles, options.out)
     report = import_voices(
-        options.audio, options.styles, options.out, options.sample_rate, options.seed, asked
+        *where, options.sample_rate, options.seed, asked, skip_bad=options.skip_bad
     )
-    for warning in report.warnings:
+    for warning in (*report.warnings, *report.faults):
         print(f"warning: {warning}")
+    for reason in report.left_out:
+        print(f"left out: {reason}")
+    for line in _voice_lines(report.clips):
+        print(line)
     counts = ", ".join(f"{count} {split}" for split, count in report.counts.items())
     print(f"wrote {counts} clips of {count_noun(len(report.voices), 'voice')} to {options.out}")
     if report.validation:
         print(report.validation)
+
+
+def _voice_lines(clips: dict[str, int]) -> Iterator[str]:
+    """Say how many clips each voice has: the voices by their number of clips, few first."""
+    for count in sorted(set(clips.values())):
+        names = ", ".join(name for name, each in clips.items() if each == count)
+        yield from textwrap.wrap(
+            f"{count_noun(count, 'clip')}: {names}",
+            width=80, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False,
+        )  # fmt: skip
 
 
 def _data_check(options: argparse.Namespace) -> None:

@@ -1,24 +1,20 @@
-"""Import: make a data set with train, val and test from recordings and styles.
+"""Import: make a data set with train, val and test from recordings and styles."""
 
-A recording belongs to the style whose name its file name starts with, up to a separator:
-`anna.json` matches `anna.wav`, `anna_01.wav` and `anna-2.flac`, but not `annabel.wav`.
-"""
-
+import shutil
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from tune_encoder.data.audio import (
-    AUDIO_SUFFIXES,
-    CONVERT_SUFFIXES,
-    ffmpeg_command,
-    load_voice,
-)
+from tune_encoder.data.audio import to_voice
+from tune_encoder.data.audio_file import read_recording
+from tune_encoder.data.pairing import Clip, Pairing, join_names, normal_name, pair_recordings
+from tune_encoder.data.quality import REMEDIES, measure_quality
 from tune_encoder.data.samples import SPLITS, Sample, write_sample
 from tune_encoder.data.splitting import (
     SplitRequest,
@@ -34,8 +30,6 @@ from tune_encoder.errors import DataError
 from tune_encoder.system.files import atomic_folder, check_empty
 from tune_encoder.system.formats import count_noun
 
-MAX_NAMES = 5  # in one warning; more would push the other warnings off the screen
-
 Array = NDArray[np.float32]
 
 
@@ -45,21 +39,20 @@ class ImportReport:
 
     counts: dict[str, int]
     """Number of samples of each split."""
-    voices: list[str]
-    """Names of the voices, sorted."""
+    clips: dict[str, int]
+    """Number of recordings of each voice, sorted by name."""
+    left_out: list[str]
+    """What could not be used, and why, each with its path; empty unless that was allowed."""
     warnings: list[str]
+    faults: list[str]
+    """Faults that recordings were written with, such as clipping."""
     validation: str
     """On what a search will score its configs, if that is not val."""
 
-
-@dataclass(frozen=True)
-class _Clip:
-    path: Path
-    voice: str
-    number: int
-    """Index of the clip among those of its voice, from 0."""
-    is_test: bool
-    """Whether it lies in the folder that makes test."""
+    @property
+    def voices(self) -> list[str]:
+        """Names of the voices, sorted."""
+        return [*self.clips]
 
 
 def import_voices(
@@ -69,6 +62,7 @@ def import_voices(
     sample_rate: int,
     seed: int,
     request: SplitRequest,
+    skip_bad: bool = False,
 ) -> ImportReport:
     """Write a data set of all recordings that have a style; `out` is absent or complete.
 
@@ -76,12 +70,13 @@ def import_voices(
     cut by time and the splits share voices, with a warning.
 
     Args:
-        audio_dir: Folder with NAME*.wav, .flac, .ogg or .mp3.
-        styles_dir: Folder with NAME.json; may be the same folder.
+        audio_dir: Folder of recordings, see `data.pairing`.
+        styles_dir: Folder of styles; may be the same folder.
         out: New or empty folder.
         sample_rate: Of the samples, in Hz.
         seed: Chooses the voices of val and test.
         request: What was asked of the splits.
+        skip_bad: Whether recordings and styles that cannot be used are left out.
 
     Raises:
         ConfigError: if a voice to hold out has no recording, or all voices are held out.
@@ -90,112 +85,81 @@ def import_voices(
     """
     check_empty(out)
     folders = [audio_dir, *([request.test_dir] if request.test_dir is not None else [])]
-    clips, warnings = _pair_recordings(folders, styles_dir)
-    styles = _read_styles(styles_dir, clips)
-    own = count_clips(clip.voice for clip in clips if not clip.is_test)
-    splitting = choose_splitting(own, request, seed)
-    with atomic_folder(out) as partial:
-        for split in SPLITS:
-            (partial / split).mkdir()
-        writer = _Writer(partial, styles, sample_rate)
-        uncut = _write_clips(clips, splitting, writer)
-        counts = {name: len(list((partial / name).iterdir())) for name in SPLITS}
-        _check_splits(audio_dir, counts, splitting)
-    warnings += [
-        shared_voices_warning(splitting),
-        single_voice_warning(writer.voices, splitting),
-        _uncut_warning(uncut, splitting),
+    pairing = pair_recordings(folders, styles_dir)
+    bad = _Bad(len(pairing.clips) + len(pairing.doubtful), skip_bad)
+    bad.add(pairing.doubtful)
+    styles = _read_styles(pairing, bad)
+    clips = [clip for clip in pairing.clips if clip.voice in styles]
+    held_out = [normal_name(name) for name in request.hold_out]
+    asked = replace(request, hold_out=held_out)
+    choose = partial(choose_splitting, request=asked, seed=seed)
+    with atomic_folder(out) as folder:
+        new_writer = partial(_Writer, folder, styles, sample_rate)
+        writer = _write_usable(clips, choose, new_writer, bad)
+        counts = {name: len(list((folder / name).iterdir())) for name in SPLITS}
+        _check_splits(audio_dir, counts, writer.splitting)
+    warnings = [
+        *pairing.warnings,
+        shared_voices_warning(writer.splitting),
+        single_voice_warning(writer.voices, writer.splitting),
+        _uncut_warning(writer.uncut, writer.splitting),
     ]
-    kept = [warning for warning in warnings if warning]
-    return ImportReport(counts, sorted(styles), kept, describe_folds(writer.voices, splitting))
+    return ImportReport(
+        counts,
+        dict(sorted(writer.clips.items())),
+        [*bad.reasons.values()],
+        [warning for warning in warnings if warning],
+        _fault_warnings(writer.faults),
+        describe_folds(writer.voices, writer.splitting),
+    )
 
 
-# --- pairing -------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class _Bad:
+    """What cannot be used."""
 
+    total: int
+    """Number of recordings that have a style."""
+    are_skipped: bool
+    reasons: dict[Path, str] = field(default_factory=dict)
 
-def _pair_recordings(folders: list[Path], styles_dir: Path) -> tuple[list[_Clip], list[str]]:
-    """Return the clips that have a style, and warnings about skipped files.
+    def add(self, found: Mapping[Path, str]) -> None:
+        """Leave files out.
 
-    Args:
-        folders: The folder of recordings, and that of test if it has one.
-        styles_dir: The folder of styles.
-    """
-    names = {path.stem for path in _files(styles_dir) if path.suffix == ".json"}
-    files = [path for folder in folders for path in _files(folder)]
-    recordings = [path for path in files if path.suffix.lower() in AUDIO_SUFFIXES]
-    voice_of = {path: voice_name(path.stem, names) for path in recordings}
-    for folder in folders:
-        own = [path for path in recordings if path.parent == folder]
-        if not any(voice_of[path] for path in own):
-            raise DataError(
-                f"{folder}: of {count_noun(len(own), 'recording')} none matches any of "
-                f"{count_noun(len(names), 'style')} in {styles_dir}; name them NAME.wav or "
-                "NAME_01.wav for NAME.json"
-            )
-    return _number_clips(voice_of, folders[1:]), _skipped_warnings(files, voice_of, names)
-
-
-def _files(folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        raise DataError(f"{folder}: no such folder; give the folder that holds the files")
-    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
-
-
-def voice_name(stem: str, names: Iterable[str]) -> str | None:
-    """Return the longest of `names` that is the stem or its start before a separator."""
-    matching = [
-        name
-        for name in names
-        if stem == name or (stem.startswith(name) and not stem[len(name)].isalnum())
-    ]
-    return max(matching, key=len, default=None)
-
-
-def _number_clips(voice_of: Mapping[Path, str | None], test_folders: Sequence[Path]) -> list[_Clip]:
-    n_clips: Counter[str] = Counter()
-    clips = []
-    for path, voice in voice_of.items():
-        if voice is not None:
-            clips.append(_Clip(path, voice, n_clips[voice], path.parent in test_folders))
-            n_clips[voice] += 1
-    return clips
-
-
-def _skipped_warnings(
-    files: list[Path], voice_of: Mapping[Path, str | None], names: set[str]
-) -> list[str]:
-    without_style = [path.name for path, voice in voice_of.items() if voice is None]
-    unused = sorted(f"{name}.json" for name in names - set(voice_of.values()))
-    unsupported = [path for path in files if path.suffix.lower() in CONVERT_SUFFIXES]
-    warnings = []
-    if without_style:
-        warnings.append(
-            f"skipped {count_noun(len(without_style), 'recording')} without a style: "
-            f"{_join_names(without_style)}; name them NAME.wav or NAME_01.wav for NAME.json"
+        Raises:
+            DataError: if that is not allowed.
+        """
+        self.reasons.update(found)
+        if not found or self.are_skipped:
+            return
+        first, *others = self.reasons
+        also = f", also {join_names([path.name for path in others])}" if others else ""
+        raise DataError(
+            f"{self.reasons[first]}; {len(self.reasons)} of {self.total} files cannot be used"
+            f"{also}; import the others with --skip-bad"
         )
-    if unused:
-        styles = count_noun(len(unused), "style")
-        warnings.append(f"skipped {styles} without a recording: {_join_names(unused)}")
-    if unsupported:
-        warnings.append(
-            f"skipped {count_noun(len(unsupported), 'recording')} other than WAV, FLAC, OGG or "
-            f"MP3: {_join_names([path.name for path in unsupported])}; convert them: "
-            f"{ffmpeg_command(unsupported[0])}"
-        )
-    return warnings
+
+    def check_some_left(self, clips: Sequence[Clip]) -> None:
+        """Raise a `DataError` if no clip can be used."""
+        if not clips:
+            first = next(iter(self.reasons.values()))
+            raise DataError(f"none of {count_noun(self.total, 'recording')} can be used: {first}")
 
 
-def _join_names(names: list[str]) -> str:
-    more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
-    return ", ".join(names[:MAX_NAMES]) + more
-
-
-def _read_styles(styles_dir: Path, clips: list[_Clip]) -> dict[str, VoiceStyle]:
-    voices = sorted({clip.voice for clip in clips})
-    styles = {styles_dir / f"{voice}.json": voice for voice in voices}
-    read = {path: read_voice_style(path) for path in styles}
-    check_same_version(read)
-    return {styles[path]: style for path, style in read.items()}
+def _read_styles(pairing: Pairing, bad: _Bad) -> dict[str, VoiceStyle]:
+    """Read the styles of the voices that have clips."""
+    counts = count_clips(clip.voice for clip in pairing.clips)
+    styles: dict[str, VoiceStyle] = {}
+    problems: dict[Path, str] = {}
+    for voice, path in pairing.styles.items():
+        try:
+            styles[voice] = read_voice_style(path)
+        except DataError as error:
+            problems[path] = f"{error} (for {count_noun(counts[voice], 'recording')})"
+    bad.add(problems)
+    if styles:
+        check_same_version({pairing.styles[voice]: style for voice, style in styles.items()})
+    return styles
 
 
 # --- writing -------------------------------------------------------------------------------------
@@ -203,13 +167,51 @@ def _read_styles(styles_dir: Path, clips: list[_Clip]) -> dict[str, VoiceStyle]:
 
 @dataclass(frozen=True)
 class _Writer:
+    """Writes clips, and notes what it wrote."""
+
     folder: Path
     styles: dict[str, VoiceStyle]
     sample_rate: int
+    splitting: Splitting
     voices: dict[str, set[str]] = field(default_factory=lambda: {name: set() for name in SPLITS})
-    """What was written, by split."""
+    """Voices of each split."""
+    clips: Counter[str] = field(default_factory=Counter)
+    """Number of recordings of each voice."""
+    uncut: list[str] = field(default_factory=list)
+    """Recordings that were to be cut and could not be."""
+    faults: dict[str, list[str]] = field(default_factory=lambda: {kind: [] for kind in REMEDIES})
+    """The recordings with each fault, and how much of it they have."""
 
-    def write(self, clip: _Clip, split: str, audio: Array) -> None:
+    def __post_init__(self) -> None:
+        for name in SPLITS:
+            shutil.rmtree(self.folder / name, ignore_errors=True)  # of a writer before this one
+            (self.folder / name).mkdir()
+
+    def write_all(self, clips: Sequence[Clip]) -> dict[Path, str]:
+        """Write clips; return why those that cannot be used cannot."""
+        problems = {}
+        for clip in tqdm(clips, desc="import", disable=None, ncols=80):
+            try:
+                self._write(clip)
+            except DataError as error:
+                problems[clip.path] = str(error)
+        return problems
+
+    def _write(self, clip: Clip) -> None:
+        recording = read_recording(clip.path)
+        audio = to_voice(recording, self.sample_rate)
+        parts = {"test": audio}
+        if not clip.is_test:
+            parts = self.splitting.parts(clip.voice, audio, self.sample_rate)
+        if [*parts] == ["train"] and clip.voice not in self.splitting.split_of:
+            self.uncut.append(clip.path.name)
+        for split, part in parts.items():
+            self._write_sample(clip, split, part)
+        for kind, measured in measure_quality(recording).faults().items():
+            self.faults[kind].append(f"{clip.path.name} ({measured})")
+        self.clips[clip.voice] += 1
+
+    def _write_sample(self, clip: Clip, split: str, audio: Array) -> None:
         self.voices[split].add(clip.voice)
         style = self.styles[clip.voice]
         sample = Sample(
@@ -218,27 +220,21 @@ class _Writer:
         write_sample(self.folder / split / f"{clip.voice}_{clip.number:04d}.npz", sample)
 
 
-def _write_clips(clips: list[_Clip], splitting: Splitting, writer: _Writer) -> list[str]:
-    """Write all clips; return the names of those that could not be cut."""
-    problems: dict[str, str] = {}
-    uncut = []
-    for clip in tqdm(clips, desc="import", disable=None, ncols=80):
-        try:
-            parts = _load_parts(clip, splitting, writer.sample_rate)
-        except DataError as error:
-            problems[clip.path.name] = str(error)
-            continue
-        if [*parts] == ["train"] and clip.voice not in splitting.split_of:
-            uncut.append(clip.path.name)
-        for split, part in parts.items():
-            writer.write(clip, split, part)
-    _raise_problems(problems)
-    return uncut
-
-
-def _load_parts(clip: _Clip, splitting: Splitting, sample_rate: int) -> dict[str, Array]:
-    audio = load_voice(clip.path, sample_rate)
-    return {"test": audio} if clip.is_test else splitting.parts(clip.voice, audio, sample_rate)
+def _write_usable(
+    clips: Sequence[Clip],
+    choose: Callable[[Mapping[str, int]], Splitting],
+    new_writer: Callable[[Splitting], _Writer],
+    bad: _Bad,
+) -> _Writer:
+    """Write all clips that can be used; where some cannot, the splits are chosen again."""
+    while True:
+        bad.check_some_left(clips)
+        writer = new_writer(choose(count_clips(clip.voice for clip in clips if not clip.is_test)))
+        problems = writer.write_all(clips)
+        bad.add(problems)
+        if not problems:
+            return writer
+        clips = [clip for clip in clips if clip.path not in problems]
 
 
 def _check_splits(audio_dir: Path, counts: Mapping[str, int], splitting: Splitting) -> None:
@@ -254,14 +250,15 @@ def _uncut_warning(uncut: list[str], splitting: Splitting) -> str:
     if not uncut:
         return ""
     return (
-        f"left {count_noun(len(uncut), 'clip')} uncut, in train only: {_join_names(uncut)}; "
+        f"left {count_noun(len(uncut), 'clip')} uncut, in train only: {join_names(uncut)}; "
         f"a clip needs {splitting.least_s:g} s without a long pause"
     )
 
 
-def _raise_problems(problems: dict[str, str]) -> None:
-    """Raise the first problem and name the other files that have one."""
-    if problems:
-        first, *others = problems
-        more = f"; {len(others)} more cannot be used: {_join_names(others)}" if others else ""
-        raise DataError(problems[first] + more)
+def _fault_warnings(faults: Mapping[str, Sequence[str]]) -> list[str]:
+    return [
+        f"{count_noun(len(names), 'recording')} {'is' if len(names) == 1 else 'are'} {kind}: "
+        f"{join_names(names)}; {REMEDIES[kind]}"
+        for kind, names in faults.items()
+        if names
+    ]

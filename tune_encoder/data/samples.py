@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from tune_encoder.data.voice_style import DP_SHAPE, TTL_SHAPE, style_problem
 from tune_encoder.errors import DataError
+from tune_encoder.system.files import files_with_suffix
 from tune_encoder.system.formats import count_noun
 
 SPLITS = ("train", "val", "test")
@@ -49,7 +50,7 @@ class Sample:
 
 def find_samples(split_dir: Path) -> list[Path]:
     """Return the split's npz files in the order used everywhere."""
-    return sorted(split_dir.glob("*.npz"))
+    return files_with_suffix(split_dir, ".npz")
 
 
 def write_sample(path: Path, sample: Sample) -> None:

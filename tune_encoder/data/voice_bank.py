@@ -21,6 +21,7 @@ from tune_encoder.data.voice_style import (
     unit_rows,
 )
 from tune_encoder.errors import ConfigError, DataError, StorageError
+from tune_encoder.system.files import files_with_suffix
 from tune_encoder.system.manifest import load_verified, save_with_hash
 
 VOICES = "voices.npz"
@@ -121,7 +122,7 @@ def read_presets(folder: Path) -> dict[Path, VoiceStyle]:
         ConfigError: if the folder has none.
         DataError: naming the file that is not a style.
     """
-    presets = {path: read_voice_style(path) for path in sorted(folder.glob("*.json"))}
+    presets = {path: read_voice_style(path) for path in files_with_suffix(folder, ".json")}
     if not presets:
         raise ConfigError(
             f"{folder}: has no style JSON; name a folder with presets, such as F1.json"
@@ -138,7 +139,7 @@ def bank_of_presets(presets: dict[Path, VoiceStyle]) -> VoiceBank:
 def find_styles(folder: Path) -> dict[Path, VoiceStyle]:
     """Read the styles in a folder, ignoring other files."""
     found = {}
-    for path in sorted(folder.glob("*.json")):
+    for path in files_with_suffix(folder, ".json"):
         try:
             found[path] = read_voice_style(path)
         except DataError:

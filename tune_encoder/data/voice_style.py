@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tune_encoder.errors import DataError, StorageError
-from tune_encoder.system.files import atomic_write
+from tune_encoder.system.files import atomic_write, check_regular
 from tune_encoder.system.formats import count_noun
 
 TTL_SHAPE = (50, 256)
@@ -58,11 +58,12 @@ def style_problem(name: str, style: NDArray[np.floating]) -> str | None:
 
 
 def read_voice_style(path: Path) -> VoiceStyle:
-    """Read a style JSON, its data nested or flat, with `dims` or `shape`; rows get norm 1.
+    """Read a style JSON, its data nested, or flat with `dims` or `shape`; rows get norm 1.
 
     Raises:
         DataError: naming the file and what is wrong.
     """
+    check_regular(path, "a style JSON")
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
@@ -79,7 +80,7 @@ def _read_part(path: Path, content: dict[str, object], name: str) -> Array:
         raise DataError(f"{path}: has no {name} with data; it must have style_ttl and style_dp")
     shape = (1, *_SHAPES[name])
     dims = part.get("dims", part.get("shape"))
-    if dims != list(shape):
+    if dims not in (None, list(shape)):
         raise DataError(f"{path}: {name} has dims {dims}; they must be {list(shape)}")
     try:
         style = np.array(part["data"], dtype=np.float64)
@@ -87,9 +88,11 @@ def _read_part(path: Path, content: dict[str, object], name: str) -> Array:
         raise DataError(f"{path}: {name} has values that are not numbers ({error})") from error
     if style.size != np.prod(shape):
         raise DataError(f"{path}: {name} has {style.size} numbers; {np.prod(shape)} are needed")
-    if style.shape not in (shape, shape[1:], (style.size,)):
+    flat = () if dims is None else ((style.size,),)  # nothing would say how to fold it
+    if style.shape not in (shape, shape[1:], *flat):
         raise DataError(
-            f"{path}: {name} is nested as {list(style.shape)}; it must be {list(shape)} or flat"
+            f"{path}: {name} is nested as {list(style.shape)}; it must be {list(shape)}, or flat "
+            "with dims"
         )
     style = style.reshape(_SHAPES[name])
     if problem := style_problem(name, style):

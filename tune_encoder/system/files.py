@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from io import BufferedWriter
 from pathlib import Path
 
-from tune_encoder.errors import ConfigError, StorageError
+from tune_encoder.errors import ConfigError, DataError, StorageError
 
 Write = Callable[[BufferedWriter], object]
 
@@ -50,6 +50,34 @@ def check_empty(folder: Path) -> None:
     """Raise a `ConfigError` if the folder exists and is not empty."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ConfigError(f"{folder}: exists and is not empty; remove it or name another folder")
+
+
+def check_regular(path: Path, what: str) -> None:
+    """Check that a file can be read to its end, as a pipe, a device or a folder cannot.
+
+    Args:
+        path: The file; a link counts as what it leads to.
+        what: What it should be, such as "a recording".
+
+    Raises:
+        DataError: if it is missing or of another kind.
+    """
+    if path.is_file():
+        return
+    if path.is_dir():
+        raise DataError(f"{path}: is a folder; name the files in it, as with {path}/*")
+    if path.exists():
+        raise DataError(f"{path}: is a pipe or device, not a file; copy its content to a file")
+    raise DataError(f"{path}: no such file; give the path of {what}")
+
+
+def files_with_suffix(folder: Path, *suffixes: str) -> list[Path]:
+    """Return the visible files of a folder whose suffix, in lower case, is one of these."""
+    return sorted(
+        path
+        for path in folder.glob("*")
+        if path.suffix.lower() in suffixes and not path.name.startswith(".")
+    )
 
 
 def remove_leftovers(folder: Path) -> None:

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
-from tune_encoder.data.audio import downmix, read_channels, to_voice
+from tune_encoder.data.audio import to_voice
+from tune_encoder.data.audio_file import read_recording
+from tune_encoder.data.quality import REMEDIES, Quality, measure_quality
 from tune_encoder.data.voice_style import VoiceStyle, check_same_version, write_voice_style
 from tune_encoder.errors import ConfigError, StorageError, TuneEncoderError
 from tune_encoder.model.clone.engines import Engine
-from tune_encoder.model.clone.quality import Quality, measure_quality
 
 RECOMMENDED_DURATION_S = 3.0  # the minimum that other tools for cloning Supertonic voices ask for
 
@@ -28,12 +29,16 @@ class Clone:
 
     def warnings(self) -> list[str]:
         """Return what makes the style less reliable."""
-        if self.sound_s >= RECOMMENDED_DURATION_S:
-            return []
-        return [
-            f"{self.recording}: {self.sound_s:.1f} s of sound; use at least "
-            f"{RECOMMENDED_DURATION_S:g} s for a more reliable style"
+        found = [
+            f"{self.recording}: is {kind}, {measured}; {REMEDIES[kind]}"
+            for kind, measured in self.quality.faults().items()
         ]
+        if self.sound_s < RECOMMENDED_DURATION_S:
+            found.append(
+                f"{self.recording}: {self.sound_s:.1f} s of sound; use at least "
+                f"{RECOMMENDED_DURATION_S:g} s for a more reliable style"
+            )
+        return found
 
 
 def clone(engine: Engine, recording: Path, out: Path) -> Clone:
@@ -79,10 +84,9 @@ def clone_all(
 
 def predict(engine: Engine, recording: Path, out: Path) -> Clone:
     """Predict the style without writing it; see `clone`."""
-    channels, rate = read_channels(recording)
-    mono = downmix(recording, channels)
-    audio = to_voice(recording, mono, rate, engine.sample_rate)
-    quality = measure_quality(channels, mono, rate)
+    heard = read_recording(recording)
+    audio = to_voice(heard, engine.sample_rate)
+    quality = measure_quality(heard)
     style = engine.style(audio)
     return Clone(recording, out, style, quality, audio.size / engine.sample_rate)
 

@@ -1,8 +1,12 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
+import soundfile
 import soxr
 
-from tune_encoder.model.clone.quality import band_limit_hz, measure_quality
+from tune_encoder.data.audio_file import Recording, read_recording
+from tune_encoder.data.quality import band_limit_hz, measure_quality, power_spectra
 
 RATE = 44100
 
@@ -13,8 +17,7 @@ def tone(level_db, seconds=2.0, hz=440.0):
 
 
 def measured(*channels):
-    both = np.stack(channels, axis=1)
-    return measure_quality(both, both.mean(axis=1), RATE)
+    return measure_quality(Recording(Path("a.wav"), np.stack(channels, axis=1), RATE))
 
 
 @pytest.mark.parametrize("level_db", [-40.0, -26.0, -6.0])
@@ -51,10 +54,49 @@ def test_the_band_ends_where_a_lower_sample_rate_ended_it(limit_hz):
     noise = np.random.default_rng(0).normal(scale=0.1, size=2 * limit_hz * 3)
     audio = soxr.resample(noise, 2 * limit_hz, RATE).astype(np.float32)
 
-    assert band_limit_hz(audio, RATE) == pytest.approx(limit_hz, rel=0.05)
+    assert band_limit_hz(power_spectra(audio), RATE) == pytest.approx(limit_hz, rel=0.05)
 
 
 def test_the_line_has_every_number_with_its_unit():
     noise = np.random.default_rng(0).normal(scale=0.05, size=RATE * 2).astype(np.float32)
 
     assert measured(noise).describe() == "2.0 s, -26 dBFS, no clipping, 0% silent, up to 22.1 kHz"
+
+
+# --- clipping of a file of floats ----------------------------------------------------------------
+
+
+def of_floats(path, audio):
+    soundfile.write(path, audio, RATE, subtype="FLOAT")
+    return measure_quality(read_recording(path))
+
+
+@pytest.mark.parametrize("level_db", [-10.0, 6.0, 40.0])
+def test_a_file_of_floats_is_not_clipped_by_being_loud(tmp_path, level_db):
+    loud = of_floats(tmp_path / "loud.wav", tone(level_db))
+
+    assert loud.clipped == 0
+    assert "no clipping" in loud.describe()
+
+
+@pytest.mark.parametrize("scale", [0.5, 1.0, 8.0])
+def test_a_file_of_floats_is_clipped_where_samples_in_a_row_equal_the_peak(tmp_path, scale):
+    clipped = scale * np.clip(tone(-3 + 20 * np.log10(2)), -1, 1)
+
+    assert of_floats(tmp_path / "cut.wav", clipped).clipped == pytest.approx(2 / 3, abs=0.02)
+
+
+# --- noise ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("snr_db", [0, 5, 15, 25])
+def test_noise_is_measured_between_words(snr_db):
+    rng = np.random.default_rng(0)
+    time = np.arange(5 * RATE) / RATE
+    words = rng.normal(size=time.size) * (np.sin(2 * np.pi * time) > -0.5)
+    noise = rng.normal(size=time.size) * np.sqrt(np.square(words).mean()) * 10 ** (-snr_db / 20)
+
+    quality = measured((0.05 * (words + noise)).astype(np.float32))
+
+    assert quality.snr_db == pytest.approx(10 * np.log10(10 ** (snr_db / 10) + 1), abs=1)
+    assert ("noisy" in quality.faults()) == (snr_db < 8)
