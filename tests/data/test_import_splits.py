@@ -150,9 +150,7 @@ def test_a_voice_of_silent_clips_is_refused_by_its_files(several_clips, tmp_path
     for name in ("voice4_a.wav", "voice4-b.flac"):
         soundfile.write(several_clips[0] / name, np.zeros(2 * RATE), RATE)
 
-    with pytest.raises(
-        DataError, match=r"voice4-b\.flac: .*silent.*; 2 of 20 .*voice4_a\.wav"
-    ):
+    with pytest.raises(DataError, match=r"voice4-b\.flac: .*silent.*; 2 of 20 .*voice4_a\.wav"):
         imported(several_clips, tmp_path)
 
 
