@@ -67,7 +67,7 @@ def reopen_trials(
     experiment: Experiment, epochs: int, more: int, database: "Database | None" = None
 ) -> None:
     """Set ended trials back to running if more epochs or trials may affect them."""
-    from tune_encoder.tuning.record.study_file import open_study_file, write_file
+    from tune_encoder.tuning.record.study_file import StudyFile
 
     if not experiment.study_path.exists():
         return
@@ -78,8 +78,8 @@ def reopen_trials(
     }
     if database is not None:
         database.write(lambda study: study.reopen(notes))
-    with closing(open_study_file(experiment.study_path)) as file:
-        write_file(file, lambda study: study.reopen(notes))
+    with closing(StudyFile(experiment.study_path)) as file:
+        file.write(lambda study: study.reopen(notes))
 
 
 def _may_continue(trial: TrialRecord, epochs: int, more: int) -> bool:

@@ -79,15 +79,18 @@ def test_a_file_that_is_no_study_is_said_in_a_line(tmp_path):
     (tmp_path / "study.db").write_text("no database")
 
     with pytest.raises(StorageError, match=r"study.db: cannot be read \(file is not a database\)"):
-        study_file.open_study_file(tmp_path / "study.db")
+        study_file.StudyFile(tmp_path / "study.db")
 
 
-def test_what_could_not_be_written_can_be_recorded_again(tmp_path, patience):
+def test_nothing_is_written_after_what_could_not_be(tmp_path, patience):
     experiment = make_search(tmp_path, SPACE, RUNNING)
     record = Record.open(experiment, SPACE)
 
     with locked(experiment), pytest.raises(StorageError):
         record.add_row(0, epoch_row(3, 0.3))
-    record.add_row(0, epoch_row(3, 0.3))
+    with pytest.raises(StorageError, match="another program is using it"):  # at once
+        record.add_row(0, epoch_row(4, 0.2))
+    assert [each["epoch"] for each in experiment.trials()[0].rows] == [1, 2]
 
+    Record.open(experiment, SPACE).add_row(0, epoch_row(3, 0.3))  # by the next launch
     assert [each["epoch"] for each in experiment.trials()[0].rows] == [1, 2, 3]

@@ -42,7 +42,7 @@ from tune_encoder.tuning.record.stored_study import (
     make_study_file,
 )
 from tune_encoder.tuning.record.study import COPY_OF, Study
-from tune_encoder.tuning.record.study_file import file_errors, open_study_file
+from tune_encoder.tuning.record.study_file import StudyFile, file_errors
 from tune_encoder.tuning.record.warm_start import known_trials
 
 METRIC = "objective"  # key of the value in a row that the scheduler compares
@@ -62,7 +62,7 @@ class Record:
         """Size of the newest checkpoint."""
         self._n_rows = sum(len(trial.rows) for trial in self.trials.values())
         with file_errors(experiment.study_path, "read"):
-            self._study = Study(open_study_file(experiment.study_path), database)
+            self._study = Study(StudyFile(experiment.study_path), database)
         self._study.save_search(experiment.read_search())
 
     @classmethod

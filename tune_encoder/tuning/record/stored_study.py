@@ -3,7 +3,7 @@
 import json
 import sqlite3
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
 from pathlib import Path
 
@@ -49,6 +49,10 @@ class StoredStudy:
         """SQLAlchemy's engine of the database."""
         assert isinstance(self.storage, RDBStorage)
         return self.storage.engine
+
+    def write(self, change: Callable[["StoredStudy"], None]) -> None:
+        """Apply a change, which must be idempotent."""
+        change(self)
 
     def __contains__(self, number: int) -> bool:
         try:

@@ -18,7 +18,6 @@ from tune_encoder.experiment.epoch_row import EpochRow
 from tune_encoder.experiment.folder import SearchFile
 from tune_encoder.tuning.record.database import Database
 from tune_encoder.tuning.record.stored_study import StoredStudy
-from tune_encoder.tuning.record.study_file import write_file
 
 COPY_OF = "copy_of"  # attribute of a trial that is not trained: the one that has its config
 
@@ -102,7 +101,7 @@ class Study:
     def _apply(self, change: Callable[[StoredStudy], None]) -> None:
         if self._database is not None:
             self._database.write(change)
-        write_file(self._file, change)
+        self._file.write(change)
 
     def _trial_id(self, number: int) -> int:
         return self._storage.get_trial_id_from_study_id_trial_number(self._study_id, number)

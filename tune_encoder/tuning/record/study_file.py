@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from optuna.storages import RDBStorage
@@ -29,22 +30,55 @@ _WHAT_TO_DO = {  # by what SQLite says
 _ELSE = "check its disk"
 
 
-def open_study_file(path: Path) -> StoredStudy:
-    """Open the study of an SQLite file.
+class StudyFile(StoredStudy):
+    """The study of an SQLite file, which other programs may lock."""
 
-    Raises:
-        StorageError: if that is impossible.
-    """
+    def __init__(self, path: Path) -> None:
+        """Open the file.
 
-    def connect() -> sqlite3.Connection:
-        connection = sqlite3.connect(path, timeout=NOTICE_S, check_same_thread=False)
-        # Commits do not wait for the disk; a power failure can only undo the last ones completely.
-        connection.execute("PRAGMA synchronous=NORMAL")
-        return connection
+        Raises:
+            StorageError: if that is impossible.
+        """
+        self._path = path
+        self._write_error = ""
+        with file_errors(path, "read"):
+            engine = {"creator": partial(_connect, path)}
+            super().__init__(RDBStorage(study_url(path), engine_kwargs=engine), STUDY_NAME)
 
-    with file_errors(path, "read"):
-        storage = RDBStorage(study_url(path), engine_kwargs={"creator": connect})
-        return StoredStudy(storage, STUDY_NAME)
+    def write(self, change: Callable[[StoredStudy], None]) -> None:
+        """Apply a change, waiting while another program locks the file.
+
+        Raises:
+            StorageError: if it stays locked, or cannot be written for another reason; all later
+                changes then fail at once, so that none is written without earlier ones.
+        """
+        if self._write_error:
+            raise StorageError(self._write_error)
+        try:
+            self._write(change, time.monotonic() + RETRY_FOR_S)
+        except StorageError as error:
+            self._write_error = str(error)
+            raise
+
+    def _write(self, change: Callable[[StoredStudy], None], deadline: float) -> None:
+        is_said = False
+        while True:
+            try:
+                return change(self)
+            except DATABASE_ERRORS as error:
+                if _LOCKED not in database_error(error) or time.monotonic() > deadline:
+                    raise _cannot_be("written", self._path, error) from error
+            if not is_said:
+                waiting = f"{self._path}: locked by another program; waiting for it"
+                print(waiting, file=sys.stderr, flush=True)  # noqa: T201
+                is_said = True
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, timeout=NOTICE_S, check_same_thread=False)
+    # Commits do not wait for the disk; a power failure can only undo the last ones completely.
+    connection.execute("PRAGMA synchronous=NORMAL")
+    return connection
 
 
 @contextmanager
@@ -54,29 +88,6 @@ def file_errors(path: Path, done: str) -> Iterator[None]:
         yield
     except (*DATABASE_ERRORS, sqlite3.Error) as error:
         raise _cannot_be(done, path, error) from error
-
-
-def write_file(file: StoredStudy, change: Callable[[StoredStudy], None]) -> None:
-    """Apply a change, which must be idempotent, waiting while another program locks the file.
-
-    Raises:
-        StorageError: if it stays locked, or cannot be written for another reason.
-    """
-    deadline, is_said = time.monotonic() + RETRY_FOR_S, False
-    while True:
-        try:
-            return change(file)
-        except DATABASE_ERRORS as error:
-            if _LOCKED not in database_error(error) or time.monotonic() > deadline:
-                raise _cannot_be("written", _path(file), error) from error
-        if not is_said:
-            waiting = f"{_path(file)}: locked by another program; waiting for it"
-            print(waiting, file=sys.stderr, flush=True)  # noqa: T201
-            is_said = True
-
-
-def _path(file: StoredStudy) -> Path:
-    return Path(str(file.engine.url.database))
 
 
 def _cannot_be(done: str, path: Path, error: Exception) -> StorageError:
