@@ -12,9 +12,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.benchmarks.kill import Problem, broken_promises
 from tests.tuning.conftest import Command
 from tests.tuning.faults.matrix import FAULTS, Fault, Met, meet
+from tests.tuning.faults.promises import Problem, broken_promises
 from tune_encoder.data.demo import make_demo
 
 _ROW = "{:30} {:>5} {:>5} {:>5} {:>4}  {}"

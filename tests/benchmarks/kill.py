@@ -1,11 +1,13 @@
-"""Kill the driver of a search at random moments, resume it each time, and see what it lost.
+"""Kill processes of a search at random moments, resume it each time, and see what it lost.
 
     python -m tests.benchmarks.kill
+    python -m tests.benchmarks.kill --kills 40 --targets driver,worker,agent,node,head
 
-Takes about ten minutes. A search that ends before all kills are dealt is followed by another. The
-log it is checked against is our own: a copy of what stood in the record at each kill, and the
-TensorBoard events, which tell every epoch that was ever trained to its end. (Of the epochs under
-way at a kill, one a running trial, the part that was done is lost too; no table shows it.)
+Takes half a minute a kill, and up to a minute more where Ray first waits for what is gone. A search
+that ends before all kills are dealt is followed by another. The log it is checked against is our
+own: a copy of what stood in the record at each kill, and the TensorBoard events, which tell every
+epoch that was ever trained to its end. (Of the epochs under way at a kill, one a running trial, the
+part that was done is lost too; no table shows it.)
 """
 
 import argparse
@@ -17,14 +19,17 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import psutil
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
 from tests.tuning.conftest import ENDED_S, STARTED_S, Command
+from tests.tuning.faults.processes import AGENT, HEAD, NODE, WORKER, of_ray
+from tests.tuning.faults.promises import ENDED, PROMISES, Problem, broken_promises
 from tune_encoder.data.demo import make_demo
 from tune_encoder.experiment.folder import Experiment
 from tune_encoder.experiment.trials import TrialRecord
@@ -32,23 +37,9 @@ from tune_encoder.experiment.trials import TrialRecord
 N_TRIALS, EPOCHS, WORKERS = 12, 9, 2
 START_S = (0.5, 12.0)  # after the start of a launch: Ray's start on most machines, or soon after
 POLL_S = 0.02
-ENDED = ("COMPLETE", "PRUNED")
-PROMISES = (
-    "launch failed",
-    "trial not ended",
-    "config changed",
-    "epoch lost or changed",
-    "epoch counted twice",
-    "finished trial repeated",
-    "epoch redone beyond one a running trial",
-)
-
-
-class Problem(NamedTuple):
-    """A promise that was not kept."""
-
-    promise: str
-    what: str
+GONE_S = 90.0  # the longest a search may take to end after its cluster was lost, on a busy machine
+TARGETS = {"worker": WORKER, "agent": AGENT, "node": NODE, "head": HEAD}  # beside the driver
+CLUSTER_LOST = 4  # exit code
 
 
 @dataclass
@@ -56,6 +47,7 @@ class Kill:
     """One SIGKILL and what stood in the record then."""
 
     search: int
+    target: str
     after: str
     """What the moment was counted from."""
     moment_s: float
@@ -96,7 +88,13 @@ def space_of(scheduler: str) -> dict[str, Any]:
 
 
 def kill_searches(
-    folder: Path, data_dir: Path, scheduler: str, kills: int, linger_s: float, seed: int = 0
+    folder: Path,
+    data_dir: Path,
+    scheduler: str,
+    kills: int,
+    linger_s: float,
+    seed: int = 0,
+    targets: Sequence[str] = ("driver",),
 ) -> Report:
     """Deal kills to one search after another; the last is then run to its end.
 
@@ -108,6 +106,7 @@ def kill_searches(
         linger_s: Every second kill comes up to so long after the launch's first new epoch, since
             on a slow machine all others may fall into Ray's start.
         seed: Of the moments.
+        targets: What is killed, in turn.
     """
     report, moments = Report(), random.Random(seed)
     while len(report.kills) < kills:
@@ -115,9 +114,11 @@ def kill_searches(
         victim = Victim(command, space_of(scheduler), report.n_searches)
         report.n_searches += 1
         while len(report.kills) < kills:
-            counts_from_epoch = len(report.kills) % 2 == 1
+            number = len(report.kills)
+            target = targets[number % len(targets)]
+            counts_from_epoch = number // len(targets) % 2 == 1
             moment_s = moments.uniform(*((0.0, linger_s) if counts_from_epoch else START_S))
-            if not victim.launch_and_kill(moment_s, counts_from_epoch):
+            if not victim.launch_and_kill(target, moment_s, counts_from_epoch):
                 break
             report.kills.append(victim.kills[-1])
             print(f"kill {len(report.kills)} of {kills}", end="\r", file=sys.stderr, flush=True)
@@ -136,42 +137,80 @@ class Victim:
         self.number = number
         self.kills: list[Kill] = []
         self.problems: list[Problem] = []
+        self._running: subprocess.Popen[str] | None = None
+        """A launch that has lost a worker, and goes on."""
 
-    def launch_and_kill(self, moment_s: float, counts_from_epoch: bool) -> bool:
-        """Start or resume the search and kill it; False if it ended by itself before."""
+    def launch_and_kill(self, target: str, moment_s: float, counts_from_epoch: bool) -> bool:
+        """Start or resume the search and kill it, or a process of its Ray.
+
+        Returns:
+            False if it ended by itself before.
+        """
         rows, process = self.command.n_rows(), self._launch()
         deadline = time.monotonic() + STARTED_S
         while counts_from_epoch and self.command.n_rows() == rows and process.poll() is None:
             assert time.monotonic() < deadline, "no epoch came; the machine is too busy"
             time.sleep(POLL_S)
-        moment = time.monotonic() + moment_s
-        while time.monotonic() < moment and process.poll() is None:
-            time.sleep(POLL_S)
-        if process.poll() is not None:
+        victim = self._await(process, target, time.monotonic() + moment_s)
+        if victim is None:
             self._note_end(process)
             return False
-        kill(process)
+        victim.kill()
         after = "epoch" if counts_from_epoch else "start"
-        trained = Counter((number, epoch) for number, epoch, _ in trained_epochs(self.experiment))
-        self.kills.append(Kill(self.number, after, moment_s, time.time(), self._trials(), trained))
+        self._note_kill(target, after, moment_s, process)
         return True
 
+    def _await(
+        self, process: "subprocess.Popen[str]", target: str, moment: float
+    ) -> "subprocess.Popen[str] | psutil.Process | None":
+        """Return what is to be killed, at a moment or as soon as it is there; None: all ended."""
+        while process.poll() is None:
+            if time.monotonic() >= moment:
+                name = TARGETS.get(target)
+                victim = process if name is None else of_ray(process, name)
+                if victim is not None:
+                    return victim
+            time.sleep(POLL_S)
+        return None
+
+    def _note_kill(
+        self, target: str, after: str, moment_s: float, process: "subprocess.Popen[str]"
+    ) -> None:
+        """Note what stands in the record once the search has ended, or at once if it goes on."""
+        at = time.time()
+        if target == "driver":
+            let_go(process)
+        elif target == "worker":
+            self._running = process
+        else:
+            self._note_end(process, CLUSTER_LOST, GONE_S)
+        trained = Counter((number, epoch) for number, epoch, _ in trained_epochs(self.experiment))
+        trials = self._trials()
+        self.kills.append(Kill(self.number, target, after, moment_s, at, trials, trained))
+
     def _launch(self) -> "subprocess.Popen[str]":
-        """What a person would do next: `resume`, or `search` if it did not come so far."""
+        """What a person would do next: wait, `resume`, or `search` if it did not come so far."""
+        running, self._running = self._running, None
+        if running is not None and running.poll() is None:
+            return running
         begun = (self.experiment.path / "search.yaml").exists()
         if begun:
             return self.command.start("resume", "tiny", "--no-export")
         return self.command.start(*self.command.search_options(self.space))
 
-    def _note_end(self, process: "subprocess.Popen[str]") -> None:
+    def _note_end(
+        self, process: "subprocess.Popen[str]", code: int = 0, within_s: float = ENDED_S
+    ) -> None:
         """Wait until a launch ends by itself, as it should."""
         try:
-            _, errors = process.communicate(timeout=ENDED_S)
+            _, errors = process.communicate(timeout=within_s)
         except subprocess.TimeoutExpired:
-            kill(process)
-            errors = f"did not end in {ENDED_S} s"
-        if process.returncode:
-            self.problems.append(Problem("launch failed", errors[-500:]))
+            process.kill()
+            let_go(process)
+            errors = f"did not end in {within_s} s"
+        if process.returncode != code:
+            what = f"exit code {process.returncode}, not {code}: {errors[-500:]}"
+            self.problems.append(Problem("launch failed", what))
 
     def _trials(self) -> list[TrialRecord]:
         return self.experiment.trials() if self.experiment.study_path.exists() else []
@@ -216,9 +255,8 @@ class Victim:
                 yield Problem(PROMISES[-1], f"{kill.redone} epochs after the kill at {kill.at}")
 
 
-def kill(process: "subprocess.Popen[str]") -> None:
-    """SIGKILL, and let go of the pipes, which Ray's processes may hold a little longer."""
-    process.kill()
+def let_go(process: "subprocess.Popen[str]") -> None:
+    """Wait for what was killed, and close its pipes, which Ray's processes may hold longer."""
     process.wait()
     for pipe in (process.stdout, process.stderr):
         assert pipe is not None
@@ -241,36 +279,14 @@ def trained_epochs(experiment: Experiment) -> Iterator[Trained]:
                 yield Trained(int(path.parts[-3]), event.step, event.wall_time)
 
 
-def broken_promises(before: list[TrialRecord], now: list[TrialRecord]) -> Iterator[Problem]:
-    """Compare what stands in the record with what stood there before."""
-    by_number = {trial.number: trial for trial in now}
-    for old in before:
-        new = by_number.get(old.number, TrialRecord(old.number, "absent"))
-        if old.settings and new.settings != old.settings:
-            yield Problem("config changed", f"{old.settings} became {new.settings}")
-        if old.state in ENDED and new != old:
-            yield Problem("finished trial repeated", f"{old} became {new}")
-        if _losses(new)[: len(old.rows)] != _losses(old):
-            yield Problem("epoch lost or changed", f"{_losses(old)} became {_losses(new)}")
-    for trial in now:
-        if [row["epoch"] for row in trial.rows] != list(range(1, len(trial.rows) + 1)):
-            yield Problem("epoch counted twice", f"trial {trial.number}: {_losses(trial)}")
-    orders = sorted(row["order"] for trial in now for row in trial.rows)
-    if orders != list(range(len(orders))):
-        yield Problem("epoch counted twice", f"rows came as {orders}")
-
-
-def _losses(trial: TrialRecord) -> list[tuple[int, float]]:
-    return [(row["epoch"], row["val_loss"]) for row in trial.rows]
-
-
 def report_lines(report: Report) -> Iterator[str]:
     """Write the table and the verdict, in at most 80 columns."""
-    yield "kill  search  moment            rows  running  ended  epochs redone"
+    yield "kill  search  target  moment            rows  running  ended  epochs redone"
     for number, kill in enumerate(report.kills, start=1):
         rows = sum(len(trial.rows) for trial in kill.trials)
+        moment = f"{kill.moment_s:5.2f} s after {kill.after}"
         yield (
-            f"{number:4}  {kill.search + 1:6}  {kill.moment_s:5.2f} s after {kill.after}  {rows:4}"
+            f"{number:4}  {kill.search + 1:6}  {kill.target:6}  {moment}  {rows:4}"
             f"  {kill.running:7}  {kill.ended:5}  {kill.redone:13}"
         )
     redone = [kill.redone for kill in report.kills]
@@ -286,6 +302,13 @@ def report_lines(report: Report) -> Iterator[str]:
         yield f"{problem.promise}: {problem.what}"
 
 
+def _targets(text: str) -> list[str]:
+    targets = text.split(",")
+    if unknown := [each for each in targets if each not in ("driver", *TARGETS)]:
+        raise argparse.ArgumentTypeError(f"no such process: {', '.join(unknown)}")
+    return targets
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--kills", type=int, default=20)
@@ -294,6 +317,10 @@ def main() -> None:
     parser.add_argument(
         "--voices", type=int, default=240, help="to train on; more make epochs slow"
     )
+    parser.add_argument(
+        "--targets", type=_targets, default=["driver"],
+        help=f"what is killed in turn: driver, {', '.join(TARGETS)}",
+    )  # fmt: skip
     parser.add_argument("--linger", type=float, default=4.0, help="longest wait after an epoch, s")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -307,6 +334,7 @@ def main() -> None:
             options.kills,
             options.linger,
             options.seed,
+            options.targets,
         )
     print("\n".join(report_lines(report)))
     sys.exit(1 if report.problems else 0)

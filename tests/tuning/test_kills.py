@@ -3,7 +3,8 @@ from dataclasses import replace
 
 import pytest
 
-from tests.benchmarks.kill import broken_promises, kill_searches
+from tests.benchmarks.kill import kill_searches
+from tests.tuning.faults.promises import broken_promises
 from tune_encoder.experiment.epoch_row import EpochRow
 from tune_encoder.experiment.trials import TrialRecord
 

@@ -12,8 +12,9 @@ from typing import Any
 
 import psutil
 
-from tests.benchmarks.kill import Problem, broken_promises
 from tests.tuning.conftest import STARTED_S, Command, finish
+from tests.tuning.faults.processes import AGENT, HEAD, NODE, WORKER, children, of_ray
+from tests.tuning.faults.promises import Problem, broken_promises
 
 ROWS = 4  # epochs recorded before it happens
 SPACE: dict[str, Any] = {"budget": {"trials": 3, "epochs": 12}, "scheduler": {"name": "none"}}
@@ -22,11 +23,10 @@ WAIT_S = 0.02
 STOPPED = "stopped, everything is saved; resume with `tune-encoder resume tiny`"
 NO_NODE = "the Ray cluster is lost, the node of this process at 127.0.0.1:"
 NO_HEAD = "the Ray cluster is lost, its head at 127.0.0.1:"
-WORKER = "ImplicitFunc"
 
 
 class Running:
-    """A search in a process of its own, and the processes that it has started."""
+    """A search in a process of its own."""
 
     def __init__(self, command: Command) -> None:
         """Start it as the head of a process group, as a shell does."""
@@ -39,17 +39,9 @@ class Running:
             self.command.wait_for_rows(self.process, rows)
             return
         deadline = time.monotonic() + STARTED_S
-        while not self.children() and time.monotonic() < deadline:
+        while not children(self.process) and time.monotonic() < deadline:
             assert self.process.poll() is None, self.process.communicate()[1]
             time.sleep(WAIT_S)
-
-    def children(self) -> list[psutil.Process]:
-        """Return all processes that it has started, directly or not."""
-        return psutil.Process(self.process.pid).children(recursive=True)
-
-    def of_ray(self, name: str) -> psutil.Process:
-        """Return a process of Ray by the name of its program."""
-        return next(each for each in self.children() if name in " ".join(each.cmdline()[:1]))
 
 
 Happens = Callable[[Running], None]
@@ -69,7 +61,7 @@ def signal_all(number: int) -> Happens:
     """A signal to the search and to all processes it has started, as systemd sends it."""
 
     def send(search: Running) -> None:
-        for each in [*search.children(), psutil.Process(search.process.pid)]:
+        for each in [*children(search.process), psutil.Process(search.process.pid)]:
             with contextlib.suppress(psutil.NoSuchProcess):
                 each.send_signal(number)
 
@@ -78,7 +70,13 @@ def signal_all(number: int) -> Happens:
 
 def kill_of_ray(name: str) -> Happens:
     """SIGKILL to a process of Ray."""
-    return lambda search: search.of_ray(name).kill()
+
+    def kill(search: Running) -> None:
+        found = of_ray(search.process, name)
+        assert found is not None, f"no process of Ray has {name} in its name"
+        found.kill()
+
+    return kill
 
 
 def stall(seconds: float) -> Happens:
@@ -129,9 +127,9 @@ FAULTS = (
     Fault("Ctrl-C while Ray starts", signal_search(signal.SIGINT), 130, STOPPED, rows=0),
     Fault("SIGKILL of the search", signal_search(signal.SIGKILL), -9, "", in_suite=False),
     Fault("SIGKILL of a worker", kill_of_ray(WORKER), 0, "", in_suite=False),
-    Fault("SIGKILL of the node's agent", kill_of_ray("DashboardAgent"), 4, NO_NODE),
-    Fault("SIGKILL of the node", kill_of_ray("raylet/raylet"), 4, NO_NODE, in_suite=False),
-    Fault("SIGKILL of the cluster's head", kill_of_ray("gcs_server"), 4, NO_HEAD),
+    Fault("SIGKILL of the node's agent", kill_of_ray(AGENT), 4, NO_NODE),
+    Fault("SIGKILL of the node", kill_of_ray(NODE), 4, NO_NODE, in_suite=False),
+    Fault("SIGKILL of the cluster's head", kill_of_ray(HEAD), 4, NO_HEAD),
     Fault("no time for 20 s", stall(20), 0, "", in_suite=False),
     Fault("study.db locked for 6 s", lock_study(6), 0, "waiting for it", in_suite=False),
     Fault("study.db locked for good", lock_study(120), 4, "end that program", in_suite=False),

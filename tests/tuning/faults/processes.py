@@ -1,0 +1,28 @@
+"""The processes of a search that runs."""
+
+import subprocess
+
+import psutil
+
+AGENT, NODE, HEAD, WORKER = "DashboardAgent", "raylet/raylet", "gcs_server", "ImplicitFunc"
+"""Names by which Ray's processes are found."""
+
+
+def children(process: "subprocess.Popen[str]") -> list[psutil.Process]:
+    """Return all processes that a search has started, directly or not."""
+    try:
+        return psutil.Process(process.pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+
+
+def of_ray(process: "subprocess.Popen[str]", name: str) -> psutil.Process | None:
+    """Return a process of its Ray, if there is one."""
+    return next((each for each in children(process) if _is_named(each, name)), None)
+
+
+def _is_named(process: psutil.Process, name: str) -> bool:
+    try:
+        return name in " ".join(process.cmdline()[:1])
+    except psutil.Error:  # it has just ended
+        return False
