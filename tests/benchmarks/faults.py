@@ -17,7 +17,7 @@ from tests.tuning.faults.matrix import FAULTS, Fault, Met, meet
 from tests.tuning.faults.promises import Problem, broken_promises
 from tune_encoder.data.demo import make_demo
 
-_ROW = "{:30} {:>5} {:>5} {:>5} {:>4}  {}"
+_ROW = "{:36} {:>5} {:>5} {:>5} {:>4}  {}"
 
 
 def meet_and_resume(folder: Path, data_dir: Path, fault: Fault) -> tuple[Met, list[str]]:

@@ -226,7 +226,8 @@ class Victim:
             problems += broken_promises(before, now)
         for trial in stood[-1]:
             if trial.state not in ENDED:
-                problems.append(Problem("trial not ended", f"trial {trial.number}: {trial}"))
+                what = f"trial {trial.number} is {trial.state} after {len(trial.rows)} epochs"
+                problems.append(Problem("trial not ended", what))
         if len(stood[-1]) != N_TRIALS:
             problems.append(Problem("trial not ended", f"{len(stood[-1])} of {N_TRIALS} exist"))
         trained = Counter((number, epoch) for number, epoch, _ in events)

@@ -3,13 +3,15 @@
 import socket
 
 import pytest
+import ray
 
 from tests.tuning.conftest import TINY_SPACE
 from tune_encoder.api import searching as api
-from tune_encoder.config import ResourceSettings
+from tune_encoder.config import LOCAL_LAUNCH, ResourceSettings
 from tune_encoder.errors import ConfigError, StorageError
+from tune_encoder.experiment.folder import Experiment
 from tune_encoder.tuning.cluster.capacity import check_trial_fits, count_trials
-from tune_encoder.tuning.cluster.connection import explain_ray_error, resolve_address
+from tune_encoder.tuning.cluster.connection import connected, explain_ray_error, resolve_address
 
 ONE = ResourceSettings()
 
@@ -115,3 +117,23 @@ def test_trials_that_fit_are_counted_node_by_node(resources, nodes, expected):
 def test_a_trial_too_large_for_every_node_is_refused(resources, nodes, message):
     with pytest.raises(StorageError, match=message):
         check_trial_fits(ResourceSettings(**resources), nodes)
+
+
+def test_a_ray_that_does_not_start_is_explained_in_a_line(tmp_path, monkeypatch):
+    """As where one of its processes is killed, or the machine has no time for them."""
+
+    def time_out(*args, **options):
+        raise Exception("The current node timed out during startup. This could happen\nbecause")
+
+    monkeypatch.setattr(ray, "init", time_out)
+    message = (
+        r"^Ray did not start \(The current node timed out during startup. This could happen\); its "
+        r"processes may have been killed, or the machine is too busy; resume with "
+        r"`tune-encoder resume tiny --root \S+`$"
+    )
+
+    with (
+        pytest.raises(StorageError, match=message),
+        connected(Experiment(tmp_path / "tiny"), LOCAL_LAUNCH),
+    ):
+        pytest.fail("it is not connected")

@@ -21,6 +21,7 @@ SPACE: dict[str, Any] = {"budget": {"trials": 3, "epochs": 12}, "scheduler": {"n
 WAIT_S = 0.02
 
 STOPPED = "stopped, everything is saved; resume with `tune-encoder resume tiny`"
+NO_RAY = "Ray did not start ("
 NO_NODE = "the Ray cluster is lost, the node of this process at 127.0.0.1:"
 NO_HEAD = "the Ray cluster is lost, its head at 127.0.0.1:"
 
@@ -125,6 +126,7 @@ FAULTS = (
     Fault("SIGTERM to the search", signal_search(signal.SIGTERM), 143, STOPPED, in_suite=False),
     Fault("SIGTERM while Ray starts", signal_search(signal.SIGTERM), 143, STOPPED, rows=0),
     Fault("Ctrl-C while Ray starts", signal_search(signal.SIGINT), 130, STOPPED, rows=0),
+    Fault("SIGKILL of the head while Ray starts", kill_of_ray(HEAD), 4, NO_RAY, 0, in_suite=False),
     Fault("SIGKILL of the search", signal_search(signal.SIGKILL), -9, "", in_suite=False),
     Fault("SIGKILL of a worker", kill_of_ray(WORKER), 0, "", in_suite=False),
     Fault("SIGKILL of the node's agent", kill_of_ray(AGENT), 4, NO_NODE),

@@ -15,7 +15,7 @@ from typing import Any
 import ray
 
 from tune_encoder.config import LaunchSettings, ResourceSettings
-from tune_encoder.errors import ConfigError, StorageError
+from tune_encoder.errors import ConfigError, StorageError, TuneEncoderError
 from tune_encoder.experiment.folder import Experiment
 from tune_encoder.system.lock import write_note
 from tune_encoder.system.ports import LOOPBACK
@@ -59,20 +59,36 @@ def connected(experiment: Experiment, launch: LaunchSettings) -> Iterator[None]:
             start a local Ray.
 
     Raises:
-        ConnectionError: if the cluster has disappeared since `resolve_address`.
+        StorageError: if Ray does not start, or the cluster has disappeared since `resolve_address`.
     """
     if ray.is_initialized():
         yield
         return
     protect_token()
     try:
-        page = _join_cluster(launch.address) if launch.address else _start_ray(launch.dashboard)
+        with _start_explained(experiment):
+            page = _join_cluster(launch.address) if launch.address else _start_ray(launch.dashboard)
         if page:
             write_note(experiment.path, f"http://{page}")
         with interruptible(experiment.stopped_message()):  # Ray has set handlers of its own
             yield
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _start_explained(experiment: Experiment) -> Iterator[None]:
+    """Explain in one line why Ray does not start; it raises errors of many types."""
+    try:
+        yield
+    except TuneEncoderError:
+        raise
+    except Exception as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)[:200].rstrip(". ")
+        raise StorageError(
+            f"Ray did not start ({reason}); its processes may have been killed, or the machine is "
+            f"too busy; resume with `{experiment.command('resume')}`"
+        ) from error
 
 
 def _start_ray(dashboard: bool) -> str:
