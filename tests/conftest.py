@@ -67,6 +67,23 @@ def voices(data_dir):
     return [read_sample(path).audio for path in find_samples(data_dir / "val")[:2]]
 
 
+@pytest.fixture
+def small_disk(tmp_path):
+    """Mounts a disk for so many files and folders; only root can."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+
+    def mount(n_files):
+        options = f"size=1g,nr_inodes={n_files + 1}"  # one is the folder itself
+        command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
+        if subprocess.run(command, capture_output=True).returncode:
+            pytest.skip("cannot mount a disk here")
+        return folder
+
+    yield mount
+    subprocess.run(["umount", "--lazy", str(folder)], capture_output=True)
+
+
 # --- an S3 server of this machine ----------------------------------------------------------------
 
 KEY, SECRET = "canary-key", "canary-secret"

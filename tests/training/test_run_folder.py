@@ -1,3 +1,4 @@
+import contextlib
 import hashlib
 import json
 import os
@@ -207,6 +208,22 @@ def test_a_signal_ends_a_run_with_its_code_and_how_to_resume(data_dir, tmp_path,
     assert load_state(tmp_path / "final_checkpoint.pt")["epoch"] == 2
     assert Interrupted("", number).exit_code == code
     assert signal.getsignal(number) is handler
+
+
+def test_a_full_disk_ends_a_run_and_says_how_to_resume(data_dir, small_disk):
+    folder = small_disk(50)
+
+    def fill(config, history):
+        if len(history) == 2:
+            with contextlib.suppress(OSError):
+                for number in range(50):
+                    (folder / f"other{number}").touch()
+
+    said = r"No space left on device.*; make room .*; stopped, the last epoch is saved; resume with"
+    with pytest.raises(StorageError, match=said):
+        train_to_folder(tiny(data_dir, folder), fill)
+
+    assert load_state(folder / "final_checkpoint.pt")["epoch"] == 2
 
 
 FAST = """\

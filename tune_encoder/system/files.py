@@ -30,10 +30,14 @@ def atomic_write(path: Path, content: bytes) -> None:
 def write_beside(path: Path, write: Write) -> Path:
     """Write and fsync a temporary file beside `path`; the caller renames it into place."""
     partial = partial_path(path)
-    with partial.open("wb") as file:
-        write(file)
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        with partial.open("wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+    except BaseException:  # on a full disk half a file takes room that others need
+        partial.unlink(missing_ok=True)
+        raise
     return partial
 
 

@@ -18,6 +18,7 @@ from tune_encoder.experiment.run import BEST, CONFIG, FINAL, HISTORY
 from tune_encoder.model.device import pick_device
 from tune_encoder.system.files import atomic_write
 from tune_encoder.system.lock import lock_experiment
+from tune_encoder.system.shortage import resumable
 from tune_encoder.training.checkpoints import State, load_state, newest_valid_checkpoint, save_state
 from tune_encoder.training.initial_model import pin_initial_model
 from tune_encoder.training.loop import train
@@ -151,7 +152,7 @@ def _how_to_resume(folder: Path) -> str:
 def interruptible(message: Callable[[], str]) -> Iterator[None]:
     """Turn Ctrl-C and SIGTERM into an `Interrupted` with a message that says how to resume.
 
-    It may be raised anywhere, since every file is written atomically.
+    It may be raised anywhere, since every file is written atomically. A full disk is said likewise.
     """
 
     def stop(number: int, frame: FrameType | None) -> None:
@@ -159,7 +160,8 @@ def interruptible(message: Callable[[], str]) -> Iterator[None]:
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield
+        with resumable(message):
+            yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -4,8 +4,8 @@ Ray and Optuna are imported only after these checks.
 """
 
 import os
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from importlib import import_module
 from importlib.metadata import version
@@ -45,6 +45,7 @@ from tune_encoder.experiment.folder import (
 )
 from tune_encoder.space import SearchSpace, parse_space, space_to_content
 from tune_encoder.system.lock import lock_experiment
+from tune_encoder.system.shortage import resumable
 from tune_encoder.system.signals import interruptible
 from tune_encoder.tuning.cluster.ray_settings import set_environment
 from tune_encoder.tuning.extend import extend_search
@@ -168,7 +169,7 @@ def _start(
     if forked := extra_content.get("forked_from"):
         check_same_data(*Experiment(root / forked).data_source(), fingerprint)
     experiment = create_experiment(root, name, content)
-    with lock_experiment(experiment.path), _open_database(experiment) as database:
+    with _taken(experiment) as database:
         _launch(experiment, space, pack, launch, database)
     return experiment
 
@@ -211,6 +212,17 @@ def _open_database(experiment: Experiment) -> "AbstractContextManager[Database |
     from tune_encoder.tuning.record.restore import open_database
 
     return open_database(experiment)
+
+
+@contextmanager
+def _taken(experiment: Experiment) -> "Iterator[Database | None]":
+    """Lock an experiment and connect to its database; a disk that is full is said with `resume`."""
+    with (
+        resumable(lambda: f"then resume with `{experiment.command('resume')}`"),
+        lock_experiment(experiment.path),
+        _open_database(experiment) as database,
+    ):
+        yield database
 
 
 def find_search(root: Path, name: str, record: str = "") -> Experiment:
@@ -264,7 +276,7 @@ def resume_search(
         ConfigError: if the budget is smaller than before.
     """
     experiment = find_search(root, name, record)
-    with lock_experiment(experiment.path), _open_database(experiment) as database:
+    with _taken(experiment) as database:
         Controls(experiment).clear()
         content = experiment.read_search()
         where = f"{experiment.path / 'search.yaml'}, space"

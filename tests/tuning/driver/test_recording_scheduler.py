@@ -86,3 +86,24 @@ def test_a_worker_that_cannot_read_its_storage_ends_the_search_and_fails_no_tria
     assert decision == "STOP"
     assert search.steering.stop_reason == "disk: gone"
     assert search.experiment.trials()[0].state == "RUNNING"
+
+
+def test_a_trial_that_a_full_disk_has_ended_does_not_fail_but_ends_the_search(tmp_path):
+    search = search_in(tmp_path)
+    search.step()
+
+    search.scheduler.fail(
+        0, "OSError: [Errno 28] Cannot create 'a'. Detail: No space left on device"
+    )
+
+    assert search.experiment.trials()[0].state == "RUNNING"
+    assert "No space left on device; make room on the disk" in search.scheduler.storage_problem
+
+
+def test_a_full_disk_under_the_driver_ends_the_search_and_fails_no_trial(small_disk):
+    search = search_in(small_disk(12))
+
+    search.run()
+
+    assert "No space left on device" in search.scheduler.storage_problem
+    assert "FAIL" not in {trial.state for trial in search.experiment.trials()}

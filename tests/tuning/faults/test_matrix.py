@@ -3,11 +3,14 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from tests.tuning.conftest import STARTED_S, Command
 from tests.tuning.faults.matrix import FAULTS, Fault, meet
+from tests.tuning.test_resume import LONG
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 QUICK = [fault for fault in FAULTS if fault.in_suite]
@@ -45,3 +48,21 @@ def test_a_search_outlives_its_reader_and_does_without_standard_error(command: C
     assert [trial.state for trial in command.experiment.trials()] == ["COMPLETE"] * 2
     assert (command.experiment.path / "best" / "metrics.json").is_file()
     assert (command.experiment.path / "report.html").is_file()
+
+
+def test_a_search_and_its_resume_on_a_full_disk_fail_no_trial_and_say_how_to_resume(
+    small_disk: Callable[[int], Path], data_dir: Path
+) -> None:
+    command = Command(small_disk(28), data_dir)
+
+    searched = command.run(*command.search_options(LONG))
+    states = [trial.state for trial in command.experiment.trials()]
+    resumed = command.run("resume", "tiny", "--no-export")
+
+    for ended in (searched, resumed):
+        assert ended.returncode == 4
+        assert "Traceback" not in ended.stderr
+        (line,) = [line for line in ended.stderr.splitlines() if "tune-encoder: " in line]
+        assert "No space left on device" in line
+        assert line.endswith("; then resume with `tune-encoder resume tiny`")
+    assert "FAIL" not in [*states, *(trial.state for trial in command.experiment.trials())]

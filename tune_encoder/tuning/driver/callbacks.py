@@ -111,6 +111,9 @@ class FailureRecorder(Callback):
 
 def failure_reason(error_file: Path) -> str:
     """Return the line of Ray's report that names the error; the rest is Ray's traceback."""
-    lines = error_file.read_text(encoding="utf-8", errors="replace").splitlines()
+    try:
+        lines = error_file.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError as error:  # it could not be written either
+        return f"the worker died, and its report cannot be read: {error}"
     named = [line.strip() for line in lines if _ERROR_LINE.match(line.strip())]
     return named[-1] if named else f"the worker died without giving a reason; see {error_file}"

@@ -36,6 +36,7 @@ from tune_encoder.tuning.worker.settings import WorkerSettings
 from tune_encoder.tuning.worker.trial import run_trial
 
 _PENDING = "TUNE_MAX_PENDING_TRIALS_PG"
+_NO_SNAPSHOT = "No experiment snapshot file"
 
 
 def launch_search(record: Record, pack: Path, settings: LaunchSettings = LOCAL_LAUNCH) -> None:
@@ -162,6 +163,10 @@ def _run_tune(
     try:
         with stop.listening():
             tuner.fit()
+    except Exception as error:
+        # Tune too wants to write on the full disk. What it writes at the end, nobody reads.
+        if scheduler.storage_problem is None and _NO_SNAPSHOT not in str(error):
+            raise
     finally:
         progress.close()
         ahead.wait()

@@ -15,10 +15,12 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from tune_encoder.errors import StorageError
 from tune_encoder.experiment.epoch_row import EpochRow
+from tune_encoder.system.shortage import shortage
 from tune_encoder.tuning.driver.early_stopping import Decision, EarlyStoppingRule, make_rule
 from tune_encoder.tuning.record.record import Record
 from tune_encoder.tuning.worker.file_sync import FILES, apply_delta
 
+STORAGE_ERRORS = (StorageError, OSError)
 _STOP, _CONTINUE = str(TrialScheduler.STOP), str(TrialScheduler.CONTINUE)
 
 
@@ -44,12 +46,12 @@ class RecordingScheduler(FIFOScheduler):
         """End the search if the block cannot write the record, instead of failing within Tune."""
         try:
             yield
-        except StorageError as error:
-            self.stop_on_record_error(error)
+        except STORAGE_ERRORS as error:
+            self.stop_on_storage(str(error))
 
-    def stop_on_record_error(self, error: StorageError) -> None:
-        """End the search because its record cannot be written; the first reason is kept."""
-        self.storage_problem = self.storage_problem or str(error)
+    def stop_on_storage(self, problem: str) -> None:
+        """End the search because something cannot be written; the first reason is kept."""
+        self.storage_problem = self.storage_problem or shortage(problem) or problem
 
     def set_search_properties(self, metric: str | None, mode: str | None, **spec: object) -> bool:
         """Accept Tune's metric, which is not used: the rule has its own."""
@@ -79,8 +81,8 @@ class RecordingScheduler(FIFOScheduler):
         """Record a row and decide whether its trial continues."""
         try:
             return self._record_result(trial, result)
-        except StorageError as error:
-            self.stop_on_record_error(error)
+        except STORAGE_ERRORS as error:
+            self.stop_on_storage(str(error))
             return _STOP
 
     def _record_result(self, trial: Trial, result: dict[str, Any]) -> str:
@@ -116,7 +118,10 @@ class RecordingScheduler(FIFOScheduler):
         return row
 
     def fail(self, number: int, reason: str) -> None:
-        """Record a failure."""
+        """Record a failure, unless it is one of the machine; that ends the search."""
+        if problem := shortage(reason):
+            self.stop_on_storage(problem)
+            return
         with self.guard_record():
             self._record.fail(number, reason)
 

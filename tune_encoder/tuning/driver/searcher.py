@@ -5,10 +5,9 @@ from typing import Any
 
 from ray.tune.search import Searcher
 
-from tune_encoder.errors import StorageError
 from tune_encoder.experiment.trials import TrialRecord
 from tune_encoder.tuning.driver.known import Known, nothing_known
-from tune_encoder.tuning.driver.recording_scheduler import RecordingScheduler
+from tune_encoder.tuning.driver.recording_scheduler import STORAGE_ERRORS, RecordingScheduler
 from tune_encoder.tuning.driver.steering import Steering
 from tune_encoder.tuning.driver.worth import Worth
 from tune_encoder.tuning.record.record import REPORTED, Record
@@ -46,8 +45,8 @@ class StudySearcher(Searcher):
         """Return the next trial's config, None if there is none yet, or FINISHED after the last."""
         try:
             return self._suggest(trial_id)
-        except StorageError as error:
-            self._scheduler.stop_on_record_error(error)
+        except STORAGE_ERRORS as error:
+            self._scheduler.stop_on_storage(str(error))
             return Searcher.FINISHED
 
     def _suggest(self, trial_id: str) -> Any:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from tune_encoder.config import stored_config
 from tune_encoder.errors import OutOfMemory, StorageError, TuneEncoderError
 from tune_encoder.system.memory import collect_garbage_rarely
+from tune_encoder.system.shortage import shortage
 from tune_encoder.tuning.worker.settings import TrialConfig
 
 if TYPE_CHECKING:
@@ -22,8 +23,8 @@ def run_trial(config: TrialConfig) -> None:
     """Train the trial's config, reporting every epoch with its checkpoint to Tune.
 
     Our own errors end the trial with a reason instead of a crash, so that Tune neither retries the
-    trial nor discards the worker. Missing or damaged storage is not the config's fault: it ends the
-    search, and the trial continues at the next resume.
+    trial nor discards the worker. Missing or damaged storage, or a full disk, is not the config's
+    fault: it ends the search, and the trial continues at the next resume.
     """
     from ray import tune
 
@@ -37,6 +38,10 @@ def run_trial(config: TrialConfig) -> None:
     except TuneEncoderError as error:
         failure = f"{type(error).__name__}: {error}"
         tune.report({"val_loss": WORST_LOSS, "epoch": 0, "failure": failure})
+    except Exception as error:
+        if not (problem := shortage(str(error))):
+            raise
+        tune.report({"val_loss": WORST_LOSS, "epoch": 0, "storage": problem})
 
 
 def _train(config: TrialConfig) -> None:
