@@ -28,10 +28,12 @@ from tune_encoder.tuning.cluster.state import (
     write_state,
 )
 from tune_encoder.tuning.cluster.stop import stop_cluster
+from tune_encoder.tuning.cluster.temporary import ray_parent
 
 PORT, DASHBOARD_PORT = 6379, 8265  # Ray's defaults; if one is taken, the next free port is used
 START_TIMEOUT_S, ANSWER_TIMEOUT_S, POLL_S = 90.0, 5.0, 0.2
 _ATTEMPTS = 3
+_FOLDER_PREFIX = "tune_encoder_"  # of the folder of sockets; `tempfile` adds eight letters
 _PORT_TAKEN = "in use"  # in Ray's error for a port
 
 
@@ -68,8 +70,9 @@ def _start_with_retries(cpus: int | None) -> Cluster:
 
 
 def _start(cpus: int | None) -> Cluster:
-    # Not in the cache folder: the path of a socket has at most 107 characters.
-    folder = tempfile.mkdtemp(prefix="tune_encoder_")
+    parent = ray_parent(f"{_FOLDER_PREFIX}12345678")
+    parent.mkdir(parents=True, exist_ok=True)
+    folder = tempfile.mkdtemp(prefix=_FOLDER_PREFIX, dir=parent)
     port, page_port = free_port(PORT), free_port(DASHBOARD_PORT)
     log = state_folder() / "head.log"
     keeper = psutil.Process(_spawn(_command(port, page_port, folder, cpus), log))
