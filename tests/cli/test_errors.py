@@ -22,6 +22,7 @@ def scene(tmp_path_factory, cache):
         for seed, split in enumerate(("train", "val")):
             (folder / name / split).mkdir(parents=True)
             write_sample(folder / name / split / "a.npz", make_sample(seed, voice=f"v{seed}"))
+    write_sample(folder / "good" / "train" / "b.npz", make_sample(2, voice="v2"))
     shutil.rmtree(folder / "no_val" / "val")
     (folder / "no_val" / "val").mkdir()
     path = folder / "cut" / "train" / "a.npz"

@@ -1,11 +1,14 @@
+import dataclasses
 import os
 import shutil
 import time
+import tracemalloc
 
 import numpy as np
 import pytest
 
 from tests.fabricate import make_sample
+from tune_encoder.data import checking
 from tune_encoder.data.checking import DataCheck, check_data, fingerprint, warning_messages
 from tune_encoder.data.samples import write_sample
 from tune_encoder.errors import DataError
@@ -182,3 +185,50 @@ def test_who_stops_in_the_middle_does_not_wait_for_the_rest(folder):
     del samples
 
     assert len(made) < 30
+
+
+# --- what is in memory ---------------------------------------------------------------------------
+
+
+def add_large(folder, name, n_bytes):
+    """A compressed clip that claims this many bytes of audio."""
+    sample = make_sample(n_samples=n_bytes // 4)
+    fields = {"audio": np.zeros_like(sample.audio), "text": "", "lang": "", "sample_rate": RATE}
+    styles = {"style_ttl": sample.style_ttl[None], "style_dp": sample.style_dp[None]}
+    fields["audio"][0] = 1
+    np.savez_compressed(folder / name, **fields, **styles)
+
+
+@pytest.mark.parametrize("n_clips", [1, 8])
+def test_large_clips_are_not_in_memory_together(folder, monkeypatch, n_clips):
+    claimed = 8 * 2**20
+    monkeypatch.setattr(checking, "MAX_BYTES_AHEAD", claimed)
+    for number in range(n_clips):
+        add_large(folder, f"train/large{number}.npz", claimed - 100_000)
+
+    tracemalloc.start()
+    report = check_data(folder, RATE)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+
+    assert report.splits[0].clips == 2 + n_clips
+    assert peak < 2.5 * claimed
+
+
+# --- clips that teach nothing --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("parts", [("style_ttl", "style_dp"), ("style_ttl",), ("style_dp",)])
+def test_clips_of_one_style_are_an_error(folder, parts):
+    same = make_sample(0)
+    for seed in range(4):
+        styles = {part: getattr(same, part) for part in parts}
+        write_sample(
+            folder / "train" / f"{'ab'[seed % 2]}.npz",
+            dataclasses.replace(make_sample(seed, n_samples=999), **styles),
+        )
+
+    assert errors_of(folder) == (
+        f"{folder / 'train'}: 2 clips of a single {' and '.join(parts)}, which teaches nothing; "
+        "add clips of other voices"
+    )

@@ -191,9 +191,8 @@ def test_all_voices_are_trained_on_with_the_statistics_of_all(packed):
 @pytest.mark.parametrize(
     ("train", "val", "count", "words"),
     [
-        ([0, 0], [0], 2, r"have 1 voice; voices of one style count once: in one of 2 folds an enc"),
         ([0, 1], [0], 5, r"have 2 voices; .* they cannot be divided into 5 folds; give at most 2"),
-        ([0], [1], 2, r"trained on 1 voice, and it needs 2; add voices, or use the val split"),
+        ([0, 1], [1], 2, r"trained on 1 voice, and it needs 2; add voices, or use the val split"),
         ([0, 1, 1, 0], [2], 4, r"train and val have 3 voices; .* into 4 folds; give at most 3 \(v"),
     ],
 )
@@ -232,7 +231,7 @@ def test_too_few_voices_for_the_folds_are_refused(make_data, train, val, count, 
             4,
             "validation: each of 4 voices is left out once (4 folds)",
         ),
-        (voices(0), voices(1), 1, "validation: the val split, 1 voice"),
+        (voices(0, 1), voices(1), 1, "validation: the val split, other clips of 1 voice of train"),
         pytest.param(
             voices(*range(36)),
             voices(*range(36, 40)),

@@ -2,21 +2,31 @@
 
 import hashlib
 import os
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
 from tqdm import tqdm
 
-from tune_encoder.data.samples import SPLITS, Sample, find_samples, member_checksums, read_sample
+from tune_encoder.data.samples import (
+    MAX_MEMBER_BYTES,
+    SPLITS,
+    Sample,
+    claimed_bytes,
+    find_samples,
+    member_checksums,
+    read_sample,
+)
 from tune_encoder.errors import DataError
 from tune_encoder.system.formats import count_noun
 
 REQUIRED_SPLITS = ("train", "val")
 N_THREADS = max(4, os.cpu_count() or 1)  # reading and torch's FFT release the GIL
+MAX_FILES_AHEAD = 8 * N_THREADS  # enough to keep the threads busy while one file takes long
+MAX_BYTES_AHEAD = MAX_MEMBER_BYTES  # of the process: of so many threads each may read a large file
 MAX_PROBLEMS_SHOWN = 5
 
 Result = TypeVar("Result")
@@ -42,6 +52,9 @@ class SplitSummary:
     """Seconds of each clip."""
     sample_rates: Counter[int | None] = field(default_factory=Counter)
     styles: set[bytes] = field(default_factory=set)
+    """Digest of each `style_ttl`."""
+    rhythms: set[bytes] = field(default_factory=set)
+    """Digest of each `style_dp`."""
 
     def add(self, sample: Sample, assumed_rate: int) -> None:
         """Count one readable sample."""
@@ -51,6 +64,12 @@ class SplitSummary:
         self.durations.append(len(sample.audio) / (sample.sample_rate or assumed_rate))
         self.sample_rates[sample.sample_rate] += 1
         self.styles.add(hashlib.sha256(sample.style_ttl.tobytes()).digest())
+        self.rhythms.add(hashlib.sha256(sample.style_dp.tobytes()).digest())
+
+    @property
+    def style_parts(self) -> dict[str, set[bytes]]:
+        """The digests of the two parts of its styles."""
+        return {"style_ttl": self.styles, "style_dp": self.rhythms}
 
     @property
     def seconds(self) -> float:
@@ -125,15 +144,14 @@ class DataCheck:
                 summary = SplitSummary(name)
                 self._splits.append(summary)
                 # The iterator has no name: when it is freed, it cancels what no thread has begun.
-                for path, found in zip(
-                    paths, pool.map(lambda path: _try(path, make), paths), strict=True
-                ):
+                for path, found in _read_ahead(pool, paths, lambda path: _try(path, make)):
                     bar.update()
                     if isinstance(found, DataError):
                         self._problems.append(Problem(path, str(found)))
                     else:
                         summary.add(found[0], self._assumed_rate)
                         yield name, path, *found
+                    del found  # before the next is waited for
 
     def report(self) -> DataReport:
         """Return the problems of what was read."""
@@ -143,7 +161,36 @@ class DataCheck:
             if (count := summary.sample_rates[None])
         ]
         shared = _shared_between_splits(self.data_dir, self._splits)
-        return DataReport(self._splits, [*self._problems, *unknown, *shared])
+        same = [] if self._problems else _one_style_problems(self.data_dir, self._splits)
+        return DataReport(self._splits, [*self._problems, *same, *unknown, *shared])
+
+
+def _read_ahead(
+    pool: ThreadPoolExecutor, paths: Iterable[Path], work: Callable[[Path], Result]
+) -> Iterator[tuple[Path, Result]]:
+    """Yield each path and the result of `work`, in order, while the next are worked on.
+
+    All that is in work or waits here claims at most `MAX_BYTES_AHEAD`, or is a single file.
+    """
+    waiting: deque[tuple[Path, Future[Result], int]] = deque()
+    try:
+        for path in paths:
+            size = claimed_bytes(path)
+            while waiting and (
+                len(waiting) >= MAX_FILES_AHEAD
+                or size + sum(claimed for *_, claimed in waiting) > MAX_BYTES_AHEAD
+            ):
+                done = waiting.popleft()
+                yield done[0], done[1].result()
+                del done  # a caller that is done with it has freed it
+            waiting.append((path, pool.submit(work, path), size))
+        while waiting:
+            path, future, _ = waiting.popleft()
+            yield path, future.result()
+            del future
+    finally:
+        for _, future, _ in waiting:
+            future.cancel()
 
 
 def _try(path: Path, make: Callable[[Sample], Result]) -> tuple[Sample, Result] | DataError:
@@ -183,6 +230,21 @@ def _shared_between_splits(data_dir: Path, splits: list[SplitSummary]) -> Iterat
                     "well known voices are recognised, not how well new ones are cloned"
                 )
                 yield Problem(data_dir, message, is_error=False)
+
+
+def _one_style_problems(data_dir: Path, splits: list[SplitSummary]) -> Iterator[Problem]:
+    """If all training clips are of one style, an encoder learns to predict it from any sound."""
+    for train in splits:
+        if train.name != "train" or not train.clips:
+            continue
+        same = [name for name, found in train.style_parts.items() if len(found) == 1]
+        if same:
+            clips = count_noun(train.clips, "clip")
+            message = (
+                f"{data_dir / train.name}: {clips} of a single {' and '.join(same)}, which teaches "
+                "nothing; add clips of other voices"
+            )
+            yield Problem(data_dir, message)
 
 
 def fingerprint(data_dir: Path) -> str:

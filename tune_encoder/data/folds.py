@@ -155,7 +155,7 @@ def check_folds(data: PackedData, count: int) -> None:
     """Raise a `DataError` if the voices of train and val are too few for so many folds."""
     n_voices = count_voices(data)
     have = f"train and val have {count_noun(n_voices, 'voice')}; voices of one style count once"
-    if count > n_voices > 1:
+    if count > n_voices:
         raise DataError(
             f"{have}: they cannot be divided into {count} folds; give at most {n_voices} "
             "(validation.voices, or --folds)"

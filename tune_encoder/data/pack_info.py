@@ -8,7 +8,7 @@ from typing import TypedDict
 from tune_encoder.config import FrontendSettings, SettingValue, to_mapping
 from tune_encoder.system.files import cache_dir
 
-PACK_FORMAT = 6
+PACK_FORMAT = 7
 
 
 class PackIdentity(TypedDict):

@@ -10,7 +10,7 @@ import zipfile
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 import numpy as np
 from numpy.lib import format as npy
@@ -18,11 +18,12 @@ from numpy.typing import NDArray
 
 from tune_encoder.data.voice_style import DP_SHAPE, TTL_SHAPE, style_problem
 from tune_encoder.errors import DataError
-from tune_encoder.system.files import files_with_suffix
+from tune_encoder.system.files import check_regular, files_with_suffix
 from tune_encoder.system.formats import count_noun
 
 SPLITS = ("train", "val", "test")
 MAX_MEMBER_BYTES = 512 * 2**20  # 1.5 hours at 24 kHz; a small zip file can claim any size
+_CHUNK_BYTES = 2**20  # read at a time; most samples are smaller
 _REQUIRED = ("audio", "style_ttl", "style_dp", "text", "lang")
 _KNOWN = (*_REQUIRED, "sample_rate", "voice")
 _COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
@@ -74,6 +75,7 @@ def read_sample(path: Path) -> Sample:
     Raises:
         DataError: naming the file, what is wrong with it, and what is expected.
     """
+    check_regular(path, "an npz sample")
     members = _read_members(path)
     for name in _REQUIRED:
         if name not in members:
@@ -94,11 +96,22 @@ def member_checksums(path: Path) -> list[tuple[str, int, int]]:
 
     It takes 0.1 ms per file, so a data set's fingerprint can be computed before every search.
     """
+    check_regular(path, "an npz sample")
     try:
         with zipfile.ZipFile(path) as archive:
             return sorted((info.filename, info.CRC, info.file_size) for info in archive.infolist())
     except Exception as error:  # see `_read_members`
         raise DataError(_unreadable_message(path, error)) from error
+
+
+def claimed_bytes(path: Path) -> int:
+    """Return how much memory the arrays of a sample claim; 0 if it cannot be read."""
+    try:
+        members = member_checksums(path)
+    except DataError:
+        return 0  # reading it will say why
+    known = {f"{name}.npy" for name in _KNOWN}
+    return sum(min(size, MAX_MEMBER_BYTES) for name, _, size in members if name in known)
 
 
 def _read_members(path: Path) -> dict[str, NDArray[np.generic]]:
@@ -135,21 +148,34 @@ def _read_member(path: Path, archive: zipfile.ZipFile, name: str) -> NDArray[np.
             f"{name} claims {claimed / 1e6:.0f} MB; the limit is {MAX_MEMBER_BYTES / 1e6:.0f} MB"
         )
     with archive.open(info) as file:
-        return _to_array(name, file.read(claimed))  # `archive.read` would decompress beyond it
+        return _to_array(name, _read_exactly(file, claimed))
 
 
-def _to_array(name: str, content: bytes) -> NDArray[np.generic]:
+def _read_exactly(file: IO[bytes], size: int) -> bytearray:
+    """Read `size` bytes, or fewer if there are no more.
+
+    `archive.read` would decompress beyond what is claimed, and `file.read` needs twice the memory.
+    """
+    content, end = bytearray(size), 0
+    with memoryview(content) as view:
+        while end < size and (count := file.readinto(view[end : end + _CHUNK_BYTES])):  # type: ignore[attr-defined]
+            end += count
+    del content[end:]
+    return content
+
+
+def _to_array(name: str, content: bytearray) -> NDArray[np.generic]:
     """Read as `numpy.lib.format.read_array` does, which is slower and parses each header twice.
 
-    The array is a read-only view of the content.
+    The array is a view of the content.
     """
-    version = npy.read_magic(io.BytesIO(content))
+    version = npy.read_magic(io.BytesIO(content[: npy.MAGIC_LEN]))
     if version not in _HEADERS:
         raise DataError(f"{name} is in format {version} of npy; save it with numpy.savez")
     n_bytes = _LENGTHS[version]
     start = npy.MAGIC_LEN + n_bytes
     start += int.from_bytes(content[npy.MAGIC_LEN : start], "little")
-    shape, is_fortran, dtype = _header(version, content[npy.MAGIC_LEN : start])
+    shape, is_fortran, dtype = _header(version, bytes(content[npy.MAGIC_LEN : start]))
     if dtype.hasobject:
         raise DataError(f"{name} holds Python objects, which could run code; save plain arrays")
     size = math.prod(shape) * dtype.itemsize
@@ -198,7 +224,7 @@ def _check_style(path: Path, name: str, style: NDArray[np.generic]) -> Array:
 
 def _as_float32(array: NDArray[np.generic]) -> Array:
     with np.errstate(over="ignore"):  # values beyond float32 become infinite, and are then rejected
-        return array.astype(np.float32)
+        return array.astype(np.float32, copy=False)
 
 
 def _check_text(path: Path, name: str, text: NDArray[np.generic]) -> str:
