@@ -44,10 +44,11 @@ def no_ray(monkeypatch):
 
 @pytest.fixture
 def voices(tmp_path):
-    """One clip a split, of voices with names."""
-    for seed, split in enumerate(("train", "val")):
-        (tmp_path / "voices" / split).mkdir(parents=True)
-        write_sample(tmp_path / "voices" / split / "a.npz", make_sample(seed, voice=f"v{seed}"))
+    """Two clips to train on and one to validate, of voices with names."""
+    for seed, name in enumerate(("train/a", "train/b", "val/a")):
+        path = tmp_path / "voices" / f"{name}.npz"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_sample(path, make_sample(seed, voice=f"v{seed}"))
     return tmp_path / "voices"
 
 
