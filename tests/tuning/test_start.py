@@ -10,6 +10,7 @@ from tests.builders import new_experiment
 from tests.tuning.conftest import TINY_SPACE
 from tune_encoder.errors import ConfigError, DataError, StorageError
 from tune_encoder.space import parse_space
+from tune_encoder.tuning.cluster import temporary
 from tune_encoder.tuning.start import fork_search, start_search
 
 
@@ -64,3 +65,47 @@ def test_a_fork_that_would_compare_other_scores_is_refused(tmp_path, no_ray, bef
 
 def with_folds(count):
     return parse_space({**TINY_SPACE, "validation": {"voices": count}}, "test", Path())
+
+
+# --- a home folder that is missing or cannot be written ------------------------------------------
+
+TINY = parse_space(TINY_SPACE, "test", Path())
+
+
+@pytest.fixture
+def homeless(tmp_path, monkeypatch):
+    """A user whose home folder nobody can write, not even root."""
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("HOME", str(tmp_path / "file"))
+    monkeypatch.delenv("RAY_AUTH_TOKEN_PATH", raising=False)
+    monkeypatch.delenv("RAY_AUTH_TOKEN", raising=False)
+
+
+def test_without_a_place_for_its_token_a_search_names_a_variable_and_leaves_its_name_free(
+    data_dir, packed, tmp_path, homeless, no_ray
+):
+    said = r"file/\.ray/auth_token: Ray's token cannot be .*; set RAY_AUTH_TOKEN_PATH to a file"
+    with pytest.raises(StorageError, match=said):
+        start_search(TINY, data_dir, tmp_path / "runs", "tiny")
+    assert not (tmp_path / "runs" / "tiny").exists()
+
+
+def test_without_a_place_for_packs_a_search_names_a_variable(
+    data_dir, tmp_path, homeless, monkeypatch, no_ray
+):
+    monkeypatch.delenv("TUNE_ENCODER_CACHE")
+
+    with pytest.raises(StorageError, match=r"cannot be written .*; set TUNE_ENCODER_CACHE to a"):
+        start_search(TINY, data_dir, tmp_path / "runs", "tiny")
+    assert not (tmp_path / "runs" / "tiny").exists()
+
+
+def test_a_path_of_sockets_that_is_too_long_is_refused_before_a_folder_takes_the_name(
+    data_dir, packed, tmp_path, monkeypatch, no_ray
+):
+    monkeypatch.setattr(temporary, "_SHORT", ())
+    monkeypatch.setenv("TMPDIR", "/a/" + "x" * 60)
+
+    with pytest.raises(StorageError, match=r"^TMPDIR is /a/x+: too long"):
+        start_search(TINY, data_dir, tmp_path / "runs", "tiny")
+    assert not (tmp_path / "runs" / "tiny").exists()

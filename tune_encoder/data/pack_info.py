@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from tune_encoder.config import FrontendSettings, SettingValue, to_mapping
+from tune_encoder.errors import StorageError
 from tune_encoder.system.files import cache_dir
 
 PACK_FORMAT = 7
@@ -49,7 +50,7 @@ def recorded_voice_kind(fingerprint: str, settings: FrontendSettings, split: str
         path = pack_folder(fingerprint, settings) / "pack.json"
         info: PackInfo = json.loads(path.read_text(encoding="utf-8"))
         return info["voice_kinds"].get(split)
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, StorageError):
         return None
 
 

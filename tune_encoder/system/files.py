@@ -12,6 +12,7 @@ from tune_encoder.errors import ConfigError, DataError, StorageError
 
 Write = Callable[[BufferedWriter], object]
 
+_CACHE = "TUNE_ENCODER_CACHE"
 # The process ID and, where `tempfile` made the name, eight characters.
 _LEFTOVER_NAME = re.compile(r"(\d+)\.(?:[a-z0-9_]{8}\.)?(?:partial|old)")
 
@@ -121,7 +122,7 @@ def atomic_folder(folder: Path, *, replace: bool = False) -> Iterator[Path]:
         yield partial
         _move_into_place(partial, folder, replace)
     except OSError as error:
-        raise StorageError(f"{folder}: cannot be written ({error}); name another folder") from error
+        raise StorageError(f"{folder}: cannot be written ({error}); {_other(folder)}") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
@@ -136,4 +137,41 @@ def _move_into_place(partial: Path, folder: Path, replace: bool) -> None:
 
 def cache_dir() -> Path:
     """Return the cache of demo voices and packs: $TUNE_ENCODER_CACHE or ~/.cache/tune_encoder."""
-    return Path(os.environ.get("TUNE_ENCODER_CACHE") or Path.home() / ".cache" / "tune_encoder")
+    named = os.environ.get(_CACHE)
+    return Path(named) if named else home_dir(_CACHE) / ".cache" / "tune_encoder"
+
+
+def make_cache_folder(folder: Path) -> None:
+    """Create a folder in the cache.
+
+    Raises:
+        StorageError: if that is impossible, naming the variable of another cache.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"{folder}: cannot be written ({error}); {_other(folder)}") from error
+
+
+def _other(folder: Path) -> str:
+    """Say how to choose another folder than one that cannot be written."""
+    try:
+        is_cached = folder.absolute().is_relative_to(cache_dir().absolute())
+    except StorageError:
+        is_cached = False
+    return f"set {_CACHE} to a folder that you can write" if is_cached else "name another folder"
+
+
+def home_dir(instead: str) -> Path:
+    """Return the user's home folder.
+
+    Args:
+        instead: The variable that names another place for what is wanted there.
+
+    Raises:
+        StorageError: if there is none, naming the variable.
+    """
+    try:
+        return Path.home()
+    except RuntimeError as error:
+        raise StorageError(f"you have no home folder; set HOME or {instead}") from error

@@ -47,7 +47,8 @@ from tune_encoder.space import SearchSpace, parse_space, space_to_content
 from tune_encoder.system.lock import lock_experiment
 from tune_encoder.system.shortage import resumable
 from tune_encoder.system.signals import interruptible
-from tune_encoder.tuning.cluster.ray_settings import set_environment
+from tune_encoder.tuning.cluster.ray_settings import protect_token, set_environment
+from tune_encoder.tuning.cluster.temporary import RAY_FOLDER, ray_parent
 from tune_encoder.tuning.extend import extend_search
 from tune_encoder.tuning.noise import check_noise_known
 
@@ -168,10 +169,17 @@ def _start(
         content["baselines"] = validation.baselines
     if forked := extra_content.get("forked_from"):
         check_same_data(*Experiment(root / forked).data_source(), fingerprint)
+    _check_ray_can_start()
     experiment = create_experiment(root, name, content)
     with _taken(experiment) as database:
         _launch(experiment, space, pack, launch, database)
     return experiment
+
+
+def _check_ray_can_start() -> None:
+    """Raise a `StorageError` if Ray has no place for its token or its sockets."""
+    protect_token()
+    ray_parent(RAY_FOLDER, quietly=True)
 
 
 def _pin_initial_model(space: SearchSpace) -> SearchSpace:

@@ -185,3 +185,12 @@ def test_a_cluster_that_does_not_start_says_why_and_leaves_nothing(home):
 
     assert find_cluster() is None
     assert set(Path(tempfile.gettempdir()).glob("tune_encoder_*")) == before
+
+
+def test_a_cluster_without_a_place_for_its_state_names_a_variable(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("HOME", str(tmp_path / "file"))
+    monkeypatch.delenv("TUNE_ENCODER_CACHE")
+
+    with pytest.raises(StorageError, match=r"cannot be written .*; set TUNE_ENCODER_CACHE to a"):
+        start_cluster()

@@ -11,7 +11,12 @@ import requests
 from tests.builders import make_search
 from tests.tuning.conftest import TINY_SPACE
 from tune_encoder.space import parse_space
-from tune_encoder.tuning.cluster.ray_settings import ENVIRONMENT, reach_loopback_directly
+from tune_encoder.tuning.cluster.ray_settings import (
+    ENVIRONMENT,
+    protect_token,
+    reach_loopback_directly,
+    read_token,
+)
 
 
 @pytest.mark.parametrize("name", ["no_proxy", "NO_PROXY"])
@@ -27,6 +32,56 @@ def test_what_goes_to_this_machine_passes_no_proxy(name, monkeypatch):
         assert urllib.request.proxy_bypass(host)
         assert requests.utils.should_bypass_proxies(f"http://{host}", no_proxy=None)
     assert not requests.utils.should_bypass_proxies("http://outside.example", no_proxy=None)
+
+
+@pytest.fixture
+def token(tmp_path, monkeypatch):
+    """Where a user who has no home folder wants Ray's token."""
+    monkeypatch.setenv("HOME", "/proc/none")
+    monkeypatch.delenv("RAY_AUTH_TOKEN", raising=False)
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(tmp_path / "secret" / "token"))
+    return tmp_path / "secret" / "token"
+
+
+def test_a_token_is_made_where_the_environment_says_for_its_owner_only(token):
+    protect_token()
+
+    assert read_token() == token.read_text()
+    assert len(read_token()) == 64
+    assert token.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_token_that_is_there_stays_as_it_is(token):
+    token.parent.mkdir()
+    token.write_text("a cluster's\n")
+    token.chmod(0o440)
+
+    protect_token()
+
+    assert read_token() == "a cluster's"
+    assert token.stat().st_mode & 0o777 == 0o440
+
+
+def test_a_token_of_the_environment_needs_no_file(token, monkeypatch):
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "a cluster's")
+
+    protect_token()
+
+    assert not token.exists()
+
+
+def test_a_token_in_the_home_folder_that_others_can_read_is_protected(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    file = tmp_path / ".ray" / "auth_token"
+    file.parent.mkdir()
+    file.write_text("mine")
+    file.chmod(0o644)
+
+    protect_token()
+
+    assert file.stat().st_mode & 0o777 == 0o600
 
 
 # Ends a program where it first imports Ray, and says what Ray would have read there.

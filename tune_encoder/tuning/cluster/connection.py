@@ -32,7 +32,7 @@ from tune_encoder.tuning.cluster.ray_settings import (
     worker_environment,
 )
 from tune_encoder.tuning.cluster.state import local_address
-from tune_encoder.tuning.cluster.temporary import ray_parent
+from tune_encoder.tuning.cluster.temporary import RAY_FOLDER, ray_parent
 
 PORT_TIMEOUT_S = 3.0  # for a cluster's port to answer
 JOIN_TIMEOUT_S = 30.0  # for the rest; a loaded machine takes seconds to import Ray
@@ -42,7 +42,6 @@ from tune_encoder.tuning.cluster.capacity import living_nodes
 ray.init(sys.argv[1], log_to_driver=False)
 print("=" + json.dumps(living_nodes()))
 """
-_FOLDER = "ray"  # of a local Ray, as Ray calls it
 _ANSWER_PREFIX = "="  # of the line that is not a log line of Ray
 _JOB_CONFIG = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 _SHORT_TIMEOUT = {"RAY_gcs_server_request_timeout_seconds": "5"}  # Ray's default is a minute
@@ -101,7 +100,7 @@ def _start_ray(dashboard: bool) -> str:
             "local",  # otherwise Ray would connect to any cluster that runs on this machine
             include_dashboard=dashboard,
             dashboard_host=LOOPBACK,
-            _temp_dir=str(ray_parent(_FOLDER) / _FOLDER),
+            _temp_dir=str(ray_parent(RAY_FOLDER) / RAY_FOLDER),
             log_to_driver=False,
             logging_level=logging.CRITICAL,
         )

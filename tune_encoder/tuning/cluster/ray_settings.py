@@ -5,6 +5,9 @@ import secrets
 import sys
 from pathlib import Path
 
+from tune_encoder.errors import StorageError
+from tune_encoder.system.files import home_dir
+
 # Each changes a default that would harm a search. Ray reads them when it is imported or started.
 ENVIRONMENT = {
     "RAY_AUTH_MODE": "token",  # otherwise anyone who can reach Ray's ports can run code
@@ -34,7 +37,8 @@ _NODE_VARIABLES = (
     "RAY_enable_metrics_collection",
     "RAY_memory_monitor_refresh_ms",
 )
-_TOKEN_PATH = Path("~/.ray/auth_token")
+_TOKEN_VARIABLE = "RAY_AUTH_TOKEN_PATH"
+_OF_OTHERS = 0o077  # permissions
 
 
 def set_environment() -> None:
@@ -66,19 +70,39 @@ def node_environment() -> dict[str, str]:
 
 def read_token() -> str:
     """Read Ray's token from where Ray reads it."""
-    if value := os.environ.get("RAY_AUTH_TOKEN"):
-        return value
-    path = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or _TOKEN_PATH)
-    return path.expanduser().read_text(encoding="utf-8").strip()
+    return os.environ.get("RAY_AUTH_TOKEN") or _token_path().read_text(encoding="utf-8").strip()
 
 
 def protect_token() -> None:
-    """Create Ray's token file for its owner only; Ray itself would let every local user read it."""
-    path = _TOKEN_PATH.expanduser()
-    path.parent.mkdir(mode=0o700, exist_ok=True)
-    if path.exists():
-        path.chmod(0o600)
+    """Create Ray's token file for its owner only; Ray itself would let every local user read it.
+
+    Raises:
+        StorageError: if it cannot be written, naming the variable of another place.
+    """
+    if os.environ.get("RAY_AUTH_TOKEN"):
         return
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(secrets.token_hex(32))
+    path = _token_path()
+    try:
+        _create_token(path)
+    except OSError as error:
+        raise StorageError(
+            f"{path}: Ray's token cannot be written there; set RAY_AUTH_TOKEN_PATH to a file in a "
+            "folder that you can write"
+        ) from error
+    if not os.environ.get("HOME"):  # Ray looks nowhere else, Python knows the user
+        os.environ[_TOKEN_VARIABLE] = str(path)
+
+
+def _token_path() -> Path:
+    named = os.environ.get(_TOKEN_VARIABLE)
+    return Path(named) if named else home_dir(_TOKEN_VARIABLE) / ".ray" / "auth_token"
+
+
+def _create_token(path: Path) -> None:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not path.exists():
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(secrets.token_hex(32))
+    elif _TOKEN_VARIABLE not in os.environ and path.stat().st_mode & _OF_OTHERS:
+        path.chmod(0o600)

@@ -10,6 +10,7 @@ from pathlib import Path
 import psutil
 
 from tune_encoder.errors import StorageError
+from tune_encoder.system.files import make_cache_folder
 from tune_encoder.system.lock import lock_experiment
 from tune_encoder.system.ports import LOOPBACK, free_port
 from tune_encoder.tuning.cluster.ray_settings import (
@@ -49,7 +50,7 @@ def start_cluster(cpus: int | None = None) -> tuple[Cluster, bool]:
     Raises:
         StorageError: if it does not start.
     """
-    state_folder().mkdir(parents=True, exist_ok=True)
+    make_cache_folder(state_folder())
     with lock_experiment(state_folder()):
         if (cluster := find_cluster()) is not None:
             return cluster, False

@@ -13,7 +13,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from tune_encoder.config import TrainConfig
 from tune_encoder.errors import StorageError
-from tune_encoder.system.files import atomic_folder, cache_dir
+from tune_encoder.system.files import atomic_folder, cache_dir, make_cache_folder
 
 CHUNK_BYTES = 64 * 2**20  # in Ray's object store at a time, on either node
 INFO = "pack.json"
@@ -55,7 +55,7 @@ def fetch_model(config: TrainConfig, home: str) -> TrainConfig:
 
 def _download_once(folder: Path, here: Path, home: str) -> Path:
     """Return `here`, the copy of a folder, whose name identifies the content; copy it if needed."""
-    here.parent.mkdir(parents=True, exist_ok=True)
+    make_cache_folder(here.parent)
     with (here.parent / f".{here.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # the node's other trials wait for the download
         if not here.is_dir():
