@@ -32,6 +32,11 @@ def make_sample(seed=0, n_samples=480, **changes):
     return Sample(style_ttl=style.ttl, style_dp=style.dp, **{**fields, **changes})
 
 
+def bare_state(epoch):
+    """The state of a checkpoint without an encoder."""
+    return {"epoch": epoch, "config": {}, "data": {}, "history": []}
+
+
 def random_encoder(config, statistics):
     """An encoder whose last layers are random, so that it answers to what it hears."""
     torch.manual_seed(0)

@@ -7,6 +7,7 @@ import pytest
 from pyarrow.fs import FileType
 
 from tests.conftest import KEY, SECRET
+from tests.fabricate import bare_state
 from tune_encoder.config import StorageSettings
 from tune_encoder.errors import ConfigError, StorageError
 from tune_encoder.experiment.checkpoint_storage import (
@@ -33,7 +34,7 @@ def storage(request, tmp_path):
 @pytest.fixture
 def checkpoint(tmp_path):
     """A folder with a checkpoint, as a worker has it."""
-    save_state(tmp_path / "made" / "checkpoint.pt", {"epoch": 3, "model": {}})
+    save_state(tmp_path / "made" / "checkpoint.pt", bare_state(3))
     return tmp_path / "made"
 
 
@@ -53,7 +54,7 @@ def test_a_checkpoint_is_uploaded_listed_downloaded_and_removed(storage, checkpo
 def test_a_downloaded_checkpoint_is_not_downloaded_again(storage, checkpoint, tmp_path):
     storage.upload(checkpoint, NAME)
     storage.download(NAME, tmp_path / "cache")
-    save_state(checkpoint / "checkpoint.pt", {"epoch": 4})
+    save_state(checkpoint / "checkpoint.pt", bare_state(4))
     storage.upload(checkpoint, NAME)
 
     storage.download(NAME, tmp_path / "cache")

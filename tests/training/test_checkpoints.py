@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.fabricate import bare_state
 from tune_encoder.errors import StorageError
 from tune_encoder.system.manifest import MANIFEST
 from tune_encoder.training import checkpoints
@@ -25,7 +26,8 @@ from tune_encoder.training.checkpoints import (
 def make_state(epoch=1):
     generator = torch.Generator().manual_seed(epoch)
     weights = {"weight": torch.randn(3, 4, generator=generator), "steps": torch.tensor(epoch)}
-    return {"epoch": epoch, "model": weights, "history": [{"epoch": epoch, "val_loss": 0.5}]}
+    history = [{"epoch": epoch, "val_loss": 0.5}]
+    return {**bare_state(epoch), "model": weights, "history": history}
 
 
 def assert_epoch(state, epoch):

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.builders import new_experiment, parse_space
+from tests.fabricate import bare_state
 from tune_encoder.config import LOCAL_LAUNCH
 from tune_encoder.errors import StorageError
 from tune_encoder.experiment.checkpoint_storage import Storage
@@ -56,7 +57,7 @@ class Trial:
         """What the worker does: keep the epoch's checkpoint; returns its row."""
         rows = [self.row_of(each) for each in range(1, epoch + 1)]
         settings = self.record.trials[0].settings
-        state = {"epoch": epoch, "history": rows, "config": settings}
+        state = {**bare_state(epoch), "history": rows, "config": settings}
         save_state(self.folder / "made" / "checkpoint.pt", state)
         return self.files.save_checkpoint(self.row_of(epoch), self.folder / "made")[0]
 

@@ -172,6 +172,8 @@ def _verify(options: argparse.Namespace) -> None:
         print(f"{CARD} has been edited since, which is fine")
     if found.unlisted:
         print(f"not part of the export, so not checked: {', '.join(found.unlisted)}")
+    for name, target in found.links.items():
+        print(f"{name} is a link out of the folder, to {target}")
     if found.not_scored:
         print(f"scores not checked: {found.not_scored}")
     if found.mismatches:

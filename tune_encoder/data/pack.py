@@ -7,7 +7,6 @@ Shapes: N clips, V unique styles, F frames of all clips, M mel bands.
 """
 
 import dataclasses
-import json
 import zipfile
 from dataclasses import dataclass
 from functools import cached_property
@@ -25,6 +24,7 @@ from tune_encoder.data.scores import KnownVoices, Styles, identities_of, known_v
 from tune_encoder.data.style_statistics import Statistics
 from tune_encoder.data.voice_style import TTL_SHAPE
 from tune_encoder.errors import StorageError
+from tune_encoder.system.damage import parse_json
 
 # Each in its own file, since a trial reads few of its rows.
 BASIS_FILES = {"ttl_basis": "ttl_basis.f16", "joint_basis": "joint_basis.f16"}
@@ -185,7 +185,7 @@ def open_pack(folder: Path) -> PackedData:
         StorageError: if it is missing, truncated or of another format.
     """
     try:
-        info = json.loads((folder / "pack.json").read_text(encoding="utf-8"))
+        info = parse_json((folder / "pack.json").read_text(encoding="utf-8"))
         if info["format"] != PACK_FORMAT:
             raise StorageError(
                 f"{folder}: unsupported pack format {info['format']}; remove the folder"

@@ -7,6 +7,7 @@ from typing import TypedDict
 
 from tune_encoder.config import FrontendSettings, SettingValue, to_mapping
 from tune_encoder.errors import StorageError
+from tune_encoder.system.damage import parse_json
 from tune_encoder.system.files import cache_dir
 
 PACK_FORMAT = 7
@@ -48,7 +49,7 @@ def recorded_voice_kind(fingerprint: str, settings: FrontendSettings, split: str
     """Return the kind of a split's voices as a pack in the cache has it; None if there is none."""
     try:
         path = pack_folder(fingerprint, settings) / "pack.json"
-        info: PackInfo = json.loads(path.read_text(encoding="utf-8"))
+        info: PackInfo = parse_json(path.read_text(encoding="utf-8"))
         return info["voice_kinds"].get(split)
     except (OSError, ValueError, KeyError, StorageError):
         return None

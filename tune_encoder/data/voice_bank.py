@@ -7,7 +7,6 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 
@@ -21,6 +20,7 @@ from tune_encoder.data.voice_style import (
     unit_rows,
 )
 from tune_encoder.errors import ConfigError, DataError, StorageError
+from tune_encoder.system.damage import refuse_damage
 from tune_encoder.system.files import files_with_suffix
 from tune_encoder.system.manifest import load_verified, save_with_hash
 
@@ -100,9 +100,9 @@ def read_bank(folder: Path) -> VoiceBank | None:
     if not path.exists():
         return None
     content = io.BytesIO(load_verified(path))
-    try:
+    with refuse_damage(lambda why: _not_a_bank(path, why)):
         with np.load(content, allow_pickle=False) as file:
-            names = file["names"].tolist()
+            names = [str(name) for name in file["names"].tolist()]
             ttl, dp = (unit_rows(file[part].astype(np.float32)) for part in ("ttl", "dp"))
         if (
             not names
@@ -111,8 +111,10 @@ def read_bank(folder: Path) -> VoiceBank | None:
         ):
             raise ValueError(f"{len(names)} names, ttl {ttl.shape}, dp {dp.shape}")
         return VoiceBank(names, Styles(ttl, dp))
-    except (ValueError, KeyError, OSError, BadZipFile) as error:
-        raise StorageError(f"{path}: not a valid voice bank ({error}); remove it") from error
+
+
+def _not_a_bank(path: Path, why: str) -> StorageError:
+    return StorageError(f"{path}: not a valid voice bank ({why}); remove it")
 
 
 def read_presets(folder: Path) -> dict[Path, VoiceStyle]:

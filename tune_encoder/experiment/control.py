@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from tune_encoder.config import SettingValue
 from tune_encoder.errors import StorageError
 from tune_encoder.experiment.folder import Experiment
+from tune_encoder.system.damage import parse_json
 from tune_encoder.system.files import atomic_write
 
 _STOP, _PAUSE, _END, _ADD = "stop", "pause", "end-", "add-"
@@ -68,7 +69,7 @@ class Controls:
         paths = sorted(self.folder.glob(f"{_ADD}*.json"), key=lambda path: path.stat().st_mtime_ns)
         for path in paths:
             try:
-                params = json.loads(path.read_text(encoding="utf-8"))
+                params = parse_json(path.read_text(encoding="utf-8"))
             except ValueError as error:
                 raise StorageError(f"{path}: damaged ({error}); remove it") from error
             yield params

@@ -1,6 +1,6 @@
 """The row of an epoch: its metrics and metadata, from the training loop to the report."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, TypedDict, cast
 
 if TYPE_CHECKING:
@@ -93,6 +93,37 @@ class EpochRow(TypedDict, total=False):
     """What the search minimises, see `objective`. Set by the record."""
     violation: float
     """How far it is beyond the constraints; absent if it keeps them. Set by the record."""
+
+
+_KINDS = {
+    "epoch": int,
+    "val_loss": float,
+    **{name: kind for name, kind in EpochRow.__annotations__.items() if isinstance(kind, type)},
+}
+
+
+def checked_row(values: object, required: Sequence[str] = ()) -> EpochRow:
+    """Cast values of a file to a row, after checking their types.
+
+    Args:
+        values: What the file has of an epoch.
+        required: Fields that it must have, besides its number and its loss.
+
+    Raises:
+        ValueError: if they are not those of an epoch, naming the first that is wrong.
+    """
+    if not isinstance(values, dict):
+        raise ValueError(f"an epoch is {values!r}")
+    for name, value in values.items():
+        kind = _KINDS.get(name)
+        # A whole number may stand for any number, and SQLite has 0 and 1 for false and true.
+        if kind and not isinstance(value, kind) and not (kind is not str and type(value) is int):
+            raise ValueError(f"{name} of an epoch is {value!r}")
+    loss = "objective" if "objective" in values else "val_loss"
+    for name in ("epoch", loss, *required):
+        if name not in values:
+            raise ValueError(f"an epoch has no {name}")
+    return as_row(values)
 
 
 def as_row(values: Mapping[str, object]) -> EpochRow:

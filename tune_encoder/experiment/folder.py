@@ -37,6 +37,7 @@ from tune_encoder.experiment.commands import command_line
 from tune_encoder.experiment.epoch_row import EpochRow
 from tune_encoder.experiment.trials import TrialRecord, read_only, read_trials
 from tune_encoder.space import SearchSpace, SpaceContent, read_space
+from tune_encoder.system.damage import refuse_damage
 from tune_encoder.system.files import atomic_folder, atomic_write
 
 if TYPE_CHECKING:
@@ -284,10 +285,8 @@ class Experiment:
     def _read(self, fields: Sequence[str] | None, number: int | None) -> list[TrialRecord]:
         if not self.study_path.exists() and not self.has_trials():
             return []  # the search has just started
-        try:
+        with refuse_damage(self.unreadable_error):
             return read_trials(self.study_path, fields, number)
-        except (sqlite3.Error, ValueError) as error:
-            raise self._unreadable_error(error) from error
 
     def check_record(self) -> None:
         """Check the whole record, including the parts that `trials` does not read.
@@ -300,11 +299,12 @@ class Experiment:
             with closing(read_only(self.study_path)) as database:
                 ((found, *_), *_) = database.execute("PRAGMA integrity_check(1)")
         except sqlite3.Error as error:
-            raise self._unreadable_error(error) from error
+            raise self.unreadable_error(error) from error
         if found != "ok":
-            raise self._unreadable_error(found)
+            raise self.unreadable_error(found)
 
-    def _unreadable_error(self, why: object) -> StorageError:
+    def unreadable_error(self, why: object) -> StorageError:
+        """Return the error of a record that cannot be read, with what to do about it."""
         problem = f"{self.study_path}: cannot be read ({' '.join(str(why).split())})"
         if "locked" in problem:
             return StorageError(f"{problem}; another program is using it, try again")

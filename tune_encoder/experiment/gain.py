@@ -14,6 +14,7 @@ from tune_encoder.experiment.confirmation import newest_confirmation
 from tune_encoder.experiment.folder import Experiment
 from tune_encoder.experiment.trials import TrialRecord, best_trial
 from tune_encoder.space import SearchSpace
+from tune_encoder.system.damage import parse_json, refuse_damage
 from tune_encoder.system.files import atomic_write
 
 _FILE = "gain.json"
@@ -47,10 +48,15 @@ def read_gains(experiment: Experiment) -> list[ExpectedGain]:
     path = _path(experiment)
     if not path.exists():
         return []
-    try:
-        return [ExpectedGain(**each) for each in json.loads(path.read_text(encoding="utf-8"))]
-    except (ValueError, TypeError) as error:
-        raise StorageError(f"{path}: damaged ({error}); remove it, it is written anew") from error
+    with refuse_damage(lambda why: _damaged(path, why)):
+        gains = [ExpectedGain(**each) for each in parse_json(path.read_text(encoding="utf-8"))]
+        if any(not isinstance(each.gain - each.noise, int | float) for each in gains):
+            raise TypeError("a gain is no number")
+        return gains
+
+
+def _damaged(path: Path, why: str) -> StorageError:
+    return StorageError(f"{path}: damaged ({why}); remove it, it is written anew")
 
 
 def write_gains(experiment: Experiment, gains: Sequence[ExpectedGain]) -> None:

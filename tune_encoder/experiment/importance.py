@@ -20,6 +20,7 @@ from tune_encoder.errors import ConfigError
 from tune_encoder.experiment.epoch_row import objective
 from tune_encoder.experiment.folder import STUDY_NAME, Experiment
 from tune_encoder.experiment.trials import read_only
+from tune_encoder.system.damage import refuse_damage
 from tune_encoder.system.formats import count_noun
 
 # In simulated searches with one setting that matters and three that do not, it ranked first more
@@ -88,14 +89,15 @@ def importances(experiment: Experiment) -> Importances:
 
 def _ended(experiment: Experiment) -> list[FrozenTrial]:
     """The study's trials to rate, over a read-only connection."""
-    storage = optuna.storages.RDBStorage(
-        "sqlite://", engine_kwargs={"creator": lambda: read_only(experiment.study_path)}
-    )
-    try:
-        study = optuna.load_study(study_name=STUDY_NAME, storage=storage)
-        return list(study.get_trials(deepcopy=False, states=_RATED))
-    finally:
-        storage.engine.dispose()
+    with refuse_damage(experiment.unreadable_error):
+        storage = optuna.storages.RDBStorage(
+            "sqlite://", engine_kwargs={"creator": lambda: read_only(experiment.study_path)}
+        )
+        try:
+            study = optuna.load_study(study_name=STUDY_NAME, storage=storage)
+            return list(study.get_trials(deepcopy=False, states=_RATED))
+        finally:
+            storage.engine.dispose()
 
 
 def _check_enough(experiment: Experiment, values: list[float]) -> None:

@@ -10,13 +10,13 @@ logs/                    TensorBoard
 best/                    written by `export`
 """
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 from tune_encoder.config import TrainConfig, load_config
 from tune_encoder.errors import StorageError
-from tune_encoder.experiment.epoch_row import EpochRow, as_row
+from tune_encoder.experiment.epoch_row import EpochRow, checked_row
+from tune_encoder.system.damage import parse_json
 from tune_encoder.system.lock import LOCK_NAME
 
 BEST, FINAL, CONFIG = "best_model.pt", "final_checkpoint.pt", "config.yaml"
@@ -54,8 +54,8 @@ class Run:
             return []
         try:
             lines = path.read_text(encoding="utf-8").splitlines()
-            return [as_row({**json.loads(line)}) for line in lines]
-        except (ValueError, TypeError) as error:
+            return [checked_row(parse_json(line), ("val_skill", "seconds")) for line in lines]
+        except ValueError as error:
             raise StorageError(f"{path}: damaged; resume the run, which writes it again") from error
 
 

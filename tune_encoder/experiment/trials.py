@@ -1,6 +1,5 @@
 """The trials of an experiment, read from its record in SQLite without Optuna."""
 
-import json
 import os
 import sqlite3
 from collections.abc import Iterator, Sequence
@@ -11,12 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from tune_encoder.config import SettingValue
-from tune_encoder.experiment.epoch_row import EpochRow, as_row, keeps_constraints, rank
+from tune_encoder.experiment.epoch_row import EpochRow, checked_row, keeps_constraints, rank
+from tune_encoder.system.damage import parse_json
 
 _EPOCH = "epoch_"
 MAX_REFUSED = 100  # configs refused one after another; then no more are drawn
 ORIGIN = "from"  # attribute of a trial copied from another experiment
 REFUSED = "refused"  # attribute of a trial that was not trained, since it breaks a constraint
+_ATTRIBUTE_KINDS = {"settings": dict, "reason": str, "paused": bool, "promoted": int, REFUSED: bool}
+_REQUIRED = ("val_skill", "seconds", "order")  # of a row, besides epoch and loss
 _COMPARED = ("epoch", "objective", "violation", "val_loss")  # fields that `best` reads
 _TRIALS = (
     "SELECT trial_id, number, state, datetime_complete FROM trials "
@@ -91,20 +93,33 @@ def read_trials(path: Path, fields: Sequence[str] | None, number: int | None) ->
         for key, name, value in _attributes(database, fields, number):
             attributes[key][name] = value
     return [
-        TrialRecord(
-            number=number,
-            state=state,
-            settings=attributes[key].get("settings", {}),
-            rows=[row for name, row in sorted(attributes[key].items()) if name.startswith(_EPOCH)],
-            reason=attributes[key].get("reason", ""),
-            paused=attributes[key].get("paused", False),
-            promoted=attributes[key].get("promoted", 0),
-            ended_at=datetime.fromisoformat(ended).timestamp() if ended else None,
-            refused=attributes[key].get(REFUSED, False),
-        )
+        _trial(number, state, ended, attributes[key])
         for key, number, state, ended in trials
         if ORIGIN not in attributes[key]
     ]
+
+
+def _trial(number: object, state: object, ended: str | None, found: dict[str, Any]) -> TrialRecord:
+    """One trial of its row and its attributes, whose types are checked: SQLite checks none."""
+    if not isinstance(number, int) or not isinstance(state, str):
+        raise ValueError(f"a trial has the number {number!r} and the state {state!r}")
+    for name, kind in _ATTRIBUTE_KINDS.items():
+        if not isinstance(found.get(name, kind()), kind):
+            raise ValueError(f"{name} of trial {number} is {found[name]!r}")
+    settings = found.get("settings", {})
+    if not all(isinstance(value, SettingValue) for value in settings.values()):
+        raise ValueError(f"settings of trial {number} are {settings!r}")
+    return TrialRecord(
+        number=number,
+        state=state,
+        settings=settings,
+        rows=[row for name, row in sorted(found.items()) if name.startswith(_EPOCH)],
+        reason=found.get("reason", ""),
+        paused=found.get("paused", False),
+        promoted=found.get("promoted", 0),
+        ended_at=datetime.fromisoformat(ended).timestamp() if ended else None,
+        refused=found.get(REFUSED, False),
+    )
 
 
 def _attributes(
@@ -117,20 +132,24 @@ def _attributes(
     query = _ATTRIBUTES.format(row=row)
     found = database.execute(query, (number, *(f"$.{name}" for name in names))).fetchall()
     # One call for all: with 20,000 rows, single calls would take as long as the reading.
-    values = json.loads(f"[{','.join(text for *_, text in found)}]")
+    values = parse_json(f"[{','.join(text for *_, text in found)}]")
     for (key, name, _), value in zip(found, values, strict=True):
-        if names and name.startswith(_EPOCH):
-            yield key, name, _fields(names, value)
+        if name.startswith(_EPOCH):
+            yield key, name, _row(names, value)
         else:
             yield key, name, value
 
 
-def _fields(names: list[str], values: EpochRow | list[object]) -> EpochRow:
-    """The fields that a row has, from the full row or from the list of their values."""
-    if isinstance(values, dict):
+def _row(names: list[str], values: object) -> EpochRow:
+    """The fields that a row has, all without names, from the row or from the list of their values.
+
+    Whoever shows a search reads the required ones of every row.
+    """
+    if names and isinstance(values, dict):
         values = [values.get(name) for name in names]
-    found = zip(names, values, strict=True)
-    return as_row({name: value for name, value in found if value is not None})
+    if isinstance(values, list):
+        values = {n: value for n, value in zip(names, values, strict=True) if value is not None}
+    return checked_row(values, [name for name in _REQUIRED if name in names or not names])
 
 
 def read_only(path: Path) -> sqlite3.Connection:

@@ -9,10 +9,12 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from tune_encoder.data.pack import Pack, PackedData
+from tune_encoder.data.samples import SPLITS
 from tune_encoder.errors import StorageError
 from tune_encoder.export.combining import Model
 from tune_encoder.export.contents import DataDescription, Provenance
 from tune_encoder.export.origin import Origin
+from tune_encoder.system.damage import parse_json, refuse_damage
 from tune_encoder.system.files import atomic_write
 from tune_encoder.system.manifest import MANIFEST, PROVENANCE, read_manifest, sha256_of
 
@@ -91,20 +93,31 @@ def read_provenance(folder: Path) -> Provenance:
     """
     path = folder / PROVENANCE
     try:
-        content: Provenance = json.loads(path.read_text(encoding="utf-8"))
-        written = int(content["format"])
-        if not read_manifest(folder):
-            raise ValueError("it lists no files with their SHA-256")
-        content["data"]["fingerprint"]
+        with refuse_damage(lambda why: _damaged(path, why)):
+            content: Provenance = parse_json(path.read_text(encoding="utf-8"))
+            written = int(content["format"])
+            if written <= PROVENANCE_FORMAT:
+                _check_content(folder, content)
     except OSError as error:
         raise StorageError(
             f"{path}: cannot be read ({error.strerror}); name a folder made by `export`"
         ) from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise StorageError(f"{path}: damaged ({error}); export the model again") from error
     if written > PROVENANCE_FORMAT:
         raise StorageError(
             f"{path}: written in format {written}, this program reads up to {PROVENANCE_FORMAT}; "
             "update tune-encoder"
         )
     return content
+
+
+def _damaged(path: Path, why: str) -> StorageError:
+    return StorageError(f"{path}: damaged ({why}); export the model again")
+
+
+def _check_content(folder: Path, content: Provenance) -> None:
+    """Check what is read of it: the files, and what the scores are computed from."""
+    if not read_manifest(folder):
+        raise ValueError("it lists no files of the folder with their SHA-256")
+    if not set(content["trained_on"]) <= set(SPLITS):
+        raise ValueError(f"it was trained on {content['trained_on']}")
+    content["data"]["fingerprint"]

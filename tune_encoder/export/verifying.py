@@ -1,6 +1,5 @@
 """Verification of a model folder: file hashes, and scores if the data is available."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from tune_encoder.export.provenance import read_provenance
 from tune_encoder.export.scoring import rescore
 from tune_encoder.export.writing import TOLERANCE
 from tune_encoder.model.folder import CARD, CONFIG, METRICS, WEIGHTS
+from tune_encoder.system.damage import parse_json, refuse_damage
 from tune_encoder.system.manifest import PROVENANCE, sha256_of
 
 # Older exports had another definition of skill and retrieval, and other baselines.
@@ -33,6 +33,8 @@ class Verification:
     """Why no scores were computed; empty if they were."""
     mismatches: list[str]
     """One line per mismatch."""
+    links: dict[str, str]
+    """Files that are links out of the folder, and where they lead."""
 
 
 def verify(folder: Path, data_dir: Path | None = None) -> Verification:
@@ -43,7 +45,7 @@ def verify(folder: Path, data_dir: Path | None = None) -> Verification:
         data_dir: Its data; by default the folder of the model's config.
 
     Raises:
-        StorageError: if provenance.json cannot be read.
+        StorageError: if provenance.json or the exported scores cannot be read.
     """
     content = read_provenance(folder)
     listed = content["files"]
@@ -52,7 +54,8 @@ def verify(folder: Path, data_dir: Path | None = None) -> Verification:
     present = {path.name for path in folder.iterdir() if path.name != PROVENANCE}
     intact = [name for name, problem in problems.items() if not problem]
     scored, why = _rescore(folder, data_dir, content, intact)
-    pairs = [] if scored is None else list(_score_pairs(_exported(folder), scored))
+    with refuse_damage(lambda why: _damaged_scores(folder, why)):
+        pairs = [] if scored is None else list(_score_pairs(_exported(folder), scored))
     return Verification(
         files=len(listed),
         card_edited=card_edited,
@@ -63,6 +66,7 @@ def verify(folder: Path, data_dir: Path | None = None) -> Verification:
             *filter(None, problems.values()),
             *(line for line, is_as_before in pairs if not is_as_before),
         ],
+        links={name: str(target) for name in sorted(present) if (target := _target(folder, name))},
     )
 
 
@@ -73,7 +77,19 @@ def _file_problem(folder: Path, name: str, entry: dict[str, list[str]]) -> str:
     found, expected = sha256_of(path.read_bytes()), entry["sha256"][0]
     if found == expected:
         return ""
+    if target := _target(folder, name):  # whose hash is nobody's business
+        return f"{path}: changed, it is a link to {target}"
     return f"{path}: changed, its SHA-256 is {found[:12]}..., not {expected[:12]}..."
+
+
+def _target(folder: Path, name: str) -> Path | None:
+    """Where a link leads that leaves the folder; None of any other file."""
+    target = (folder / name).resolve()
+    return None if target.is_relative_to(folder.resolve()) else target
+
+
+def _damaged_scores(folder: Path, why: str) -> StorageError:
+    return StorageError(f"{folder / METRICS}: damaged ({why}); export the model again")
 
 
 def _rescore(
@@ -98,7 +114,7 @@ def _rescore(
 
 def _exported(folder: Path) -> Scores:
     """The exported scores that are computed today as they were then."""
-    content = json.loads((folder / METRICS).read_text(encoding="utf-8"))
+    content = parse_json((folder / METRICS).read_text(encoding="utf-8"))
     scores: Scores = content["scores"]
     if "voices" in content:
         return scores

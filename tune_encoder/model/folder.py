@@ -12,13 +12,13 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from safetensors import SafetensorError
 from safetensors.torch import load
 from torch import Tensor
 
 from tune_encoder.config import TrainConfig, load_config
-from tune_encoder.errors import StorageError, TuneEncoderError
+from tune_encoder.errors import ConfigError, StorageError, TuneEncoderError
 from tune_encoder.model.encoder import SHARES, Encoder, Ensemble, rebuild_encoder
+from tune_encoder.system.damage import reason_of, refuse_damage
 from tune_encoder.system.manifest import PROVENANCE, load_verified, read_manifest
 
 CONFIG, WEIGHTS, CHECKPOINT, METRICS, CARD = (
@@ -50,10 +50,11 @@ def load_model(folder: Path) -> tuple[Encoder, TrainConfig]:
     if not (folder / WEIGHTS).is_file():
         raise StorageError(f"{folder}: no model here; make one with `tune-encoder export`")
     try:
-        weights = load(load_verified(folder / WEIGHTS))
-        return _rebuild(folder, weights), _config(folder)
-    except (OSError, SafetensorError, RuntimeError, KeyError, TuneEncoderError) as error:
-        reason = " ".join(str(error).split())[:300]
+        with refuse_damage(StorageError):
+            weights = load(load_verified(folder / WEIGHTS))
+            return _rebuild(folder, weights), _config(folder)
+    except (OSError, ConfigError, StorageError) as error:
+        reason = reason_of(error)
         raise StorageError(f"{folder}: not a usable model ({reason}); export it again") from error
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tune_encoder.errors import StorageError
+from tune_encoder.system.damage import parse_json
 from tune_encoder.system.files import Write, atomic_write, fsync_folder, write_beside
 
 MANIFEST_FORMAT = 1
@@ -91,8 +92,9 @@ def manifest_epoch(path: Path) -> int:
 def read_manifest(folder: Path) -> Entries:
     """Read the manifest; a missing or damaged one counts as empty, so no file passes."""
     try:
-        entries: Entries = json.loads(_manifest_path(folder).read_text(encoding="utf-8"))["files"]
-        if all(_is_entry(entry) for entry in entries.values()):
+        text = _manifest_path(folder).read_text(encoding="utf-8")
+        entries: Entries = parse_json(text)["files"]
+        if all(_is_entry(name, entry) for name, entry in entries.items()):
             return entries
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         pass
@@ -124,7 +126,10 @@ def _current_hash(path: Path, entries: Entries) -> list[str]:
     return [present] if present in listed["sha256"] else []
 
 
-def _is_entry(entry: dict[str, Any]) -> bool:
-    """Whether an entry has the expected fields; only checkpoints have an epoch."""
+def _is_entry(name: str, entry: dict[str, Any]) -> bool:
+    """Whether an entry is that of a file of the folder; only checkpoints have an epoch."""
+    if name in ("", "..") or Path(name).name != name or not name.isprintable():
+        return False  # it would lead out of the folder, or be no name
     hashes = entry["sha256"]
-    return isinstance(entry.get("epoch", -1), int) and isinstance(hashes, list) and bool(hashes)
+    are_texts = isinstance(hashes, list) and all(isinstance(each, str) for each in hashes)
+    return isinstance(entry.get("epoch", -1), int) and are_texts and bool(hashes)

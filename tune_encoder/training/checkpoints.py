@@ -4,7 +4,6 @@ torch loads most damaged files without an error; the hash in the manifest reveal
 """
 
 import io
-import pickle
 from io import BufferedWriter
 from pathlib import Path
 from typing import Any
@@ -12,11 +11,14 @@ from typing import Any
 import torch
 
 from tune_encoder.errors import StorageError
+from tune_encoder.experiment.epoch_row import checked_row
+from tune_encoder.system.damage import refuse_damage
 from tune_encoder.system.manifest import load_verified, manifest_epoch, write_with_hash
 
 CHECKPOINT_FORMAT = 1
 
 State = dict[str, Any]
+_KINDS = {"epoch": int, "config": dict, "data": dict, "history": list}
 
 
 def save_state(path: Path, state: State) -> str:
@@ -55,18 +57,30 @@ def load_state(path: Path) -> State:
         StorageError: if it is missing, unlisted, damaged, or of a newer format.
     """
     content = io.BytesIO(load_verified(path))
-    try:
+    with refuse_damage(lambda why: _not_a_checkpoint(path, why)):
         state: State = torch.load(content, "cpu", weights_only=True)  # noqa: TID251
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise StorageError(
-            f"{path}: not a checkpoint, although the manifest lists it; give a .pt file"
-        ) from error
-    if state["format"] > CHECKPOINT_FORMAT:
-        raise StorageError(
-            f"{path}: written in format {state['format']}, this program reads up to "
-            f"{CHECKPOINT_FORMAT}; update tune-encoder"
-        )
-    return state
+        if int(state["format"]) <= CHECKPOINT_FORMAT:
+            _check_state(state)
+            return state
+    raise StorageError(
+        f"{path}: written in format {state['format']}, this program reads up to "
+        f"{CHECKPOINT_FORMAT}; update tune-encoder"
+    )
+
+
+def _not_a_checkpoint(path: Path, why: str) -> StorageError:
+    return StorageError(
+        f"{path}: not a checkpoint, although the manifest lists it ({why}); give a .pt file"
+    )
+
+
+def _check_state(state: State) -> None:
+    """Check what is read of every checkpoint; the optimizer checks the rest when it resumes."""
+    for name, kind in _KINDS.items():
+        if not isinstance(state[name], kind):
+            raise ValueError(f"{name} is no {kind.__name__}")
+    for row in state["history"]:
+        checked_row(row)
 
 
 def newest_valid_checkpoint(paths: list[Path]) -> tuple[Path | None, State | None, list[str]]:

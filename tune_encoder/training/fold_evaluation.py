@@ -15,6 +15,7 @@ from tune_encoder.data.packing import pack_data
 from tune_encoder.errors import ConfigError
 from tune_encoder.experiment.epoch_row import EpochRow, validation_scores
 from tune_encoder.model.folder import METRICS, read_model_config
+from tune_encoder.system.damage import parse_json
 from tune_encoder.system.files import atomic_write
 from tune_encoder.training.folds import FoldedState, train_folds
 from tune_encoder.training.loop import ending_at
@@ -81,7 +82,7 @@ def _train(
 def _epoch_of(model_dir: Path, config: TrainConfig) -> int:
     """The epoch of the model, or the last of its config if that is not known."""
     file = model_dir / METRICS
-    return int(json.loads(file.read_text())["epoch"]) if file.is_file() else config.epochs
+    return int(parse_json(file.read_text())["epoch"]) if file.is_file() else config.epochs
 
 
 def write_fold_evaluation(evaluation: FoldEvaluation, folder: Path) -> Path:

@@ -16,6 +16,7 @@ from tune_encoder.data.pack import PackedData
 from tune_encoder.errors import StorageError
 from tune_encoder.experiment.epoch_row import EpochRow
 from tune_encoder.model.encoder import Encoder
+from tune_encoder.system.damage import refuse_damage
 from tune_encoder.training.checkpoints import State
 from tune_encoder.training.initial_model import first_encoder
 from tune_encoder.training.loss import StyleLoss
@@ -92,16 +93,24 @@ class TrainState(RunState):
             StorageError: if it was trained on other data or has another architecture.
         """
         check_same_training(state, self.data)
+        with refuse_damage(_not_its_state):
+            self._load_weights(state)
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.schedule.load_state_dict(state["schedule"])
+            self.scaler.load_state_dict(state["scaler"])
+        self.history = list(state["history"])
+
+    def _load_weights(self, state: State) -> None:
         try:
             self.model.load_state_dict(state["model"])
         except RuntimeError as error:
             now = {name: getattr(self.config, name) for name in to_mapping(EncoderSettings())}
             reason = _difference(state["config"], now) or " ".join(str(error).split())[:300]
             raise StorageError(f"the checkpoint has another architecture: {reason}") from error
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.schedule.load_state_dict(state["schedule"])
-        self.scaler.load_state_dict(state["scaler"])
-        self.history = list(state["history"])
+
+
+def _not_its_state(why: str) -> StorageError:
+    return StorageError(f"the checkpoint is not one of this encoder ({why}); use an older one")
 
 
 def check_same_training(state: State, data: Mapping[str, SettingValue]) -> None:

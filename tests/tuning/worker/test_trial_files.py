@@ -6,6 +6,7 @@ import tempfile
 import pytest
 
 from tests.builders import worker_settings
+from tests.fabricate import bare_state
 from tune_encoder.errors import StorageError
 from tune_encoder.experiment.checkpoint_storage import Storage, checkpoints_of_trial
 from tune_encoder.training.checkpoints import save_state
@@ -22,7 +23,7 @@ def run_to(storage, folder, epochs, launch="1", number=7):
     files = StoredTrialFiles(storage, launch, number, folder / launch)
     names = []
     for epoch in epochs:
-        save_state(folder / "made" / "checkpoint.pt", {"epoch": epoch})
+        save_state(folder / "made" / "checkpoint.pt", bare_state(epoch))
         row, left_to_tune = files.save_checkpoint(
             {"epoch": epoch, "val_loss": 0.5}, folder / "made"
         )

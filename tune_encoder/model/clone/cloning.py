@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
+import numpy as np
+
 from tune_encoder.data.audio import to_voice
 from tune_encoder.data.audio_file import read_recording
 from tune_encoder.data.quality import REMEDIES, Quality, measure_quality
@@ -51,7 +53,7 @@ def clone(engine: Engine, recording: Path, out: Path) -> Clone:
 
     Raises:
         DataError: if the recording cannot be used.
-        StorageError: if the file cannot be written.
+        StorageError: if the file cannot be written, or the model cannot be used.
     """
     result = predict(engine, recording, out)
     _write(result, engine)
@@ -88,6 +90,8 @@ def predict(engine: Engine, recording: Path, out: Path) -> Clone:
     audio = to_voice(heard, engine.sample_rate)
     quality = measure_quality(heard)
     style = engine.style(audio)
+    if not (np.isfinite(style.ttl).all() and np.isfinite(style.dp).all()):
+        raise StorageError(f"{recording}: the model gives no finite style; export the model again")
     return Clone(recording, out, style, quality, audio.size / engine.sample_rate)
 
 

@@ -15,8 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from tune_encoder.data.voice_style import Array
+from tune_encoder.data.voice_style import DP_SHAPE, TTL_SHAPE, Array
 from tune_encoder.errors import StorageError
+from tune_encoder.system.damage import refuse_damage
 from tune_encoder.system.manifest import load_verified
 
 AUDIO_ENCODER, VOICE_ENCODER = "audio_encoder.onnx", "voice_encoder.onnx"
@@ -33,6 +34,8 @@ class OnnxSession:
     runtime: Any
     """An `onnxruntime.InferenceSession`."""
     metadata: dict[str, str]
+    name: str
+    """Of the file, for error messages."""
 
     @property
     def sample_rate(self) -> int:
@@ -46,7 +49,11 @@ class OnnxSession:
             values: (B, M, F) features for the audio encoder, (B, T) audio for the voice encoder.
         """
         given = np.ascontiguousarray(values, dtype=np.float32)
-        ttl, dp = self.runtime.run(OUTPUTS, {self.runtime.get_inputs()[0].name: given})
+        with refuse_damage(lambda why: _unusable(self.name, why)):
+            ttl, dp = self.runtime.run(OUTPUTS, {self.runtime.get_inputs()[0].name: given})
+            B = len(given)
+            if (ttl.shape, dp.shape) != ((B, 1, *TTL_SHAPE), (B, 1, *DP_SHAPE)):
+                raise ValueError(f"its outputs are {ttl.shape} and {dp.shape}")
         return ttl, dp
 
 
@@ -68,6 +75,9 @@ def open_onnx(path: Path) -> OnnxSession:
         raise StorageError(
             f"{path}: its format is {found}, this program reads {ONNX_FORMAT}; export it again"
         )
+    with refuse_damage(lambda why: _unusable(str(path), why)):
+        if session.sample_rate < 1:
+            raise ValueError(f"its sample rate is {session.sample_rate}")
     return session
 
 
@@ -75,7 +85,6 @@ def load_onnx(content: bytes, name: str) -> OnnxSession:
     """Load a file's content; `name` is for error messages."""
     try:
         import onnxruntime
-        from onnxruntime.capi import onnxruntime_pybind11_state as state
     except ImportError as error:
         raise StorageError(
             f"{name}: needs onnxruntime; install it with `{INSTALL_COMMAND}`"
@@ -83,11 +92,12 @@ def load_onnx(content: bytes, name: str) -> OnnxSession:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _ERRORS_ONLY
     options.intra_op_num_threads = 1  # more threads spin while they wait: twice as slow on one core
-    try:
+    with refuse_damage(lambda why: _unusable(name, why)):
         runtime = onnxruntime.InferenceSession(content, options, ["CPUExecutionProvider"])
-    except (state.Fail, state.InvalidProtobuf, state.InvalidGraph, state.NotImplemented) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise StorageError(
-            f"{name}: onnxruntime cannot load it ({reason}); export it again, or update onnxruntime"
-        ) from error
-    return OnnxSession(runtime, dict(runtime.get_modelmeta().custom_metadata_map))
+        return OnnxSession(runtime, dict(runtime.get_modelmeta().custom_metadata_map), name)
+
+
+def _unusable(name: str, why: str) -> StorageError:
+    return StorageError(
+        f"{name}: onnxruntime cannot load it ({why}); export it again, or update onnxruntime"
+    )

@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 
 from tune_encoder.errors import StorageError
+from tune_encoder.system.damage import parse_json
 from tune_encoder.system.files import atomic_write, cache_dir
 from tune_encoder.tuning.cluster.ray_settings import reach_loopback_directly, read_token
 
@@ -70,7 +71,7 @@ def find_cluster() -> Cluster | None:
 
 def _read_state() -> Cluster | None:
     try:
-        content = json.loads(_state_file().read_text(encoding="utf-8"))
+        content = parse_json(_state_file().read_text(encoding="utf-8"))
         processes = [Process(**each) for each in content.pop("processes")]
         return Cluster(**content, processes=processes)
     except FileNotFoundError:

@@ -26,6 +26,7 @@ from tune_encoder.experiment.trials import (
     needed_checkpoints,
 )
 from tune_encoder.space import ConfigKey, SearchSpace, broken_constraints, space_to_content
+from tune_encoder.system.damage import refuse_damage
 from tune_encoder.system.files import atomic_write, partial_path
 from tune_encoder.tuning.record.database import Database
 from tune_encoder.tuning.record.distinct import DistinctSampler
@@ -61,7 +62,8 @@ class Record:
         self.checkpoint_bytes = 0
         """Size of the newest checkpoint."""
         self._n_rows = sum(len(trial.rows) for trial in self.trials.values())
-        with file_errors(experiment.study_path, "read"):
+        readable = refuse_damage(experiment.unreadable_error)
+        with readable, file_errors(experiment.study_path, "read"):
             self._study = Study(StudyFile(experiment.study_path), database)
         self._study.save_search(experiment.read_search())
 

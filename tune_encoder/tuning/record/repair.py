@@ -4,7 +4,6 @@ What only the record contained is lost: which trials were pruned or paused, and 
 resumed search decides on these again, from the same epochs.
 """
 
-import json
 import math
 import re
 import shutil
@@ -24,6 +23,7 @@ from tune_encoder.experiment.epoch_row import EpochRow, score_of
 from tune_encoder.experiment.folder import STUDY_NAME, Experiment
 from tune_encoder.experiment.trials import TrialRecord, epoch_key
 from tune_encoder.space import SearchSpace, excesses
+from tune_encoder.system.damage import parse_json
 from tune_encoder.system.files import fsync_folder, partial_path
 from tune_encoder.system.formats import count_noun
 from tune_encoder.system.lock import lock_experiment
@@ -233,7 +233,7 @@ def _read_metrics(path: Path, space: SearchSpace, lost: list[str]) -> list[Epoch
     if not path.exists():
         return []
     try:
-        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        rows = [parse_json(line) for line in path.read_text(encoding="utf-8").splitlines()]
         epochs = [row["epoch"] for row in rows if row["finished"] in (True, False)]
         complete = epochs == list(range(1, len(rows) + 1))
         complete = complete and all(
