@@ -13,11 +13,12 @@ import safetensors.torch
 import torch
 
 from tests.builders import MadeSearch
-from tests.fabricate import bare_state, write_wav
+from tests.fabricate import bare_state, make_sample, write_wav
 from tests.fuzz.models import PROVENANCE_CONTENT
 from tests.fuzz.mutation import npz
 from tests.fuzz.running import run_command
-from tune_encoder.errors import StorageError, TuneEncoderError
+from tune_encoder.data.samples import read_sample, write_sample
+from tune_encoder.errors import DataError, StorageError, TuneEncoderError
 from tune_encoder.model.onnx.session import VOICE_ENCODER
 from tune_encoder.system.manifest import MANIFEST, PROVENANCE, save_with_hash, sha256_of
 from tune_encoder.training.checkpoints import load_state
@@ -180,6 +181,20 @@ def test_a_provenance_with_odd_splits_is_refused(verified):
     write_files(verified, {"a.txt": {"sha256": ["0"]}}, trained_on=[["train"]])
 
     assert "provenance.json: damaged (" in refusal("verify", verified)
+
+
+# --- samples -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", [b"sample_rate", b"voice"])
+def test_a_sample_whose_directory_has_a_damaged_name_is_not_read_without_that_array(tmp_path, name):
+    path = tmp_path / "a.npz"
+    write_sample(path, make_sample(voice="Ann"))
+    before, directory = path.read_bytes().rsplit(name, 1)
+    path.write_bytes(before + name[:-1] + b"x" + directory)
+
+    with pytest.raises(DataError, match=r"a\.npz: not a readable npz file \(BadZipFile"):
+        read_sample(path)
 
 
 # --- checkpoints ---------------------------------------------------------------------------------

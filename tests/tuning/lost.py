@@ -63,6 +63,7 @@ class Search(MadeSearch):
     def save(self, place, settings, history):
         state = {
             "epoch": len(history),
+            "data": {},
             "config": {**settings, "num_threads": 1, "init_from": "/copy"},
         }
         return save_state(self.place(place), {**state, "history": history})

@@ -135,6 +135,11 @@ def _member_names(archive: zipfile.ZipFile) -> list[str]:
     for name in _KNOWN:
         if names.count(name) > 1:
             raise DataError(f"holds {name!r} twice; save each array once")
+    for info in archive.infolist():
+        if info.filename.removesuffix(".npy") not in _KNOWN:
+            # Opening compares its name with the one beside its content: a damaged name would
+            # otherwise be a sample without its rate or its voice.
+            archive.open(info).close()
     return [name for name in _KNOWN if name in names]  # other members may be many and large
 
 
