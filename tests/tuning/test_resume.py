@@ -1,4 +1,5 @@
 import json
+import re
 import shutil
 import signal
 import sqlite3
@@ -55,7 +56,8 @@ def journey(request, tmp_path_factory, data_dir):
     options = command.search_options({**LONG, "validation": {"voices": voices}})
     error = command.stop_after(command.start(*options), 8, signal.SIGKILL)
     seen = SimpleNamespace(command=command, error=error, killed=command.experiment.trials())
-    assert damage_newest(command.experiment, seen.killed)
+    seen.damaged = damage_newest(command.experiment, seen.killed)
+    assert seen.damaged
     seen.process = command.start("resume", "tiny", "--no-export")
     command.wait_for_rows(seen.process, command.n_rows() + 1)
     seen.second = command.run("resume", "tiny")
@@ -89,6 +91,17 @@ def test_a_signal_ends_a_search_with_its_code_and_one_line_that_says_how_to_go_o
 
 def test_a_search_that_was_killed_and_whose_checkpoints_are_damaged_keeps_what_it_had(journey):
     kept(journey.killed, journey.stopped)
+
+
+def test_a_trial_that_falls_back_to_an_older_checkpoint_says_so_once(journey):
+    said = r"^trial (\d+): the checkpoint of epoch (\d+) is damaged; it resumes from epoch (\d+)$"
+    fallbacks = [[*map(int, each)] for each in re.findall(said, journey.said, re.MULTILINE)]
+
+    numbers = [number for number, *_ in fallbacks]
+    assert numbers
+    assert len(numbers) == len({*numbers})
+    assert {*numbers} <= {*journey.damaged}
+    assert all(to < lost for _, lost, to in fallbacks)
 
 
 def test_a_search_that_was_stopped_and_moved_keeps_what_it_had(journey):
@@ -145,15 +158,15 @@ def forget_epochs_after(experiment: Experiment, epoch: int) -> None:
         database.execute("UPDATE trials SET state = 'RUNNING', datetime_complete = NULL")
 
 
-def damage_newest(experiment, trials) -> int:
-    """Cut the newest checkpoint of each unfinished trial that has two; returns how many."""
-    damaged = 0
+def damage_newest(experiment: Experiment, trials: list[TrialRecord]) -> list[int]:
+    """Cut the newest checkpoint of each unfinished trial that has two; returns their numbers."""
+    damaged = []
     for trial in trials:
         files = experiment.checkpoint_files(trial.number)
         if trial.state == "RUNNING" and len(files) > 1:
             newest = max(files, key=lambda path: path.stat().st_mtime)
             newest.write_bytes(newest.read_bytes()[:-100])
-            damaged += 1
+            damaged.append(trial.number)
     return damaged
 
 

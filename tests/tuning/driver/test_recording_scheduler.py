@@ -107,3 +107,17 @@ def test_a_full_disk_under_the_driver_ends_the_search_and_fails_no_trial(small_d
 
     assert "No space left on device" in search.scheduler.storage_problem
     assert "FAIL" not in {trial.state for trial in search.experiment.trials()}
+
+
+def test_a_note_of_a_worker_is_said_and_changes_nothing(tmp_path, capsys):
+    search = search_in(tmp_path)
+    search.step()
+    before = search.outcome()
+
+    decision = search.scheduler.on_trial_result(
+        None, search.running[0], {"note": "trial 0: a note"}
+    )
+
+    assert decision == "CONTINUE"
+    assert capsys.readouterr().err == "trial 0: a note\n"
+    assert search.outcome() == before

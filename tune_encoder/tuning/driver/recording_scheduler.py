@@ -5,6 +5,7 @@ the early-stopping rule for its decision, and records that too, so nothing is lo
 """
 
 import json
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -88,6 +89,9 @@ class RecordingScheduler(FIFOScheduler):
     def _record_result(self, trial: Trial, result: dict[str, Any]) -> str:
         number = trial.config["number"]
         apply_delta(result.get(FILES, []), self._record.experiment.trial_dir(number))
+        if result.get("note"):
+            print(result["note"], file=sys.stderr, flush=True)  # noqa: T201
+            return _CONTINUE
         if self._record.trials[number].state != "RUNNING":
             return _STOP
         if result.get("storage"):

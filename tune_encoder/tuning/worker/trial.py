@@ -63,6 +63,7 @@ def _train(config: TrialConfig) -> None:
         checkpoint, problems = files.newest_checkpoint()
         for problem in problems:
             print(problem)  # noqa: T201  (goes to the worker's log)
+        _report_older_checkpoint(config, checkpoint, problems)
         if checkpoint is None:
             settings = fetch_model(settings, worker.home)
         reporter = Reporter(files)
@@ -79,6 +80,34 @@ def _train(config: TrialConfig) -> None:
         else:
             data = open_pack(pack)
             train(settings, data, run_dir, reporter.epoch, checkpoint, logged=logged)
+
+
+def _report_older_checkpoint(
+    config: TrialConfig, checkpoint: "State | None", problems: list[str]
+) -> None:
+    """Tell the driver if the trial has to continue from an older checkpoint than its newest."""
+    from ray import tune
+
+    epoch = 0 if checkpoint is None else checkpoint["epoch"]
+    note = older_checkpoint_note(config["number"], config["n_recorded"], epoch, bool(problems))
+    if note:
+        tune.report({"val_loss": WORST_LOSS, "epoch": 0, "note": note})
+
+
+def older_checkpoint_note(number: int, recorded: int, epoch: int, is_damaged: bool) -> str:
+    """Say that a trial continues from an older checkpoint; empty if it has its newest.
+
+    Args:
+        number: The trial's number.
+        recorded: How many of its epochs are recorded.
+        epoch: The epoch of the checkpoint it continues from; 0: it has none.
+        is_damaged: Whether there are newer ones, which are damaged.
+    """
+    if epoch >= recorded and not is_damaged:
+        return ""
+    what = "is damaged" if is_damaged else "is missing"
+    then = f"it resumes from epoch {epoch}" if epoch else "it starts again"
+    return f"trial {number}: the checkpoint of epoch {max(recorded, epoch + 1)} {what}; {then}"
 
 
 def _report_unrecorded(reporter: "Reporter", checkpoint: "State", recorded: int) -> None:
