@@ -66,14 +66,18 @@ def best_epoch(searched):
     return searched.trials()[1].best["epoch"]
 
 
-def run_trial(record, trial, packed):
-    """Do what a worker and the driver do together; `packed` may be folds."""
+def run_trial(record, trial, packed, worse_at=None):
+    """Do what a worker and the driver do together; `packed` may be folds.
+
+    The epoch `worse_at` is recorded with a loss that makes another one the best on any machine.
+    """
     experiment = record.experiment
 
     def report(row, state):
         place = f"1/{trial.number:04d}/checkpoint_{row['epoch']:06d}"
         save_state(experiment.checkpoints / place / CHECKPOINT_NAME, state.state_dict())
-        record.add_row(trial.number, {**row, "checkpoint": place})
+        worse = {"val_loss": row["val_loss"] + 1} if row["epoch"] == worse_at else {}
+        record.add_row(trial.number, {**row, **worse, "checkpoint": place})
 
     config = record.space.config(trial.settings)
     run = train_folds if isinstance(packed, FoldedData) else train

@@ -14,6 +14,7 @@ import yaml
 
 from tests.postgresql import PASSWORD, Server
 from tune_encoder.experiment.folder import Experiment
+from tune_encoder.system.signals import STOP_SIGNALS
 
 TINY_SPACE: dict[str, Any] = {
     "budget": {"trials": 5, "epochs": 6},
@@ -63,6 +64,7 @@ class Command:
             text=True,
             env={**os.environ, "PYTHONFAULTHANDLER": "1", **(environment or {})},
             start_new_session=own_group,
+            preexec_fn=_heed_signals,
         )
         self._started.append(process)
         return process
@@ -98,6 +100,12 @@ class Command:
             if process.poll() is None:
                 process.kill()
                 process.communicate()
+
+
+def _heed_signals() -> None:
+    """Take back what `nohup` or a shell's `&` makes programs ignore."""
+    for number in STOP_SIGNALS:
+        signal.signal(number, signal.SIG_DFL)
 
 
 def finish(process: subprocess.Popen[str], timeout_s: float) -> tuple[str, str]:

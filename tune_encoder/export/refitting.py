@@ -29,7 +29,7 @@ from tune_encoder.export.contents import FoldedScores
 from tune_encoder.system.lock import lock_experiment
 from tune_encoder.training.checkpoints import State, newest_valid_checkpoint, save_state
 from tune_encoder.training.loop import ending_at, train
-from tune_encoder.training.run_folder import interruptible
+from tune_encoder.training.run_folder import stoppable
 from tune_encoder.training.state import TrainState
 
 FOLDER = "refit"  # within the search
@@ -67,7 +67,7 @@ def refit_models(
     together = all_voices(data)
     folds, baselines = experiment.space().validation.folds, experiment.fold_baselines() or {}
     again = experiment.command("export")
-    with interruptible(lambda: f"stopped, the last epoch is saved; resume with `{again}`"):
+    with stoppable(lambda: f"stopped, the last epoch is saved; resume with `{again}`"):
         states = [_refit(choice, together, on_epoch) for choice in choices]
     return [_model(*each, together, folds, baselines) for each in zip(choices, states, strict=True)]
 

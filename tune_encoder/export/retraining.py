@@ -48,7 +48,7 @@ from tune_encoder.system.formats import count_noun
 from tune_encoder.system.lock import lock_experiment
 from tune_encoder.training.checkpoints import load_state, newest_valid_checkpoint, save_state
 from tune_encoder.training.loop import train
-from tune_encoder.training.run_folder import interruptible
+from tune_encoder.training.run_folder import stoppable
 from tune_encoder.training.state import TrainState
 
 OnEpoch = Callable[[int, EpochRow], None]
@@ -124,7 +124,7 @@ def retrain(
         )
     metric = experiment.space().metric
     plan.folder.mkdir(parents=True, exist_ok=True)
-    with lock_experiment(plan.folder), interruptible(lambda: _how_to_resume(experiment)):
+    with lock_experiment(plan.folder), stoppable(lambda: _how_to_resume(experiment)):
         for seed in plan.seeds:
             _train_seed(plan, seed, data, metric, on_epoch)
     models = [_model(experiment, plan, seed, data, metric) for seed in plan.seeds]

@@ -4,7 +4,7 @@ import ctypes
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -14,15 +14,20 @@ _PR_SET_PDEATHSIG = 1  # of prctl(2)
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-@contextmanager
-def interruptible(message: str) -> Iterator[None]:
-    """Raise `Interrupted` with a message at a signal while the block runs, as while Ray starts.
+class _Stopped(KeyboardInterrupt):
+    """A signal; as of Ctrl-C, libraries that catch every error let it through."""
 
-    In another thread than the main one nothing is changed.
+
+@contextmanager
+def interruptible(message: Callable[[], str]) -> Iterator[None]:
+    """Raise `Interrupted` with a message at a signal while the block runs.
+
+    It may come anywhere, since every file is written atomically. In another thread than the main
+    one nothing is changed.
     """
 
     def interrupt(number: int, frame: FrameType | None) -> None:
-        raise Interrupted(message, number)
+        raise _Stopped(number)
 
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -33,6 +38,8 @@ def interruptible(message: str) -> Iterator[None]:
             signal.signal(number, interrupt)
     try:
         yield
+    except _Stopped as stopped:
+        raise Interrupted(message(), stopped.args[0]) from None
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -1,24 +1,23 @@
 """A single training run, outside a search, into a folder that `experiment.run` describes."""
 
 import json
-import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
-from types import FrameType
 
 from tune_encoder.config import TrainConfig, to_mapping, write_yaml
 from tune_encoder.data.pack import PackedData, open_pack
 from tune_encoder.data.packing import pack_data
-from tune_encoder.errors import ConfigError, Interrupted, StorageError
+from tune_encoder.errors import ConfigError, StorageError
 from tune_encoder.experiment.epoch_row import EpochRow
 from tune_encoder.experiment.run import BEST, CONFIG, FINAL, HISTORY
 from tune_encoder.model.device import pick_device
 from tune_encoder.system.files import atomic_write
 from tune_encoder.system.lock import lock_experiment
 from tune_encoder.system.shortage import resumable
+from tune_encoder.system.signals import interruptible
 from tune_encoder.training.checkpoints import State, load_state, newest_valid_checkpoint, save_state
 from tune_encoder.training.initial_model import pin_initial_model
 from tune_encoder.training.loop import train
@@ -64,7 +63,7 @@ def train_to_folder(
             "another --checkpoint-dir"
         )
     folder.mkdir(parents=True, exist_ok=True)
-    with lock_experiment(folder), interruptible(lambda: _how_to_resume(folder)):
+    with lock_experiment(folder), stoppable(lambda: _how_to_resume(folder)):
         _prepare_folder(folder, config, checkpoint)
         if processes != 1:
             device = pick_device(config.device)
@@ -149,19 +148,7 @@ def _how_to_resume(folder: Path) -> str:
 
 
 @contextmanager
-def interruptible(message: Callable[[], str]) -> Iterator[None]:
-    """Turn Ctrl-C and SIGTERM into an `Interrupted` with a message that says how to resume.
-
-    It may be raised anywhere, since every file is written atomically. A full disk is said likewise.
-    """
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        raise Interrupted(message(), number)
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        with resumable(message):
-            yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+def stoppable(message: Callable[[], str]) -> Iterator[None]:
+    """Say how to go on when a signal, or what the machine is short of, ends the block."""
+    with interruptible(message), resumable(message):
+        yield

@@ -360,7 +360,7 @@ def _launch(
     if experiment.storage is not None:
         experiment.storage.claim(experiment.identity())
     starting = nullcontext() if experiment.trials() else _start_ray_early(experiment, launch)
-    with interruptible(experiment.stopped_message()), starting:
+    with interruptible(experiment.stopped_message), starting:
         from tune_encoder.tuning.driver.launch import launch_search
         from tune_encoder.tuning.record.record import Record
 

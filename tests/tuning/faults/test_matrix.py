@@ -22,8 +22,8 @@ def test_a_fault_ends_a_search_with_its_code_and_a_line_and_nothing_is_lost(
 ) -> None:
     met = meet(command, fault)
 
-    (line,) = [line for line in met.errors.splitlines() if line.startswith("tune-encoder: ")]
     assert met.exit_code == fault.exit_code, met.errors
+    (line,) = [line for line in met.errors.splitlines() if line.startswith("tune-encoder: ")]
     assert fault.said in line
     assert line.endswith("resume with `tune-encoder resume tiny`")
     assert "Traceback" not in met.errors

@@ -71,7 +71,7 @@ def connected(experiment: Experiment, launch: LaunchSettings) -> Iterator[None]:
             page = _join_cluster(launch.address) if launch.address else _start_ray(launch.dashboard)
         if page:
             write_note(experiment.path, f"http://{page}")
-        with interruptible(experiment.stopped_message()):  # Ray has set handlers of its own
+        with interruptible(experiment.stopped_message):  # Ray has set handlers of its own
             yield
     finally:
         ray.shutdown()
