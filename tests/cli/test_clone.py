@@ -11,8 +11,11 @@ import pytest
 
 from tests.fabricate import make_style, write_wav
 from tune_encoder.cli import main
+from tune_encoder.data.mel import MelSettings
+from tune_encoder.data.novelty import known_sound, write_known_sound
 from tune_encoder.data.voice_bank import read_bank
 from tune_encoder.data.voice_style import read_voice_style, write_voice_style
+from tune_encoder.system.manifest import save_with_hash
 
 
 def run(*arguments):
@@ -33,22 +36,24 @@ def recordings(voices, tmp_path):
     return paths
 
 
-def test_each_recording_is_told_in_three_lines(model_dir, recordings, tmp_path, capsys):
+def test_each_recording_is_told_in_four_lines(model_dir, recordings, tmp_path, capsys):
     assert run(model_dir, recordings[0], recordings[3], "-o", tmp_path / "out") == 0
 
     told = capsys.readouterr().out.splitlines()
-    assert [line.split()[:2] for line in told[::3]] == [["1/2", "a.wav:"], ["2/2", "d.wav:"]]
+    assert [line.split()[:2] for line in told[::4]] == [["1/2", "a.wav:"], ["2/2", "d.wav:"]]
     assert all(
         re.search(r": 4\.0 s, -\d\d dBFS, no clipping, \d+% silent, up to \d+\.\d kHz$", line)
-        for line in told[::3]
+        for line in told[::4]
     )
     bank = read_bank(model_dir)
     assert bank is not None
-    for line in told[1::3]:
+    for line in told[1::4]:
         found = re.fullmatch(r"  nearest voice (.+), distance (\d\.\d\d) \(1: as betw.*\)", line)
         assert found
         assert found[1] in bank.names
-    assert told[2] == f"  wrote {tmp_path / 'out' / 'a.json'}"
+    for line in told[2::4]:
+        assert re.fullmatch(r"  its parts are \d\.\d\d apart \(the less, the surer\).*", line)
+    assert told[3] == f"  wrote {tmp_path / 'out' / 'a.json'}"
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.json", "d.json"]
     assert all(len(line) <= 80 for line in told if "wrote" not in line)
 
@@ -167,3 +172,76 @@ def test_without_torch_and_all_else_a_recording_is_cloned_to_the_same_style(
     bare, torchs = (read_voice_style(tmp_path / f"{name}.json") for name in ("bare", "torch"))
     np.testing.assert_allclose(bare.ttl, torchs.ttl, atol=1e-4)
     np.testing.assert_allclose(bare.dp, torchs.dp, atol=1e-4)
+
+
+# --- what is unlike all that a model knows -------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def knowing_model(model_dir, packed, tmp_path_factory):
+    """The model as export writes it: it knows what its training recordings sound like."""
+    folder = shutil.copytree(model_dir, tmp_path_factory.mktemp("knowing") / "model")
+    sound = known_sound(
+        packed.train.clip, packed.train.style_ids, MelSettings(24000, 1024, 256, 80)
+    )
+    assert sound is not None
+    write_known_sound(folder, sound, epoch=1)
+    return folder
+
+
+def sine():
+    return 0.3 * np.sin(2 * np.pi * 200 * np.arange(5 * 24000) / 24000)
+
+
+def noise():
+    return 0.1 * np.random.default_rng(0).normal(size=5 * 24000)
+
+
+@pytest.mark.parametrize("device", [[], ["--device", "cpu"]], ids=["onnx", "torch"])
+@pytest.mark.parametrize("make", [sine, noise])
+def test_what_is_no_voice_is_said_to_be_unlike_all(knowing_model, tmp_path, capsys, device, make):
+    path = write_wav(tmp_path / "odd.wav", make())
+
+    assert run(knowing_model, path, "-o", tmp_path / "odd.json", *device) == 0
+
+    assert re.search(
+        rf"^warning: {path}: is unlike all that the model was trained on, \d\.\d times as far",
+        capsys.readouterr().out, re.MULTILINE,
+    )  # fmt: skip
+
+
+def test_a_voice_is_not_unlike_the_voices_of_training(knowing_model, recordings, tmp_path, capsys):
+    assert run(knowing_model, recordings[0], recordings[3], "-o", tmp_path / "out") == 0
+
+    assert "is unlike all" not in capsys.readouterr().out
+
+
+def test_a_damaged_measure_is_refused_by_name(knowing_model, recordings, tmp_path, capsys):
+    damaged = shutil.copytree(knowing_model, tmp_path / "damaged")
+    save_with_hash(damaged / "novelty.npz", b"junk", epoch=1)
+
+    assert run(damaged, recordings[0], "-o", tmp_path / "me.json") == 4
+
+    (error,) = capsys.readouterr().err.splitlines()
+    assert error.startswith(f"tune-encoder: {damaged}/novelty.npz: not readable (")
+
+
+def test_two_speakers_in_turn_are_further_apart_than_one(model_dir, voices, tmp_path, capsys):
+    one = write_wav(tmp_path / "one.wav", np.tile(voices[0][:48000], 4))
+    two = write_wav(
+        tmp_path / "two.wav", np.concatenate([voices[0][:48000], voices[1][:48000]] * 2)
+    )
+
+    run(model_dir, one, two, "-o", tmp_path / "out")
+
+    told = capsys.readouterr().out
+    first, second = (float(x) for x in re.findall(r"its parts are (\d+\.\d\d) apart", told))
+    assert first < 0.1 < second
+
+
+def test_a_folder_is_not_a_recording(model_dir, recordings, tmp_path, capsys):
+    assert run(model_dir, recordings[0].parent, "-o", tmp_path / "out") == 3
+
+    assert capsys.readouterr().err == (
+        f"tune-encoder: {tmp_path}/in: is a folder; name the files in it, as with {tmp_path}/in/*\n"
+    )

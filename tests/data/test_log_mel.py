@@ -1,3 +1,5 @@
+import dataclasses
+
 import librosa
 import numpy as np
 import pytest
@@ -5,7 +7,8 @@ import torch
 
 from tune_encoder.config import TrainConfig
 from tune_encoder.data.crops import n_frames_of
-from tune_encoder.data.log_mel import POWER_FLOOR, TARGET_RMS, log_mel, mel_centers, mel_filters
+from tune_encoder.data.log_mel import log_mel, mel_centers, mel_filters
+from tune_encoder.data.mel import POWER_FLOOR, TARGET_RMS, MelSettings, plain_log_mel
 from tune_encoder.data.samples import find_samples, read_sample
 
 CONFIG = TrainConfig()
@@ -113,3 +116,15 @@ def test_filters_and_their_centres_are_those_of_librosa(config):
     np.testing.assert_allclose(filters, librosa_filters(config), atol=1e-7)
     found = mel_centers(config.sample_rate, config.n_mels)
     np.testing.assert_allclose(found, centers, rtol=1e-5)
+
+
+@pytest.mark.parametrize("n_samples", [100, 5000, 24001])
+@pytest.mark.parametrize("numbers", [(24000, 1024, 256, 80), (16000, 600, 150, 40)])
+def test_without_torch_the_features_are_the_same(n_samples, numbers):
+    audio = np.random.default_rng(0).normal(scale=0.1, size=n_samples).astype(np.float32)
+    settings = MelSettings(*numbers)
+    config = TrainConfig(**dataclasses.asdict(settings))
+
+    plain = plain_log_mel(audio, settings)
+
+    np.testing.assert_allclose(plain, log_mel(torch.from_numpy(audio), config).T, atol=1e-3)

@@ -42,7 +42,7 @@ def ensemble(searched, packed, tmp_path_factory):
 
 def test_an_ensemble_is_exported_with_the_config_of_each_member(ensemble):
     assert {path.name for path in ensemble.folder.iterdir()} == {
-        *("config.yaml", "config_2.yaml", "voices.npz"),
+        *("config.yaml", "config_2.yaml", "voices.npz", "novelty.npz"),
         *("audio_encoder.onnx", "audio_encoder.int8.onnx"),
         *("voice_encoder.onnx", "voice_encoder.int8.onnx"),
         *("metrics.json", "MODEL_CARD.md", "provenance.json"),

@@ -47,7 +47,7 @@ def test_what_was_exported_verifies_with_its_scores(model, capsys):
     code, said = run(capsys, model)
 
     assert code == 0, said
-    assert said.out == f"{model}: unchanged since the export (6 files, 64 scores)\n"
+    assert said.out == f"{model}: unchanged since the export (7 files, 64 scores)\n"
 
 
 def test_each_mismatch_is_a_line_and_the_command_fails(model, capsys):
@@ -64,7 +64,7 @@ def test_each_mismatch_is_a_line_and_the_command_fails(model, capsys):
     assert any(line.startswith(f"{weights}: changed, its SHA-256 is ") for line in lines)
     assert "scores not checked: model.safetensors was changed after the export" in lines
     assert said.err == (
-        f"tune-encoder: {model}: 2 of 6 files and scores do not match; export it again\n"
+        f"tune-encoder: {model}: 2 of 7 files and scores do not match; export it again\n"
     )
 
 
@@ -172,7 +172,7 @@ def test_without_its_data_only_the_files_are_verified_and_it_is_said(model, tmp_
         f"scores not checked: {tmp_path / 'gone'}: no such folder; it must hold train/ and val/; "
         "give the data folder with --data-dir"
     )
-    assert second == f"{model}: unchanged since the export (6 files)"
+    assert second == f"{model}: unchanged since the export (7 files)"
 
 
 def test_other_data_are_not_scored_on(model, data_dir, tmp_path):

@@ -37,6 +37,7 @@ def test_an_export_is_a_folder_of_settings_weights_checkpoint_and_scores(exporte
         "model.safetensors",
         "model.pt",
         "voices.npz",
+        "novelty.npz",
         "metrics.json",
         "provenance.json",
         "MODEL_CARD.md",

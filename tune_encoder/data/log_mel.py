@@ -5,16 +5,17 @@ Shapes: T audio samples, F frames, M mel bands, K = n_fft // 2 + 1 frequency bin
 
 from functools import lru_cache
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from tune_encoder.config import FrontendSettings
-
-TARGET_RMS = 10 ** (-26 / 20)  # of every clip; Supertonic's output has -26 dBFS
-POWER_FLOOR = 1e-8  # 65 dB below the mean band at TARGET_RMS; its log is precise in float16
-MIN_RMS = 1e-6  # -120 dBFS; a quieter clip is not amplified further
+from tune_encoder.data.mel import (
+    MIN_RMS,
+    POWER_FLOOR,
+    TARGET_RMS,
+    band_centers_hz,
+    triangular_filters,
+)
 
 
 def log_mel(audio: Tensor, settings: FrontendSettings) -> Tensor:
@@ -54,44 +55,10 @@ def log_bands(power: Tensor, filters: Tensor) -> Tensor:
 
 @lru_cache(maxsize=8)
 def mel_filters(sample_rate: int, n_fft: int, n_mels: int) -> Tensor:
-    """Triangular filters on Slaney's mel scale, each of unit area per Hz.
-
-    Returns:
-        Weights of shape (M, K).
-
-    Source: M. Slaney, Auditory Toolbox, Interval Technical Report 1998-010.
-    """
-    bins_hz = np.linspace(0, sample_rate / 2, n_fft // 2 + 1)
-    edges_hz = _mel_edges(sample_rate, n_mels)
-    lower, centre, upper = (edges_hz[i : i + n_mels, None] for i in range(3))
-    rising = (bins_hz - lower) / (centre - lower)
-    falling = (upper - bins_hz) / (upper - centre)
-    triangles = np.maximum(0, np.minimum(rising, falling)) * 2 / (upper - lower)
-    return torch.from_numpy(triangles.astype(np.float32))
+    """Return `mel.triangular_filters` as a tensor, (M, K)."""
+    return torch.from_numpy(triangular_filters(sample_rate, n_fft, n_mels))
 
 
 def mel_centers(sample_rate: int, n_mels: int) -> Tensor:
     """Return the centre of each mel band in Hz, (M,)."""
-    return torch.from_numpy(_mel_edges(sample_rate, n_mels)[1:-1].astype(np.float32))
-
-
-def _mel_edges(sample_rate: int, n_mels: int) -> NDArray[np.float64]:
-    """Edges of the triangles in Hz, (M + 2,)."""
-    return _mel_to_hz(np.linspace(0, _hz_to_mel(sample_rate / 2), n_mels + 2))
-
-
-# Slaney's scale: linear to 1 kHz at 15 mel, then 27 mel for each factor of 6.4.
-_HZ_PER_MEL = 200 / 3
-_LOG_FROM_HZ, _LOG_FROM_MEL = 1000.0, 15.0
-_LOG_STEP = np.log(6.4) / 27
-
-
-def _hz_to_mel(hz: float) -> float:
-    if hz < _LOG_FROM_HZ:
-        return hz / _HZ_PER_MEL
-    return float(_LOG_FROM_MEL + np.log(hz / _LOG_FROM_HZ) / _LOG_STEP)
-
-
-def _mel_to_hz(mel: NDArray[np.float64]) -> NDArray[np.float64]:
-    above = _LOG_FROM_HZ * np.exp(_LOG_STEP * (mel - _LOG_FROM_MEL))
-    return np.where(mel < _LOG_FROM_MEL, mel * _HZ_PER_MEL, above)
+    return torch.from_numpy(band_centers_hz(sample_rate, n_mels))

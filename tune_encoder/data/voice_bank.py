@@ -43,11 +43,21 @@ class VoiceBank:
         which has no such unit, it is infinite.
         """
         known = self.styles.flatten()
-        wanted = Styles(style.ttl[None], style.dp[None]).flatten()
-        distances = np.linalg.norm(known - wanted, axis=1)
+        distances = np.linalg.norm(known - _flat(style), axis=1)
         nearest = int(distances.argmin())
         usual = _root_mean_square_distance(known)
         return self.names[nearest], float(distances[nearest] / usual) if usual > 0 else np.inf
+
+    def spread(self, styles: Sequence[VoiceStyle]) -> float:
+        """Return the RMS distance between two of at least two styles, in the same units."""
+        among = _root_mean_square_distance(np.concatenate([_flat(style) for style in styles]))
+        usual = _root_mean_square_distance(self.styles.flatten())
+        return among / usual if usual > 0 else np.inf
+
+
+def _flat(style: VoiceStyle) -> Array:
+    """A style as one row, (1, 12928)."""
+    return Styles(style.ttl[None], style.dp[None]).flatten()
 
 
 def _root_mean_square_distance(known: Array) -> float:

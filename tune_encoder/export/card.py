@@ -36,6 +36,7 @@ _FILES = {
     "audio_encoder.int8.onnx": "the same, quantised to 8 bits",
     "voice_encoder.int8.onnx": "the same, quantised to 8 bits",
     "voices.npz": "styles of the training voices",
+    "novelty.npz": "what the training recordings sound like, so that `clone` knows what is unlike",
     "metrics.json": "scores, baselines, cost of the search",
     "provenance.json": "seeds, versions, fingerprints, SHA-256 of every file",
 }

@@ -9,8 +9,10 @@ from pathlib import Path
 from safetensors.torch import save
 from torch import Tensor
 
-from tune_encoder.config import ExportSettings, to_mapping, write_yaml
+from tune_encoder.config import ExportSettings, TrainConfig, to_mapping, write_yaml
 from tune_encoder.data.fold_scores import interval_95
+from tune_encoder.data.mel import MelSettings
+from tune_encoder.data.novelty import known_sound, write_known_sound
 from tune_encoder.data.pack import PackedData
 from tune_encoder.data.score_words import NEW
 from tune_encoder.data.voice_bank import bank_of_clips, write_bank
@@ -81,7 +83,14 @@ def _write_model(folder: Path, model: Model, source: Source) -> None:
         write_state(file, model.members[0].state)
     train, epoch = source.data.train, model.members[0].row["epoch"]
     write_bank(folder, bank_of_clips(train.voices, train.styles), epoch)
+    sound = known_sound(train.clip, train.style_ids, _mel_settings(model.members[0].config))
+    if sound is not None:
+        write_known_sound(folder, sound, epoch)
     _write_provenance_only(folder, provenance(source.origin, model, source.data))
+
+
+def _mel_settings(config: TrainConfig) -> MelSettings:
+    return MelSettings(config.sample_rate, config.n_fft, config.hop_length, config.n_mels)
 
 
 def _write_provenance_only(folder: Path, content: Provenance) -> None:

@@ -10,11 +10,14 @@ import numpy as np
 
 from tune_encoder.data.audio import to_voice
 from tune_encoder.data.audio_file import read_recording
+from tune_encoder.data.novelty import KnownSound
 from tune_encoder.data.quality import REMEDIES, Quality, measure_quality
-from tune_encoder.data.voice_style import VoiceStyle, check_same_version, write_voice_style
+from tune_encoder.data.voice_style import Array, VoiceStyle, check_same_version, write_voice_style
 from tune_encoder.errors import ConfigError, StorageError, TuneEncoderError
 from tune_encoder.model.clone.engines import Engine
 
+PART_S = 2.0  # as long as a window of an encoder by default
+MIN_PARTS, MAX_PARTS = 2, 20  # of an hour, parts spread over it tell as much as all
 RECOMMENDED_DURATION_S = 3.0  # the minimum that other tools for cloning Supertonic voices ask for
 
 
@@ -28,6 +31,10 @@ class Clone:
     quality: Quality
     sound_s: float
     """Duration in seconds, without silence at both ends."""
+    windows: list[VoiceStyle]
+    """Styles of parts of it, of two seconds each; empty if it is too short for two parts."""
+    novelty: float | None = None
+    """How unlike the recordings of training it is, above 1 too much; None if unknown."""
 
     def warnings(self) -> list[str]:
         """Return what makes the style less reliable."""
@@ -35,6 +42,12 @@ class Clone:
             f"{self.recording}: is {kind}, {measured}; {REMEDIES[kind]}"
             for kind, measured in self.quality.faults().items()
         ]
+        if self.novelty is not None and self.novelty > 1:
+            found.append(
+                f"{self.recording}: is unlike all that the model was trained on, "
+                f"{self.novelty:.1f} times as far as is allowed; its style says little, so use "
+                "clean speech of one person"
+            )
         if self.sound_s < RECOMMENDED_DURATION_S:
             found.append(
                 f"{self.recording}: {self.sound_s:.1f} s of sound; use at least "
@@ -61,7 +74,10 @@ def clone(engine: Engine, recording: Path, out: Path) -> Clone:
 
 
 def clone_all(
-    engine: Engine, outputs: dict[Path, Path], known: dict[Path, VoiceStyle]
+    engine: Engine,
+    outputs: dict[Path, Path],
+    known: dict[Path, VoiceStyle],
+    sound: KnownSound | None = None,
 ) -> Iterator[Clone | TuneEncoderError]:
     """Clone one recording after another; if one fails, yield the error and continue.
 
@@ -69,13 +85,14 @@ def clone_all(
         engine: A loaded model.
         outputs: The JSON path of each recording, from `output_paths`.
         known: Styles in the same folder or to compare with.
+        sound: What the model was trained on, from `data.novelty.read_known_sound`.
 
     Raises:
         DataError: if a known style is of another Supertonic version than the model.
     """
     for recording, out in outputs.items():
         try:
-            result = predict(engine, recording, out)
+            result = predict(engine, recording, out, sound)
         except TuneEncoderError as error:
             yield error
             continue
@@ -84,15 +101,32 @@ def clone_all(
         yield result
 
 
-def predict(engine: Engine, recording: Path, out: Path) -> Clone:
-    """Predict the style without writing it; see `clone`."""
+def predict(engine: Engine, recording: Path, out: Path, sound: KnownSound | None = None) -> Clone:
+    """Predict the style without writing it; see `clone_all`."""
     heard = read_recording(recording)
     audio = to_voice(heard, engine.sample_rate)
-    quality = measure_quality(heard)
     style = engine.style(audio)
     if not (np.isfinite(style.ttl).all() and np.isfinite(style.dp).all()):
         raise StorageError(f"{recording}: the model gives no finite style; export the model again")
-    return Clone(recording, out, style, quality, audio.size / engine.sample_rate)
+    return Clone(
+        recording,
+        out,
+        style,
+        measure_quality(heard),
+        audio.size / engine.sample_rate,
+        [engine.style(part) for part in _parts(audio, engine.sample_rate)],
+        None if sound is None else sound.novelty(audio),
+    )
+
+
+def _parts(audio: Array, sample_rate: int) -> list[Array]:
+    """Cut audio into parts of about two seconds, at most `MAX_PARTS` of them."""
+    count = round(audio.size / (PART_S * sample_rate))
+    if count < MIN_PARTS:
+        return []
+    parts = np.array_split(audio, count)
+    chosen = np.linspace(0, count - 1, min(count, MAX_PARTS)).round().astype(int)
+    return [parts[i] for i in chosen]
 
 
 def _write(result: Clone, engine: Engine) -> None:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from tune_encoder.config import FrontendSettings, TrainConfig
 from tune_encoder.data.crops import crop_frames
-from tune_encoder.data.log_mel import MIN_RMS, POWER_FLOOR, TARGET_RMS, mel_filters
+from tune_encoder.data.mel import MIN_RMS, POWER_FLOOR, TARGET_RMS, triangular_filters
 from tune_encoder.data.voice_style import Array
 from tune_encoder.model.onnx.encoder_graph import INPUT, IR_VERSION, OPSET
 from tune_encoder.model.onnx.session import OUTPUTS
@@ -138,7 +138,7 @@ _TYPES = ("DOUBLE", "INT64")
 def _constants(config: TrainConfig) -> dict[str, NDArray[np.generic]]:
     """Return the constants of the front end's graph."""
     margin, length = config.n_fft // 2, crop_frames(config)
-    filters = mel_filters(config.sample_rate, config.n_fft, config.n_mels).numpy()
+    filters = triangular_filters(config.sample_rate, config.n_fft, config.n_mels)
     graph = {
         "axis_1": [1],
         "margins": [0, margin, 0, margin],
