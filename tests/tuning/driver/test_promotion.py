@@ -107,7 +107,7 @@ def test_of_nine_trials_three_go_on_and_one_goes_to_the_end(tmp_path):
     assert [state for state, _, _ in outcome if state != "PRUNED"] == ["COMPLETE"]
 
 
-@pytest.mark.parametrize("every", [1, 2, 5])
+@pytest.mark.parametrize("every", [1, 3])
 def test_a_search_resumed_again_and_again_promotes_as_an_uninterrupted_one(
     uninterrupted, tmp_path, every
 ):
@@ -130,7 +130,7 @@ def test_a_search_killed_at_a_write_goes_on_as_if_it_never_was(uninterrupted, tm
 
 
 @pytest.mark.parametrize("is_lost", [False, True])
-@pytest.mark.parametrize("third", range(3))
+@pytest.mark.parametrize("third", [0, 2])
 def test_a_search_killed_at_a_write_to_either_database_goes_on_as_if_it_never_was(
     uninterrupted, tmp_path, third, is_lost
 ):

@@ -119,13 +119,13 @@ class Fault:
 
 
 FAULTS = (
-    Fault("SIGTERM to the process group", signal_group(signal.SIGTERM), 143, STOPPED),
-    Fault("SIGHUP to the process group", signal_group(signal.SIGHUP), 129, STOPPED),
+    Fault("SIGTERM to the group", signal_group(signal.SIGTERM), 143, STOPPED, in_suite=False),
+    Fault("SIGHUP to the group", signal_group(signal.SIGHUP), 129, STOPPED),
     Fault("Ctrl-C", signal_group(signal.SIGINT), 130, STOPPED, in_suite=False),
     Fault("SIGTERM to all processes", signal_all(signal.SIGTERM), 143, STOPPED),
     Fault("SIGTERM to the search", signal_search(signal.SIGTERM), 143, STOPPED, in_suite=False),
     Fault("SIGTERM while Ray starts", signal_search(signal.SIGTERM), 143, STOPPED, rows=0),
-    Fault("Ctrl-C while Ray starts", signal_search(signal.SIGINT), 130, STOPPED, rows=0),
+    Fault("Ctrl-C while Ray starts", signal_search(signal.SIGINT), 130, STOPPED, 0, in_suite=False),
     Fault("SIGKILL of the head while Ray starts", kill_of_ray(HEAD), 4, NO_RAY, 0, in_suite=False),
     Fault("SIGKILL of the search", signal_search(signal.SIGKILL), -9, "", in_suite=False),
     Fault("SIGKILL of a worker", kill_of_ray(WORKER), 0, "", in_suite=False),
