@@ -50,7 +50,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         scene = make_scene(Path(folder))
         for name in options.kind:
-            kind = scene.kind(name, Path(folder) / name)
+            kind = scene.kind(name, Path(folder) / f"cases_{name}")
             tally = run_cases(name, kind, options.seed, numbers)
             failures += tally.failures
             print(

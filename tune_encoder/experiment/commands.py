@@ -9,10 +9,16 @@ from tune_encoder.experiment.run import EXPORTED, is_run
 from tune_encoder.system.manifest import PROVENANCE
 
 
-def command_line(command: str, path: Path) -> str:
-    """Return the command line for the experiment at `path`."""
-    root = "" if path.parent == DEFAULT_ROOT else f" --root {shlex.quote(str(path.parent))}"
-    return f"tune-encoder {command} {path.name}{root}"
+def command_line(command: str, path: Path, more: str = "") -> str:
+    """Return the command line for the experiment at `path`, with `more` after its name."""
+    root = "" if path.parent == DEFAULT_ROOT else f" --root{_after_option(path.parent)}"
+    return f"tune-encoder {command} {path.name}{f' {more}' if more else ''}{root}"
+
+
+def _after_option(path: Path) -> str:
+    """A path after an option; one that begins with a dash would be taken for another option."""
+    text = shlex.quote(str(path))
+    return f"={text}" if text.startswith("-") else f" {text}"
 
 
 def clone_line(model: Path) -> str:

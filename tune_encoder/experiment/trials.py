@@ -143,13 +143,13 @@ def _attributes(
 def _row(names: list[str], values: object) -> EpochRow:
     """The fields that a row has, all without names, from the row or from the list of their values.
 
-    Whoever shows a search reads the required ones of every row.
+    Whoever asks for some fields reads the required ones of every row.
     """
     if names and isinstance(values, dict):
         values = [values.get(name) for name in names]
     if isinstance(values, list):
         values = {n: value for n, value in zip(names, values, strict=True) if value is not None}
-    return checked_row(values, [name for name in _REQUIRED if name in names or not names])
+    return checked_row(values, [name for name in _REQUIRED if name in names])
 
 
 def read_only(path: Path) -> sqlite3.Connection:

@@ -30,6 +30,7 @@ from tune_encoder.system.damage import refuse_damage
 from tune_encoder.system.files import atomic_write, partial_path
 from tune_encoder.tuning.record.database import Database
 from tune_encoder.tuning.record.distinct import DistinctSampler
+from tune_encoder.tuning.record.fit import check_fits
 from tune_encoder.tuning.record.outcome import (
     constraint_notes,
     merge_repeated,
@@ -85,7 +86,9 @@ class Record:
                     f"with `{experiment.command('repair')}`"
                 )
             _make_study(experiment, space, database)
-        return cls(experiment, space, database)
+        record = cls(experiment, space, database)
+        check_fits(experiment, space, record._study, list(record.trials.values()))
+        return record
 
     def __reduce__(self) -> tuple[object, ...]:
         """Pickle without the study, which is in its file: Tune pickles whatever it gets."""

@@ -40,6 +40,10 @@ class Study:
             trial.user_attrs = _without_rows(trial.user_attrs)
             self._memory.add_trial(trial)
 
+    def trials(self) -> list[FrozenTrial]:
+        """Return all trials, with their parameters; they must not be changed."""
+        return self._memory.get_trials(deepcopy=False)
+
     def ask(self, sampler: BaseSampler) -> Trial:
         """Create the next trial, whose settings are to be sampled and then written."""
         self._memory.sampler = sampler

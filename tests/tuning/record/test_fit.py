@@ -1,0 +1,90 @@
+"""Edits of search.yaml between two launches: those that the record cannot take are refused."""
+
+import pytest
+
+from tests.builders import make_search, parse_space
+from tune_encoder.errors import ConfigError
+from tune_encoder.tuning.record.record import Record
+
+CONTENT = {
+    "budget": {"trials": 6, "epochs": 4},
+    "space": {
+        "head": {"choice": ["pca", "linear"]},
+        "learning_rate": {"float": [1e-4, 1e-2], "log": True},
+    },
+}
+SPACE = parse_space(CONTENT)
+CHOSEN = {"head": "pca", "learning_rate": 0.001}
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory):
+    trials = [("COMPLETE", CHOSEN, [0.9, 0.8]), ("RUNNING", {**CHOSEN, "head": "linear"}, [0.7])]
+    return make_search(tmp_path_factory.mktemp("runs"), SPACE, trials)
+
+
+def edited(section, **changes):
+    return parse_space({**CONTENT, section: {**CONTENT.get(section, {}), **changes}})
+
+
+@pytest.mark.parametrize(
+    ("space", "reason"),
+    [
+        (
+            edited("space", head={"choice": ["pca", "linear", "joint"]}),
+            "head is a choice of pca, linear, joint, in the trials it was a choice of pca, linear",
+        ),
+        (
+            edited("space", head={"choice": ["linear", "pca"]}),
+            "head is a choice of linear, pca, in the trials it was a choice of pca, linear",
+        ),
+        (
+            edited("space", learning_rate={"float": [1e-4, 1e-2]}),
+            "learning_rate is a range of float, in the trials it was a range of float with log",
+        ),
+        (
+            edited("space", learning_rate={"choice": [1e-4, 1e-2]}),
+            "learning_rate is a choice of 0.0001, 0.01, in the trials it was a range of float "
+            "with log",
+        ),
+        (edited("budget", epochs=3), "budget.epochs is 3, the trials were planned for 4"),
+        (edited("metric", name="val_skill"), "metric is val_skill, the trials were compared by"),
+        (edited("validation", voices=3), "validation.voices is 3, the trials had another valid"),
+        (edited("base", hop_length=128), "hop_length is 128, in the trials it was 256"),
+    ],
+    ids=lambda value: value[:40] if isinstance(value, str) else "",
+)
+def test_an_edit_that_does_not_fit_is_refused_in_a_line_that_names_fork(searched, space, reason):
+    with pytest.raises(ConfigError) as refused:
+        Record.open(searched, space)
+
+    said = str(refused.value)
+    assert said.startswith(f"{searched.path / 'search.yaml'}, space: {reason}")
+    assert said.endswith(f"`tune-encoder fork mine NEW --space FILE --root {searched.path.parent}`")
+
+
+@pytest.mark.parametrize(
+    "space",
+    [
+        SPACE,
+        edited("space", learning_rate={"float": [1e-5, 1e-1], "log": True}),
+        edited("space", dropout={"float": [0.0, 0.5]}),
+        edited("budget", trials=9),
+        edited("base", weight_decay=0.1),
+    ],
+    ids=["none", "a wider range", "one more parameter", "more trials", "base"],
+)
+def test_an_edit_that_fits_is_taken(searched, space):
+    assert len(Record.open(searched, space).trials) == 2
+
+
+def test_two_metrics_in_place_of_one_are_refused(searched):
+    two = {
+        "metric": {"name": "val_loss", "second": "parameters"},
+        "searcher": {"name": "nsga2"},
+        "scheduler": {"name": "none"},
+    }
+    space = parse_space({**CONTENT, **two})
+
+    with pytest.raises(ConfigError, match=r"metric has 2 names, the trials have another number"):
+        Record.open(searched, space)
