@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 
+from tests.builders import new_experiment
 from tests.fabricate import make_sample
 from tune_encoder.cli import main
 from tune_encoder.data.samples import write_sample
@@ -32,6 +33,7 @@ def scene(tmp_path_factory, cache):
     (folder / "typo.yaml").write_text("epoch: 3\n")
     (folder / "twice.yaml").write_text("seed: 1\nseed: 2\n")
     (folder / "space.yaml").write_text("space: {dropout: {float: [0.5, 0.1]}}\n")
+    new_experiment(folder / "runs", "begun")
     (folder / "runs" / "taken").mkdir(parents=True)
     (folder / "runs" / "taken" / "search.yaml").write_text("format: 1\n")
     (folder / "file").write_text("a file\n")
@@ -71,15 +73,30 @@ BAD_COMMANDS = [
     (SEARCH + " --data-dir {0}/none", DATA, "{0}/none: no such folder; it must hold train/ and "),
     (SEARCH + " --data-dir {0}/cut", DATA, "{0}/cut/train/a.npz: not a readable npz file"),
     (SEARCH + " --root {0}/file", STORAGE, "{0}/file/"),
-    ("resume none --root {0}/runs", USAGE, "none: no such experiment; there are taken"),
+    ("resume none --root {0}/runs", USAGE, "none: no such experiment; there are begun, taken"),
+    (
+        "fork begun new --root {0}/runs --space quick --trials 0",
+        USAGE,
+        "command line, budget: trials is 0; it must be a whole number from 1",
+    ),
+    (
+        "fork begun new --root {0}/runs --space quick --epochs 0",
+        USAGE,
+        "command line, budget: epochs is 0; it must be a whole number from 1",
+    ),
+    (
+        "fork begun new --root {0}/runs --space quick --concurrent -1",
+        USAGE,
+        "command line, resources: concurrent is -1; it must be a whole number from 0",
+    ),
     ("resume ../x --root {0}/runs", USAGE, "the experiment name '../x' is not valid; use up "),
-    ("repair none --root {0}/runs", USAGE, "none: no such experiment; there are taken"),
-    ("export none --root {0}/runs", USAGE, "none: no such experiment; there are taken"),
+    ("repair none --root {0}/runs", USAGE, "none: no such experiment; there are begun, taken"),
+    ("export none --root {0}/runs", USAGE, "none: no such experiment; there are begun, taken"),
     ("export none --root {0}/empty", USAGE, "none: no such experiment; {0}/empty has none"),
     ("export taken --root {0}/runs --top-k 0", USAGE, "export(): top_k is 0; it must be a whole"),
     ("export taken --root {0}/runs --formats x", USAGE, "formats is 'x'; it must be one of auto"),
     ("verify {0}/none", STORAGE, "none/provenance.json: cannot be read (No such file or directory"),
-    ("retrain none --root {0}/runs", USAGE, "none: no such experiment; there are taken"),
+    ("retrain none --root {0}/runs", USAGE, "none: no such experiment; there are begun, taken"),
     ("clone {0}/none {0}/a.wav -o {0}/a.json", STORAGE, "{0}/none: no model here; make one with "),
     ("clone {0}/none {0}/a.wav", USAGE, "the following arguments are required: -o/--out"),
     ("data", USAGE, "the following arguments are required: WHAT"),

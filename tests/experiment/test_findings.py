@@ -118,6 +118,15 @@ SHUFFLED = [0.5, 0.6, 0.1, 0.4, 0.2, 0.8, 0.3, 0.7]  # rank correlation 1 - 6 * 
 WARNING = "epoch 1 does not predict epoch 3 (rank correlation 0.21 over 8 trials); raise scheduler"
 
 
+def test_where_no_trial_is_stopped_at_a_rung_none_is_correlated():
+    never = replace(SPACE, scheduler=replace(SPACE.scheduler, name="none"))
+
+    found = assess_search(trials_of(LOSSES, SHUFFLED), never, BASELINES, "new")
+
+    assert found.rung_correlations == []
+    assert found.warnings == []
+
+
 def test_an_early_rung_that_does_not_predict_the_next_is_a_warning():
     found = assess_search(trials_of(LOSSES, SHUFFLED), SPACE, BASELINES, "new")
 
@@ -141,15 +150,6 @@ def test_few_trials_or_a_fair_correlation_are_no_warning(late, n_early, warned):
 
     assert len(found.rung_correlations) == 1
     assert any("does not predict" in each for each in found.warnings) == warned
-
-
-def test_where_no_trial_is_stopped_a_low_correlation_is_said_but_harms_nothing():
-    space = space_of(scheduler={"name": "none", "grace_period": 1, "reduction_factor": 3})
-
-    found = assess_search(trials_of(LOSSES, SHUFFLED), space, BASELINES, "new")
-
-    assert len(found.rung_correlations) == 1
-    assert found.warnings == []
 
 
 # --- the best trial ------------------------------------------------------------------------------

@@ -124,6 +124,15 @@ def test_a_trial_that_waits_at_a_rung_is_said_to():
     assert status_lines(view, unicode=False)[3] == "time    0:07"
 
 
+def test_trials_of_a_fork_are_said_to_count_on_from_those_that_seeded_it():
+    trials = [TrialRecord(n, "COMPLETE", rows=[{**row(n, 1, 0.5), "order": n}]) for n in (3, 4)]
+
+    view = search_status(space_of(budget={"trials": 2, "epochs": 4}), trials, None, None)
+
+    assert view["first_trial"] == 3
+    assert status_lines(view, unicode=False)[0] == "trials  2 finished of 2, numbered from 3"
+
+
 def test_the_history_of_the_best_skill_is_in_order_of_recording():
     orders = [[0, 2, 3], [1, 4]]
     losses = [[0.9, 0.6, 0.7], [0.8, 0.1]]

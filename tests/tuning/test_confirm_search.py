@@ -46,16 +46,12 @@ def test_ctrl_c_while_a_search_is_confirmed_says_once_how_to_go_on(seeded):
     assert error.count(STOPPED) == 1
 
 
-def test_after_a_search_with_seeds_the_rungs_are_rated_and_then_the_configs(seeded):
+def test_after_a_search_with_seeds_the_configs_are_rated_but_no_rungs_where_none_stops(seeded):
     lines = seeded.lines
 
-    (correlation,) = [line for line in lines if line.startswith("rank correlation")]
-    assert re.fullmatch(
-        r"rank correlation of epoch 2 with 6: -?[01]\.\d\d over 3 trials", correlation
-    )
+    assert not [line for line in lines if line.startswith("rank correlation")]
     heads = ["trial", "val_loss", "sd", "new-voice", "skill", "sd", "lowest", "highest", "seeds"]
     title = [line.split() for line in lines].index(heads)
-    assert lines.index(correlation) < title
     assert all(line.endswith("      2") for line in lines[title + 1 : title + 4])
     assert re.match("winner: trial|no winner: the top", lines[title + 4])
 

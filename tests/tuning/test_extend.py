@@ -69,6 +69,16 @@ def test_more_epochs_let_finished_trials_go_on_and_stopped_ones_stay_stopped(fin
     assert complete.value == min(complete.intermediate_values.values())
 
 
+def test_another_number_of_trials_at_once_is_stored_and_reopens_nothing(finished):
+    before = states(finished)
+
+    wider = extend_search(finished, SPACE, {"concurrent": 2})
+
+    assert wider.resources.concurrent == 2
+    assert finished.space().resources.concurrent == 2
+    assert states(finished) == before
+
+
 def test_more_trials_leave_finished_ones_as_they_are(finished):
     before = finished.trials()
 

@@ -90,10 +90,23 @@ class ExtendOptions(TypedDict, total=False):
     """Value of the metric at which the search ends."""
     until: str | None
     """"noise": also end when the next trial would gain less than the noise; "budget": do not."""
+    concurrent: int | None
+    """Trials at once from now on; 0: as many as fit."""
     accept_data_change: bool
     """Whether to continue although the data has changed."""
     record: str | None
     """Database from which the experiment's folder is restored if it is lost."""
+
+
+class ForkOptions(LaunchOptions, total=False):
+    """All keyword options of `fork`; those of the space take the place of what it says."""
+
+    trials: int | None
+    """Number of new trials."""
+    epochs: int | None
+    """Epochs of a trial that is not stopped early."""
+    concurrent: int | None
+    """Trials at once; 0: as many as fit."""
 
 
 class ResumeOptions(ExtendOptions, LaunchOptions, total=False):
@@ -153,7 +166,7 @@ def resume(
     Args:
         name: The experiment.
         root: Folder of experiments.
-        options: `trials`, `epochs`, `total_epochs`, `time`, `target`, `until`,
+        options: `trials`, `epochs`, `total_epochs`, `time`, `target`, `until`, `concurrent`,
             `accept_data_change`, `record`, `dashboard` and `address`, as on the command line.
 
     Raises:
@@ -181,7 +194,7 @@ def fork(
     new: str,
     space: str | Path | Mapping[str, object],
     root: str | Path = DEFAULT_ROOT,
-    **launch: "Unpack[LaunchOptions]",
+    **options: "Unpack[ForkOptions]",
 ) -> Experiment:
     """Start a search in another space on the same data, seeded with an earlier search's trials.
 
@@ -190,7 +203,7 @@ def fork(
         new: The new one.
         space: As in `search`.
         root: Folder of both.
-        launch: `dashboard` and `address`, as in `search`.
+        options: `trials`, `epochs`, `concurrent`, `dashboard` and `address`, as in `search`.
 
     Raises:
         ConfigError, StorageError, SearchFailed, Interrupted: as in `search`.
@@ -198,10 +211,12 @@ def fork(
     from tune_encoder.tuning.start import fork_search
 
     _check_ray_not_running()
-    settings = LaunchSettings(
-        **_check_option_names(launch, LaunchOptions.__annotations__, "fork()")
-    )
-    folder = fork_search(expand_path(root), name, new, _read_space(space), launch=settings)
+    changes: dict[str, Any] = _check_option_names(options, ForkOptions.__annotations__, "fork()")
+    launch = _pop_settings(LaunchSettings, changes)
+    other = _read_space(space)
+    if changes:
+        other = override_space(other, _section_changes(changes), "command line")
+    folder = fork_search(expand_path(root), name, new, other, launch=launch)
     return Experiment(folder.path)
 
 

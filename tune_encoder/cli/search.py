@@ -20,9 +20,9 @@ from tune_encoder.cli.jobs import JOBS_SCHEMES, resume_job
 from tune_encoder.cli.report import write_report_at_end
 from tune_encoder.config import (
     EXTENSIONS,
+    FORK_OVERRIDES,
     OVERRIDES,
     SECTIONS,
-    BudgetSettings,
     LaunchSettings,
     StorageSettings,
 )
@@ -92,9 +92,9 @@ def add_resume(commands: Commands) -> None:
     """Add the command `resume`."""
     parser = add_command(commands, "resume", _resume, outlives_reader=True)
     parser.add_argument("name", help="experiment to resume")
-    for name in EXTENSIONS:
+    for name, section in EXTENSIONS.items():
         more = ", including the earlier ones" if name == "trials" else ""
-        add_setting(parser, BudgetSettings, name, overrides=True, more=more)
+        add_setting(parser, SECTIONS[section], name, overrides=True, more=more)
     parser.add_argument(
         "--accept-data-change", action="store_true", help="continue although the data has changed"
     )
@@ -134,6 +134,9 @@ def add_fork(commands: Commands) -> None:
     parser.add_argument("name", help="experiment whose trials seed the new search")
     parser.add_argument("new", help="name of the new experiment")
     parser.add_argument("--space", required=True, help="YAML file, or the name of a built-in space")
+    for name in FORK_OVERRIDES:
+        [(section, setting), *_] = OVERRIDES[name]
+        add_setting(parser, SECTIONS[section], setting, overrides=True)
     parser.add_argument("--no-export", action="store_true", help="make no model at the end")
     _add_launch_options(parser)
     add_root(parser)
@@ -149,6 +152,7 @@ def _fork(options: argparse.Namespace) -> None:
         options.space,
         options.root,
         **given_settings(options, LaunchSettings),
+        **{name: getattr(options, name) for name in FORK_OVERRIDES},
     )
     _finish(experiment, options)
 

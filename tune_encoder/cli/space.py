@@ -120,7 +120,7 @@ def _format_budget(space: "SearchSpace") -> str:
     budget, metric = space.budget, space.metric
     words = [f"{_trials_of_epochs(budget.trials, budget.epochs)}, by {' and '.join(metric.names)}"]
     if budget.total_epochs:
-        words.append(f"{budget.total_epochs} epochs in all")
+        words.append(f"{count_noun(budget.total_epochs, 'epoch')} in all")
     if budget.time:
         words.append(f"at most {budget.time}")
     if budget.until == "noise":

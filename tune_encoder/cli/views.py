@@ -27,7 +27,7 @@ from tune_encoder.errors import ConfigError
 from tune_encoder.experiment.epoch_row import score_of
 from tune_encoder.experiment.front import describe_front, format_metric
 from tune_encoder.experiment.status import WIDTH
-from tune_encoder.system.formats import format_value
+from tune_encoder.system.formats import count_noun, format_value
 
 if TYPE_CHECKING:
     from tune_encoder.experiment.folder import Experiment
@@ -117,7 +117,7 @@ def _list_rows(entries: "list[OverviewEntry]") -> Iterator[tuple[str, ...]]:
 
 
 def _run_row(run: "RunStatus") -> tuple[str, ...]:
-    epochs = f"{run['epochs']} of {run['epochs_budget']} epochs"
+    epochs = f"{run['epochs']} of {count_noun(run['epochs_budget'], 'epoch')}"
     skill = f"{run['best']['skill']:.3f}" if run["best"] else "-"
     return _shorten(run["name"], NAME_WIDTH), _format_state(run), epochs, skill
 

@@ -260,5 +260,9 @@ OVERRIDES = {
     "seed": [("searcher", "seed"), ("base", "seed")],
     "folds": [("validation", "voices")],
 }
-# The settings of the budget that can be changed when a search is resumed.
-EXTENSIONS = ("trials", "epochs", "total_epochs", "time", "target", "until")
+# The settings that can be changed when a search is resumed, by section.
+EXTENSIONS = {
+    **dict.fromkeys(("trials", "epochs", "total_epochs", "time", "target", "until"), "budget"),
+    "concurrent": "resources",
+}
+FORK_OVERRIDES = ("trials", "epochs", "concurrent")  # of `OVERRIDES`, those that `fork` takes

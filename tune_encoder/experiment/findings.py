@@ -83,16 +83,8 @@ def assess_search(
         baselines: Scores on the validation split by name; each with its `skill`.
         voices: Whether its voices are known from train, new, or mixed; None if unknown.
     """
-    # Also without early stopping: it shows whether trials could have been stopped.
-    epochs = [*halving_epochs(space.scheduler, space.budget.epochs), space.budget.epochs]
-    different = without_copies(trials, space)
-    pairs = (rung_correlation(different, *pair) for pair in itertools.pairwise(epochs))
-    rung_correlations = [found for found in pairs if found is not None]
-    warnings = [
-        _low_correlation_warning(each)
-        for each in rung_correlations
-        if space.scheduler.stops_early and _is_low(each)
-    ]
+    rung_correlations = _rung_correlations(trials, space)
+    warnings = [_low_correlation_warning(each) for each in rung_correlations if _is_low(each)]
     if (best := best_trial(list(trials))) is not None:
         searched = space.searched_settings(best.settings)
         warnings += [_at_bound_warning(each, searched) for each in space.parameters]
@@ -102,6 +94,16 @@ def assess_search(
             warnings.append(_below_baseline_warning(best, baselines, voices))
     compared = compare_to_start(trials, space, voices)
     return Findings(rung_correlations, [warning for warning in warnings if warning], compared)
+
+
+def _rung_correlations(trials: Sequence[TrialRecord], space: SearchSpace) -> list[RungCorrelation]:
+    """The correlation of each rung with the next; none where no trial is stopped at a rung."""
+    if not space.scheduler.stops_early:
+        return []
+    epochs = [*halving_epochs(space.scheduler, space.budget.epochs), space.budget.epochs]
+    different = without_copies(trials, space)
+    pairs = (rung_correlation(different, *pair) for pair in itertools.pairwise(epochs))
+    return [found for found in pairs if found is not None]
 
 
 def compare_to_start(trials: Sequence[TrialRecord], space: SearchSpace, voices: str | None) -> str:

@@ -79,6 +79,8 @@ class SearchStatus(TypedDict):
     trials_ended: int
     trials_budget: int | None
     """None if it follows from `epochs_budget`."""
+    first_trial: int
+    """Number of its first trial: a fork counts on from the trials that seeded it."""
     epochs: int
     """Finished epochs of all trials."""
     epochs_budget: int | None
@@ -166,6 +168,7 @@ def search_status(
         "trials": {word.replace(" ", "_"): counts[word] for word in _COUNTED},
         "trials_ended": ended,
         "trials_budget": space.budget.trials or None,
+        "first_trial": min((trial.number for trial in trials), default=0),
         "epochs": sum(len(trial.rows) for trial in trials),
         "epochs_budget": space.budget.total_epochs or None,
         "epochs_saved": sum(space.budget.epochs - len(trial.rows) for trial in pruned),
@@ -289,7 +292,8 @@ def format_counts(status: SearchStatus) -> str:
     """Format the number of trials in each state."""
     counts = status["trials"].items()
     parts = [f"{count} {name.replace('_', ' ')}" for name, count in counts if count]
-    return f"{', '.join(parts) or 'none yet'}{_of(status['trials_budget'])}"
+    first = f", numbered from {status['first_trial']}" if status["first_trial"] else ""
+    return f"{', '.join(parts) or 'none yet'}{_of(status['trials_budget'])}{first}"
 
 
 def _of(budget: int | None) -> str:

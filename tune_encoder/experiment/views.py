@@ -39,6 +39,7 @@ from tune_encoder.experiment.status import (
 )
 from tune_encoder.experiment.trials import TrialRecord
 from tune_encoder.space import SearchSpace
+from tune_encoder.system.formats import count_noun
 from tune_encoder.system.lock import LOCK_NAME, Process, lock_holder, lock_process
 
 UNREADABLE = "unreadable"
@@ -288,7 +289,9 @@ def _why_ended(trial: TrialRecord, epochs: int) -> str:
     if len(trial.rows) >= epochs:
         return "it finished all its epochs"
     waited = trial.settings.get("early_stopping_patience")
-    return f"no improvement in the last {waited} epochs (early_stopping_patience)" if waited else ""
+    if not isinstance(waited, int) or not waited:
+        return ""
+    return f"no improvement in the last {count_noun(waited, 'epoch')} (early_stopping_patience)"
 
 
 def changed_settings(settings: Mapping[str, SettingValue]) -> dict[str, SettingValue]:

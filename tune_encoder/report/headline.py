@@ -148,7 +148,7 @@ def _confirmed(confirmation: Confirmation, skill: str) -> Table:
 
 def _budget(budget: BudgetSettings) -> str:
     trials = count_noun(budget.trials, "trial") if budget.trials else "trials"
-    total = f", {budget.total_epochs} epochs in all" if budget.total_epochs else ""
+    total = f", {count_noun(budget.total_epochs, 'epoch')} in all" if budget.total_epochs else ""
     return f"{trials} of {count_noun(budget.epochs, 'epoch')}{total}"
 
 

@@ -31,7 +31,8 @@ def extend_search(
     Args:
         experiment: An experiment that this process has locked.
         space: Its space.
-        changes: trials, epochs, total_epochs, time, target, until; None changes nothing.
+        changes: trials, epochs, total_epochs, time, target, until, concurrent; None changes
+            nothing.
         database: Database of its record, if there is one.
 
     Raises:
@@ -40,6 +41,7 @@ def extend_search(
     given = {name: value for name, value in changes.items() if value is not None}
     if not given:
         return space
+    concurrent = given.pop("concurrent", None)
     budget = space.budget
     if given.get("epochs", budget.epochs) < budget.epochs:
         raise ConfigError(
@@ -51,7 +53,8 @@ def extend_search(
             f"command line: trials is {given['trials']}; the grid has only {budget.trials} "
             "configs, so fork the search with a larger grid instead"
         )
-    wider = override_space(space, {"budget": given}, "command line")
+    changed = {"budget": given, "resources": {"concurrent": concurrent}}
+    wider = override_space(space, changed, "command line")
     if "trials" in given:  # all configs may be fewer
         trials = min(wider.budget.trials, max(budget.trials, wider.n_trials))
         wider = replace(wider, budget=replace(wider.budget, trials=trials))

@@ -1,12 +1,14 @@
 """Edits of search.yaml between two launches: those that the record cannot take are refused."""
 
+from typing import Any
+
 import pytest
 
 from tests.builders import make_search, parse_space
 from tune_encoder.errors import ConfigError
 from tune_encoder.tuning.record.record import Record
 
-CONTENT = {
+CONTENT: dict[str, Any] = {
     "budget": {"trials": 6, "epochs": 4},
     "space": {
         "head": {"choice": ["pca", "linear"]},

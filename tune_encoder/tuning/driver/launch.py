@@ -235,7 +235,8 @@ def _report_end(
 def _report_used_up(record: Record) -> None:
     total = record.space.budget.total_epochs
     more = f"{record.experiment.command('resume')} --total-epochs {2 * total}"
-    print(f"the {total} epochs of budget.total_epochs are used; for more, `{more}`")  # noqa: T201
+    used = f"budget.total_epochs, {count_noun(total, 'epoch')}, is used up"
+    print(f"{used}; for more, `{more}`")  # noqa: T201
 
 
 def _next_launch(record: Record) -> str:
