@@ -1,6 +1,8 @@
 """What is refused before anything is packed or Ray starts."""
 
+import os
 import re
+import signal
 import sys
 from pathlib import Path
 
@@ -8,10 +10,10 @@ import pytest
 
 from tests.builders import new_experiment
 from tests.tuning.conftest import TINY_SPACE
-from tune_encoder.errors import ConfigError, DataError, StorageError
+from tune_encoder.errors import ConfigError, DataError, Interrupted, StorageError
 from tune_encoder.space import parse_space
 from tune_encoder.tuning.cluster import temporary
-from tune_encoder.tuning.start import fork_search, start_search
+from tune_encoder.tuning.start import _taken, fork_search, start_search
 
 
 def refused(tmp_path, changes):
@@ -65,6 +67,16 @@ def test_a_fork_that_would_compare_other_scores_is_refused(tmp_path, no_ray, bef
 
 def with_folds(count):
     return parse_space({**TINY_SPACE, "validation": {"voices": count}}, "test", Path())
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_says_how_to_resume_from_the_moment_that_the_folder_exists(tmp_path, number):
+    experiment = new_experiment(tmp_path, "mine", with_folds(1))
+
+    said = r"^stopped, everything is saved; resume with `tune-encoder resume mine --root "
+    with pytest.raises(Interrupted, match=said) as stopped, _taken(experiment):
+        os.kill(os.getpid(), number)
+    assert stopped.value.exit_code == 128 + number
 
 
 # --- a home folder that is missing or cannot be written ------------------------------------------

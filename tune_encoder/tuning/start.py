@@ -224,8 +224,12 @@ def _open_database(experiment: Experiment) -> "AbstractContextManager[Database |
 
 @contextmanager
 def _taken(experiment: Experiment) -> "Iterator[Database | None]":
-    """Lock an experiment and connect to its database; a disk that is full is said with `resume`."""
+    """Lock an experiment and connect to its database.
+
+    A signal, or a disk that is full, ends the block with a line that says how to resume.
+    """
     with (
+        interruptible(experiment.stopped_message),
         resumable(lambda: f"then resume with `{experiment.command('resume')}`"),
         lock_experiment(experiment.path),
         _open_database(experiment) as database,
@@ -360,7 +364,7 @@ def _launch(
     if experiment.storage is not None:
         experiment.storage.claim(experiment.identity())
     starting = nullcontext() if experiment.trials() else _start_ray_early(experiment, launch)
-    with interruptible(experiment.stopped_message), starting:
+    with starting:
         from tune_encoder.tuning.driver.launch import launch_search
         from tune_encoder.tuning.record.record import Record
 

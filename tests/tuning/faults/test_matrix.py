@@ -28,6 +28,7 @@ def test_a_fault_ends_a_search_with_its_code_and_a_line_and_nothing_is_lost(
     assert line.endswith("resume with `tune-encoder resume tiny`")
     assert "Traceback" not in met.errors
     assert "(raylet)" not in met.errors
+    assert "[state-dump]" not in met.errors
     assert met.problems == []
     if command.experiment.study_path.exists():  # not yet, where Ray starts
         command.experiment.check_record()
