@@ -12,11 +12,26 @@ TuneEncoderError        1
 
 import signal
 
+_LINE_LENGTH = 1_500  # characters of an error; the longest list of known names is shorter
+
 
 class TuneEncoderError(Exception):
     """Base class of all errors with a one-line message for the user."""
 
     exit_code = 1
+
+
+def error_line(error: object) -> str:
+    """Return an error in one line; of a very long one, such as of a pasted file, the middle is cut.
+
+    Its beginning says where it is wrong, and its end what to do.
+    """
+    words = " ".join(str(error).split())
+    half = _LINE_LENGTH // 2
+    left_out = len(words) - 2 * half
+    if left_out <= 0:
+        return words
+    return f"{words[:half]} [... {left_out} characters ...] {words[-half:]}"
 
 
 class ConfigError(TuneEncoderError):

@@ -93,8 +93,20 @@ BAD_COMMANDS = [
     ("repair none --root {0}/runs", USAGE, "none: no such experiment; there are begun, taken"),
     ("export none --root {0}/runs", USAGE, "none: no such experiment; there are begun, taken"),
     ("export none --root {0}/empty", USAGE, "none: no such experiment; {0}/empty has none"),
-    ("export taken --root {0}/runs --top-k 0", USAGE, "export(): top_k is 0; it must be a whole"),
-    ("export taken --root {0}/runs --formats x", USAGE, "formats is 'x'; it must be one of auto"),
+    (
+        "export taken --root {0}/runs --top-k 0",
+        USAGE,
+        "command line: top_k is 0; it must be a",
+    ),
+    (
+        "export taken --root {0}/runs --formats x",
+        USAGE,
+        "line: formats is 'x'; it must be one of",
+    ),
+    ("add begun {{ --root {0}/runs", USAGE, "add {{: write it as key=value, such as"),
+    ("add begun dropout={{ --root {0}/runs", USAGE, "add dropout, line 1: "),
+    ("evaluate {0}/none", STORAGE, "{0}/none: no model here; make one with `tune-encoder export`"),
+    ("space quick --sample 99999999999999999999", USAGE, "99; it must be from 0 to 100000"),
     ("verify {0}/none", STORAGE, "none/provenance.json: cannot be read (No such file or directory"),
     ("retrain none --root {0}/runs", USAGE, "none: no such experiment; there are begun, taken"),
     ("clone {0}/none {0}/a.wav -o {0}/a.json", STORAGE, "{0}/none: no model here; make one with "),
@@ -148,6 +160,19 @@ def test_a_bad_command_ends_with_its_code_and_one_line_that_says_what_to_do(
     assert re.match(r"tune-encoder[a-z ]*: ", printed[0])
     assert words.format(scene) in printed[0]
     assert sorted(scene.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["resume LONG", "train --data-dir x --set LONG=1", "train --epochs LONG"],
+)
+def test_a_very_long_value_is_shortened_and_what_to_do_still_stands_at_the_end(capsys, command):
+    with pytest.raises(SystemExit, match="2"):
+        main(command.replace("LONG", "x" * 100_000).split())
+
+    line = capsys.readouterr().err.strip().splitlines()[-1]
+    assert len(line) < 1_700
+    assert re.search(r"x \[\.\.\. \d+ characters \.\.\.\] ", line)
 
 
 def test_with_debug_the_traceback_of_an_error_is_shown_too(scene, capsys):

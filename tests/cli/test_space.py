@@ -204,7 +204,7 @@ def test_the_shipped_spaces_are_listed_with_what_they_are_for(run):
     ("words", "message"),
     [
         ((), "space: no FILE given; name a YAML file or a built-in space, or use --list"),
-        (("quick", "--sample", "-1"), "--sample is -1; it must be 0 or more"),
+        (("quick", "--sample", "-1"), "--sample is -1; it must be from 0 to 100000"),
         (("quik",), "quik: neither a file nor a built-in space; built-in are cnn, default, quick,"),
     ],
 )

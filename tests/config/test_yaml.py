@@ -124,7 +124,7 @@ def test_what_is_written_reads_back_equal(tmp_path, mapping):
     ],
 )
 def test_an_assignment_is_read_as_yaml_reads_it(text, expected):
-    assert parse_assignment(text) == expected
+    assert parse_assignment(text, "--set") == expected
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ def test_an_assignment_is_read_as_yaml_reads_it(text, expected):
 )
 def test_a_bad_assignment_is_refused_with_how_to_write_it(text, message):
     with pytest.raises(ConfigError, match=message):
-        parse_assignment(text)
+        parse_assignment(text, "--set")
 
 
 def test_the_command_line_wins_over_the_file_and_the_file_over_the_default(tmp_path):

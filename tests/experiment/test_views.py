@@ -3,6 +3,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +11,7 @@ from tests.builders import MadeSearch, new_experiment
 from tests.experiment.conftest import row, space_of
 from tune_encoder.cli import main
 from tune_encoder.cli.curve import HEIGHT
+from tune_encoder.experiment.commands import clone_line
 from tune_encoder.experiment.epoch_row import objective
 from tune_encoder.experiment.folder import CHECKPOINT_NAME
 from tune_encoder.experiment.views import overview
@@ -402,3 +404,19 @@ def test_long_names_and_long_numbers_fit_into_80_columns(say, tmp_path):
 
     assert max(map(len, lines)) <= 80
     assert lines[1].startswith(f"{'n' * 28}...  running, pid {os.getpid()} ")
+
+
+# --- command lines -------------------------------------------------------------------------------
+
+
+def test_a_root_that_begins_with_a_dash_is_written_so_that_the_line_can_be_pasted(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    MadeSearch(tmp_path / "-dash", space_of(), row_of=row).trial([0.5])
+
+    with pytest.raises(SystemExit, match="0"):
+        main(["status", "mine", "--root=-dash"])
+
+    assert "tune-encoder resume mine --root ./-dash" in capsys.readouterr().out
+    assert clone_line(Path("-model")) == "tune-encoder clone ./-model voice.wav -o voice.json"

@@ -42,7 +42,7 @@ def _clone(options: argparse.Namespace) -> None:
     """Turn recordings into Supertonic voice styles."""
     from tune_encoder.data.novelty import read_known_sound
     from tune_encoder.data.voice_bank import bank_of_presets, find_styles, read_bank, read_presets
-    from tune_encoder.errors import DataError, TuneEncoderError
+    from tune_encoder.errors import DataError, TuneEncoderError, error_line
     from tune_encoder.experiment.commands import check_is_model
     from tune_encoder.model.clone import clone_all, open_engine, output_paths
 
@@ -64,7 +64,7 @@ def _clone(options: argparse.Namespace) -> None:
             raise result
         else:
             failed.append(result)
-            print(f"tune-encoder: {' '.join(str(result).split())}", file=sys.stderr)
+            print(f"tune-encoder: {error_line(result)}", file=sys.stderr)
     if failed:
         raise DataError(
             f"{len(failed)} of {len(outputs)} recordings could not be cloned; the styles of the "

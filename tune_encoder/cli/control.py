@@ -83,7 +83,7 @@ def _add(options: argparse.Namespace) -> None:
 
     experiment = open_experiment(options.root, options.name)
     content = experiment.read_search()["space"]
-    params = dict(parse_assignment(text) for text in options.settings)
+    params = dict(parse_assignment(text, "add") for text in options.settings)
     # Parsing it as a `start` config of the space checks it.
     space = parse_space({**content, "start": [params]}, "command line", Path())
     _check_not_tried(experiment, space)

@@ -15,7 +15,7 @@ from tune_encoder.cli.common import (
     given_settings,
     print_table,
 )
-from tune_encoder.config import ExportSettings
+from tune_encoder.config import ExportSettings, from_mapping
 from tune_encoder.data.score_words import skill_name
 from tune_encoder.errors import StorageError
 from tune_encoder.experiment.commands import clone_line
@@ -63,6 +63,7 @@ def _export(options: argparse.Namespace) -> None:
     from tune_encoder.experiment.run import find_run
 
     given = cast("ExportOptions", given_settings(options, ExportSettings))
+    from_mapping(ExportSettings, given, "command line")  # so that an error names it
     run = find_run(options.root, options.name)
     if run is not None:
         export_to(Run(run.path), options.to, given)

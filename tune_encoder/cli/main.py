@@ -29,7 +29,7 @@ from tune_encoder.cli.space import add_space
 from tune_encoder.cli.submit import add_submit
 from tune_encoder.cli.train import add_evaluate, add_train
 from tune_encoder.cli.views import add_views
-from tune_encoder.errors import StorageError, TuneEncoderError
+from tune_encoder.errors import StorageError, TuneEncoderError, error_line
 from tune_encoder.system.memory import collect_garbage_rarely
 from tune_encoder.system.streams import Streams, standard_streams
 
@@ -52,7 +52,7 @@ def _run(arguments: Sequence[str] | None, streams: Streams) -> int:
     except (TuneEncoderError, OSError) as error:
         if options.debug:
             traceback.print_exc()
-        print(f"tune-encoder: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"tune-encoder: {error_line(error)}", file=sys.stderr)
         return error.exit_code if isinstance(error, TuneEncoderError) else StorageError.exit_code
     except KeyboardInterrupt:
         print("tune-encoder: interrupted", file=sys.stderr)
@@ -69,9 +69,16 @@ def _flushed() -> Iterator[None]:
         sys.stdout.flush()
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says an error in a line that is not longer than other errors."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(error_line(message))
+
+
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of all commands."""
-    parser = argparse.ArgumentParser(prog="tune-encoder", description=tune_encoder.__doc__)
+    parser = _Parser(prog="tune-encoder", description=tune_encoder.__doc__)
     parser.add_argument(
         "--version", action="version", version=f"tune-encoder {tune_encoder.__version__}"
     )

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from tune_encoder.space.plan import Plan
     from tune_encoder.training.probe import Timing
 
+MAX_SAMPLES = 100_000  # far more than anyone looks at
 _NO_BREAK = "\N{NO-BREAK SPACE}"  # between a setting and its value, while lines are wrapped
 _FILE_HELP = "YAML file, or the name of a built-in space"
 
@@ -66,8 +67,8 @@ def _space(options: argparse.Namespace) -> None:
         raise ConfigError(
             "space: no FILE given; name a YAML file or a built-in space, or use --list"
         )
-    if options.sample < 0:
-        raise ConfigError(f"--sample is {options.sample}; it must be 0 or more")
+    if not 0 <= options.sample <= MAX_SAMPLES:
+        raise ConfigError(f"--sample is {options.sample}; it must be from 0 to {MAX_SAMPLES}")
     space = load_space(find_space(options.file))
     samples = [
         space.searched_settings(each)

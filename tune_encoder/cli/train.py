@@ -63,11 +63,13 @@ def _evaluate(options: argparse.Namespace) -> None:
     """Score a model on held-out voices and compare it with the baselines."""
     from tune_encoder.experiment.commands import check_is_model
     from tune_encoder.model.evaluate import evaluate, write_evaluation
+    from tune_encoder.model.folder import check_has_weights
 
     if options.folds is not None:
         _evaluate_over_folds(options)
         return
     check_is_model(options.model)
+    check_has_weights(options.model)  # before the demo voices are made
     result = evaluate(options.model, options.data_dir or demo_voices(), options.split)
     name_of_skill = skill_name(result.voices)
     rows = [["", name_of_skill, "ttl", "dp", "centred", "retrieval", "chance", "cosine"]]
@@ -159,7 +161,7 @@ def _train_config(options: argparse.Namespace, before: Mapping[str, object]) -> 
         "data_dir": str(options.data_dir.resolve()) if options.data_dir else None,
         **{name: getattr(options, name) for name in _SETTING_FLAGS},
     }
-    given = dict(parse_assignment(text) for text in options.set)
+    given = dict(parse_assignment(text, "--set") for text in options.set)
     if options.init_from:
         options_given["init_from"] = str(Path(options.init_from).resolve())
     given |= {name: value for name, value in options_given.items() if value is not None}

@@ -97,14 +97,14 @@ def parse_yaml(text: str, where: str) -> dict[str, object]:
     return value
 
 
-def parse_assignment(text: str) -> tuple[str, object]:
-    """Parse `key=value` of the command line; the value is parsed as YAML."""
+def parse_assignment(text: str, option: str) -> tuple[str, object]:
+    """Parse `key=value` of an option or a command, which errors name; the value is YAML."""
     name, equals, value = text.partition("=")
     if not equals or not name:
-        raise ConfigError(f"--set {text}: write it as key=value, such as learning_rate=1e-3")
-    parsed = _parse(value, f"--set {name}")
+        raise ConfigError(f"{option} {text}: write it as key=value, such as learning_rate=1e-3")
+    parsed = _parse(value, f"{option} {name}")
     if parsed is None:
-        raise ConfigError(f"--set {text}: has no value; write it as key=value")
+        raise ConfigError(f"{option} {text}: has no value; write it as key=value")
     return name.strip(), parsed
 
 

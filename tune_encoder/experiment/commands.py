@@ -11,24 +11,24 @@ from tune_encoder.system.manifest import PROVENANCE
 
 def command_line(command: str, path: Path, more: str = "") -> str:
     """Return the command line for the experiment at `path`, with `more` after its name."""
-    root = "" if path.parent == DEFAULT_ROOT else f" --root{_after_option(path.parent)}"
+    root = "" if path.parent == DEFAULT_ROOT else f" --root {quote_path(path.parent)}"
     return f"tune-encoder {command} {path.name}{f' {more}' if more else ''}{root}"
 
 
-def _after_option(path: Path) -> str:
-    """A path after an option; one that begins with a dash would be taken for another option."""
-    text = shlex.quote(str(path))
-    return f"={text}" if text.startswith("-") else f" {text}"
+def quote_path(path: Path) -> str:
+    """Return a path as it can be pasted; one that begins with a dash would be read as an option."""
+    text = str(path)
+    return shlex.quote(f"./{text}" if text.startswith("-") else text)
 
 
 def clone_line(model: Path) -> str:
     """Return the command line that clones a voice with a model."""
-    return f"tune-encoder clone {shlex.quote(str(model))} voice.wav -o voice.json"
+    return f"tune-encoder clone {quote_path(model)} voice.wav -o voice.json"
 
 
 def export_run_line(run: Path) -> str:
     """Return the command line that exports the model of a run by hand."""
-    return f"tune-encoder export {shlex.quote(str(run))}"
+    return f"tune-encoder export {quote_path(run)}"
 
 
 def check_is_model(folder: Path) -> None:
@@ -51,4 +51,4 @@ def check_is_model(folder: Path) -> None:
 
 def curves_line(path: Path) -> str:
     """Return the command line that shows the learning curves of the experiment at `path`."""
-    return f"tensorboard --logdir {shlex.quote(str(path / 'trials'))}"
+    return f"tensorboard --logdir {quote_path(path / 'trials')}"

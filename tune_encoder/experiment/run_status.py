@@ -1,13 +1,12 @@
 """The status of runs by hand and of a search's retraining, as plain values for JSON."""
 
-import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import TypedDict
 
 from tune_encoder.errors import TuneEncoderError
-from tune_encoder.experiment.commands import export_run_line
+from tune_encoder.experiment.commands import export_run_line, quote_path
 from tune_encoder.experiment.epoch_row import EpochRow
 from tune_encoder.experiment.run import FINAL, Run, list_runs
 from tune_encoder.system.formats import count_noun, format_clock
@@ -59,7 +58,7 @@ def _status(run: Run, process: Process | None) -> RunStatus:
     over = bool(rows) and (rows[-1].get("finished", False) or len(rows) >= budget)
     state = FINISHED if over else RUNNING if process else STOPPED
     final = run.path / FINAL
-    resume = f"tune-encoder train --resume {shlex.quote(str(final))}"
+    resume = f"tune-encoder train --resume {quote_path(final)}"
     return {
         "name": run.name,
         "path": str(run.path),

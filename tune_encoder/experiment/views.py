@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from tune_encoder.config import SettingValue, TrainConfig, to_mapping
-from tune_encoder.errors import ConfigError, SearchFailed, TuneEncoderError
+from tune_encoder.errors import ConfigError, SearchFailed, TuneEncoderError, error_line
 from tune_encoder.experiment.epoch_row import EpochRow, as_row, score_of
 from tune_encoder.experiment.folder import Experiment, list_experiments, open_experiment
 from tune_encoder.experiment.front import FrontPoint, pareto_front
@@ -159,7 +159,7 @@ def _entry(experiment: Experiment) -> OverviewEntry:
             trials_budget=None,
             best=None,
             front=None,
-            problem=str(error),
+            problem=error_line(error),
         )
     return OverviewEntry(
         name=view["name"],

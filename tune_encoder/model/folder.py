@@ -36,6 +36,12 @@ def is_model_folder(folder: Path) -> bool:
     return any((folder / name).is_file() for name in (WEIGHTS, PROVENANCE))
 
 
+def check_has_weights(folder: Path) -> None:
+    """Raise a `StorageError` if the folder has no model."""
+    if not (folder / WEIGHTS).is_file():
+        raise StorageError(f"{folder}: no model here; make one with `tune-encoder export`")
+
+
 def member_config(number: int) -> str:
     """Return the name of the config of an ensemble member, counted from 0."""
     return CONFIG if number == 0 else f"config_{number + 1}.yaml"
@@ -47,8 +53,7 @@ def load_model(folder: Path) -> tuple[Encoder, TrainConfig]:
     Raises:
         StorageError: if a file is missing or damaged, or the weights do not fit the config.
     """
-    if not (folder / WEIGHTS).is_file():
-        raise StorageError(f"{folder}: no model here; make one with `tune-encoder export`")
+    check_has_weights(folder)
     try:
         with refuse_damage(StorageError):
             weights = load(load_verified(folder / WEIGHTS))

@@ -11,6 +11,7 @@ from tune_encoder.config import TrainConfig, to_mapping, write_yaml
 from tune_encoder.data.pack import PackedData, open_pack
 from tune_encoder.data.packing import pack_data
 from tune_encoder.errors import ConfigError, StorageError
+from tune_encoder.experiment.commands import quote_path
 from tune_encoder.experiment.epoch_row import EpochRow
 from tune_encoder.experiment.run import BEST, CONFIG, FINAL, HISTORY
 from tune_encoder.model.device import pick_device
@@ -144,7 +145,8 @@ def _how_to_resume(folder: Path) -> str:
     final = folder / FINAL
     if not final.exists():
         return "stopped before the first epoch was finished; nothing was saved"
-    return f"stopped, the last epoch is saved; resume with `tune-encoder train --resume {final}`"
+    command = f"tune-encoder train --resume {quote_path(final)}"
+    return f"stopped, the last epoch is saved; resume with `{command}`"
 
 
 @contextmanager
