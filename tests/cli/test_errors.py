@@ -175,6 +175,15 @@ def test_a_very_long_value_is_shortened_and_what_to_do_still_stands_at_the_end(c
     assert re.search(r"x \[\.\.\. \d+ characters \.\.\.\] ", line)
 
 
+def test_evaluate_looks_for_its_model_before_it_makes_the_demo_voices(scene, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "tune_encoder.data.demo", None)  # importing it is an error
+
+    with pytest.raises(SystemExit, match="4"):
+        main(["evaluate", str(scene / "none")])
+
+    assert "no model here" in capsys.readouterr().err
+
+
 def test_with_debug_the_traceback_of_an_error_is_shown_too(scene, capsys):
     with pytest.raises(SystemExit, match="2"):
         main(["--debug", "train", "--config", str(scene / "typo.yaml")])
