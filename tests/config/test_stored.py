@@ -4,7 +4,14 @@ import dataclasses
 
 import pytest
 
-from tune_encoder.config import TrainConfig, load_config, stored_config, to_mapping, write_yaml
+from tune_encoder.config import (
+    TrainConfig,
+    changed_defaults,
+    load_config,
+    stored_config,
+    to_mapping,
+    write_yaml,
+)
 
 # Every setting of the first version; one that is newer has to be in `MEANT_BEFORE`.
 FIRST = set(
@@ -69,7 +76,16 @@ def of_the_first_version(**changes):
 def test_a_stored_config_means_what_it_meant():
     config = stored_config(of_the_first_version(dropout=0.3), "trial 3")
 
-    assert config == TrainConfig(head="pca", epoch_of="clips", steps_per_epoch=1, dropout=0.3)
+    before = {"head": "pca", "epoch_of": "clips", "steps_per_epoch": 1, "remove_dc": False}
+    assert config == TrainConfig(**before, dropout=0.3)
+
+
+def test_the_defaults_of_a_search_do_not_name_what_is_newer_than_it():
+    stored = {name: value for name, value in to_mapping(TrainConfig()).items() if name in FIRST}
+
+    assert changed_defaults({**stored, "epoch_of": "audio", "steps_per_epoch": 16}) == {
+        "remove_dc": False
+    }
 
 
 def test_the_config_of_an_old_run_trains_as_before(tmp_path):

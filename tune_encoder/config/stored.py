@@ -11,6 +11,7 @@ from tune_encoder.config.checking import SettingValue, from_mapping, to_mapping
 from tune_encoder.config.training import TrainConfig
 
 MEANT_BEFORE: dict[str, SettingValue] = {
+    "remove_dc": False,
     "head": "pca",
     "epoch_of": "clips",
     "steps_per_epoch": 1,
@@ -46,8 +47,9 @@ def changed_defaults(stored: Mapping[str, SettingValue] | None) -> dict[str, Set
     """Return the defaults that are others today.
 
     Args:
-        stored: The defaults of a search's time; None if it did not store them.
+        stored: The defaults of a search's time, without those of newer settings; None if it did
+            not store them.
     """
-    before = MEANT_BEFORE if stored is None else stored
+    before = {**MEANT_BEFORE, **(stored or {})}
     today = to_mapping(TrainConfig())
     return {name: value for name, value in before.items() if today.get(name, value) != value}

@@ -39,6 +39,7 @@ class FrontendSettings:
     n_fft: int = setting(1024, "samples per analysis window", minimum=64, maximum=8192)
     hop_length: int = setting(256, "samples between frames", minimum=16, maximum=4096)
     n_mels: int = setting(80, "mel bands", minimum=8, maximum=256)
+    remove_dc: bool = setting(True, "subtract the mean of each clip, a sound card's offset")
 
 
 @dataclass(frozen=True, kw_only=True)

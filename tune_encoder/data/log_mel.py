@@ -19,15 +19,17 @@ from tune_encoder.data.mel import (
 
 
 def log_mel(audio: Tensor, settings: FrontendSettings) -> Tensor:
-    """Return the natural log of mel power, after normalising the clip's level.
+    """Return the natural log of mel power, after removing the clip's DC and normalising its level.
 
     Args:
         audio: (..., T) float32 at `settings.sample_rate`, T at least 1.
-        settings: Window, hop length and mel bands.
+        settings: Window, hop length and mel bands, and whether DC is removed.
 
     Returns:
         (..., M, F) float32 with F = 1 + T // hop_length, centred on multiples of the hop.
     """
+    if settings.remove_dc:
+        audio = audio - audio.mean(dim=-1, keepdim=True)
     window = torch.hann_window(settings.n_fft, dtype=audio.dtype, device=audio.device)
     spectrum = torch.stft(
         normalize_level(audio),

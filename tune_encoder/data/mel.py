@@ -28,6 +28,7 @@ class MelSettings:
 
 def plain_log_mel(audio: Array, settings: MelSettings) -> Array:
     """Compute what `data.log_mel.log_mel` does of one clip (T,), in numpy; returns (F, M)."""
+    audio = audio - audio.mean(dtype=np.float64).astype(np.float32)
     rms = max(float(np.sqrt(np.square(audio, dtype=np.float64).mean())), MIN_RMS)
     n_fft = settings.n_fft
     levelled = np.pad(audio * np.float32(TARGET_RMS / rms), n_fft // 2)

@@ -39,9 +39,15 @@ class PackInfo(PackIdentity):
 
 
 def pack_identity(fingerprint: str, settings: FrontendSettings) -> PackIdentity:
-    """Return the identity of the pack of data with these front-end settings."""
+    """Return the identity of the pack of data with these front-end settings.
+
+    `remove_dc` is named only where it is on: what was identified before there was such a setting
+    has the same identity today.
+    """
     names = to_mapping(FrontendSettings())
     frontend = {name: getattr(settings, name) for name in names}
+    if not settings.remove_dc:
+        del frontend["remove_dc"]
     return {"fingerprint": fingerprint, "frontend": frontend}
 
 

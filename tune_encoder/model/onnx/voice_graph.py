@@ -23,15 +23,22 @@ from tune_encoder.model.onnx.session import OUTPUTS
 _HEAD = f'<ir_version: {IR_VERSION}, opset_import: ["": {OPSET}]>'
 MEL = "mel"  # the features, by their name in the text below
 
+_HEARD = {
+    True: "offset = ReduceMean <keepdims = 1> (audio, axis_1)\n    heard = Sub (audio, offset)",
+    False: "heard = Identity (audio)",
+}
+"""The audio by the setting `remove_dc`."""
+
 _FRONT = """
 front (float[batch, samples] audio) => (float[windows, bands, frames] windows, int64[1] n_clips)
 {
-    squares = Mul (audio, audio)
+    HEARD
+    squares = Mul (heard, heard)
     mean_square = ReduceMean <keepdims = 1> (squares, axis_1)
     rms = Sqrt (mean_square)
     audible_rms = Max (rms, quietest_rms)
     gain = Div (level, audible_rms)
-    levelled = Mul (audio, gain)
+    levelled = Mul (heard, gain)
 
     padded = Pad (levelled, margins)
     signal = Unsqueeze (padded, axis_1)
@@ -114,7 +121,7 @@ def _front_graph(config: TrainConfig) -> Any:
     from onnx import TensorProto, numpy_helper
 
     numbers = {name: TensorProto.DataType.Value(name) for name in _TYPES}
-    text = _HEAD + _FRONT
+    text = _HEAD + _FRONT.replace("HEARD", _HEARD[config.remove_dc])
     for name, number in {"HOP_LENGTH": config.hop_length, **numbers}.items():
         text = text.replace(f"= {name}>", f"= {number}>").replace(f"[{name}]", f"[{number}]")
     model = _parsed(text)
