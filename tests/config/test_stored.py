@@ -76,8 +76,8 @@ def of_the_first_version(**changes):
 def test_a_stored_config_means_what_it_meant():
     config = stored_config(of_the_first_version(dropout=0.3), "trial 3")
 
-    before = {"head": "pca", "epoch_of": "clips", "steps_per_epoch": 1, "remove_dc": False}
-    assert config == TrainConfig(**before, dropout=0.3)
+    before = TrainConfig(head="pca", epoch_of="clips", steps_per_epoch=1, remove_dc=False)
+    assert config == dataclasses.replace(before, dropout=0.3)
 
 
 def test_the_defaults_of_a_search_do_not_name_what_is_newer_than_it():

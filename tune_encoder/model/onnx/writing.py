@@ -87,6 +87,7 @@ def _metadata(config: TrainConfig) -> dict[str, str]:
         "n_fft": config.n_fft,
         "hop_length": config.hop_length,
         "n_mels": config.n_mels,
+        "remove_dc": config.remove_dc,
         "window_frames": crop_frames(config),
         "encoder_type": config.encoder_type,
     }
