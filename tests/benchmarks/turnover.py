@@ -11,13 +11,14 @@ import os
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tune_encoder.experiment.folder import SearchContent, create_experiment
 from tune_encoder.space import parse_space, space_to_content
 from tune_encoder.tuning.cluster.ray_settings import set_environment
 from tune_encoder.tuning.record.record import Record
 
+EARLY = 100  # the trial by which everything that stays open is open
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -32,6 +33,19 @@ def report_once(config: dict[str, Any]) -> None:
 def resident_bytes() -> int:
     """Memory of this process."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * PAGE_BYTES
+
+
+def open_files() -> int:
+    """File descriptors of this process."""
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+class Sample(NamedTuple):
+    """What the driver uses when a trial starts."""
+
+    trial: int
+    n_bytes: int
+    files: int
 
 
 def main() -> None:
@@ -62,8 +76,8 @@ def main() -> None:
             "versions": {},
         }
         experiment = create_experiment(Path(folder), "turnover", told)
-        samples: list[tuple[int, int]] = []
-        watch_memory(samples)
+        samples: list[Sample] = []
+        watch(samples)
         began = time.perf_counter()
         launch.launch_search(Record.open(experiment, space), Path("none"))
         seconds = time.perf_counter() - began
@@ -74,19 +88,22 @@ def main() -> None:
     print(f"first half                   {half / (ended[half] - min(ended)):.1f} trials a second")
     rest = (len(ended) - half) / (max(ended) - ended[half])
     print(f"second half                  {rest:.1f} trials a second")
-    (n_first, first), (n_last, last) = samples[len(samples) // 3], samples[-1]
-    growth = (last - first) / max(1, n_last - n_first)
+    first, last = samples[len(samples) // 3], samples[-1]
+    growth = (last.n_bytes - first.n_bytes) / max(1, last.trial - first.trial)
     print(f"driver memory                {growth / 1024:.0f} KB a trial")
+    early = next((each for each in samples if each.trial >= EARLY), first)
+    for each in (early, last):
+        print(f"its file descriptors         {each.files} at trial {each.trial}")
 
 
-def watch_memory(samples: list[tuple[int, int]]) -> None:
-    """Note trials and memory after every tenth trial that starts."""
+def watch(samples: list[Sample]) -> None:
+    """Note what the driver uses at every tenth trial that starts."""
     ask = Record.ask
 
     def noting(record: Record) -> Any:
         trial = ask(record)
         if trial.number % 10 == 0:
-            samples.append((trial.number, resident_bytes()))
+            samples.append(Sample(trial.number, resident_bytes(), open_files()))
         return trial
 
     setattr(Record, "ask", noting)  # noqa: B010  (mypy knows methods only as fixed)
