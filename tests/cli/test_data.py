@@ -1,5 +1,6 @@
 """`tune-encoder data import` and `data check`, as a person runs them."""
 
+import dataclasses
 import json
 import os
 import sys
@@ -365,3 +366,18 @@ def test_nothing_is_trained_on_clips_of_one_style(
     assert ended.value.code == DATA
     assert error.startswith(f"tune-encoder: {one_style}/train: 2 clips of a single style_ttl")
     assert not (tmp_path / "runs").exists()
+
+
+def test_clips_with_silent_ends_are_warned_of(data_set, run):
+    clip = make_sample(0, n_samples=24000)
+    silence = np.full(24000, 0.1, np.float32)  # an offset hides no silence
+    audio = np.concatenate([silence, 0.1 + clip.audio, silence])
+    write_sample(data_set / "train" / "a.npz", dataclasses.replace(clip, audio=audio))
+
+    code, told, _ = run("check", data_set)
+
+    assert code == 0
+    assert [line for line in told if line.startswith("warning")] == [
+        "warning: 1 clip of train, such as a.npz, with more than 0.5 s of silence at the ends, "
+        "which `clone` cuts off: cut it off here too"
+    ]

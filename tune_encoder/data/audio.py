@@ -120,6 +120,22 @@ def trim_silence(audio: Array, sample_rate: int) -> Array:
     return audio[max(start, 0) : end]
 
 
+def outer_silence_s(audio: Array, sample_rate: int) -> float:
+    """Return the seconds of a clip before and after its sound, its DC aside.
+
+    Without a copy of the clip, which may be as long as an npz file can hold.
+    """
+    length = _frame_length(sample_rate)
+    if audio.size < length:
+        return 0.0
+    frames = audio[: audio.size // length * length].reshape(-1, length)
+    mean = float(audio.mean(dtype=np.float64))
+    power = np.einsum("ft,ft->f", frames, frames) / length - 2 * mean * frames.mean(axis=1)
+    rms = np.sqrt(np.maximum(power.astype(np.float64) + mean**2, 0))
+    active = np.flatnonzero(_active_frames(rms))
+    return float(len(rms) - 1 - (active[-1] - active[0])) * FRAME_S
+
+
 def normalize_loudness(audio: Array, sample_rate: int) -> Array:
     """Scale to -26 dBFS."""
     gain = 10 ** ((TARGET_DBFS - level_dbfs(audio, sample_rate)) / 20)

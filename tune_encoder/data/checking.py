@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from tqdm import tqdm
 
+from tune_encoder.data.audio import outer_silence_s
 from tune_encoder.data.samples import (
     MAX_MEMBER_BYTES,
     SPLITS,
@@ -28,6 +29,7 @@ N_THREADS = max(4, os.cpu_count() or 1)  # reading and torch's FFT release the G
 MAX_FILES_AHEAD = 8 * N_THREADS  # enough to keep the threads busy while one file takes long
 MAX_BYTES_AHEAD = MAX_MEMBER_BYTES  # of the process: of so many threads each may read a large file
 MAX_PROBLEMS_SHOWN = 5
+MAX_OUTER_SILENCE_S = 0.5  # of both ends together; a quarter of a window of training
 
 Result = TypeVar("Result")
 
@@ -100,11 +102,29 @@ class DataReport:
 
 
 def check_data(data_dir: Path, assumed_rate: int) -> DataReport:
-    """Read and check every sample of a data set; see `DataCheck`."""
+    """Read and check every sample of a data set; see `DataCheck`.
+
+    It also warns of silent ends: import and `clone` cut them off, but no search does.
+    """
     check = DataCheck(data_dir, assumed_rate)
-    for _ in check.samples("checking", lambda sample: None):
-        pass
-    return check.report()
+    silent: dict[str, list[Path]] = {name: [] for name in SPLITS}
+    for name, path, _, seconds in check.samples(
+        "checking", lambda sample: outer_silence_s(sample.audio, sample.sample_rate or assumed_rate)
+    ):
+        if seconds > MAX_OUTER_SILENCE_S:
+            silent[name].append(path)
+    report = check.report()
+    warnings = [_silence_warning(name, paths) for name, paths in silent.items() if paths]
+    return DataReport(report.splits, [*report.problems, *warnings])
+
+
+def _silence_warning(split: str, paths: list[Path]) -> Problem:
+    message = (
+        f"{count_noun(len(paths), 'clip')} of {split}, such as {paths[0].name}, with more than "
+        f"{MAX_OUTER_SILENCE_S:g} s of silence at the ends, which `clone` cuts off: cut it off "
+        "here too"
+    )
+    return Problem(paths[0], message, is_error=False)
 
 
 class DataCheck:
