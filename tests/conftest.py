@@ -1,4 +1,5 @@
 import os
+import resource
 import socket
 import subprocess
 import sys
@@ -65,6 +66,17 @@ def model_dir(packed, tmp_path_factory):
 def voices(data_dir):
     """Two demo voices at 24 kHz."""
     return [read_sample(path).audio for path in find_samples(data_dir / "val")[:2]]
+
+
+@contextmanager
+def no_more_files():
+    """While the block runs, this process can open no further file."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
 @pytest.fixture

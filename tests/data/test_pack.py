@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.conftest import no_more_files
 from tests.fabricate import make_sample
 from tune_encoder.config import TrainConfig
 from tune_encoder.data.audio import resample
@@ -327,3 +328,9 @@ def test_a_damaged_pack_is_refused_with_its_folder_and_a_remedy(small, damage, m
 def test_an_absent_pack_is_refused_by_name(tmp_path):
     with pytest.raises(StorageError, match=r"absent: not a usable pack"):
         open_pack(tmp_path / "absent")
+
+
+def test_a_pack_that_cannot_be_opened_for_too_many_open_files_is_not_to_be_removed(packed):
+    said = r"Too many open files.*; allow more open files \(`ulimit -n`\)$"
+    with pytest.raises(StorageError, match=said), no_more_files():
+        open_pack(packed.folder)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.conftest import no_more_files
 from tests.fabricate import bare_state
 from tune_encoder.errors import StorageError
 from tune_encoder.system.manifest import MANIFEST
@@ -259,3 +260,12 @@ def test_where_nothing_verifies_nothing_is_found(tmp_path):
     assert (found, state) == (None, None)
     assert len(problems) == 2
     assert newest_valid_checkpoint([]) == (None, None, [])
+
+
+def test_no_older_checkpoint_is_taken_for_one_that_too_many_open_files_hide(tmp_path):
+    paths = [tmp_path / name / "checkpoint.pt" for name in ("old", "new")]
+    for epoch, path in enumerate(paths, start=1):
+        save_state(path, make_state(epoch))
+
+    with pytest.raises(StorageError, match="Too many open files"), no_more_files():
+        newest_valid_checkpoint(paths)

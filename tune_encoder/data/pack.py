@@ -25,6 +25,7 @@ from tune_encoder.data.style_statistics import Statistics
 from tune_encoder.data.voice_style import TTL_SHAPE
 from tune_encoder.errors import StorageError
 from tune_encoder.system.damage import parse_json
+from tune_encoder.system.shortage import shortage
 
 # Each in its own file, since a trial reads few of its rows.
 BASIS_FILES = {"ttl_basis": "ttl_basis.f16", "joint_basis": "joint_basis.f16"}
@@ -201,7 +202,8 @@ def open_pack(folder: Path) -> PackedData:
         for name, file in BASIS_FILES.items():
             fields[name] = memory_map(folder / file, width[name])
     except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
-        raise StorageError(f"{folder}: not a usable pack ({error}); remove the folder") from error
+        problem = shortage(str(error)) or f"not a usable pack ({error}); remove the folder"
+        raise StorageError(f"{folder}: {problem}") from error
     for name in ("ttl_variance", "dp_variance"):
         fields[name] = float(fields[name])
     return PackedData(

@@ -14,6 +14,7 @@ from tune_encoder.errors import StorageError
 from tune_encoder.experiment.epoch_row import checked_row
 from tune_encoder.system.damage import refuse_damage
 from tune_encoder.system.manifest import load_verified, manifest_epoch, write_with_hash
+from tune_encoder.system.shortage import shortage
 
 CHECKPOINT_FORMAT = 1
 
@@ -88,11 +89,16 @@ def newest_valid_checkpoint(paths: list[Path]) -> tuple[Path | None, State | Non
 
     Args:
         paths: Checkpoint files, in any order.
+
+    Raises:
+        StorageError: if one cannot be read for what the machine is short of; it may be intact.
     """
     problems: list[str] = []
     for path in sorted(paths, key=manifest_epoch, reverse=True):
         try:
             return path, load_state(path), problems
         except StorageError as error:
+            if shortage(str(error)):
+                raise
             problems.append(str(error))
     return None, None, problems
