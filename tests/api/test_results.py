@@ -107,6 +107,17 @@ def test_a_second_metric_and_limited_quantities_have_columns(tmp_path):
     assert frame["clone_ms"].isna().tolist() == [False, True]
 
 
+def test_of_a_metric_of_which_more_is_better_the_objective_is_what_it_is(tmp_path):
+    content = {"metric": {"name": "val_skill"}, "space": {"dropout": {"float": [0.0, 0.4]}}}
+    made = MadeSearch(tmp_path, parse_space(content, "test", tmp_path))
+    made.trial([0.5, 0.7], "COMPLETE")
+
+    mine = Experiment(made.experiment.path)
+
+    assert mine.trials["objective"][0] == 0.7
+    assert list(mine.curves()["objective"]) == [0.5, 0.7]
+
+
 def test_curves_have_a_row_for_each_epoch_with_every_metric_and_nothing_else(mine):
     frame = mine.curves()
 

@@ -1,3 +1,5 @@
+import re
+
 import pytest
 
 from tune_encoder.config import (
@@ -172,6 +174,26 @@ def test_an_error_names_the_file_it_is_in(tmp_path, overrides, message):
 
     with pytest.raises(ConfigError, match=message):
         load_config(tmp_path / "run.yaml", overrides)
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [("010", 8), ("-017", -15), ("1:30", 90), ("12:30:00", 45000), ("1:30.5", 90.5), ("0_7", 7)],
+)
+def test_a_number_that_yaml_reads_as_another_is_refused_with_both(tmp_path, written, read):
+    (tmp_path / "run.yaml").write_text(f"epochs: 3\nseed: {written}\n")
+
+    message = rf"run\.yaml, line 2: {re.escape(written)} would be read as {read}; write {read} if"
+    with pytest.raises(ConfigError, match=message):
+        load_config(tmp_path / "run.yaml", {})
+
+
+def test_zero_and_numbers_that_only_contain_one_are_read(tmp_path):
+    (tmp_path / "run.yaml").write_text("seed: 0\ndropout: 0.10\nlearning_rate: 0.5e-03\n")
+
+    config = load_config(tmp_path / "run.yaml", {})
+
+    assert (config.seed, config.dropout, config.learning_rate) == (0, 0.1, 0.0005)
 
 
 def test_an_error_on_the_command_line_says_so(tmp_path):

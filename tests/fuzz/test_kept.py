@@ -108,6 +108,18 @@ def test_weights_that_give_no_finite_style_make_no_file(model, voices):
     assert not (model.parent / "out.json").exists()
 
 
+def test_an_encoder_that_answers_with_zeros_makes_no_file(model, voices):
+    changed = onnx.load(model / VOICE_ENCODER)
+    last = changed.graph.output[0].name
+    for node in changed.graph.node:
+        node.output[:] = [f"{name}_before" if name == last else name for name in node.output]
+    shape = onnx.helper.make_node("Sub", [f"{last}_before", f"{last}_before"], [last])
+    changed.graph.node.append(shape)
+    save_with_hash(model / VOICE_ENCODER, changed.SerializeToString(), epoch=1)
+
+    assert "the model gives no finite style" in clone(model, voices)
+
+
 def test_weights_of_odd_shapes_are_refused(model, voices):
     weights = {"mel_mean": torch.tensor(1.0)}
     save_with_hash(model / "model.safetensors", safetensors.torch.save(weights), epoch=1)

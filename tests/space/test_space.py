@@ -293,7 +293,7 @@ WHEN_RANK = {"int": [8, 16], "when": {"head": "lowrank"}}
         (
             "dropout",
             {"float": [0.1, 0.1]},
-            ".dropout: float [0.1, 0.1] has a duplicate value; write e",
+            ".dropout: low and high are both 0.1, so nothing is searched; set it in base, or w",
         ),
         ("dropout", {"int": [0, 0.4]}, ".dropout: dropout is not a whole number; use float or cho"),
         ("num_layers", {"float": [2, 4]}, ".num_layers: num_layers is not a number with a fracti"),

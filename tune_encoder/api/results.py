@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, TypedDict
 from tune_encoder.config import ExportSettings, SettingValue, from_mapping
 from tune_encoder.errors import ConfigError, StorageError
 from tune_encoder.experiment import folder as on_disk
-from tune_encoder.experiment.epoch_row import EpochRow, objective
+from tune_encoder.experiment.epoch_row import EpochRow
+from tune_encoder.experiment.status import metric_value
 from tune_encoder.experiment.trials import TrialRecord, best_trial
+from tune_encoder.space import SearchSpace
 from tune_encoder.system.formats import count_noun
 
 if TYPE_CHECKING:
@@ -101,7 +103,7 @@ class Experiment:
         """A row for each trial.
 
         The columns are `number`, `state`, `reason` (of a failure) and the finished `epochs`; then,
-        of the best epoch, `best_epoch`, `objective` (which the search minimizes), `val_loss` and
+        of the best epoch, `best_epoch`, `objective` (the search's metric), `val_loss` and
         `val_skill`, and the second metric and limited quantities, such as `parameters`; then each
         searched setting, empty where its conditions were not met.
 
@@ -115,7 +117,7 @@ class Experiment:
         quantities = list(dict.fromkeys((*space.metric.names[1:], *limited)))
         rows = [
             {
-                **_outcome_columns(trial, quantities),
+                **_outcome_columns(space, trial, quantities),
                 **space.searched_settings(trial.settings),
             }
             for trial in self._folder.trials()
@@ -153,8 +155,14 @@ class Experiment:
         """
         from pandas import DataFrame
 
+        space = self._folder.space()
         rows = [
-            {"trial": trial.number, "epoch": row["epoch"], **_metrics_of_row(row)}
+            {
+                "trial": trial.number,
+                "epoch": row["epoch"],
+                **_metrics_of_row(row),
+                "objective": metric_value(space, row),
+            }
             for trial in self._folder.trials()
             for row in trial.rows
         ]
@@ -237,7 +245,9 @@ class Experiment:
         )
 
 
-def _outcome_columns(trial: TrialRecord, quantities: Sequence[str]) -> dict[str, object]:
+def _outcome_columns(
+    space: SearchSpace, trial: TrialRecord, quantities: Sequence[str]
+) -> dict[str, object]:
     outcome = {"number": trial.number, "state": trial.state, "reason": trial.reason}
     best = trial.best
     if best is None:
@@ -247,7 +257,7 @@ def _outcome_columns(trial: TrialRecord, quantities: Sequence[str]) -> dict[str,
         **outcome,
         "epochs": len(trial.rows),
         "best_epoch": best["epoch"],
-        "objective": objective(best),
+        "objective": metric_value(space, best),
         **scores,
     }
 

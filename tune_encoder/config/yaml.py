@@ -37,6 +37,17 @@ class _StrictLoader(yaml.SafeLoader):
     def next_event(self) -> Any:
         return self.peek_event()  # type: ignore[no-untyped-call]
 
+    def construct_number(self, node: yaml.ScalarNode) -> float:
+        """Read a number; one that YAML 1.1 takes for octal or for minutes is rejected."""
+        value: float = _CONSTRUCTORS[node.tag](self, node)
+        if _SURPRISING.fullmatch(node.value):
+            raise _yaml_error(
+                node,
+                f"{node.value} would be read as {value}; write {value} if that is meant, else the "
+                "number without a leading 0 or ':', or a text in quotes",
+            )
+        return value
+
     def construct_mapping(
         self, node: yaml.MappingNode, deep: bool = False
     ) -> dict[Hashable, object]:
@@ -62,6 +73,16 @@ class _PlainDumper(yaml.SafeDumper):
 _FLOAT = re.compile(r"^[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)[eE][-+]?[0-9]+$")
 for _kind in (_StrictLoader, _PlainDumper):  # the dumper then quotes such a text
     _kind.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+.0123456789"))
+
+
+# YAML 1.1 reads 010 as 8, and 1:30 as 90.
+_SURPRISING = re.compile(r"[-+]?(0[0-9_]+|[0-9_]+(:[0-9_]+)+(\.[0-9_]*)?)")
+_CONSTRUCTORS = {
+    "tag:yaml.org,2002:int": yaml.SafeLoader.construct_yaml_int,
+    "tag:yaml.org,2002:float": yaml.SafeLoader.construct_yaml_float,
+}
+for _tag in _CONSTRUCTORS:
+    _StrictLoader.add_constructor(_tag, _StrictLoader.construct_number)
 
 
 def _yaml_error(at: Any, message: str) -> yaml.MarkedYAMLError:

@@ -90,7 +90,7 @@ def _values(name: str, kind: str, values: object, where: str) -> tuple[SettingVa
         raise ConfigError(f"{where}: {name} is not a whole number; use float or choice")
     if kind == "float" and _TYPES[name] is not float:
         raise ConfigError(f"{where}: {name} is not a number with a fraction; use int or choice")
-    if len(set(checked)) < len(checked):
+    if kind == "choice" and len(set(checked)) < len(checked):
         raise ConfigError(
             f"{where}: {kind} {list(checked)} has a duplicate value; write each value once"
         )
@@ -103,7 +103,12 @@ def _check_range(parameter: Parameter, where: str) -> None:
             raise ConfigError(f"{where}: a choice has neither log nor step; remove them")
         return
     low, high = parameter.bounds
-    if low >= high:
+    if low == high:
+        raise ConfigError(
+            f"{where}: low and high are both {low}, so nothing is searched; set it in base, or "
+            "widen the range"
+        )
+    if low > high:
         raise ConfigError(f"{where}: low {low} is not below high {high}; swap or widen them")
     if parameter.log and low <= 0:
         raise ConfigError(f"{where}: log needs a low above 0, not {low}")

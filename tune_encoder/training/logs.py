@@ -22,8 +22,8 @@ _HPARAM_METRICS = ("val_loss", "val_skill")
 class Logged:
     """What a run logs beside its losses and scores."""
 
-    hparams: Collection[str] = ()
-    """Settings for TensorBoard's HParams tab; all if empty."""
+    hparams: Collection[str] | None = None
+    """Settings for TensorBoard's HParams tab; None: all."""
     measures: Collection[str] = ()
     """Quantities of the encoder that each row has too; see `measures.measure_encoder`."""
 
@@ -39,14 +39,17 @@ def write_metrics(path: Path, history: list[EpochRow]) -> None:
 
 @contextmanager
 def tensorboard_log(
-    log_dir: Path, state: RunState, hparam_names: Collection[str] = (), enabled: bool = True
+    log_dir: Path,
+    state: RunState,
+    hparam_names: Collection[str] | None = None,
+    enabled: bool = True,
 ) -> Iterator[Callable[[EpochRow], None]]:
     """Yield a function that logs a row to TensorBoard, or does nothing if that is off.
 
     Args:
         log_dir: The folder of the event files.
         state: The run.
-        hparam_names: Settings for the HParams tab, which orders columns by name; all if empty.
+        hparam_names: Settings for the HParams tab, which orders columns by name; None: all.
         enabled: Whether this process writes.
     """
     if not (enabled and state.config.use_tensorboard):
@@ -60,12 +63,15 @@ def tensorboard_log(
         yield lambda row: _write_row(writer, row)
 
 
-def _write_hparams(writer: "SummaryWriter", state: RunState, hparam_names: Collection[str]) -> None:
+def _write_hparams(
+    writer: "SummaryWriter", state: RunState, hparam_names: Collection[str] | None
+) -> None:
     """Declare settings and scores for the HParams tab; each epoch's row fills in the scores."""
     from torch.utils.tensorboard.summary import hparams
 
     settings = to_mapping(state.config)
-    settings = {name: settings[name] for name in hparam_names or settings}
+    shown = settings if hparam_names is None else hparam_names
+    settings = {name: settings[name] for name in shown}
     for summary in hparams(settings, dict.fromkeys(_HPARAM_METRICS, 0.0)):
         # The public `add_hparams` would write to a folder of its own, a second run in TensorBoard.
         writer._get_file_writer().add_summary(summary)

@@ -106,7 +106,8 @@ def predict(engine: Engine, recording: Path, out: Path, sound: KnownSound | None
     heard = read_recording(recording)
     audio = to_voice(heard, engine.sample_rate)
     style = engine.style(audio)
-    if not (np.isfinite(style.ttl).all() and np.isfinite(style.dp).all()):
+    normal = style.normalized()  # as it is written; a row of zeros has no direction
+    if not (np.isfinite(normal.ttl).all() and np.isfinite(normal.dp).all()):
         raise StorageError(f"{recording}: the model gives no finite style; export the model again")
     return Clone(
         recording,

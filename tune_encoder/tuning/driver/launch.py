@@ -79,7 +79,7 @@ def _worker_settings(record: Record, pack: Path, launch: str) -> WorkerSettings:
         cpus=resources.cpus,
         processes=resources.processes_per_trial,
         folds=record.space.validation.folds,
-        searched=tuple(parameter.name for parameter in record.space.parameters),
+        searched=(),  # depends on the trial
         measures=record.space.measures,
     )
 

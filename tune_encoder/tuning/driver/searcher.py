@@ -1,6 +1,7 @@
 """The searcher that gives Tune configs: unfinished trials first, then the study's proposals."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from ray.tune.search import Searcher
@@ -61,11 +62,12 @@ class StudySearcher(Searcher):
         if trial is None:
             return None if self._assigned else self._finish()
         self._assigned[trial_id] = trial
+        searched = tuple(self._record.space.searched_names(trial.settings))
         return TrialConfig(
             number=trial.number,
             settings=trial.settings,
             n_recorded=len(trial.rows),
-            worker=self._worker,
+            worker=replace(self._worker, searched=searched),
         )
 
     def _reason_to_end(self) -> str:

@@ -31,7 +31,7 @@ class WorkerSettings:
     folds: int
     """Number of folds of voices that a trial is trained on; 1: the train and val splits."""
     searched: tuple[str, ...]
-    """Names of the searched settings, which TensorBoard shows."""
+    """Names of the settings that are searched in the trial, which TensorBoard shows."""
     measures: tuple[str, ...] = ()
     """Quantities of the encoder that rows have too; see `training.measures`."""
 
