@@ -106,8 +106,8 @@ def predict(engine: Engine, recording: Path, out: Path, sound: KnownSound | None
     heard = read_recording(recording)
     audio = to_voice(heard, engine.sample_rate)
     style = engine.style(audio)
-    normal = style.normalized()  # as it is written; a row of zeros has no direction
-    if not (np.isfinite(normal.ttl).all() and np.isfinite(normal.dp).all()):
+    norms = np.concatenate([np.linalg.norm(part, axis=-1) for part in (style.ttl, style.dp)])
+    if not (np.isfinite(norms) & (norms > 0)).all():  # a row of zeros has no direction either
         raise StorageError(f"{recording}: the model gives no finite style; export the model again")
     return Clone(
         recording,
