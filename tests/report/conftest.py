@@ -128,7 +128,7 @@ def trained(tmp_path_factory, data_dir, packed):
     with torch.no_grad():
         for weights in model.parameters():
             weights.add_(torch.randn_like(weights), alpha=0.02)
-    state = {"model": model.state_dict(), "epoch": 9}
+    state = {"model": model.state_dict(), "epoch": 9, "config": {}, "data": {}, "history": []}
     save_state(found.checkpoint_file(best.rows[-1]), state)
     return found
 
