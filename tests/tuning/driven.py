@@ -101,7 +101,7 @@ class DrivenSearch:
         number, epoch = trial.config["number"], self._next(trial)[0] + 1
         finished = epoch == self.space.budget.epochs
         value = self.value_of(number, epoch)
-        more = self._measured(trial.config["settings"])
+        more = self._measured(json.loads(trial.config["settings"]))
         return json.dumps(epoch_row(epoch, value, self.space, finished=finished, **more))
 
     def outcome(self):

@@ -1,5 +1,6 @@
 """The searcher that gives Tune configs: unfinished trials first, then the study's proposals."""
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -65,7 +66,7 @@ class StudySearcher(Searcher):
         searched = tuple(self._record.space.searched_names(trial.settings))
         return TrialConfig(
             number=trial.number,
-            settings=trial.settings,
+            settings=json.dumps(trial.settings),
             n_recorded=len(trial.rows),
             worker=replace(self._worker, searched=searched),
         )

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict
 
-from tune_encoder.config import SettingValue
 from tune_encoder.experiment.checkpoint_storage import Storage
 
 
@@ -41,8 +40,9 @@ class TrialConfig(TypedDict):
 
     number: int
     """Number of the trial in the record."""
-    settings: dict[str, SettingValue]
-    """Settings of its training."""
+    settings: str
+    """Settings of its training in JSON: of a mapping Tune would keep five copies, a third of what a
+    trial costs the driver."""
     n_recorded: int
     """Number of epochs that are already in the record."""
     worker: WorkerSettings

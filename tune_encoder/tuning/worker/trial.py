@@ -4,6 +4,7 @@ torch is imported inside it, so that the driver, which only refers to it, does n
 """
 
 import dataclasses
+import json
 from typing import TYPE_CHECKING
 
 from tune_encoder.config import stored_config
@@ -57,7 +58,7 @@ def _train(config: TrialConfig) -> None:
     worker = config["worker"]
     with open_trial_files(worker, config["number"]) as files:
         pack = fetch_pack(worker.pack, worker.home)
-        settings = stored_config(config["settings"], f"trial {config['number']}")
+        settings = stored_config(json.loads(config["settings"]), f"trial {config['number']}")
         threads = settings.num_threads or max(1, worker.cpus // worker.processes)
         settings = dataclasses.replace(settings, num_threads=threads)
         checkpoint, problems = files.newest_checkpoint()
