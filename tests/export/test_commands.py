@@ -1,6 +1,8 @@
 """export, verify and retrain as commands, and the same from Python."""
 
 import json
+import os
+import signal
 import sys
 
 import pytest
@@ -39,6 +41,22 @@ def test_the_command_says_what_was_exported_why_and_how_good_it_is(experiment, b
     assert any(line.startswith("new-voice skill on test: 95 % between") for line in lines)
     assert lines[-2] == f"model:     {experiment.path / 'best'}"
     assert max(map(len, lines[:-2])) <= 80
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_while_a_finished_search_is_exported_says_how_to_export_it(
+    experiment, monkeypatch, capsys, number, code
+):
+    monkeypatch.setattr(Experiment, "export", lambda *_, **__: os.kill(os.getpid(), number))
+
+    with pytest.raises(SystemExit) as ended:
+        main(["resume", "made", "--root", str(experiment.path.parent)])
+
+    assert ended.value.code == code
+    assert capsys.readouterr().err == (
+        "tune-encoder: stopped, the search is complete; export its model with `tune-encoder export "
+        f"made --root {experiment.path.parent}`\n"
+    )
 
 
 def test_the_best_trials_are_folders_the_best_first(experiment, best_epoch, tmp_path, capsys):

@@ -26,6 +26,7 @@ from tune_encoder.config import (
     LaunchSettings,
     StorageSettings,
 )
+from tune_encoder.system.signals import interruptible
 
 if TYPE_CHECKING:
     from tune_encoder.api.results import Experiment
@@ -170,11 +171,14 @@ def _finish(experiment: "Experiment", options: argparse.Namespace) -> None:
     folder = Folder(experiment.path)
     print_findings(folder)
     confirm_if_asked(folder, LaunchSettings(address=options.address))
-    if not options.no_export:
-        export_to(experiment, None, {})
-    else:
-        print(f"\nexport it: {command_line('export', experiment.path)}")
-    report = write_report_at_end(experiment)  # it shows what was exported
+    export = command_line("export", experiment.path)
+    stopped = f"stopped, the search is complete; export its model with `{export}`"
+    with interruptible(lambda: stopped):
+        if not options.no_export:
+            export_to(experiment, None, {})
+        else:
+            print(f"\nexport it: {export}")
+        report = write_report_at_end(experiment)  # it shows what was exported
     if report is not None:
         print(f"report:    {report}")
     print(f"curves:    {curves_line(experiment.path)}")
