@@ -110,6 +110,22 @@ def test_a_clip_that_could_be_of_a_name_without_a_style_is_refused(folders, impo
     assert not (tmp_path / "out").exists()
 
 
+def test_a_word_after_an_underscore_is_a_label_and_is_said(folders, imports, tmp_path):
+    for seed, name in enumerate(("maria", "luisa", "ana")):
+        add_voice(folders[1], name, seed)
+    for name in ("maria_happy_1", "maria_0", "luisa", "luisa-2", "ana", "ana_2"):
+        add_clip(folders[0], f"{name}.wav")
+
+    code, told, errors = imports()
+
+    assert code == 0, errors
+    assert clips_of_voices(tmp_path / "out") == {"maria": 2, "luisa": 2, "ana": 2}
+    assert (
+        "warning: taken as of the voice before '_': maria_happy_1.wav; add a style of the longer "
+        "name if another voice is meant"
+    ) in told
+
+
 def test_a_name_within_a_longer_name_is_clear_if_both_have_styles(folders, imports, tmp_path):
     for seed, name in enumerate(("maria", "maria-luisa", "ana")):
         add_voice(folders[1], name, seed)

@@ -26,6 +26,7 @@ _LABELS = frozenset((
     "sound", "speech", "take", "track", "utt", "utterance", "vocal", "vocals", "voice", "wav",
 ))  # fmt: skip
 """Words after a voice's name that say which of its clips it is, and are no part of a name."""
+_LABEL_FOLLOWS = "_"  # as in anna_happy; names of two words are written with others
 
 
 @dataclass(frozen=True)
@@ -238,16 +239,21 @@ def _is_separator(character: str) -> bool:
 
 def _check_no_other_name(stem: str, name: str) -> None:
     """Refuse `maria-luisa_0` for `maria`: the word after the name may be a part of another."""
-    stem = normal_name(stem)
-    words = "".join(" " if _is_separator(each) else each for each in stem[len(name) :])
-    word = re.match(r" *(\D*?)(?=[ \d]|$)", words)
-    if word is None or not _may_be_a_name(word[1]):
+    other = _other_name(stem, name)
+    if not other or other[len(name)] == _LABEL_FOLLOWS:
         return
-    other = stem[: len(name) + word.end()]
     raise DataError(
         f"is of {name!r} or of {other!r}, which has no style; add {other}.json, or put it into a "
         f"folder {name}/ or rename it {name}_1"
     )
+
+
+def _other_name(stem: str, name: str) -> str:
+    """Return the longer name that a recording of `name` could be of too; empty if there is none."""
+    stem = normal_name(stem)
+    words = "".join(" " if _is_separator(each) else each for each in stem[len(name) :])
+    word = re.match(r" *(\D*?)(?=[ \d]|$)", words)
+    return stem[: len(name) + word.end()] if word and _may_be_a_name(word[1]) else ""
 
 
 def _may_be_a_name(word: str) -> bool:
@@ -273,6 +279,11 @@ def _skipped_warnings(found: Mapping[Path, _Found], unused: list[str]) -> list[s
             f"skipped {count_noun(len(lonely), 'recording')} without a style: "
             f"{join_names(lonely)}; name them NAME.wav or NAME_01.wav for NAME.json"
         )
+    if labelled := list(_labelled(found)):
+        warnings.append(
+            f"taken as of the voice before {_LABEL_FOLLOWS!r}: {join_names(labelled)}; add a style "
+            "of the longer name if another voice is meant"
+        )
     if unused:
         styles = count_noun(len(unused), "style")
         warnings.append(f"skipped {styles} without a recording: {join_names(sorted(unused))}")
@@ -283,6 +294,14 @@ def _skipped_warnings(found: Mapping[Path, _Found], unused: list[str]) -> list[s
             f"{ffmpeg_command(convert[0])}"
         )
     return warnings
+
+
+def _labelled(found: Mapping[Path, _Found]) -> Iterator[str]:
+    """The recordings, outside folders of voices, whose names say more than a number."""
+    for folder, each in found.items():
+        for path, voice in each.voice_of.items():
+            if voice and path.parent == folder and _other_name(path.stem, voice):
+                yield path.name
 
 
 def join_names(names: Sequence[str]) -> str:
