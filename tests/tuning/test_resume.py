@@ -7,9 +7,11 @@ from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 
+import psutil
 import pytest
 
-from tests.tuning.conftest import Command
+from tests.tuning.conftest import STARTED_S, Command
+from tests.tuning.faults.processes import children
 from tune_encoder.experiment.folder import Experiment
 from tune_encoder.experiment.trials import TrialRecord, epoch_key
 
@@ -54,7 +56,11 @@ def journey(request, tmp_path_factory, data_dir):
     voices, stop = request.param
     command = Command(tmp_path_factory.mktemp("journey"), data_dir)
     options = command.search_options({**LONG, "validation": {"voices": voices}})
-    error = command.stop_after(command.start(*options), 8, signal.SIGKILL)
+    process = command.start(*options)
+    command.wait_for_rows(process, 8)
+    workers = children(process)
+    error = command.stop_after(process, 8, signal.SIGKILL)
+    psutil.wait_procs(workers, STARTED_S)  # they could still write checkpoints
     seen = SimpleNamespace(command=command, error=error, killed=command.experiment.trials())
     seen.damaged = damage_newest(command.experiment, seen.killed)
     assert seen.damaged
