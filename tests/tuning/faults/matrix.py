@@ -70,11 +70,13 @@ def signal_all(number: int) -> Happens:
 
 
 def kill_of_ray(name: str) -> Happens:
-    """SIGKILL to a process of Ray."""
+    """SIGKILL to a process of Ray, as soon as there is one."""
 
     def kill(search: Running) -> None:
-        found = of_ray(search.process, name)
-        assert found is not None, f"no process of Ray has {name} in its name"
+        deadline = time.monotonic() + STARTED_S
+        while (found := of_ray(search.process, name)) is None:
+            assert time.monotonic() < deadline, f"no process of Ray has {name} in its name"
+            time.sleep(WAIT_S)
         found.kill()
 
     return kill
