@@ -28,6 +28,7 @@ from tune_encoder.tuning.record.stored_study import (
     database_error,
     make_study,
 )
+from tune_encoder.tuning.record.write_order import WriteOrder
 
 _RETRY_S = 0.5
 _NAME_PREFIX = "tune-encoder/"  # of our studies; the database may contain others
@@ -56,7 +57,7 @@ class Database:
         self.url, self.name = url, name
         self._study_name = f"{_NAME_PREFIX}{name}"
         self._owner, self._connection_was_lost = secrets.token_hex(16), False
-        self._write_error = ""
+        self._order = WriteOrder()
         with self._storage_errors(
             "cannot be opened", "check the address, PGPASSWORD and ~/.pgpass"
         ):
@@ -137,13 +138,8 @@ class Database:
             StorageError: if it does not answer for long, or another driver has written meanwhile;
                 all later changes then fail at once, so that none is written without earlier ones.
         """
-        if self._write_error:
-            raise StorageError(self._write_error)
-        try:
+        with self._order.next():
             self._write(change, time.monotonic() + RETRY_FOR_S)
-        except StorageError as error:
-            self._write_error = str(error)
-            raise
 
     def _write(self, change: Callable[[StoredStudy], None], deadline: float) -> None:
         while True:

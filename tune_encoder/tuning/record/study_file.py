@@ -19,6 +19,7 @@ from tune_encoder.tuning.record.stored_study import (
     database_error,
     study_url,
 )
+from tune_encoder.tuning.record.write_order import WriteOrder
 
 NOTICE_S = 3.0  # of waiting for a lock, after which it is said
 _LOCKED = "locked"
@@ -40,7 +41,7 @@ class StudyFile(StoredStudy):
             StorageError: if that is impossible.
         """
         self._path = path
-        self._write_error = ""
+        self._order = WriteOrder()
         with file_errors(path, "read"):
             engine = {"creator": partial(_connect, path)}
             super().__init__(RDBStorage(study_url(path), engine_kwargs=engine), STUDY_NAME)
@@ -52,13 +53,8 @@ class StudyFile(StoredStudy):
             StorageError: if it stays locked, or cannot be written for another reason; all later
                 changes then fail at once, so that none is written without earlier ones.
         """
-        if self._write_error:
-            raise StorageError(self._write_error)
-        try:
+        with self._order.next():
             self._write(change, time.monotonic() + RETRY_FOR_S)
-        except StorageError as error:
-            self._write_error = str(error)
-            raise
 
     def _write(self, change: Callable[[StoredStudy], None], deadline: float) -> None:
         is_said = False
