@@ -218,6 +218,7 @@ def test_a_storage_is_pickled_without_its_connection_and_keys(storage):
 
     pickled = pickle.dumps(storage)  # as Ray does to hand it to a worker
 
+    # Unpickled here as a worker does; it was made two lines above.
     assert vars(pickle.loads(pickled)) == asdict(storage) == asdict(Storage(**asdict(storage)))
     assert SECRET.encode() not in pickled
 

@@ -12,13 +12,13 @@ import io
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tune_encoder.data.mel import MelSettings, band_centers_hz, plain_log_mel
 from tune_encoder.errors import StorageError
+from tune_encoder.system.damage import refuse_damage
 from tune_encoder.system.manifest import load_verified, save_with_hash
 
 NOVELTY = "novelty.npz"
@@ -139,7 +139,7 @@ def read_known_sound(folder: Path) -> KnownSound | None:
     path = folder / NOVELTY
     if not path.exists():
         return None
-    try:
+    with refuse_damage(lambda why: StorageError(f"{path}: not readable ({why}); remove it")):
         with np.load(io.BytesIO(load_verified(path)), allow_pickle=False) as file:
             settings = MelSettings(*(int(file[each.name]) for each in fields(MelSettings)))
             mean, deviation, windows = (
@@ -147,8 +147,6 @@ def read_known_sound(folder: Path) -> KnownSound | None:
             )
             sound = KnownSound(settings, mean, deviation, windows, float(file["usual"]))
         _check_shapes(sound)
-    except (ValueError, KeyError, TypeError, OSError, BadZipFile) as error:
-        raise StorageError(f"{path}: not readable ({error}); remove it") from error
     return sound
 
 
