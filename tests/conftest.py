@@ -26,6 +26,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 set_environment()  # before a test file imports Ray
 
 
+def pytest_collection_modifyitems(items):
+    """Files with slow tests first, or one process ends long before the other."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)  # stable: a file keeps its order
+
+
 @pytest.fixture(scope="session", autouse=True)
 def cache(tmp_path_factory):
     """A cache folder of this test session, so that no test meets ~/.cache."""

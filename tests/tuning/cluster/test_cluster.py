@@ -1,6 +1,7 @@
 """The cluster of one machine, as a person starts, asks and stops it."""
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -10,6 +11,7 @@ import urllib.request
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import psutil
 import pytest
@@ -130,6 +132,37 @@ def test_where_no_cluster_runs_stop_and_status_say_so(started):
     assert (stop.returncode, stop.stdout) == (0, "no cluster is running\n")
     said = "no cluster is running; start one with `tune-encoder cluster start`"
     assert said in status.stdout
+
+
+@pytest.fixture
+def twins(tmp_path):
+    """Two clusters of 1 and 2 CPUs, started at the same moment, each with a cache of its own."""
+    caches = [{**os.environ, "TUNE_ENCODER_CACHE": str(tmp_path / str(cpus))} for cpus in (1, 2)]
+    command = [sys.executable, "-m", "tune_encoder", "cluster"]
+    quiet: Any = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    try:
+        starts = [
+            subprocess.Popen([*command, "start", "--cpus", str(number + 1)], env=cache, **quiet)
+            for number, cache in enumerate(caches)
+        ]
+        assert [start.wait() for start in starts] == [0, 0]
+        yield [
+            json.loads(subprocess.check_output([*command, "status", "--json"], env=cache))
+            for cache in caches
+        ]
+    finally:
+        for cache in caches:
+            subprocess.run([*command, "stop"], env=cache, check=True, **quiet)
+
+
+@slow
+@patient
+def test_clusters_that_start_at_the_same_moment_have_pages_of_their_own(twins):
+    first, second = twins
+
+    assert [shown["total"]["CPU"] for shown in twins] == [1.0, 2.0]
+    assert first["page"] != second["page"]
+    assert first["address"] != second["address"]
 
 
 def refused(address: str) -> int:

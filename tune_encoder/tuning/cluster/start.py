@@ -25,6 +25,7 @@ from tune_encoder.tuning.cluster.state import (
     find_cluster,
     process_of,
     remove_leftover_state,
+    serves_page,
     state_folder,
     write_state,
 )
@@ -36,6 +37,7 @@ START_TIMEOUT_S, ANSWER_TIMEOUT_S, POLL_S = 90.0, 5.0, 0.2
 _ATTEMPTS = 3
 _FOLDER_PREFIX = "tune_encoder_"  # of the folder of sockets; `tempfile` adds eight letters
 _PORT_TAKEN = "in use"  # in Ray's error for a port
+_JOINED_ANOTHER = "does not match persisted value"  # in its error where two clusters took one port
 
 
 def start_cluster(cpus: int | None = None) -> tuple[Cluster, bool]:
@@ -65,7 +67,7 @@ def _start_with_retries(cpus: int | None) -> Cluster:
         try:
             return _start(cpus)
         except StorageError as error:
-            if _PORT_TAKEN not in str(error):
+            if not any(sign in str(error) for sign in (_PORT_TAKEN, _JOINED_ANOTHER)):
                 raise
     return _start(cpus)
 
@@ -142,6 +144,10 @@ def _answers(cluster: Cluster) -> bool:
     host, _, port = cluster.address.rpartition(":")
     try:
         socket.create_connection((host, int(port)), ANSWER_TIMEOUT_S).close()
-        return "memory" in cluster_usage(cluster)  # then its node has joined
+        joined = "memory" in cluster_usage(cluster)  # then its node has joined
+        ours = serves_page(cluster)
     except (OSError, StorageError):
         return False
+    if not ours:  # another program was faster; Ray may have moved its page without a word
+        raise StorageError(f"the cluster did not start: {cluster.page} is {_PORT_TAKEN}")
+    return joined

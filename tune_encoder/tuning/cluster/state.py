@@ -6,10 +6,12 @@ same PID later is ever ended.
 
 import json
 import shutil
-import urllib.error
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -122,16 +124,38 @@ def cluster_load(cluster: Cluster) -> dict[str, list[float]]:
 
 def cluster_usage(cluster: Cluster) -> dict[str, list[float]]:
     """Return all of Ray's resources, each as [used, total]."""
-    address = f"{cluster.page}/api/cluster_status"
+    with _unanswered(cluster):
+        status = _ask(cluster, "cluster_status")
+        usage: dict[str, list[float]] = status["data"]["clusterStatus"]["loadMetricsReport"][
+            "usage"
+        ]
+        return usage
+
+
+def serves_page(cluster: Cluster) -> bool:
+    """Whether what answers at the page's address is this cluster, and not another program.
+
+    Raises:
+        StorageError: if nothing there answers as Ray does.
+    """
+    with _unanswered(cluster):
+        return Path(cluster.folder, _ask(cluster, "version")["session_name"]).is_dir()
+
+
+def _ask(cluster: Cluster, what: str) -> Any:
+    address = f"{cluster.page}/api/{what}"
     request = urllib.request.Request(address, headers={"Authorization": f"Bearer {read_token()}"})
     reach_loopback_directly()
+    with urllib.request.urlopen(request, timeout=ANSWER_TIMEOUT_S) as answer:
+        return json.load(answer)
+
+
+@contextmanager
+def _unanswered(cluster: Cluster) -> Iterator[None]:
     try:
-        with urllib.request.urlopen(request, timeout=ANSWER_TIMEOUT_S) as answer:
-            report = json.load(answer)["data"]["clusterStatus"]["loadMetricsReport"]
-    except (urllib.error.URLError, OSError, ValueError, KeyError) as error:
+        yield
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise StorageError(
             f"{cluster.page}: does not answer ({error}); stop the cluster with "
             "`tune-encoder cluster stop` and start it again"
         ) from error
-    counted: dict[str, list[float]] = report["usage"]
-    return counted
