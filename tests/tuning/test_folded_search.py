@@ -46,7 +46,7 @@ def test_the_choice_is_stored_and_a_confirmation_takes_it_over(searched):
     (confirming,) = (Experiment(path.parent) for path in experiment.path.glob("confirm/*/study.db"))
 
     for each in (experiment, confirming):
-        assert each.space().validation.voices == 10
+        assert each.space().validation.voices == each.n_folds() == 10
         assert sorted(each.fold_baselines() or ()) == ["mean", "ridge", "statistics"]
         for trial in each.trials():
             assert trial.state == "COMPLETE"

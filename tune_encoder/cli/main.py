@@ -31,6 +31,7 @@ from tune_encoder.cli.train import add_evaluate, add_train
 from tune_encoder.cli.views import add_views
 from tune_encoder.errors import StorageError, TuneEncoderError, error_line
 from tune_encoder.system.memory import collect_garbage_rarely
+from tune_encoder.system.shortage import shortage
 from tune_encoder.system.streams import Streams, standard_streams
 
 
@@ -52,7 +53,8 @@ def _run(arguments: Sequence[str] | None, streams: Streams) -> int:
     except (TuneEncoderError, OSError) as error:
         if options.debug:
             traceback.print_exc()
-        print(f"tune-encoder: {error_line(error)}", file=sys.stderr)
+        short = shortage(str(error)) if isinstance(error, OSError) else ""
+        print(f"tune-encoder: {error_line(short or error)}", file=sys.stderr)
         return error.exit_code if isinstance(error, TuneEncoderError) else StorageError.exit_code
     except KeyboardInterrupt:
         print("tune-encoder: interrupted", file=sys.stderr)

@@ -66,6 +66,8 @@ class SearchOrigin(TypedDict, total=False):
     """Its name in that database."""
     baselines: dict[str, dict[str, float]]
     """Scores of the baselines over the folds of the search; only if it has folds."""
+    folds: int
+    """Number of these folds; missing in older searches."""
 
 
 class SearchContent(SearchOrigin):
@@ -254,6 +256,11 @@ class Experiment:
         """Read the scores of the baselines over the search's folds; None if it has no folds."""
         return self.read_search().get("baselines")
 
+    def n_folds(self) -> int | None:
+        """Read how many folds its trials are scored on, 1 for val; None if an old file lacks it."""
+        content = self.read_search()
+        return content.get("folds", None if "baselines" in content else 1)
+
     def identity(self) -> str:
         """Read the unique ID of the search; empty in an old search.yaml."""
         return str(self.read_search().get("id", ""))
@@ -310,6 +317,8 @@ class Experiment:
             return StorageError(f"{problem}; another program is using it, try again")
         if "readonly" in problem:
             return StorageError(f"{problem}; copy {self.path} to a folder that you may write to")
+        if "unable to open" in problem and self.study_path.exists():  # no place for files beside it
+            return StorageError(f"{problem}; make room on the disk, also for more files (`df -i`)")
         return StorageError(f"{problem}; rebuild it with `{self.command('repair')}`")
 
 

@@ -166,7 +166,7 @@ def _start(
         **extra_content,
     }
     if validation.folds > 1:
-        content["baselines"] = validation.baselines
+        content |= {"baselines": validation.baselines, "folds": validation.folds}
     if forked := extra_content.get("forked_from"):
         check_same_data(*Experiment(root / forked).data_source(), fingerprint)
     _check_ray_can_start()

@@ -1,5 +1,6 @@
 """Edits of search.yaml between two launches: those that the record cannot take are refused."""
 
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -78,6 +79,26 @@ def test_an_edit_that_does_not_fit_is_refused_in_a_line_that_names_fork(searched
 )
 def test_an_edit_that_fits_is_taken(searched, space):
     assert len(Record.open(searched, space).trials) == 2
+
+
+@pytest.mark.parametrize(("folds", "fits"), [(5, True), (4, False), (1, False)])
+def test_another_number_of_folds_is_refused(tmp_path, folds, fits):
+    experiment = make_search(tmp_path, SPACE, [("COMPLETE", CHOSEN, [0.9, 0.8])])
+    experiment.write_search({**experiment.read_search(), "baselines": {}, "folds": 5})
+
+    refused = pytest.raises(ConfigError, match=f"validation.voices is {folds}, the trials had ano")
+    with nullcontext() if fits else refused:
+        Record.open(experiment, edited("validation", voices=folds))
+
+
+@pytest.mark.parametrize(("folds", "fits"), [(5, True), (1, False)])
+def test_an_older_search_does_not_say_how_many_folds_it_has(tmp_path, folds, fits):
+    experiment = make_search(tmp_path, SPACE, [("COMPLETE", CHOSEN, [0.9, 0.8])])
+    experiment.write_search({**experiment.read_search(), "baselines": {}})
+
+    refused = pytest.raises(ConfigError, match=r"validation.voices is 1, the trials had another")
+    with nullcontext() if fits else refused:
+        Record.open(experiment, edited("validation", voices=folds))
 
 
 def test_two_metrics_in_place_of_one_are_refused(searched):

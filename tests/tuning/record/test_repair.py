@@ -1,7 +1,9 @@
+import itertools
 import json
 import os
 import shutil
 import signal
+from contextlib import suppress
 from pathlib import Path
 
 import optuna
@@ -310,3 +312,31 @@ def test_a_repaired_search_goes_on_where_it_was(copied):
     for trial in after:
         assert str(trial.rows[-1]["checkpoint"]).startswith(("1/", "2/"))
         assert copied.experiment.checkpoint_file(trial.rows[-1]).is_file()
+
+
+@pytest.mark.parametrize("n_free", range(7))
+def test_a_full_disk_ends_repair_in_a_line_and_takes_nothing(small_disk, capsys, n_free):
+    search = Search(small_disk(60))
+    search.trial([0.9, 0.5], kept=[2])
+    delete(search.experiment.study_path)
+    before = leave_free(search.experiment.path.parent, n_free)
+
+    code, _, said = run(capsys, f"repair mine --root {search.experiment.path.parent}")
+
+    assert (code, said.count("\n")) == (4, 1)
+    assert "make room on the disk" in said
+    assert files_below(search.experiment.path.parent) - {Path("mine/lock")} == before
+
+
+def leave_free(disk, n_files):
+    """Fill a disk until it takes so many files; all that is on it."""
+    with suppress(OSError):
+        for number in itertools.count():
+            (disk / f"filler {number}").touch()
+    for path in sorted(disk.glob("filler *"))[:n_files]:
+        path.unlink()
+    return files_below(disk)
+
+
+def files_below(folder):
+    return {path.relative_to(folder) for path in folder.rglob("*")}

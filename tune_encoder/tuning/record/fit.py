@@ -44,8 +44,8 @@ def _misfits(
     """Say what does not fit."""
     for parameter in space.parameters:
         yield from _unlike(parameter, study.trials())
-    was_folded = experiment.fold_baselines() is not None
-    if trials and was_folded != (space.validation.folds > 1):
+    folds, before = space.validation.folds, experiment.n_folds()
+    if trials and folds != before and (before or folds == 1):
         yield f"validation.voices is {space.validation.voices}, the trials had another validation"
     if study.has_two_metrics != bool(space.metric.second):
         yield f"metric has {len(space.metric.names)} names, the trials have another number"

@@ -39,6 +39,7 @@ from tune_encoder.tuning.record.restore import (
     write_from_database,
 )
 from tune_encoder.tuning.record.stored_study import make_study_file, study_url
+from tune_encoder.tuning.record.study_file import file_errors
 
 _TRIAL_FOLDER = re.compile(r"(\d{4,})(_.*)?")  # name of a trial's folder: its number and a suffix
 _SETTINGS_LOST = "its settings were lost with the record"
@@ -85,10 +86,12 @@ def repair(experiment: Experiment, *, force: bool = False) -> RepairResult:
             experiment.storage.check_owner(experiment.identity())
         salvaged = [_salvage(experiment, space, number) for number in _trial_numbers(experiment)]
         lost = [f"trial {each.number}: {line}" for each in salvaged for line in each.lost]
-        with _new_study(experiment, space) as (initial, partial):
+        study_path = experiment.study_path
+        written = file_errors(study_path, "written")
+        with _new_study(experiment, space) as (initial, partial), written:
             lost += _write_study(partial, initial, space, _in_recorded_order(salvaged))
-            backup = set_aside(experiment.study_path)
-            partial.replace(experiment.study_path)
+            backup = set_aside(study_path)
+            partial.replace(study_path)
             fsync_folder(experiment.path)
     return _summary(experiment, lost, backup)
 

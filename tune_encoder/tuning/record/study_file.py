@@ -28,7 +28,7 @@ _WHAT_TO_DO = {  # by what SQLite says
     "readonly": "make it writable",
     "full": "make room on the disk",
 }
-_ELSE = "check its disk"
+_ELSE = "make room on the disk, also for more files (`df -i`), or check it"
 
 
 class StudyFile(StoredStudy):
