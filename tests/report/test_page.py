@@ -149,6 +149,21 @@ def test_the_interval_over_voices_is_told_where_it_is_true(trained, packed):
     assert shared.cards[0][0] == "known-voice skill"
 
 
+@pytest.mark.parametrize(
+    ("lead", "words"), [(0.0004, "equals"), (0.001, "beats"), (-0.001, "does not beat")]
+)
+def test_a_lead_that_no_digit_shows_beats_no_baseline(trained, packed, lead, words):
+    facts = read_facts(trained)
+    found = scores(facts, packed, evaluate_winner(facts, packed))
+    *baselines, winner = found.bars
+    skill = max(bar.skill for bar in baselines) + lead
+    led = found._replace(bars=[*baselines, winner._replace(skill=skill)])
+
+    verdict = headline(facts, led, None, None).verdict
+
+    assert f"{skill:.3f}, which {words} the strongest baseline" in verdict
+
+
 def test_a_winner_below_a_baseline_and_the_mean_voice_is_said_to_be(trained, packed):
     verdict = evaluated(trained, packed).verdict
 

@@ -45,6 +45,13 @@ def describe_interval(interval: tuple[float, float] | None, kind: str | None) ->
     return f"too few voices for an interval, which needs at least {MIN_INTERVAL_VOICES}"
 
 
+def compare_skills(skill: float, strongest: float) -> str:
+    """Say how a skill stands to that of the strongest baseline, as far as three digits show."""
+    if abs(skill - strongest) <= _VISIBLE:
+        return "equals"
+    return "beats" if skill > strongest else "does not beat"
+
+
 def below_baseline(
     skill: float, baselines: Mapping[str, Mapping[str, float]], split: str, kind: str | None
 ) -> str:

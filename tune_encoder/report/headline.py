@@ -6,6 +6,7 @@ from statistics import fmean
 
 from tune_encoder.config import BudgetSettings
 from tune_encoder.data.pack import PackedData
+from tune_encoder.data.score_words import compare_skills
 from tune_encoder.experiment.confirmation import Confirmation, standard_deviation, verdict
 from tune_encoder.experiment.epoch_row import EpochRow, score_of
 from tune_encoder.experiment.findings import Findings
@@ -64,7 +65,7 @@ def _verdict(facts: Facts, found: Scores) -> str:
     if not baselines:
         return f"{which} is the best, with a {skill} on the {found.split} voices."
     strongest = max(baselines, key=lambda each: each.skill)
-    compared = "beats" if winner.skill > strongest.skill else "does not beat"
+    compared = compare_skills(winner.skill, strongest.skill)
     mean = "; the mean voice would have been better" if winner.skill < 0 else ""
     return (
         f"{which} is the best. On the {found.split} voices it has a {skill}, which {compared} the "
