@@ -1,9 +1,9 @@
 """What a search is worth: its winner beside baselines and beside one run of its start config.
 
     python -m tests.benchmarks.quality [--space quick default] [--seeds 0 1 2]
-        [--clips-per-voice 2 1] [--real FOLDER]
+        [--clips-per-voice 2 1] [--rivals 2] [--real FOLDER]
 
-On the demo voices, each space is searched with each seed. The rivals are its first two start
+On the demo voices, each space is searched with each seed. The rivals are its first start
 configs, each trained once for as many epochs as all trials had together, at the epoch of its lowest
 validation loss. With one clip a voice, val and test are recorded as train is.
 FOLDER has recordings in voices/ and styles in styles/: they are imported by time, searched with
@@ -38,31 +38,42 @@ from tune_encoder.training.fold_evaluation import evaluate_over_folds
 from tune_encoder.training.loop import train
 from tune_encoder.training.state import TrainState
 
-N_RIVALS = 2
 REAL_TRIALS, REAL_SAMPLE_RATE = 8, 24000
 COLUMNS = f"{'':12}{'skill':>7}{'ttl':>7}{'dp':>7}{'retrieval':>10}  95 % over voices"
 
 
-def measure(space: str, seed: int, data_dir: Path, root: Path, trials: int | None) -> Path:
-    """Search, export, and print scores on test; return the model's folder."""
+def measure(data_dir: Path, root: Path, space: str, seed: int, trials: int | None = None) -> Path:
+    """Search, export, and print scores on test; return the experiment's folder."""
     began = time.perf_counter()
     found = tune_encoder.search(space, data_dir, f"{space}{seed}", root, seed=seed, trials=trials)
     model = found.export()
     seconds = time.perf_counter() - began
     experiment = Experiment(found.path)
-    total = sum(len(trial.rows) for trial in experiment.trials())
     (first,) = choose(experiment, 1)
     data = open_pack(pack_data(data_dir, first.config))
-    print(f"\n{space}, seed {seed}: {total} epochs, {seconds:.0f} s to the model\n{COLUMNS}")
+    n_epochs = total_epochs(experiment)
+    print(f"\n{space}, seed {seed}: {n_epochs} epochs, {seconds:.0f} s to the model\n{COLUMNS}")
     for name in ("mean", "ridge", "statistics"):
         print_scores(name, data.info["baselines"]["test"][name])
     report("winner", single_model(first).encoder, first.config, data)
     report("exported", *load_model(model), data)
-    print(f"one run of {total} epochs of each of the first start configs:")
-    for number, config in enumerate(islice(start_configs(experiment.space()), N_RIVALS), 1):
-        rival = dataclasses.replace(config, epochs=total, num_threads=1)
+    return found.path
+
+
+def total_epochs(experiment: Experiment) -> int:
+    """Return the epochs of all trials."""
+    return sum(len(trial.rows) for trial in experiment.trials())
+
+
+def measure_rivals(found: Path, data_dir: Path, n_rivals: int) -> None:
+    """Print scores on test of single runs of the first start configs of a search."""
+    experiment = Experiment(found)
+    n_epochs = total_epochs(experiment)
+    print(f"one run of {n_epochs} epochs of each of the first start configs:", flush=True)
+    for number, config in enumerate(islice(start_configs(experiment.space()), n_rivals), 1):
+        rival = dataclasses.replace(config, epochs=n_epochs, num_threads=1)
+        data = open_pack(pack_data(data_dir, rival))
         report(f"start {number}", best_of_run(rival, data), rival, data)
-    return model
 
 
 def start_configs(space: SearchSpace) -> Iterator[TrainConfig]:
@@ -117,6 +128,7 @@ def main() -> None:
     parser.add_argument("--space", nargs="*", default=["quick"])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--clips-per-voice", type=int, nargs="+", default=[2])
+    parser.add_argument("--rivals", type=int, default=2, help="start configs to train once")
     parser.add_argument("--real", type=Path, help="folder with voices/ and styles/")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="quality_") as folder:
@@ -125,14 +137,17 @@ def main() -> None:
             for seed in options.seeds:
                 for clips in options.clips_per_voice:
                     print(f"\ndemo, {clips} clips of each voice in val and test")
-                    measure(space, seed, cached_demo(clips), root / f"demo{clips}", None)
+                    data_dir = cached_demo(clips)
+                    found = measure(data_dir, root / f"demo{clips}", space, seed)
+                    measure_rivals(found, data_dir, options.rivals)
         if options.real is not None:
             data_dir = root / "voices"
             audio, styles = options.real / "voices", options.real / "styles"
             import_voices(audio, styles, data_dir, REAL_SAMPLE_RATE, 0, SplitRequest(how="time"))
             for seed in options.seeds:
-                model = measure("quick", seed, data_dir, root / "real", REAL_TRIALS)
-            leave_one_out(model, data_dir)
+                found = measure(data_dir, root / "real", "quick", seed, REAL_TRIALS)
+                measure_rivals(found, data_dir, options.rivals)
+            leave_one_out(found / "best", data_dir)
 
 
 if __name__ == "__main__":
