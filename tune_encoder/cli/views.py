@@ -173,6 +173,8 @@ def _status_lines(view: "ExperimentStatus", unicode: bool) -> list[str]:
     if (expected := view["expected"]) is not None:
         gain, noise = (f"{expected[name]:.2g}" for name in ("gain", "noise"))
         lines.append(f"next    is expected to gain {gain}, with a noise of {noise}")
+        if "gain_per_hour" in expected:
+            lines.append(f"        that is {expected['gain_per_hour']:.2g} an hour of a worker")
     lines += map(retraining_line, view["retraining"])
     return [*lines, f"\nresume it:  {view['resume']}"] if view["resume"] else lines
 

@@ -4,7 +4,7 @@ A search with `budget.until: noise` writes both before each new trial, to runs/N
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean, variance
@@ -37,6 +37,12 @@ class ExpectedGain:
     def is_noise(self) -> bool:
         """Whether another trial was not worth its epochs."""
         return self.gain < self.noise
+
+
+def hours_per_trial(trials: Iterable[TrialRecord]) -> float:
+    """Return the hours of one worker that a trial took, on average; 0 if none has trained."""
+    seconds = [sum(row["seconds"] for row in trial.rows) for trial in trials if trial.rows]
+    return fmean(seconds) / 3600 if seconds else 0.0
 
 
 def read_gains(experiment: Experiment) -> list[ExpectedGain]:

@@ -14,7 +14,7 @@ from tune_encoder.errors import ConfigError, SearchFailed, TuneEncoderError, err
 from tune_encoder.experiment.epoch_row import EpochRow, as_row, score_of
 from tune_encoder.experiment.folder import Experiment, list_experiments, open_experiment
 from tune_encoder.experiment.front import FrontPoint, pareto_front
-from tune_encoder.experiment.gain import read_gains
+from tune_encoder.experiment.gain import ExpectedGain, hours_per_trial, read_gains
 from tune_encoder.experiment.run_status import (
     FINISHED,
     RUNNING,
@@ -55,7 +55,9 @@ class ExperimentStatus(SearchStatus):
     """running, stopped or finished."""
     process: Process | None
     expected: dict[str, float] | None
-    """The gain of the next trial and the noise, before the last one that started; see `gain`."""
+    """The gain of the next trial and the noise, before the last one that started; see `gain`.
+
+    `gain_per_hour` is for an hour of one worker."""
     retraining: list[RunStatus]
     """The seeds that `retrain` trains or has trained."""
     resume: str | None
@@ -207,10 +209,16 @@ def status(experiment: Experiment) -> ExperimentStatus:
         "state": state,
         "process": process,
         **search_status(space, trials, launch, experiment.voice_kind()),
-        "expected": None if expected is None else asdict(expected),
+        "expected": None if expected is None else _expected_view(expected, trials),
         "retraining": retraining_statuses(experiment.path),
         "resume": experiment.command("resume") if state == STOPPED else None,
     }
+
+
+def _expected_view(expected: ExpectedGain, trials: list[TrialRecord]) -> dict[str, float]:
+    hours = hours_per_trial(trials)
+    per_hour = {"gain_per_hour": expected.gain / hours} if hours else {}
+    return {**asdict(expected), **per_hour}
 
 
 def _launch(experiment: Experiment, trials: list[TrialRecord]) -> Launch:

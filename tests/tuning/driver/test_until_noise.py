@@ -12,7 +12,7 @@ from tune_encoder.data.pack import open_pack
 from tune_encoder.data.packing import pack_data
 from tune_encoder.errors import ConfigError, StorageError
 from tune_encoder.experiment.epoch_row import EpochRow
-from tune_encoder.experiment.gain import read_gains, seed_noise, standard_error
+from tune_encoder.experiment.gain import hours_per_trial, read_gains, seed_noise, standard_error
 from tune_encoder.experiment.trials import TrialRecord
 from tune_encoder.experiment.views import status
 from tune_encoder.report.facts import read_facts
@@ -109,8 +109,12 @@ def test_the_status_shows_the_gain_beside_the_noise(tmp_path, capsys):
 
     gain = read_gains(search.experiment)[-1].gain
     line = f"next    is expected to gain {gain:.2g}, with a noise of 0.02"
-    assert line in capsys.readouterr().out.splitlines()
-    expected = status(search.experiment)["expected"]
+    expected, hours = (
+        status(search.experiment)["expected"],
+        hours_per_trial(search.experiment.trials()),
+    )
+    shown = capsys.readouterr().out.splitlines()
+    assert shown[shown.index(line) + 1] == f"        that is {gain / hours:.2g} an hour of a worker"
     assert expected is not None
     assert expected["noise"] == NOISE
 
@@ -120,7 +124,7 @@ def test_the_report_shows_gain_and_noise_as_curves_of_a_search_that_asked_for_th
     assert expected_gains(read_facts(search.experiment)) == []
     search.run()
 
-    (figure,) = expected_gains(read_facts(search.experiment))
+    figure, per_hour = expected_gains(read_facts(search.experiment))
 
     last = read_gains(search.experiment)[-1]
     assert figure.summary == (
@@ -129,6 +133,9 @@ def test_the_report_shows_gain_and_noise_as_curves_of_a_search_that_asked_for_th
     )
     assert figure.table is not None
     assert len(figure.table.rows) == len(read_gains(search.experiment))
+    assert per_hour.table is not None
+    hours = hours_per_trial(search.experiment.trials())
+    assert per_hour.table.rows[-1] == [str(last.epochs), f"{last.gain / hours:.4g}"]
     assert "<svg" in figure.svg
 
 
