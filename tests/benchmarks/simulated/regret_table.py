@@ -42,14 +42,24 @@ class Scores:
 
     name: str
     runs: list[Run]
-    final: NDArray[np.float64]
-    area: NDArray[np.float64]
+    curves: NDArray[np.float64]
+    """(runs, points of the grid)"""
+
+    @property
+    def final(self) -> NDArray[np.float64]:
+        """(runs,) at the end."""
+        return self.curves[:, -1]
+
+    @property
+    def area(self) -> NDArray[np.float64]:
+        """(runs,) the mean over the grid."""
+        return np.mean(self.curves, axis=1)
 
     @classmethod
     def of(cls, name: str, runs: list[Run], tasks: dict[str, Task]) -> "Scores":
         """Score the runs."""
         curves = 100 * np.array([run.regrets(tasks[run.task]) for run in runs])
-        return cls(name, runs, curves[:, -1], curves.mean(axis=1))
+        return cls(name, runs, curves)
 
     def by_task(self, values: NDArray[np.float64]) -> dict[str, float]:
         """Return the mean over the runs on each task."""
@@ -59,6 +69,15 @@ class Scores:
     def mean(self, values: NDArray[np.float64]) -> float:
         """Return the mean over tasks of the means over their runs."""
         return float(np.mean(list(self.by_task(values).values())))
+
+
+def reach(one: Scores, other: Scores) -> float:
+    """Return the share of the epochs after which one has the other's final regret; inf if never.
+
+    Both are means over tasks.
+    """
+    reached = [one.mean(at) <= other.mean(other.final) for at in one.curves.T]
+    return GRID[reached.index(True)] / GRID[-1] if True in reached else float("inf")
 
 
 def difference(one: dict[str, float], other: dict[str, float]) -> tuple[float, float]:
@@ -87,12 +106,14 @@ def table_lines(
     reference = next(each for each in ours if each.name == baseline)
     yield (
         f"{'':52} {'runs':>4} {'final':>6} {'area':>5} {'median':>6} {'25-75%':>8} "
-        f"{'trials':>6} {'full':>5}   {'final - random':16} {'area - random':16} final - best peer"
+        f"{'trials':>6} {'full':>5} {'reach':>5}   {'final - random':16} {'area - random':16} "
+        "final - best peer"
     )
     for each in [*sorted(ours + theirs, key=lambda each: each.mean(each.final))]:
         beside = [_gap(each, reference, "final"), _gap(each, reference, "area")]
         beside += [_gap(each, best, "final")] if best is not None else []
-        yield f"{_figures(each, each in ours)}   {' '.join(beside)}".rstrip()
+        reached = f"{reach(each, reference):5.2f}"
+        yield f"{_figures(each, each in ours)} {reached}   {' '.join(beside)}".rstrip()
     if best is not None:
         yield f"best peer that was run on all tasks: {best.name}"
 

@@ -13,7 +13,7 @@ from tests.benchmarks.search_quality import (
     read_runs,
     run_job,
 )
-from tests.benchmarks.simulated.regret_table import Run, difference, scores_of, table_lines
+from tests.benchmarks.simulated.regret_table import Run, difference, reach, scores_of, table_lines
 from tests.benchmarks.simulated.testbed import EPOCHS, learned_starts, read_testbed
 from tune_encoder.errors import ConfigError
 
@@ -109,7 +109,7 @@ def test_the_table_compares_each_method_with_random_search_and_with_the_best_pee
     assert "final - best peer" in header
     assert list(figures) == ["peer: theirs", "peer: part", "promote+gp", RANDOM]
     assert figures["promote+gp"][:2] == ["3", "50.0"]
-    assert figures["promote+gp"][8:10] == ["-50.0", "+-"]
+    assert figures["promote+gp"][8:11] == ["0.50", "-50.0", "+-"]
     assert figures["promote+gp"][-3:] == ["+50.0", "+-", "0.0"]
     assert last == "best peer that was run on all tasks: theirs"
 
@@ -120,6 +120,17 @@ def test_the_area_is_the_mean_regret_over_the_epochs(testbed):
 
     assert scores.final[0] == 0
     assert scores.area[0] == pytest.approx(150 * 24 / 50)  # 20, 40, ... 480 of 1,000 epochs
+
+
+def test_a_method_that_never_has_the_regret_of_the_other_reaches_it_never(testbed):
+    tasks = read_testbed(testbed)
+    best = tasks[0].best
+    better, worse = scores_of(
+        [*runs_of("better", {"first": best}), *runs_of("worse", {"first": best + 0.01})], tasks
+    )
+
+    assert (reach(better, worse), reach(worse, worse)) == (0.5, 0.5)
+    assert reach(worse, better) == float("inf")
 
 
 def test_a_difference_has_an_interval_over_the_tasks_that_both_have():
