@@ -53,7 +53,8 @@ class Scores:
     @property
     def area(self) -> NDArray[np.float64]:
         """(runs,) the mean over the grid."""
-        return np.mean(self.curves, axis=1)
+        areas: NDArray[np.float64] = self.curves.mean(axis=1)
+        return areas
 
     @classmethod
     def of(cls, name: str, runs: list[Run], tasks: dict[str, Task]) -> "Scores":
