@@ -3,6 +3,7 @@
 TuneEncoderError        1
 ├── ConfigError         2   wrong usage, setting or search space
 ├── DataError           3   recordings, samples, styles
+│   └── StyleNormError  3   a style of a sample that `data repair` repairs
 ├── StorageError        4   files, storage or clusters that are missing, damaged or in use
 ├── OutOfMemory         4   a run that does not fit into its device's memory
 ├── SearchFailed        5   a search ended, and no trial gave a result
@@ -44,6 +45,10 @@ class DataError(TuneEncoderError):
     """A recording, sample, style or data set that cannot be used."""
 
     exit_code = 3
+
+
+class StyleNormError(DataError):
+    """A style whose rows are not of norm 1, in a sample that is otherwise good."""
 
 
 class StorageError(TuneEncoderError):

@@ -1,4 +1,4 @@
-"""data demo, data import, data check."""
+"""data demo, data import, data check, data repair."""
 
 import argparse
 import functools
@@ -20,16 +20,18 @@ from tune_encoder.system.formats import count_noun, format_clock
 
 if TYPE_CHECKING:
     from tune_encoder.data.checking import DataReport
+    from tune_encoder.data.repairing import SplitRepair
 
 
 def add_data(commands: Commands) -> None:
     """Add the command `data`."""
-    data = commands.add_parser("data", help="Make, import or check a data set.")
+    data = commands.add_parser("data", help="Make, import, check or repair a data set.")
     kinds = data.add_subparsers(required=True, metavar="WHAT")
     _add_demo(kinds)
     _add_import(kinds)
     check = add_command(kinds, "check", _data_check)
     check.add_argument("folder", type=Path, help="data set to check")
+    _add_repair(kinds)
 
 
 def _add_demo(kinds: Commands) -> None:
@@ -80,6 +82,15 @@ def _add_import(kinds: Commands) -> None:
     add_setting(into, FrontendSettings, "sample_rate")
     into.add_argument(
         "--seed", type=_count, default=RunSettings().seed, help="seed of the held-out voices"
+    )
+
+
+def _add_repair(kinds: Commands) -> None:
+    repair = add_command(kinds, "repair", _data_repair, outlives_reader=True)
+    repair.add_argument("folder", type=Path, help="data set to repair, which stays as it is")
+    repair.add_argument("--out", type=Path, required=True, help="new folder")
+    repair.add_argument(
+        "--presets", type=Path, help="folder of style JSONs that are known to be voices"
     )
 
 
@@ -161,6 +172,7 @@ def _data_check(options: argparse.Namespace) -> None:
     if report.errors:
         raise DataError(
             f"{options.folder}: {count_noun(len(report.errors), 'error')}; fix or remove the files"
+            f"{report.repair_hint(options.folder)}"
         )
     print(_epoch_of(report))
     print("ok")
@@ -186,3 +198,30 @@ def _split_rows(report: "DataReport") -> Iterator[tuple[str, ...]]:
         rates = ", ".join(f"{rate or 'unknown'}" for rate in sorted(split.sample_rates, key=str))
         voices, styles = str(len(split.voices) or "?"), str(len(split.styles))
         yield split.name, str(split.clips), voices, styles, format_clock(split.seconds), rates
+
+
+def _data_repair(options: argparse.Namespace) -> None:
+    """Copy a data set, with each style's rows scaled to norm 1, or left out if it is no voice."""
+    from tune_encoder.data.repairing import repair_data
+
+    repairs = repair_data(options.folder, options.out, options.presets)
+    print_table("lrrrr", _repair_rows(repairs))
+    for repair in repairs.values():
+        for reason in repair.unreadable:
+            print(f"left out: {reason}")
+        if repair.far:
+            print(f"left out: {repair.far[0]}{_and_others(len(repair.far) - 1)}")
+    kept = sum(repair.kept for repair in repairs.values())
+    left_out = sum(len(repair.left_out) for repair in repairs.values())
+    print(f"wrote {count_noun(kept, 'clip')} to {options.out}, left out {left_out}")
+
+
+def _and_others(count: int) -> str:
+    return f"; and {count_noun(count, 'other')} like it" if count else ""
+
+
+def _repair_rows(repairs: "dict[str, SplitRepair]") -> Iterator[tuple[str, ...]]:
+    yield "split", "copied", "scaled to norm 1", "no voice", "unreadable"
+    for split, repair in repairs.items():
+        counts = (repair.copied, repair.scaled, len(repair.far), len(repair.unreadable))
+        yield split, *map(str, counts)

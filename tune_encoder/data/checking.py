@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shlex
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -21,7 +22,7 @@ from tune_encoder.data.samples import (
     member_checksums,
     read_sample,
 )
-from tune_encoder.errors import DataError
+from tune_encoder.errors import DataError, StyleNormError
 from tune_encoder.system.formats import count_noun
 
 REQUIRED_SPLITS = ("train", "val")
@@ -41,6 +42,8 @@ class Problem:
     path: Path
     message: str
     is_error: bool = True
+    can_be_repaired: bool = False
+    """Whether it is a style that `data repair` scales or leaves out."""
 
 
 @dataclass
@@ -98,7 +101,17 @@ class DataReport:
         shown = "; ".join(problem.message for problem in self.errors[:MAX_PROBLEMS_SHOWN])
         more = len(self.errors) - MAX_PROBLEMS_SHOWN
         rest = f"; and {more} more, see `tune-encoder data check {data_dir}`" if more > 0 else ""
-        raise DataError(shown + rest)
+        raise DataError(shown + rest + self.repair_hint(data_dir))
+
+    def repair_hint(self, data_dir: Path) -> str:
+        """Return the words that name `data repair`; empty if it would repair nothing."""
+        count = sum(problem.can_be_repaired for problem in self.problems)
+        if not count:
+            return ""
+        return (
+            f"; for the {count_noun(count, 'style')} of another norm than 1: "
+            f"tune-encoder data repair {shlex.quote(str(data_dir))} --out NEW"
+        )
 
 
 def check_data(data_dir: Path, assumed_rate: int) -> DataReport:
@@ -139,7 +152,7 @@ class DataCheck:
         """
         self.data_dir, self._assumed_rate = data_dir, assumed_rate
         self._paths = {name: find_samples(data_dir / name) for name in SPLITS}
-        self._problems = list(_layout_problems(data_dir, self._paths))
+        self._problems = list(layout_problems(data_dir, self._paths))
         self._splits: list[SplitSummary] = []
 
     def samples(
@@ -167,7 +180,8 @@ class DataCheck:
                 for path, found in _read_ahead(pool, paths, lambda path: _try(path, make)):
                     bar.update()
                     if isinstance(found, DataError):
-                        self._problems.append(Problem(path, str(found)))
+                        is_norm = isinstance(found, StyleNormError)
+                        self._problems.append(Problem(path, str(found), can_be_repaired=is_norm))
                     else:
                         summary.add(found[0], self._assumed_rate)
                         yield name, path, *found
@@ -228,7 +242,13 @@ def _assumed_rate_warning(summary: SplitSummary, count: int, rate: int) -> Probl
     return Problem(Path(summary.name), message, is_error=False)
 
 
-def _layout_problems(data_dir: Path, paths: dict[str, list[Path]]) -> Iterator[Problem]:
+def layout_problems(data_dir: Path, paths: dict[str, list[Path]]) -> Iterator[Problem]:
+    """Yield what keeps a folder from being a data set.
+
+    Args:
+        data_dir: The folder.
+        paths: The samples of each split.
+    """
     if not data_dir.is_dir():
         yield Problem(data_dir, f"{data_dir}: no such folder; it must hold train/ and val/")
         return

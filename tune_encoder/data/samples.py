@@ -6,6 +6,7 @@ and `style_dp` (8, 16) float32 in memory; the file has them as [1, 50, 256] and 
 
 import io
 import math
+import shutil
 import zipfile
 from dataclasses import dataclass
 from functools import lru_cache
@@ -16,8 +17,14 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from tune_encoder.data.voice_style import DP_SHAPE, TTL_SHAPE, style_problem
-from tune_encoder.errors import DataError
+from tune_encoder.data.voice_style import (
+    DP_SHAPE,
+    TTL_SHAPE,
+    VoiceStyle,
+    finite_problem,
+    norm_problem,
+)
+from tune_encoder.errors import DataError, StyleNormError
 from tune_encoder.system.files import check_regular, files_with_suffix
 from tune_encoder.system.formats import count_noun
 
@@ -69,8 +76,54 @@ def write_sample(path: Path, sample: Sample) -> None:
         )
 
 
+def copy_with_style(source: Path, target: Path, style: VoiceStyle) -> None:
+    """Copy a readable npz file with another style; all other arrays stay as they are.
+
+    Raises:
+        DataError: if an array that no sample needs is damaged or claims too much.
+    """
+    styles = {"style_ttl.npy": style.ttl, "style_dp.npy": style.dp}
+    with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w") as new:
+        for info in old.infolist():
+            if info.file_size > MAX_MEMBER_BYTES:
+                raise DataError(f"{source}: {_too_large_message(info)}")
+            copied = zipfile.ZipInfo(info.filename, info.date_time)
+            copied.compress_type = info.compress_type
+            with new.open(copied, "w") as file:
+                if info.filename in styles:
+                    npy.write_array(file, styles[info.filename][None])
+                else:
+                    _copy_member(source, old, info, file)
+
+
+def _copy_member(
+    path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo, target: IO[bytes]
+) -> None:
+    try:
+        with archive.open(info) as content:
+            shutil.copyfileobj(content, target)
+    except OSError:  # of the disk that it is written to
+        raise
+    except Exception as error:  # see `_read_members`
+        raise DataError(_unreadable_message(path, error)) from error
+
+
 def read_sample(path: Path) -> Sample:
     """Read and validate one npz file; nothing is unpickled, and claimed sizes are limited.
+
+    Raises:
+        DataError: naming the file, what is wrong with it, and what is expected; a `StyleNormError`
+            if nothing is wrong but that rows of its style are not of norm 1.
+    """
+    sample = read_any_norm(path)
+    for name in _STYLE_SHAPES:
+        if problem := norm_problem(name, getattr(sample, name)):
+            raise StyleNormError(f"{path}: {problem}")
+    return sample
+
+
+def read_any_norm(path: Path) -> Sample:
+    """Read and validate one npz file as `read_sample` does, but for the norms of its style's rows.
 
     Raises:
         DataError: naming the file, what is wrong with it, and what is expected.
@@ -149,11 +202,14 @@ def _read_member(path: Path, archive: zipfile.ZipFile, name: str) -> NDArray[np.
     if info.compress_type not in _COMPRESSIONS:  # others decompress all before they are limited
         raise DataError(f"{name} is compressed as numpy never does; save it with numpy.savez")
     if claimed > MAX_MEMBER_BYTES:
-        raise DataError(
-            f"{name} claims {claimed / 1e6:.0f} MB; the limit is {MAX_MEMBER_BYTES / 1e6:.0f} MB"
-        )
+        raise DataError(_too_large_message(info))
     with archive.open(info) as file:
         return _to_array(name, _read_exactly(file, claimed))
+
+
+def _too_large_message(info: zipfile.ZipInfo) -> str:
+    claimed, name = info.file_size, info.filename.removesuffix(".npy")
+    return f"{name} claims {claimed / 1e6:.0f} MB; the limit is {MAX_MEMBER_BYTES / 1e6:.0f} MB"
 
 
 def _read_exactly(file: IO[bytes], size: int) -> bytearray:
@@ -222,7 +278,7 @@ def _check_style(path: Path, name: str, style: NDArray[np.generic]) -> Array:
     if not np.issubdtype(style.dtype, np.floating):
         raise DataError(f"{path}: {name} is {style.dtype}; save it as float32")
     style = _as_float32(style.reshape(shape))
-    if problem := style_problem(name, style):
+    if problem := finite_problem(name, style):
         raise DataError(f"{path}: {problem}")
     return style
 

@@ -45,8 +45,18 @@ def unit_rows(style: NDArray[np.floating]) -> Array:
 
 def style_problem(name: str, style: NDArray[np.floating]) -> str | None:
     """Return why the array is not a valid style, or None if it is."""
-    if not np.isfinite(style).all():
-        return f"{name} has {count_noun((~np.isfinite(style)).sum(), 'NaN or infinite value')}"
+    return finite_problem(name, style) or norm_problem(name, style)
+
+
+def finite_problem(name: str, style: NDArray[np.floating]) -> str | None:
+    """Return how many values are not finite, or None if all are."""
+    if np.isfinite(style).all():
+        return None
+    return f"{name} has {count_noun((~np.isfinite(style)).sum(), 'NaN or infinite value')}"
+
+
+def norm_problem(name: str, style: NDArray[np.floating]) -> str | None:
+    """Return which row of a finite style is farthest from norm 1, or None if all are near it."""
     norms = np.linalg.norm(style.astype(np.float64), axis=-1)  # float32 overflows above 1e19
     worst = int(np.abs(norms - 1).argmax())
     if not MIN_ROW_NORM <= norms[worst] <= MAX_ROW_NORM:
