@@ -54,3 +54,24 @@ def samples_of(out):
 
 def voices_of(samples):
     return {split: {sample.voice for sample in samples[split]} for split in SPLITS}
+
+
+def speak(path, seconds, seed=0, rate=RATE, **format_):
+    """Write phrases of noise between pauses; return the (start, end) of each pause, in seconds.
+
+    By blocks, since a recording may be long.
+    """
+    rng, pauses, at = np.random.default_rng(seed), [], 0.0
+    with soundfile.SoundFile(path, "w", rate, 1, **format_) as file:
+        while at < seconds:
+            phrase, pause = rng.uniform(1.5, 4), rng.uniform(0.4, 0.8)
+            phrase = min(phrase, seconds - at)
+            sound = 0.1 * rng.standard_normal(round(phrase * rate), dtype=np.float32)
+            quiet = 1e-4 * rng.standard_normal(round(pause * rate), dtype=np.float32)
+            file.write(sound)
+            at += len(sound) / rate
+            if at < seconds:
+                file.write(quiet)
+                pauses.append((at, at + len(quiet) / rate))
+                at += len(quiet) / rate
+    return pauses

@@ -20,7 +20,10 @@ from tune_encoder.system.formats import count_noun, format_clock
 
 if TYPE_CHECKING:
     from tune_encoder.data.checking import DataReport
+    from tune_encoder.data.importing import ImportReport
+    from tune_encoder.data.pairing import Pairing
     from tune_encoder.data.repairing import SplitRepair
+    from tune_encoder.data.splitting import SplitRequest
 
 
 def add_data(commands: Commands) -> None:
@@ -56,14 +59,22 @@ def _add_demo(kinds: Commands) -> None:
 
 def _add_import(kinds: Commands) -> None:
     into = add_command(kinds, "import", _data_import, outlives_reader=True)
-    into.add_argument(
-        "--audio", type=Path, required=True,
+    source = into.add_mutually_exclusive_group(required=True)
+    source.add_argument(
+        "--audio", type=Path,
         help="folder of NAME*.wav (flac, ogg, mp3, opus, aiff), or of a folder for each voice",
     )  # fmt: skip
-    into.add_argument(
-        "--styles", type=Path, required=True, help="folder of NAME.json or NAME/*.json"
-    )
+    source.add_argument(
+        "--manifest", type=Path,
+        help="CSV, TSV or JSON lines with audio, style, speaker, text, lang and split",
+    )  # fmt: skip
+    into.add_argument("--styles", type=Path, help="folder of NAME.json or NAME/*.json")
     into.add_argument("--out", type=Path, required=True, help="new folder")
+    into.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="read all and print what would be made; write nothing",
+    )
     into.add_argument(
         "--split",
         choices=("voices", "time"),
@@ -130,34 +141,74 @@ def _data_demo(options: argparse.Namespace) -> None:
 
 def _data_import(options: argparse.Namespace) -> None:
     """Make a data set from recordings and their voice styles."""
-    from tune_encoder.data.importing import import_voices
+    from tune_encoder.data.importing import import_pairs
     from tune_encoder.data.splitting import SplitRequest
 
     asked = SplitRequest(how=options.split, hold_out=options.hold_out, test_dir=options.test)
-    where = (options.audio, options.styles, options.out)
-    report = import_voices(
-        *where, options.sample_rate, options.seed, asked, skip_bad=options.skip_bad
+    report = import_pairs(
+        _pairing(options, asked),
+        options.out,
+        options.sample_rate,
+        options.seed,
+        asked,
+        skip_bad=options.skip_bad,
+        is_dry_run=options.dry_run,
     )
     for warning in (*report.warnings, *report.faults):
         print(f"warning: {warning}")
     for reason in report.left_out:
         print(f"left out: {reason}")
+    if report.cut:
+        print(report.cut)
     for line in _voice_lines(report.clips):
         print(line)
+    if options.dry_run:
+        _print_plan(report)
     counts = ", ".join(f"{count} {split}" for split, count in report.counts.items())
-    print(f"wrote {counts} clips of {count_noun(len(report.voices), 'voice')} to {options.out}")
+    done = "would write" if options.dry_run else "wrote"
+    print(f"{done} {counts} clips of {count_noun(len(report.voices), 'voice')} to {options.out}")
     if report.validation:
         print(report.validation)
+
+
+def _pairing(options: argparse.Namespace, asked: "SplitRequest") -> "Pairing":
+    """Find which recordings belong to which styles, by their names or by a manifest."""
+    from tune_encoder.data.importing import pair_folders
+    from tune_encoder.data.manifest import read_manifest
+
+    if options.manifest is None:
+        if options.styles is None:
+            raise ConfigError("--audio needs --styles, the folder of the voices' style JSONs")
+        return pair_folders(options.audio, options.styles, asked)
+    if options.test is not None:
+        raise ConfigError("--test goes with --audio; a manifest names test in its column split")
+    return read_manifest(options.manifest, options.styles)
+
+
+def _print_plan(report: "ImportReport") -> None:
+    """Show the splits, and the voices of the small ones."""
+    rows = [("split", "clips", "voices", "duration")]
+    for split, count in report.counts.items():
+        voices, seconds = len(report.voices_of[split]), report.seconds[split]
+        rows.append((split, str(count), str(voices), format_clock(seconds)))
+    print_table("lrrr", rows)
+    for split in ("val", "test"):
+        for line in _wrapped(f"voices of {split}: {', '.join(report.voices_of[split]) or 'none'}"):
+            print(line)
 
 
 def _voice_lines(clips: dict[str, int]) -> Iterator[str]:
     """Say how many clips each voice has: the voices by their number of clips, few first."""
     for count in sorted(set(clips.values())):
         names = ", ".join(name for name, each in clips.items() if each == count)
-        yield from textwrap.wrap(
-            f"{count_noun(count, 'clip')}: {names}",
-            width=80, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False,
-        )  # fmt: skip
+        yield from _wrapped(f"{count_noun(count, 'clip')}: {names}")
+
+
+def _wrapped(line: str) -> list[str]:
+    """Break a line of names, but no name."""
+    return textwrap.wrap(
+        line, width=80, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False
+    )
 
 
 def _data_check(options: argparse.Namespace) -> None:

@@ -45,11 +45,11 @@ def to_voice(recording: Recording, sample_rate: int) -> Array:
     # DC is removed first: its steps at both ends would ring in the resampler.
     audio = resample(remove_dc(downmix(recording)), recording.sample_rate, sample_rate)
     if is_silent(audio):  # only DC, or nothing below the new Nyquist frequency
-        raise DataError(_silent_message(recording.path))
+        raise DataError(_silent_message(recording.place))
     audio = trim_silence(audio, sample_rate)
     if audio.size < MIN_DURATION_S * sample_rate:
         raise DataError(
-            f"{recording.path}: {audio.size / sample_rate:.2f} s of sound; at least "
+            f"{recording.place}: {audio.size / sample_rate:.2f} s of sound; at least "
             f"{MIN_DURATION_S:g} s is needed, so record more or remove the file"
         )
     return normalize_loudness(audio, sample_rate)
@@ -68,7 +68,7 @@ def downmix(recording: Recording) -> Array:
     else:
         audio = np.asarray(channels.mean(axis=1), dtype=np.float32)
     if is_silent(audio):
-        raise DataError(_silent_message(recording.path))
+        raise DataError(_silent_message(recording.place))
     return audio
 
 
@@ -91,8 +91,8 @@ def _cancel(products: Array) -> bool:
     return bool(products.sum() < 10 ** (CANCELLED_DB / 10) * products.trace())
 
 
-def _silent_message(path: Path) -> str:
-    return f"{path}: is silent, below -80 dBFS throughout; record it again or remove it"
+def _silent_message(place: str) -> str:
+    return f"{place}: is silent, below -80 dBFS throughout; record it again or remove it"
 
 
 def is_silent(audio: Array) -> bool:
@@ -115,7 +115,7 @@ def resample(audio: Array, source_rate: int, target_rate: int) -> Array:
 def trim_silence(audio: Array, sample_rate: int) -> Array:
     """Trim frames 40 dB below the loudest from both ends, keeping a margin of 80 ms."""
     active = np.flatnonzero(_active_frames(_frame_rms(audio, sample_rate)))
-    frame, kept = _frame_length(sample_rate), round(SILENCE_MARGIN_S * sample_rate)
+    frame, kept = frame_length(sample_rate), round(SILENCE_MARGIN_S * sample_rate)
     start, end = active[0] * frame - kept, (active[-1] + 1) * frame + kept
     return audio[max(start, 0) : end]
 
@@ -125,7 +125,7 @@ def outer_silence_s(audio: Array, sample_rate: int) -> float:
 
     Without a copy of the clip, which may be as long as an npz file can hold.
     """
-    length = _frame_length(sample_rate)
+    length = frame_length(sample_rate)
     if audio.size < length:
         return 0.0
     frames = audio[: audio.size // length * length].reshape(-1, length)
@@ -159,10 +159,11 @@ def _active_frames(rms: NDArray[np.float64]) -> NDArray[np.bool_]:
 
 def _frame_rms(audio: Array, sample_rate: int) -> NDArray[np.float64]:
     """Return the RMS of each frame, (F,); the last may be shorter than the others."""
-    starts = np.arange(0, audio.size, _frame_length(sample_rate))
+    starts = np.arange(0, audio.size, frame_length(sample_rate))
     energy = np.add.reduceat(np.square(audio, dtype=np.float64), starts)
     return np.asarray(np.sqrt(energy / np.diff(starts, append=audio.size)))
 
 
-def _frame_length(sample_rate: int) -> int:
+def frame_length(sample_rate: int) -> int:
+    """Return the samples of a frame."""
     return round(FRAME_S * sample_rate)

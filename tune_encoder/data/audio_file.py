@@ -4,6 +4,8 @@ Shapes: T audio samples, C channels.
 """
 
 import shlex
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -14,6 +16,7 @@ from numpy.typing import NDArray
 
 from tune_encoder.errors import DataError
 from tune_encoder.system.files import check_regular
+from tune_encoder.system.formats import format_clock
 
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".opus", ".aiff", ".aif", ".aifc")
 CONVERT_SUFFIXES = (".m4a", ".aac", ".mp4", ".webm", ".wma", ".opus", ".amr", ".aiff", ".aif")
@@ -33,8 +36,33 @@ Array = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
+class Span:
+    """A piece of a long recording."""
+
+    start: int
+    """First sample, at the file's rate."""
+    stop: int
+    """The sample after the last."""
+    sample_rate: int
+    """In Hz."""
+    index: int = 0
+    """Among the pieces of the recording."""
+    count: int = 1
+    """Number of pieces of the recording."""
+    is_truncated: bool = False
+    """Whether the file ends here, before the length that it claims."""
+
+
+def place_of(path: Path, span: Span | None) -> str:
+    """Return what a message calls a recording or a piece of one."""
+    return (
+        str(path) if span is None else f"{path} from {format_clock(span.start / span.sample_rate)}"
+    )
+
+
+@dataclass(frozen=True)
 class Recording:
-    """An audio file as it was read."""
+    """An audio file, or a piece of it, as it was read."""
 
     path: Path
     channels: Array
@@ -45,6 +73,13 @@ class Recording:
     """Whether samples beyond 1 were cut off when it was made; a file of floats keeps them."""
     is_truncated: bool = False
     """Whether the file ends before the length that it claims."""
+    span: Span | None = None
+    """Which piece it is; None if it is the whole."""
+
+    @property
+    def place(self) -> str:
+        """What a message calls it."""
+        return place_of(self.path, self.span)
 
 
 def readable_suffixes() -> tuple[str, ...]:
@@ -65,31 +100,114 @@ def read_recording(path: Path) -> Recording:
         DataError: naming the file, if it cannot be read or is empty or not finite.
     """
     check_regular(path, "a recording")
-    recording = _decode(path)
-    channels = recording.channels
-    if channels.size == 0:
-        raise DataError(f"{path}: has no samples; record it again or remove it")
-    bad = int((~np.isfinite(channels)).sum())
-    if bad:
-        raise DataError(f"{path}: {bad} samples are NaN or infinite; export it again or remove it")
+    with _readable(path), soundfile.SoundFile(path) as file:
+        _check_sample_rate(path, file.samplerate)
+        _check_duration(path, file.frames / file.samplerate)
+        channels = file.read(dtype="float32", always_2d=True)
+        truncated = ends_early(path, len(channels), file)
+        recording = _recording(path, file, channels, truncated)
+    _check_samples(recording)
     return recording
 
 
-def _decode(path: Path) -> Recording:
+class PieceReader:
+    """Reads pieces of recordings; those of one recording in a single pass if they are in order."""
+
+    def __init__(self) -> None:
+        self._path: Path | None = None
+        self._open = ExitStack()
+        self._file: soundfile.SoundFile | None = None
+
+    def read(self, path: Path, span: Span) -> Recording:
+        """Read a piece.
+
+        Raises:
+            DataError: naming the file, if it cannot be read, or the piece, if that is not finite.
+        """
+        with _readable(path):
+            file = self._file_at(path, span.start)
+            channels = file.read(span.stop - span.start, dtype="float32", always_2d=True)
+            recording = _recording(path, file, channels, span.is_truncated, span)
+        _check_samples(recording)
+        return recording
+
+    def close(self) -> None:
+        """Close the last recording."""
+        self._open.close()
+        self._path = self._file = None
+
+    def _file_at(self, path: Path, start: int) -> soundfile.SoundFile:
+        """Open a recording, if another is, and read on to a sample."""
+        if self._file is None or path != self._path or self._file.tell() > start:
+            self.close()
+            self._file = self._open.enter_context(open_stream(path))
+            self._path = path
+        while (left := start - self._file.tell()) > 0:
+            if not len(self._file.read(min(left, self._file.samplerate))):
+                break  # it has become shorter
+        return self._file
+
+
+def _recording(
+    path: Path,
+    file: soundfile.SoundFile,
+    channels: Array,
+    truncated: bool,
+    span: Span | None = None,
+) -> Recording:
+    keeps_all = file.subtype in ("FLOAT", "DOUBLE")
+    return Recording(path, channels, file.samplerate, not keeps_all, truncated, span)
+
+
+def _check_samples(recording: Recording) -> None:
+    channels, place = recording.channels, recording.place
+    if channels.size == 0:
+        raise DataError(f"{place}: has no samples; record it again or remove it")
+    bad = int((~np.isfinite(channels)).sum())
+    if bad:
+        raise DataError(f"{place}: {bad} samples are NaN or infinite; export it again or remove it")
+
+
+class _Stream(soundfile.SoundFile):  # type: ignore[misc]  # soundfile has no types
+    """A file that is read from its beginning to its end.
+
+    Otherwise soundfile moves to where it is after each read, at which the decoder of an MP3 forgets
+    what came before: it prints complaints, and the next samples are wrong.
+    """
+
+    def seekable(self) -> bool:
+        """Return that it is not."""
+        return False
+
+
+@contextmanager
+def open_stream(path: Path) -> Iterator[soundfile.SoundFile]:
+    """Open an audio file of a usual sample rate, to read it by blocks.
+
+    Raises:
+        DataError: naming the file, if it cannot be read, then or within the block.
+    """
+    with _readable(path), _Stream(path) as file:
+        _check_sample_rate(path, file.samplerate)
+        yield file
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Say in one line why a file is not readable."""
     try:
-        with soundfile.SoundFile(path) as file:
-            _check_header(path, file.samplerate, file.frames)
-            channels = file.read(dtype="float32", always_2d=True)
-            is_short = len(channels) < (1 - _MISSING_FRACTION) * file.frames
-            keeps_all = file.subtype in ("FLOAT", "DOUBLE")
-            truncated = is_short or _ends_early(path)
-            return Recording(path, channels, file.samplerate, not keeps_all, truncated)
+        yield
     except (soundfile.SoundFileError, TypeError) as error:  # TypeError: headerless .raw
         reason = str(error).strip().splitlines()[0]
         raise DataError(f"{path}: not readable as audio ({reason}); {_remedy(path)}") from error
 
 
-def _ends_early(path: Path) -> bool:
+def ends_early(path: Path, n_samples: int, file: soundfile.SoundFile) -> bool:
+    """Whether fewer samples could be read of a file than it claims to have."""
+    return n_samples < (1 - _MISSING_FRACTION) * file.frames or _lacks_its_end(path)
+
+
+def _lacks_its_end(path: Path) -> bool:
     """Whether a WAV or AIFF is shorter than its header says, or an Ogg stream has no last page.
 
     libsndfile reads what is there, without a word.
@@ -107,25 +225,41 @@ def _ends_early(path: Path) -> bool:
     return flags < len(tail) and not tail[flags] & _END_OF_STREAM
 
 
-def _check_header(path: Path, sample_rate: int, n_samples: int) -> None:
+def _check_sample_rate(path: Path, sample_rate: int) -> None:
     if not MIN_SAMPLE_RATE <= sample_rate <= MAX_SAMPLE_RATE:
         raise DataError(
             f"{path}: its sample rate is {sample_rate} Hz; it must be from {MIN_SAMPLE_RATE} to "
             f"{MAX_SAMPLE_RATE} Hz, so export it again"
         )
-    if n_samples > MAX_DURATION_S * sample_rate:
+
+
+def _check_duration(path: Path, seconds: float) -> None:
+    if seconds > MAX_DURATION_S:
         raise DataError(
-            f"{path}: lasts {n_samples / sample_rate / 60:.0f} minutes; at most "
+            f"{path}: lasts {seconds / 60:.0f} minutes; at most "
             f"{MAX_DURATION_S / 60:.0f} are allowed, so cut it into clips"
         )
 
 
 def _remedy(path: Path) -> str:
     if path.suffix.lower() in CONVERT_SUFFIXES:
-        return f"convert it: {ffmpeg_command(path)}"
+        return f"convert it: {ffmpeg_command([path])}"
     return "export it again as WAV"
 
 
-def ffmpeg_command(path: Path) -> str:
-    """Return the command that converts the recording to WAV, beside it."""
-    return f"ffmpeg -i {shlex.quote(str(path))} {shlex.quote(str(path.with_suffix('.wav')))}"
+def ffmpeg_command(paths: Sequence[Path], folder: Path | None = None) -> str:
+    """Return the command that converts recordings to WAV, each beside itself.
+
+    Args:
+        paths: At least one.
+        folder: What several of them lie in.
+    """
+    if len(paths) == 1 or folder is None:
+        path = paths[0]
+        return f"ffmpeg -i {shlex.quote(str(path))} {shlex.quote(str(path.with_suffix('.wav')))}"
+    suffixes = sorted({path.suffix.lower() for path in paths})
+    names = " -o ".join(f"-iname '*{suffix}'" for suffix in suffixes)
+    if len(suffixes) > 1:
+        names = rf"\( {names} \)"
+    convert = """sh -c 'ffmpeg -i "$1" "${1%.*}.wav"' _ {}"""
+    return rf"find {shlex.quote(str(folder))} {names} -exec {convert} \;"

@@ -2,7 +2,8 @@
 
 import shutil
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -12,21 +13,29 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from tune_encoder.data.audio import to_voice
-from tune_encoder.data.audio_file import read_recording
+from tune_encoder.data.audio_file import PieceReader, read_recording
 from tune_encoder.data.pairing import Clip, Pairing, join_names, normal_name, pair_recordings
+from tune_encoder.data.pauses import CutClips, cut_long_clips
 from tune_encoder.data.quality import REMEDIES, measure_quality
 from tune_encoder.data.samples import SPLITS, Sample, write_sample
 from tune_encoder.data.splitting import (
     SplitRequest,
     Splitting,
+    check_given_splits,
     choose_splitting,
     count_clips,
     describe_folds,
+    given_splits_warning,
     shared_voices_warning,
     single_voice_warning,
 )
-from tune_encoder.data.voice_style import VoiceStyle, check_same_version, read_voice_style
-from tune_encoder.errors import DataError
+from tune_encoder.data.voice_style import (
+    VoiceStyle,
+    check_same_version,
+    read_voice_style,
+    same_styles,
+)
+from tune_encoder.errors import ConfigError, DataError
 from tune_encoder.system.files import atomic_folder, check_empty
 from tune_encoder.system.formats import count_noun
 
@@ -39,8 +48,14 @@ class ImportReport:
 
     counts: dict[str, int]
     """Number of samples of each split."""
+    seconds: dict[str, float]
+    """Their duration."""
+    voices_of: dict[str, list[str]]
+    """The voices of each split, sorted by name."""
     clips: dict[str, int]
-    """Number of recordings of each voice, sorted by name."""
+    """Number of recordings, or pieces of long ones, of each voice, sorted by name."""
+    cut: str
+    """How many long recordings were cut into pieces; empty if there were none."""
     left_out: list[str]
     """What could not be used, and why, each with its path; empty unless that was allowed."""
     warnings: list[str]
@@ -55,6 +70,84 @@ class ImportReport:
         return [*self.clips]
 
 
+def import_pairs(
+    pairing: Pairing,
+    out: Path,
+    sample_rate: int,
+    seed: int,
+    request: SplitRequest,
+    skip_bad: bool = False,
+    is_dry_run: bool = False,
+) -> ImportReport:
+    """Write a data set of recordings and their styles; `out` is absent or complete.
+
+    The splits have different voices where most voices have several clips. Otherwise each clip is
+    cut by time and the splits share voices, with a warning. Long recordings are cut at pauses.
+
+    Args:
+        pairing: From `data.pairing` or `data.manifest`.
+        out: New or empty folder.
+        sample_rate: Of the samples, in Hz.
+        seed: Chooses the voices of val and test.
+        request: What was asked of the splits.
+        skip_bad: Whether recordings and styles that cannot be used are left out.
+        is_dry_run: Whether all is done but the writing.
+
+    Raises:
+        ConfigError: if a voice to hold out has no recording, or all voices are held out.
+        DataError: naming the folder, recording or style, and what to do.
+        StorageError: if `out` cannot be written.
+    """
+    check_empty(out)
+    _check_one_way(pairing, request)
+    bad = _Bad(len(pairing.clips) + len(pairing.doubtful), skip_bad)
+    bad.add(pairing.doubtful)
+    styles = _read_styles(pairing, bad)
+    cut = cut_long_clips([clip for clip in pairing.clips if clip.voice in styles])
+    held_out = [normal_name(name) for name in request.hold_out]
+    asked = replace(request, hold_out=held_out)
+    choose = partial(_choose, has_splits=pairing.has_splits, request=asked, seed=seed)
+    with _folder(out, is_dry_run) as folder:
+        new_writer = partial(_Writer, folder, styles, sample_rate)
+        writer = _write_usable(cut.clips, choose, new_writer, bad)
+        _check_splits(pairing.source, writer.counts, writer.splitting)
+    return _report(pairing, styles, cut, bad, writer)
+
+
+def _report(
+    pairing: Pairing, styles: dict[str, VoiceStyle], cut: CutClips, bad: "_Bad", writer: "_Writer"
+) -> ImportReport:
+    warnings = [
+        *pairing.warnings,
+        *_same_voice_warnings(styles),
+        shared_voices_warning(writer.splitting),
+        given_splits_warning(writer.voices, writer.splitting),
+        single_voice_warning(writer.voices, writer.splitting),
+        _uncut_warning(writer.uncut, writer.splitting),
+    ]
+    return ImportReport(
+        writer.counts,
+        writer.seconds,
+        {name: sorted(voices) for name, voices in writer.voices.items()},
+        dict(sorted(writer.clips.items())),
+        cut.describe(),
+        [*bad.reasons.values()],
+        [warning for warning in warnings if warning],
+        _fault_warnings(writer.faults),
+        describe_folds(writer.voices, writer.splitting),
+    )
+
+
+@contextmanager
+def _folder(out: Path, is_dry_run: bool) -> Iterator[Path | None]:
+    """Yield the folder to fill, or None if nothing is to be written."""
+    if is_dry_run:
+        yield None
+        return
+    with atomic_folder(out) as folder:
+        yield folder
+
+
 def import_voices(
     audio_dir: Path,
     styles_dir: Path,
@@ -64,10 +157,7 @@ def import_voices(
     request: SplitRequest,
     skip_bad: bool = False,
 ) -> ImportReport:
-    """Write a data set of all recordings that have a style; `out` is absent or complete.
-
-    The splits have different voices where most voices have several clips. Otherwise each clip is
-    cut by time and the splits share voices, with a warning.
+    """Write a data set of all recordings of a folder that have a style; see `import_pairs`.
 
     Args:
         audio_dir: Folder of recordings, see `data.pairing`.
@@ -77,41 +167,26 @@ def import_voices(
         seed: Chooses the voices of val and test.
         request: What was asked of the splits.
         skip_bad: Whether recordings and styles that cannot be used are left out.
-
-    Raises:
-        ConfigError: if a voice to hold out has no recording, or all voices are held out.
-        DataError: naming the folder, recording or style, and what to do.
-        StorageError: if `out` cannot be written.
     """
-    check_empty(out)
+    pairing = pair_folders(audio_dir, styles_dir, request)
+    return import_pairs(pairing, out, sample_rate, seed, request, skip_bad)
+
+
+def pair_folders(audio_dir: Path, styles_dir: Path, request: SplitRequest) -> Pairing:
+    """Pair the recordings of a folder, and of that of test, with styles; see `pair_recordings`."""
     folders = [audio_dir, *([request.test_dir] if request.test_dir is not None else [])]
-    pairing = pair_recordings(folders, styles_dir)
-    bad = _Bad(len(pairing.clips) + len(pairing.doubtful), skip_bad)
-    bad.add(pairing.doubtful)
-    styles = _read_styles(pairing, bad)
-    clips = [clip for clip in pairing.clips if clip.voice in styles]
-    held_out = [normal_name(name) for name in request.hold_out]
-    asked = replace(request, hold_out=held_out)
-    choose = partial(choose_splitting, request=asked, seed=seed)
-    with atomic_folder(out) as folder:
-        new_writer = partial(_Writer, folder, styles, sample_rate)
-        writer = _write_usable(clips, choose, new_writer, bad)
-        counts = {name: len(list((folder / name).iterdir())) for name in SPLITS}
-        _check_splits(audio_dir, counts, writer.splitting)
-    warnings = [
-        *pairing.warnings,
-        shared_voices_warning(writer.splitting),
-        single_voice_warning(writer.voices, writer.splitting),
-        _uncut_warning(writer.uncut, writer.splitting),
-    ]
-    return ImportReport(
-        counts,
-        dict(sorted(writer.clips.items())),
-        [*bad.reasons.values()],
-        [warning for warning in warnings if warning],
-        _fault_warnings(writer.faults),
-        describe_folds(writer.voices, writer.splitting),
-    )
+    return pair_recordings(folders, styles_dir)
+
+
+def _check_one_way(pairing: Pairing, request: SplitRequest) -> None:
+    """Refuse options of the splits beside a manifest that has a column for them."""
+    options = {"--split": request.how, "--hold-out": request.hold_out}
+    given = [option for option, value in options.items() if value]
+    if pairing.has_splits and given:
+        raise ConfigError(
+            f"{pairing.source}: its column split says the split of each clip; leave "
+            f"{' and '.join(given)} away, or the column"
+        )
 
 
 @dataclass(frozen=True)
@@ -121,9 +196,10 @@ class _Bad:
     total: int
     """Number of recordings that have a style."""
     are_skipped: bool
-    reasons: dict[Path, str] = field(default_factory=dict)
+    reasons: dict[str, str] = field(default_factory=dict)
+    """Why a file, a piece of one or a row of a manifest cannot be used."""
 
-    def add(self, found: Mapping[Path, str]) -> None:
+    def add(self, found: Mapping[str, str]) -> None:
         """Leave files out.
 
         Raises:
@@ -133,7 +209,7 @@ class _Bad:
         if not found or self.are_skipped:
             return
         first, *others = self.reasons
-        also = f", also {join_names([path.name for path in others])}" if others else ""
+        also = f", also {join_names([Path(place).name for place in others])}" if others else ""
         raise DataError(
             f"{self.reasons[first]}; {len(self.reasons)} of {self.total} files cannot be used"
             f"{also}; import the others with --skip-bad"
@@ -150,12 +226,12 @@ def _read_styles(pairing: Pairing, bad: _Bad) -> dict[str, VoiceStyle]:
     """Read the styles of the voices that have clips."""
     counts = count_clips(clip.voice for clip in pairing.clips)
     styles: dict[str, VoiceStyle] = {}
-    problems: dict[Path, str] = {}
+    problems: dict[str, str] = {}
     for voice, path in pairing.styles.items():
         try:
             styles[voice] = read_voice_style(path)
         except DataError as error:
-            problems[path] = f"{error} (for {count_noun(counts[voice], 'recording')})"
+            problems[str(path)] = f"{error} (for {count_noun(counts[voice], 'recording')})"
     bad.add(problems)
     if styles:
         check_same_version({pairing.styles[voice]: style for voice, style in styles.items()})
@@ -169,79 +245,115 @@ def _read_styles(pairing: Pairing, bad: _Bad) -> dict[str, VoiceStyle]:
 class _Writer:
     """Writes clips, and notes what it wrote."""
 
-    folder: Path
+    folder: Path | None
+    """None if nothing is to be written."""
     styles: dict[str, VoiceStyle]
     sample_rate: int
     splitting: Splitting
     voices: dict[str, set[str]] = field(default_factory=lambda: {name: set() for name in SPLITS})
     """Voices of each split."""
+    counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(SPLITS, 0))
+    """Number of samples of each split."""
+    seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(SPLITS, 0.0))
+    """Duration of each split."""
     clips: Counter[str] = field(default_factory=Counter)
     """Number of recordings of each voice."""
     uncut: list[str] = field(default_factory=list)
     """Recordings that were to be cut and could not be."""
+    reader: PieceReader = field(default_factory=PieceReader)
     faults: dict[str, list[str]] = field(default_factory=lambda: {kind: [] for kind in REMEDIES})
     """The recordings with each fault, and how much of it they have."""
 
     def __post_init__(self) -> None:
+        if self.folder is None:
+            return
         for name in SPLITS:
             shutil.rmtree(self.folder / name, ignore_errors=True)  # of a writer before this one
             (self.folder / name).mkdir()
 
-    def write_all(self, clips: Sequence[Clip]) -> dict[Path, str]:
+    def write_all(self, clips: Sequence[Clip]) -> dict[str, str]:
         """Write clips; return why those that cannot be used cannot."""
         problems = {}
         for clip in tqdm(clips, desc="import", disable=None, ncols=80):
             try:
                 self._write(clip)
             except DataError as error:
-                problems[clip.path] = str(error)
+                problems[clip.place] = str(error)
+        self.reader.close()
         return problems
 
     def _write(self, clip: Clip) -> None:
-        recording = read_recording(clip.path)
+        if clip.span is None:
+            recording = read_recording(clip.path)
+        else:
+            recording = self.reader.read(clip.path, clip.span)
         audio = to_voice(recording, self.sample_rate)
-        parts = {"test": audio}
-        if not clip.is_test:
-            parts = self.splitting.parts(clip.voice, audio, self.sample_rate)
-        if [*parts] == ["train"] and clip.voice not in self.splitting.split_of:
-            self.uncut.append(clip.path.name)
+        name = Path(clip.place).name
+        parts = {clip.split: audio}
+        if not clip.split:
+            parts = self.splitting.parts(clip.voice, audio, self.sample_rate, clip.span)
+            is_whole = clip.voice in self.splitting.split_of or clip.span is not None
+            if [*parts] == ["train"] and not is_whole:
+                self.uncut.append(name)
         for split, part in parts.items():
             self._write_sample(clip, split, part)
         for kind, measured in measure_quality(recording).faults().items():
-            self.faults[kind].append(f"{clip.path.name} ({measured})")
+            self.faults[kind].append(f"{name} ({measured})")
         self.clips[clip.voice] += 1
 
     def _write_sample(self, clip: Clip, split: str, audio: Array) -> None:
         self.voices[split].add(clip.voice)
-        style = self.styles[clip.voice]
+        self.counts[split] += 1
+        self.seconds[split] += audio.size / self.sample_rate
+        if self.folder is None:
+            return
+        style, rate, voice = self.styles[clip.voice], self.sample_rate, clip.voice
         sample = Sample(
-            audio, style.ttl, style.dp, "", "na", sample_rate=self.sample_rate, voice=clip.voice
+            audio, style.ttl, style.dp, clip.text, clip.lang, sample_rate=rate, voice=voice
         )
-        write_sample(self.folder / split / f"{clip.voice}_{clip.number:04d}.npz", sample)
+        write_sample(self.folder / split / f"{voice}_{clip.number:04d}.npz", sample)
 
 
 def _write_usable(
     clips: Sequence[Clip],
-    choose: Callable[[Mapping[str, int]], Splitting],
+    choose: Callable[[Sequence[Clip]], Splitting],
     new_writer: Callable[[Splitting], _Writer],
     bad: _Bad,
 ) -> _Writer:
     """Write all clips that can be used; where some cannot, the splits are chosen again."""
     while True:
         bad.check_some_left(clips)
-        writer = new_writer(choose(count_clips(clip.voice for clip in clips if not clip.is_test)))
+        writer = new_writer(choose(clips))
         problems = writer.write_all(clips)
         bad.add(problems)
         if not problems:
             return writer
-        clips = [clip for clip in clips if clip.path not in problems]
+        clips = [clip for clip in clips if clip.place not in problems]
 
 
-def _check_splits(audio_dir: Path, counts: Mapping[str, int], splitting: Splitting) -> None:
-    if not all(counts.values()):
+def _choose(clips: Sequence[Clip], has_splits: bool, request: SplitRequest, seed: int) -> Splitting:
+    if has_splits:
+        return Splitting({}, is_given=True)
+    to_split = count_clips(clip.voice for clip in clips if not clip.split)
+    return choose_splitting(to_split, request, seed)
+
+
+def _same_voice_warnings(styles: Mapping[str, VoiceStyle]) -> list[str]:
+    return [
+        f"{join_names(names)} have the same style: if they are one voice under "
+        f"{count_noun(len(names), 'name')}, give all its clips one name, or a split may get a "
+        "voice that another one knows"
+        for names in (same_styles(styles) if styles else [])
+    ]
+
+
+def _check_splits(source: Path, counts: Mapping[str, int], splitting: Splitting) -> None:
+    if splitting.is_given:
+        check_given_splits(source, counts)
+    elif not all(counts.values()):
         parts = "train, val and test" if splitting.has_test else "train and val"
         raise DataError(
-            f"{audio_dir}: no clip is long enough to be cut into {parts}; use clips of "
+            f"{source}: no clip is long enough to be cut into {parts}; use clips of "
             f"{splitting.least_s:g} s or more, or several clips of each of {len(SPLITS)} voices"
         )
 

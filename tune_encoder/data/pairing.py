@@ -2,7 +2,7 @@
 
 A recording belongs to the style whose name its file name starts with, up to a separator:
 `anna.json` matches `anna.wav`, `anna_01.wav` and `anna-2.flac`, but not `annabel.wav`. One in a
-folder that has the name of a voice belongs to that voice, whatever its own name.
+folder that has the name of a voice, at any depth, belongs to that voice, whatever its own name.
 
 Names are compared in Unicode's normal form C: macOS writes an accent as a character of its own.
 """
@@ -14,7 +14,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tune_encoder.data.audio_file import CONVERT_SUFFIXES, ffmpeg_command, readable_suffixes
+from tune_encoder.data.audio_file import (
+    CONVERT_SUFFIXES,
+    Span,
+    ffmpeg_command,
+    place_of,
+    readable_suffixes,
+)
 from tune_encoder.errors import DataError
 from tune_encoder.system.files import files_with_suffix
 from tune_encoder.system.formats import count_noun
@@ -37,8 +43,17 @@ class Clip:
     voice: str
     number: int
     """Index of the clip among those of its voice, from 0."""
-    is_test: bool
-    """Whether it lies in the folder that makes test."""
+    split: str = ""
+    """The split that was asked for it; empty if it is still to be chosen."""
+    text: str = ""
+    lang: str = "na"
+    span: Span | None = None
+    """Which piece of a long recording it is; None if it is all of it."""
+
+    @property
+    def place(self) -> str:
+        """What a message calls it."""
+        return place_of(self.path, self.span)
 
 
 @dataclass(frozen=True)
@@ -48,10 +63,15 @@ class Pairing:
     clips: list[Clip]
     styles: dict[str, Path]
     """The style file of each voice that has a clip."""
-    doubtful: dict[Path, str]
-    """Why a recording could be of another voice than the one its name starts with."""
+    doubtful: dict[str, str]
+    """Why a recording, or a row of a manifest, is not used, such as that it could be of another
+    voice than the one its name starts with."""
     warnings: list[str]
     """Of files that were skipped."""
+    source: Path
+    """The folder or manifest that it was read from."""
+    has_splits: bool = False
+    """Whether each clip has a split that a manifest gives it."""
 
 
 def pair_recordings(folders: Sequence[Path], styles_dir: Path) -> Pairing:
@@ -65,21 +85,29 @@ def pair_recordings(folders: Sequence[Path], styles_dir: Path) -> Pairing:
     Raises:
         DataError: naming a folder without any pair, or two styles of one name.
     """
-    voices = _find_voices(styles_dir)
+    voices = find_voices(styles_dir)
     found = {folder: _find_recordings(folder, voices) for folder in folders}
     for folder, each in found.items():
-        if not any(voice is not None for voice in each.voice_of.values()):
-            raise DataError(
-                f"{folder}: of {count_noun(len(each.voice_of), 'recording')} none matches any of "
-                f"{count_noun(len(voices.styles), 'style')} in {styles_dir}; name them NAME.wav, "
-                "NAME_01.wav or NAME/01.wav for NAME.json"
-            )
+        _check_some_match(folder, each, voices, styles_dir)
     clips = list(_number_clips(found))
     styles = {voice: voices.styles[voice] for voice in sorted({clip.voice for clip in clips})}
     doubtful = {path: why for each in found.values() for path, why in each.doubtful.items()}
     used = {*styles, *(voices.nearest(path.stem) for path in doubtful)}
     unused = [path.name for voice, path in voices.styles.items() if voice not in used]
-    return Pairing(clips, styles, doubtful, _skipped_warnings(found, unused))
+    reasons = {str(path): why for path, why in doubtful.items()}
+    return Pairing(clips, styles, reasons, _skipped_warnings(found, unused), folders[0])
+
+
+def _check_some_match(folder: Path, found: "_Found", voices: "Voices", styles_dir: Path) -> None:
+    if any(voice is not None for voice in found.voice_of.values()):
+        return
+    if found.to_convert and not found.voice_of:
+        raise DataError(f"{folder}: {_convert_message(folder, found.to_convert)}")
+    raise DataError(
+        f"{folder}: of {count_noun(len(found.voice_of), 'recording')} none matches any of "
+        f"{count_noun(len(voices.styles), 'style')} in {styles_dir}; name them NAME.wav, "
+        "NAME_01.wav or NAME/01.wav for NAME.json"
+    )
 
 
 @dataclass(frozen=True)
@@ -93,7 +121,7 @@ class _Found:
     """Recordings of formats that are not read."""
 
 
-def _find_recordings(folder: Path, voices: "_Voices") -> _Found:
+def _find_recordings(folder: Path, voices: "Voices") -> _Found:
     found, readable = _Found(), readable_suffixes()
     for path in _files(folder):
         suffix = path.suffix.lower()
@@ -125,7 +153,7 @@ def _number_clips(found: Mapping[Path, _Found]) -> Iterator[Clip]:
     for number, each in enumerate(found.values()):
         for path, voice in each.voice_of.items():
             if voice:
-                yield Clip(path, voice, counts[voice], is_test=number > 0)
+                yield Clip(path, voice, counts[voice], split="test" if number > 0 else "")
                 counts[voice] += 1
 
 
@@ -133,7 +161,7 @@ def _number_clips(found: Mapping[Path, _Found]) -> Iterator[Clip]:
 
 
 @dataclass(frozen=True)
-class _Voices:
+class Voices:
     """The styles of an import by the names of their voices."""
 
     styles: dict[str, Path] = field(default_factory=dict)
@@ -160,14 +188,14 @@ class _Voices:
         Raises:
             DataError: without the path, if it could be of another voice.
         """
-        folder = normal_name(path.parts[0]) if len(path.parts) > 1 else ""
-        if folder in self.several:
-            own = self.several[folder]
-            name = matching_name(path.stem, own)
-            return name and own[name]
-        if folder in self.styles:
-            self._check_folder(path, folder)
-            return folder
+        for folder in map(normal_name, path.parts[:-1]):  # a chapter of LibriTTS is a number, too
+            if folder in self.several:
+                own = self.several[folder]
+                name = matching_name(path.stem, own)
+                return name and own[name]
+            if folder in self.styles:
+                self._check_folder(path, folder)
+                return folder
         name = self.nearest(path.stem)
         if name is not None:
             _check_no_other_name(path.stem, name)
@@ -185,9 +213,14 @@ class _Voices:
             )
 
 
-def _find_voices(styles_dir: Path) -> _Voices:
+def find_voices(styles_dir: Path) -> Voices:
+    """Find the styles of a folder, NAME.json or NAME/*.json.
+
+    Raises:
+        DataError: if there is no such folder, or two styles are of one name.
+    """
     _check_folder(styles_dir)
-    voices = _Voices()
+    voices = Voices()
     for path in files_with_suffix(styles_dir, ".json"):
         voices.add(normal_name(path.stem), path)
     for folder in sorted(path for path in styles_dir.iterdir() if path.is_dir()):
@@ -195,7 +228,7 @@ def _find_voices(styles_dir: Path) -> _Voices:
     return voices
 
 
-def _add_folder(voices: _Voices, folder: Path) -> None:
+def _add_folder(voices: Voices, folder: Path) -> None:
     """Add the styles of a speaker's folder: NAME/NAME.json, a single one, or several."""
     name = normal_name(folder.name)
     found = [(normal_name(path.stem), path) for path in files_with_suffix(folder, ".json")]
@@ -272,7 +305,6 @@ def _skipped_warnings(found: Mapping[Path, _Found], unused: list[str]) -> list[s
         for path, voice in each.voice_of.items()
         if voice is None
     ]
-    convert = [path for each in found.values() for path in each.to_convert]
     warnings = []
     if lonely:
         warnings.append(
@@ -287,13 +319,20 @@ def _skipped_warnings(found: Mapping[Path, _Found], unused: list[str]) -> list[s
     if unused:
         styles = count_noun(len(unused), "style")
         warnings.append(f"skipped {styles} without a recording: {join_names(sorted(unused))}")
-    if convert:
-        warnings.append(
-            f"skipped {count_noun(len(convert), 'recording')} of formats that are not read here: "
-            f"{join_names([path.name for path in convert])}; convert them: "
-            f"{ffmpeg_command(convert[0])}"
-        )
+    warnings += [
+        f"skipped {_convert_message(folder, each.to_convert)}"
+        for folder, each in found.items()
+        if each.to_convert
+    ]
     return warnings
+
+
+def _convert_message(folder: Path, paths: Sequence[Path]) -> str:
+    return (
+        f"{count_noun(len(paths), 'recording')} of formats that are not read here: "
+        f"{join_names([path.name for path in paths])}; convert them: "
+        f"{ffmpeg_command(paths, folder)}"
+    )
 
 
 def _labelled(found: Mapping[Path, _Found]) -> Iterator[str]:

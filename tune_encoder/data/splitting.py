@@ -9,7 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tune_encoder.data.audio import is_silent
+from tune_encoder.data.audio_file import Span
 from tune_encoder.data.folds import count_default_folds
+from tune_encoder.data.pairing import join_names
 from tune_encoder.data.samples import SPLITS
 from tune_encoder.errors import ConfigError, DataError
 from tune_encoder.system.formats import count_noun
@@ -44,16 +46,30 @@ class Splitting:
     """Why the others are cut by time; empty if there are none."""
     has_test: bool = True
     """Whether test takes its part of the others; if not, it has clips or voices of its own."""
+    is_given: bool = False
+    """Whether a manifest says the split of each clip."""
 
     @property
     def least_s(self) -> float:
         """Seconds that a clip needs to be cut."""
         return MIN_PART_S * (3 if self.has_test else 2)
 
-    def parts(self, voice: str, audio: Array, sample_rate: int) -> dict[str, Array]:
-        """Return the parts of a clip by split."""
+    def parts(
+        self, voice: str, audio: Array, sample_rate: int, span: Span | None = None
+    ) -> dict[str, Array]:
+        """Return the parts of a clip by split.
+
+        Args:
+            voice: Of the clip.
+            audio: The clip.
+            sample_rate: In Hz.
+            span: Which piece of a long recording it is, if it is one: of those the first are train,
+                so that none is cut again.
+        """
         if voice in self.split_of:
             return {self.split_of[voice]: audio}
+        if span is not None and span.count >= len(SPLITS):
+            return {_split_of_piece(span, self.has_test): audio}
         return cut_by_time(audio, sample_rate, self.has_test)
 
 
@@ -146,13 +162,23 @@ def cut_by_time(audio: Array, sample_rate: int, has_test: bool = True) -> dict[s
     return dict(zip(SPLITS, parts, strict=False))
 
 
+def _split_of_piece(span: Span, has_test: bool) -> str:
+    """Return the split of a piece of a recording that is cut into at least three."""
+    n_held_out = max(1, round((1 - TEST_START) * span.count))
+    from_end = (span.count - 1 - span.index) // n_held_out
+    if not has_test:
+        return "val" if from_end == 0 else "train"
+    return {0: "test", 1: "val"}.get(from_end, "train")
+
+
 def single_voice_warning(voices: Mapping[str, set[str]], splitting: Splitting) -> str:
     """Warn of a val or test of one voice; empty if there is none."""
     single = [name for name in SPLITS[1:] if len(voices[name]) == 1]
     if not single:
         return ""
     names = ", ".join(f"{name} is a single voice ({min(voices[name])})" for name in single)
-    remedy = "" if splitting.reason else ", or cut each clip by time with --split time"
+    is_fixed = splitting.reason or splitting.is_given
+    remedy = "" if is_fixed else ", or cut each clip by time with --split time"
     return f"{names}: a score on one voice is mostly chance; add voices{remedy}"
 
 
@@ -167,11 +193,41 @@ def shared_voices_warning(splitting: Splitting) -> str:
     )
 
 
+def check_given_splits(source: Path, counts: Mapping[str, int]) -> None:
+    """Check that a manifest puts clips into train and val.
+
+    Args:
+        source: The manifest.
+        counts: Number of samples of each split.
+
+    Raises:
+        DataError: naming the split without a clip.
+    """
+    for name in SPLITS[:2]:
+        if not counts[name]:
+            raise DataError(
+                f"{source}: no clip is left for {name}; name it in the column split, or leave the "
+                "column out"
+            )
+
+
+def given_splits_warning(voices: Mapping[str, set[str]], splitting: Splitting) -> str:
+    """Warn of voices that a manifest puts into train and another split; empty if there are none."""
+    known = voices["train"] & (voices["val"] | voices["test"])
+    if not splitting.is_given or not known:
+        return ""
+    return (
+        f"{count_noun(len(known), 'voice')} of val or test {'is' if len(known) == 1 else 'are'} in "
+        f"train too, as the column split says ({join_names(sorted(known))}): scores on them tell "
+        "how well known voices are recognised, not how well new voices are cloned"
+    )
+
+
 def describe_folds(voices: Mapping[str, set[str]], splitting: Splitting) -> str:
     """Say that a search will score on folds of voices; empty if they are many or known."""
     n_voices = len(voices["train"] | voices["val"])
     folds = count_default_folds(n_voices)
-    if folds == 1 or splitting.reason:
+    if folds == 1 or splitting.reason or (splitting.is_given and voices["val"] <= voices["train"]):
         return ""
     return (
         f"{n_voices} voices in train and val are few: a search scores each config on {folds} folds "

@@ -20,9 +20,9 @@ MAX_DISTANCE = {"style_ttl": 0.5, "style_dp": 0.3}
 """RMS over the rows.
 
 Measured on ten Supertonic presets, of timbre: a preset is 0.23 to 0.35 from the span of the nine
-others, and 0.26 to 0.51 from that of three; mixtures of two are at most 0.34 from that of the eight
+others, and 0.26 to 0.54 from that of three; mixtures of two are at most 0.36 from that of the eight
 others. A preset with noise of 0.1 an element is 0.78 or more from all, pure noise 0.93. Of rhythm,
-whose 16 dimensions ten voices nearly span: at most 0.15, and 0.48 for pure noise.
+whose 16 dimensions ten voices nearly span: at most 0.18, and 0.48 for pure noise.
 """
 MIN_STYLES = 3  # from the span of one or two, a preset can be as far as 0.63
 MAX_STYLES = 500  # more take memory, 50 kB each, and add no direction

@@ -21,6 +21,7 @@ TTL_SHAPE = (50, 256)
 DP_SHAPE = (8, 16)
 MIN_ROW_NORM, MAX_ROW_NORM = 0.9, 1.2  # styles found by inversion reach 0.97 to 1.18
 SAME_VERSION_COSINE = 0.5  # of flattened ttl: 0.75 to 1 within a version, -0.02 to 0.02 across
+SAME_VOICE_DISTANCE = 0.01  # RMS over rows: rounding to 4 digits is below, presets differ by 0.26
 _SHAPES = {"style_ttl": TTL_SHAPE, "style_dp": DP_SHAPE}
 
 Array = NDArray[np.float32]
@@ -127,6 +128,26 @@ def check_same_version(styles: Mapping[Path, VoiceStyle]) -> None:
                 f"{path} and {first} are of different Supertonic versions (cosine {cosine:.2f}; "
                 "within a version it is above 0.7); use styles of one version only"
             )
+
+
+def same_styles(styles: Mapping[str, VoiceStyle]) -> list[list[str]]:
+    """Return the names of each group of at least two voices whose timbre is the same.
+
+    Args:
+        styles: The style of each voice; at least one.
+    """
+    names = [*styles]
+    rows = np.stack([styles[name].ttl.ravel() for name in names]) / np.sqrt(TTL_SHAPE[0])
+    groups: list[list[str]] = []
+    left = np.ones(len(names), dtype=bool)
+    for number in range(len(names)):
+        if not left[number]:
+            continue
+        same = left & (np.linalg.norm(rows - rows[number], axis=1) < SAME_VOICE_DISTANCE)
+        left &= ~same
+        if same.sum() > 1:
+            groups.append([names[index] for index in np.flatnonzero(same)])
+    return groups
 
 
 def write_voice_style(path: Path, style: VoiceStyle, metadata: dict[str, object]) -> None:
