@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from tests.data.recordings import RATE, add_clip, folders, several_clips, voices_of
+from tests.data.recordings import RATE, add_clip, folders, several_clips, speak, voices_of
 from tests.fabricate import make_sample, make_style
 from tune_encoder.cli import main
 from tune_encoder.data.samples import SPLITS, find_samples, read_sample, write_sample
@@ -325,6 +325,94 @@ def test_a_style_without_dims_is_imported(several_clips, imports, tmp_path):
 
     assert imports()[0] == 0
     assert clips_of_voices(tmp_path / "out")["voice3"] == 2
+
+
+# --- dry runs, manifests -------------------------------------------------------------------------
+
+
+def test_a_dry_run_says_what_an_import_then_makes_and_writes_nothing(
+    several_clips, imports, tmp_path
+):
+    add_clip(several_clips[0], "zoe.wav")
+    before = sorted(tmp_path.rglob("*"))
+
+    code, told, _ = imports("--dry-run")
+
+    assert code == 0
+    assert sorted(tmp_path.rglob("*")) == before
+    _, done, _ = imports()
+    samples = {s: [read_sample(p) for p in find_samples(tmp_path / "out" / s)] for s in SPLITS}
+    voices = voices_of(samples)
+    plan = told.index("split  clips  voices  duration")
+    assert told[plan + 1 : plan + 6] == [
+        "train     16       8      0:32",
+        "val        2       1      0:04",
+        "test       2       1      0:04",
+        f"voices of val: {min(voices['val'])}",
+        f"voices of test: {min(voices['test'])}",
+    ]
+    assert told[-2] == f"would write 16 train, 2 val, 2 test clips of 10 voices to {tmp_path}/out"
+    assert told[:plan] == done[:plan]
+    assert done[plan] == told[-2].replace("would write", "wrote")
+
+
+def test_a_dry_run_finds_what_cannot_be_used(several_clips, imports):
+    (several_clips[0] / "voice2_8.wav").write_bytes(b"junk")
+
+    code, _, errors = imports("--dry-run")
+
+    assert code == DATA
+    assert "voice2_8.wav: not readable as audio" in errors[0]
+
+
+def test_a_manifest_is_imported(folders, run, tmp_path):
+    audio_dir, styles_dir = folders
+    for seed, name in enumerate(("ana", "ben", "zoe")):
+        add_voice(styles_dir, name, seed)
+        add_clip(audio_dir, f"{seed}.wav")
+    rows = ["0.wav,ana,train", "1.wav,ben,val", "2.wav,zoe,test"]
+    (audio_dir / "all.csv").write_text("\n".join(["audio,speaker,split", *rows]))
+
+    code, told, _ = run("import", "--manifest", audio_dir / "all.csv", "--styles", styles_dir,
+                        "--out", tmp_path / "out", "--sample-rate", RATE)  # fmt: skip
+
+    assert code == 0
+    assert clips_of_voices(tmp_path / "out") == {"ana": 1, "ben": 1, "zoe": 1}
+    assert f"wrote 1 train, 1 val, 1 test clips of 3 voices to {tmp_path}/out" in told
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ("--audio a", "--audio needs --styles, the folder of the voices' style JSONs"),
+        (
+            "--manifest a.csv --test b",
+            "--test goes with --audio; a manifest names test in its column split",
+        ),
+        ("--manifest a.csv --audio b", "argument --audio: not allowed with argument --manifest"),
+        ("", "one of the arguments --audio --manifest is required"),
+    ],
+)
+def test_what_an_import_reads_from_must_be_clear(run, tmp_path, options, words):
+    code, _, errors = run("import", *options.split(), "--out", tmp_path / "out")
+
+    assert code == 2
+    assert errors[-1].endswith(words)
+
+
+def test_long_recordings_are_cut_and_it_is_said(folders, imports, tmp_path):
+    for seed, name in enumerate(("ana", "ben", "zoe")):
+        add_voice(folders[1], name, seed)
+        speak(folders[0] / f"{name}.wav", 70.0, seed)
+
+    code, told, _ = imports()
+
+    clips = clips_of_voices(tmp_path / "out")
+    assert code == 0
+    assert (
+        f"3 recordings longer than 60 s were cut at pauses into {sum(clips.values())} pieces: "
+        "ana.wav, ben.wav, zoe.wav"
+    ) in told
 
 
 # --- data check ----------------------------------------------------------------------------------

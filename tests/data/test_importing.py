@@ -18,7 +18,7 @@ from tests.fabricate import make_style
 from tune_encoder.data.importing import import_voices
 from tune_encoder.data.samples import SPLITS, read_sample
 from tune_encoder.data.splitting import assign_splits, cut_by_time
-from tune_encoder.data.voice_style import read_voice_style, write_voice_style
+from tune_encoder.data.voice_style import VoiceStyle, read_voice_style, write_voice_style
 from tune_encoder.errors import ConfigError, DataError, StorageError
 
 REAL = Path(__file__).parents[3] / "shared" / "real"
@@ -67,6 +67,22 @@ def test_folders_without_any_pair_are_refused_with_how_to_name_files(folders, tm
 def test_an_absent_folder_is_refused_by_name(folders, tmp_path):
     with pytest.raises(DataError, match=r"nowhere: no such folder; give the folder"):
         import_voices(tmp_path / "nowhere", folders[1], tmp_path / "out", RATE, 0, USUAL)
+
+
+def test_one_voice_under_two_names_is_found_by_its_style(several_clips, tmp_path):
+    audio_dir, styles_dir = several_clips
+    style = make_style(3)
+    add_clip(audio_dir, "again.wav")
+    rounded = VoiceStyle(np.round(style.ttl, 4), np.round(style.dp, 4))
+    write_voice_style(styles_dir / "again.json", rounded, {})
+
+    report = import_voices(audio_dir, styles_dir, tmp_path / "out", RATE, 0, USUAL)
+
+    assert report.warnings[0] == (
+        "again, voice3 have the same style: if they are one voice under 2 names, give all its "
+        "clips one name, or a split may get a voice that another one knows"
+    )
+    assert len([line for line in report.warnings if "the same style" in line]) == 1
 
 
 # --- splitting by voice --------------------------------------------------------------------------
