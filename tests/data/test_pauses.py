@@ -42,6 +42,8 @@ def long_clip(path, seconds=100.0, **how):
 
 def test_each_piece_begins_and_ends_in_a_pause_and_lasts_5_to_20_seconds(tmp_path):
     pauses = speak(tmp_path / "a.wav", 200.0)
+    mono, _ = soundfile.read(tmp_path / "a.wav", dtype="float32")
+    soundfile.write(tmp_path / "a.wav", np.stack([mono, -mono], axis=1), RATE)
 
     bounds = [seconds_of(span) for span in find_pieces(tmp_path / "a.wav")]
 
@@ -72,24 +74,14 @@ def test_without_a_pause_pieces_have_a_sensible_length_too(n_frames):
 def test_a_long_silence_makes_no_piece(tmp_path):
     audio, _ = soundfile.read(long_clip(tmp_path / "a.wav"), dtype="float32")
     silence = 1e-4 * np.random.default_rng(0).standard_normal(60 * RATE).astype(np.float32)
-    soundfile.write(tmp_path / "b.wav", np.concatenate([audio, silence, audio]), RATE)
+    whole = np.concatenate([audio, silence, audio]) + 0.3  # an offset hides no silence
+    soundfile.write(tmp_path / "b.wav", whole, RATE)
 
     bounds = [seconds_of(span) for span in find_pieces(tmp_path / "b.wav")]
 
     assert sum(end - start for start, end in bounds) == pytest.approx(200, abs=40)
     assert not [start for start, end in bounds if start > 101 and end < 159]
     assert {span.count for span in find_pieces(tmp_path / "b.wav")} == {len(bounds)}
-
-
-def test_an_offset_hides_no_pause(tmp_path):
-    pauses = speak(tmp_path / "a.wav", 90.0)
-    audio, _ = soundfile.read(tmp_path / "a.wav", dtype="float32")
-    soundfile.write(tmp_path / "b.wav", np.stack([audio + 0.4, audio - 0.2], axis=1), RATE)
-
-    ends = [seconds_of(span)[1] for span in find_pieces(tmp_path / "b.wav")][:-1]
-
-    assert ends
-    assert all(any(quiet < end < loud for quiet, loud in pauses) for end in ends)
 
 
 # --- reading pieces ------------------------------------------------------------------------------
