@@ -100,11 +100,11 @@ def test_the_pieces_of_a_recording_are_what_reading_it_whole_gives(tmp_path, cap
     speak(path, 70.0, rate=24000, **FORMATS[name])
     whole, rate = soundfile.read(path, dtype="float32", always_2d=True)
 
-    pieces = [reader.read(path, span) for span in find_pieces(path)]
+    spans = find_pieces(path)
 
-    assert len(pieces) > 3
-    for piece in pieces:
-        expected = whole[piece.span.start : piece.span.stop]
+    assert len(spans) > 3
+    for span in spans:
+        piece, expected = reader.read(path, span), whole[span.start : span.stop]
         np.testing.assert_allclose(piece.channels, expected, atol=1e-6, rtol=0)
         assert (piece.sample_rate, piece.is_truncated) == (rate, False)
     assert capfd.readouterr().err == ""  # the decoder of MP3 complains there if it is moved
@@ -195,8 +195,13 @@ def long_recordings(folders):
     return folders
 
 
+def imported(folders, tmp_path, request=USUAL):
+    audio_dir, styles_dir = folders
+    return import_voices(audio_dir, styles_dir, tmp_path / "out", RATE, 0, request)
+
+
 def test_voices_of_a_long_recording_each_are_split_whole(long_recordings, tmp_path):
-    report = import_voices(*long_recordings, tmp_path / "out", RATE, 0, USUAL)
+    report = imported(long_recordings, tmp_path)
 
     assert sorted(map(len, report.voices_of.values())) == [1, 1, 1]
     assert min(report.clips.values()) >= 5
@@ -215,7 +220,7 @@ def test_of_a_long_recording_split_by_time_the_last_pieces_are_held_out(
     long_recordings, tmp_path, asks_for_test
 ):
     request = SplitRequest(how="time", hold_out=() if asks_for_test else ["carl"])
-    report = import_voices(*long_recordings, tmp_path / "out", RATE, 0, request)
+    report = imported(long_recordings, tmp_path, request)
 
     anna = [
         (path.stem, split)
@@ -234,14 +239,14 @@ def test_a_long_silent_recording_is_refused_by_its_name(long_recordings, tmp_pat
     soundfile.write(long_recordings[0] / "ben.wav", np.zeros(90 * RATE), RATE)
 
     with pytest.raises(DataError, match=r"ben\.wav from 0:00: is silent, below -80 dBFS .*1 of 3"):
-        import_voices(*long_recordings, tmp_path / "out", RATE, 0, USUAL)
+        imported(long_recordings, tmp_path)
 
 
 def test_a_fault_is_said_of_the_piece_that_has_it(long_recordings, tmp_path):
     path = long_recordings[0] / "anna.wav"
     path.write_bytes(path.read_bytes()[: -20 * RATE])
 
-    report = import_voices(*long_recordings, tmp_path / "out", RATE, 0, USUAL)
+    report = imported(long_recordings, tmp_path)
 
     (truncated,) = [fault for fault in report.faults if "truncated" in fault]
     assert truncated.startswith("1 recording is truncated: anna.wav from 1:")

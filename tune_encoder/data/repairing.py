@@ -157,13 +157,17 @@ class _Survey:
             shutil.copyfile(path, folder / path.name)
             repair.copied += 1
         else:
-            try:
-                copy_with_style(path, folder / path.name, style.normalized())
-            except DataError as damage:
-                (folder / path.name).unlink()
-                repair.unreadable.append(str(damage))
-            else:
-                repair.scaled += 1
+            _scale(path, folder / path.name, style, repair)
+
+
+def _scale(path: Path, target: Path, style: VoiceStyle, repair: SplitRepair) -> None:
+    """Write a sample with rows of norm 1, unless an array that no sample needs is damaged."""
+    try:
+        copy_with_style(path, target, style.normalized())
+        repair.scaled += 1
+    except DataError as error:
+        target.unlink()
+        repair.unreadable.append(str(error))
 
 
 def _style_of(sample: Sample) -> VoiceStyle:
