@@ -17,7 +17,7 @@ from tests.data.recordings import (
 from tests.fabricate import make_style
 from tune_encoder.data.importing import import_voices
 from tune_encoder.data.samples import SPLITS, read_sample
-from tune_encoder.data.splitting import assign_splits, cut_by_time
+from tune_encoder.data.splitting import SplitRequest, assign_splits, cut_by_time
 from tune_encoder.data.voice_style import VoiceStyle, read_voice_style, write_voice_style
 from tune_encoder.errors import ConfigError, DataError, StorageError
 
@@ -69,20 +69,33 @@ def test_an_absent_folder_is_refused_by_name(folders, tmp_path):
         import_voices(tmp_path / "nowhere", folders[1], tmp_path / "out", RATE, 0, USUAL)
 
 
-def test_one_voice_under_two_names_is_found_by_its_style(several_clips, tmp_path):
+def test_one_voice_under_two_names_is_found_by_its_style_and_split_as_one(several_clips, tmp_path):
     audio_dir, styles_dir = several_clips
     style = make_style(3)
     add_clip(audio_dir, "again.wav")
     rounded = VoiceStyle(np.round(style.ttl, 4), np.round(style.dp, 4))
     write_voice_style(styles_dir / "again.json", rounded, {})
 
-    report = import_voices(audio_dir, styles_dir, tmp_path / "out", RATE, 0, USUAL)
+    for seed in range(20):
+        out = tmp_path / f"out{seed}"
+        report = import_voices(audio_dir, styles_dir, out, RATE, seed, USUAL)
 
-    assert report.warnings[0] == (
-        "again, voice3 have the same style: if they are one voice under 2 names, give all its "
-        "clips one name, or a split may get a voice that another one knows"
-    )
-    assert len([line for line in report.warnings if "the same style" in line]) == 1
+        splits = [split for split, voices in report.voices_of.items() if "again" in voices]
+        assert splits == [split for split, each in report.voices_of.items() if "voice3" in each]
+    assert [line for line in report.warnings if "the same" in line] == [
+        "again, voice3 have the same style and are split as one voice; give its clips one name"
+    ]
+
+
+def test_one_voice_under_two_names_is_held_out_under_both(several_clips, tmp_path):
+    audio_dir, styles_dir = several_clips
+    write_voice_style(styles_dir / "again.json", make_style(3), {})
+    add_clip(audio_dir, "again.wav")
+
+    request = SplitRequest(hold_out=["voice3"])
+    report = import_voices(audio_dir, styles_dir, tmp_path / "out", RATE, 0, request)
+
+    assert report.voices_of["test"] == ["again", "voice3"]
 
 
 # --- splitting by voice --------------------------------------------------------------------------

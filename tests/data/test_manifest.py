@@ -187,6 +187,18 @@ def test_voices_that_are_in_train_and_another_split_are_warned_of(corpus, tmp_pa
     ]
 
 
+def test_one_voice_under_two_names_in_two_splits_is_warned_of(corpus, tmp_path):
+    rows = usual_rows()
+    rows[3].update(style="json/s2.json", speaker="dora")
+
+    report = import_manifest(write_table(corpus / "a.csv", rows), tmp_path / "out")
+
+    assert report.warnings[0] == (
+        "dora, carl have the same style; a split may get a voice that another one knows; give its "
+        "clips one name"
+    )
+
+
 # --- rows that cannot be used --------------------------------------------------------------------
 
 BAD_ROWS = {

@@ -106,20 +106,19 @@ def import_pairs(
     cut = cut_long_clips([clip for clip in pairing.clips if clip.voice in styles])
     held_out = [normal_name(name) for name in request.hold_out]
     asked = replace(request, hold_out=held_out)
-    choose = partial(_choose, has_splits=pairing.has_splits, request=asked, seed=seed)
+    same = same_styles(styles)
+    choose = partial(_choose, has_splits=pairing.has_splits, same=same, request=asked, seed=seed)
     with _folder(out, is_dry_run) as folder:
         new_writer = partial(_Writer, folder, styles, sample_rate)
         writer = _write_usable(cut.clips, choose, new_writer, bad)
         _check_splits(pairing.source, writer.counts, writer.splitting)
-    return _report(pairing, styles, cut, bad, writer)
+    same_voices = _same_voice_warnings(same, writer.splitting)
+    return _report([*pairing.warnings, *same_voices], cut, bad, writer)
 
 
-def _report(
-    pairing: Pairing, styles: dict[str, VoiceStyle], cut: CutClips, bad: "_Bad", writer: "_Writer"
-) -> ImportReport:
+def _report(found: Sequence[str], cut: CutClips, bad: "_Bad", writer: "_Writer") -> ImportReport:
     warnings = [
-        *pairing.warnings,
-        *_same_voice_warnings(styles),
+        *found,
         shared_voices_warning(writer.splitting),
         given_splits_warning(writer.voices, writer.splitting),
         single_voice_warning(writer.voices, writer.splitting),
@@ -331,19 +330,34 @@ def _write_usable(
         clips = [clip for clip in clips if clip.place not in problems]
 
 
-def _choose(clips: Sequence[Clip], has_splits: bool, request: SplitRequest, seed: int) -> Splitting:
+def _choose(
+    clips: Sequence[Clip],
+    has_splits: bool,
+    same: Sequence[Sequence[str]],
+    request: SplitRequest,
+    seed: int,
+) -> Splitting:
+    """Choose the splits; voices whose styles are the same are split as one."""
     if has_splits:
         return Splitting({}, is_given=True)
-    to_split = count_clips(clip.voice for clip in clips if not clip.split)
-    return choose_splitting(to_split, request, seed)
+    first_of = {name: names[0] for names in same for name in names}
+    voices = [clip.voice for clip in clips if not clip.split]
+    clips_of = count_clips(first_of.get(voice, voice) for voice in voices)
+    held_out = dict.fromkeys(first_of.get(name, name) for name in request.hold_out)
+    chosen = choose_splitting(clips_of, replace(request, hold_out=[*held_out]), seed)
+    split_of = {
+        voice: chosen.split_of[first]
+        for voice in voices
+        if (first := first_of.get(voice, voice)) in chosen.split_of
+    }
+    return replace(chosen, split_of=split_of)
 
 
-def _same_voice_warnings(styles: Mapping[str, VoiceStyle]) -> list[str]:
+def _same_voice_warnings(same: Sequence[Sequence[str]], splitting: Splitting) -> list[str]:
+    what = "; a split may get a voice that another one knows" if splitting.is_given else ""
+    what = what or " and are split as one voice"
     return [
-        f"{join_names(names)} have the same style: if they are one voice under "
-        f"{count_noun(len(names), 'name')}, give all its clips one name, or a split may get a "
-        "voice that another one knows"
-        for names in (same_styles(styles) if styles else [])
+        f"{join_names(names)} have the same style{what}; give its clips one name" for names in same
     ]
 
 

@@ -134,10 +134,10 @@ def same_styles(styles: Mapping[str, VoiceStyle]) -> list[list[str]]:
     """Return the names of each group of at least two voices whose timbre is the same.
 
     Args:
-        styles: The style of each voice; at least one.
+        styles: The style of each voice.
     """
     names = [*styles]
-    rows = np.stack([styles[name].ttl.ravel() for name in names]) / np.sqrt(TTL_SHAPE[0])
+    rows = np.reshape([styles[name].ttl for name in names], (len(names), -1)) / TTL_SHAPE[0] ** 0.5
     groups: list[list[str]] = []
     left = np.ones(len(names), dtype=bool)
     for number in range(len(names)):
