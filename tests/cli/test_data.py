@@ -10,28 +10,16 @@ import numpy as np
 import pytest
 import soundfile
 
+from tests.cli.data_commands import run
 from tests.data.recordings import RATE, add_clip, folders, several_clips, speak, voices_of
 from tests.fabricate import make_sample, make_style
 from tune_encoder.cli import main
 from tune_encoder.data.samples import SPLITS, find_samples, read_sample, write_sample
 from tune_encoder.data.voice_style import write_voice_style
 
-__all__ = ["folders", "several_clips"]  # fixtures
+__all__ = ["folders", "run", "several_clips"]  # fixtures
 
 DATA = 3
-
-
-@pytest.fixture
-def run(capsys):
-    """Runs a command; returns its exit code, and the lines of its output and of its errors."""
-
-    def run(*arguments):
-        with pytest.raises(SystemExit) as ended:
-            main([str(argument) for argument in ("data", *arguments)])
-        told = capsys.readouterr()
-        return ended.value.code, told.out.splitlines(), told.err.splitlines()
-
-    return run
 
 
 @pytest.fixture

@@ -76,7 +76,7 @@ def test_one_voice_under_two_names_is_found_by_its_style_and_split_as_one(severa
     rounded = VoiceStyle(np.round(style.ttl, 4), np.round(style.dp, 4))
     write_voice_style(styles_dir / "again.json", rounded, {})
 
-    for seed in range(20):
+    for seed in range(6):
         out = tmp_path / f"out{seed}"
         report = import_voices(audio_dir, styles_dir, out, RATE, seed, USUAL)
 

@@ -6,6 +6,7 @@ import zipfile
 import numpy as np
 import pytest
 
+from tests.cli.data_commands import run
 from tests.data.generated import (
     GENERATOR_RATE,
     make_preset,
@@ -15,12 +16,13 @@ from tests.data.generated import (
     write_generated,
 )
 from tests.fabricate import make_sample
-from tune_encoder.cli import main
 from tune_encoder.data.checking import check_data
 from tune_encoder.data.repairing import repair_data
 from tune_encoder.data.samples import find_samples, read_sample, write_sample
 from tune_encoder.data.voice_style import VoiceStyle, write_voice_style
 from tune_encoder.errors import ConfigError, DataError, StyleNormError
+
+__all__ = ["run"]  # a fixture
 
 DATA = 3
 PRESETS = [make_preset(seed) for seed in range(10)]
@@ -227,17 +229,6 @@ def test_damage_of_an_array_that_no_sample_needs_is_found_by_copying(
 
 
 # --- as a person runs it -------------------------------------------------------------------------
-
-
-@pytest.fixture
-def run(capsys):
-    def run(*arguments):
-        with pytest.raises(SystemExit) as ended:
-            main([str(argument) for argument in ("data", *arguments)])
-        told = capsys.readouterr()
-        return ended.value.code, told.out.splitlines(), told.err.splitlines()
-
-    return run
 
 
 def test_what_was_repaired_is_said_in_a_table(generated, out, run):
