@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tune_encoder.cli.common import Commands, add_command, add_setting, print_table
+from tune_encoder.cli.generate import add_generate
 from tune_encoder.config import (
     DEMO_CLIPS,
     DEMO_CLIPS_PER_VOICE,
@@ -28,9 +29,10 @@ if TYPE_CHECKING:
 
 def add_data(commands: Commands) -> None:
     """Add the command `data`."""
-    data = commands.add_parser("data", help="Make, import, check or repair a data set.")
+    data = commands.add_parser("data", help="Make, generate, import, check or repair a data set.")
     kinds = data.add_subparsers(required=True, metavar="WHAT")
     _add_demo(kinds)
+    add_generate(kinds)
     _add_import(kinds)
     check = add_command(kinds, "check", _data_check)
     check.add_argument("folder", type=Path, help="data set to check")

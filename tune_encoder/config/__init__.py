@@ -10,6 +10,11 @@ from tune_encoder.config.checking import (
     unknown_name_message,
 )
 from tune_encoder.config.export import ExportSettings, RetrainSettings
+from tune_encoder.config.generation import (
+    DEFAULT_MODEL,
+    SUPERTONIC_MODELS,
+    GenerationSettings,
+)
 from tune_encoder.config.initial_model import NETWORK, check_same_network, network_settings
 from tune_encoder.config.launch import LOCAL_LAUNCH, LOCAL_STORAGE, LaunchSettings, StorageSettings
 from tune_encoder.config.search import (
@@ -68,6 +73,7 @@ __all__ = [
     "CLOSED_FORM",
     "CLOSED_FORM_CONFIG",
     "CONFIRMED_CONFIGS",
+    "DEFAULT_MODEL",
     "DEFAULT_ROOT",
     "DEMO_CLIPS",
     "DEMO_CLIPS_PER_VOICE",
@@ -86,11 +92,13 @@ __all__ = [
     "READ_PATHS",
     "SECTIONS",
     "SECTIONS_MEANT_BEFORE",
+    "SUPERTONIC_MODELS",
     "AugmentSettings",
     "BudgetSettings",
     "EncoderSettings",
     "ExportSettings",
     "FrontendSettings",
+    "GenerationSettings",
     "LaunchSettings",
     "LossSettings",
     "MetricSettings",

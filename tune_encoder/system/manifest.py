@@ -44,7 +44,7 @@ def write_with_hash(path: Path, write: Write, epoch: int) -> str:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = write_beside(path, write)
-    sha256 = _sha256_of_file(partial)
+    sha256 = sha256_of_file(partial)
     entries = read_manifest(path.parent)
     hashes = [sha256, *_current_hash(path, entries)]
     entries[path.name] = {"epoch": epoch, "sha256": hashes}
@@ -101,7 +101,8 @@ def read_manifest(folder: Path) -> Entries:
     return {}
 
 
-def _sha256_of_file(path: Path) -> str:
+def sha256_of_file(path: Path) -> str:
+    """Return the SHA-256 of a file, which may be large, in hexadecimal."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while content := file.read(_CHUNK_BYTES):
@@ -122,7 +123,7 @@ def _current_hash(path: Path, entries: Entries) -> list[str]:
     listed = entries.get(path.name)
     if listed is None or not path.is_file():
         return []
-    present = _sha256_of_file(path)
+    present = sha256_of_file(path)
     return [present] if present in listed["sha256"] else []
 
 
