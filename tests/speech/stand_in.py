@@ -40,14 +40,18 @@ _CONFIG = {
 }
 
 
-def write_stand_in(folder, version=0, presets=PRESETS):
-    """Write the models and presets of one Supertonic version; return the folder."""
+def write_stand_in(folder, version=0, presets=PRESETS, **changed):
+    """Write the models and presets of one Supertonic version; return the folder.
+
+    `changed` are constants of the graphs, such as `level`, to make models that speak badly.
+    """
     (folder / "onnx").mkdir(parents=True)
     (folder / "voice_styles").mkdir()
     _write_json(folder / "onnx" / "tts.json", _CONFIG)
     _write_json(folder / "onnx" / "unicode_indexer.json", _indexer())
     for name, (graph, constants) in _graphs(_Axes(version)).items():
-        _write_graph(folder / "onnx" / f"{name}.onnx", graph, constants)
+        own = {each: _floats(changed[each]) for each in constants.keys() & changed.keys()}
+        _write_graph(folder / "onnx" / f"{name}.onnx", graph, {**constants, **own})
     for name, style in preset_styles(version, presets).items():
         write_voice_style(folder / "voice_styles" / f"{name}.json", style, {})
     return folder

@@ -93,7 +93,7 @@ class _Worker:
         if clip := next(clips, None):
             try:
                 self.pipe.send(clip)
-            except BrokenPipeError:
+            except ConnectionError:
                 raise self._died() from None
             self.asked += 1
 
@@ -101,7 +101,7 @@ class _Worker:
         """Wait for a clip; raises what the worker met."""
         try:
             answer = self.pipe.recv()
-        except EOFError:
+        except (EOFError, ConnectionError):
             raise self._died() from None
         if isinstance(answer, Exception):
             raise answer
@@ -133,7 +133,7 @@ def _work(pipe: Connection, studio: Studio) -> None:
                 while True:
                     pipe.send(make_clip(engine, studio.script, pipe.recv()))
         except (TuneEncoderError, OSError) as error:
-            if not isinstance(error, BrokenPipeError | ConnectionResetError):
+            if not isinstance(error, ConnectionError):
                 pipe.send(error)
-    except (EOFError, BrokenPipeError, ConnectionResetError):
+    except (EOFError, ConnectionError):
         pass  # the program has ended

@@ -1,0 +1,26 @@
+import pytest
+
+from tests.speech.stand_in import write_stand_in
+from tune_encoder.config import GenerationSettings
+from tune_encoder.speech.engine import Engine
+from tune_encoder.speech.generating import Sources
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory):
+    """The folder of the stand-in models."""
+    return write_stand_in(tmp_path_factory.mktemp("stand_in") / "models")
+
+
+@pytest.fixture(scope="session")
+def engine(models):
+    return Engine("supertonic-3", models)
+
+
+def small(**changes):
+    """Settings of a set of thirteen voices, three of them mixed."""
+    return GenerationSettings(**{"voices": 13, "clips_per_voice": 1, "steps": "5", **changes})
+
+
+def sources(models, **changes):
+    return Sources(**{"model": "supertonic-3", "model_dir": models, **changes})
