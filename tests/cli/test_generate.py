@@ -41,12 +41,12 @@ def test_it_says_what_it_made_and_the_same_again_the_second_time(run, tmp_path):
 
 
 def test_it_says_what_it_drew_again_and_what_it_left_out(run, tmp_path):
-    loud = write_stand_in(tmp_path / "loud", level=0.5)
+    loud = write_stand_in(tmp_path / "loud", level=0.48)
 
     code, out, _ = run("--draws", "2", model_dir=loud)
 
     assert code == 0
-    assert out[0].startswith("drew again: ")
+    assert out[0].startswith("refused draws: ")
     assert out[0].endswith(" clipped")
     assert out[1].startswith("left out ")
     assert max(map(len, out[:-1])) <= 80

@@ -61,6 +61,7 @@ def test_a_clip_is_a_sample_that_says_how_it_was_made(make, tmp_path):
     assert (sample.text, sample.lang, sample.voice) == (said.text, said.lang, "mixed_00011")
     assert sample.sample_rate == SAMPLE_RATE
     np.testing.assert_array_equal(sample.style_ttl, voice.style.ttl)
+    assert made.notes == notes
     assert notes == {
         **said._asdict(),
         "origin": voice.origin,
@@ -89,7 +90,7 @@ def test_equal_clips_have_equal_bytes_and_one_that_is_there_is_left(make):
     assert first.read_bytes() == again.read_bytes()
 
     before = first.stat().st_mtime_ns
-    assert make(name="first.npz").is_written
+    assert make(name="first.npz").notes
     assert first.stat().st_mtime_ns == before
 
 
@@ -108,7 +109,7 @@ def test_what_is_refused_is_drawn_again_and_told(make, tmp_path):
     loud = Engine("supertonic-3", write_stand_in(tmp_path / "loud", level=0.5))
     made = [make(loud, voice, f"{voice}.npz") for voice in range(3)]
 
-    again = next(each for each in made if each.refused and each.is_written)
+    again = next(each for each in made if each.refused and each.notes)
     assert {*again.refused} == {"clipped"}
     notes = read_notes(again.clip.path)
     said = script().utterance(again.clip.voice, 0, len(again.refused))
@@ -122,7 +123,7 @@ def test_a_clip_whose_every_draw_is_refused_is_left_out(make, tmp_path):
     made = make(silent, draws=3)
 
     assert made.refused == ["silent"] * 3
-    assert not made.is_written
+    assert made.notes is None
     assert not made.clip.path.exists()
 
 

@@ -79,7 +79,7 @@ def _generate(options: argparse.Namespace) -> None:
 def _lines(summary: "Summary", folder: Path) -> Iterator[str]:
     if summary.refused:
         counts = ", ".join(f"{count} {reason}" for reason, count in summary.refused.items())
-        yield f"drew again: {counts}"
+        yield f"refused draws: {counts}"
     if summary.left_out:
         yield from _wrapped(
             f"left out {count_noun(len(summary.left_out), 'clip')}, every draw of which was "

@@ -55,7 +55,8 @@ class Made(NamedTuple):
     clip: Clip
     refused: list[str]
     """Why draws were refused."""
-    is_written: bool
+    notes: dict[str, object] | None
+    """What is written of it; None if every draw was refused."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ def _pick(choices: Sequence[Choice], rng: np.random.Generator) -> Choice:
 def make_clip(engine: Engine, script: Script, clip: Clip) -> Made:
     """Make a clip, unless it is there; what the gate refuses is drawn again, a few times."""
     if is_whole(clip.path):
-        return Made(clip, [], is_written=True)
+        return Made(clip, [], read_notes(clip.path))
     voice = script.cast.voice(clip.voice)
     refused: list[str] = []
     while len(refused) < script.settings.draws:
@@ -96,15 +97,16 @@ def make_clip(engine: Engine, script: Script, clip: Clip) -> Made:
         )
         reason = refusal(audio, engine.sample_rate, said.text, said.lang, said.speed)
         if not reason:
-            _write(clip.path, voice, said, audio, engine.sample_rate, refused)
-            return Made(clip, refused, is_written=True)
+            notes = _write(clip.path, voice, said, audio, engine.sample_rate, refused)
+            return Made(clip, refused, notes)
         refused.append(reason)
-    return Made(clip, refused, is_written=False)
+    return Made(clip, refused, None)
 
 
 def _write(
     path: Path, voice: Voice, said: Utterance, audio: Array, rate: int, refused: list[str]
-) -> None:
+) -> dict[str, object]:
+    """Write a clip; returns what it says of itself."""
     trimmed = trim_silence(audio, rate)
     style = voice.style
     sample = Sample(
@@ -119,7 +121,7 @@ def _write(
         "refused": refused,
     }
     content = io.BytesIO()
-    save_sample(content, sample, np.float16, notes)
+    save_sample(content, sample, notes, half=True)
     partial = partial_path(path)
     try:
         # Without fsync, which takes as long as a short clip: what a power cut tears is made again.
@@ -128,6 +130,7 @@ def _write(
     except BaseException:  # on a full disk half a file takes room that others need
         partial.unlink(missing_ok=True)
         raise
+    return {"text": said.text, "lang": said.lang, **notes}
 
 
 def is_whole(path: Path) -> bool:

@@ -8,7 +8,7 @@ import unicodedata
 import numpy as np
 from numpy.typing import NDArray
 
-from tune_encoder.data.audio import is_silent, level_dbfs
+from tune_encoder.data.audio import SILENT_PEAK, level_dbfs
 from tune_encoder.data.quality import CLIPPED_FROM, MAX_CLIPPED_RATIO
 
 MIN_SECONDS = 0.5  # less says nothing of a voice
@@ -35,15 +35,16 @@ def refusal(audio: Array, sample_rate: int, text: str, lang: str, speed: float) 
         lang: The language of the text.
         speed: At which it was spoken.
     """
-    if not np.isfinite(audio).all():
+    peak = float(np.abs(audio).max(initial=0))  # NaN if there is one
+    if not np.isfinite(peak):
         return "not finite"
-    if audio.size == 0 or is_silent(audio):
+    if peak < SILENT_PEAK:
         return "silent"
     least, most = plausible_seconds(text, lang, speed)
     seconds = audio.size / sample_rate
     if not least <= seconds <= most:
         return "too short" if seconds < least else "too long"
-    if np.mean(np.abs(audio) >= CLIPPED_FROM) > MAX_CLIPPED_RATIO:
+    if peak >= CLIPPED_FROM and np.mean(np.abs(audio) >= CLIPPED_FROM) > MAX_CLIPPED_RATIO:
         return "clipped"
     level = level_dbfs(audio, sample_rate)
     if not MIN_LEVEL_DBFS <= level <= MAX_LEVEL_DBFS:

@@ -87,7 +87,7 @@ def generate(out: Path, sources: Sources, settings: GenerationSettings, n_worker
         with lock_experiment(partial):
             _begin(partial, request, out)
             _make(studio, _clips(studio.script.cast, partial), n_workers, made)
-            write_dataset(partial, request, studio.script, sorted(made))
+            write_dataset(partial, request, studio.script, sorted(made, key=lambda each: each.clip))
             for name in SPLITS:
                 remove_partial(partial / name)
             (partial / LOCK_NAME).unlink()
@@ -146,7 +146,7 @@ def _make(studio: Studio, clips: Sequence[Clip], n_workers: int, made: list[Made
 
 
 def _check_some_written(made: Sequence[Made]) -> None:
-    if not any(each.is_written for each in made):
+    if not any(each.notes for each in made):
         refused = count_refusals([reason for each in made for reason in each.refused])
         reasons = ", ".join(f"{reason} {count}" for reason, count in refused.items())
         raise DataError(

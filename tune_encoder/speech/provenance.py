@@ -10,7 +10,7 @@ from tune_encoder.config import to_mapping
 from tune_encoder.data.samples import SPLITS
 from tune_encoder.data.voice_style import VoiceStyle
 from tune_encoder.errors import ConfigError, DataError, StorageError
-from tune_encoder.speech.clips import Clip, Made, Script, count_refusals, read_notes
+from tune_encoder.speech.clips import Clip, Made, Script, count_refusals
 from tune_encoder.speech.engine import model_hashes, package_versions
 from tune_encoder.speech.texts import texts_digest
 from tune_encoder.system.files import atomic_write
@@ -100,8 +100,8 @@ def write_dataset(
     Raises:
         DataError: if a split has no clip, because every draw was refused.
     """
-    clips = [_clip_entry(each.clip) for each in made if each.is_written]
-    left_out = {each.clip.path.name: each.refused for each in made if not each.is_written}
+    clips = [_clip_entry(each.clip, each.notes) for each in made if each.notes]
+    left_out = {each.clip.path.name: each.refused for each in made if not each.notes}
     refused = [reason for reasons in left_out.values() for reason in reasons]
     refused += [reason for clip in clips for reason in clip["refused"]]  # type: ignore[attr-defined]
     counts = {name: sum(clip["split"] == name for clip in clips) for name in SPLITS}
@@ -145,8 +145,7 @@ def _write(folder: Path, content: Mapping[str, object]) -> None:
     atomic_write(folder / DATASET_FILE, text.encode())
 
 
-def _clip_entry(clip: Clip) -> dict[str, object]:
-    notes = read_notes(clip.path)
+def _clip_entry(clip: Clip, notes: Mapping[str, object]) -> dict[str, object]:
     voice, _, _ = clip.path.stem.rpartition("_")
     return {"split": clip.path.parent.name, "file": clip.path.name, "voice": voice, **notes}
 

@@ -85,18 +85,21 @@ class Cast:
         if number < len(given):
             name, style = list(given.items())[number]
             return Voice(name, style, self.origin(number))
-        ttl, dp, _ = self._draw(number)
+        drawn = self._draw(number)
+        ttl, dp, _ = drawn
         style = VoiceStyle(_weighted(ttl, self._ttl), _weighted(dp, self._dp))
-        return Voice(_mixed_name(number), style, self.origin(number))
+        return Voice(_mixed_name(number), style, self._describe(*drawn))
 
     def origin(self, number: int) -> str:
         """Say what the voice of a number is made of."""
         given = [*self.presets, *self.own]
         if number < len(given):
             return f"{'preset' if number < len(self.presets) else 'own'} {given[number]}"
-        ttl, dp, is_convex = self._draw(number)
-        words = f"{'convex' if is_convex else 'wide'}: {self._describe(ttl)}"
-        return words if dp is ttl else f"{words}; rhythm: {self._describe(dp)}"
+        return self._describe(*self._draw(number))
+
+    def _describe(self, ttl: Doubles, dp: Doubles, is_convex: bool) -> str:
+        words = f"{'convex' if is_convex else 'wide'}: {self._sum(ttl)}"
+        return words if dp is ttl else f"{words}; rhythm: {self._sum(dp)}"
 
     def _draw(self, number: int) -> tuple[Doubles, Doubles, bool]:
         """Draw the weights (P,) of timbre and rhythm, and whether they are convex."""
@@ -151,7 +154,7 @@ class Cast:
         left, sizes, _ = np.linalg.svd(np.hstack(parts), full_matrices=False)
         return np.asarray(left[:, sizes > 1e-6 * sizes[0]])
 
-    def _describe(self, weights: Doubles) -> str:
+    def _sum(self, weights: Doubles) -> str:
         """Name the parents with the largest weights."""
         names = [*self._parents]
         order = [i for i in np.argsort(-np.abs(weights), kind="stable") if weights[i]]
@@ -165,7 +168,7 @@ def _mixed_name(number: int) -> str:
 
 def _weighted(weights: Doubles, styles: Doubles) -> NDArray[np.float32]:
     """Add up styles (P, rows, width); each row gets norm 1."""
-    return unit_rows(np.tensordot(weights, styles, axes=1))
+    return unit_rows((weights @ styles.reshape(len(styles), -1)).reshape(styles.shape[1:]))
 
 
 def read_styles(folder: Path) -> dict[Path, VoiceStyle]:
