@@ -1,11 +1,13 @@
 """`tune-encoder data generate`, as a person runs it."""
 
+import re
 import sys
 
 import pytest
 
 from tests.speech.stand_in import write_stand_in
 from tune_encoder.cli import main
+from tune_encoder.data.samples import read_sample
 
 WRONG, DATA, STORAGE = 2, 3, 4
 
@@ -50,6 +52,17 @@ def test_it_says_what_it_drew_again_and_what_it_left_out(run, tmp_path):
     assert out[0].endswith(" clipped")
     assert out[1].startswith("left out ")
     assert max(map(len, out[:-1])) <= 80
+
+
+def test_it_says_which_sentences_the_model_cannot_spell(run, tmp_path):
+    no_q = write_stand_in(tmp_path / "no_q", unsupported="Qq")
+
+    code, out, _ = run("--langs", "en,de", model_dir=no_q)
+
+    assert code == 0
+    assert re.fullmatch(r"left out \d+ sentences with characters that the model .*", out[0])
+    samples = [read_sample(path) for path in (tmp_path / "set").glob("*/*.npz")]
+    assert not any("q" in each.text.lower() for each in samples)
 
 
 @pytest.mark.parametrize(

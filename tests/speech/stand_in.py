@@ -40,7 +40,7 @@ _CONFIG = {
 }
 
 
-def write_stand_in(folder, version=0, presets=PRESETS, **changed):
+def write_stand_in(folder, version=0, presets=PRESETS, unsupported=UNSUPPORTED, **changed):
     """Write the models and presets of one Supertonic version; return the folder.
 
     `changed` are constants of the graphs, such as `level`, to make models that speak badly.
@@ -48,7 +48,7 @@ def write_stand_in(folder, version=0, presets=PRESETS, **changed):
     (folder / "onnx").mkdir(parents=True)
     (folder / "voice_styles").mkdir()
     _write_json(folder / "onnx" / "tts.json", _CONFIG)
-    _write_json(folder / "onnx" / "unicode_indexer.json", _indexer())
+    _write_json(folder / "onnx" / "unicode_indexer.json", _indexer(unsupported))
     for name, (graph, constants) in _graphs(_Axes(version)).items():
         own = {each: _floats(changed[each]) for each in constants.keys() & changed.keys()}
         _write_graph(folder / "onnx" / f"{name}.onnx", graph, {**constants, **own})
@@ -115,10 +115,11 @@ def _write_json(path, content):
     path.write_text(json.dumps(content))
 
 
-def _indexer():
+def _indexer(unsupported):
     """Character to id, -1 for what the models do not know."""
     ids = [code % _N_IDS for code in range(_N_UNICODE)]
-    ids[ord(UNSUPPORTED)] = -1
+    for character in unsupported:
+        ids[ord(character)] = -1
     return ids
 
 

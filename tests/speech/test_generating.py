@@ -117,6 +117,14 @@ def test_models_that_only_fail_are_refused_soon(tmp_path):
         generate(tmp_path / "set", sources(silent), small(draws=1, clips_per_voice=2), 1)
 
 
+def test_models_that_can_spell_nothing_are_refused(tmp_path):
+    mute = write_stand_in(tmp_path / "mute", unsupported="aeiou")
+    where = sources(mute)
+
+    with pytest.raises(DataError, match=r"mute: the model can spell none of the texts; is it dam"):
+        generate(tmp_path / "set", where, small(langs="en,it"), 1)
+
+
 def test_a_split_without_a_clip_is_refused(tmp_path):
     silent = write_stand_in(tmp_path / "silent", level=0.0)
 

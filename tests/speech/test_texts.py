@@ -12,6 +12,7 @@ from tune_encoder.speech.texts import (
     MAX_CHARACTERS_KO,
     choose_texts,
     shipped_texts,
+    split_by_speakable,
     texts_digest,
 )
 
@@ -81,6 +82,14 @@ def test_a_file_has_a_text_a_line_after_its_language_and_a_tab(written):
 
 def test_lines_without_a_language_have_the_one_that_is_wanted(written):
     assert choose(written("Guten Abend.\n"), wanted=["de"]) == {"de": ("Guten Abend.",)}
+
+
+def test_texts_are_split_by_whether_the_model_can_spell_them():
+    texts = {"en": ("Quick.", "Slow."), "it": ("Qui.",)}
+
+    found = split_by_speakable(texts, lambda text: sorted({"Q"} & set(text)))
+
+    assert found == ({"en": ("Slow.",)}, ["Quick.", "Qui."])
 
 
 def test_a_digest_tells_texts_and_their_languages_apart():

@@ -77,6 +77,9 @@ def _generate(options: argparse.Namespace) -> None:
 
 
 def _lines(summary: "Summary", folder: Path) -> Iterator[str]:
+    if summary.unspeakable:
+        n_texts = count_noun(len(summary.unspeakable), "sentence")
+        yield f"left out {n_texts} with characters that the model does not know"
     if summary.refused:
         counts = ", ".join(f"{count} {reason}" for reason, count in summary.refused.items())
         yield f"refused draws: {counts}"

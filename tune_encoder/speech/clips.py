@@ -66,6 +66,8 @@ class Script:
     settings: GenerationSettings
     cast: Cast
     texts: Texts
+    unspeakable: Sequence[str] = ()
+    """Texts of this package that the model cannot spell, which are left out."""
 
     def utterance(self, voice: int, number: int, attempt: int) -> Utterance:
         """Draw what a clip says; all languages are equally likely, and all texts of one."""

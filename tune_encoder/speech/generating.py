@@ -25,7 +25,7 @@ from tune_encoder.speech.provenance import (
     write_dataset,
     write_request,
 )
-from tune_encoder.speech.texts import choose_texts
+from tune_encoder.speech.texts import choose_texts, split_by_speakable
 from tune_encoder.speech.voices import Cast, make_cast
 from tune_encoder.speech.workers import Studio
 from tune_encoder.system.files import check_empty
@@ -72,11 +72,11 @@ def generate(out: Path, sources: Sources, settings: GenerationSettings, n_worker
     """
     studio = _prepare(sources, settings)
     request = request_of(studio.model, studio.folder, studio.script)
-    partial = out.with_name(f"{out.name}.partial")
     if (out / DATASET_FILE).is_file():
         check_same_request(out, request, out)
         return read_summary(out)
     check_empty(out)
+    partial = out.resolve().with_name(f"{out.resolve().name}.partial")
     made: list[Made] = []
     again = "continue with the same command"
     with (
@@ -91,7 +91,7 @@ def generate(out: Path, sources: Sources, settings: GenerationSettings, n_worker
             for name in SPLITS:
                 remove_partial(partial / name)
             (partial / LOCK_NAME).unlink()
-            partial.rename(out)
+            partial.rename(out.resolve())
     return read_summary(out)
 
 
@@ -103,13 +103,13 @@ def _prepare(sources: Sources, settings: GenerationSettings) -> Studio:
     cast = make_cast(
         settings, folder / PRESETS_FOLDER, sources.presets, sources.styles, sources.hold_out
     )
-    texts = choose_texts(
-        sources.texts,
-        settings.languages,
-        model_languages(sources.model),
-        Engine(sources.model, folder).unknown_characters,
-    )
-    return Studio(sources.model, folder, Script(settings, cast, texts))
+    unknown_characters = Engine(sources.model, folder).unknown_characters
+    languages = model_languages(sources.model)
+    texts = choose_texts(sources.texts, settings.languages, languages, unknown_characters)
+    speakable, others = split_by_speakable(texts, unknown_characters)
+    if not speakable:
+        raise DataError(f"{folder}: the model can spell none of the texts; is it damaged?")
+    return Studio(sources.model, folder, Script(settings, cast, speakable, others))
 
 
 def _begin(partial: Path, request: dict[str, object], out: Path) -> None:

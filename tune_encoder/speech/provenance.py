@@ -32,6 +32,8 @@ class Summary:
     """Number of refused draws, by reason."""
     left_out: Sequence[str]
     """Names of the clips of which every draw was refused."""
+    unspeakable: Sequence[str]
+    """Texts of this package that the model cannot spell."""
 
 
 def request_of(model: str, folder: Path, script: Script) -> dict[str, object]:
@@ -122,6 +124,7 @@ def write_dataset(
             },
             "voices": {name: script.cast.origin(i) for i, name in enumerate(script.cast.names)},
             "left_out": {name: count_refusals(reasons) for name, reasons in left_out.items()},
+            "unspeakable_texts": [*script.unspeakable],
             "clips": clips,
         },
     )
@@ -135,9 +138,12 @@ def read_summary(folder: Path) -> Summary:
     """
     content = read_dataset(folder)
     counts, left_out = content.get("counts"), content.get("left_out")
-    if not isinstance(counts, dict) or not isinstance(left_out, dict):
+    unspeakable = content.get("unspeakable_texts")
+    if not (
+        isinstance(counts, dict) and isinstance(left_out, dict) and isinstance(unspeakable, list)
+    ):
         raise StorageError(f"{folder}: not whole; remove it and begin again")
-    return Summary(**counts, left_out=[*left_out])
+    return Summary(**counts, left_out=[*left_out], unspeakable=unspeakable)
 
 
 def _write(folder: Path, content: Mapping[str, object]) -> None:

@@ -70,6 +70,26 @@ def choose_texts(
     return {lang: each for lang, each in texts.items() if not wanted or lang in wanted}
 
 
+def split_by_speakable(
+    texts: Texts, unknown_characters: Callable[[str], list[str]]
+) -> tuple[dict[str, tuple[str, ...]], list[str]]:
+    """Return the texts that a model can speak, and those that it cannot.
+
+    Args:
+        texts: By language.
+        unknown_characters: Returns the characters of a text that the model cannot speak.
+    """
+    speakable: dict[str, tuple[str, ...]] = {}
+    others: list[str] = []
+    for lang, each in texts.items():
+        unknown = set(unknown_characters("".join(each)))
+        kept = tuple(text for text in each if not unknown & set(text))
+        others += [text for text in each if unknown & set(text)]
+        if kept:
+            speakable[lang] = kept
+    return speakable, others
+
+
 def texts_digest(texts: Texts) -> str:
     """Return a SHA-256 of all sentences and their languages."""
     lines = (f"{lang}\t{text}\n" for lang, each in sorted(texts.items()) for text in each)
