@@ -285,7 +285,9 @@ def _sounds():
     table[:, _PITCH] = rng.normal(0, 0.08, _N_IDS)
     table[:, _FORMANTS] = rng.normal(0, (0.35, 0.25, 0.05, 0.02), (_N_IDS, 4))
     table[:, _LOUDNESS] = rng.uniform(0.3, 1.0, _N_IDS)
-    table[[ord(mark) for mark in " .,!?;:'-<>/"], _LOUDNESS] = 0.01
+    table[
+        [ord(mark) for mark in " .,!?;:'-<>/"], _LOUDNESS
+    ] = -0.1  # below 0, so that no noise lifts it above
     return table.astype(np.float32)
 
 

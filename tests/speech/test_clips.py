@@ -82,7 +82,18 @@ def test_the_audio_is_what_was_spoken_without_its_silent_ends(make, engine):
     start = np.correlate(spoken, sample.audio[:8000], "valid").argmax()
     kept = spoken[start : start + len(sample.audio)]
     np.testing.assert_allclose(sample.audio, kept, rtol=1e-3, atol=1e-6)
-    assert outer_silence_s(sample.audio, SAMPLE_RATE) < 0.25
+
+
+def test_silent_ends_are_cut_off(models, make):
+    text = "Good morning" + "." * 20
+    plain = Engine("supertonic", models)  # it speaks no marks of the language around a text
+    style = script().cast.voice(11).style
+    spoken = plain.speak(style, text, "en", steps=5, speed=1.0, seed=0)
+
+    made = make(plain, texts={"en": (text,)}, speed="1.0")
+
+    assert outer_silence_s(spoken, SAMPLE_RATE) > 1
+    assert outer_silence_s(read_sample(made.clip.path).audio, SAMPLE_RATE) < 0.25
 
 
 def test_equal_clips_have_equal_bytes_and_one_that_is_there_is_left(make):

@@ -55,6 +55,11 @@ def test_a_set_passes_the_check_without_a_warning(made):
     assert not check_data(made, 24000).problems
 
 
+def test_nothing_but_the_set_is_left(made):
+    assert sorted(path.name for path in made.iterdir()) == ["dataset.json", "test", "train", "val"]
+    assert [path.name for path in made.parent.iterdir()] == ["set"]
+
+
 def test_voices_are_whole_in_one_split_and_each_split_has_some(made):
     voices = voices_of(made)
 
@@ -328,6 +333,15 @@ def test_a_full_disk_is_said_in_a_line_and_the_set_continues(
     subprocess.run(["mount", "-o", "remount,nr_inodes=100", str(out.parent)], check=True)
     generate(out, sources(models), small(), workers)
     assert tree(out) == tree(made)
+
+
+def test_what_a_killed_process_left_half_written_is_not_in_the_set(made, models, tmp_path):
+    (tmp_path / "set.partial" / "train").mkdir(parents=True)
+    (tmp_path / "set.partial" / "train" / ".F1_0000.npz.99.partial").write_bytes(b"half")
+
+    generate(tmp_path / "set", sources(models), small(), 1)
+
+    assert tree(tmp_path / "set") == tree(made)
 
 
 def test_noise_does_not_depend_on_what_was_drawn_before(made, models, tmp_path):

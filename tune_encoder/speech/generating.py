@@ -4,6 +4,7 @@ It grows in `OUT.partial` and is renamed to `OUT` when it is whole. Whatever int
 command continues it, and in the end it has the bytes that it would have had without.
 """
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,6 +91,7 @@ def generate(out: Path, sources: Sources, settings: GenerationSettings, n_worker
             write_dataset(partial, request, studio.script, sorted(made, key=lambda each: each.clip))
             for name in SPLITS:
                 remove_partial(partial / name)
+            os.sync()  # clips were written without waiting for the disk
             (partial / LOCK_NAME).unlink()
             partial.rename(out.resolve())
     return read_summary(out)
