@@ -101,3 +101,4 @@ def test_without_a_network_it_is_said_how_to_bring_the_model(tmp_path):
         f"or copy {tmp_path / 'cache'} from a machine that has it and name it with --model-dir\n"
     )
     assert done.stdout.count("\n") == 1
+    assert "Failed to download" not in done.stdout  # the package's line around the cause

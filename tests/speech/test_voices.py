@@ -94,7 +94,8 @@ def test_nothing_is_mixed_of_what_is_held_out():
     [
         ({"held_out": ["M9"]}, r"--hold-out M9: no style has this name; there are F1, F2.*M5$"),
         ({"voices": 7}, r"voices is 7, but there are 10 styles, and each is a voice; set it to 10"),
-        ({"held_out": PRESETS[:9]}, r"1 style cannot be mixed; hold out fewer, or add some with"),
+        ({"held_out": PRESETS[:9]}, r"1 style cannot be mixed or split; hold out fewer, or add"),
+        ({"held_out": PRESETS[:9], "voices": 10}, r"1 style cannot be mixed or split"),
     ],
 )
 def test_a_cast_that_cannot_be_is_refused(changes, message):

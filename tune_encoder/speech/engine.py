@@ -113,8 +113,9 @@ def find_model(model: str, folder: Path | None) -> Path:
         try:
             loader.download_model(cached, model)
         except Exception as error:  # of the hub, of requests, of the system
+            cause = error.__cause__ or error  # the package says but that it failed
             raise StorageError(
-                f"{model} cannot be downloaded ({error}); connect to the network, or copy {cached} "
+                f"{model} cannot be downloaded ({cause}); connect to the network, or copy {cached} "
                 "from a machine that has it and name it with --model-dir"
             ) from error
     return cached

@@ -67,10 +67,10 @@ class Cast:
                 f"voices is {n_voices}, but there are {count_noun(n_given, 'style')}, and each is "
                 f"a voice; set it to {n_given} or more"
             )
-        if n_voices > n_given and len(self._parents) < 2:
+        if len(self._parents) < 2:
             raise ConfigError(
-                f"{count_noun(len(self._parents), 'style')} cannot be mixed; hold out fewer, or "
-                "add some with --styles"
+                f"{count_noun(len(self._parents), 'style')} cannot be mixed or split; hold out "
+                "fewer, or add some with --styles"
             )
 
     @property
