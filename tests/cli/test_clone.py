@@ -245,3 +245,127 @@ def test_a_folder_is_not_a_recording(model_dir, recordings, tmp_path, capsys):
     assert capsys.readouterr().err == (
         f"tune-encoder: {tmp_path}/in: is a folder; name the files in it, as with {tmp_path}/in/*\n"
     )
+
+
+# --- several recordings of a speaker -------------------------------------------------------------
+
+
+@pytest.fixture
+def corpus(voices, tmp_path):
+    """A folder with a folder for each of two speakers; the first has a clip of the second."""
+    for name, own, other in (("anna", *voices), ("ben", *reversed(voices))):
+        folder = tmp_path / "corpus" / name
+        folder.mkdir(parents=True)
+        for number, start in enumerate((0, 30000, 60000)):
+            write_wav(folder / f"{number}.wav", np.tile(own, 4)[start : start + 72000])
+        if name == "anna":
+            write_wav(folder / "odd.wav", np.tile(other, 4)[:72000])
+    return tmp_path / "corpus"
+
+
+@pytest.fixture
+def presets(model_dir, corpus, tmp_path):
+    folder = tmp_path / "presets"
+    for name in ("anna", "ben"):
+        run(model_dir, corpus / name / "0.wav", "-o", folder / name)
+        (folder / name / "0.json").rename(folder / f"{name}.json")
+    return folder
+
+
+def test_a_voice_of_several_recordings_is_told_in_five_lines(
+    model_dir, corpus, presets, tmp_path, capsys
+):
+    capsys.readouterr()
+
+    code = run(
+        model_dir, corpus / "anna", "--voice", "Anna", "-o", tmp_path / "out", "--presets", presets
+    )
+
+    told = capsys.readouterr().out.splitlines()
+    assert code == 0
+    assert told[0] == "Anna: 3 of 4 recordings, 9.0 s of sound"
+    assert re.fullmatch(
+        r"  left out odd\.wav: \d\.\d\d from the others \(1: as between two voices\)", told[1]
+    )
+    found = re.fullmatch(
+        r"  its recordings are (\d\.\d\d) apart, which makes the style sure to (\d\.\d\d)", told[2]
+    )
+    assert found
+    assert float(found[2]) == pytest.approx(float(found[1]) / 6**0.5, abs=0.01)
+    assert told[3].startswith("  nearest voice anna, distance 0.")
+    assert told[4:] == [f"  wrote {tmp_path / 'out' / 'Anna.json'}"]
+    assert max(map(len, told[:4])) <= 80
+
+
+def test_a_short_recording_is_warned_of_only_where_it_is_alone(
+    model_dir, corpus, voices, tmp_path, capsys
+):
+    short = write_wav(tmp_path / "short.wav", np.tile(voices[1], 2)[:48000])
+
+    run(model_dir, short, "--voice", "ben", "-o", tmp_path / "out")
+    run(model_dir, short, corpus / "ben", "--voice", "ben", "-o", tmp_path / "out")
+
+    assert capsys.readouterr().out.count("use at least 3 s") == 1
+
+
+def test_each_folder_of_a_corpus_makes_a_style(model_dir, corpus, tmp_path, capsys):
+    assert run(model_dir, corpus, "--by-folder", "-o", tmp_path / "out") == 0
+
+    told = capsys.readouterr().out.splitlines()
+    assert [line.split(":")[0] for line in told if not line.startswith(" ")] == ["anna", "ben"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["anna.json", "ben.json"]
+
+
+def test_a_speaker_without_a_good_recording_is_told_and_the_others_are_written(
+    model_dir, corpus, tmp_path, capsys
+):
+    (corpus / "carl").mkdir()
+    write_wav(corpus / "carl" / "0.wav", np.zeros(48000))
+
+    assert run(model_dir, corpus, "--by-folder", "-o", tmp_path / "out") == 3
+
+    first, last = capsys.readouterr().err.splitlines()
+    assert first.startswith("tune-encoder: carl: its only recording cannot be used (")
+    assert last == (
+        "tune-encoder: 1 of 8 recordings could not be used; styles were made of the others"
+    )
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["anna.json", "ben.json"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["--voice", "a/b", "x.wav"], 2, "--voice 'a/b': is no file name; use up to 100 letters"),
+        (["--voice", "", "x.wav"], 2, "--voice '': is no file name; use up to 100 letters"),
+        (["--voice", "anna"], 2, "the following arguments are required: recording"),
+        (["--voice", "anna", "empty"], 3, "empty: has no recording; put .wav, "),
+        (["--voice", "anna", "x.wav"], 3, "anna: its only recording cannot be used (x.wav: no su"),
+        (["--by-folder", "x.wav"], 2, "x.wav: is no folder; with --by-folder name folders of rec"),
+        (["--by-folder", "--voice", "a", "x.wav"], 2, "not allowed with argument"),
+    ],
+)
+def test_what_is_no_speaker_is_refused_in_one_line(
+    model_dir, tmp_path, monkeypatch, capsys, arguments, code, words
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+
+    assert run(model_dir, *arguments, "-o", tmp_path / "out") == code
+
+    error = capsys.readouterr().err
+    assert words in error.splitlines()[-1]
+    assert error.count("\n") == 1 or error.startswith("usage: ")
+    assert not list(tmp_path.glob("out/*.json"))
+
+
+def test_without_torch_a_speaker_is_cloned_too(model_dir, corpus, tmp_path):
+    command = [sys.executable, "-c", WITHOUT, json.dumps(NOT_NEEDED)]
+    arguments = ["clone", model_dir, corpus / "ben", "--voice", "ben", "-o", tmp_path / "out"]
+
+    done = subprocess.run(
+        [*command, *map(str, arguments)], capture_output=True, text=True, check=True
+    )
+
+    code, _ = json.loads(done.stdout.splitlines()[-1])
+    assert (code, done.stderr) == (0, "")
+    assert (tmp_path / "out" / "ben.json").is_file()

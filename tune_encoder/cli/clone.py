@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,10 +10,13 @@ from tune_encoder.cli.common import Commands, add_command, add_setting
 from tune_encoder.config import RunSettings
 
 SEVERAL_SPEAKERS = 0.7  # between parts; of 64 recordings of a demo voice the median is 0.25
+UNIT = "(1: as between two voices)"
 
 if TYPE_CHECKING:
     from tune_encoder.data.voice_bank import VoiceBank
-    from tune_encoder.model.clone import Clone
+    from tune_encoder.data.voice_style import VoiceStyle
+    from tune_encoder.errors import TuneEncoderError
+    from tune_encoder.model.clone import Clone, SpeakerClone
 
 
 def add_clone(commands: Commands) -> None:
@@ -23,9 +27,18 @@ def add_clone(commands: Commands) -> None:
         "recordings", type=Path, nargs="+", metavar="recording",
         help="wav, flac, ogg or mp3 of one speaker",
     )  # fmt: skip
+    one_style = parser.add_mutually_exclusive_group()
+    one_style.add_argument(
+        "--voice", metavar="NAME",
+        help="one style, NAME.json, of all recordings (and folders of them): of one speaker",
+    )  # fmt: skip
+    one_style.add_argument(
+        "--by-folder", action="store_true",
+        help="one style of each folder: name folders of a speaker, or folders of such folders",
+    )  # fmt: skip
     parser.add_argument(
         "-o", "--out", type=Path, required=True,
-        help="folder for the voice styles; for one recording also a file name ending in .json",
+        help="folder for the voice styles; for one style also a file name ending in .json",
     )  # fmt: skip
     add_setting(
         parser, RunSettings, "device", overrides=True,
@@ -40,36 +53,97 @@ def add_clone(commands: Commands) -> None:
 
 def _clone(options: argparse.Namespace) -> None:
     """Turn recordings into Supertonic voice styles."""
-    from tune_encoder.data.novelty import read_known_sound
     from tune_encoder.data.voice_bank import bank_of_presets, find_styles, read_bank, read_presets
-    from tune_encoder.errors import DataError, TuneEncoderError, error_line
     from tune_encoder.experiment.commands import check_is_model
-    from tune_encoder.model.clone import clone_all, open_engine, output_paths
 
     check_is_model(options.model)
     presets = read_presets(options.presets) if options.presets else {}
-    engine = open_engine(options.model, options.device)
     bank = bank_of_presets(presets) if presets else read_bank(options.model)
+    known = {**presets, **find_styles(options.out)}
+    clone_them = _clone_speakers if options.by_folder or options.voice is not None else _clone_each
+    clone_them(options, bank, known)
+
+
+def _clone_each(
+    options: argparse.Namespace, bank: "VoiceBank | None", known: "dict[Path, VoiceStyle]"
+) -> None:
+    """Write a style of each recording."""
+    from tune_encoder.data.novelty import read_known_sound
+    from tune_encoder.errors import DataError, TuneEncoderError
+    from tune_encoder.model.clone import clone_all, open_engine, output_paths
+
+    engine = open_engine(options.model, options.device)
     outputs = output_paths(options.recordings, options.out)
-    beside = find_styles(options.out)
-    for path in outputs.values():
-        beside.pop(path, None)  # it will be replaced
-    known = {**presets, **beside}
+    _forget(known, outputs.values())
     clones = clone_all(engine, outputs, known, read_known_sound(options.model))
-    failed = []
+    n_failed = 0
     for number, result in enumerate(clones, start=1):
         if not isinstance(result, TuneEncoderError):
             _print_clone(result, bank, f"{number}/{len(outputs)} " if len(outputs) > 1 else "")
         elif len(outputs) == 1:
             raise result
         else:
-            failed.append(result)
-            print(f"tune-encoder: {error_line(result)}", file=sys.stderr)
-    if failed:
+            n_failed += 1
+            _print_error(result)
+    if n_failed:
         raise DataError(
-            f"{len(failed)} of {len(outputs)} recordings could not be cloned; the styles of the "
+            f"{n_failed} of {len(outputs)} recordings could not be cloned; the styles of the "
             "others were written"
         )
+
+
+def _clone_speakers(
+    options: argparse.Namespace, bank: "VoiceBank | None", known: "dict[Path, VoiceStyle]"
+) -> None:
+    """Write a style of each speaker."""
+    from tune_encoder.data.novelty import read_known_sound
+    from tune_encoder.errors import DataError
+    from tune_encoder.model.clone import clone_speaker, open_engine, speaker_paths
+
+    speakers = _speakers(options)
+    engine, sound = open_engine(options.model, options.device), read_known_sound(options.model)
+    outputs = speaker_paths(speakers, options.out)
+    _forget(known, outputs.values())
+    n_failed = 0
+    for name, recordings in speakers.items():
+        try:
+            result = clone_speaker(
+                engine, recordings, outputs[name], bank=bank, known=known, sound=sound
+            )
+        except DataError as error:
+            if len(speakers) == 1:
+                raise
+            _print_error(error)
+            n_failed += len(recordings)
+        else:
+            _print_speaker(name, result, bank)
+            n_failed += len(result.failed)
+    if n_failed:
+        total = sum(map(len, speakers.values()))
+        raise DataError(
+            f"{n_failed} of {total} recordings could not be used; styles were made of the others"
+        )
+
+
+def _speakers(options: argparse.Namespace) -> dict[str, list[Path]]:
+    from tune_encoder.model.clone import check_voice_name, speaker_recordings, speakers_by_folder
+
+    if options.by_folder:
+        return speakers_by_folder(options.recordings)
+    check_voice_name(options.voice)
+    return {options.voice: speaker_recordings(options.recordings)}
+
+
+def _forget(known: "dict[Path, VoiceStyle]", outputs: Iterable[Path]) -> None:
+    """Leave out styles that will be replaced."""
+    for path in outputs:
+        known.pop(path, None)
+
+
+def _print_error(error: "TuneEncoderError") -> None:
+    from tune_encoder.errors import error_line
+
+    print(f"tune-encoder: {error_line(error)}", file=sys.stderr)
 
 
 def _print_clone(result: "Clone", bank: "VoiceBank | None", count: str) -> None:
@@ -78,8 +152,7 @@ def _print_clone(result: "Clone", bank: "VoiceBank | None", count: str) -> None:
         print(f"warning: {warning}")
     print(f"{count}{result.recording.name}: {result.quality.describe()}")
     if bank is not None:
-        name, distance = bank.nearest(result.style)
-        print(f"  nearest voice {name}, distance {distance:.2f} (1: as between two voices)")
+        _print_nearest(result.style, bank)
         if result.windows:
             _print_spread(bank.spread(result.windows))
     print(f"  wrote {result.out}")
@@ -90,3 +163,33 @@ def _print_spread(spread: float) -> None:
     """Print how far the parts of a recording are apart, which tells how sure its style is."""
     several = "; is it one speaker?" if spread > SEVERAL_SPEAKERS else ""
     print(f"  its parts are {spread:.2f} apart (the less, the surer){several}")
+
+
+def _print_nearest(style: "VoiceStyle", bank: "VoiceBank") -> None:
+    name, distance = bank.nearest(style)
+    print(f"  nearest voice {name}, distance {distance:.2f} {UNIT}")
+
+
+def _print_speaker(name: str, result: "SpeakerClone", bank: "VoiceBank | None") -> None:
+    """Print which recordings made the style of a speaker, and how sure it is."""
+    for error in result.failed:
+        _print_error(error)
+    for clip in result.clips:
+        for warning in clip.warnings(is_alone=len(result.clips) == 1):
+            print(f"warning: {warning}")
+    n_clips = len(result.clips)
+    total = n_clips + len(result.failed) + len(result.left_out)
+    print(f"{name}: {n_clips} of {total} recordings, {result.sound_s:.1f} s of sound")
+    for path, distance in result.left_out.items():
+        print(f"  left out {path.name}: {distance:.2f} from the others {UNIT}")
+    if result.is_divided:
+        print("  its recordings are unlike each other; are they of one speaker?")
+    if bank is not None:
+        if result.spread is not None:
+            print(
+                f"  its recordings are {result.spread:.2f} apart, which makes the style sure to "
+                f"{result.uncertainty:.2f}"
+            )
+        _print_nearest(result.style, bank)
+    print(f"  wrote {result.out}")
+    sys.stdout.flush()

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tune_encoder.data.scores import Styles
 from tune_encoder.data.voice_style import (
@@ -53,6 +54,16 @@ class VoiceBank:
         among = _root_mean_square_distance(np.concatenate([_flat(style) for style in styles]))
         usual = _root_mean_square_distance(self.styles.flatten())
         return among / usual if usual > 0 else np.inf
+
+    def distances(self, styles: Sequence[VoiceStyle]) -> NDArray[np.float64]:
+        """Return the distances (N, N) of N styles from each other, in the same units.
+
+        In a bank of one voice, which has no such unit, different styles are infinitely far.
+        """
+        rows = np.concatenate([_flat(style) for style in styles]).astype(np.float64)
+        apart = np.stack([np.linalg.norm(rows - row, axis=1) for row in rows])
+        usual = _root_mean_square_distance(self.styles.flatten())
+        return apart / usual if usual > 0 else np.where(apart > 0, np.inf, 0.0)
 
 
 def _flat(style: VoiceStyle) -> Array:

@@ -214,7 +214,7 @@ def test_one_recording_may_go_into_a_named_file(tmp_path):
 @pytest.mark.parametrize(
     ("recordings", "out", "message"),
     [
-        (["a.wav", "b.wav"], "one.json", r"one\.json: is one file for 2 recordings; name a folder"),
+        (["a.wav", "b.wav"], "one.json", r"one\.json: is one file for 2 voices; name a folder"),
         (["a/x.wav", "b/x.mp3"], "o", r"a/x\.wav, b/x\.mp3: each would be .*o/x\.json; rename"),
     ],
 )

@@ -36,8 +36,12 @@ class Clone:
     novelty: float | None = None
     """How unlike the recordings of training it is, above 1 too much; None if unknown."""
 
-    def warnings(self) -> list[str]:
-        """Return what makes the style less reliable."""
+    def warnings(self, *, is_alone: bool = True) -> list[str]:
+        """Return what makes the style less reliable.
+
+        Args:
+            is_alone: Whether the style is of this recording alone, which may be too short for that.
+        """
         found = [
             f"{self.recording}: is {kind}, {measured}; {REMEDIES[kind]}"
             for kind, measured in self.quality.faults().items()
@@ -48,7 +52,7 @@ class Clone:
                 f"{self.novelty:.1f} times as far as is allowed; its style says little, so use "
                 "clean speech of one person"
             )
-        if self.sound_s < RECOMMENDED_DURATION_S:
+        if is_alone and self.sound_s < RECOMMENDED_DURATION_S:
             found.append(
                 f"{self.recording}: {self.sound_s:.1f} s of sound; use at least "
                 f"{RECOMMENDED_DURATION_S:g} s for a more reliable style"
@@ -131,13 +135,21 @@ def _parts(audio: Array, sample_rate: int) -> list[Array]:
 
 
 def _write(result: Clone, engine: Engine) -> None:
-    metadata = {
+    origin = {
         "source_file": result.recording.name,
         "source_sample_rate": result.quality.sample_rate,
+    }
+    write_clone(result.out, result.style, engine, origin)
+
+
+def write_clone(out: Path, style: VoiceStyle, engine: Engine, origin: dict[str, object]) -> None:
+    """Write a style with what it was made from, at which sample rate, and when."""
+    metadata = {
+        **origin,
         "target_sample_rate": engine.sample_rate,
         "extracted_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }
-    write_voice_style(result.out, result.style, metadata)
+    write_voice_style(out, style, metadata)
 
 
 def output_paths(recordings: Sequence[Path], out: Path) -> dict[Path, Path]:
@@ -153,7 +165,7 @@ def output_paths(recordings: Sequence[Path], out: Path) -> dict[Path, Path]:
     """
     is_file = out.suffix.lower() == ".json" and not out.is_dir()
     if is_file and len(recordings) > 1:
-        raise ConfigError(f"-o {out}: is one file for {len(recordings)} recordings; name a folder")
+        raise ConfigError(f"-o {out}: is one file for {len(recordings)} voices; name a folder")
     outputs = {
         recording: out if is_file else out / f"{recording.stem}.json" for recording in recordings
     }
