@@ -38,6 +38,7 @@ def pack_of(*lengths):
         bands=np.zeros((len(lengths), 4), dtype=np.float32),
         windows=np.zeros((0, 1), dtype=np.float32),
         window_clips=np.arange(0),
+        copies=np.empty((0, 2), np.float16),
     )
 
 

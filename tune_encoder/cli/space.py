@@ -27,6 +27,7 @@ from tune_encoder.experiment.status import WIDTH
 from tune_encoder.system.formats import count_noun, format_duration, format_size
 
 if TYPE_CHECKING:
+    from tune_encoder.data.pack_info import PackInfo
     from tune_encoder.space import Parameter, SearchSpace
     from tune_encoder.space.plan import Plan
     from tune_encoder.training.probe import Timing
@@ -193,7 +194,7 @@ def _plan(options: argparse.Namespace) -> None:
     plan = plan_search(space)
     if not options.json:
         _print_plan(space, plan)
-    cost = {} if options.no_probe else _cost(space, plan, _probe(space, options.data_dir))
+    cost = {} if options.no_probe else _cost(space, plan, *_probe(space, options.data_dir))
     if options.json:
         content = {**dataclasses.asdict(plan), "total_epochs": plan.total_epochs}
         print_view(options, {**content, "full_epochs": plan.full_epochs, **cost}, ())
@@ -246,8 +247,8 @@ def _caveats(space: "SearchSpace") -> Iterator[str]:
         yield f"budget.time ends the search after {time}, even if trials are left"
 
 
-def _probe(space: "SearchSpace", data_dir: Path | None) -> list["Timing"]:
-    """Time a few configs on the data, and print the progress."""
+def _probe(space: "SearchSpace", data_dir: Path | None) -> tuple[list["Timing"], "PackInfo"]:
+    """Time a few configs on the data, and print the progress; also return what the pack holds."""
     from tune_encoder.data.folds import make_folds
     from tune_encoder.data.pack import open_pack
     from tune_encoder.data.packing import pack_data
@@ -266,10 +267,12 @@ def _probe(space: "SearchSpace", data_dir: Path | None) -> list["Timing"]:
         for timing in probe(space, trained):
             timings.append(timing)
             print(f"config {len(timings)}: {format_duration(timing.seconds_per_epoch)} an epoch")
-    return timings
+    return timings, data.info
 
 
-def _cost(space: "SearchSpace", plan: "Plan", timings: list["Timing"]) -> dict[str, Any]:
+def _cost(
+    space: "SearchSpace", plan: "Plan", timings: list["Timing"], pack: "PackInfo"
+) -> dict[str, Any]:
     """Estimate the cost of the plan if its trials are like those that were timed."""
     import torch
 
@@ -285,6 +288,8 @@ def _cost(space: "SearchSpace", plan: "Plan", timings: list["Timing"]) -> dict[s
         "seconds": plan.seconds(epoch, workers) if workers else None,
         "checkpoint_bytes": size,
         "disk_bytes": plan.disk_bytes(size, space.resources.keep),
+        "pack_bytes": sum(pack["sizes"].values()),
+        "copies": pack.get("copies", {}).get("augment_copies", 0),
     }
 
 
@@ -300,8 +305,17 @@ def _print_cost(space: "SearchSpace", plan: "Plan", cost: dict[str, Any]) -> Non
         "search": time,
         "checkpoint": _mean_and_range("checkpoint_bytes", cost, format_size),
         "disk": f"about {size}: {count_noun(runs, 'run')}, {each} each",
+        "pack": _pack(cost),
     }
     _print_rows(rows.items())
+
+
+def _pack(cost: dict[str, Any]) -> str:
+    """Format the size of the pack, which is made once."""
+    n_copies = cost["copies"]
+    kind = "copy" if n_copies == 1 else "copies"
+    of = f", with {n_copies} {kind} of each training clip" if n_copies else ""
+    return f"{format_size(cost['pack_bytes'])}{of}"
 
 
 def _steps(cost: dict[str, Any]) -> str:

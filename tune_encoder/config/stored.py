@@ -8,7 +8,7 @@ import dataclasses
 from collections.abc import Mapping
 
 from tune_encoder.config.checking import SettingValue, from_mapping, to_mapping
-from tune_encoder.config.training import TrainConfig
+from tune_encoder.config.training import CopySettings, TrainConfig
 
 MEANT_BEFORE: dict[str, SettingValue] = {
     "remove_dc": False,
@@ -17,6 +17,7 @@ MEANT_BEFORE: dict[str, SettingValue] = {
     "steps_per_epoch": 1,
     "init_from": "",
     "init_sha256": "",
+    **to_mapping(CopySettings()),  # none were made
 }
 """What settings of the first version, in which some were missing, mean where they are not named."""
 

@@ -43,6 +43,46 @@ class FrontendSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CopySettings:
+    """Further versions of each training clip, made with the pack; any change needs a new pack."""
+
+    augment_copies: int = setting(
+        0, "further versions of each training clip, as if recorded worse", minimum=0, maximum=20
+    )
+    copy_room_prob: float = setting(
+        0.7, "probability that a copy is in a room", minimum=0.0, maximum=1.0
+    )
+    copy_rooms_dir: str = setting("", "folder of impulse responses; empty: rooms are simulated")
+    copy_noise_prob: float = setting(
+        0.7, "probability that a copy has noise of copy_noise_dir", minimum=0.0, maximum=1.0
+    )
+    copy_noise_dir: str = setting(
+        "", "folder of recorded noise, such as MUSAN; empty: copies have no noise"
+    )
+    copy_noise_snr_min: float = setting(
+        5.0, "lowest signal-to-noise ratio of a copy, dB", minimum=-20, maximum=120
+    )
+    copy_noise_snr_max: float = setting(
+        25.0, "highest signal-to-noise ratio of a copy, dB", minimum=-20, maximum=120
+    )
+    copy_codec_prob: float = setting(
+        0.5,
+        "probability that a copy went through mp3, Opus or a telephone",
+        minimum=0.0,
+        maximum=1.0,
+    )
+    copy_seed: int = setting(
+        0, "seed of the copies, which are the same for every seed of a run", minimum=0,
+        maximum=2**31 - 1,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class PackSettings(FrontendSettings, CopySettings):
+    """All settings that a pack depends on."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class EncoderSettings:
     """The network between features and style."""
 
@@ -202,7 +242,7 @@ class RunSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig(
-    FrontendSettings,
+    PackSettings,
     EncoderSettings,
     LossSettings,
     OptimSettings,
@@ -246,6 +286,21 @@ def _conflicts(config: TrainConfig) -> Iterator[str]:
             f"augment_noise_snr_min is {config.augment_noise_snr_min:g}; it must be at most "
             f"augment_noise_snr_max ({config.augment_noise_snr_max:g})"
         )
+    if config.copy_noise_snr_min > config.copy_noise_snr_max:
+        yield (
+            f"copy_noise_snr_min is {config.copy_noise_snr_min:g}; it must be at most "
+            f"copy_noise_snr_max ({config.copy_noise_snr_max:g})"
+        )
+    if config.augment_copies and not _changes_copies(config):
+        yield (
+            f"augment_copies is {config.augment_copies}, but every copy would be as the clip; set "
+            "copy_room_prob, copy_codec_prob, or copy_noise_prob and copy_noise_dir"
+        )
+
+
+def _changes_copies(config: CopySettings) -> bool:
+    noise_prob = config.copy_noise_prob if config.copy_noise_dir else 0.0
+    return max(config.copy_room_prob, config.copy_codec_prob, noise_prob) > 0
 
 
 def _uses_attention_heads(config: EncoderSettings) -> bool:

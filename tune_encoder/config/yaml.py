@@ -13,7 +13,8 @@ from tune_encoder.config.training import TrainConfig
 from tune_encoder.errors import ConfigError
 
 MAX_YAML_BYTES = 1_000_000  # no config is this long; the limit keeps a wrong file out of memory
-READ_PATHS = ("data_dir", "init_from")  # settings; what a run writes is relative to where it runs
+# Settings; what a run writes is relative to where it runs.
+READ_PATHS = ("data_dir", "init_from", "copy_rooms_dir", "copy_noise_dir")
 MAX_YAML_DEPTH = 32  # configs nest a few levels; far below Python's recursion limit
 
 

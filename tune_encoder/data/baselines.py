@@ -6,6 +6,7 @@ regression on all of `data.window_statistics`; see `data.closed_form`.
 Shapes: N clips, M mel bands, F frames, W windows, S statistics.
 """
 
+import itertools
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -51,12 +52,14 @@ def window_frames(settings: FrontendSettings) -> int:
 
 
 def spread_windows(
-    clips: Sequence[NDArray[np.float16]], n_clips: int, n_frames: int
+    clips: Sequence[Sequence[NDArray[np.float16]]], n_clips: int, n_frames: int
 ) -> tuple[Array, NDArray[np.int64]]:
     """Return statistics (W, S) of windows spread over each clip (F, M), and their clips (W,).
 
+    A clip with copies has no more windows than without: they are of its versions in turn.
+
     Args:
-        clips: Of one split.
+        clips: Of one split, each with its copies.
         n_clips: The number of clips in all splits, which share `MAX_WINDOWS`.
         n_frames: Of a window.
     """
@@ -69,7 +72,8 @@ def spread_windows(
     sizes = np.maximum(1, np.rint(lengths * n_frames)).astype(int).tolist()
 
     def make(i: int) -> torch.Tensor:
-        parts = [crop(clips[i], *each) for each in zip(positions, sizes, strict=True)]
+        versions = itertools.cycle(clips[i])
+        parts = [crop(next(versions), *each) for each in zip(positions, sizes, strict=True)]
         return window_statistics(to_features([crop(part, 0.0, n_frames) for part in parts]))
 
     with ThreadPoolExecutor() as pool:  # torch releases the GIL

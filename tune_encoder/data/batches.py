@@ -43,12 +43,22 @@ def training_batches(pack: Pack, config: TrainConfig, epoch: int) -> Iterator[Ba
     rng = np.random.default_rng([config.seed, epoch])
     clip_ids = clips_of_epoch(pack.lengths, config, rng)
     positions = _positions(clip_ids, config, rng)
+    # Drawn only where there are copies, so that a run without them is what it always was.
+    draws = rng.random(len(clip_ids)) if pack.has_copies else np.zeros(len(clip_ids))
     count, n_frames = steps_per_epoch(pack.lengths, config), crop_frames(config)
-    for ids, starts in zip(
-        np.array_split(clip_ids, count), np.array_split(positions, count), strict=True
-    ):
-        crops = [crop(pack.clip(i), start, n_frames) for i, start in zip(ids, starts, strict=True)]
+    parts = (np.array_split(each, count) for each in (clip_ids, positions, draws))
+    for ids, starts, versions in zip(*parts, strict=True):
+        crops = [
+            crop(_version(pack, i, draw), start, n_frames)
+            for i, start, draw in zip(ids, starts, versions, strict=True)
+        ]
         yield Batch(to_features(crops), *_styles(pack, ids))
+
+
+def _version(pack: Pack, i: int, draw: float) -> NDArray[np.float16]:
+    """The clip or one of its copies, each as likely for a draw from 0 to 1."""
+    versions = pack.versions(i)
+    return versions[int(draw * len(versions))]
 
 
 def _positions(

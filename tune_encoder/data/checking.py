@@ -177,7 +177,7 @@ class DataCheck:
                 summary = SplitSummary(name)
                 self._splits.append(summary)
                 # The iterator has no name: when it is freed, it cancels what no thread has begun.
-                for path, found in _read_ahead(pool, paths, lambda path: _try(path, make)):
+                for path, found in read_ahead(pool, paths, lambda path: _try(path, make)):
                     bar.update()
                     if isinstance(found, DataError):
                         is_norm = isinstance(found, StyleNormError)
@@ -199,7 +199,7 @@ class DataCheck:
         return DataReport(self._splits, [*self._problems, *same, *unknown, *shared])
 
 
-def _read_ahead(
+def read_ahead(
     pool: ThreadPoolExecutor, paths: Iterable[Path], work: Callable[[Path], Result]
 ) -> Iterator[tuple[Path, Result]]:
     """Yield each path and the result of `work`, in order, while the next are worked on.

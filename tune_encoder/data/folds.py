@@ -113,7 +113,7 @@ def pack_statistics(pack: Pack) -> Statistics:
 
 @dataclass(frozen=True)
 class SubsetPack(Pack):
-    """Some clips of a pack, whose features are not copied; `features` are those of the pack."""
+    """Some clips of a pack, whose features are not copied; arrays of frames are the pack's."""
 
     base: Pack
     rows: NDArray[np.int64]
@@ -125,6 +125,9 @@ class SubsetPack(Pack):
 
     def clip(self, i: int) -> NDArray[np.float16]:
         return self.base.clip(int(self.rows[i]))
+
+    def versions(self, i: int) -> list[NDArray[np.float16]]:
+        return self.base.versions(int(self.rows[i]))
 
 
 def subset_pack(pack: Pack, rows: NDArray[np.int64]) -> SubsetPack:
@@ -146,6 +149,7 @@ def subset_pack(pack: Pack, rows: NDArray[np.int64]) -> SubsetPack:
         bands=pack.bands[rows],
         windows=pack.windows[windows],
         window_clips=np.searchsorted(rows, pack.window_clips[windows]),
+        copies=pack.copies,
         base=pack,
         rows=rows,
     )

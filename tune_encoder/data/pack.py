@@ -3,7 +3,7 @@
 A pack is a folder in the cache, named by a hash of its source (the data's fingerprint and the
 front-end settings). Large arrays are float16 files, which processes memory-map instead of reading.
 
-Shapes: N clips, V unique styles, F frames of all clips, M mel bands.
+Shapes: N clips, V unique styles, F frames of all clips, M mel bands, K copies of a clip.
 """
 
 import dataclasses
@@ -30,6 +30,7 @@ from tune_encoder.system.shortage import shortage
 # Each in its own file, since a trial reads few of its rows.
 BASIS_FILES = {"ttl_basis": "ttl_basis.f16", "joint_basis": "joint_basis.f16"}
 WINDOWS_FILE = "{split}_windows.f32"
+COPIES_FILE = "train_copies.f16"
 
 Array = NDArray[np.float32]
 
@@ -56,6 +57,8 @@ class Pack:
     """(W, S) `data.window_statistics` of windows spread over the clips, memory-mapped."""
     window_clips: NDArray[np.int64]
     """(W,) index of each window's clip, in increasing order."""
+    copies: NDArray[np.float16]
+    """(K F, M) frames of the K copies of each clip, clip by clip, memory-mapped; or (0, M)."""
 
     def __len__(self) -> int:
         return len(self.voices)
@@ -63,6 +66,17 @@ class Pack:
     def clip(self, i: int) -> NDArray[np.float16]:
         """Return the frames (F_i, M) of one clip."""
         return self.features[self.starts[i] : self.starts[i + 1]]
+
+    def versions(self, i: int) -> list[NDArray[np.float16]]:
+        """Return the frames (F_i, M) of one clip, then those of its copies."""
+        return split_versions(
+            self.features, self.copies, int(self.starts[i]), int(self.starts[i + 1])
+        )
+
+    @property
+    def has_copies(self) -> bool:
+        """Whether any clip has copies."""
+        return len(self.copies) > 0
 
     @property
     def lengths(self) -> NDArray[np.int64]:
@@ -95,6 +109,22 @@ class JoinedPack(Pack):
             i -= len(part)
         raise IndexError(i)
 
+    def versions(self, i: int) -> list[NDArray[np.float16]]:
+        for part in self.parts:
+            if i < len(part):
+                return part.versions(i)
+            i -= len(part)
+        raise IndexError(i)
+
+
+def split_versions(
+    features: NDArray[np.float16], copies: NDArray[np.float16], start: int, end: int
+) -> list[NDArray[np.float16]]:
+    """Return a clip and its copies: frames `start` to `end`, see `Pack.features` and `copies`."""
+    count = len(copies) // max(1, len(features))
+    of_copies = np.split(copies[count * start : count * end], count) if count else []
+    return [features[start:end], *of_copies]
+
 
 @dataclass(frozen=True)
 class PackedData:
@@ -111,9 +141,10 @@ class PackedData:
 
     @property
     def identity(self) -> dict[str, SettingValue]:
-        """What identifies these features: the data, its size, and the front-end settings."""
+        """What identifies these features: the data, its size, the front end and the copies."""
         counts = {f"{name}_clips": count for name, count in self.info["clips"].items()}
-        return {"fingerprint": self.info["fingerprint"][:16], **counts, **self.info["frontend"]}
+        made = {**self.info["frontend"], **self.info.get("copies", {})}
+        return {"fingerprint": self.info["fingerprint"][:16], **counts, **made}
 
     def split(self, name: str) -> Pack:
         """Return val or test, which must be there."""
@@ -151,6 +182,7 @@ def merge_train_and_val(data: PackedData) -> PackedData:
         bands=np.concatenate([train.bands, val.bands]),
         windows=np.concatenate([train.windows, val.windows]),
         window_clips=np.concatenate([train.window_clips, val.window_clips + len(train)]),
+        copies=train.copies,
         parts=both,
     )
     clips = {**data.info["clips"], "train": len(joined)}
@@ -215,12 +247,16 @@ def open_split(folder: Path, name: str) -> Pack:
     """Memory-map one split of a pack."""
     with np.load(folder / f"{name}.npz") as arrays:
         fields: dict[str, Any] = dict(arrays)
+    copies = folder / COPIES_FILE
     n_mels, voices = int(fields.pop("n_mels")), [str(voice) for voice in fields.pop("voices")]
     return Pack(
         features=memory_map(folder / f"{name}.f16", n_mels),
         unique_styles=Styles(memory_map(folder / f"{name}_ttl.f16", *TTL_SHAPE), fields.pop("dp")),
         style_ids=fields.pop("style"),
         voices=voices,
+        copies=memory_map(copies, n_mels)
+        if name == "train" and copies.exists()
+        else np.empty((0, n_mels), np.float16),
         windows=_open_windows(folder / WINDOWS_FILE.format(split=name), fields["window_clips"]),
         **fields,
     )

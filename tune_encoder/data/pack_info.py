@@ -5,20 +5,31 @@ import json
 from pathlib import Path
 from typing import TypedDict
 
-from tune_encoder.config import FrontendSettings, SettingValue, to_mapping
-from tune_encoder.errors import StorageError
+from tune_encoder.config import (
+    CopySettings,
+    FrontendSettings,
+    PackSettings,
+    SettingValue,
+    to_mapping,
+)
+from tune_encoder.errors import TuneEncoderError
 from tune_encoder.system.damage import parse_json
 from tune_encoder.system.files import cache_dir
 
 PACK_FORMAT = 7
 
 
-class PackIdentity(TypedDict):
-    """What identifies a pack."""
-
+class _DataIdentity(TypedDict):
     fingerprint: str
     """Fingerprint of the data."""
     frontend: dict[str, SettingValue]
+
+
+class PackIdentity(_DataIdentity, total=False):
+    """What identifies a pack."""
+
+    copies: dict[str, SettingValue]
+    """How the copies of train were made; absent if there are none."""
 
 
 class PackInfo(PackIdentity):
@@ -38,30 +49,45 @@ class PackInfo(PackIdentity):
     """Size of each file in bytes."""
 
 
-def pack_identity(fingerprint: str, settings: FrontendSettings) -> PackIdentity:
+def pack_identity(fingerprint: str, settings: PackSettings) -> PackIdentity:
     """Return the identity of the pack of data with these front-end settings.
 
     `remove_dc` is named only where it is on: what was identified before there was such a setting
     has the same identity today.
+
+    Raises:
+        DataError: naming a folder of rooms or noise that has none.
     """
     names = to_mapping(FrontendSettings())
     frontend = {name: getattr(settings, name) for name in names}
     if not settings.remove_dc:
         del frontend["remove_dc"]
-    return {"fingerprint": fingerprint, "frontend": frontend}
+    identity: PackIdentity = {"fingerprint": fingerprint, "frontend": frontend}
+    if settings.augment_copies:
+        identity["copies"] = _copies_identity(settings)
+    return identity
 
 
-def recorded_voice_kind(fingerprint: str, settings: FrontendSettings, split: str) -> str | None:
+def _copies_identity(settings: CopySettings) -> dict[str, SettingValue]:
+    """The settings of copies, with the content of folders instead of their paths."""
+    from tune_encoder.data.copies import sounds_fingerprint  # loads scipy
+
+    made = {name: getattr(settings, name) for name in to_mapping(CopySettings())}
+    folders = {name: path for name, path in made.items() if name.endswith("_dir")}
+    return made | {name: sounds_fingerprint(name, path) for name, path in folders.items()}
+
+
+def recorded_voice_kind(fingerprint: str, settings: PackSettings, split: str) -> str | None:
     """Return the kind of a split's voices as a pack in the cache has it; None if there is none."""
     try:
         path = pack_folder(fingerprint, settings) / "pack.json"
         info: PackInfo = parse_json(path.read_text(encoding="utf-8"))
         return info["voice_kinds"].get(split)
-    except (OSError, ValueError, KeyError, StorageError):
+    except (OSError, ValueError, KeyError, TuneEncoderError):
         return None
 
 
-def pack_folder(fingerprint: str, settings: FrontendSettings) -> Path:
+def pack_folder(fingerprint: str, settings: PackSettings) -> Path:
     """Return the folder of the pack of data with this fingerprint, which may not exist yet."""
     identity = pack_identity(fingerprint, settings)
     key = hashlib.sha256(json.dumps([PACK_FORMAT, identity]).encode()).hexdigest()[:16]

@@ -10,20 +10,22 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tune_encoder.config import FrontendSettings
+from tune_encoder.config import PackSettings
 from tune_encoder.data.checking import DataCheck, check_data, fingerprint, warning_messages
 from tune_encoder.data.demo import restore_demo
 from tune_encoder.data.pack import (
     BASIS_FILES,
+    COPIES_FILE,
     WINDOWS_FILE,
     memory_map,
     open_pack,
     open_split,
+    split_versions,
 )
 from tune_encoder.data.pack_info import PACK_FORMAT, PackIdentity, pack_folder, pack_identity
 from tune_encoder.data.samples import Sample, find_samples
@@ -33,10 +35,13 @@ from tune_encoder.data.style_statistics import Statistics, mel_statistics, style
 from tune_encoder.errors import StorageError
 from tune_encoder.system.files import atomic_folder
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 Array = NDArray[np.float32]
 
 
-def pack_data(data_dir: Path, settings: FrontendSettings) -> Path:
+def pack_data(data_dir: Path, settings: PackSettings) -> Path:
     """Return the folder of the data set's pack; if there is none, check the data and make it.
 
     Raises:
@@ -52,7 +57,7 @@ def pack_data(data_dir: Path, settings: FrontendSettings) -> Path:
     return folder
 
 
-def pack_of_search(data_dir: Path, expected: str, settings: FrontendSettings) -> Path:
+def pack_of_search(data_dir: Path, expected: str, settings: PackSettings) -> Path:
     """Return the pack of a search's data.
 
     Args:
@@ -117,7 +122,7 @@ def _merge_clips(clips: list[_PackedClip]) -> _Split:
 
 
 def _write_pack(
-    folder: Path, data_dir: Path, settings: FrontendSettings, identity: PackIdentity
+    folder: Path, data_dir: Path, settings: PackSettings, identity: PackIdentity
 ) -> None:
     check = DataCheck(data_dir, settings.sample_rate)
     # `replace`: another process may have been faster.
@@ -139,7 +144,7 @@ def _write_pack(
         (partial / "pack.json").write_text(json.dumps(info, indent=2), encoding="utf-8")
 
 
-def _write_splits(folder: Path, check: DataCheck, settings: FrontendSettings) -> dict[str, _Split]:
+def _write_splits(folder: Path, check: DataCheck, settings: PackSettings) -> dict[str, _Split]:
     """Write all splits; raises a `DataError` that names the invalid files."""
     read: dict[str, list[_PackedClip]] = {}
     make = _feature_extractor(settings)
@@ -150,6 +155,8 @@ def _write_splits(folder: Path, check: DataCheck, settings: FrontendSettings) ->
         clip = _PackedClip(len(features), sample.style_ttl, sample.style_dp, *named, bands)
         read.setdefault(name, []).append(clip)
     check.report().raise_errors(check.data_dir)
+    if settings.augment_copies:
+        _write_copies(folder, check.data_dir, settings)
     # `pop` frees each split's clips once merged, so at most one split is in memory twice.
     splits = {name: _merge_clips(read.pop(name)) for name in list(read)}
     n_clips = sum(len(split.voices) for split in splits.values())
@@ -158,24 +165,45 @@ def _write_splits(folder: Path, check: DataCheck, settings: FrontendSettings) ->
     return splits
 
 
-def _feature_extractor(settings: FrontendSettings) -> Callable[[Sample], _ClipFeatures]:
+def _write_copies(folder: Path, data_dir: Path, settings: PackSettings) -> None:
+    """Write the features of the copies of train, which are no clips of their own."""
+    from tune_encoder.data.copies import copy_maker, write_copies  # loads scipy
+
+    extract = _log_mel_of(settings)
+    rate = settings.sample_rate
+    maker = copy_maker(settings, rate)
+    path = folder / COPIES_FILE
+    write_copies(
+        path, data_dir / "train", maker, lambda audio: extract(audio).T.contiguous().numpy(), rate
+    )
+
+
+def _feature_extractor(settings: PackSettings) -> Callable[[Sample], _ClipFeatures]:
     """Return the function that computes a clip's features, to call in several threads."""
     import torch  # here, because the driver needs no torch if the pack exists
 
     from tune_encoder.data.audio import resample
-    from tune_encoder.data.log_mel import log_mel
+
+    extract = _log_mel_of(settings)
 
     def make(sample: Sample) -> _ClipFeatures:
         rate = sample.sample_rate or settings.sample_rate
-        audio = resample(sample.audio, rate, settings.sample_rate)
-        mel = log_mel(torch.from_numpy(audio), settings)
-        rounded = mel.to(torch.float16)
+        rounded = extract(resample(sample.audio, rate, settings.sample_rate))
         values = rounded.float()
         mean = values.mean(dim=1)
         deviation = (values - mean[:, None]).square().mean(dim=1).sqrt()  # torch.std is slower
         return _ClipFeatures(rounded.T.contiguous().numpy(), torch.cat([mean, deviation]).numpy())
 
     return make
+
+
+def _log_mel_of(settings: PackSettings) -> "Callable[[Array], Tensor]":
+    """Return the function that computes the features (M, F) of audio, in float16."""
+    import torch
+
+    from tune_encoder.data.log_mel import log_mel
+
+    return lambda audio: log_mel(torch.from_numpy(audio), settings).to(torch.float16)
 
 
 @contextmanager
@@ -192,7 +220,7 @@ def _one_thread_per_operation() -> Iterator[None]:
 
 
 def _write_targets(
-    folder: Path, name: str, split: _Split, settings: FrontendSettings, n_clips: int
+    folder: Path, name: str, split: _Split, settings: PackSettings, n_clips: int
 ) -> None:
     from tune_encoder.data.baselines import spread_windows, window_frames  # imports torch
 
@@ -200,7 +228,13 @@ def _write_targets(
     _write_float16(folder / f"{name}_ttl.f16", split.styles.ttl[first])
     starts = np.cumsum([0, *split.lengths], dtype=np.int64)
     features = memory_map(folder / f"{name}.f16", settings.n_mels)
-    clips = [features[start:end] for start, end in itertools.pairwise(starts)]
+    path = folder / COPIES_FILE
+    copies = (
+        memory_map(path, settings.n_mels) if name == "train" and path.exists() else features[:0]
+    )
+    clips = [
+        split_versions(features, copies, *ends) for ends in itertools.pairwise(starts.tolist())
+    ]
     windows, window_clips = spread_windows(clips, n_clips, window_frames(settings))
     windows.tofile(folder / WINDOWS_FILE.format(split=name))
     np.savez(
@@ -249,7 +283,7 @@ def _voice_kind(split: _Split, train: _Split) -> str:
 
 
 def _write_baselines(
-    folder: Path, statistics: Statistics, kinds: dict[str, str], settings: FrontendSettings
+    folder: Path, statistics: Statistics, kinds: dict[str, str], settings: PackSettings
 ) -> dict[str, dict[str, dict[str, float]]]:
     """Fit the baselines, write the closed form that is an encoder too, and return all scores."""
     from tune_encoder.data import baselines  # imports torch
@@ -269,5 +303,5 @@ def _write_baselines(
     }
 
 
-def _hours(split: _Split, settings: FrontendSettings) -> float:
+def _hours(split: _Split, settings: PackSettings) -> float:
     return round(sum(split.lengths) * settings.hop_length / settings.sample_rate / 3600, 4)

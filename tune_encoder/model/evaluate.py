@@ -3,6 +3,7 @@
 Shapes: N clips, D style elements.
 """
 
+import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,7 +70,8 @@ def evaluate(model_dir: Path, data_dir: Path, split: str) -> Evaluation:
         DataError: if the data is invalid or has no such split.
     """
     model, config = load_model(model_dir)
-    data = open_pack(pack_data(data_dir, config))
+    # Nothing here is trained, and the folders that copies need may be on another machine.
+    data = open_pack(pack_data(data_dir, dataclasses.replace(config, augment_copies=0)))
     if split == "test" and data.test is None:
         raise DataError(f"{data_dir}: has no {split} split; evaluate on val or add {split}/")
     return evaluate_model(model, config, data, split)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import cast
 
 from tune_encoder.config import (
-    FrontendSettings,
+    PackSettings,
     RunSettings,
     SettingValue,
     TrainConfig,
@@ -22,7 +22,7 @@ _FIELDS = {field.name: field for field in dataclasses.fields(TrainConfig)}
 _TYPES = typing.get_type_hints(TrainConfig)
 _SEARCHABLE_RUN_SETTINGS = {"crop_seconds", "seed"}
 _FIXED = {
-    **{name: "each value would need its own pack" for name in to_mapping(FrontendSettings())},
+    **{name: "each value would need its own pack" for name in to_mapping(PackSettings())},
     **{name: "it is not a hyperparameter" for name in to_mapping(RunSettings())},
     "epochs": "the scheduler decides; set budget.epochs",
     "epoch_of": "an epoch is equal work in all trials; set it in base",

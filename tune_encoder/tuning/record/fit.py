@@ -12,7 +12,7 @@ from optuna.distributions import (
 )
 from optuna.trial import FrozenTrial
 
-from tune_encoder.config import FrontendSettings, to_mapping
+from tune_encoder.config import PackSettings, to_mapping
 from tune_encoder.errors import ConfigError
 from tune_encoder.experiment.commands import command_line
 from tune_encoder.experiment.epoch_row import objective
@@ -84,9 +84,9 @@ def _describe(distribution: BaseDistribution) -> str:
 
 
 def _unlike_settings(space: SearchSpace, trial: TrialRecord) -> Iterator[str]:
-    """Say if a trial had other features, or was planned for more epochs."""
+    """Say if a trial had other features or copies, or was planned for more epochs."""
     base = to_mapping(space.base_config())
-    for name in to_mapping(FrontendSettings()):
+    for name in to_mapping(PackSettings()):
         if trial.settings.get(name, base[name]) != base[name]:
             yield f"{name} is {base[name]}, in the trials it was {trial.settings[name]}"
     planned = trial.settings.get("epochs", 0)
