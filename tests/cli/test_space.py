@@ -1,13 +1,16 @@
 """`tune-encoder space` and `tune-encoder plan`."""
 
 import json
+import re
 import sys
 from pathlib import Path
 
 import pytest
 
 from tune_encoder.cli import main
-from tune_encoder.config import read_yaml
+from tune_encoder.config import TrainConfig, read_yaml
+from tune_encoder.data.pack import open_pack
+from tune_encoder.data.packing import pack_data
 from tune_encoder.space import builtin_spaces, load_space, sample_configs
 from tune_encoder.training.probe import RANDOM_CONFIGS
 
@@ -282,15 +285,17 @@ def test_a_plan_with_a_probe_tells_time_and_disk(run, tmp_path, data_dir):
     code, out, err = run("plan", small(tmp_path), "--data-dir", data_dir)
 
     assert code == 0
-    assert [line[:12].strip() for line in out.splitlines()[-5:]] == [
+    assert [line[:12].strip() for line in out.splitlines()[-6:]] == [
         "steps",
         "an epoch",
         "search",
         "checkpoint",
         "disk",
+        "pack",
     ]
-    assert out.splitlines()[-1].endswith(": 6 runs, 2 checkpoints each")
-    assert out.splitlines()[-5] == "steps       16 an epoch"
+    assert re.fullmatch(r"pack        \d+ MB|pack        \d+ kB", out.splitlines()[-1])
+    assert out.splitlines()[-2].endswith(": 6 runs, 2 checkpoints each")
+    assert out.splitlines()[-6] == "steps       16 an epoch"
     assert max(len(line) for line in out.splitlines()) <= 80
     progress = err.splitlines()
     assert progress[0] == "timing a few configs on 24 clips ..."
@@ -308,6 +313,21 @@ def test_a_plan_in_json_adds_up(run, tmp_path, data_dir):
     assert plan["disk_bytes"] == 6 * 2 * plan["checkpoint_bytes"]
     sizes = [timing["checkpoint_bytes"] for timing in plan["timings"]]
     assert min(sizes) <= plan["checkpoint_bytes"] <= max(sizes)
+
+
+def test_a_plan_counts_the_copies_in_the_pack(run, tmp_path, data_dir):
+    file = small(tmp_path)
+    _, out, _ = run("plan", file, "--data-dir", data_dir, "--json")
+    file.write_text(file.read_text().replace("base: {", "base: {augment_copies: 2, "))
+
+    _, copied, _ = run("plan", file, "--data-dir", data_dir, "--json")
+    _, shown, _ = run("plan", file, "--data-dir", data_dir)
+
+    plain, more = json.loads(out), json.loads(copied)
+    features = open_pack(pack_data(data_dir, TrainConfig())).info["sizes"]["train.f16"]
+    assert more["pack_bytes"] - plain["pack_bytes"] == 2 * features
+    assert (plain["copies"], more["copies"]) == (0, 2)
+    assert shown.splitlines()[-1].endswith(" MB, with 2 copies of each training clip")
 
 
 def test_a_plan_takes_the_data_of_its_space(run, tmp_path, data_dir):

@@ -275,6 +275,12 @@ WHEN_RANK = {"int": [8, 16], "when": {"head": "lowrank"}}
     [
         ("dropuot", {"float": [0, 0.4]}, ": unknown setting 'dropuot'; did you mean 'dropout'?"),
         ("n_mels", {"int": [40, 80]}, ": n_mels cannot be searched; each value would need its own"),
+        (
+            "augment_copies",
+            {"int": [0, 3]},
+            ": augment_copies cannot be searched; each value would",
+        ),
+        ("copy_room_prob", {"float": [0, 1]}, ": copy_room_prob cannot be searched; each value wo"),
         ("device", {"choice": ["cpu"]}, ": device cannot be searched; it is not a hyperparameter"),
         ("epochs", {"int": [1, 9]}, ": epochs cannot be searched; the scheduler decides; set budg"),
         ("dropout", 0.4, ".dropout: write one of float: [low, high], int: [low, high], choice: ["),

@@ -54,6 +54,7 @@ def edited(section, **changes):
         (edited("metric", name="val_skill"), "metric is val_skill, the trials were compared by"),
         (edited("validation", voices=3), "validation.voices is 3, the trials had another valid"),
         (edited("base", hop_length=128), "hop_length is 128, in the trials it was 256"),
+        (edited("base", augment_copies=2), "augment_copies is 2, in the trials it was 0"),
     ],
     ids=lambda value: value[:40] if isinstance(value, str) else "",
 )
