@@ -228,7 +228,7 @@ def test_a_pack_holds_each_clip_of_train_and_its_copies(small):
         assert all(not np.array_equal(each, first) for each in copies[:1])
     assert [len(packed.val.versions(i)) for i in range(2)] == [1, 1]
     for name in ("clips", "voices", "hours"):
-        assert packed.info[name] == plain.info[name]  # type: ignore[literal-required]
+        assert packed.info[name] == plain.info[name]
     assert np.array_equal(packed.statistics.mel_mean, plain.statistics.mel_mean)
 
 

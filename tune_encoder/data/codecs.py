@@ -63,12 +63,13 @@ def _round_trip(audio: Array, name: str, level: float) -> tuple[Array, int]:
             file, audio, RATE_HZ, coding, format=container, compression_level=level, **constant
         )
         file.seek(0)
-        return soundfile.read(file, dtype="float32")
+        decoded, rate = soundfile.read(file, dtype="float32")
     except (soundfile.SoundFileError, ValueError, TypeError) as error:
         raise DataError(
             f"{name}: this soundfile cannot code it ({str(error).strip()}); install soundfile 0.13 "
             "or newer with its own libsndfile, or set copy_codec_prob to 0"
         ) from error
+    return np.asarray(decoded), rate
 
 
 def _telephone(audio: Array, sample_rate: int) -> Array:

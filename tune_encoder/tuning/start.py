@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 from tune_encoder.config import (
     LOCAL_LAUNCH,
     LOCAL_STORAGE,
-    FrontendSettings,
     LaunchSettings,
+    PackSettings,
     StorageSettings,
     ValidationSettings,
 )
@@ -381,7 +381,7 @@ def _start_ray_early(
     return connected(experiment, launch)
 
 
-def accept_data(experiment: Experiment, settings: FrontendSettings) -> None:
+def accept_data(experiment: Experiment, settings: PackSettings) -> None:
     """Accept the data in its present state as that of the search."""
     content = experiment.read_search()
     data = open_pack(pack_data(Path(content["data_dir"]), settings))
