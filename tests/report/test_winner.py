@@ -18,7 +18,6 @@ from tune_encoder.model.evaluate import principal_coordinates, row_errors, voice
 from tune_encoder.report.clips import (
     MAX_CLIP_S,
     MAX_PER_GROUP,
-    MP3_RATE_HZ,
     best_and_worst,
     make_clips,
     sample_files,
@@ -26,6 +25,7 @@ from tune_encoder.report.clips import (
 from tune_encoder.report.contents import read_contents
 from tune_encoder.report.errors import component_scatters, row_bars, voice_dots
 from tune_encoder.report.facts import read_facts
+from tune_encoder.report.media import MP3_RATE_HZ
 from tune_encoder.report.scores import score_bars, scores
 from tune_encoder.report.winner import evaluate_winner, read_data
 

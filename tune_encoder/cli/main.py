@@ -20,6 +20,7 @@ from tune_encoder.cli.data import add_data
 from tune_encoder.cli.export import add_export
 from tune_encoder.cli.guide import add_guide
 from tune_encoder.cli.jobs import add_jobs
+from tune_encoder.cli.listen import add_listen
 from tune_encoder.cli.portfolio import add_portfolio
 from tune_encoder.cli.repair import add_repair
 from tune_encoder.cli.report import add_report
@@ -101,6 +102,7 @@ def make_parser() -> argparse.ArgumentParser:
     add_report(commands)
     add_confirm(commands)
     add_clone(commands)
+    add_listen(commands)
     add_evaluate(commands)
     add_train(commands)
     add_data(commands)

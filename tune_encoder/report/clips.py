@@ -1,30 +1,20 @@
 """Clips of the voices that the winner predicts best and worst: spectrogram and audio."""
 
-import base64
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import matplotlib
 import numpy as np
-import soundfile
-from numpy.typing import NDArray
-from PIL import Image
 
-from tune_encoder.data.audio import resample
 from tune_encoder.data.checking import fingerprint
 from tune_encoder.data.samples import find_samples, read_sample
 from tune_encoder.errors import StorageError
 from tune_encoder.report.facts import Facts
+from tune_encoder.report.media import MP3_RATE_HZ, mp3, spectrogram
 from tune_encoder.report.winner import Winner
 
 MAX_PER_GROUP = 5  # voices, of the best and the worst
 MAX_CLIP_S = 5.0  # the part of a clip that is shown and played
-MP3_RATE_HZ = (
-    24000  # of the audio; MP3 at this rate plays in every browser, Opus not on every iPhone
-)
-_PALETTE = "magma"
 
 
 @dataclass(frozen=True)
@@ -87,31 +77,7 @@ def _clip(winner: Winner, voice: str, skill: float, files: Sequence[Path]) -> Cl
     return Clip(voice, words, len(frames) / rate, spectrogram(np.asarray(frames)), sound)
 
 
-def spectrogram(frames: NDArray[np.float16]) -> str:
-    """Return log-mel frames (F, M) as a PNG data URL, low bands at the bottom."""
-    levels = frames.astype(np.float32).T[::-1]
-    low, high = np.percentile(levels, (2, 100))
-    scaled = np.clip((levels - low) / max(float(high - low), 1e-6), 0, 1)
-    picture = Image.fromarray(np.round(255 * scaled).astype(np.uint8), mode="P")
-    colors = matplotlib.colormaps[_PALETTE](np.arange(256), bytes=True)[:, :3]
-    picture.putpalette(colors.tobytes())
-    return _data_url("image/png", _to_png(picture))
-
-
-def _to_png(picture: Image.Image) -> bytes:
-    buffer = io.BytesIO()
-    picture.save(buffer, format="PNG", optimize=True)
-    return buffer.getvalue()
-
-
 def _sound(path: Path) -> str:
     sample = read_sample(path)
     rate = sample.sample_rate or MP3_RATE_HZ
-    audio = resample(sample.audio[: round(MAX_CLIP_S * rate)], rate, MP3_RATE_HZ)
-    buffer = io.BytesIO()
-    soundfile.write(buffer, np.clip(audio, -1, 1), MP3_RATE_HZ, format="MP3")
-    return _data_url("audio/mpeg", buffer.getvalue())
-
-
-def _data_url(kind: str, content: bytes) -> str:
-    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
+    return mp3(sample.audio[: round(MAX_CLIP_S * rate)], rate)

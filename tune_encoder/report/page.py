@@ -4,18 +4,13 @@ import base64
 import hashlib
 import time
 from collections.abc import Sequence
-from functools import cache
-from importlib.metadata import version
-from importlib.resources import files
 from pathlib import Path
 
-from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from tune_encoder.errors import StorageError
 from tune_encoder.experiment.folder import Experiment
 from tune_encoder.report.contents import Contents, read_contents
-from tune_encoder.system.files import atomic_write
+from tune_encoder.report.template import check_page, package_text, render_template, write_page
 
 REPORT_NAME = "report.html"
 
@@ -34,37 +29,21 @@ def write_report(
         ConfigError, StorageError: if the search's files are damaged, or the page cannot be written.
     """
     to = to or experiment.path / REPORT_NAME
-    if to.is_dir():
-        raise StorageError(f"{to}: is a folder; name a file, such as {to / REPORT_NAME}")
-    text = render(read_contents(experiment, compare))
-    try:
-        to.parent.mkdir(parents=True, exist_ok=True)
-        atomic_write(to, text.encode())
-    except OSError as error:
-        raise StorageError(
-            f"{to}: cannot be written ({error.strerror}); name another file with --to"
-        ) from error
+    check_page(to, REPORT_NAME)
+    write_page(to, render(read_contents(experiment, compare)), REPORT_NAME, "--to")
     return to
 
 
 def render(contents: Contents) -> str:
     """Return the page; all text is escaped."""
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    script = _text("page.js")
-    return environment.from_string(_text("page.html")).render(
+    script = package_text("page.js")
+    return render_template(
+        "page.html",
         contents=contents,
-        markup=Markup,
-        style=Markup(_text("page.css")),
         script=Markup(script),
         script_hash=_hash(script),
         written=time.strftime("%Y-%m-%d %H:%M"),
-        version=version("tune-encoder"),
     )
-
-
-@cache
-def _text(name: str) -> str:
-    return (files(__package__) / name).read_text(encoding="utf-8")
 
 
 def _hash(script: str) -> str:

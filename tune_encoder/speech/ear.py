@@ -1,0 +1,159 @@
+"""The ear: speaks the same sentences in any style, and hears how alike voices are.
+
+Shapes: T audio samples, S sentences, E of an embedding, V voices.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tune_encoder.config import ListenSettings
+from tune_encoder.data.voice_style import VoiceStyle
+from tune_encoder.errors import ConfigError
+from tune_encoder.speech.engine import Engine, find_model, model_languages
+from tune_encoder.speech.speaker import SpeakerEncoder, mean_embedding, open_speaker_encoder
+
+SENTENCES = (
+    "Seven grey herons stood in the cold river.",
+    "Please close the window before the rain comes in.",
+    "We walked along the harbour until the lamps were lit.",
+)
+"""English, 42 to 53 letters: each is longer than a partial utterance of the speaker encoder."""
+_DECIMALS = 4  # of a style; a style rounded to them sounds the same
+
+Array = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Speech:
+    """The sentences in one voice."""
+
+    clips: Sequence[Array]
+    """(T,) of each sentence."""
+    embeddings: Array
+    """(S, E) of each sentence, of norm 1."""
+
+    @property
+    def embedding(self) -> Array:
+        """The embedding (E,) of the voice."""
+        return mean_embedding(list(self.embeddings))
+
+
+class Ear:
+    """Speaks sentences with Supertonic and hears them with a speaker encoder; each style once."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        encoder: SpeakerEncoder,
+        settings: ListenSettings,
+        sentences: Sequence[str] = SENTENCES,
+    ) -> None:
+        self.encoder = encoder
+        self.sentences = sentences
+        self.sample_rate = engine.sample_rate
+        self._engine = engine
+        self._settings = settings
+        self._known: dict[str, Speech] = {}
+
+    def speech(self, style: VoiceStyle) -> Speech:
+        """Return the sentences as spoken in a style."""
+        key = _key(style)
+        if key not in self._known:
+            clips = [self._speak(style, sentence) for sentence in self.sentences]
+            embeddings = [self.encoder.embedding(clip, self.sample_rate) for clip in clips]
+            self._known[key] = Speech(clips, np.stack(embeddings))
+        return self._known[key]
+
+    def _speak(self, style: VoiceStyle, sentence: str) -> Array:
+        how = self._settings
+        return self._engine.speak(
+            style, sentence, how.lang, steps=how.steps, speed=how.speed, seed=how.seed
+        )
+
+
+def open_ear(
+    model: str, folder: Path | None, settings: ListenSettings, sentences: Sequence[str]
+) -> Ear:
+    """Load a model of Supertonic and the speaker encoder.
+
+    Args:
+        model: Name of the model.
+        folder: Its files; None for where the package keeps them, which downloads them once.
+        settings: How it speaks.
+        sentences: What it speaks; if empty, `SENTENCES`.
+
+    Raises:
+        ConfigError: if a package is missing, or the model has no such language or characters.
+        StorageError: if files are missing or damaged.
+    """
+    encoder = open_speaker_encoder()
+    _check_language(model, settings.lang, is_own=bool(sentences))
+    engine = Engine(model, find_model(model, folder))
+    for sentence in sentences:
+        _check_sentence(engine, sentence)
+    return Ear(engine, encoder, settings, sentences or SENTENCES)
+
+
+def _check_language(model: str, lang: str, is_own: bool) -> None:
+    known = model_languages(model)
+    if lang not in known:
+        raise ConfigError(f"--lang is {lang!r}; {model} speaks {', '.join(known)}")
+    if lang != "en" and not is_own:
+        raise ConfigError(f"--lang is {lang}, but the sentences are English; give some with --text")
+
+
+def _check_sentence(engine: Engine, sentence: str) -> None:
+    if not any(character.isalnum() for character in sentence):
+        raise ConfigError(f"--text is {sentence!r}, which has no letter; give a sentence")
+    if unknown := engine.unknown_characters(sentence):
+        raise ConfigError(
+            f"--text has {' '.join(map(repr, unknown))}, which the model cannot speak; leave out "
+            f"or spell out what is in {sentence!r}"
+        )
+
+
+def _key(style: VoiceStyle) -> str:
+    rounded = (np.round(part, _DECIMALS) + 0.0 for part in (style.ttl, style.dp))  # no -0.0
+    return hashlib.sha256(b"".join(part.tobytes() for part in rounded)).hexdigest()
+
+
+# --- the scale -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Scale:
+    """What a similarity means for the presets of a model, each spoken in the same sentences."""
+
+    strangers: float
+    """Mean similarity of a sentence and another preset's voice."""
+    same: float | None
+    """Mean similarity of a sentence and the other sentences of the same preset; None if only one
+    is spoken."""
+
+    def place(self, similarity: float) -> float | None:
+        """Return where a similarity lies: 0 is as between two presets, 1 as one with itself."""
+        if self.same is None or self.same <= self.strangers:
+            return None
+        return (similarity - self.strangers) / (self.same - self.strangers)
+
+
+def preset_scale(presets: Mapping[str, Speech]) -> Scale:
+    """Return the scale of at least two presets."""
+    voices = np.stack([each.embedding for each in presets.values()])  # (V, E)
+    clips = np.stack([each.embeddings for each in presets.values()])  # (V, S, E)
+    alike = np.einsum("vse,we->vsw", clips, voices)
+    others = ~np.eye(len(voices), dtype=bool)
+    strangers = float(alike.mean(axis=1)[others].mean())
+    return Scale(strangers, _within(clips) if clips.shape[1] > 1 else None)
+
+
+def _within(clips: Array) -> float:
+    """Mean similarity of each sentence and the mean of the voice's others."""
+    rest = clips.sum(axis=1, keepdims=True) - clips
+    rest /= np.linalg.norm(rest, axis=-1, keepdims=True)
+    return float((clips * rest).sum(axis=-1).mean())
