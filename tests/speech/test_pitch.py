@@ -11,7 +11,7 @@ RATE = 24000
 def voice(hz, seconds=1.0, level_db=-20.0):
     """A pulse train with twelve harmonics, each weaker than the one before."""
     phase = 2 * np.pi * np.cumsum(np.broadcast_to(hz, round(seconds * RATE))) / RATE
-    sound = sum(np.cos(n * phase) / n for n in range(1, 13))
+    sound = np.sum([np.cos(n * phase) / n for n in range(1, 13)], axis=0)
     return (sound * 10 ** (level_db / 20) / np.sqrt(np.mean(sound**2))).astype(np.float32)
 
 

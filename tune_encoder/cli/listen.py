@@ -32,7 +32,7 @@ def add_listen(commands: Commands) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--text", action="append", default=[],
-        help="sentence to speak; may be repeated (default: three English sentences)",
+        help="sentence to speak; may be repeated (default: three of ours, in the language)",
     )  # fmt: skip
     parser.add_argument(
         "--model", dest="voice", choices=SUPERTONIC_MODELS, default=DEFAULT_MODEL,

@@ -13,16 +13,20 @@ from numpy.typing import NDArray
 
 from tune_encoder.config import ListenSettings
 from tune_encoder.data.voice_style import VoiceStyle
-from tune_encoder.errors import ConfigError
+from tune_encoder.errors import ConfigError, DataError
 from tune_encoder.speech.engine import Engine, find_model, model_languages
-from tune_encoder.speech.speaker import SpeakerEncoder, mean_embedding, open_speaker_encoder
-
-SENTENCES = (
-    "Seven grey herons stood in the cold river.",
-    "Please close the window before the rain comes in.",
-    "We walked along the harbour until the lamps were lit.",
+from tune_encoder.speech.gate import refusal
+from tune_encoder.speech.speaker import (
+    PARTIAL_S,
+    SpeakerEncoder,
+    mean_embedding,
+    open_speaker_encoder,
 )
-"""English, 42 to 53 letters: each is longer than a partial utterance of the speaker encoder."""
+from tune_encoder.speech.texts import shipped_texts
+
+_SENTENCES = (9, 10, 12)
+"""Numbers of the package's sentences in each language, of three to four seconds: each is longer
+than a partial utterance of the speaker encoder."""
 _DECIMALS = 4  # of a style; a style rounded to them sounds the same
 
 Array = NDArray[np.float32]
@@ -36,6 +40,8 @@ class Speech:
     """(T,) of each sentence."""
     embeddings: Array
     """(S, E) of each sentence, of norm 1."""
+    faults: Sequence[str]
+    """What is wrong with a sentence, in words; those of good speech are none."""
 
     @property
     def embedding(self) -> Array:
@@ -51,7 +57,7 @@ class Ear:
         engine: Engine,
         encoder: SpeakerEncoder,
         settings: ListenSettings,
-        sentences: Sequence[str] = SENTENCES,
+        sentences: Sequence[str],
     ) -> None:
         self.encoder = encoder
         self.sentences = sentences
@@ -60,20 +66,40 @@ class Ear:
         self._settings = settings
         self._known: dict[str, Speech] = {}
 
-    def speech(self, style: VoiceStyle) -> Speech:
-        """Return the sentences as spoken in a style."""
+    def speech(self, style: VoiceStyle, name: str) -> Speech:
+        """Return the sentences as spoken in a style.
+
+        Args:
+            style: The style.
+            name: Whose it is, for an error.
+
+        Raises:
+            DataError: if nothing is to be heard in that style.
+        """
         key = _key(style)
         if key not in self._known:
-            clips = [self._speak(style, sentence) for sentence in self.sentences]
-            embeddings = [self.encoder.embedding(clip, self.sample_rate) for clip in clips]
-            self._known[key] = Speech(clips, np.stack(embeddings))
+            self._known[key] = self._speak_all(style, name)
         return self._known[key]
 
-    def _speak(self, style: VoiceStyle, sentence: str) -> Array:
-        how = self._settings
-        return self._engine.speak(
-            style, sentence, how.lang, steps=how.steps, speed=how.speed, seed=how.seed
-        )
+    def _speak_all(self, style: VoiceStyle, name: str) -> Speech:
+        how, clips, faults = self._settings, [], []
+        for number, text in enumerate(self.sentences, start=1):
+            clip = self._engine.speak(
+                style, text, how.lang, steps=how.steps, speed=how.speed, seed=how.seed
+            )
+            fault = refusal(clip, self.sample_rate, text, how.lang, how.speed)
+            if fault in ("not finite", "silent"):
+                raise DataError(
+                    f"{name}: Supertonic's speech in its style is {fault}; use a better model"
+                )
+            if fault:
+                faults.append(f"Supertonic's sentence {number} is {fault}")
+            if clip.size < PARTIAL_S * self.sample_rate:
+                seconds = clip.size / self.sample_rate
+                faults.append(f"sentence {number} has {seconds:.1f} s; use a longer text")
+            clips.append(clip)
+        embeddings = [self.encoder.embedding(clip, self.sample_rate) for clip in clips]
+        return Speech(clips, np.stack(embeddings), faults)
 
 
 def open_ear(
@@ -85,26 +111,27 @@ def open_ear(
         model: Name of the model.
         folder: Its files; None for where the package keeps them, which downloads them once.
         settings: How it speaks.
-        sentences: What it speaks; if empty, `SENTENCES`.
+        sentences: What it speaks; if empty, three of the package's sentences in its language.
 
     Raises:
         ConfigError: if a package is missing, or the model has no such language or characters.
         StorageError: if files are missing or damaged.
     """
     encoder = open_speaker_encoder()
-    _check_language(model, settings.lang, is_own=bool(sentences))
+    if settings.lang not in (known := model_languages(model)):
+        raise ConfigError(f"--lang is {settings.lang!r}; {model} speaks {', '.join(known)}")
+    chosen = sentences or _usual_sentences(settings.lang)
     engine = Engine(model, find_model(model, folder))
-    for sentence in sentences:
+    for sentence in chosen:
         _check_sentence(engine, sentence)
-    return Ear(engine, encoder, settings, sentences or SENTENCES)
+    return Ear(engine, encoder, settings, chosen)
 
 
-def _check_language(model: str, lang: str, is_own: bool) -> None:
-    known = model_languages(model)
-    if lang not in known:
-        raise ConfigError(f"--lang is {lang!r}; {model} speaks {', '.join(known)}")
-    if lang != "en" and not is_own:
-        raise ConfigError(f"--lang is {lang}, but the sentences are English; give some with --text")
+def _usual_sentences(lang: str) -> list[str]:
+    texts = shipped_texts()
+    if lang not in texts:
+        raise ConfigError(f"no sentence in {lang} is at hand; give some with --text")
+    return [texts[lang][number] for number in _SENTENCES]
 
 
 def _check_sentence(engine: Engine, sentence: str) -> None:

@@ -78,4 +78,4 @@ def _pitch(normal: NDArray[np.float64]) -> NDArray[np.float64]:
     before, at, after = (normal[rows, lag + step] for step in (-1, 0, 1))
     curve = before - 2 * at + after
     shift = np.divide(0.5 * (before - after), curve, out=np.zeros_like(at), where=curve > 0)
-    return np.where(found.any(axis=1), _RATE / (lag + shift), np.nan)
+    return np.asarray(np.where(found.any(axis=1), _RATE / (lag + shift), np.nan))

@@ -30,9 +30,10 @@ PACKAGE, WEIGHTS = "resemblyzer", "pretrained.pt"
 WEIGHTS_SHA256 = "39373b86598fa3da9fcddee6142382efe09777e8d37dc9c0561f41f0070f134e"  # of 0.1.4
 INSTALL_COMMAND = "pip install --no-deps resemblyzer==0.1.4"
 SAMPLE_RATE = 16000
+PARTIAL_S = 1.6  # of a partial utterance; what is shorter is filled with silence
 _N_FFT, _HOP, _N_MELS = 400, 160, 40
 _HIDDEN, _LAYERS, _EMBEDDING = 256, 3, 256
-_PARTIAL = 160  # frames of a partial utterance, 1.6 s
+_PARTIAL = 160  # frames of a partial utterance
 _PARTIAL_STEP = 77  # frames between two, 1.3 a second
 _COVERAGE = 0.75  # of the last partial utterance; one with less is left out
 _MIN_DBFS = -30.0  # what is quieter is amplified to it

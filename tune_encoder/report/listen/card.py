@@ -87,7 +87,7 @@ def verdict(heard: Heard, listener: Listener) -> str:
     values = heard.presets.values()
     same = "" if scale.same is None else f", one preset to itself {scale.same:.2f}"
     return (
-        f"clone and original {heard.similarity:.2f} alike; the presets {min(values):.2f} to "
+        f"Clone and original {heard.similarity:.2f} alike; the presets {min(values):.2f} to "
         f"{max(values):.2f}; two presets {scale.strangers:.2f}{same}"
     )
 

@@ -54,12 +54,15 @@ class Heard:
         return next(iter(self.presets.items()))
 
     def warnings(self) -> list[str]:
-        """Return what makes the clone doubtful."""
-        name, value = self.nearest_preset
-        if value <= self.similarity:
-            return self.clone.warnings()
-        words = f"{self.clone.recording}: the preset {name} is more like it than its clone is"
-        return [*self.clone.warnings(), f"{words}, {value:.2f} to {self.similarity:.2f}"]
+        """Return what makes the clone, or the numbers, doubtful."""
+        recording, (name, value) = self.clone.recording, self.nearest_preset
+        found = [*self.clone.warnings(), *(f"{recording}: {each}" for each in self.speech.faults)]
+        if value > self.similarity:
+            found.append(
+                f"{recording}: the preset {name} is more like it than its clone is, {value:.2f} "
+                f"to {self.similarity:.2f}"
+            )
+        return found
 
 
 class Listener:
@@ -85,7 +88,7 @@ class Listener:
         """The sentences as each preset speaks them."""
         if not self._speech:
             self._speech = {
-                path.stem: self.ear.speech(style) for path, style in self._presets.items()
+                path.stem: self.ear.speech(style, str(path)) for path, style in self._presets.items()
             }
         return self._speech
 
@@ -113,7 +116,7 @@ class Listener:
         check_same_version({recording: clone.style, **self._presets})
         original = load_voice(recording, self.ear.sample_rate)
         voice = self._embedding(original)
-        speech = self.ear.speech(clone.style)
+        speech = self.ear.speech(clone.style, str(recording))
         presets = {name: similarity(voice, each.embedding) for name, each in self.presets.items()}
         return Heard(
             clone,
@@ -149,7 +152,7 @@ def open_listener(
         device: Torch's device; None chooses the engine automatically.
         voice: Name of Supertonic's model, and its folder; None for where its package keeps it.
         settings: How it speaks.
-        sentences: What it speaks; if empty, three English sentences.
+        sentences: What it speaks; if empty, three of the package's sentences in its language.
 
     Raises:
         ConfigError: if a package is missing, or a setting does not fit the model.
