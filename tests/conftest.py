@@ -69,6 +69,47 @@ def model_dir(packed, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def stand_in(tmp_path_factory):
+    """The folder of the stand-in models of Supertonic."""
+    from tests.speech.stand_in import write_stand_in
+
+    return write_stand_in(tmp_path_factory.mktemp("stand_in") / "models")
+
+
+@pytest.fixture(scope="session")
+def stand_in_model(stand_in, cache, tmp_path_factory):
+    """A model that clones into styles of the stand-in models; copy to change it."""
+    from tests.fabricate import SMALL_ENCODER, random_encoder, write_model
+    from tests.speech.conftest import small, sources
+    from tune_encoder.model.onnx.writing import write_onnx
+    from tune_encoder.speech.generating import generate
+
+    folder = tmp_path_factory.mktemp("model")
+    generate(folder / "set", sources(stand_in), small(langs="en"), 1)
+    packed = open_pack(pack_data(folder / "set", SMALL_ENCODER))
+    encoder = random_encoder(SMALL_ENCODER, packed.statistics)
+    model = write_model(folder, SMALL_ENCODER, encoder.state_dict())
+    write_onnx(model, encoder, SMALL_ENCODER, epoch=1, int8=False)
+    write_bank(model, bank_of_clips(packed.train.voices, packed.train.styles), epoch=1)
+    return model
+
+
+@pytest.fixture(scope="session")
+def spoken(stand_in, tmp_path_factory):
+    """Recordings of two presets, F2.wav and M4.wav, that say what no listening test does."""
+    from tests.fabricate import write_wav
+    from tests.speech.stand_in import preset_styles
+    from tune_encoder.speech.engine import Engine
+
+    folder, engine = tmp_path_factory.mktemp("spoken"), Engine("supertonic-3", stand_in)
+    text = "Two coffees, one with milk, and a slice of that lemon cake."
+    for name in ("F2", "M4"):
+        audio = engine.speak(preset_styles()[name], text, "en", steps=8, speed=1.0, seed=5)
+        write_wav(folder / f"{name}.wav", audio, engine.sample_rate)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def voices(data_dir):
     """Two demo voices at 24 kHz."""
     return [read_sample(path).audio for path in find_samples(data_dir / "val")[:2]]

@@ -88,7 +88,8 @@ class Listener:
         """The sentences as each preset speaks them."""
         if not self._speech:
             self._speech = {
-                path.stem: self.ear.speech(style, str(path)) for path, style in self._presets.items()
+                path.stem: self.ear.speech(style, str(path))
+                for path, style in self._presets.items()
             }
         return self._speech
 
