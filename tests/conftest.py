@@ -78,18 +78,17 @@ def stand_in(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def stand_in_model(stand_in, cache, tmp_path_factory):
-    """A model that clones into styles of the stand-in models; copy to change it."""
-    from tests.fabricate import SMALL_ENCODER, random_encoder, write_model
+    """An untrained model, whose clones all have the mean voice of the stand-in models."""
+    from tests.fabricate import SMALL_ENCODER, write_model
     from tests.speech.conftest import small, sources
-    from tune_encoder.model.onnx.writing import write_onnx
+    from tune_encoder.model.encoder import build_encoder
     from tune_encoder.speech.generating import generate
 
     folder = tmp_path_factory.mktemp("model")
     generate(folder / "set", sources(stand_in), small(langs="en"), 1)
     packed = open_pack(pack_data(folder / "set", SMALL_ENCODER))
-    encoder = random_encoder(SMALL_ENCODER, packed.statistics)
+    encoder = build_encoder(SMALL_ENCODER, packed.statistics)
     model = write_model(folder, SMALL_ENCODER, encoder.state_dict())
-    write_onnx(model, encoder, SMALL_ENCODER, epoch=1, int8=False)
     write_bank(model, bank_of_clips(packed.train.voices, packed.train.styles), epoch=1)
     return model
 

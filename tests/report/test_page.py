@@ -2,15 +2,12 @@
 
 import dataclasses
 import itertools
-import json
 import re
-import shutil
-import subprocess
-from html.parser import HTMLParser
 
 import pytest
 
 from tests.builders import new_experiment
+from tests.report.browser import ADDRESSES, Tags, browse, needs_browser, probe
 from tests.report.conftest import SHOCK, SPACE, TRIALS, linear, made_search, marks
 from tune_encoder.errors import StorageError
 from tune_encoder.experiment.folder import Experiment
@@ -22,24 +19,6 @@ from tune_encoder.report.page import render
 from tune_encoder.report.scores import scores
 from tune_encoder.report.winner import evaluate_winner
 from tune_encoder.system.lock import lock_experiment
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-ADDRESSES = ("src", "href", "action", "data", "poster", "srcset", "xlink:href")
-
-
-class Tags(HTMLParser):
-    """Every tag of a page with its attributes."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.found: list[tuple[str, dict[str, str | None]]] = []
-        self.feed(text)
-
-    def handle_starttag(self, tag, attrs):
-        self.found.append((tag, dict(attrs)))
-
-    def all(self, tag):
-        return [attributes for name, attributes in self.found if name == tag]
 
 
 @pytest.fixture(scope="module")
@@ -276,8 +255,7 @@ def test_a_place_that_cannot_be_written_is_named(made, tmp_path):
 
 # --- in a browser --------------------------------------------------------------------------------
 
-# A copy of the page without its policy measures itself as it is shown. It stands in a frame: a
-# window of Chromium is never narrower than 500 pixels.
+# The page measures itself as it is shown.
 PROBE = """<script>
 const shown = [...document.querySelectorAll("figure")].map((figure) => {
   const svg = figure.querySelector("svg").getBoundingClientRect();
@@ -296,25 +274,10 @@ parent.postMessage(JSON.stringify({
   lit: document.querySelectorAll(".lit").length,
   width: innerWidth, wide: document.documentElement.scrollWidth,
 }), "*");
-</script></body>"""
-FRAME = """<!DOCTYPE html><html><body><script>
-addEventListener("message", (event) => { document.body.dataset.probe = event.data; });
-</script><iframe src="copy.html" width="WIDTH" height="900" style="border: 0"></iframe></body>
-"""
+</script>"""
 
 
-def browse(path):
-    """The page as the browser has it after its script ran, and what it complained of."""
-    command = [
-        *(CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom"),
-        *("--enable-logging=stderr", "--window-size=1500,900", "--virtual-time-budget=5000"),
-        path.as_uri(),
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=100)
-    return done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line]
-
-
-@pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium to open the page in")
+@needs_browser
 @pytest.mark.timeout(120)
 def test_a_browser_shows_the_page_without_a_complaint(trained, figures, tmp_path):
     page, complaints = browse(write_report(trained, tmp_path / "page.html"))
@@ -324,20 +287,13 @@ def test_a_browser_shows_the_page_without_a_complaint(trained, figures, tmp_path
     assert page.count('data-tip="') == n_marks  # so the script ran, policy and all
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium to open the page in")
+@needs_browser
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("width", [1400, 400])
 def test_every_figure_is_drawn_and_nothing_is_wider_than_the_window(text, figures, tmp_path, width):
-    copy = re.sub(r"<meta http-equiv[^>]*>", "", text).replace("</body>", PROBE)
-    (tmp_path / "copy.html").write_text(copy)
-
-    (tmp_path / "frame.html").write_text(FRAME.replace("WIDTH", str(width)))
-
-    page, complaints = browse(tmp_path / "frame.html")
+    seen, complaints = probe(text, PROBE, width, tmp_path)
 
     assert complaints == []
-    (found,) = [each["data-probe"] for each in Tags(page).all("body")]
-    seen = json.loads(found)
     assert seen["wide"] <= seen["width"] == width
     assert [each[0] for each in seen["shown"]] == [figure.key for figure in figures]
     for (key, across, down, n_marks, n_drawn), figure in zip(seen["shown"], figures, strict=True):

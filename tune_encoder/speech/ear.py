@@ -27,7 +27,6 @@ from tune_encoder.speech.texts import shipped_texts
 _SENTENCES = (9, 10, 12)
 """Numbers of the package's sentences in each language, of three to four seconds: each is longer
 than a partial utterance of the speaker encoder."""
-_DECIMALS = 4  # of a style; a style rounded to them sounds the same
 
 Array = NDArray[np.float32]
 
@@ -145,8 +144,7 @@ def _check_sentence(engine: Engine, sentence: str) -> None:
 
 
 def _key(style: VoiceStyle) -> str:
-    rounded = (np.round(part, _DECIMALS) + 0.0 for part in (style.ttl, style.dp))  # no -0.0
-    return hashlib.sha256(b"".join(part.tobytes() for part in rounded)).hexdigest()
+    return hashlib.sha256(style.ttl.tobytes() + style.dp.tobytes()).hexdigest()
 
 
 # --- the scale -----------------------------------------------------------------------------------
