@@ -116,21 +116,26 @@ def facts(made):
     return read_facts(made)
 
 
-@pytest.fixture(scope="session")
-def trained(tmp_path_factory, data_dir, packed):
-    """Its data is there, and so is the checkpoint of its best epoch; not to be changed."""
-    root = tmp_path_factory.mktemp("trained")
-    found = made_search(root, data_dir=data_dir, fingerprint=packed.info["fingerprint"])
+def with_checkpoint(found, data_dir, packed, noise):
+    """The search with the checkpoint of its best epoch: the mean voice, give or take the noise."""
     best = found.trials()[BEST]
     config = TrainConfig(**{**best.settings, "data_dir": str(data_dir)})
     torch.manual_seed(0)
     model = build_encoder(config, packed.statistics)
     with torch.no_grad():
         for weights in model.parameters():
-            weights.add_(torch.randn_like(weights), alpha=0.02)
+            weights.add_(torch.randn_like(weights), alpha=noise)
     state = {"model": model.state_dict(), "epoch": 9, "config": {}, "data": {}, "history": []}
     save_state(found.checkpoint_file(best.rows[-1]), state)
     return found
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory, data_dir, packed):
+    """Its data is there, and so is the checkpoint of its best epoch; not to be changed."""
+    root = tmp_path_factory.mktemp("trained")
+    found = made_search(root, data_dir=data_dir, fingerprint=packed.info["fingerprint"])
+    return with_checkpoint(found, data_dir, packed, noise=0.02)
 
 
 @pytest.fixture(scope="session")

@@ -53,18 +53,24 @@ def add_listen(commands: Commands) -> None:
 
 def _listen(options: argparse.Namespace) -> None:
     """Clone recordings, speak in their styles, and write a page to hear and compare."""
+    from tune_encoder.data.novelty import read_known_sound
+    from tune_encoder.data.voice_bank import read_bank
     from tune_encoder.errors import DataError, TuneEncoderError, error_line
     from tune_encoder.experiment.commands import check_is_model
-    from tune_encoder.report.listen import LISTEN_NAME, open_listener, write_listen_page
+    from tune_encoder.model.clone import open_engine
+    from tune_encoder.report.listen import LISTEN_NAME, hear_all, open_listener, write_listen_page
     from tune_encoder.report.template import check_page
+    from tune_encoder.speech.engine import find_model
 
     check_is_model(options.model)
     check_page(options.out, LISTEN_NAME)
     settings = from_mapping(ListenSettings, given_settings(options, ListenSettings), "command line")
-    voice = (options.voice, options.model_dir)
-    listener = open_listener(options.model, options.device, voice, settings, options.text)
+    engine = open_engine(options.model, options.device)
+    folder = find_model(options.voice, options.model_dir)
+    bank = read_bank(options.model)
+    listener = open_listener(options.voice, folder, settings, options.text, bank)
     heard, failed = [], 0
-    for result in listener.hear_all(options.recordings):
+    for result in hear_all(listener, engine, options.recordings, read_known_sound(options.model)):
         if not isinstance(result, TuneEncoderError):
             _print_heard(result, listener)
             heard.append(result)

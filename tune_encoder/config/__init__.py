@@ -17,7 +17,7 @@ from tune_encoder.config.generation import (
 )
 from tune_encoder.config.initial_model import NETWORK, check_same_network, network_settings
 from tune_encoder.config.launch import LOCAL_LAUNCH, LOCAL_STORAGE, LaunchSettings, StorageSettings
-from tune_encoder.config.listening import ListenSettings
+from tune_encoder.config.listening import ListenSettings, ReportSettings
 from tune_encoder.config.search import (
     CLONE_MS,
     CONFIRMED_CONFIGS,
@@ -109,6 +109,7 @@ __all__ = [
     "MetricSettings",
     "OptimSettings",
     "PackSettings",
+    "ReportSettings",
     "ResourceSettings",
     "RetrainSettings",
     "RunSettings",

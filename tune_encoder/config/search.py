@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tune_encoder.config.listening import ReportSettings
 from tune_encoder.config.training import setting
 from tune_encoder.errors import ConfigError
 
@@ -248,6 +249,7 @@ SECTIONS: dict[str, type[Any]] = {
     "searcher": SearcherSettings,
     "resources": ResourceSettings,
     "validation": ValidationSettings,
+    "report": ReportSettings,
 }
 # The options of a search that override settings of its space, and the settings that each changes.
 OVERRIDES = {

@@ -32,6 +32,7 @@ from tune_encoder.system.formats import count_noun
 if TYPE_CHECKING:
     from tune_encoder.model.evaluate import Evaluation
     from tune_encoder.report.clips import Clip
+    from tune_encoder.report.listen.card import Card
     from tune_encoder.report.winner import Winner
 
 T = TypeVar("T")
@@ -50,6 +51,8 @@ class Section:
     """What is missing, and why."""
     clips: Sequence[tuple[str, "Sequence[Clip]"]] = ()
     """Groups of clips, each with its heading."""
+    heard: "Sequence[Card]" = ()
+    """Voices and what is spoken in their predicted styles."""
 
 
 @dataclass
@@ -120,6 +123,7 @@ def read_contents(experiment: Experiment, compared: Sequence[Experiment] = ()) -
         Section("budget", "Budget", [rung_bars(facts), timeline(facts)]),
         Section("failures", "Failures", table=failure_table(facts), text=_failure_text(facts)),
         *_winner_sections(parts),
+        *_listen_sections(parts),
         *_compared_sections(facts, compared),
     ]
     return Contents(
@@ -174,6 +178,20 @@ def _clips_section(parts: _Parts, winner: "Winner") -> Section:
     clips = [(name, make_clips(winner, voices, files)) for name, voices in groups if voices]
     title = f"Best and worst {winner.split} voices"
     return Section("clips", title, notes=missing.notes, clips=clips)
+
+
+def _listen_sections(parts: _Parts) -> list[Section]:
+    """Speech in the winner's styles, if the space asks for it, or why there is none."""
+    if not parts.facts.space.report.listen:
+        return []
+    winner, title = parts.winner, "Listening test"
+    if winner is None:
+        return [Section("listen", title, notes=["There is no winner to listen to."])]
+    from tune_encoder.report.listen.winner import winner_cards
+
+    missing = _Parts(parts.facts)
+    cards = missing.attempt(lambda: winner_cards(parts.facts, winner)) or []
+    return [Section("listen", title, notes=missing.notes, heard=cards)]
 
 
 def _front_sections(facts: Facts) -> list[Section]:

@@ -14,6 +14,7 @@ from tune_encoder.config import (
     MEASURES,
     BudgetSettings,
     MetricSettings,
+    ReportSettings,
     ResourceSettings,
     SchedulerSettings,
     SearcherSettings,
@@ -134,6 +135,7 @@ class SpaceContent(TypedDict, total=False):
     searcher: dict[str, SettingValue]
     resources: dict[str, SettingValue]
     validation: dict[str, SettingValue]
+    report: dict[str, SettingValue]
     base: dict[str, SettingValue]
     space: dict[str, dict[str, object]]
     start: list[dict[str, SettingValue]]
@@ -158,6 +160,7 @@ class SearchSpace:
     """Configs to try first."""
     constraints: tuple[Constraint, ...] = ()
     """Limits that the best trial keeps."""
+    report: ReportSettings = field(default_factory=ReportSettings)
 
     @property
     def measures(self) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from tune_encoder.config import ListenSettings
 from tune_encoder.data.voice_style import VoiceStyle
 from tune_encoder.errors import ConfigError, DataError
-from tune_encoder.speech.engine import Engine, find_model, model_languages
+from tune_encoder.speech.engine import Engine, model_languages
 from tune_encoder.speech.gate import refusal
 from tune_encoder.speech.speaker import (
     PARTIAL_S,
@@ -101,14 +101,12 @@ class Ear:
         return Speech(clips, np.stack(embeddings), faults)
 
 
-def open_ear(
-    model: str, folder: Path | None, settings: ListenSettings, sentences: Sequence[str]
-) -> Ear:
+def open_ear(model: str, folder: Path, settings: ListenSettings, sentences: Sequence[str]) -> Ear:
     """Load a model of Supertonic and the speaker encoder.
 
     Args:
         model: Name of the model.
-        folder: Its files; None for where the package keeps them, which downloads them once.
+        folder: Its files.
         settings: How it speaks.
         sentences: What it speaks; if empty, three of the package's sentences in its language.
 
@@ -120,7 +118,7 @@ def open_ear(
     if settings.lang not in (known := model_languages(model)):
         raise ConfigError(f"--lang is {settings.lang!r}; {model} speaks {', '.join(known)}")
     chosen = sentences or _usual_sentences(settings.lang)
-    engine = Engine(model, find_model(model, folder))
+    engine = Engine(model, folder)
     for sentence in chosen:
         _check_sentence(engine, sentence)
     return Ear(engine, encoder, settings, chosen)

@@ -121,6 +121,24 @@ def find_model(model: str, folder: Path | None) -> Path:
     return cached
 
 
+def downloaded_model(model: str, folder: Path | None) -> Path:
+    """Return the folder of a model's files, without a download.
+
+    Raises:
+        ConfigError: if the package is not installed, or has no such model.
+        StorageError: if files are missing.
+    """
+    import_supertonic()
+    from supertonic import loader
+
+    if folder is None and not loader.has_all_onnx_modules(cached := loader.get_cache_dir(model)):
+        raise StorageError(
+            f"{cached}: has no files of {model}; `tune-encoder listen --model {model}` downloads "
+            "them"
+        )
+    return find_model(model, folder)
+
+
 def model_hashes(folder: Path) -> dict[str, str]:
     """Return the SHA-256 of each of a model's files."""
     return {name: sha256_of_file(folder / name) for name in MODEL_FILES}

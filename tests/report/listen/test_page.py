@@ -18,10 +18,10 @@ SHOCK = "<script>alert('boo').wav"
 
 
 @pytest.fixture(scope="module")
-def heard(listener, spoken, tmp_path_factory):
+def heard(hear, spoken, tmp_path_factory):
     odd = tmp_path_factory.mktemp("odd") / SHOCK
     odd.write_bytes((spoken / "M4.wav").read_bytes())
-    return [listener.hear(path) for path in (spoken / "F2.wav", odd)]
+    return hear(spoken / "F2.wav", odd)
 
 
 @pytest.fixture(scope="module")

@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 
 from tune_encoder.config import ListenSettings
 from tune_encoder.data.audio import MIN_DURATION_S, load_voice
-from tune_encoder.data.novelty import KnownSound, read_known_sound
-from tune_encoder.data.voice_bank import VoiceBank, read_bank, read_presets
+from tune_encoder.data.novelty import KnownSound
+from tune_encoder.data.voice_bank import VoiceBank, read_presets
 from tune_encoder.data.voice_style import VoiceStyle, check_same_version
 from tune_encoder.errors import ConfigError, TuneEncoderError
-from tune_encoder.model.clone import Clone, Engine, open_engine
+from tune_encoder.model.clone import Clone, Engine
 from tune_encoder.model.clone.cloning import predict
 from tune_encoder.speech.ear import Ear, Scale, Speech, open_ear, preset_scale
-from tune_encoder.speech.engine import PRESETS_FOLDER, find_model
+from tune_encoder.speech.engine import PRESETS_FOLDER
 from tune_encoder.speech.speaker import similarity
 
 Array = NDArray[np.float32]
@@ -66,21 +66,14 @@ class Heard:
 
 
 class Listener:
-    """Clones recordings, and compares each with what Supertonic makes of its style."""
+    """Compares recordings with what Supertonic makes of the styles that are predicted of them."""
 
     def __init__(
-        self,
-        engine: Engine,
-        ear: Ear,
-        presets: Mapping[Path, VoiceStyle],
-        bank: VoiceBank | None = None,
-        sound: KnownSound | None = None,
+        self, ear: Ear, presets: Mapping[Path, VoiceStyle], bank: VoiceBank | None = None
     ) -> None:
         self.ear = ear
-        self._engine = engine
-        self._bank = bank
-        self._sound = sound
         self._presets = presets
+        self._bank = bank
         self._speech: dict[str, Speech] = {}
 
     @property
@@ -98,26 +91,16 @@ class Listener:
         """What a similarity means for the presets."""
         return preset_scale(self.presets)
 
-    def hear_all(self, recordings: Sequence[Path]) -> Iterator[Heard | TuneEncoderError]:
-        """Hear one recording after another; if one fails, yield the error and continue."""
-        for recording in recordings:
-            try:
-                yield self.hear(recording)
-            except TuneEncoderError as error:
-                yield error
-
-    def hear(self, recording: Path) -> Heard:
-        """Clone a recording, speak in its style, and compare.
+    def compare(self, clone: Clone, original: Array) -> Heard:
+        """Speak in the style of a clone, and compare that with its original (T,).
 
         Raises:
-            DataError: if the recording cannot be used, or the model predicts styles of another
-                Supertonic version than the one that speaks.
+            DataError: if nothing is to be heard in that style, or it is of another Supertonic
+                version than the model that speaks.
         """
-        clone = predict(self._engine, recording, recording.with_suffix(".json"), self._sound)
-        check_same_version({recording: clone.style, **self._presets})
-        original = load_voice(recording, self.ear.sample_rate)
+        check_same_version({clone.recording: clone.style, **self._presets})
         voice = self._embedding(original)
-        speech = self.ear.speech(clone.style, str(recording))
+        speech = self.ear.speech(clone.style, str(clone.recording))
         presets = {name: similarity(voice, each.embedding) for name, each in self.presets.items()}
         return Heard(
             clone,
@@ -139,33 +122,50 @@ class Listener:
         return self.ear.encoder.embedding(audio, self.ear.sample_rate)
 
 
-def open_listener(
-    model: Path,
-    device: str | None,
-    voice: tuple[str, Path | None],
-    settings: ListenSettings,
-    sentences: Sequence[str] = (),
-) -> Listener:
-    """Load a model that clones, and one of Supertonic that speaks.
+def hear_all(
+    listener: Listener, engine: Engine, recordings: Sequence[Path], sound: KnownSound | None
+) -> Iterator[Heard | TuneEncoderError]:
+    """Clone and hear one recording after another; if one fails, yield the error and continue.
 
     Args:
-        model: The exported model.
-        device: Torch's device; None chooses the engine automatically.
-        voice: Name of Supertonic's model, and its folder; None for where its package keeps it.
+        listener: What compares them.
+        engine: The model that clones.
+        recordings: Audio files.
+        sound: What that model was trained on, from `data.novelty.read_known_sound`.
+    """
+    for recording in recordings:
+        try:
+            clone = predict(engine, recording, recording.with_suffix(".json"), sound)
+            yield listener.compare(clone, load_voice(recording, listener.ear.sample_rate))
+        except TuneEncoderError as error:
+            yield error
+
+
+def open_listener(
+    model: str,
+    folder: Path,
+    settings: ListenSettings,
+    sentences: Sequence[str] = (),
+    bank: VoiceBank | None = None,
+) -> Listener:
+    """Load a model of Supertonic and its presets.
+
+    Args:
+        model: Its name.
+        folder: Its files.
         settings: How it speaks.
         sentences: What it speaks; if empty, three of the package's sentences in its language.
+        bank: Voices of which the nearest is found.
 
     Raises:
         ConfigError: if a package is missing, or a setting does not fit the model.
-        StorageError: if a model is missing or damaged.
+        StorageError: if the model is missing or damaged.
     """
-    engine = open_engine(model, device)
-    ear = open_ear(*voice, settings, sentences)
-    folder = find_model(*voice) / PRESETS_FOLDER
-    presets = read_presets(folder)
+    ear = open_ear(model, folder, settings, sentences)
+    presets = read_presets(folder / PRESETS_FOLDER)
     if len(presets) == 1:
         raise ConfigError(
-            f"{folder}: has one style JSON; copy the other presets of the model there, since they "
-            "are the scale"
+            f"{folder / PRESETS_FOLDER}: has one style JSON; copy the other presets of the model "
+            "there, since they are the scale"
         )
-    return Listener(engine, ear, presets, read_bank(model), read_known_sound(model))
+    return Listener(ear, presets, bank)
