@@ -42,6 +42,7 @@ def test_a_style_is_spoken_once(ear, presets):
 
 def test_the_scale_puts_strangers_at_0_and_a_voice_at_1(presets):
     scale = preset_scale(presets)
+    assert scale.same is not None
     assert 0.4 < scale.strangers < 0.9 < scale.same < 1
     assert scale.place(scale.strangers) == pytest.approx(0)
     assert scale.place(scale.same) == pytest.approx(1)

@@ -32,7 +32,7 @@ def test_a_rising_voice_is_followed():
 
 def test_the_missing_fundamental_of_a_telephone_is_found():
     time = np.arange(RATE) / RATE
-    sound = sum(np.cos(2 * np.pi * 120 * n * time) for n in (3, 4, 5)).astype(np.float32)
+    sound = np.sum([np.cos(2 * np.pi * 120 * n * time) for n in (3, 4, 5)], axis=0)
     assert median_pitch_hz(pitch_and_level(sound, RATE)[0]) == pytest.approx(120, rel=0.01)
 
 

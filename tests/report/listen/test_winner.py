@@ -2,6 +2,7 @@
 
 import itertools
 import re
+from pathlib import Path
 
 import pytest
 
@@ -17,7 +18,7 @@ from tune_encoder.space import parse_space
 
 
 def wanting(**report):
-    return parse_space({**CONTENT, "report": report}, "test", None)
+    return parse_space({**CONTENT, "report": report}, "test", Path())
 
 
 @pytest.fixture(scope="module")
