@@ -65,7 +65,7 @@ def _normalised_difference(frames: Array) -> NDArray[np.float64]:
     mean = np.cumsum(difference[:, 1:], axis=1) / lags
     normal = np.ones_like(difference)
     normal[:, 1:] = difference[:, 1:] / np.maximum(mean, 1e-12)
-    return normal
+    return np.asarray(normal)
 
 
 def _pitch(normal: NDArray[np.float64]) -> NDArray[np.float64]:
