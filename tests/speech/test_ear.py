@@ -1,12 +1,13 @@
 """The ear: what it speaks and keeps, what its scale means, and what it refuses."""
 
+import numpy as np
 import pytest
 
 from tests.speech.stand_in import UNSUPPORTED, preset_styles
 from tune_encoder.config import ListenSettings
 from tune_encoder.data.voice_style import VoiceStyle
 from tune_encoder.errors import ConfigError
-from tune_encoder.speech.ear import Scale, open_ear, preset_scale
+from tune_encoder.speech.ear import Scale, Speech, open_ear, preset_scale
 
 MODEL = "supertonic-3"
 
@@ -46,6 +47,19 @@ def test_the_scale_puts_strangers_at_0_and_a_voice_at_1(presets):
     assert 0.4 < scale.strangers < 0.9 < scale.same < 1
     assert scale.place(scale.strangers) == pytest.approx(0)
     assert scale.place(scale.same) == pytest.approx(1)
+
+
+def test_the_scale_is_that_of_a_sentence_against_the_other_sentences_and_other_voices():
+    def voice(*directions):
+        return Speech([], np.eye(4, dtype=np.float32)[list(directions)], [])
+
+    same = voice(0, 0)
+    torn = voice(1, 2)  # each sentence as unlike the other as can be
+    scale = preset_scale({"same": same, "torn": torn})
+    assert scale.same == pytest.approx((1 + 1 + 0 + 0) / 4)
+    assert scale.strangers == 0
+    mixed = preset_scale({"same": same, "half": voice(0, 3)})
+    assert mixed.strangers == pytest.approx((np.sqrt(0.5) + 0.5) / 2)
 
 
 def test_of_one_sentence_no_voice_can_be_compared_with_itself(models):

@@ -15,11 +15,11 @@ def voice(hz, seconds=1.0, level_db=-20.0):
     return (sound * 10 ** (level_db / 20) / np.sqrt(np.mean(sound**2))).astype(np.float32)
 
 
-@pytest.mark.parametrize("hz", [75.0, 110.0, 213.0, 390.0])
+@pytest.mark.parametrize("hz", [75.0, 110.0, 213.0, 383.0])
 def test_a_voice_has_its_pitch_in_all_frames_that_it_fills(hz):
     pitch, level = pitch_and_level(voice(hz), RATE)
     inner = pitch[3:-4]
-    assert np.abs(inner / hz - 1).max() < 0.01
+    assert np.abs(inner / hz - 1).max() < 0.003  # a lag of whole samples is off by 0.005 at 383 Hz
     assert level[3:-4].mean() == pytest.approx(-20, abs=0.3)
 
 
