@@ -30,6 +30,11 @@ class Tags(HTMLParser):
     def all(self, tag):
         return [attributes for name, attributes in self.found if name == tag]
 
+    def addresses(self):
+        """What the page refers to."""
+        found = [each.get(name) for _, each in self.found for name in ADDRESSES]
+        return [address for address in found if address]
+
 
 # A window of Chromium is never narrower than 500 pixels, a frame within it is.
 FRAME = """<!DOCTYPE html><html><body><script>
