@@ -4,10 +4,13 @@ import numpy as np
 import pytest
 
 from tests.speech.stand_in import UNSUPPORTED, preset_styles
+from tests.speech.weights import needs_weights
 from tune_encoder.config import ListenSettings
 from tune_encoder.data.voice_style import VoiceStyle
 from tune_encoder.errors import ConfigError
 from tune_encoder.speech.ear import Scale, Speech, open_ear, preset_scale
+
+pytestmark = needs_weights
 
 MODEL = "supertonic-3"
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from tests.speech.stand_in import preset_styles
+from tests.speech.weights import needs_weights
 from tune_encoder.errors import ConfigError, StorageError
 from tune_encoder.speech.speaker import (
     SAMPLE_RATE,
@@ -13,6 +14,8 @@ from tune_encoder.speech.speaker import (
     open_speaker_encoder,
     similarity,
 )
+
+pytestmark = needs_weights
 
 # What `resemblyzer.VoiceEncoder("cpu").embed_utterance` of 0.1.4 gives of `hum()`: the ten largest.
 ORACLE = {
