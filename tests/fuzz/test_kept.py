@@ -301,3 +301,37 @@ def test_a_state_that_only_optuna_reads_is_refused_by_what_uses_optuna(searches)
 
     said = refusal("importance", "bad", "--root", searches)
     assert "study.db: cannot be read (" in said
+
+
+# --- search.yaml and configs ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "kind"),
+    [
+        ("data_dir", ["/voices"], "a text"),
+        ("data_dir", "/voi\0ces", "a text"),
+        ("record", 3, "a text"),
+        ("defaults", ["dropout"], "a mapping"),
+        ("defaults", "dropout", "a mapping"),
+        ("baselines", 0.5, "a mapping"),
+        ("warm_start", {"a": 1}, "a list"),
+        ("folds", "five", "a whole number"),
+    ],
+)
+def test_what_a_search_has_of_another_kind_is_refused_by_name(tmp_path, name, value, kind):
+    experiment = MadeSearch(tmp_path).experiment
+    experiment.write_search({**experiment.read_search(), name: value})
+
+    with pytest.raises(StorageError) as refused:
+        experiment.read_search()
+
+    said = f"search.yaml: {name} is {value!r}, not {kind}; restore the file"
+    assert str(refused.value).endswith(said)
+
+
+def test_a_path_with_a_null_character_is_refused_by_name(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text('data_dir: "a\\0b"\n')
+
+    assert f"{path}: data_dir is 'a\\x00b'; it must be a text" in refusal("train", "--config", path)

@@ -83,6 +83,8 @@ def _convert(kind: Kind, value: object) -> object:
         return _INVALID
     if isinstance(value, float) and not math.isfinite(value):
         return _INVALID
+    if isinstance(value, str) and "\0" in value:  # no path and no name has one
+        return _INVALID
     return value if isinstance(value, kind) else _INVALID
 
 

@@ -13,7 +13,7 @@ import re
 import secrets
 import shutil
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
@@ -48,6 +48,14 @@ CHECKPOINT_NAME = "checkpoint.pt"
 STUDY_NAME = "search"  # of the Optuna study in study.db
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _SEARCH_KEYS = ("space", "data_dir", "fingerprint", "versions")
+_KINDS = {  # of what search.yaml has, but for the space, which is checked by itself
+    "a text": ("data_dir", "fingerprint", "voices", "forked_from", "storage", "record",
+               "record_name", "id"),
+    "a mapping": ("versions", "baselines", "defaults"),
+    "a list": ("warm_start",),
+    "a whole number": ("folds",),
+}  # fmt: skip
+_TYPES = {"a text": str, "a mapping": dict, "a list": list, "a whole number": int}
 _NOT_IN_ADDRESSES = "?%"  # of SQLite files, in SQLAlchemy's URLs
 
 
@@ -219,6 +227,7 @@ class Experiment:
                 f"{path}: damaged, format is {written!r} and {', '.join(missing) or 'nothing'} "
                 "missing; restore the file"
             )
+        _check_kinds(content, path)
         return _with_its_defaults(cast("SearchFile", content))
 
     def write_search(self, content: SearchFile) -> None:
@@ -320,6 +329,14 @@ class Experiment:
         if "unable to open" in problem and self.study_path.exists():  # no place for files beside it
             return StorageError(f"{problem}; make room on the disk, also for more files (`df -i`)")
         return StorageError(f"{problem}; rebuild it with `{self.command('repair')}`")
+
+
+def _check_kinds(content: Mapping[str, object], path: Path) -> None:
+    for kind, names in _KINDS.items():
+        for name in names:
+            value = content.get(name)
+            if name in content and (not isinstance(value, _TYPES[kind]) or "\0" in str(value)):
+                raise StorageError(f"{path}: {name} is {value!r}, not {kind}; restore the file")
 
 
 def experiment_path(root: Path, name: str) -> Path:
