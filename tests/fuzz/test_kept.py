@@ -209,6 +209,18 @@ def test_a_sample_whose_directory_has_a_damaged_name_is_not_read_without_that_ar
         read_sample(path)
 
 
+def test_a_sample_whose_directory_swallows_an_entry_is_not_read_without_that_array(tmp_path):
+    path = tmp_path / "a.npz"
+    write_sample(path, make_sample(voice="Ann"))
+    content = bytearray(path.read_bytes())
+    entry = content.rindex(b"PK\1\2", 0, content.rindex(b"PK\1\2"))  # the last but one
+    content[entry + 33] = 2  # its comment has 512 bytes: the next entry
+    path.write_bytes(content)
+
+    with pytest.raises(DataError, match=r"a\.npz: lists 6 of 7 arrays; make it again"):
+        read_sample(path)
+
+
 # --- checkpoints ---------------------------------------------------------------------------------
 
 

@@ -6,6 +6,7 @@ and `style_dp` (8, 16) float32 in memory; the file has them as [1, 50, 256] and 
 
 import io
 import math
+import os
 import shutil
 import zipfile
 from collections.abc import Mapping
@@ -38,6 +39,8 @@ _COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
 _LENGTHS = {(1, 0): 2, (2, 0): 4}  # bytes of a header's length, which come before it
 _LEAST_HALF, _LEAST_NORMAL_HALF = np.float32(2**-24), np.float32(2**-14)  # of float16
+_END_SIGNATURE, _END_BYTES = b"PK\5\6", 22  # of a zip file's last record, without the comment
+_COUNTED_ELSEWHERE = 0xFFFF  # of more members than the record can count
 _STYLE_SHAPES = {"style_ttl": TTL_SHAPE, "style_dp": DP_SHAPE}
 
 Array = NDArray[np.float32]
@@ -217,12 +220,30 @@ def _member_names(archive: zipfile.ZipFile) -> list[str]:
     for name in _KNOWN:
         if names.count(name) > 1:
             raise DataError(f"holds {name!r} twice; save each array once")
+    _check_count(archive)
     for info in archive.infolist():
         if info.filename.removesuffix(".npy") not in _KNOWN:
             # Opening compares its name with the one beside its content: a damaged name would
             # otherwise be a sample without its rate or its voice.
             archive.open(info).close()
     return [name for name in _KNOWN if name in names]  # other members may be many and large
+
+
+def _check_count(archive: zipfile.ZipFile) -> None:
+    """Compare the number of members with that at the end of the file, which zipfile does not read.
+
+    Where a damaged length in the table of contents swallows the next entry, a sample would
+    otherwise be read without its voice.
+    """
+    assert archive.fp is not None
+    archive.fp.seek(-_END_BYTES - len(archive.comment), os.SEEK_END)
+    end = archive.fp.read(_END_BYTES)
+    count = int.from_bytes(end[10:12], "little")
+    if end.startswith(_END_SIGNATURE) and count not in (
+        len(archive.infolist()),
+        _COUNTED_ELSEWHERE,
+    ):
+        raise DataError(f"lists {len(archive.infolist())} of {count} arrays; make it again")
 
 
 def _read_member(path: Path, archive: zipfile.ZipFile, name: str) -> NDArray[np.generic]:
