@@ -6,6 +6,7 @@ from tune_encoder.config.checking import (
     allowed_values,
     check_value,
     from_mapping,
+    is_nameable,
     to_mapping,
     unknown_name_message,
 )
@@ -127,6 +128,7 @@ __all__ = [
     "check_value",
     "complete_settings",
     "from_mapping",
+    "is_nameable",
     "load_config",
     "network_settings",
     "parse_assignment",

@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import math
+import os
 import types
 import typing
 from collections.abc import Mapping
@@ -83,9 +84,17 @@ def _convert(kind: Kind, value: object) -> object:
         return _INVALID
     if isinstance(value, float) and not math.isfinite(value):
         return _INVALID
-    if isinstance(value, str) and "\0" in value:  # no path and no name has one
+    if isinstance(value, str) and not is_nameable(value):
         return _INVALID
     return value if isinstance(value, kind) else _INVALID
+
+
+def is_nameable(text: str) -> bool:
+    """Whether a file could have this name: without null characters, and without half characters."""
+    try:
+        return b"\0" not in os.fsencode(text)
+    except UnicodeEncodeError:
+        return False
 
 
 def _in_limits(field: "dataclasses.Field[object]", value: object) -> bool:

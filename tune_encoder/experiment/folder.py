@@ -26,6 +26,7 @@ from tune_encoder.config import (
     StorageSettings,
     TrainConfig,
     changed_defaults,
+    is_nameable,
     read_yaml,
     to_mapping,
     write_yaml,
@@ -335,7 +336,8 @@ def _check_kinds(content: Mapping[str, object], path: Path) -> None:
     for kind, names in _KINDS.items():
         for name in names:
             value = content.get(name)
-            if name in content and (not isinstance(value, _TYPES[kind]) or "\0" in str(value)):
+            fits = isinstance(value, _TYPES[kind]) and is_nameable(str(value))
+            if name in content and not fits:
                 raise StorageError(f"{path}: {name} is {value!r}, not {kind}; restore the file")
 
 
