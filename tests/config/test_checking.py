@@ -108,6 +108,10 @@ def test_a_whole_number_serves_as_a_number():
             "hidden_dim is 100; it must be a multiple of num_heads (8)",
         ),
         (
+            {"crop_seconds": 1.0, "crop_seconds_min": 1.5},
+            "crop_seconds_min is 1.5; it must be at most crop_seconds (1)",
+        ),
+        (
             {"augment_noise_snr_min": 41},
             "augment_noise_snr_min is 41; it must be at most augment_noise_snr_max (40)",
         ),

@@ -111,6 +111,21 @@ def test_crops_of_a_long_clip_reach_its_start_and_its_end():
     assert firsts == {1, 2, 3, 4}
 
 
+def test_parts_of_all_lengths_are_drawn_and_repeated():
+    config = TrainConfig(**CLIPS, crop_seconds_min=0.05)  # 5 of 9 frames
+    pack = pack_of(30)
+
+    crops = [
+        features[0].tolist()
+        for epoch in range(100)
+        for batch in training_batches(pack, config, epoch)
+        for features in batch.features
+    ]
+
+    assert {len(set(crop)) for crop in crops} == {5, 6, 7, 8, 9}
+    assert all(crop == (crop[: len({*crop})] * 2)[:9] for crop in crops)
+
+
 # --- crops and windows ---------------------------------------------------------------------------
 
 

@@ -224,6 +224,13 @@ class RunSettings:
     crop_seconds: float = setting(
         2.0, "length of a training crop, seconds", minimum=0.1, maximum=60.0
     )
+    crop_seconds_min: float = setting(
+        0.0,
+        "draw crops of this length up to crop_seconds, each repeated until it has that length, as "
+        "short recordings are; 0: all have it",
+        minimum=0.0,
+        maximum=60.0,
+    )
     seed: int = setting(0, "seed of all randomness in a run", minimum=0, maximum=2**31 - 1)
     device: str = setting("auto", "device to compute on", choices=("auto", "cuda", "mps", "cpu"))
     num_threads: int = setting(
@@ -280,6 +287,11 @@ def _conflicts(config: TrainConfig) -> Iterator[str]:
         yield (
             f"hidden_dim is {config.hidden_dim}; it must be a multiple of "
             f"num_heads ({config.num_heads})"
+        )
+    if config.crop_seconds_min > config.crop_seconds:
+        yield (
+            f"crop_seconds_min is {config.crop_seconds_min:g}; it must be at most crop_seconds "
+            f"({config.crop_seconds:g})"
         )
     if config.augment_noise_snr_min > config.augment_noise_snr_max:
         yield (

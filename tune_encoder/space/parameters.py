@@ -20,7 +20,7 @@ from tune_encoder.system.formats import count_noun
 
 _FIELDS = {field.name: field for field in dataclasses.fields(TrainConfig)}
 _TYPES = typing.get_type_hints(TrainConfig)
-_SEARCHABLE_RUN_SETTINGS = {"crop_seconds", "seed"}
+_SEARCHABLE_RUN_SETTINGS = {"crop_seconds", "crop_seconds_min", "seed"}
 _FIXED = {
     **{name: "each value would need its own pack" for name in to_mapping(PackSettings())},
     **{name: "it is not a hyperparameter" for name in to_mapping(RunSettings())},

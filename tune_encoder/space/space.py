@@ -29,6 +29,7 @@ from tune_encoder.space.constraints import Constraint
 
 MAX_GRID_POINTS = 100_000  # far more than anyone trains; the grid is kept in memory
 _WORK_OF_A_STEP = ("batch_size", "crop_seconds")
+_WINDOWS = ("crop_seconds", "crop_seconds_min")
 ConfigKey = frozenset[tuple[str, SettingValue]]
 _ON_STEP = 1e-8  # tolerance as a fraction of a step, as in Optuna
 
@@ -222,7 +223,8 @@ class SearchSpace:
 
     def closed_form_settings(self) -> dict[str, SettingValue]:
         """Return the settings of the trial that tries the closed-form encoder; see `searcher`."""
-        windows = {"crop_seconds": TrainConfig().crop_seconds}  # those it was fitted to
+        default = TrainConfig()
+        windows = {name: getattr(default, name) for name in _WINDOWS}  # those it was fitted to
         return {**self._fixed_settings(), **CLOSED_FORM_CONFIG, **windows}
 
     def is_closed_form(self, settings: Mapping[str, SettingValue]) -> bool:
