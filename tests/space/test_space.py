@@ -193,6 +193,14 @@ def test_every_trial_has_the_base_and_the_epochs_of_the_budget():
     )
 
 
+def test_the_closed_form_keeps_its_windows_whatever_the_base_crops():
+    space = parse({**FULL, "base": {"crop_seconds": 4.0, "crop_seconds_min": 3.0}})
+
+    config = space.config(space.closed_form_settings())
+
+    assert (config.crop_seconds, config.crop_seconds_min) == (TrainConfig().crop_seconds, 0.0)
+
+
 def test_without_start_the_defaults_that_are_in_range_are_tried_first():
     space = parse_searched(dropout={"float": [0.0, 0.3]}, num_layers={"int": [6, 8]})
 
