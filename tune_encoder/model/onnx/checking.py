@@ -28,6 +28,9 @@ from tune_encoder.model.prediction import predict_voice
 
 MEL_TOLERANCE = 1e-3  # of a natural logarithm of power: 0.004 dB
 TOLERANCE = 1e-4  # of an element of a style; the standard deviation between voices is 0.02
+# From audio on, the rounding of the features passes through the encoder. One that tells few voices
+# apart very well, trained on ten real ones, made 1.3e-4 of it.
+VOICE_TOLERANCE = 1e-3
 PARTS = ("ttl", "dp")  # of a VoiceStyle, in the order of the outputs
 SPEECH_S = 12.0  # longer than most recordings
 
@@ -45,14 +48,14 @@ def check_audio_encoder(session: OnnxSession, encoder: Encoder, config: TrainCon
         with torch.no_grad():
             expected = [style[:, None].numpy() for style in encoder(features)]
         actual = session.run(features.numpy())
-        _compare(AUDIO_ENCODER, f"{B} x {n_frames} frames", actual, expected)
+        _compare(AUDIO_ENCODER, f"{B} x {n_frames} frames", actual, expected, TOLERANCE)
 
 
 def check_voice_encoder(session: OnnxSession, encoder: Encoder, config: TrainConfig) -> None:
     """Run both on recordings shorter than, equal to, slightly longer than and of several windows.
 
     Raises:
-        StorageError: if an element of a style differs by more than 1e-4.
+        StorageError: if an element of a style differs by more than 1e-3.
     """
     voice = synthetic_speech(config.sample_rate)
     window = round(config.crop_seconds * config.sample_rate)
@@ -61,7 +64,8 @@ def check_voice_encoder(session: OnnxSession, encoder: Encoder, config: TrainCon
         clips = np.stack([voice[:T], voice[-T:]])
         styles = [predict_voice(encoder, config, clip) for clip in clips]
         expected = [np.stack([getattr(style, part) for style in styles])[:, None] for part in PARTS]
-        _compare(VOICE_ENCODER, f"2 x {clips.shape[1]} samples", session.run(clips), expected)
+        what = f"2 x {clips.shape[1]} samples"
+        _compare(VOICE_ENCODER, what, session.run(clips), expected, VOICE_TOLERANCE)
 
 
 def check_front_end(voice_encoder: bytes, config: TrainConfig) -> None:
@@ -85,9 +89,11 @@ def check_front_end(voice_encoder: bytes, config: TrainConfig) -> None:
         )
 
 
-def _compare(name: str, length: str, actual: tuple[Array, Array], expected: list[Array]) -> None:
+def _compare(
+    name: str, length: str, actual: tuple[Array, Array], expected: list[Array], tolerance: float
+) -> None:
     for part, actual_part, expected_part in zip(OUTPUTS, actual, expected, strict=True):
-        _check_close(name, f"{part} of {length}", actual_part, expected_part, TOLERANCE)
+        _check_close(name, f"{part} of {length}", actual_part, expected_part, tolerance)
 
 
 def _check_close(name: str, what: str, actual: Array, expected: Array, tolerance: float) -> None:
