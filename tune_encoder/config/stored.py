@@ -15,6 +15,7 @@ MEANT_BEFORE: dict[str, SettingValue] = {
     "head": "pca",
     "epoch_of": "clips",
     "steps_per_epoch": 1,
+    "crop_seconds_min": 0.0,
     "init_from": "",
     "init_sha256": "",
     **to_mapping(CopySettings()),  # none were made
