@@ -12,16 +12,11 @@ from tune_encoder.data.samples import read_sample
 WRONG, DATA, STORAGE = 2, 3, 4
 
 
-@pytest.fixture(scope="module")
-def models(tmp_path_factory):
-    return write_stand_in(tmp_path_factory.mktemp("stand_in") / "models")
-
-
 @pytest.fixture
-def run(capsys, models, tmp_path):
+def run(capsys, stand_in, tmp_path):
     """Generates a small set with further options; returns the exit code, and all lines."""
 
-    def run(*options, model_dir=models):
+    def run(*options, model_dir=stand_in):
         sizes = ["--voices", "12", "--clips-per-voice", "1", "--steps", "5", "--workers", "1"]
         words = ["data", "generate", tmp_path / "set", "--model-dir", model_dir, *sizes, *options]
         with pytest.raises(SystemExit) as ended:

@@ -1,15 +1,14 @@
 import pytest
 
-from tests.speech.stand_in import write_stand_in
 from tune_encoder.config import GenerationSettings
 from tune_encoder.speech.engine import Engine
 from tune_encoder.speech.generating import Sources
 
 
 @pytest.fixture(scope="session")
-def models(tmp_path_factory):
+def models(stand_in):
     """The folder of the stand-in models."""
-    return write_stand_in(tmp_path_factory.mktemp("stand_in") / "models")
+    return stand_in
 
 
 @pytest.fixture(scope="session")
