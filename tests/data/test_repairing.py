@@ -209,9 +209,20 @@ def damage_extra(path):
     path.write_bytes(content)
 
 
+def compress_oddly(path):
+    """Compress as numpy never does, by which a few kilobytes may become gigabytes at once."""
+    with zipfile.ZipFile(path) as old:
+        members = {name: old.read(name) for name in old.namelist()}
+    with zipfile.ZipFile(path, "w") as new:
+        for name, content in members.items():
+            kind = zipfile.ZIP_LZMA if name == "duration.npy" else zipfile.ZIP_STORED
+            new.writestr(name, content, kind)
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
+        (compress_oddly, r"half\.npz: duration.npy is compressed as numpy never does; save it wi"),
         (claim_too_much, r"half\.npz: duration claims 3000 MB; the limit is 537 MB"),
         (damage_extra, r"half\.npz: not a readable npz file \(.*\); make it again"),
     ],

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.speech.stand_in import SAMPLE_RATE, preset_styles, write_stand_in
-from tune_encoder.errors import ConfigError, StorageError
+from tune_encoder.errors import ConfigError, DataError, StorageError
 from tune_encoder.speech.engine import Engine, find_model, model_hashes, model_languages
 
 STYLE = preset_styles()["F1"]
@@ -34,6 +34,13 @@ def test_speech_ends_where_the_model_says_without_the_padding_of_its_last_block(
     assert slow % 3072
     assert quick == pytest.approx(slow / 1.25, abs=1)
     assert engine.sample_rate == SAMPLE_RATE
+
+
+def test_a_text_that_the_package_refuses_is_named(engine):
+    with pytest.raises(
+        DataError, match=r"Supertonic cannot speak 'a{40}' in en \(ValueError: .*; try another text"
+    ):
+        speak(engine, "a" * 200_000)
 
 
 def test_each_model_has_its_languages():

@@ -225,12 +225,21 @@ def test_a_folder_in_use_is_refused(models, tmp_path):
         generate(tmp_path / "set", sources(models), small(), 1)
 
 
-def test_a_damaged_record_is_refused(models, tmp_path):
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        ("{}", "'request' is missing"),
+        ('{"request": 3}', "its request is no mapping"),
+        ("[" * 50_000, "nested too deeply"),
+    ],
+)
+def test_a_record_of_something_else_is_refused(models, tmp_path, content, why):
     (tmp_path / "set").mkdir()
-    (tmp_path / "set" / "dataset.json").write_text("{}")
+    (tmp_path / "set" / "dataset.json").write_text(content)
 
     with pytest.raises(
-        StorageError, match=r"dataset\.json: not readable \(it has no request\); rem"
+        StorageError,
+        match=rf"dataset\.json: not of a set that this command made \(.*{why}.*\); name another f",
     ):
         generate(tmp_path / "set", sources(models), small(), 1)
 

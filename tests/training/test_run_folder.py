@@ -8,6 +8,7 @@ import signal
 import numpy as np
 import pytest
 
+from tests.fabricate import write_wav
 from tune_encoder.config import TrainConfig, load_config
 from tune_encoder.errors import ConfigError, Interrupted, StorageError
 from tune_encoder.training.checkpoints import load_state
@@ -92,6 +93,18 @@ def test_a_relative_data_folder_is_found_from_the_config_too(data_dir, tmp_path,
     train_to_folder(config, ignore)
 
     assert load_config(tmp_path / "run" / "config.yaml", {}).data_dir == str(data_dir.resolve())
+
+
+def test_a_relative_folder_of_noise_is_found_from_the_config_too(data_dir, tmp_path, monkeypatch):
+    noise = tmp_path / "noise" / "hiss.wav"
+    noise.parent.mkdir()
+    write_wav(noise, 0.1 * np.random.default_rng(0).standard_normal(24_000))
+    monkeypatch.chdir(tmp_path)
+    config = tiny(data_dir, tmp_path / "run", epochs=1, augment_copies=1, copy_noise_dir="noise")
+
+    train_to_folder(config, ignore)
+
+    assert load_config(tmp_path / "run" / "config.yaml", {}).copy_noise_dir == str(noise.parent)
 
 
 def test_a_resumed_run_with_more_epochs_continues_at_the_next(run, tmp_path):

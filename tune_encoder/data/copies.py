@@ -9,6 +9,7 @@ Shapes: T audio samples, F frames, M mel bands.
 """
 
 import hashlib
+import os
 import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -144,7 +145,7 @@ def sounds_fingerprint(name: str, folder: str) -> str:
     sounds = find_sounds(name, folder)
     digest = hashlib.sha256()
     for path in sounds:
-        digest.update(f"{path.relative_to(folder).as_posix()} {path.stat().st_size}\n".encode())
+        digest.update(os.fsencode(f"{path.relative_to(folder).as_posix()} {path.stat().st_size}\n"))
     return digest.hexdigest()[:16] if sounds else ""
 
 

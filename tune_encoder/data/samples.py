@@ -119,6 +119,8 @@ def copy_with_style(source: Path, target: Path, style: VoiceStyle) -> None:
         for info in old.infolist():
             if info.file_size > MAX_MEMBER_BYTES:
                 raise DataError(f"{source}: {_too_large_message(info)}")
+            if info.compress_type not in _COMPRESSIONS:
+                raise DataError(f"{source}: {_compression_message(info.filename)}")
             copied = zipfile.ZipInfo(info.filename, info.date_time)
             copied.compress_type = info.compress_type
             with new.open(copied, "w") as file:
@@ -250,11 +252,15 @@ def _read_member(path: Path, archive: zipfile.ZipFile, name: str) -> NDArray[np.
     info = archive.getinfo(f"{name}.npy")
     claimed = info.file_size
     if info.compress_type not in _COMPRESSIONS:  # others decompress all before they are limited
-        raise DataError(f"{name} is compressed as numpy never does; save it with numpy.savez")
+        raise DataError(_compression_message(name))
     if claimed > MAX_MEMBER_BYTES:
         raise DataError(_too_large_message(info))
     with archive.open(info) as file:
         return _to_array(name, _read_exactly(file, claimed))
+
+
+def _compression_message(name: str) -> str:
+    return f"{name} is compressed as numpy never does; save it with numpy.savez"
 
 
 def _too_large_message(info: zipfile.ZipInfo) -> str:

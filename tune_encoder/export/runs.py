@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tune_encoder.config import ExportSettings, TrainConfig
+from tune_encoder.config import READ_PATHS, ExportSettings, TrainConfig
 from tune_encoder.data.pack import PackedData, open_pack
 from tune_encoder.data.packing import pack_data
 from tune_encoder.errors import ConfigError, SearchFailed, StorageError
@@ -110,7 +110,7 @@ def _check_same_data(checkpoint: RunCheckpoint, data: PackedData) -> None:
 
 def _origin(run: Run, rows: list[EpochRow], checkpoint: RunCheckpoint) -> Origin:
     settings = changed_settings(checkpoint.state["config"])
-    hidden = ("data_dir", "checkpoint_dir")
+    hidden = (*READ_PATHS, "checkpoint_dir")
     cost: RunCost = {
         "epochs": len(rows),
         "budget": checkpoint.config.epochs,

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from tune_encoder.config import SUPERTONIC_MODELS
 from tune_encoder.data.voice_style import VoiceStyle
-from tune_encoder.errors import ConfigError, StorageError
+from tune_encoder.errors import ConfigError, DataError, StorageError
 from tune_encoder.system.manifest import sha256_of_file
 
 MODEL_FILES = (
@@ -60,10 +60,20 @@ class Engine:
     def speak(
         self, style: VoiceStyle, text: str, lang: str, *, steps: int, speed: float, seed: int
     ) -> Array:
-        """Speak a text; equal arguments give equal audio (T,) on the same machine."""
+        """Speak a text; equal arguments give equal audio (T,) on the same machine.
+
+        Raises:
+            DataError: if the package refuses it.
+        """
         voice = self._style(style.ttl[None], style.dp[None])
-        with _global_noise(seed):
-            audio, seconds = self._tts.synthesize(text, voice, steps, speed, lang=lang)
+        try:
+            with _global_noise(seed):
+                audio, seconds = self._tts.synthesize(text, voice, steps, speed, lang=lang)
+        except Exception as error:  # of the package and of onnxruntime, none of them public
+            raise DataError(
+                f"Supertonic cannot speak {text[:40]!r} in {lang} ({type(error).__name__}: "
+                f"{error}); try another text or model"
+            ) from error
         end = round(float(np.sum(seconds)) * self.sample_rate)  # the last block is padded
         return np.asarray(audio[0, :end], dtype=np.float32)
 

@@ -5,6 +5,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 from tune_encoder.config import to_mapping
 from tune_encoder.data.samples import SPLITS
@@ -13,6 +14,7 @@ from tune_encoder.errors import ConfigError, DataError, StorageError
 from tune_encoder.speech.clips import Clip, Made, Script, count_refusals
 from tune_encoder.speech.engine import model_hashes, package_versions
 from tune_encoder.speech.texts import texts_digest
+from tune_encoder.system.damage import parse_json, refuse_damage
 from tune_encoder.system.files import atomic_write
 
 DATASET_FILE = "dataset.json"
@@ -79,14 +81,17 @@ def read_dataset(folder: Path) -> dict[str, object]:
         StorageError: if it is damaged or missing.
     """
     path = folder / DATASET_FILE
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if isinstance(content, dict) and isinstance(content.get("request"), dict):
-            return content
-        problem = "it has no request"
-    except (OSError, ValueError) as error:
-        problem = str(error)
-    raise StorageError(f"{path}: not readable ({problem}); remove {folder} and begin again")
+    with refuse_damage(lambda why: _unreadable(path, why)):
+        content = parse_json(path.read_text(encoding="utf-8"))
+        if not isinstance(content["request"], dict):
+            raise TypeError("its request is no mapping")
+        return cast("dict[str, object]", content)
+
+
+def _unreadable(path: Path, why: str) -> StorageError:
+    return StorageError(
+        f"{path}: not of a set that this command made ({why}); name another folder, or restore it"
+    )
 
 
 def write_request(folder: Path, request: Mapping[str, object]) -> None:
@@ -143,7 +148,8 @@ def read_summary(folder: Path) -> Summary:
         isinstance(counts, dict) and isinstance(left_out, dict) and isinstance(unspeakable, list)
     ):
         raise StorageError(f"{folder}: not whole; remove it and begin again")
-    return Summary(**counts, left_out=[*left_out], unspeakable=unspeakable)
+    with refuse_damage(lambda why: _unreadable(folder / DATASET_FILE, why)):
+        return Summary(**counts, left_out=[*left_out], unspeakable=unspeakable)
 
 
 def _write(folder: Path, content: Mapping[str, object]) -> None:

@@ -128,7 +128,7 @@ def _amplified(audio: Array) -> Array:
 def _without_pauses(audio: Array) -> Array:
     """Shorten each pause to 0.4 s, so that no partial utterance is silent."""
     frames = audio[: audio.size // _PAUSE_FRAME * _PAUSE_FRAME].reshape(-1, _PAUSE_FRAME)
-    if not len(frames):
+    if len(frames) <= 2 * _KEPT_PAUSE:  # shorter than what a pause keeps
         return audio
     rms = np.sqrt(np.square(frames).mean(axis=1))
     active = rms >= rms.max() * 10 ** (_PAUSE_DB / 20)

@@ -6,8 +6,9 @@ from contextlib import contextmanager
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
-from tune_encoder.config import TrainConfig, to_mapping, write_yaml
+from tune_encoder.config import READ_PATHS, TrainConfig, to_mapping, write_yaml
 from tune_encoder.data.pack import PackedData, open_pack
 from tune_encoder.data.packing import pack_data
 from tune_encoder.errors import ConfigError, StorageError
@@ -54,7 +55,9 @@ def train_to_folder(
         Interrupted: on Ctrl-C or SIGTERM, with the last epoch saved.
     """
     # Paths in config.yaml are relative to its own folder, not to the current one.
-    config = replace(config, data_dir=str(Path(config.data_dir).resolve()))
+    given = {name: path for name in READ_PATHS if (path := getattr(config, name))}
+    absolute: dict[str, Any] = {name: str(Path(path).resolve()) for name, path in given.items()}
+    config = replace(config, **absolute)
     if checkpoint is None:
         config = pin_initial_model(config)
     folder = Path(config.checkpoint_dir)
