@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tune_encoder.speech.pitch import FRAME_S, median_pitch_hz, pitch_and_level
+from tune_encoder.speech.pitch import _BLOCK, FRAME_S, median_pitch_hz, pitch_and_level
 
 RATE = 24000
 
@@ -21,6 +21,13 @@ def test_a_voice_has_its_pitch_in_all_frames_that_it_fills(hz):
     inner = pitch[3:-4]
     assert np.abs(inner / hz - 1).max() < 0.003  # a lag of whole samples is off by 0.005 at 383 Hz
     assert level[3:-4].mean() == pytest.approx(-20, abs=0.3)
+
+
+def test_a_long_recording_has_its_pitch_throughout():
+    seconds = 2.5 * _BLOCK * FRAME_S
+    pitch, level = pitch_and_level(voice(150.0, seconds), RATE)
+    assert len(pitch) == len(level) == pytest.approx(2.5 * _BLOCK, abs=2)
+    assert np.abs(pitch[3:-4] / 150 - 1).max() < 0.003
 
 
 def test_a_rising_voice_is_followed():

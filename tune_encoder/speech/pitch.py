@@ -21,6 +21,7 @@ _MIN_LAG = int(_RATE / HIGHEST_HZ)
 _VOICED_BELOW = 0.15  # of the normalised difference; the paper has 0.1 to 0.15
 _QUIET_DB = -40.0  # relative to the loudest frame; below it nothing is voiced
 _FLOOR_DBFS = -100.0
+_BLOCK = 1000  # frames at a time; a recording of an hour as a whole would take gigabytes
 
 Array = NDArray[np.float32]
 
@@ -39,9 +40,10 @@ def pitch_and_level(audio: Array, sample_rate: int) -> tuple[Array, Array]:
     length = _WINDOW + _MAX_LAG
     padded = np.pad(sound, (_WINDOW // 2, length))
     frames = np.lib.stride_tricks.sliding_window_view(padded, length)[: sound.size : _HOP]
-    power = np.square(frames[:, :_WINDOW]).mean(axis=1)
+    blocks = [frames[start : start + _BLOCK] for start in range(0, len(frames), _BLOCK)]
+    power = np.concatenate([np.square(block[:, :_WINDOW]).mean(axis=1) for block in blocks])
     level = np.maximum(10 * np.log10(np.maximum(power, 1e-20)), _FLOOR_DBFS)
-    pitch = _pitch(_normalised_difference(frames))
+    pitch = np.concatenate([_pitch(_normalised_difference(block)) for block in blocks])
     pitch[level < level.max() + _QUIET_DB] = np.nan
     return pitch.astype(np.float32), level.astype(np.float32)
 
