@@ -1,5 +1,6 @@
 import os
 import resource
+import signal
 import socket
 import subprocess
 import sys
@@ -24,6 +25,10 @@ from tune_encoder.tuning.cluster.ray_settings import set_environment
 # busy machine many times faster.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 set_environment()  # before a test file imports Ray
+
+
+# A shell ignores Ctrl-C for what it starts in the background, and for all that this starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items):
