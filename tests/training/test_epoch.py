@@ -146,11 +146,12 @@ def test_out_of_memory_names_the_settings_that_help(packed, tmp_path):
         """A split whose first clip does not fit."""
 
         lengths = np.full(8, 300)
+        has_copies = False
 
         def __len__(self):
             return 8
 
-        def clip(self, i):
+        def versions(self, i):
             raise torch.OutOfMemoryError("full")
 
     with pytest.raises(
