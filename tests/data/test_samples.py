@@ -237,8 +237,9 @@ def test_an_array_of_objects_is_refused_and_never_unpickled(tmp_path, name):
         read_sample(tmp_path / "bad.npz")
     assert not canary.exists()
 
+    # Unpickled on purpose, made above: it shows that the file was a real danger.
     np.load(tmp_path / "bad.npz", allow_pickle=True)[name]
-    assert canary.exists()  # so the file was a real danger
+    assert canary.exists()
 
 
 def test_an_array_of_objects_that_nobody_asked_for_is_never_unpickled(tmp_path):
