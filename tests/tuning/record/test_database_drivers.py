@@ -59,6 +59,16 @@ def test_a_second_driver_is_refused_and_a_killed_one_holds_nothing(tmp_path, pg)
         assert train(record) == 5
 
 
+def test_a_lock_that_the_server_is_about_to_release_is_waited_for(tmp_path, pg):
+    experiment = filled(make(tmp_path, pg))
+    holder = Database(pg, experiment.name)
+    with ThreadPoolExecutor(1) as thread:
+        opening = thread.submit(Database, pg, experiment.name)
+        time.sleep(0.3)
+        holder.close()
+        opening.result().close()
+
+
 def test_a_name_that_the_database_has_is_refused_for_a_new_search(tmp_path, pg):
     experiment = filled(make(tmp_path, pg))
     check_record_free(pg, "free")

@@ -2,6 +2,7 @@
 
 import os
 import socket
+import time
 import zlib
 from typing import Any
 
@@ -23,6 +24,8 @@ _SERVER_SETTINGS = {
     "tcp_keepalives_interval": "2",
     "tcp_keepalives_count": "3",
 }
+# A server that does other work releases the lock of a connection a moment after its end.
+_RETRIES_S = (0.1, 0.2, 0.4, 0.8)
 _LOCK_NAMESPACE = zlib.crc32(b"tune-encoder") >> 1  # separates our locks from other programs'
 _SELECT_HOLDER = (
     "SELECT application_name FROM pg_stat_activity JOIN pg_locks USING (pid) "
@@ -79,11 +82,19 @@ def _try_lock(connection: Any, key: int) -> str | None:
     cursor = connection.cursor()
     for setting, value in settings.items():
         cursor.execute("SELECT set_config(%s, %s, false)", (setting, value))
-    cursor.execute("SELECT pg_try_advisory_lock(%s, %s)", (_LOCK_NAMESPACE, key))
-    (locked,) = cursor.fetchone()
     holder = None
-    if not locked:
+    if not _locked(cursor, key):
         cursor.execute(_SELECT_HOLDER, (_LOCK_NAMESPACE, key))
         (holder,) = cursor.fetchone() or ("another process",)
     connection.commit()  # otherwise the settings would be rolled back; the lock would stay
     return holder
+
+
+def _locked(cursor: Any, key: int) -> bool:
+    """Try to take the lock, and again if it is held."""
+    for delay in (0.0, *_RETRIES_S):
+        time.sleep(delay)
+        cursor.execute("SELECT pg_try_advisory_lock(%s, %s)", (_LOCK_NAMESPACE, key))
+        if cursor.fetchone()[0]:
+            return True
+    return False
