@@ -29,7 +29,7 @@ from tune_encoder.tuning.cluster.state import Cluster, cluster_usage
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
-N_TRIALS, EPOCHS = 6, 80  # so long that a node can join meanwhile
+N_TRIALS, EPOCHS = 4, 60  # so long that a node can join meanwhile
 LONG = {
     "budget": {"trials": N_TRIALS, "epochs": EPOCHS},
     "scheduler": {"name": "none"},
