@@ -21,7 +21,7 @@ from tune_encoder.cli.common import (
     table_lines,
 )
 from tune_encoder.cli.curve import draw_curve
-from tune_encoder.config import MEASURES
+from tune_encoder.config import MEASURES, SIMILARITY
 from tune_encoder.data.score_words import skill_name
 from tune_encoder.errors import ConfigError
 from tune_encoder.experiment.epoch_row import score_of
@@ -301,6 +301,7 @@ def _best_lines(view: "BestView") -> Iterator[str]:
     yield f"best: trial {view['trial']}, epoch {view['epoch']}"
     words = {"val_loss": "loss", **{f"val_{name}": word for name, word in SCORES.items()}}
     words |= {"val_skill": skill_name(view["voices"]), "val_skill_se": "its standard error"}
+    words[SIMILARITY] = "similarity, by ear"
     scores = {word: view["scores"][name] for name, word in words.items() if name in view["scores"]}
     rows = [(f"  {word}", f"{value:.3f}") for word, value in scores.items()]
     measured = {name: value for name, value in view["scores"].items() if name in MEASURES}

@@ -18,7 +18,14 @@ from tune_encoder.config.generation import (
 )
 from tune_encoder.config.initial_model import NETWORK, check_same_network, network_settings
 from tune_encoder.config.launch import LOCAL_LAUNCH, LOCAL_STORAGE, LaunchSettings, StorageSettings
-from tune_encoder.config.listening import ListenSettings, ReportSettings
+from tune_encoder.config.listening import (
+    MAX_SENTENCES,
+    SENTENCE_S,
+    ListenSettings,
+    ReportSettings,
+    SimilaritySettings,
+    SpeakingModel,
+)
 from tune_encoder.config.search import (
     CLONE_MS,
     CONFIRMED_CONFIGS,
@@ -30,6 +37,7 @@ from tune_encoder.config.search import (
     PARAMETERS,
     QUANTITIES,
     SECTIONS,
+    SIMILARITY,
     BudgetSettings,
     MetricSettings,
     ResourceSettings,
@@ -86,6 +94,7 @@ __all__ = [
     "LOCAL_LAUNCH",
     "LOCAL_STORAGE",
     "MAX_EXACT_INT",
+    "MAX_SENTENCES",
     "MAX_YAML_BYTES",
     "MAX_YAML_DEPTH",
     "MEASURES",
@@ -96,6 +105,8 @@ __all__ = [
     "READ_PATHS",
     "SECTIONS",
     "SECTIONS_MEANT_BEFORE",
+    "SENTENCE_S",
+    "SIMILARITY",
     "SUPERTONIC_MODELS",
     "AugmentSettings",
     "BudgetSettings",
@@ -117,6 +128,8 @@ __all__ = [
     "SchedulerSettings",
     "SearcherSettings",
     "SettingValue",
+    "SimilaritySettings",
+    "SpeakingModel",
     "StorageSettings",
     "TrainConfig",
     "ValidationSettings",

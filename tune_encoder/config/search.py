@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tune_encoder.config.listening import ReportSettings
+from tune_encoder.config.listening import ReportSettings, SimilaritySettings
 from tune_encoder.config.training import setting
 from tune_encoder.errors import ConfigError
 
@@ -22,10 +22,11 @@ _MAXIMIZED = (
 PARAMETERS = "parameters"  # number of trainable parameters of the encoder
 CLONE_MS = "clone_ms"  # milliseconds to encode a clip of five seconds on one thread
 MEASURES = (PARAMETERS, CLONE_MS)  # quantities of a config that no epoch changes
+SIMILARITY = "val_similarity"  # of speech in predicted and true styles; not measured every epoch
 _METRICS = (*_MINIMIZED, *_MAXIMIZED)
 QUANTITIES = (
     *_METRICS, "val_cosine", "val_spread", "val_ttl_mse", "val_dp_mse", "train_loss", "seconds",
-    *MEASURES,
+    *MEASURES, SIMILARITY,
 )  # fmt: skip
 """What can be limited by a constraint: what a row of a trial has."""
 
@@ -39,7 +40,7 @@ class MetricSettings:
     second: str | None = setting(
         None,
         "a second metric, of which trials may have less if they have more of the first",
-        choices=(*_METRICS, *MEASURES),
+        choices=(*_METRICS, *MEASURES, SIMILARITY),
     )
 
     def __post_init__(self) -> None:
@@ -73,7 +74,7 @@ class MetricSettings:
 
 def better_direction(name: str) -> str:
     """Return the better direction of a metric, "min" or "max"."""
-    return "max" if name in _MAXIMIZED else "min"
+    return "max" if name in (*_MAXIMIZED, SIMILARITY) else "min"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -250,6 +251,7 @@ SECTIONS: dict[str, type[Any]] = {
     "resources": ResourceSettings,
     "validation": ValidationSettings,
     "report": ReportSettings,
+    "similarity": SimilaritySettings,
 }
 # The options of a search that override settings of its space, and the settings that each changes.
 OVERRIDES = {

@@ -75,6 +75,9 @@ class EpochRow(TypedDict, total=False):
     """Trainable parameters of the encoder; only where the search has a use for it."""
     clone_ms: float
     """Milliseconds to encode a clip on one thread; only where the search has a use for it."""
+    val_similarity: float
+    """Speaker similarity of speech in predicted and true styles, from 0 to 1; between two
+    measurements that of the one before. Only where the search has a use for it."""
     finished: bool
     """Whether the run has reached its last epoch or its early-stopping patience."""
     checkpoint_sha256: str

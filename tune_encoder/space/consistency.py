@@ -2,8 +2,9 @@
 
 import dataclasses
 
-from tune_encoder.config import NETWORK, SchedulerSettings
+from tune_encoder.config import NETWORK, SIMILARITY, SchedulerSettings
 from tune_encoder.errors import ConfigError
+from tune_encoder.space.listening import listening_of
 from tune_encoder.space.sampling import sample_configs
 from tune_encoder.space.space import SearchSpace
 
@@ -19,6 +20,7 @@ def check_consistency(space: SearchSpace, where: str) -> None:
     _check_searcher(space, where)
     _check_second_metric(space, where)
     _check_initial_model(space, where)
+    _check_similarity(space, where)
     for settings in sample_configs(space, N_SAMPLES):
         space.config(settings, f"{where} can propose this")
 
@@ -117,6 +119,24 @@ def _check_second_metric(space: SearchSpace, where: str) -> None:
         raise ConfigError(
             f"{where}: searcher.name is gp, which has one metric, but metric.second is {second}; "
             "write nsga2, tpe or random"
+        )
+
+
+def _check_similarity(space: SearchSpace, where: str) -> None:
+    """Reject a search whose trials would not be listened to, or by several processes."""
+    listening, processes = listening_of(space), space.resources.processes_per_trial
+    if listening is None:
+        return
+    if processes > 1:
+        raise ConfigError(
+            f"{where}: resources.processes is {processes}, but {SIMILARITY} is measured in one "
+            "process; set it to 1, or leave out the metric and the constraints of that name"
+        )
+    if not listening.settings.every and not listening.rungs:
+        raise ConfigError(
+            f"{where}: similarity.every is 0, and the scheduler {space.scheduler.name} has no "
+            f"rungs, so {SIMILARITY} of most epochs would be that of the first; write a number of "
+            "epochs"
         )
 
 

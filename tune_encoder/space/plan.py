@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tune_encoder.config import CONFIRMED_CONFIGS, ResourceSettings, SchedulerSettings
-from tune_encoder.space import SearchSpace
+from tune_encoder.space.space import SearchSpace
 
 
 @dataclass(frozen=True)

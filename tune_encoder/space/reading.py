@@ -10,6 +10,7 @@ from tune_encoder.config import (
     READ_PATHS,
     SECTIONS,
     SettingValue,
+    SimilaritySettings,
     from_mapping,
     network_settings,
     read_yaml,
@@ -76,6 +77,7 @@ def read_space(content: object, where: str, folder: Path) -> SearchSpace:
         name: from_mapping(kind, _mapping(content, name, where), f"{where}, {name}")
         for name, kind in SECTIONS.items()
     }
+    sections["similarity"] = _at_folder(sections["similarity"], folder)
     base = _base(_mapping(content, "base", where), f"{where}, base", folder)
     parameters = read_parameters(_mapping(content, "space", where), where)
     start = _start_configs(content.get("start") or [], parameters, f"{where}, start")
@@ -142,6 +144,14 @@ def _mapping(content: Mapping[str, object], name: str, where: str) -> Mapping[st
     if not isinstance(value, Mapping):
         raise ConfigError(f"{where}: {name} is {value!r}; write `name: value` lines under it")
     return value
+
+
+def _at_folder(similarity: SimilaritySettings, folder: Path) -> SimilaritySettings:
+    """Return the settings with an absolute path of the model: a worker runs in another folder."""
+    if not similarity.model_dir:
+        return similarity
+    place = str((folder / similarity.model_dir).resolve())
+    return dataclasses.replace(similarity, model_dir=place)
 
 
 def _base(base: Mapping[str, object], where: str, folder: Path) -> dict[str, SettingValue]:

@@ -12,6 +12,7 @@ from tune_encoder.config import (
     CLOSED_FORM,
     CLOSED_FORM_CONFIG,
     MEASURES,
+    SIMILARITY,
     BudgetSettings,
     MetricSettings,
     ReportSettings,
@@ -19,6 +20,7 @@ from tune_encoder.config import (
     SchedulerSettings,
     SearcherSettings,
     SettingValue,
+    SimilaritySettings,
     TrainConfig,
     ValidationSettings,
     from_mapping,
@@ -137,6 +139,7 @@ class SpaceContent(TypedDict, total=False):
     resources: dict[str, SettingValue]
     validation: dict[str, SettingValue]
     report: dict[str, SettingValue]
+    similarity: dict[str, SettingValue]
     base: dict[str, SettingValue]
     space: dict[str, dict[str, object]]
     start: list[dict[str, SettingValue]]
@@ -162,12 +165,23 @@ class SearchSpace:
     constraints: tuple[Constraint, ...] = ()
     """Limits that the best trial keeps."""
     report: ReportSettings = field(default_factory=ReportSettings)
+    similarity: SimilaritySettings = field(default_factory=SimilaritySettings)
+    """Without effect unless the search `listens`."""
 
     @property
     def measures(self) -> tuple[str, ...]:
         """The quantities of a config that its trials measure, for a metric or a constraint."""
-        wanted = (*self.metric.names, *(each.name for each in self.constraints))
-        return tuple(name for name in MEASURES if name in wanted)
+        return tuple(name for name in MEASURES if name in self._quantities)
+
+    @property
+    def listens(self) -> bool:
+        """Whether its trials measure `SIMILARITY`, for a metric or a constraint."""
+        return SIMILARITY in self._quantities
+
+    @property
+    def _quantities(self) -> tuple[str, ...]:
+        """What it compares or limits."""
+        return (*self.metric.names, *(each.name for each in self.constraints))
 
     def sample(
         self, suggest: Suggester, given: Mapping[str, SettingValue] | None = None

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tune_encoder.config import ListenSettings
+from tune_encoder.config import MAX_SENTENCES, ListenSettings
 from tune_encoder.data.voice_style import VoiceStyle
 from tune_encoder.errors import ConfigError, DataError
 from tune_encoder.speech.engine import Engine, model_languages
@@ -26,7 +26,7 @@ from tune_encoder.speech.texts import shipped_texts
 
 _SENTENCES = (9, 10, 12)
 """Numbers of the package's sentences in each language, of three to four seconds: each is longer
-than a partial utterance of the speaker encoder."""
+than a partial utterance of the speaker encoder. There are `MAX_SENTENCES`."""
 
 Array = NDArray[np.float32]
 
@@ -49,7 +49,7 @@ class Speech:
 
 
 class Ear:
-    """Speaks sentences with Supertonic and hears them with a speaker encoder; each style once."""
+    """Speaks sentences with Supertonic and hears them with a speaker encoder."""
 
     def __init__(
         self,
@@ -65,20 +65,24 @@ class Ear:
         self._settings = settings
         self._known: dict[str, Speech] = {}
 
-    def speech(self, style: VoiceStyle, name: str) -> Speech:
-        """Return the sentences as spoken in a style.
+    def speech(self, style: VoiceStyle, name: str, *, keep: bool = True) -> Speech:
+        """Return the sentences as spoken in a style; one that was kept is not spoken again.
 
         Args:
             style: The style.
             name: Whose it is, for an error.
+            keep: Whether to keep the speech, which has megabytes, in case the style comes again.
 
         Raises:
             DataError: if nothing is to be heard in that style.
         """
         key = _key(style)
-        if key not in self._known:
-            self._known[key] = self._speak_all(style, name)
-        return self._known[key]
+        if key in self._known:
+            return self._known[key]
+        speech = self._speak_all(style, name)
+        if keep:
+            self._known[key] = speech
+        return speech
 
     def _speak_all(self, style: VoiceStyle, name: str) -> Speech:
         how, clips, faults = self._settings, [], []
@@ -117,18 +121,23 @@ def open_ear(model: str, folder: Path, settings: ListenSettings, sentences: Sequ
     encoder = open_speaker_encoder()
     if settings.lang not in (known := model_languages(model)):
         raise ConfigError(f"--lang is {settings.lang!r}; {model} speaks {', '.join(known)}")
-    chosen = sentences or _usual_sentences(settings.lang)
+    chosen = sentences or usual_sentences(settings.lang)
     engine = Engine(model, folder)
     for sentence in chosen:
         _check_sentence(engine, sentence)
     return Ear(engine, encoder, settings, chosen)
 
 
-def _usual_sentences(lang: str) -> list[str]:
+def usual_sentences(lang: str, count: int = MAX_SENTENCES) -> list[str]:
+    """Return the package's sentences of a language that are listened to, or the first of them.
+
+    Raises:
+        ConfigError: if it has none in that language.
+    """
     texts = shipped_texts()
     if lang not in texts:
         raise ConfigError(f"no sentence in {lang} is at hand; give some with --text")
-    return [texts[lang][number] for number in _SENTENCES]
+    return [texts[lang][number] for number in _SENTENCES[:count]]
 
 
 def _check_sentence(engine: Engine, sentence: str) -> None:

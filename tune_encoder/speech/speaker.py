@@ -12,8 +12,6 @@ Source: L. Wan et al., Generalized End-to-End Loss for Speaker Verification, 201
 
 import io
 from collections.abc import Sequence
-from importlib.util import find_spec
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -22,13 +20,10 @@ from torch import nn
 
 from tune_encoder.data.audio import resample
 from tune_encoder.data.mel import triangular_filters
-from tune_encoder.errors import ConfigError, StorageError
+from tune_encoder.errors import StorageError
+from tune_encoder.speech.speaker_weights import read_weights
 from tune_encoder.system.damage import refuse_damage
-from tune_encoder.system.manifest import sha256_of
 
-PACKAGE, WEIGHTS = "resemblyzer", "pretrained.pt"
-WEIGHTS_SHA256 = "39373b86598fa3da9fcddee6142382efe09777e8d37dc9c0561f41f0070f134e"  # of 0.1.4
-INSTALL_COMMAND = "pip install --no-deps resemblyzer==0.1.4"
 SAMPLE_RATE = 16000
 PARTIAL_S = 1.6  # of a partial utterance; what is shorter is filled with silence
 _N_FFT, _HOP, _N_MELS = 400, 160, 40
@@ -79,13 +74,7 @@ def open_speaker_encoder() -> SpeakerEncoder:
         ConfigError: if it is not installed.
         StorageError: if its weights are not those of version 0.1.4.
     """
-    path = _weights_file()
-    content = path.read_bytes() if path.is_file() else b""
-    if sha256_of(content) != WEIGHTS_SHA256:
-        raise StorageError(
-            f"{path}: missing, or not the weights of Resemblyzer 0.1.4; install it again with "
-            f"`{INSTALL_COMMAND}`"
-        )
+    path, content = read_weights()
     network = _Network()
     with refuse_damage(lambda why: StorageError(f"{path}: cannot be loaded ({why})")):
         file = io.BytesIO(content)
@@ -93,16 +82,6 @@ def open_speaker_encoder() -> SpeakerEncoder:
         wanted = network.state_dict().keys()
         network.load_state_dict({name: state[name] for name in wanted})
     return SpeakerEncoder(network)
-
-
-def _weights_file() -> Path:
-    spec = find_spec(PACKAGE)
-    if spec is None or not spec.submodule_search_locations:
-        raise ConfigError(
-            "the speaker encoder is missing, by which voices are compared; install it with "
-            f"`{INSTALL_COMMAND}`, or with the extra `tune-encoder[listen]`"
-        )
-    return Path(spec.submodule_search_locations[0]) / WEIGHTS
 
 
 class _Network(nn.Module):

@@ -103,7 +103,8 @@ def train_folds(
                 fold.history.append(train_epoch(fold, own_data, device))
         return _row([fold.history[-1] for fold in state.folds], scales)
 
-    run_epochs(state, train_next, run_dir, lambda row: report(row, state), logged)
+    parts = [(fold, own.val) for fold, own in zip(state.folds, data.folds, strict=True)]
+    run_epochs(state, train_next, run_dir, lambda row: report(row, state), parts, logged)
     return state
 
 

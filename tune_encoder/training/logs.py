@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from tune_encoder.config import to_mapping
 from tune_encoder.experiment.epoch_row import EpochRow, score_of
+from tune_encoder.space.listening import Listening
 from tune_encoder.system.files import atomic_write
 from tune_encoder.training.state import RunState
 
@@ -26,6 +27,8 @@ class Logged:
     """Settings for TensorBoard's HParams tab; None: all."""
     measures: Collection[str] = ()
     """Quantities of the encoder that each row has too; see `measures.measure_encoder`."""
+    listening: Listening | None = None
+    """When `val_similarity` is measured, and how; None: rows do not have it."""
 
 
 EVERY_SETTING = Logged()

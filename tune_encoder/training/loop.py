@@ -1,6 +1,6 @@
 """The training loop."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from tune_encoder.training.epoch import run_two_steps, train_epoch
 from tune_encoder.training.logs import EVERY_SETTING, Logged, tensorboard_log, write_metrics
 from tune_encoder.training.measures import measure_encoder
 from tune_encoder.training.parallel import SINGLE_PROCESS, ProcessGroup
+from tune_encoder.training.similarity import Part, newest_similarity
 from tune_encoder.training.state import RunState, TrainState, is_finished, start_run
 
 Report = Callable[[EpochRow, TrainState], None]
@@ -63,6 +64,7 @@ def train(
         lambda: _train_epoch(state, data, device, group),
         run_dir,
         lambda row: report(row, state),
+        [(state, data.val)],
         logged,
         writes=group.is_first,
     )
@@ -81,6 +83,7 @@ def run_epochs(
     train_next: Callable[[], EpochRow],
     run_dir: Path,
     report: Callable[[EpochRow], None],
+    parts: Sequence[Part],
     logged: Logged = EVERY_SETTING,
     *,
     writes: bool = True,
@@ -92,6 +95,7 @@ def run_epochs(
         train_next: Trains its next epoch and returns the row.
         run_dir: As in `train`.
         report: Called with the row of every epoch.
+        parts: Its encoders, one of each fold, with the clips that they are validated on.
         logged: As in `train`.
         writes: Whether this process writes and reports.
     """
@@ -101,6 +105,7 @@ def run_epochs(
             row = as_row({**train_next(), **measure_encoder(state, logged.measures)})
             state.history.append(row)
             row["finished"] = is_finished(state)
+            row.update(as_row(newest_similarity(state, parts, logged.listening)))
             if writes:
                 write_metrics(run_dir / "metrics.jsonl", state.history)
                 log(row)

@@ -22,7 +22,7 @@ from tune_encoder.config import (
     ValidationSettings,
 )
 from tune_encoder.data.folds import check_folds
-from tune_encoder.data.pack import open_pack
+from tune_encoder.data.pack import PackedData, open_pack
 from tune_encoder.data.packing import check_same_data, pack_data, pack_of_search
 from tune_encoder.data.score_words import NEW
 from tune_encoder.data.validation import choose_validation, validation_of
@@ -50,6 +50,7 @@ from tune_encoder.system.signals import interruptible
 from tune_encoder.tuning.cluster.ray_settings import protect_token, set_environment
 from tune_encoder.tuning.cluster.temporary import RAY_FOLDER, ray_parent
 from tune_encoder.tuning.extend import extend_search
+from tune_encoder.tuning.listening import check_can_listen, check_speaks
 from tune_encoder.tuning.noise import check_noise_known
 
 if TYPE_CHECKING:
@@ -149,6 +150,7 @@ def _start(
         _check_record_free(record, name)
         extra_content = {**extra_content, "record_name": name}
     space = _pin_initial_model(space)
+    check_can_listen(space)
     if space.budget.trials:  # a grid may have fewer
         space = replace(space, budget=replace(space.budget, trials=space.n_trials))
     pack = pack_data(data_dir, space.base_config())
@@ -157,6 +159,7 @@ def _start(
     validation = choose_validation(data, space.validation, space.resources)
     space = replace(space, validation=validation.settings)
     check_noise_known(space, data)
+    check_speaks(space, data)
     content: SearchContent = {
         "space": space_to_content(space),
         "data_dir": str(data_dir.resolve()),
@@ -296,6 +299,9 @@ def resume_search(
         launch = check_launch(space, launch)
         if budget.get("until") == "noise":
             _check_noise_known(experiment, space)
+        if space.listens:
+            check_can_listen(space)
+            check_speaks(space, _present_data(experiment, space))
         space = extend_search(experiment, space, budget, database)
         if experiment.storage is not None:
             experiment.storage.check()
@@ -309,9 +315,13 @@ def resume_search(
 
 def _check_noise_known(experiment: Experiment, space: SearchSpace) -> None:
     """Check that a search can end at the noise from now on; see `check_noise_known`."""
-    data = open_pack(pack_data(experiment.data_source()[0], space.base_config()))
     asked = replace(space, budget=replace(space.budget, until="noise"))
-    check_noise_known(asked, data, experiment)
+    check_noise_known(asked, _present_data(experiment, space), experiment)
+
+
+def _present_data(experiment: Experiment, space: SearchSpace) -> PackedData:
+    """Return the data of a search as it is now."""
+    return open_pack(pack_data(experiment.data_source()[0], space.base_config()))
 
 
 def _storage_content(storage_settings: StorageSettings, name: str) -> SearchOrigin:

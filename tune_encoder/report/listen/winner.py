@@ -29,7 +29,7 @@ def winner_cards(facts: Facts, winner: Winner) -> list[Card]:
     """
     wanted = facts.space.report
     files = sample_files(facts, winner)
-    folder = downloaded_model(wanted.model, Path(wanted.model_dir) if wanted.model_dir else None)
+    folder = downloaded_model(wanted.model, wanted.folder)
     train = winner.data.train
     bank = bank_of_clips(train.voices, train.styles)
     listener = open_listener(wanted.model, folder, ListenSettings(), bank=bank)

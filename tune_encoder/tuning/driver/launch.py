@@ -18,6 +18,7 @@ from tune_encoder.errors import SearchFailed, StorageError, TuneEncoderError
 from tune_encoder.experiment.dashboards import dashboard_lines, open_dashboards
 from tune_encoder.experiment.folder import Experiment
 from tune_encoder.experiment.trials import MAX_REFUSED, has_refused_all
+from tune_encoder.space.listening import listening_of
 from tune_encoder.system.deadline import Deadline
 from tune_encoder.system.formats import count_noun
 from tune_encoder.tuning.cluster.capacity import Capacity, check_trial_fits, living_nodes
@@ -81,6 +82,7 @@ def _worker_settings(record: Record, pack: Path, launch: str) -> WorkerSettings:
         folds=record.space.validation.folds,
         searched=(),  # depends on the trial
         measures=record.space.measures,
+        listening=listening_of(record.space),
     )
 
 

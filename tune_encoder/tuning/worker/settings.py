@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from tune_encoder.experiment.checkpoint_storage import Storage
+from tune_encoder.space.listening import Listening
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,8 @@ class WorkerSettings:
     """Names of the settings that are searched in the trial, which TensorBoard shows."""
     measures: tuple[str, ...] = ()
     """Quantities of the encoder that rows have too; see `training.measures`."""
+    listening: Listening | None = None
+    """When `val_similarity` is measured, and how; None: rows do not have it."""
 
 
 class TrialConfig(TypedDict):

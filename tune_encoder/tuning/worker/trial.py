@@ -70,7 +70,8 @@ def _train(config: TrialConfig) -> None:
         reporter = Reporter(files)
         if checkpoint is not None:
             _report_unrecorded(reporter, checkpoint, config["n_recorded"])
-        run_dir, logged = files.run_dir, Logged(worker.searched, worker.measures)
+        run_dir = files.run_dir
+        logged = Logged(worker.searched, worker.measures, worker.listening)
         if worker.processes > 1:
             train_distributed(
                 worker.processes, settings, pack, run_dir, checkpoint, logged, reporter

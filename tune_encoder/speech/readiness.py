@@ -1,0 +1,38 @@
+"""Whether this machine can speak and hear, found out without loading a model.
+
+A search asks before it starts: its driver loads neither torch nor the models, but its workers will.
+"""
+
+from pathlib import Path
+
+from tune_encoder.config import SpeakingModel
+from tune_encoder.data.voice_bank import read_presets
+from tune_encoder.data.voice_style import VoiceStyle, check_same_version
+from tune_encoder.speech.engine import PRESETS_FOLDER, downloaded_model
+from tune_encoder.speech.speaker_weights import read_weights
+
+
+def check_can_listen(speaking: SpeakingModel) -> Path:
+    """Check that the packages and the files of the models are here; return Supertonic's folder.
+
+    Raises:
+        ConfigError: if a package is missing.
+        StorageError: if files of a model are missing, or the weights are of another version.
+    """
+    read_weights()
+    return downloaded_model(speaking.model, speaking.folder)
+
+
+def check_speaks(folder: Path, style: VoiceStyle, name: str) -> None:
+    """Check that a model speaks in a style, by its presets.
+
+    Args:
+        folder: The model's files.
+        style: The style, with rows of norm 1.
+        name: Whose it is.
+
+    Raises:
+        ConfigError: if the model has no presets.
+        DataError: if the style is of another version of Supertonic.
+    """
+    check_same_version({Path(name): style, **read_presets(folder / PRESETS_FOLDER)})

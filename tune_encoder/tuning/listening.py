@@ -1,0 +1,59 @@
+"""Whether the trials of a search can measure `val_similarity`, checked before Ray starts.
+
+Neither torch nor a model is loaded; what speaks is imported only where a search has a use for it.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from tune_encoder.config import SIMILARITY
+from tune_encoder.data.pack import PackedData
+from tune_encoder.data.voice_style import VoiceStyle
+from tune_encoder.errors import ConfigError, DataError, StorageError
+from tune_encoder.space import SearchSpace
+
+
+def check_can_listen(space: SearchSpace) -> None:
+    """Check that the packages and models are here, if the search has a use for them.
+
+    Raises:
+        ConfigError: if a package is missing.
+        StorageError: if files of a model are missing.
+    """
+    if not space.listens:
+        return
+    from tune_encoder.speech import readiness
+
+    with _named():
+        readiness.check_can_listen(space.similarity)
+
+
+def check_speaks(space: SearchSpace, data: PackedData) -> None:
+    """Check that the model speaks in the styles of the data, if the search has a use for that.
+
+    Raises:
+        ConfigError: if the model has no presets, which tell its version.
+        DataError: if the styles are of another version of Supertonic.
+    """
+    if not space.listens:
+        return
+    from tune_encoder.speech import readiness
+
+    styles = data.val.unique_styles
+    style = VoiceStyle(styles.ttl[0].astype("float32"), styles.dp[0]).normalized()
+    with _named():
+        folder = readiness.check_can_listen(space.similarity)
+        try:
+            readiness.check_speaks(folder, style, f"voice {data.val.voices[0]} of val")
+        except DataError as error:
+            remedy = "or set similarity.model to the version of the data"
+            raise DataError(f"{error}, {remedy}") from error
+
+
+@contextmanager
+def _named() -> Iterator[None]:
+    """Say in an error what needs that."""
+    try:
+        yield
+    except (ConfigError, DataError, StorageError) as error:
+        raise type(error)(f"{SIMILARITY}: {error}") from error
