@@ -99,6 +99,17 @@ def stand_in_model(stand_in, cache, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def spoken_set(stand_in, tmp_path_factory):
+    """A data set that the stand-in models speak, of 24, 3 and 3 voices."""
+    from tests.speech.conftest import small, sources
+    from tune_encoder.speech.generating import generate
+
+    folder = tmp_path_factory.mktemp("spoken") / "set"
+    generate(folder, sources(stand_in), small(langs="en", voices=30), 1)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def spoken(stand_in, tmp_path_factory):
     """Recordings of two presets, F2.wav and M4.wav, that say what no listening test does."""
     from tests.fabricate import write_wav

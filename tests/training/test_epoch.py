@@ -44,7 +44,7 @@ def test_a_row_has_the_keys_and_types_that_are_listed_for_the_training_loop(pack
 
     listed = EpochRow.__annotations__
     by_others = {"checkpoint_sha256", "checkpoint", "worker", "attempt", "recorded_at", "order",
-                 "objective", "violation", "parameters", "clone_ms"}  # fmt: skip
+                 "objective", "violation", "parameters", "clone_ms", "val_similarity"}  # fmt: skip
     over_folds = {"val_skill_ttl_se", "val_skill_dp_se"}
     assert set(row) == set(listed) - by_others - over_folds
     types = {name: type(value) for name, value in row.items()}

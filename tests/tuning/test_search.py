@@ -69,7 +69,7 @@ def test_each_epoch_has_every_key_of_a_row(diverging):
     rows = [row for trial in diverging.trials() for row in trial.rows]
 
     of_folds = {"val_skill_ttl_se", "val_skill_dp_se"}
-    if_asked = {"parameters", "clone_ms", "violation"}
+    if_asked = {"parameters", "clone_ms", "val_similarity", "violation"}
     expected = frozenset(EpochRow.__annotations__) - of_folds - if_asked
     assert {frozenset(row) for row in rows} == {expected}
 

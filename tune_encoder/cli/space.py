@@ -21,7 +21,7 @@ from tune_encoder.cli.common import (
     print_table,
     print_view,
 )
-from tune_encoder.config import SchedulerSettings, SettingValue
+from tune_encoder.config import SIMILARITY, SchedulerSettings, SettingValue, SimilaritySettings
 from tune_encoder.errors import ConfigError
 from tune_encoder.experiment.status import WIDTH
 from tune_encoder.system.formats import count_noun, format_duration, format_size
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from tune_encoder.space.plan import Plan
     from tune_encoder.training.probe import Timing
 
+REAL_TIME_FACTOR = 0.3  # of Supertonic on a CPU core, as published
 MAX_SAMPLES = 100_000  # far more than anyone looks at
 _NO_BREAK = "\N{NO-BREAK SPACE}"  # between a setting and its value, while lines are wrapped
 _FILE_HELP = "YAML file, or the name of a built-in space"
@@ -112,6 +113,8 @@ def _section_rows(space: "SearchSpace") -> Iterator[tuple[str, str]]:
     yield "searcher", f"{searcher.name}{startup}, seed {searcher.seed}"
     at_once = resources.concurrent or "as many as fit"
     yield "resources", f"cpus {resources.cpus}, gpus {resources.gpus:g} a trial, {at_once} at once"
+    if space.listens:
+        yield "similarity", _format_similarity(space.similarity)
     if space.constraints:
         yield "constraints", ", ".join(map(str, space.constraints))
     if space.base:
@@ -148,6 +151,12 @@ def _format_scheduler(scheduler: SchedulerSettings) -> str:
     if scheduler.n_brackets > 1:
         words.append(f"{count_noun(scheduler.brackets, 'bracket')}")
     return ", ".join(words)
+
+
+def _format_similarity(how: SimilaritySettings) -> str:
+    every = f"every {count_noun(how.every, 'epoch')}" if how.every > 1 else "every epoch"
+    words = ["at rungs" if how.every == 0 else every, count_noun(how.voices, "voice")]
+    return ", ".join([*words, count_noun(how.sentences, "sentence"), how.model])
 
 
 def _print_parameters(parameters: list["Parameter"]) -> None:
@@ -194,10 +203,11 @@ def _plan(options: argparse.Namespace) -> None:
     plan = plan_search(space)
     if not options.json:
         _print_plan(space, plan)
+    speech = _speech(space, plan)
     cost = {} if options.no_probe else _cost(space, plan, *_probe(space, options.data_dir))
     if options.json:
         content = {**dataclasses.asdict(plan), "total_epochs": plan.total_epochs}
-        print_view(options, {**content, "full_epochs": plan.full_epochs, **cost}, ())
+        print_view(options, {**content, "full_epochs": plan.full_epochs, **speech, **cost}, ())
     elif cost:
         _print_cost(space, plan, cost)
 
@@ -206,7 +216,7 @@ def _print_plan(space: "SearchSpace", plan: "Plan") -> None:
     print(f"{_trials_of_epochs(plan.trials, plan.epochs)}, {space.scheduler.name}\n")
     print_table("rrrl", _plan_rows(plan))
     print()
-    for line in _caveats(space):
+    for line in (*_caveats(space), *_speech_lines(space, plan)):
         print(_wrap(line))
 
 
@@ -245,6 +255,32 @@ def _caveats(space: "SearchSpace") -> Iterator[str]:
         yield "budget.until may end the search before, once a trial would gain less than the noise"
     if time:
         yield f"budget.time ends the search after {time}, even if trials are left"
+
+
+def _speech(space: "SearchSpace", plan: "Plan") -> dict[str, float]:
+    """Return how often `val_similarity` is measured, and the seconds of speech for it."""
+    from tune_encoder.space.listening import listening_of
+
+    listening = listening_of(space)
+    if listening is None:
+        return {}
+    return {
+        "similarity_measurements": listening.count(plan),
+        "speech_seconds": listening.speech_s(plan),
+    }
+
+
+def _speech_lines(space: "SearchSpace", plan: "Plan") -> Iterator[str]:
+    """Say what `val_similarity` costs, which no config that is timed measures."""
+    if speech := _speech(space, plan):
+        spoken = format_duration(speech["speech_seconds"])
+        time = format_duration(REAL_TIME_FACTOR * speech["speech_seconds"])
+        yield (
+            f"{SIMILARITY} is measured {speech['similarities']} times: about {spoken} of speech, "
+            "which takes as long times the model's real-time factor; at the "
+            f"{REAL_TIME_FACTOR:g} that Supertonic publishes for a CPU core, {time} of all "
+            "workers together"
+        )
 
 
 def _probe(space: "SearchSpace", data_dir: Path | None) -> tuple[list["Timing"], "PackInfo"]:

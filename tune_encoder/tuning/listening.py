@@ -39,8 +39,8 @@ def check_speaks(space: SearchSpace, data: PackedData) -> None:
         return
     from tune_encoder.speech import readiness
 
-    styles = data.val.unique_styles
-    style = VoiceStyle(styles.ttl[0].astype("float32"), styles.dp[0]).normalized()
+    styles, first = data.val.unique_styles, data.val.style_ids[0]
+    style = VoiceStyle(styles.ttl[first].astype("float32"), styles.dp[first]).normalized()
     with _named():
         folder = readiness.check_can_listen(space.similarity)
         try:
