@@ -130,6 +130,22 @@ pca_components  int     4 to 128, log       head: pca, pooling: mean or
 
 
 @pytest.mark.parametrize(
+    ("every", "words"), [(4, "every 4 epochs"), (1, "every epoch"), (0, "at rungs")]
+)
+def test_how_a_search_listens_is_shown(run, tmp_path, every, words):
+    limit = "constraints: {val_similarity: {min: 0.7}}\n"
+    how = f"similarity: {{every: {every}, voices: 5, sentences: 1}}\n"
+    (tmp_path / "ear.yaml").write_text(f"{SMALL.replace('SCHEDULER', 'asha')}{limit}{how}")
+
+    _, out, _ = run("space", tmp_path / "ear.yaml")
+    _, silent, _ = run("space", small(tmp_path))
+
+    assert f"similarity   {words}, 5 voices, 1 sentence, supertonic-3" in out
+    assert "constraints  val_similarity at least 0.7" in out
+    assert "similarity" not in silent
+
+
+@pytest.mark.parametrize(
     ("scheduler", "shown"),
     [
         ("none", "none"),
@@ -279,6 +295,32 @@ def test_a_plan_says_what_it_cannot_know(run, tmp_path, scheduler, said):
     _, out, _ = run("plan", small(tmp_path, scheduler), "--no-probe")
 
     assert out.partition("early stopping\n\n")[2] == said
+
+
+LISTENING = """\
+metric: {second: val_similarity}
+budget: {trials: 6, epochs: 9}
+scheduler: {name: none}
+similarity: {every: 4, voices: 5, sentences: 1}
+space: {dropout: {float: [0.0, 0.2]}}
+"""
+
+
+def test_a_plan_tells_how_much_is_spoken_if_the_search_listens(run, tmp_path):
+    (tmp_path / "ear.yaml").write_text(LISTENING)
+
+    _, out, _ = run("plan", tmp_path / "ear.yaml", "--no-probe")
+    _, as_json, _ = run("plan", tmp_path / "ear.yaml", "--no-probe", "--json")
+    _, silent, _ = run("plan", small(tmp_path), "--no-probe", "--json")
+
+    said = " ".join(out.split())
+    assert "val_similarity is measured 24 times: about 7 min of speech to synthesise" in said
+    published = "0.02 (a laptop's CPU) and 0.3 (four cores of a server) were published"
+    assert said.endswith(f"on one core with 8 steps. With 5 steps {published}")
+    assert max(len(line) for line in out.splitlines()) <= 80
+    plan = json.loads(as_json)
+    assert (plan["similarity_measurements"], plan["speech_seconds"]) == (24, 24 * 5 * 3.5)
+    assert "speech_seconds" not in json.loads(silent)
 
 
 def test_a_plan_with_a_probe_tells_time_and_disk(run, tmp_path, data_dir):

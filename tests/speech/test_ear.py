@@ -5,10 +5,11 @@ import pytest
 
 from tests.speech.stand_in import UNSUPPORTED, preset_styles
 from tests.speech.weights import needs_weights
-from tune_encoder.config import ListenSettings
+from tune_encoder.config import MAX_SENTENCES, SUPERTONIC_MODELS, ListenSettings
 from tune_encoder.data.voice_style import VoiceStyle
 from tune_encoder.errors import ConfigError
-from tune_encoder.speech.ear import Scale, Speech, open_ear, preset_scale
+from tune_encoder.speech.ear import Scale, Speech, open_ear, preset_scale, usual_sentences
+from tune_encoder.speech.engine import model_languages
 
 pytestmark = needs_weights
 
@@ -42,6 +43,28 @@ def test_a_style_is_spoken_once(ear, presets):
     assert ear.speech(style, "again") is presets["M2"]
     other = VoiceStyle(style.ttl, preset_styles()["F1"].dp)
     assert ear.speech(other, "other") is not presets["M2"]
+
+
+def test_speech_that_is_not_kept_is_not_found_again(ear):
+    style = preset_styles()["F3"]
+    before = len(ear._known)
+
+    passing = ear.speech(style, "F3", keep=False)
+
+    assert len(ear._known) == before
+    kept = ear.speech(style, "F3")
+    assert kept is not passing
+    assert np.array_equal(kept.embeddings, passing.embeddings)
+    assert ear.speech(style, "F3", keep=False) is kept
+
+
+@pytest.mark.parametrize("model", SUPERTONIC_MODELS)
+def test_every_model_speaks_the_language_of_the_similarity(model):
+    lang = ListenSettings().lang
+
+    assert lang in model_languages(model)
+    assert len(usual_sentences(lang)) == MAX_SENTENCES
+    assert usual_sentences(lang, 2) == usual_sentences(lang)[:2]
 
 
 def test_the_scale_puts_strangers_at_0_and_a_voice_at_1(presets):

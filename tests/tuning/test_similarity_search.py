@@ -18,6 +18,7 @@ def space_of(model_dir):
         "scheduler": {"name": "none"},
         "searcher": {"name": "random", "closed_form": True},
         "constraints": {"val_similarity": {"min": 0.1}},
+        "resources": {"concurrent": 1},
         "similarity": {"model_dir": str(model_dir), "every": 100, "voices": 2, "sentences": 1},
         "space": {"learning_rate": {"float": [1e-3, 1e-1], "log": True}},
     }

@@ -21,7 +21,13 @@ from tune_encoder.cli.common import (
     print_table,
     print_view,
 )
-from tune_encoder.config import SIMILARITY, SchedulerSettings, SettingValue, SimilaritySettings
+from tune_encoder.config import (
+    SIMILARITY,
+    ListenSettings,
+    SchedulerSettings,
+    SettingValue,
+    SimilaritySettings,
+)
 from tune_encoder.errors import ConfigError
 from tune_encoder.experiment.status import WIDTH
 from tune_encoder.system.formats import count_noun, format_duration, format_size
@@ -32,7 +38,8 @@ if TYPE_CHECKING:
     from tune_encoder.space.plan import Plan
     from tune_encoder.training.probe import Timing
 
-REAL_TIME_FACTOR = 0.3  # of Supertonic on a CPU core, as published
+# By Supertone itself, in the README of its package; and by others, of supertonic-3.
+_REAL_TIME_FACTORS = "0.02 (a laptop's CPU) and 0.3 (four cores of a server)"
 MAX_SAMPLES = 100_000  # far more than anyone looks at
 _NO_BREAK = "\N{NO-BREAK SPACE}"  # between a setting and its value, while lines are wrapped
 _FILE_HELP = "YAML file, or the name of a built-in space"
@@ -274,12 +281,11 @@ def _speech_lines(space: "SearchSpace", plan: "Plan") -> Iterator[str]:
     """Say what `val_similarity` costs, which no config that is timed measures."""
     if speech := _speech(space, plan):
         spoken = format_duration(speech["speech_seconds"])
-        time = format_duration(REAL_TIME_FACTOR * speech["speech_seconds"])
         yield (
-            f"{SIMILARITY} is measured {speech['similarities']} times: about {spoken} of speech, "
-            "which takes as long times the model's real-time factor; at the "
-            f"{REAL_TIME_FACTOR:g} that Supertonic publishes for a CPU core, {time} of all "
-            "workers together"
+            f"{SIMILARITY} is measured {speech['similarity_measurements']} times: about {spoken} "
+            "of speech to synthesise, in time that is not counted elsewhere: its length times the "
+            f"model's real-time factor on one core with {ListenSettings().steps} steps. With 5 "
+            f"steps {_REAL_TIME_FACTORS} were published"
         )
 
 
