@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 
 from tests.fabricate import write_wav
-from tests.speech.weights import needs_weights
 from tune_encoder.cli import main
 
-pytestmark = needs_weights
+pytestmark = pytest.mark.weights
 
 
 def run(*arguments):

@@ -9,9 +9,7 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
-from tests.speech.weights import needs_weights
-
-pytestmark = [needs_weights, pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.weights, pytest.mark.slow, pytest.mark.timeout(300)]
 
 SPACE = {
     "budget": {"trials": 3, "epochs": 4},

@@ -4,14 +4,13 @@ import numpy as np
 import pytest
 
 from tests.speech.stand_in import UNSUPPORTED, preset_styles
-from tests.speech.weights import needs_weights
 from tune_encoder.config import MAX_SENTENCES, SUPERTONIC_MODELS, ListenSettings
 from tune_encoder.data.voice_style import VoiceStyle
 from tune_encoder.errors import ConfigError
 from tune_encoder.speech.ear import Scale, Speech, open_ear, preset_scale, usual_sentences
 from tune_encoder.speech.engine import model_languages
 
-pytestmark = needs_weights
+pytestmark = pytest.mark.weights
 
 MODEL = "supertonic-3"
 

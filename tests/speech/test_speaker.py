@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from tests.speech.stand_in import preset_styles
-from tests.speech.weights import needs_weights
 from tune_encoder.errors import ConfigError, StorageError
 from tune_encoder.speech.speaker import (
     SAMPLE_RATE,
@@ -15,7 +14,7 @@ from tune_encoder.speech.speaker import (
     similarity,
 )
 
-pytestmark = needs_weights
+pytestmark = pytest.mark.weights
 
 # What `resemblyzer.VoiceEncoder("cpu").embed_utterance` of 0.1.4 gives of `hum()`: the ten largest.
 ORACLE = {

@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from tests.speech.stand_in import write_stand_in
-from tests.speech.weights import needs_weights
 from tests.training.runs import (
     CPU,
     assert_equal_folds,
@@ -76,7 +75,7 @@ def similarities(state):
 # --- what is heard -------------------------------------------------------------------------------
 
 
-@needs_weights
+@pytest.mark.weights
 def test_a_voice_that_is_predicted_as_it_is_has_a_similarity_of_1(mean_voice, data, settings):
     predicted = predict_pack(mean_voice.model, data.val, crop_frames(CONFIG), CPU)
     ids = np.arange(len(data.val))
@@ -85,12 +84,12 @@ def test_a_voice_that_is_predicted_as_it_is_has_a_similarity_of_1(mean_voice, da
     assert measure_similarity([(mean_voice, perfect)], settings) == pytest.approx(1, abs=1e-5)
 
 
-@needs_weights
+@pytest.mark.weights
 def test_the_mean_voice_is_less_like_other_voices(mean_voice, data, settings):
     assert 0.3 < measure_similarity([(mean_voice, data.val)], settings) < 0.95
 
 
-@needs_weights
+@pytest.mark.weights
 def test_a_predicted_style_in_which_nothing_is_heard_counts_as_0(data, settings):
     broken = start_run(CONFIG, data, CPU)
     for weight in broken.model.parameters():
@@ -99,7 +98,7 @@ def test_a_predicted_style_in_which_nothing_is_heard_counts_as_0(data, settings)
     assert measure_similarity([(broken, data.val)], settings) == 0
 
 
-@needs_weights
+@pytest.mark.weights
 def test_a_true_style_in_which_nothing_is_heard_is_an_error(mean_voice, data, settings, tmp_path):
     silent = write_stand_in(tmp_path / "silent", level=0.0)
     asked = dataclasses.replace(settings, model_dir=str(silent))
@@ -109,7 +108,7 @@ def test_a_true_style_in_which_nothing_is_heard_is_an_error(mean_voice, data, se
         measure_similarity([(mean_voice, data.val)], asked)
 
 
-@needs_weights
+@pytest.mark.weights
 def test_the_models_and_the_true_voices_are_kept_and_nothing_else(mean_voice, data, settings):
     for seed in (1, 2):
         other = start_run(dataclasses.replace(CONFIG, seed=seed), data, CPU)
@@ -131,7 +130,7 @@ def test_the_voices_are_spread_evenly_and_each_is_heard_in_its_first_clip(packed
 # --- when ----------------------------------------------------------------------------------------
 
 
-@needs_weights
+@pytest.mark.weights
 def test_between_two_measurements_a_row_has_the_value_of_the_one_before(whole):
     first, second, third, fourth, last = similarities(whole)
 
@@ -139,7 +138,7 @@ def test_between_two_measurements_a_row_has_the_value_of_the_one_before(whole):
     assert len({first, second, fourth, last}) == 4
 
 
-@needs_weights
+@pytest.mark.weights
 @pytest.mark.parametrize(
     ("epoch", "finished", "rungs", "is_measured"),
     [(3, False, (), False), (3, True, (), True), (3, False, (3,), True), (4, False, (), True)],
@@ -158,7 +157,7 @@ def test_the_last_epoch_and_those_of_rungs_are_measured(
     assert (found["val_similarity"] != 0.123) == is_measured
 
 
-@needs_weights
+@pytest.mark.weights
 def test_listening_changes_no_weight_and_no_other_number(whole, data, tmp_path):
     plain = train(CONFIG, data, tmp_path, ignore)
 
@@ -168,7 +167,7 @@ def test_listening_changes_no_weight_and_no_other_number(whole, data, tmp_path):
     assert_equal_runs(whole, plain)
 
 
-@needs_weights
+@pytest.mark.weights
 def test_a_run_that_was_cut_has_the_rows_of_one_that_was_not(whole, data, logged, tmp_path):
     cut = train_in_parts(CONFIG, data, tmp_path, (2, 3), partial(train, logged=logged))
 
@@ -186,7 +185,7 @@ def test_voices_are_shared_out_over_folds(count, n_parts, shares):
     assert share_out(count, n_parts) == shares
 
 
-@needs_weights
+@pytest.mark.weights
 def test_each_fold_is_heard_on_the_voices_that_it_left_out(data, settings, tmp_path):
     folds = make_folds(data, 2)
     asked = dataclasses.replace(settings, voices=3)

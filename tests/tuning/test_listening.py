@@ -7,7 +7,6 @@ import pytest
 
 from tests.builders import new_experiment
 from tests.speech.stand_in import write_stand_in
-from tests.speech.weights import needs_weights
 from tests.tuning.conftest import TINY_SPACE
 from tune_encoder.errors import ConfigError, DataError, StorageError
 from tune_encoder.space import parse_space
@@ -45,7 +44,7 @@ def test_without_the_speaker_encoder_a_line_says_how_to_get_it(stand_in, tmp_pat
     refused(ConfigError, said, tmp_path, space_of(stand_in))
 
 
-@needs_weights
+@pytest.mark.weights
 def test_without_supertonic_a_line_says_how_to_get_it(stand_in, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "supertonic", None)
 
@@ -53,13 +52,13 @@ def test_without_supertonic_a_line_says_how_to_get_it(stand_in, tmp_path, monkey
     refused(ConfigError, said, tmp_path, space_of(stand_in))
 
 
-@needs_weights
+@pytest.mark.weights
 def test_a_folder_without_a_model_is_named(tmp_path):
     said = rf"^val_similarity: {tmp_path}/none: has no onnx/tts.json, so it is no Supertonic model"
     refused(StorageError, said, tmp_path, space_of(tmp_path / "none"))
 
 
-@needs_weights
+@pytest.mark.weights
 def test_a_model_that_was_not_downloaded_is_not_downloaded_now(tmp_path, monkeypatch):
     monkeypatch.setenv("SUPERTONIC_CACHE_DIR", str(tmp_path / "cache"))
 
@@ -68,7 +67,7 @@ def test_a_model_that_was_not_downloaded_is_not_downloaded_now(tmp_path, monkeyp
     refused(StorageError, said, tmp_path, space_of("", similarity=similarity))
 
 
-@needs_weights
+@pytest.mark.weights
 def test_styles_of_another_version_than_the_model_are_refused(spoken_set, tmp_path):
     other = write_stand_in(tmp_path / "other", version=1)
 
@@ -79,7 +78,7 @@ def test_styles_of_another_version_than_the_model_are_refused(spoken_set, tmp_pa
     refused(DataError, said, tmp_path, space_of(other), spoken_set)
 
 
-@needs_weights
+@pytest.mark.weights
 def test_a_model_without_presets_is_refused_since_they_tell_its_version(
     stand_in, spoken_set, tmp_path
 ):
@@ -91,7 +90,7 @@ def test_a_model_without_presets_is_refused_since_they_tell_its_version(
     refused(ConfigError, said, tmp_path, space_of(bare), spoken_set)
 
 
-@needs_weights
+@pytest.mark.weights
 def test_a_search_is_not_resumed_without_the_model_and_its_budget_stays(tmp_path):
     experiment = new_experiment(tmp_path, "mine", space_of(tmp_path / "gone"))
 
@@ -100,7 +99,7 @@ def test_a_search_is_not_resumed_without_the_model_and_its_budget_stays(tmp_path
     assert experiment.space().budget.trials == TINY_SPACE["budget"]["trials"]
 
 
-@needs_weights
+@pytest.mark.weights
 def test_a_search_is_not_resumed_with_a_model_of_another_version(spoken_set, tmp_path):
     other = write_stand_in(tmp_path / "other", version=1)
     experiment = new_experiment(tmp_path, "mine", space_of(other), data_dir=str(spoken_set))

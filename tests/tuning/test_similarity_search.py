@@ -5,10 +5,9 @@ import shutil
 
 import pytest
 
-from tests.speech.weights import needs_weights
 from tests.tuning.conftest import Command
 
-pytestmark = [needs_weights, pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.weights, pytest.mark.slow, pytest.mark.timeout(300)]
 
 
 def space_of(model_dir):

@@ -5,12 +5,11 @@ import re
 import pytest
 
 from tests.speech.stand_in import write_stand_in
-from tests.speech.weights import needs_weights
 from tune_encoder.config import ListenSettings
 from tune_encoder.errors import ConfigError, DataError
 from tune_encoder.report.listen import open_listener
 
-pytestmark = needs_weights
+pytestmark = pytest.mark.weights
 
 VOICE = "supertonic-3"
 

@@ -10,11 +10,10 @@ import soundfile
 from PIL import Image
 
 from tests.report.browser import Tags, needs_browser, probe
-from tests.speech.weights import needs_weights
 from tune_encoder.errors import StorageError
 from tune_encoder.report.listen import write_listen_page
 
-pytestmark = needs_weights
+pytestmark = pytest.mark.weights
 
 VOICE = "supertonic-3"
 SHOCK = "<script>alert('boo').wav"

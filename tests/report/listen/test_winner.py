@@ -8,7 +8,6 @@ import pytest
 
 from tests.report.browser import Tags
 from tests.report.conftest import CONTENT, TRIALS, made_search, with_checkpoint
-from tests.speech.weights import needs_weights
 from tune_encoder.config import TrainConfig
 from tune_encoder.data.pack import open_pack
 from tune_encoder.data.packing import pack_data
@@ -17,7 +16,7 @@ from tune_encoder.report.contents import read_contents
 from tune_encoder.report.page import render
 from tune_encoder.space import parse_space
 
-pytestmark = needs_weights
+pytestmark = pytest.mark.weights
 
 
 def wanting(**report):
