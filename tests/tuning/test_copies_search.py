@@ -20,6 +20,7 @@ def test_a_search_with_copies_is_searched_and_exported_as_any_other(tmp_path, da
 
     assert searched.returncode == 0, searched.stderr
     assert [trial.state for trial in command.experiment.trials()] == ["COMPLETE"] * 2
+    assert (command.experiment.data_source().copies or {})["augment_copies"] == 1
     assert exported.returncode == 0, exported.stderr
     config = (command.experiment.path / "best" / "config.yaml").read_text()
     assert "augment_copies: 1" in config

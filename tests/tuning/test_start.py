@@ -6,14 +6,24 @@ import signal
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.builders import new_experiment
+from tests.fabricate import write_wav
 from tests.tuning.conftest import TINY_SPACE
+from tune_encoder.data.pack import open_pack
+from tune_encoder.data.packing import pack_data, pack_of_search
 from tune_encoder.errors import ConfigError, DataError, Interrupted, StorageError
 from tune_encoder.space import parse_space
 from tune_encoder.tuning.cluster import temporary
-from tune_encoder.tuning.start import _taken, fork_search, start_search
+from tune_encoder.tuning.start import (
+    _taken,
+    accept_data,
+    fork_search,
+    resume_search,
+    start_search,
+)
 
 
 def refused(tmp_path, changes):
@@ -77,6 +87,55 @@ def test_a_signal_says_how_to_resume_from_the_moment_that_the_folder_exists(tmp_
     with pytest.raises(Interrupted, match=said) as stopped, _taken(experiment):
         os.kill(os.getpid(), number)
     assert stopped.value.exit_code == 128 + number
+
+
+# --- folders of noise and rooms that have changed ------------------------------------------------
+
+
+@pytest.fixture(params=["copy_noise_dir", "copy_rooms_dir"])
+def copied(request, data_dir, tmp_path, cache):
+    """A search with copies, whose folder of sounds has then changed."""
+    sounds = tmp_path / "sounds"
+    sounds.mkdir()
+    write_wav(sounds / "a.wav", np.random.default_rng(0).normal(scale=0.1, size=2400))
+    copies = {"augment_copies": 1, request.param: str(sounds)}
+    content = {**TINY_SPACE, "base": {**TINY_SPACE["base"], **copies}}
+    space = parse_space(content, "test", Path())
+    info = open_pack(pack_data(data_dir, space.base_config())).info
+    origin = {"data_dir": str(data_dir), "fingerprint": info["fingerprint"]}
+    experiment = new_experiment(tmp_path, "mine", space, **origin, copies=info["copies"])
+    write_wav(sounds / "b.wav", np.random.default_rng(1).normal(scale=0.1, size=2400))
+    return experiment, request.param
+
+
+def test_a_search_is_not_resumed_with_other_noise_or_rooms(copied, no_ray):
+    experiment, name = copied
+    said = (
+        f"{name} is {experiment.path.parent / 'sounds'}: its audio files have not the names and "
+        "sizes that the search began with; restore them, start a new search, or continue with "
+        "this folder by `resume --accept-data-change`"
+    )
+
+    with pytest.raises(StorageError, match=f"^{re.escape(said)}$"):
+        resume_search(experiment.path.parent, experiment.name)
+
+
+def test_other_noise_or_rooms_can_be_accepted(copied):
+    experiment, _ = copied
+    settings = experiment.space().base_config()
+
+    accept_data(experiment, settings)
+
+    assert pack_of_search(experiment.data_source(), settings).is_dir()
+
+
+def test_a_search_of_an_earlier_version_has_not_recorded_its_noise(copied):
+    experiment, _ = copied
+    content = experiment.read_search()
+    del content["copies"]
+    experiment.write_search(content)
+
+    assert pack_of_search(experiment.data_source(), experiment.space().base_config()).is_dir()
 
 
 # --- a home folder that is missing or cannot be written ------------------------------------------

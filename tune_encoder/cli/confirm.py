@@ -61,7 +61,7 @@ def print_findings(experiment: "Experiment") -> None:
     from tune_encoder.experiment.findings import assess_search
 
     space = experiment.space()
-    pack = pack_data(experiment.data_source()[0], space.base_config())
+    pack = pack_data(experiment.data_source().folder, space.base_config())
     baselines = experiment.fold_baselines() or open_pack(pack).baselines
     findings = assess_search(experiment.trials(), space, baselines, experiment.voice_kind())
     for agreement in findings.rung_correlations:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from pathlib import Path
-from typing import TypedDict
+from typing import NamedTuple, TypedDict
 
 from tune_encoder.config import (
     CopySettings,
@@ -17,6 +17,7 @@ from tune_encoder.system.damage import parse_json
 from tune_encoder.system.files import cache_dir
 
 PACK_FORMAT = 7
+SOUND_FOLDERS = {"copy_rooms_dir", "copy_noise_dir"}  # settings; what is in them counts, not where
 
 
 class _DataIdentity(TypedDict):
@@ -49,6 +50,15 @@ class PackInfo(PackIdentity):
     """Size of each file in bytes."""
 
 
+class SearchedData(NamedTuple):
+    """The data of a search, as it was when the search began."""
+
+    folder: Path
+    fingerprint: str
+    copies: dict[str, SettingValue] | None
+    """How the copies of train were made, see `PackIdentity`; None if that was not recorded."""
+
+
 def pack_identity(fingerprint: str, settings: PackSettings) -> PackIdentity:
     """Return the identity of the pack of data with these front-end settings.
 
@@ -73,8 +83,7 @@ def _copies_identity(settings: CopySettings) -> dict[str, SettingValue]:
     from tune_encoder.data.copies import sounds_fingerprint  # loads scipy
 
     made = {name: getattr(settings, name) for name in to_mapping(CopySettings())}
-    folders = {name: path for name, path in made.items() if name.endswith("_dir")}
-    return made | {name: sounds_fingerprint(name, path) for name, path in folders.items()}
+    return made | {name: sounds_fingerprint(name, made[name]) for name in SOUND_FOLDERS}
 
 
 def recorded_voice_kind(fingerprint: str, settings: PackSettings, split: str) -> str | None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tune_encoder.config import PackSettings
+from tune_encoder.config import CopySettings, PackSettings
 from tune_encoder.data.checking import DataCheck, check_data, fingerprint, warning_messages
 from tune_encoder.data.demo import restore_demo
 from tune_encoder.data.pack import (
@@ -27,7 +27,14 @@ from tune_encoder.data.pack import (
     open_split,
     split_versions,
 )
-from tune_encoder.data.pack_info import PACK_FORMAT, PackIdentity, pack_folder, pack_identity
+from tune_encoder.data.pack_info import (
+    PACK_FORMAT,
+    SOUND_FOLDERS,
+    PackIdentity,
+    SearchedData,
+    pack_folder,
+    pack_identity,
+)
 from tune_encoder.data.samples import Sample, find_samples
 from tune_encoder.data.score_words import kind_of_voices
 from tune_encoder.data.scores import Styles, identities_of, known_voices
@@ -57,30 +64,45 @@ def pack_data(data_dir: Path, settings: PackSettings) -> Path:
     return folder
 
 
-def pack_of_search(data_dir: Path, expected: str, settings: PackSettings) -> Path:
+def pack_of_search(searched: SearchedData, settings: PackSettings) -> Path:
     """Return the pack of a search's data.
 
     Args:
-        data_dir: The data set.
-        expected: Its fingerprint when the search began.
-        settings: Of the front end.
+        searched: The data when the search began.
+        settings: Of the front end and the copies.
 
     Raises:
-        DataError: if the data is missing or damaged.
-        StorageError: if it has changed since the search began.
+        DataError: if the data, or a folder of rooms or noise, is missing or damaged.
+        StorageError: if either has changed since the search began.
     """
-    pack = pack_data(data_dir, settings)
-    check_same_data(data_dir, expected, open_pack(pack).info["fingerprint"])
+    pack = pack_data(searched.folder, settings)
+    check_same_data(searched, open_pack(pack).info, settings)
     return pack
 
 
-def check_same_data(data_dir: Path, expected: str, found: str) -> None:
-    """Raise a `StorageError` if the fingerprints of a search's data and of `data_dir` differ."""
-    if found != expected:
-        raise StorageError(
-            f"{data_dir}: not the data that the search began with; restore it, start a new search, "
-            "or continue with this data by `resume --accept-data-change`"
-        )
+def check_same_data(searched: SearchedData, found: PackIdentity, settings: CopySettings) -> None:
+    """Raise a `StorageError` if a pack is not of the data and the sounds that a search began with.
+
+    Args:
+        searched: The data when the search began.
+        found: What identifies the pack.
+        settings: Of its copies, which name the folders of rooms and noise.
+    """
+    if found["fingerprint"] != searched.fingerprint:
+        raise _changed(f"{searched.folder}: not the data that the search began with", "it", "data")
+    before, now = searched.copies or {}, found.get("copies", {})
+    for name in before.keys() & now.keys() & SOUND_FOLDERS:
+        if before[name] != now[name]:
+            folder = f"{name} is {getattr(settings, name) or 'empty'}"
+            what = "its audio files have not the names and sizes that the search began with"
+            raise _changed(f"{folder}: {what}", "them", "folder")
+
+
+def _changed(problem: str, before: str, now: str) -> StorageError:
+    return StorageError(
+        f"{problem}; restore {before}, start a new search, or continue with this {now} by "
+        "`resume --accept-data-change`"
+    )
 
 
 class _ClipFeatures(NamedTuple):

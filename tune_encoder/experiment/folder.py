@@ -31,7 +31,7 @@ from tune_encoder.config import (
     to_mapping,
     write_yaml,
 )
-from tune_encoder.data.pack_info import recorded_voice_kind
+from tune_encoder.data.pack_info import SearchedData, recorded_voice_kind
 from tune_encoder.errors import ConfigError, StorageError
 from tune_encoder.experiment.checkpoint_storage import Storage, checkpoints_of_trial
 from tune_encoder.experiment.commands import command_line
@@ -52,7 +52,7 @@ _SEARCH_KEYS = ("space", "data_dir", "fingerprint", "versions")
 _KINDS = {  # of what search.yaml has, but for the space, which is checked by itself
     "a text": ("data_dir", "fingerprint", "voices", "forked_from", "storage", "record",
                "record_name", "id"),
-    "a mapping": ("versions", "baselines", "defaults"),
+    "a mapping": ("versions", "baselines", "defaults", "copies"),
     "a list": ("warm_start",),
     "a whole number": ("folds",),
 }  # fmt: skip
@@ -88,6 +88,8 @@ class SearchContent(SearchOrigin):
     """Absolute path of the data."""
     fingerprint: str
     """Fingerprint of the data when the search began."""
+    copies: "NotRequired[dict[str, SettingValue]]"
+    """How the copies of train were made when it began; empty: none. Older searches lack it."""
     versions: dict[str, str]
     """Versions of the packages when the search began."""
     voices: "NotRequired[str]"
@@ -200,10 +202,12 @@ class Experiment:
         """Return what is said when a signal has stopped the search."""
         return f"stopped, everything is saved; resume with `{self.command('resume')}`"
 
-    def data_source(self) -> tuple[Path, str]:
-        """Return the data folder, and its fingerprint when the search began."""
+    def data_source(self) -> SearchedData:
+        """Return the data folder, and what identified its content when the search began."""
         content = self.read_search()
-        return Path(content["data_dir"]), content["fingerprint"]
+        return SearchedData(
+            Path(content["data_dir"]), content["fingerprint"], content.get("copies")
+        )
 
     def read_search(self) -> SearchFile:
         """Read search.yaml.

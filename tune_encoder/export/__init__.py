@@ -43,7 +43,7 @@ def export(experiment: Experiment, to: Path, settings: ExportSettings) -> list[M
     """
     check_replaceable(to)
     choices = choose(experiment, settings.top_k, settings.trial)
-    data = open_pack(pack_of_search(*experiment.data_source(), choices[0].config))
+    data = open_pack(pack_of_search(experiment.data_source(), choices[0].config))
     models = _models(experiment, choices, settings, data)
     if models[0].folded is not None:
         data = all_voices(data)

@@ -116,7 +116,7 @@ def retrain(
         Interrupted: on Ctrl-C or SIGTERM, with every finished epoch saved; call again to resume.
     """
     check_replaceable(to)
-    data = open_pack(pack_of_search(*experiment.data_source(), plan.config))
+    data = open_pack(pack_of_search(experiment.data_source(), plan.config))
     if plan.with_val and data.test is None:
         raise DataError(
             f"{plan.config.data_dir}: has no test split, so a model trained on val could not be "

@@ -94,5 +94,5 @@ def read_data(facts: Facts) -> PackedData:
     if not folder.exists():
         folder = pack_data(Path(facts.content["data_dir"]), settings)
     data = open_pack(folder)
-    check_same_data(*facts.experiment.data_source(), data.info["fingerprint"])
+    check_same_data(facts.experiment.data_source(), data.info, settings)
     return data

@@ -10,7 +10,14 @@ import torch
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
-from tune_encoder.config import CLOSED_FORM, EncoderSettings, SettingValue, TrainConfig, to_mapping
+from tune_encoder.config import (
+    CLOSED_FORM,
+    EncoderSettings,
+    SettingValue,
+    TrainConfig,
+    complete_settings,
+    to_mapping,
+)
 from tune_encoder.data.crops import steps_per_epoch
 from tune_encoder.data.pack import PackedData
 from tune_encoder.errors import StorageError
@@ -115,8 +122,9 @@ def _not_its_state(why: str) -> StorageError:
 
 def check_same_training(state: State, data: Mapping[str, SettingValue]) -> None:
     """Raise a `StorageError` if a checkpoint was trained on other data or other folds."""
-    now = {"folds": None, **data}  # of one encoder
-    if difference := _difference(state["data"], now):
+    before = complete_settings({"folds": None, **state["data"]})  # no folds: of one encoder
+    now = complete_settings({"folds": None, **data})
+    if difference := _difference(before, {name: now.get(name) for name in (*now, *before)}):
         raise StorageError(
             f"the checkpoint was trained on other data: {difference}; use the same data"
         )

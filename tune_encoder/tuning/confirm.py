@@ -63,7 +63,7 @@ def confirm(
     _check_numbers(n_configs, n_seeds)
     best = best_configs(experiment, n_configs)
     space = confirmation_space(experiment, best, n_seeds)
-    pack_of_search(*experiment.data_source(), space.base_config())
+    pack_of_search(experiment.data_source(), space.base_config())
     root = experiment.path / FOLDER
     name = confirmation_name(root, f"top{len(best)}x{n_seeds}", space)
     announce(
@@ -72,7 +72,7 @@ def confirm(
     )
     if (root / name).exists():
         return summarize(resume_search(root, name, launch=launch), best)
-    data_dir = experiment.data_source()[0]
+    data_dir = experiment.data_source().folder
     storage_settings = _confirmation_storage(experiment)
     return summarize(
         start_search(space, data_dir, root, name, launch=launch, storage_settings=storage_settings),

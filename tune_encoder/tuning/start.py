@@ -107,7 +107,7 @@ def fork_search(
         ConfigError: if there is no such experiment, or the new name is taken.
     """
     old = open_experiment(root, name)
-    data_dir = old.data_source()[0]
+    data_dir = old.data_source().folder
     space = _validated_like(old, space)
     extra_content: SearchOrigin = {
         "forked_from": name,
@@ -153,9 +153,9 @@ def _start(
     check_can_listen(space)
     if space.budget.trials:  # a grid may have fewer
         space = replace(space, budget=replace(space.budget, trials=space.n_trials))
-    pack = pack_data(data_dir, space.base_config())
+    settings = space.base_config()
+    pack = pack_data(data_dir, settings)
     data = open_pack(pack)
-    fingerprint = data.info["fingerprint"]
     validation = choose_validation(data, space.validation, space.resources)
     space = replace(space, validation=validation.settings)
     check_noise_known(space, data)
@@ -163,7 +163,8 @@ def _start(
     content: SearchContent = {
         "space": space_to_content(space),
         "data_dir": str(data_dir.resolve()),
-        "fingerprint": fingerprint,
+        "fingerprint": data.info["fingerprint"],
+        "copies": data.info.get("copies", {}),
         "versions": versions(),
         "voices": NEW if validation.folds > 1 else data.voice_kind("val"),
         **extra_content,
@@ -171,7 +172,8 @@ def _start(
     if validation.folds > 1:
         content |= {"baselines": validation.baselines, "folds": validation.folds}
     if forked := extra_content.get("forked_from"):
-        check_same_data(*Experiment(root / forked).data_source(), fingerprint)
+        before = Experiment(root / forked).data_source()._replace(copies=None)  # may be others
+        check_same_data(before, data.info, settings)
     _check_ray_can_start()
     experiment = create_experiment(root, name, content)
     with _taken(experiment) as database:
@@ -308,7 +310,7 @@ def resume_search(
         settings = space.base_config()
         if accept_data_change:
             accept_data(experiment, settings)
-        pack = pack_of_search(*experiment.data_source(), settings)
+        pack = pack_of_search(experiment.data_source(), settings)
         _launch(experiment, space, pack, launch, database)
     return experiment
 
@@ -321,7 +323,7 @@ def _check_noise_known(experiment: Experiment, space: SearchSpace) -> None:
 
 def _present_data(experiment: Experiment, space: SearchSpace) -> PackedData:
     """Return the data of a search as it is now."""
-    return open_pack(pack_data(experiment.data_source()[0], space.base_config()))
+    return open_pack(pack_data(experiment.data_source().folder, space.base_config()))
 
 
 def _storage_content(storage_settings: StorageSettings, name: str) -> SearchOrigin:
@@ -398,6 +400,7 @@ def accept_data(experiment: Experiment, settings: PackSettings) -> None:
     accepted: SearchFile = {
         **content,
         "fingerprint": data.info["fingerprint"],
+        "copies": data.info.get("copies", {}),
         "voices": data.voice_kind("val"),
     }
     if "baselines" in content:
