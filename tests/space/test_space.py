@@ -401,3 +401,16 @@ def test_fewer_epochs_than_the_grace_period_on_the_command_line_shorten_it():
     assert (
         override_space(space, {"budget": {"epochs": 9}}, "command line").scheduler.grace_period == 5
     )
+
+
+def test_a_folder_of_a_section_is_relative_to_the_file_and_kept_with_its_whole_path():
+    space = parse({"space": FULL["space"], "report": {"listen": True, "model_dir": "models/3"}})
+
+    content = space_to_content(space)
+
+    assert content["report"]["model_dir"] == "/work/models/3"
+    again = parse_space(content, "search.yaml", Path("/elsewhere"))
+    assert again.report.model_dir == "/work/models/3"
+    assert parse({"space": FULL["space"]}).report.model_dir == ""
+    with pytest.raises(ConfigError, match=r"report: model_dir is 3; it must be a text"):
+        parse({"space": FULL["space"], "report": {"model_dir": 3}})

@@ -77,6 +77,7 @@ from tune_encoder.config.yaml import (
     parse_assignment,
     parse_yaml,
     read_yaml,
+    resolve_paths,
     write_yaml,
 )
 
@@ -147,6 +148,7 @@ __all__ = [
     "parse_assignment",
     "parse_yaml",
     "read_yaml",
+    "resolve_paths",
     "setting",
     "stored_config",
     "to_mapping",

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Hashable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 
@@ -12,9 +12,11 @@ from tune_encoder.config.stored import complete_settings, is_complete
 from tune_encoder.config.training import TrainConfig
 from tune_encoder.errors import ConfigError
 
+Value = TypeVar("Value")
 MAX_YAML_BYTES = 1_000_000  # no config is this long; the limit keeps a wrong file out of memory
-# Settings; what a run writes is relative to where it runs.
+# Settings of a run; what a run writes is relative to where it runs.
 READ_PATHS = ("data_dir", "init_from", "copy_rooms_dir", "copy_noise_dir")
+_SECTION_PATHS = ("model_dir",)  # settings of the sections of a space
 MAX_YAML_DEPTH = 32  # configs nest a few levels; far below Python's recursion limit
 
 
@@ -161,14 +163,14 @@ def load_config(
     where = "command line" if path is None else str(path)
     if path is not None:
         from_mapping(TrainConfig, values, where)  # so that an error names the file
-        _resolve_paths(values, path.parent)
+        values = resolve_paths(values, path.parent)
     given = {name: value for name, value in overrides.items() if value is not None}
     everything = {**(complete_settings(start) if start else {}), **values, **given}
     return from_mapping(TrainConfig, everything, "command line" if given else where)
 
 
-def _resolve_paths(values: dict[str, object], base: Path) -> None:
-    """Resolve the paths in a YAML file, which are relative to the file."""
-    for name in READ_PATHS:
-        if path := values.get(name):
-            values[name] = str((base / str(path)).resolve())
+def resolve_paths(values: Mapping[str, Value], folder: Path) -> dict[str, Value | str]:
+    """Return the settings of a YAML file with absolute paths; they are relative to its folder."""
+    given = {name: values.get(name) for name in (*READ_PATHS, *_SECTION_PATHS)}
+    absolute = {name: str((folder / str(path)).resolve()) for name, path in given.items() if path}
+    return {**values, **absolute}

@@ -7,13 +7,12 @@ from typing import Any, cast
 
 from tune_encoder.config import (
     NETWORK,
-    READ_PATHS,
     SECTIONS,
     SettingValue,
-    SimilaritySettings,
     from_mapping,
     network_settings,
     read_yaml,
+    resolve_paths,
     to_mapping,
     unknown_name_message,
 )
@@ -74,10 +73,9 @@ def read_space(content: object, where: str, folder: Path) -> SearchSpace:
         if name not in _ALL_SECTIONS:
             raise ConfigError(f"{where}: {unknown_name_message(name, _ALL_SECTIONS, 'section')}")
     sections: dict[str, Any] = {
-        name: from_mapping(kind, _mapping(content, name, where), f"{where}, {name}")
+        name: _section(kind, _mapping(content, name, where), f"{where}, {name}", folder)
         for name, kind in SECTIONS.items()
     }
-    sections["similarity"] = _at_folder(sections["similarity"], folder)
     base = _base(_mapping(content, "base", where), f"{where}, base", folder)
     parameters = read_parameters(_mapping(content, "space", where), where)
     start = _start_configs(content.get("start") or [], parameters, f"{where}, start")
@@ -146,22 +144,16 @@ def _mapping(content: Mapping[str, object], name: str, where: str) -> Mapping[st
     return value
 
 
-def _at_folder(similarity: SimilaritySettings, folder: Path) -> SimilaritySettings:
-    """Return the settings with an absolute path of the model: a worker runs in another folder."""
-    if not similarity.model_dir:
-        return similarity
-    place = str((folder / similarity.model_dir).resolve())
-    return dataclasses.replace(similarity, model_dir=place)
+def _section(kind: type[Any], content: Mapping[str, object], where: str, folder: Path) -> Any:
+    from_mapping(kind, content, where)  # so that an error shows a path as it was written
+    return from_mapping(kind, resolve_paths(content, folder), where)
 
 
 def _base(base: Mapping[str, object], where: str, folder: Path) -> dict[str, SettingValue]:
     if "epochs" in base:
         raise ConfigError(f"{where}: epochs is set here; set budget.epochs instead")
     checked = {name: read_setting(name, value, where) for name, value in base.items()}
-    for name in READ_PATHS:
-        if path := checked.get(name):
-            checked[name] = str((folder / str(path)).resolve())
-    return checked
+    return resolve_paths(checked, folder)
 
 
 def _start_configs(
