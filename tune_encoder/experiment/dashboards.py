@@ -4,13 +4,13 @@ None can change the search: TensorBoard reads event files, and optuna-dashboard,
 login and can delete studies, opens the study read-only.
 """
 
+import http.client
 import importlib.util
 import subprocess
 import sys
 import tempfile
 import textwrap
 import time
-import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -128,7 +128,7 @@ def _responds(address: str) -> bool:
     try:
         with _DIRECT.open(address, timeout=_START_S):
             return True
-    except (urllib.error.URLError, OSError):
+    except (OSError, http.client.HTTPException):
         return False
 
 

@@ -20,8 +20,10 @@ from tune_encoder.tuning.cluster.start import start_cluster
 from tune_encoder.tuning.cluster.state import (
     Cluster,
     Process,
+    cluster_usage,
     find_cluster,
     local_address,
+    process_of,
     serves_page,
 )
 from tune_encoder.tuning.cluster.stop import stop_cluster
@@ -69,8 +71,7 @@ def started(tmp_path_factory):
             second = cluster("start")
             shown = json.loads(cluster("status --json").stdout)
             unasked = refused(f"{found.page}/api/jobs/")
-            elsewhere = replace(found, folder=str(tmp_path_factory.mktemp("other")))
-            pages = serves_page(found), serves_page(elsewhere)
+            pages = serves_page(found), serves_page(replace(found, processes=[]))
         finally:
             ended = stop_cluster()
         left = [psutil.pid_exists(process.pid) for process in found.processes]
@@ -144,6 +145,48 @@ def test_where_no_cluster_runs_stop_and_status_say_so(started):
 @patient
 def test_the_page_of_another_cluster_is_told_from_its_own(started):
     assert started.pages == (True, False)
+
+
+LISTEN = """
+import socket
+with socket.create_server(("127.0.0.1", 0)) as server:
+    print(server.getsockname()[1], flush=True)
+    while True:
+        with server.accept()[0] as caller:
+            print(caller.recv(9999), flush=True)
+            caller.sendall(b"no HTTP at all")
+"""
+
+
+@pytest.fixture
+def listener(tmp_path):
+    """A program that answers in a language of its own, as the only process of a cluster."""
+    process = subprocess.Popen([sys.executable, "-c", LISTEN], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    page = f"http://127.0.0.1:{process.stdout.readline().strip()}"
+    ours = [process_of(psutil.Process(process.pid))]
+    yield SimpleNamespace(
+        cluster=Cluster("127.0.0.1:1", page, str(tmp_path), ours), process=process
+    )
+    with process:
+        process.kill()
+
+
+def test_a_program_that_took_the_port_of_the_page_gets_no_token(listener, sleeper):
+    foreign = replace(listener.cluster, processes=[sleeper])
+
+    said = f"^{foreign.page}: no process of the cluster listens there; stop the cluster with `tune"
+    with pytest.raises(StorageError, match=said):
+        cluster_usage(foreign)
+    listener.process.kill()
+    assert listener.process.communicate()[0] == "", "nobody has called it"
+
+
+def test_a_page_that_answers_with_what_is_no_http_is_told_in_one_line(listener, monkeypatch):
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "of a test")
+
+    with pytest.raises(StorageError, match=r": does not answer \(no HTTP at all\); stop the clust"):
+        cluster_usage(listener.cluster)
 
 
 def refused(address: str) -> int:

@@ -1,5 +1,6 @@
 """Connection to the Jobs API of a cluster: its address, the token, and Ray's errors in one line."""
 
+import http.client
 import json
 import os
 import urllib.error
@@ -14,7 +15,7 @@ from tune_encoder.tuning.cluster.ray_settings import (
     read_token,
     set_environment,
 )
-from tune_encoder.tuning.cluster.state import find_cluster
+from tune_encoder.tuning.cluster.state import check_page, find_cluster
 
 if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient
@@ -31,6 +32,7 @@ def choose_address(address: str | None) -> str:
 
     Raises:
         ConfigError: if it is not an HTTP address, which the Jobs API needs.
+        StorageError: if another program has the port of this machine's cluster.
     """
     chosen = (
         address or os.environ.get(_ADDRESS_VARIABLES[0]) or _local_dashboard() or DEFAULT_ADDRESS
@@ -43,8 +45,10 @@ def choose_address(address: str | None) -> str:
 
 
 def _local_dashboard() -> str:
-    cluster = find_cluster()
-    return "" if cluster is None else cluster.page
+    if (cluster := find_cluster()) is None:
+        return ""
+    check_page(cluster)
+    return cluster.page
 
 
 def connect(address: str) -> "JobSubmissionClient":
@@ -97,7 +101,7 @@ def _authentication_mode(address: str) -> str:
             return str(json.load(answer)["authentication_mode"])
     except urllib.error.HTTPError:
         return "unknown to this version of Ray"
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError) as error:
         raise _no_answer_error(address, str(getattr(error, "reason", error))) from error
 
 

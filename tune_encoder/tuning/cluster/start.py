@@ -141,13 +141,21 @@ def _wait_for_answer(cluster: Cluster, log: Path) -> None:
 
 
 def _answers(cluster: Cluster) -> bool:
-    host, _, port = cluster.address.rpartition(":")
+    if not all(map(_is_open, (cluster.address, cluster.page.removeprefix("http://")))):
+        return False
+    if not serves_page(cluster):  # another program was faster; Ray may have moved its page
+        raise StorageError(f"the cluster did not start: {cluster.page} is {_PORT_TAKEN}")
+    try:
+        return "memory" in cluster_usage(cluster)  # then its node has joined
+    except StorageError:
+        return False
+
+
+def _is_open(address: str) -> bool:
+    """Whether any program listens at HOST:PORT."""
+    host, _, port = address.rpartition(":")
     try:
         socket.create_connection((host, int(port)), ANSWER_TIMEOUT_S).close()
-        joined = "memory" in cluster_usage(cluster)  # then its node has joined
-        ours = serves_page(cluster)
-    except (OSError, StorageError):
+        return True
+    except OSError:
         return False
-    if not ours:  # another program was faster; Ray may have moved its page without a word
-        raise StorageError(f"the cluster did not start: {cluster.page} is {_PORT_TAKEN}")
-    return joined

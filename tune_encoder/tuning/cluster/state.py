@@ -4,11 +4,13 @@ The file has the start time of each process besides its PID, so that no other pr
 same PID later is ever ended.
 """
 
+import http.client
 import json
 import shutil
+import urllib.parse
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -57,6 +59,15 @@ class Cluster:
     def running(self) -> list[Process]:
         """Its processes that still run."""
         return [each for each in self.processes if each.running()]
+
+    def tree(self) -> list[psutil.Process]:
+        """Its processes that still run, and all their descendants, such as workers."""
+        found: dict[int, psutil.Process] = {}
+        for process in filter(None, (each.running() for each in self.processes)):
+            found[process.pid] = process
+            with suppress(psutil.NoSuchProcess):
+                found.update({child.pid: child for child in process.children(recursive=True)})
+        return list(found.values())
 
 
 def process_of(process: psutil.Process) -> Process:
@@ -116,7 +127,7 @@ def cluster_load(cluster: Cluster) -> dict[str, list[float]]:
     """Return the CPUs and GPUs that are in use and exist: {"CPU": [used, total], ...}.
 
     Raises:
-        StorageError: if the dashboard does not answer.
+        StorageError: if the dashboard does not answer, or another program has its port.
     """
     used = cluster_usage(cluster)
     return {name: used[name] for name in ("CPU", "GPU") if name in used}
@@ -133,16 +144,30 @@ def cluster_usage(cluster: Cluster) -> dict[str, list[float]]:
 
 
 def serves_page(cluster: Cluster) -> bool:
-    """Whether what answers at the page's address is this cluster, and not another program.
+    """Whether a process of this cluster listens at the page's address, and not another program."""
+    port = urllib.parse.urlsplit(cluster.page).port
+    return any(port in _listening_ports(process) for process in cluster.tree())
 
-    Raises:
-        StorageError: if nothing there answers as Ray does.
-    """
-    with _unanswered(cluster):
-        return Path(cluster.folder, _ask(cluster, "version")["session_name"]).is_dir()
+
+def check_page(cluster: Cluster) -> None:
+    """Raise a `StorageError` if another program may get what is sent to the page: our token."""
+    if not serves_page(cluster):
+        raise StorageError(
+            f"{cluster.page}: no process of the cluster listens there; stop the cluster with "
+            "`tune-encoder cluster stop` and start it again"
+        )
+
+
+def _listening_ports(process: psutil.Process) -> set[int]:
+    try:
+        sockets = process.net_connections("tcp")
+    except psutil.Error:  # it has just ended
+        return set()
+    return {each.laddr.port for each in sockets if each.status == psutil.CONN_LISTEN}
 
 
 def _ask(cluster: Cluster, what: str) -> Any:
+    check_page(cluster)
     address = f"{cluster.page}/api/{what}"
     request = urllib.request.Request(address, headers={"Authorization": f"Bearer {read_token()}"})
     reach_loopback_directly()
@@ -154,7 +179,7 @@ def _ask(cluster: Cluster, what: str) -> Any:
 def _unanswered(cluster: Cluster) -> Iterator[None]:
     try:
         yield
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError) as error:
         raise StorageError(
             f"{cluster.page}: does not answer ({error}); stop the cluster with "
             "`tune-encoder cluster stop` and start it again"

@@ -1,7 +1,5 @@
 """Stopping a cluster: only the processes that were started for it."""
 
-from collections.abc import Iterator
-
 import psutil
 
 from tune_encoder.errors import StorageError
@@ -18,7 +16,7 @@ def stop_cluster() -> Cluster | None:
     """
     if (cluster := find_cluster()) is None:
         return None
-    ours = _with_descendants(cluster)
+    ours = cluster.tree()
     if (head := cluster.processes[0].running()) is not None:
         head.terminate()
         _wait([head], DRAIN_TIMEOUT_S)
@@ -31,21 +29,6 @@ def stop_cluster() -> Cluster | None:
         raise StorageError(f"processes {pids} of the cluster do not end; kill them yourself")
     remove_leftover_state()
     return cluster
-
-
-def _with_descendants(cluster: Cluster) -> list[psutil.Process]:
-    """Return the cluster's processes and all their descendants, such as workers."""
-    ours: dict[int, psutil.Process] = {}
-    for process in _processes(cluster):
-        ours[process.pid] = process
-        ours.update({child.pid: child for child in process.children(recursive=True)})
-    return list(ours.values())
-
-
-def _processes(cluster: Cluster) -> Iterator[psutil.Process]:
-    for each in cluster.processes:
-        if (process := each.running()) is not None:
-            yield process
 
 
 def _wait(processes: list[psutil.Process], limit_s: float) -> None:
