@@ -57,8 +57,10 @@ class Studio:
 
 def _in_processes(studio: Studio, clips: Sequence[Clip], n_workers: int) -> Iterator[Made]:
     waiting = iter(clips)
-    workers = [_Worker(studio) for _ in range(n_workers)]
+    workers: list[_Worker] = []
     try:
+        for _ in range(n_workers):
+            workers.append(_Worker(studio))
         busy = {worker.pipe: worker for worker in workers}
         for worker in workers * _AHEAD:
             worker.ask(waiting)
@@ -94,7 +96,8 @@ class _Worker:
             try:
                 self.pipe.send(clip)
             except ConnectionError:
-                raise self._died() from None
+                while True:  # why it ended comes after the clips that it made
+                    self.answer()
             self.asked += 1
 
     def answer(self) -> Made:
