@@ -9,7 +9,13 @@ import pytest
 
 from tests.speech.stand_in import SAMPLE_RATE, preset_styles, write_stand_in
 from tune_encoder.errors import ConfigError, DataError, StorageError
-from tune_encoder.speech.engine import Engine, find_model, model_hashes, model_languages
+from tune_encoder.speech.engine import (
+    Engine,
+    downloaded_model,
+    find_model,
+    model_hashes,
+    model_languages,
+)
 
 STYLE = preset_styles()["F1"]
 
@@ -85,6 +91,31 @@ def test_a_damaged_model_is_refused(name, tmp_path):
         Engine("supertonic-3", folder)
 
 
+@pytest.mark.parametrize("find", [find_model, downloaded_model])
+def test_each_model_has_a_folder_of_its_own_under_the_packages_variable(
+    find, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("SUPERTONIC_CACHE_DIR", str(tmp_path))
+    folders = [write_stand_in(tmp_path / model) for model in ("supertonic-2", "supertonic-3")]
+
+    assert [find(folder.name, None) for folder in folders] == folders
+
+
+@pytest.mark.parametrize("find", [find_model, downloaded_model])
+def test_one_model_in_the_folder_of_the_packages_variable_is_not_taken_for_another(
+    find, tmp_path, monkeypatch
+):
+    folder = write_stand_in(tmp_path / "cache")
+    monkeypatch.setenv("SUPERTONIC_CACHE_DIR", str(folder))
+
+    said = (
+        f"SUPERTONIC_CACHE_DIR is {folder}: has files of one model, which may not be supertonic-2; "
+        f"if they are, move them to {folder}/supertonic-2, or name the folder with --model-dir"
+    )
+    with pytest.raises(StorageError, match=f"^{said}$"):
+        find("supertonic-2", None)
+
+
 def test_without_a_network_it_is_said_how_to_bring_the_model(tmp_path):
     code = (
         "from tune_encoder.speech.engine import find_model\n"
@@ -105,7 +136,8 @@ def test_without_a_network_it_is_said_how_to_bring_the_model(tmp_path):
 
     assert done.stdout.startswith("supertonic-3 cannot be downloaded (")
     assert done.stdout.endswith(
-        f"or copy {tmp_path / 'cache'} from a machine that has it and name it with --model-dir\n"
+        f"or copy {tmp_path / 'cache' / 'supertonic-3'} from a machine that has it and name it with "
+        "--model-dir\n"
     )
     assert done.stdout.count("\n") == 1
     assert "Failed to download" not in done.stdout  # the package's line around the cause

@@ -3,6 +3,7 @@
 Shapes: T audio samples.
 """
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -25,6 +26,7 @@ MODEL_FILES = (
     "onnx/vector_estimator.onnx",
     "onnx/vocoder.onnx",
 )
+CACHE_VARIABLE = "SUPERTONIC_CACHE_DIR"
 PRESETS_FOLDER = "voice_styles"
 # The package accepts every language for every model; what these were trained on is on their pages.
 _FEW_LANGUAGES = {"supertonic": ("en",), "supertonic-2": ("en", "ko", "es", "pt", "fr")}
@@ -118,7 +120,7 @@ def find_model(model: str, folder: Path | None) -> Path:
         return folder
     from supertonic import loader
 
-    cached = Path(loader.get_cache_dir(model))
+    cached = _cache_folder(model)
     if not loader.has_all_onnx_modules(cached):
         try:
             loader.download_model(cached, model)
@@ -131,6 +133,25 @@ def find_model(model: str, folder: Path | None) -> Path:
     return cached
 
 
+def _cache_folder(model: str) -> Path:
+    """The folder that a model is downloaded to; the package has one for all under its variable.
+
+    Raises:
+        StorageError: if that one has a model, since its files do not say of which name.
+    """
+    from supertonic import loader
+
+    folder = Path(loader.get_cache_dir(model))
+    if not os.environ.get(CACHE_VARIABLE):
+        return folder
+    if loader.has_all_onnx_modules(folder):
+        raise StorageError(
+            f"{CACHE_VARIABLE} is {folder}: has files of one model, which may not be {model}; if "
+            f"they are, move them to {folder / model}, or name the folder with --model-dir"
+        )
+    return folder / model
+
+
 def downloaded_model(model: str, folder: Path | None) -> Path:
     """Return the folder of a model's files, without a download.
 
@@ -141,7 +162,7 @@ def downloaded_model(model: str, folder: Path | None) -> Path:
     import_supertonic()
     from supertonic import loader
 
-    if folder is None and not loader.has_all_onnx_modules(cached := loader.get_cache_dir(model)):
+    if folder is None and not loader.has_all_onnx_modules(cached := _cache_folder(model)):
         raise StorageError(
             f"{cached}: has no files of {model}; `tune-encoder listen --model {model}` downloads "
             "them"

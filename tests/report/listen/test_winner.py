@@ -66,8 +66,8 @@ def test_models_that_are_missing_are_said_in_one_line(searched, tmp_path, monkey
     (section,) = listened(read_contents(searched(listen=True)))
     assert section.heard == []
     assert section.notes == [
-        f"{tmp_path / 'cache'}: has no files of supertonic-3; `tune-encoder listen --model "
-        "supertonic-3` downloads them"
+        f"{tmp_path / 'cache' / 'supertonic-3'}: has no files of supertonic-3; `tune-encoder listen "
+        "--model supertonic-3` downloads them"
     ]
 
 
