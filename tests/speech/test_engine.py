@@ -134,10 +134,10 @@ def test_without_a_network_it_is_said_how_to_bring_the_model(tmp_path):
         check=True,
     )
 
+    place = tmp_path / "cache" / "supertonic-3"
     assert done.stdout.startswith("supertonic-3 cannot be downloaded (")
     assert done.stdout.endswith(
-        f"or copy {tmp_path / 'cache' / 'supertonic-3'} from a machine that has it and name it with "
-        "--model-dir\n"
+        f"or copy {place} from a machine that has it and name it with --model-dir\n"
     )
     assert done.stdout.count("\n") == 1
     assert "Failed to download" not in done.stdout  # the package's line around the cause

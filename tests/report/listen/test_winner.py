@@ -63,11 +63,12 @@ def test_the_winner_is_heard_on_test_voices_if_the_space_asks_for_it(searched, s
 
 def test_models_that_are_missing_are_said_in_one_line(searched, tmp_path, monkeypatch):
     monkeypatch.setenv("SUPERTONIC_CACHE_DIR", str(tmp_path / "cache"))
+    place = tmp_path / "cache" / "supertonic-3"
     (section,) = listened(read_contents(searched(listen=True)))
     assert section.heard == []
     assert section.notes == [
-        f"{tmp_path / 'cache' / 'supertonic-3'}: has no files of supertonic-3; `tune-encoder listen "
-        "--model supertonic-3` downloads them"
+        f"{place}: has no files of supertonic-3; `tune-encoder listen --model supertonic-3` "
+        "downloads them"
     ]
 
 
