@@ -75,6 +75,20 @@ def test_a_fork_that_would_compare_other_scores_is_refused(tmp_path, no_ray, bef
     assert not (tmp_path / "new").exists()
 
 
+def test_a_fork_with_other_copies_is_refused(tmp_path, no_ray):
+    """Also of a search that was begun before there were copies, whose search.yaml names none."""
+    new_experiment(tmp_path, "old", with_folds(1), data_dir=str(tmp_path))
+    content = {**TINY_SPACE, "base": {**TINY_SPACE["base"], "augment_copies": 2}}
+
+    said = (
+        "augment_copies is 2, but the trials of old were trained with 0, and cannot be compared; "
+        "set it to 0 in base, or start a new search with the option `--warm-start old`"
+    )
+    with pytest.raises(ConfigError, match=f"^{said}$"):
+        fork_search(tmp_path, "old", "new", parse_space(content, "test", Path()))
+    assert not (tmp_path / "new").exists()
+
+
 def with_folds(count):
     return parse_space({**TINY_SPACE, "validation": {"voices": count}}, "test", Path())
 

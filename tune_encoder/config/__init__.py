@@ -50,7 +50,9 @@ from tune_encoder.config.stored import (
     SECTIONS_MEANT_BEFORE,
     changed_defaults,
     complete_settings,
+    is_complete,
     stored_config,
+    unlike_pack,
 )
 from tune_encoder.config.training import (
     CLOSED_FORM,
@@ -142,6 +144,7 @@ __all__ = [
     "check_value",
     "complete_settings",
     "from_mapping",
+    "is_complete",
     "is_nameable",
     "load_config",
     "network_settings",
@@ -153,5 +156,6 @@ __all__ = [
     "stored_config",
     "to_mapping",
     "unknown_name_message",
+    "unlike_pack",
     "write_yaml",
 ]

@@ -5,10 +5,10 @@ stores only what its space says, and beside it the defaults of its time.
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from tune_encoder.config.checking import SettingValue, from_mapping, to_mapping
-from tune_encoder.config.training import CopySettings, TrainConfig
+from tune_encoder.config.training import CopySettings, PackSettings, TrainConfig
 
 MEANT_BEFORE: dict[str, SettingValue] = {
     "remove_dc": False,
@@ -21,6 +21,7 @@ MEANT_BEFORE: dict[str, SettingValue] = {
     **to_mapping(CopySettings()),  # none were made
 }
 """What settings of the first version, in which some were missing, mean where they are not named."""
+_ALWAYS_NAMED = {field.name for field in dataclasses.fields(TrainConfig)} - MEANT_BEFORE.keys()
 
 SECTIONS_MEANT_BEFORE: dict[str, dict[str, SettingValue]] = {
     "scheduler": {"name": "asha"},
@@ -31,7 +32,7 @@ SECTIONS_MEANT_BEFORE: dict[str, dict[str, SettingValue]] = {
 
 def complete_settings(stored: Mapping[str, object]) -> dict[str, object]:
     """Return the stored settings of a run with those that its program did not know."""
-    return {**MEANT_BEFORE, **stored}
+    return {**stored, **{name: MEANT_BEFORE[name] for name in MEANT_BEFORE.keys() - stored.keys()}}
 
 
 def stored_config(stored: Mapping[str, object], where: str) -> TrainConfig:
@@ -41,8 +42,19 @@ def stored_config(stored: Mapping[str, object], where: str) -> TrainConfig:
 
 def is_complete(settings: Mapping[str, object]) -> bool:
     """Whether a program wrote these settings; a person writes only some."""
-    names = {field.name for field in dataclasses.fields(TrainConfig)}
-    return names - MEANT_BEFORE.keys() <= settings.keys()
+    return settings.keys() >= _ALWAYS_NAMED
+
+
+def unlike_pack(
+    before: Mapping[str, SettingValue], now: Mapping[str, SettingValue]
+) -> Iterator[tuple[str, SettingValue, SettingValue]]:
+    """Yield name, old and new value of each setting of features and copies that differs.
+
+    Trials of different ones are not compared. What `before` does not name does not differ.
+    """
+    for name in to_mapping(PackSettings()):
+        if before.get(name, now[name]) != now[name]:
+            yield name, before[name], now[name]
 
 
 def changed_defaults(stored: Mapping[str, SettingValue] | None) -> dict[str, SettingValue]:

@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from tune_encoder.config import SettingValue
+from tune_encoder.config import SettingValue, complete_settings, is_complete
 from tune_encoder.experiment.epoch_row import EpochRow, checked_row, keeps_constraints, rank
 from tune_encoder.system.damage import parse_json
 
@@ -40,6 +40,7 @@ class TrialRecord:
     state: str
     """RUNNING, COMPLETE, PRUNED (stopped by the scheduler), FAIL or WAITING."""
     settings: dict[str, SettingValue] = field(default_factory=dict)
+    """All of them, also those that its program did not know yet; none if it has not started."""
     rows: list[EpochRow] = field(default_factory=list)
     """Each finished epoch's metrics, in order."""
     reason: str = ""
@@ -106,9 +107,11 @@ def _trial(number: object, state: object, ended: str | None, found: dict[str, An
     for name, kind in _ATTRIBUTE_KINDS.items():
         if not isinstance(found.get(name, kind()), kind):
             raise ValueError(f"{name} of trial {number} is {found[name]!r}")
-    settings = found.get("settings", {})
+    settings: Any = found.get("settings", {})
     if not all(isinstance(value, SettingValue) for value in settings.values()):
         raise ValueError(f"settings of trial {number} are {settings!r}")
+    if is_complete(settings):
+        settings = complete_settings(settings)
     return TrialRecord(
         number=number,
         state=state,

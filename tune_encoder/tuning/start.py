@@ -20,6 +20,8 @@ from tune_encoder.config import (
     PackSettings,
     StorageSettings,
     ValidationSettings,
+    to_mapping,
+    unlike_pack,
 )
 from tune_encoder.data.folds import check_folds
 from tune_encoder.data.pack import PackedData, open_pack
@@ -104,11 +106,13 @@ def fork_search(
     """Run a new search on the data of an earlier one, seeded with its trials, in the same storage.
 
     Raises:
-        ConfigError: if there is no such experiment, or the new name is taken.
+        ConfigError: if there is no such experiment, the new name is taken, or the space has
+            another validation, front end or other copies.
     """
     old = open_experiment(root, name)
     data_dir = old.data_source().folder
     space = _validated_like(old, space)
+    _check_same_pack(old, space)
     extra_content: SearchOrigin = {
         "forked_from": name,
         **_storage_content(_parent_storage_settings(old), new),
@@ -129,6 +133,17 @@ def _validated_like(old: Experiment, space: SearchSpace) -> SearchSpace:
             "and cannot be compared; leave it out, or start a new search"
         )
     return replace(space, validation=ValidationSettings(voices=folds))
+
+
+def _check_same_pack(old: Experiment, space: SearchSpace) -> None:
+    """Raise a `ConfigError` if the trials of an earlier search had other features or copies."""
+    before, now = (to_mapping(each.base_config()) for each in (old.space(), space))
+    for name, was, new in unlike_pack(before, now):
+        raise ConfigError(
+            f"{name} is {new}, but the trials of {old.name} were trained with {was}, and cannot be "
+            f"compared; set it to {was} in base, or start a new search with the option "
+            f"`--warm-start {old.name}`"
+        )
 
 
 def _start(
@@ -172,8 +187,7 @@ def _start(
     if validation.folds > 1:
         content |= {"baselines": validation.baselines, "folds": validation.folds}
     if forked := extra_content.get("forked_from"):
-        before = Experiment(root / forked).data_source()._replace(copies=None)  # may be others
-        check_same_data(before, data.info, settings)
+        check_same_data(Experiment(root / forked).data_source(), data.info, settings)
     _check_ray_can_start()
     experiment = create_experiment(root, name, content)
     with _taken(experiment) as database:

@@ -1,11 +1,14 @@
 """Edits of search.yaml between two launches: those that the record cannot take are refused."""
 
-from contextlib import nullcontext
+import re
+import sqlite3
+from contextlib import closing, nullcontext
 from typing import Any
 
 import pytest
 
 from tests.builders import make_search, parse_space
+from tune_encoder.config import CopySettings, to_mapping
 from tune_encoder.errors import ConfigError
 from tune_encoder.tuning.record.record import Record
 
@@ -53,8 +56,6 @@ def edited(section, **changes):
         (edited("budget", epochs=3), "budget.epochs is 3, the trials were planned for 4"),
         (edited("metric", name="val_skill"), "metric is val_skill, the trials were compared by"),
         (edited("validation", voices=3), "validation.voices is 3, the trials had another valid"),
-        (edited("base", hop_length=128), "hop_length is 128, in the trials it was 256"),
-        (edited("base", augment_copies=2), "augment_copies is 2, in the trials it was 0"),
     ],
     ids=lambda value: value[:40] if isinstance(value, str) else "",
 )
@@ -65,6 +66,42 @@ def test_an_edit_that_does_not_fit_is_refused_in_a_line_that_names_fork(searched
     said = str(refused.value)
     assert said.startswith(f"{searched.path / 'search.yaml'}, space: {reason}")
     assert said.endswith(f"`tune-encoder fork mine NEW --space FILE --root {searched.path.parent}`")
+
+
+@pytest.mark.parametrize("is_older", [False, True])
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"hop_length": 128}, "hop_length is 128, in the trials it was 256"),
+        ({"augment_copies": 2}, "augment_copies is 2, in the trials it was 0"),
+    ],
+)
+def test_an_edit_after_which_trials_cannot_be_compared_names_warm_start(
+    tmp_path, changes, reason, is_older
+):
+    experiment = make_search(tmp_path, SPACE, [("COMPLETE", CHOSEN, [0.9, 0.8])])
+    if is_older:
+        forget_settings(experiment.study_path, to_mapping(CopySettings()))
+
+    said = (
+        f"{experiment.path / 'search.yaml'}, space: {reason}; write it as it was, or start a new "
+        "search with the option `--warm-start mine`"
+    )
+    with pytest.raises(ConfigError, match=f"^{re.escape(said)}$"):
+        Record.open(experiment, edited("base", **changes))
+    assert experiment.trials()[0].settings["augment_copies"] == 0
+    assert len(Record.open(experiment, SPACE).trials) == 1
+
+
+def forget_settings(study, names):
+    """Take settings out of the record, as before there were any of these names."""
+    with closing(sqlite3.connect(study)) as database, database:
+        for name in names:
+            database.execute(
+                "UPDATE trial_user_attributes SET value_json = json_remove(value_json, ?) "
+                "WHERE key = 'settings'",
+                (f"$.{name}",),
+            )
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from optuna.distributions import (
 )
 from optuna.trial import FrozenTrial
 
-from tune_encoder.config import PackSettings, to_mapping
+from tune_encoder.config import to_mapping, unlike_pack
 from tune_encoder.errors import ConfigError
 from tune_encoder.experiment.commands import command_line
 from tune_encoder.experiment.epoch_row import objective
@@ -28,12 +28,19 @@ def check_fits(
     """Check that trials of a space can be recorded beside those that are there.
 
     Raises:
-        ConfigError: naming what does not fit, and the command that starts a search in that space.
+        ConfigError: naming what does not fit, and what starts a search in that space.
     """
+    where = f"{experiment.path / 'search.yaml'}, space"
+    for trial in trials:
+        for reason in _unlike_pack(space, trial):
+            raise ConfigError(
+                f"{where}: {reason}; write it as it was, or start a new search with the option "
+                f"`--warm-start {experiment.name}`"
+            )
     for reason in _misfits(experiment, space, study, trials):
         fork = command_line("fork", experiment.path, "NEW --space FILE")
         raise ConfigError(
-            f"{experiment.path / 'search.yaml'}, space: {reason}; write it as it was, or put the "
+            f"{where}: {reason}; write it as it was, or put the "
             f"space into a file and search it from these trials on with `{fork}`"
         )
 
@@ -50,7 +57,7 @@ def _misfits(
     if study.has_two_metrics != bool(space.metric.second):
         yield f"metric has {len(space.metric.names)} names, the trials have another number"
     for trial in trials:
-        yield from _unlike_settings(space, trial)
+        yield from _planned_longer(space, trial)
         yield from _unlike_metric(space, trial)
 
 
@@ -83,12 +90,15 @@ def _describe(distribution: BaseDistribution) -> str:
     return f"a range of {kind}{' with log' if is_log else ''}"
 
 
-def _unlike_settings(space: SearchSpace, trial: TrialRecord) -> Iterator[str]:
-    """Say if a trial had other features or copies, or was planned for more epochs."""
-    base = to_mapping(space.base_config())
-    for name in to_mapping(PackSettings()):
-        if trial.settings.get(name, base[name]) != base[name]:
-            yield f"{name} is {base[name]}, in the trials it was {trial.settings[name]}"
+def _unlike_pack(space: SearchSpace, trial: TrialRecord) -> Iterator[str]:
+    """Say if a trial had other features or copies."""
+    if trial.settings:
+        for name, was, now in unlike_pack(trial.settings, to_mapping(space.base_config())):
+            yield f"{name} is {now}, in the trials it was {was}"
+
+
+def _planned_longer(space: SearchSpace, trial: TrialRecord) -> Iterator[str]:
+    """Say if a trial was planned for more epochs."""
     planned = trial.settings.get("epochs", 0)
     if isinstance(planned, int) and planned > space.budget.epochs:
         yield f"budget.epochs is {space.budget.epochs}, the trials were planned for {planned}"
