@@ -238,7 +238,20 @@ def test_of_a_long_recording_split_by_time_the_last_pieces_are_held_out(
 def test_a_long_silent_recording_is_refused_by_its_name(long_recordings, tmp_path):
     soundfile.write(long_recordings[0] / "ben.wav", np.zeros(90 * RATE), RATE)
 
-    with pytest.raises(DataError, match=r"ben\.wav from 0:00: is silent, below -80 dBFS .*1 of 3"):
+    said = r"ben\.wav from 0:00: is silent, below -80 dBFS .*; 1 of 1\d files and pieces of files "
+    with pytest.raises(DataError, match=said):
+        imported(long_recordings, tmp_path)
+
+
+def test_pieces_that_cannot_be_used_are_counted_among_pieces(long_recordings, tmp_path):
+    path = long_recordings[0] / "ben.wav"
+    audio, _ = soundfile.read(path, dtype="float32")
+    audio[:: RATE // 2] = np.nan
+    soundfile.write(path, audio, RATE, subtype="FLOAT")
+    n_pieces = [len(find_pieces(each)) for each in sorted(long_recordings[0].glob("*.wav"))]
+
+    said = f"; {n_pieces[1]} of {sum(n_pieces)} files and pieces of files cannot be used, also ben"
+    with pytest.raises(DataError, match=said):
         imported(long_recordings, tmp_path)
 
 

@@ -104,6 +104,7 @@ def import_pairs(
     bad.add(pairing.doubtful)
     styles = _read_styles(pairing, bad)
     cut = cut_long_clips([clip for clip in pairing.clips if clip.voice in styles])
+    bad.pieces = cut.counts
     held_out = [normal_name(name) for name in request.hold_out]
     asked = replace(request, hold_out=held_out)
     same = same_styles(styles)
@@ -188,7 +189,7 @@ def _check_one_way(pairing: Pairing, request: SplitRequest) -> None:
         )
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Bad:
     """What cannot be used."""
 
@@ -197,6 +198,8 @@ class _Bad:
     are_skipped: bool
     reasons: dict[str, str] = field(default_factory=dict)
     """Why a file, a piece of one or a row of a manifest cannot be used."""
+    pieces: Mapping[Path, int] = field(default_factory=dict)
+    """Number of pieces of each long recording, which are used or not one by one."""
 
     def add(self, found: Mapping[str, str]) -> None:
         """Leave files out.
@@ -209,8 +212,10 @@ class _Bad:
             return
         first, *others = self.reasons
         also = f", also {join_names([Path(place).name for place in others])}" if others else ""
+        total = self.total - len(self.pieces) + sum(self.pieces.values())
+        what = "files and pieces of files" if self.pieces else "files"
         raise DataError(
-            f"{self.reasons[first]}; {len(self.reasons)} of {self.total} files cannot be used"
+            f"{self.reasons[first]}; {len(self.reasons)} of {total} {what} cannot be used"
             f"{also}; import the others with --skip-bad"
         )
 
