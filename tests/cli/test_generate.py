@@ -49,6 +49,22 @@ def test_it_says_what_it_drew_again_and_what_it_left_out(run, tmp_path):
     assert max(map(len, out[:-1])) <= 80
 
 
+@pytest.mark.parametrize(
+    ("option", "code", "message"),
+    [
+        (("--langs", "xx"), WRONG, r"--langs xx: the model speaks no such language"),
+        (("--texts", "none.txt"), DATA, r"none\.txt: "),
+        (("--styles", "none"), DATA, r"none: "),
+        (("--presets", "none"), DATA, r"none: "),
+    ],
+)
+def test_what_is_wrong_is_said_before_a_model_is_downloaded(run, tmp_path, option, code, message):
+    found, _, (line,) = run(*option, model_dir=tmp_path / "no model")
+
+    assert found == code
+    assert re.search(message, line)
+
+
 def test_it_says_which_sentences_the_model_cannot_spell(run, tmp_path):
     no_q = write_stand_in(tmp_path / "no_q", unsupported="Qq")
 

@@ -104,6 +104,25 @@ def test_a_bad_option_is_refused(stand_in_model, stand_in, spoken, capsys, optio
     assert re.search(message, error_of(capsys))
 
 
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [(("--lang", "xx"), r"^--lang is 'xx'; "), (("--text", "..."), r"^--text is '\.\.\.', which")],
+)
+def test_a_bad_option_is_refused_before_a_model_is_downloaded(
+    stand_in_model, spoken, tmp_path, capsys, option, message
+):
+    assert run(stand_in_model, spoken / "F2.wav", "--model-dir", tmp_path, *option) == 2
+    assert re.search(message, error_of(capsys))
+
+
+def test_a_speaker_encoder_that_is_missing_is_said_before_a_model_is_downloaded(
+    stand_in_model, spoken, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setitem(sys.modules, "resemblyzer", None)
+    assert run(stand_in_model, spoken / "F2.wav", "--model-dir", tmp_path) == 2
+    assert error_of(capsys).startswith("the speaker encoder is missing, by which voices are")
+
+
 def test_a_folder_is_no_place_for_a_page(stand_in_model, stand_in, spoken, tmp_path, capsys):
     code = run(stand_in_model, spoken / "F2.wav", "--model-dir", stand_in, "-o", tmp_path)
     assert code == 4

@@ -60,11 +60,13 @@ def _listen(options: argparse.Namespace) -> None:
     from tune_encoder.model.clone import open_engine
     from tune_encoder.report.listen import LISTEN_NAME, hear_all, open_listener, write_listen_page
     from tune_encoder.report.template import check_page
+    from tune_encoder.speech.ear import choose_sentences
     from tune_encoder.speech.engine import find_model
 
     check_is_model(options.model)
     check_page(options.out, LISTEN_NAME)
     settings = from_mapping(ListenSettings, given_settings(options, ListenSettings), "command line")
+    choose_sentences(options.voice, settings, options.text)  # before anything is downloaded
     engine = open_engine(options.model, options.device)
     folder = find_model(options.voice, options.model_dir)
     bank = read_bank(options.model)

@@ -22,6 +22,7 @@ from tune_encoder.speech.speaker import (
     mean_embedding,
     open_speaker_encoder,
 )
+from tune_encoder.speech.speaker_weights import read_weights
 from tune_encoder.speech.texts import shipped_texts
 
 _SENTENCES = (9, 10, 12)
@@ -118,14 +119,33 @@ def open_ear(model: str, folder: Path, settings: ListenSettings, sentences: Sequ
         ConfigError: if a package is missing, or the model has no such language or characters.
         StorageError: if files are missing or damaged.
     """
+    chosen = choose_sentences(model, settings, sentences)
     encoder = open_speaker_encoder()
-    if settings.lang not in (known := model_languages(model)):
-        raise ConfigError(f"--lang is {settings.lang!r}; {model} speaks {', '.join(known)}")
-    chosen = sentences or usual_sentences(settings.lang)
     engine = Engine(model, folder)
     for sentence in chosen:
-        _check_sentence(engine, sentence)
+        if unknown := engine.unknown_characters(sentence):
+            raise ConfigError(
+                f"--text has {' '.join(map(repr, unknown))}, which the model cannot speak; leave "
+                f"out or spell out what is in {sentence!r}"
+            )
     return Ear(engine, encoder, settings, chosen)
+
+
+def choose_sentences(
+    model: str, settings: ListenSettings, sentences: Sequence[str]
+) -> Sequence[str]:
+    """Return what is spoken, after all checks of `open_ear` that need none of the model's files.
+
+    Raises:
+        ConfigError, StorageError: as `open_ear`.
+    """
+    read_weights()
+    if settings.lang not in (known := model_languages(model)):
+        raise ConfigError(f"--lang is {settings.lang!r}; {model} speaks {', '.join(known)}")
+    for sentence in sentences:
+        if not any(character.isalnum() for character in sentence):
+            raise ConfigError(f"--text is {sentence!r}, which has no letter; give a sentence")
+    return sentences or usual_sentences(settings.lang)
 
 
 def usual_sentences(lang: str, count: int = MAX_SENTENCES) -> list[str]:
@@ -138,16 +158,6 @@ def usual_sentences(lang: str, count: int = MAX_SENTENCES) -> list[str]:
     if lang not in texts:
         raise ConfigError(f"no sentence in {lang} is at hand; give some with --text")
     return [texts[lang][number] for number in _SENTENCES[:count]]
-
-
-def _check_sentence(engine: Engine, sentence: str) -> None:
-    if not any(character.isalnum() for character in sentence):
-        raise ConfigError(f"--text is {sentence!r}, which has no letter; give a sentence")
-    if unknown := engine.unknown_characters(sentence):
-        raise ConfigError(
-            f"--text has {' '.join(map(repr, unknown))}, which the model cannot speak; leave out "
-            f"or spell out what is in {sentence!r}"
-        )
 
 
 def _key(style: VoiceStyle) -> str:

@@ -27,7 +27,7 @@ from tune_encoder.speech.provenance import (
     write_request,
 )
 from tune_encoder.speech.texts import choose_texts, split_by_speakable
-from tune_encoder.speech.voices import Cast, make_cast
+from tune_encoder.speech.voices import Cast, make_cast, read_styles
 from tune_encoder.speech.workers import Studio
 from tune_encoder.system.files import check_empty
 from tune_encoder.system.lock import LOCK_NAME, lock_experiment
@@ -101,12 +101,16 @@ def _prepare(sources: Sources, settings: GenerationSettings) -> Studio:
     """Find the model and read all styles and texts, before anything is written."""
     if settings.voices < MIN_VOICES:
         raise ConfigError(f"voices is {settings.voices}; it must be at least {MIN_VOICES}")
+    languages = model_languages(sources.model)
+    # Whatever needs no file of the model is checked before it is downloaded.
+    choose_texts(sources.texts, settings.languages, languages, lambda _: [])
+    for given in filter(None, (sources.presets, sources.styles)):
+        read_styles(given)
     folder = find_model(sources.model, sources.model_dir)
     cast = make_cast(
         settings, folder / PRESETS_FOLDER, sources.presets, sources.styles, sources.hold_out
     )
     unknown_characters = Engine(sources.model, folder).unknown_characters
-    languages = model_languages(sources.model)
     texts = choose_texts(sources.texts, settings.languages, languages, unknown_characters)
     speakable, others = split_by_speakable(texts, unknown_characters)
     if not speakable:
