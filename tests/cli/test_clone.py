@@ -116,6 +116,17 @@ def test_the_nearest_of_given_presets_is_named(model_dir, recordings, tmp_path, 
     assert "  nearest voice F1, distance 0.00 (1: as between two voices)" in capsys.readouterr().out
 
 
+def test_of_a_single_preset_no_distance_is_told(model_dir, recordings, tmp_path, capsys):
+    presets = presets_of(model_dir, recordings[:1], tmp_path / "presets")
+    capsys.readouterr()
+
+    assert run(model_dir, recordings[1], "-o", tmp_path / "me", "--presets", presets) == 0
+
+    told = capsys.readouterr().out
+    assert f"  nearest voice {recordings[0].stem}, the only known\n" in told
+    assert "inf" not in told
+
+
 @pytest.mark.parametrize("place", ["presets", "out"])
 def test_a_style_of_another_version_is_told_once_and_nothing_is_written(
     model_dir, recordings, tmp_path, capsys, place

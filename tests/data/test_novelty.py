@@ -38,6 +38,12 @@ def test_clips_of_one_style_do_not_say_what_is_usual(packed):
     assert known_sound(packed.train.clip, ids, SETTINGS) is None
 
 
+def test_clips_that_all_sound_alike_do_not_say_what_is_usual(packed):
+    ids = np.arange(4)
+
+    assert known_sound(lambda _: packed.train.clip(0), ids, SETTINGS) is None
+
+
 def test_what_is_written_is_read_back(sound, voices, tmp_path):
     write_known_sound(tmp_path, sound, epoch=1)
 

@@ -44,7 +44,12 @@ def test_halfway_between_two_voices_the_distance_is_a_half(bank):
 
 
 def test_in_a_bank_of_one_voice_a_distance_means_nothing():
-    assert VoiceBank(["only"], styles_of([1])).nearest(make_style(2)) == ("only", np.inf)
+    for seeds in ([1], [1, 1, 1]):
+        bank, others = VoiceBank(["only"] * len(seeds), styles_of(seeds)), [make_style(2)]
+
+        assert bank.nearest(others[0]) == ("only", None)
+        assert bank.spread(others * 2) is None
+        assert bank.distances(others * 2) is None
 
 
 def test_clips_of_one_voice_become_one_entry_of_their_mean_with_rows_of_norm_1():
@@ -66,8 +71,7 @@ def test_a_bank_reads_back_to_a_thousandth_of_a_distance(bank, tmp_path):
     assert read is not None
     assert read.names == bank.names
     for seed in range(8):
-        name, distance = read.nearest(make_style(seed))
-        assert (name, distance < 1e-3) == (f"v{seed}", True)
+        assert read.nearest(make_style(seed)) == (f"v{seed}", pytest.approx(0, abs=1e-3))
 
 
 def test_a_model_without_voices_has_no_bank(tmp_path):

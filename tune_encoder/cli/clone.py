@@ -153,8 +153,8 @@ def _print_clone(result: "Clone", bank: "VoiceBank | None", count: str) -> None:
     print(f"{count}{result.recording.name}: {result.quality.describe()}")
     if bank is not None:
         _print_nearest(result.style, bank)
-        if result.windows:
-            _print_spread(bank.spread(result.windows))
+        if result.windows and (spread := bank.spread(result.windows)) is not None:
+            _print_spread(spread)
     print(f"  wrote {result.out}")
     sys.stdout.flush()
 
@@ -167,7 +167,8 @@ def _print_spread(spread: float) -> None:
 
 def _print_nearest(style: "VoiceStyle", bank: "VoiceBank") -> None:
     name, distance = bank.nearest(style)
-    print(f"  nearest voice {name}, distance {distance:.2f} {UNIT}")
+    how_far = "the only known" if distance is None else f"distance {distance:.2f} {UNIT}"
+    print(f"  nearest voice {name}, {how_far}")
 
 
 def _print_speaker(name: str, result: "SpeakerClone", bank: "VoiceBank | None") -> None:

@@ -61,7 +61,7 @@ def known_sound(
     style_ids: NDArray[np.int64],
     settings: MelSettings,
 ) -> KnownSound | None:
-    """Return what the clips of training sound like; None if all are of one style.
+    """Return what the clips of training sound like; None if all are of one style, or sound alike.
 
     Args:
         clip: Returns the features (F, M) of a clip, as `Pack.clip` does.
@@ -80,7 +80,7 @@ def known_sound(
         return None
     of_clips = [np.median(each) for each in np.split(nearest, np.cumsum(lengths)[:-1])]
     usual = float(np.quantile(of_clips, USUAL_QUANTILE))
-    return KnownSound(settings, mean, deviation, standard, usual)
+    return KnownSound(settings, mean, deviation, standard, usual) if usual > 0 else None
 
 
 def _nearest_of_others(windows: Array, styles: NDArray[np.int64]) -> Array:

@@ -6,6 +6,7 @@ Shapes: V voices; a flattened style has 12,928 numbers.
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,7 @@ from tune_encoder.system.files import files_with_suffix
 from tune_encoder.system.manifest import load_verified, save_with_hash
 
 VOICES = "voices.npz"
+LEAST_UNIT = 1e-6  # distance of voices; less is rounding, of rows of norm 1
 
 
 @dataclass(frozen=True)
@@ -36,34 +38,33 @@ class VoiceBank:
     styles: Styles
     """`ttl` (V, 50, 256) and `dp` (V, 8, 16), rows of norm 1."""
 
-    def nearest(self, style: VoiceStyle) -> tuple[str, float]:
+    @cached_property
+    def unit(self) -> float | None:
+        """RMS distance between two voices; None if there is one, or all are of one style."""
+        usual = _root_mean_square_distance(self.styles.flatten())
+        return usual if usual > LEAST_UNIT else None
+
+    def nearest(self, style: VoiceStyle) -> tuple[str, float | None]:
         """Return the name of the nearest voice and the distance to it.
 
-        The distance is Euclidean over the flattened style, in units of the RMS distance between two
-        voices of the bank: 0 is that voice, 1 is as far as another voice. In a bank of one voice,
-        which has no such unit, it is infinite.
+        The distance is Euclidean over the flattened style, in units of `unit`: 0 is that voice, 1
+        is as far as another voice. Without a unit it is None.
         """
-        known = self.styles.flatten()
-        distances = np.linalg.norm(known - _flat(style), axis=1)
+        distances = np.linalg.norm(self.styles.flatten() - _flat(style), axis=1)
         nearest = int(distances.argmin())
-        usual = _root_mean_square_distance(known)
-        return self.names[nearest], float(distances[nearest] / usual) if usual > 0 else np.inf
+        return self.names[nearest], self.unit and float(distances[nearest] / self.unit)
 
-    def spread(self, styles: Sequence[VoiceStyle]) -> float:
-        """Return the RMS distance between two of at least two styles, in the same units."""
+    def spread(self, styles: Sequence[VoiceStyle]) -> float | None:
+        """Return the RMS distance between two of at least two styles, in the same units, if any."""
         among = _root_mean_square_distance(np.concatenate([_flat(style) for style in styles]))
-        usual = _root_mean_square_distance(self.styles.flatten())
-        return among / usual if usual > 0 else np.inf
+        return self.unit and among / self.unit
 
-    def distances(self, styles: Sequence[VoiceStyle]) -> NDArray[np.float64]:
-        """Return the distances (N, N) of N styles from each other, in the same units.
-
-        In a bank of one voice, which has no such unit, different styles are infinitely far.
-        """
+    def distances(self, styles: Sequence[VoiceStyle]) -> NDArray[np.float64] | None:
+        """Return the distances (N, N) of N styles from each other, in the same units, if any."""
+        if self.unit is None:
+            return None
         rows = np.concatenate([_flat(style) for style in styles]).astype(np.float64)
-        apart = np.stack([np.linalg.norm(rows - row, axis=1) for row in rows])
-        usual = _root_mean_square_distance(self.styles.flatten())
-        return apart / usual if usual > 0 else np.where(apart > 0, np.inf, 0.0)
+        return np.stack([np.linalg.norm(rows - row, axis=1) for row in rows]) / self.unit
 
 
 def _flat(style: VoiceStyle) -> Array:

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from tests.fabricate import make_style, write_wav
-from tune_encoder.data.voice_bank import bank_of_presets
+from tune_encoder.data.scores import Styles
+from tune_encoder.data.voice_bank import VoiceBank, bank_of_presets
 from tune_encoder.data.voice_style import read_voice_style
 from tune_encoder.errors import ConfigError, DataError
 from tune_encoder.model.clone import (
@@ -56,6 +57,17 @@ def test_the_style_of_a_speaker_is_the_mean_of_the_clips(engine, clips, bank, tm
     assert made.left_out == {}
     assert not made.is_divided
     assert apart(read_voice_style(tmp_path / "anna.json"), made.style) < 1e-4
+
+
+def test_with_a_single_known_voice_no_recording_is_left_out(engine, clips, bank, tmp_path):
+    single = VoiceBank(bank.names[:1], Styles(bank.styles.ttl[:1], bank.styles.dp[:1]))
+
+    made = clone_speaker(engine, list(clips.values()), tmp_path / "anna.json", bank=single)
+
+    assert len(made.clips) == 4
+    assert (made.left_out, made.is_divided) == ({}, False)
+    assert made.spread is None
+    assert made.uncertainty is None
 
 
 def test_the_json_says_of_which_recordings_it_is(engine, clips, bank, tmp_path):

@@ -84,7 +84,8 @@ def clone_speaker(
         engine: A loaded model.
         recordings: Audio files of one speaker.
         out: The JSON to write; its stem is the speaker's name.
-        bank: Voices in whose unit distances are measured; without it none is left out.
+        bank: Voices in whose unit distances are measured; without it, or with a single voice, none
+            is left out.
         known: Styles in the same folder or to compare with.
         sound: What the model was trained on, from `data.novelty.read_known_sound`.
 
@@ -121,8 +122,9 @@ def _none_of(failed: list[TuneEncoderError]) -> str:
 def _combine(
     out: Path, clips: list[Clone], failed: list[TuneEncoderError], bank: VoiceBank | None
 ) -> SpeakerClone:
-    # Without a unit none is far.
-    apart = bank.distances([clip.style for clip in clips]) if bank else np.zeros([len(clips)] * 2)
+    apart = bank.distances([clip.style for clip in clips]) if bank else None
+    if apart is None:  # without a unit none is far
+        apart = np.zeros([len(clips)] * 2)
     unlike = _unlike_most(apart)
     is_divided = bool(unlike.sum() * 2 > len(clips))
     kept = np.flatnonzero(~unlike | is_divided)

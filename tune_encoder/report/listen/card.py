@@ -103,7 +103,9 @@ def _numbers(heard: Heard, listener: Listener) -> list[tuple[str, str, str]]:
     found.append(("Nearest preset", preset, f"similarity {alike:.2f}, by ear"))
     if heard.nearest is not None:
         voice, distance = heard.nearest
-        words = f"distance {distance:.2f}, by style (1: as between two voices)"
+        words = "the only known"
+        if distance is not None:
+            words = f"distance {distance:.2f}, by style (1: as between two voices)"
         found.append(("Nearest known voice", voice, words))
     original = _pitch_words(heard.original, listener.ear.sample_rate)
     spoken = _pitch_words(np.concatenate(heard.speech.clips), listener.ear.sample_rate)

@@ -40,8 +40,8 @@ class Heard:
     """Of the two halves of the original; None if it is too short."""
     presets: Mapping[str, float]
     """Of each preset, speaking the same sentences, and the original; the most alike first."""
-    nearest: tuple[str, float] | None
-    """The nearest voice of training and its distance, by style; None if they are unknown."""
+    nearest: tuple[str, float | None] | None
+    """The nearest voice of training and its distance, by style; None for what is unknown."""
 
     @property
     def name(self) -> str:
