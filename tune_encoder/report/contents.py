@@ -190,8 +190,8 @@ def _listen_sections(parts: _Parts) -> list[Section]:
     from tune_encoder.report.listen.winner import winner_cards
 
     missing = _Parts(parts.facts)
-    cards = missing.attempt(lambda: winner_cards(parts.facts, winner)) or []
-    return [Section("listen", title, notes=missing.notes, heard=cards)]
+    cards, notes = missing.attempt(lambda: winner_cards(parts.facts, winner)) or ([], [])
+    return [Section("listen", title, notes=[*missing.notes, *notes], heard=cards)]
 
 
 def _front_sections(facts: Facts) -> list[Section]:

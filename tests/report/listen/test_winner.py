@@ -1,7 +1,9 @@
 """The listening test within the report of a search."""
 
+import dataclasses
 import itertools
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from tests.report.conftest import CONTENT, TRIALS, made_search, with_checkpoint
 from tune_encoder.config import TrainConfig
 from tune_encoder.data.pack import open_pack
 from tune_encoder.data.packing import pack_data
+from tune_encoder.data.samples import find_samples, read_sample, write_sample
 from tune_encoder.errors import ConfigError
 from tune_encoder.report.contents import read_contents
 from tune_encoder.report.page import render
@@ -59,6 +62,28 @@ def test_the_winner_is_heard_on_test_voices_if_the_space_asks_for_it(searched, s
     levels = [int(tag[1]) for tag, _ in page.found if re.fullmatch(r"h[1-6]", tag)]
     assert max(b - a for a, b in itertools.pairwise(levels)) == 1
     assert "trained on English speech" in text
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+def test_a_voice_whose_clip_is_too_short_is_left_out_and_others_are_heard(
+    stand_in_model, stand_in, tmp_path
+):
+    data = shutil.copytree(stand_in_model / "set", tmp_path / "set")
+    (path,) = find_samples(data / "test")
+    sample = read_sample(path)
+    write_sample(path, dataclasses.replace(sample, audio=sample.audio[: sample.sample_rate // 2]))
+    shutil.move(find_samples(data / "train")[0], data / "test")
+    packed = open_pack(pack_data(data, TrainConfig()))
+    fingerprint = packed.info["fingerprint"]
+    space = wanting(listen=True, model_dir=str(stand_in))
+    found = made_search(tmp_path, TRIALS, space, data, fingerprint=fingerprint)
+
+    (section,) = listened(read_contents(with_checkpoint(found, data, packed, noise=0)))
+
+    (note,) = section.notes
+    assert re.fullmatch(rf"{sample.voice} is left out: .* s of sound; at least 1 s is needed", note)
+    assert len(section.heard) == 1
 
 
 def test_models_that_are_missing_are_said_in_one_line(searched, tmp_path, monkeypatch):

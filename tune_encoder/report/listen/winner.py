@@ -10,6 +10,7 @@ from tune_encoder.data.quality import measure_quality
 from tune_encoder.data.samples import read_sample
 from tune_encoder.data.voice_bank import bank_of_clips
 from tune_encoder.data.voice_style import VoiceStyle
+from tune_encoder.errors import DataError
 from tune_encoder.model.clone import Clone
 from tune_encoder.report.clips import sample_files
 from tune_encoder.report.facts import Facts
@@ -19,12 +20,15 @@ from tune_encoder.report.winner import Winner
 from tune_encoder.speech.engine import downloaded_model
 
 
-def winner_cards(facts: Facts, winner: Winner) -> list[Card]:
+def winner_cards(facts: Facts, winner: Winner) -> tuple[list[Card], list[str]]:
     """Speak in the predicted styles of the best, the middle and the worst voice.
+
+    Returns:
+        A card of each voice, and why others of them are left out: their clip cannot be used, or
+        styles are of another version than the model's.
 
     Raises:
         ConfigError: if a package is missing.
-        DataError: if a clip cannot be used, or styles are of another version than the model's.
         StorageError: if the recordings or Supertonic's model are missing.
     """
     wanted = facts.space.report
@@ -33,10 +37,14 @@ def winner_cards(facts: Facts, winner: Winner) -> list[Card]:
     train = winner.data.train
     bank = bank_of_clips(train.voices, train.styles)
     listener = open_listener(wanted.model, folder, ListenSettings(), bank=bank)
-    return [
-        make_card(_heard(winner, voice, files, listener), listener, f"heard{number}")
-        for number, voice in enumerate(_chosen(list(winner.voices())))
-    ]
+    cards, notes = [], []
+    for number, voice in enumerate(_chosen(list(winner.voices()))):
+        try:
+            heard = _heard(winner, voice, files, listener)
+            cards.append(make_card(heard, listener, f"heard{number}"))
+        except DataError as error:
+            notes.append(f"{voice} is left out: {error}")
+    return cards, notes
 
 
 def _chosen(ranked: Sequence[str]) -> list[str]:
