@@ -97,6 +97,19 @@ def test_a_scaled_style_has_rows_of_norm_1_that_point_where_they_did(generated, 
     np.testing.assert_allclose(sample.style_dp, expected.dp, atol=1e-6)
 
 
+@pytest.mark.parametrize("factor", [1e20, 1e37])
+def test_rows_whose_squares_exceed_float32_are_scaled_as_others(generated, out, factor):
+    style = mixture(PRESETS[0], PRESETS[1], 0.45)
+    large = VoiceStyle(np.float32(factor) * style.ttl, np.float32(factor) * style.dp)
+    write_generated(generated / "train" / "large.npz", large, 7)
+
+    repair_data(generated, out, None)
+
+    sample = read_sample(out / "train" / "large.npz")
+    np.testing.assert_allclose(sample.style_ttl, style.normalized().ttl, atol=1e-6)
+    np.testing.assert_allclose(sample.style_dp, style.normalized().dp, atol=1e-6)
+
+
 def test_a_good_clip_is_copied_to_the_byte_and_a_set_of_good_ones_whole(generated, out, tmp_path):
     repair_data(generated, out, None)
     again = repair_data(out, tmp_path / "again", None)

@@ -175,7 +175,8 @@ def _style_of(sample: Sample) -> VoiceStyle:
 
 
 def _is_unit(style: VoiceStyle) -> bool:
-    norms = np.concatenate([np.linalg.norm(part, axis=-1) for part in (style.ttl, style.dp)])
+    parts = (part.astype(np.float64) for part in (style.ttl, style.dp))
+    norms = np.concatenate([np.linalg.norm(part, axis=-1) for part in parts])
     return bool(np.abs(norms - 1).max() <= UNIT_WITHIN)
 
 

@@ -41,7 +41,11 @@ class VoiceStyle:
 
 def unit_rows(style: NDArray[np.floating]) -> Array:
     """Scale each row (last axis) to L2 norm 1."""
-    return np.asarray(style / np.linalg.norm(style, axis=-1, keepdims=True), dtype=np.float32)
+    with np.errstate(over="ignore"):  # in float32 above 1e19
+        norms = np.linalg.norm(style, axis=-1, keepdims=True)
+    if not np.isfinite(norms).all():
+        norms = np.linalg.norm(style.astype(np.float64), axis=-1, keepdims=True)
+    return np.asarray(style / norms, dtype=np.float32)
 
 
 def style_problem(name: str, style: NDArray[np.floating]) -> str | None:
