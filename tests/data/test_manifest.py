@@ -312,6 +312,37 @@ def test_bad_rows_stop_an_import_in_one_line_or_are_left_out(corpus, tmp_path):
     assert len(report.left_out) == 2
 
 
+@pytest.mark.parametrize("column", ["audio", "style"])
+def test_a_name_too_long_for_a_file_is_said_with_its_row(corpus, column):
+    rows = usual_rows()
+    rows[1][column] = "x" * 300 + ".wav"
+
+    (problem,) = problems_of(write_table(corpus / "a.csv", rows))
+
+    shown = f"{corpus}/{'x' * 300}"[:80]
+    assert problem == (
+        f"{corpus}/a.csv, row 3: '{shown}'... cannot be looked for (File name too long); name a "
+        "file from the manifest's folder"
+    )
+
+
+def test_a_speaker_whose_name_is_too_long_for_a_file_stops_an_import_or_is_left_out(
+    corpus, tmp_path
+):
+    rows = [{**row, "speaker": row["speaker"].replace("carl", "ü" * 101)} for row in usual_rows()]
+    rows[0]["split"] = "val"
+    path = write_table(corpus / "a.csv", rows)
+
+    message = (
+        rf"^'{'ü' * 40}'\.\.\.: a voice's name has 202 bytes, but its samples are named by it; "
+        r"give it at most 200 \(for 2 recordings\); 1 of 6 files cannot be used; import the others"
+    )
+    with pytest.raises(DataError, match=message):
+        import_manifest(path, tmp_path / "out")
+    report = import_manifest(path, tmp_path / "out", skip_bad=True)
+    assert report.counts == {"train": 3, "val": 1, "test": 0}
+
+
 def test_an_m4a_in_a_manifest_is_refused_with_the_command_that_converts_it(corpus, tmp_path):
     rows = usual_rows()
     rows[0]["audio"] = "wavs/my voice.m4a"

@@ -1,5 +1,6 @@
 """Import: make a data set with train, val and test from recordings and styles."""
 
+import os
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -38,6 +39,8 @@ from tune_encoder.data.voice_style import (
 from tune_encoder.errors import ConfigError, DataError
 from tune_encoder.system.files import atomic_folder, check_empty
 from tune_encoder.system.formats import count_noun
+
+MAX_NAME_BYTES = 200  # of a voice: file systems take 255, and numbers and suffixes follow
 
 Array = NDArray[np.float32]
 
@@ -233,6 +236,7 @@ def _read_styles(pairing: Pairing, bad: _Bad) -> dict[str, VoiceStyle]:
     problems: dict[str, str] = {}
     for voice, path in pairing.styles.items():
         try:
+            _check_length(voice)
             styles[voice] = read_voice_style(path)
         except DataError as error:
             problems[str(path)] = f"{error} (for {count_noun(counts[voice], 'recording')})"
@@ -240,6 +244,15 @@ def _read_styles(pairing: Pairing, bad: _Bad) -> dict[str, VoiceStyle]:
     if styles:
         check_same_version({pairing.styles[voice]: style for voice, style in styles.items()})
     return styles
+
+
+def _check_length(voice: str) -> None:
+    """Raise a `DataError` if no sample could be named by a voice."""
+    if (length := len(os.fsencode(voice))) > MAX_NAME_BYTES:
+        raise DataError(
+            f"{voice[:40]!r}...: a voice's name has {length} bytes, but its samples are named by "
+            f"it; give it at most {MAX_NAME_BYTES}"
+        )
 
 
 # --- writing -------------------------------------------------------------------------------------

@@ -25,6 +25,7 @@ COLUMNS = ("audio", "style", "speaker", "text", "lang", "split")
 TABLE_SUFFIXES, LINES_SUFFIXES = (".csv", ".tsv"), (".jsonl", ".ndjson")
 _DELIMITERS = ",;\t"
 _NO_LANGUAGE = "na"
+_SHOWN = 80  # letters of a path that is too long
 _LIKE_A_COLUMN = 0.7  # of difflib: `speakers` and `lnag` are, `duration` and `gender` are not
 
 
@@ -224,7 +225,7 @@ class _Manifest:
         if not name:
             raise DataError("has no audio; name a recording, or remove the row")
         path = self._file(name)
-        if not path.is_file():
+        if not _is_file(path):
             raise DataError(f"{path}: no such recording; name it from the manifest's folder")
         return path
 
@@ -239,7 +240,7 @@ class _Manifest:
         """Return the voice of a row, and its style."""
         speaker = normal_name(row["speaker"])
         style = self._file(row["style"]) if row["style"] else self._style_of(speaker)
-        if not style.is_file():
+        if not _is_file(style):
             raise DataError(f"{style}: no such style; name it from the manifest's folder")
         voice, stem = speaker or normal_name(style.stem), normal_name(style.stem)
         if len(self.styles_of.get(speaker, ())) > 1:
@@ -266,6 +267,16 @@ class _Manifest:
             f"speaker {speaker!r} has no style; name one in a row of that speaker, or the folder "
             f"of {speaker}.json with --styles"
         )
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError as error:  # such as a name that is too long for a file
+        raise DataError(
+            f"{str(path)[:_SHOWN]!r}... cannot be looked for ({error.strerror}); name a file from "
+            "the manifest's folder"
+        ) from error
 
 
 def _check_name(voice: str) -> None:
