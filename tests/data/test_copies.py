@@ -142,6 +142,28 @@ def test_noise_is_repeated_where_it_is_short_and_begins_anywhere_where_it_is_lon
     assert not np.array_equal(first, second)
 
 
+@pytest.mark.parametrize("rate", [8000, 44100, 48000])
+def test_noise_of_another_rate_is_resampled(tmp_path, rate):
+    tone = 0.3 * np.sin(2 * np.pi * 1000 / rate * np.arange(rate))
+    path = write_wav(tmp_path / "a.wav", tone, rate)
+
+    noise = read_noise(path, RATE, RATE, np.random.default_rng(0))
+
+    assert noise.shape == (RATE,)
+    assert np.abs(np.fft.rfft(noise)).argmax() == pytest.approx(1000, abs=2)
+
+
+@pytest.mark.parametrize("rate", [1, 3999, 384001, 2_000_000_000])
+def test_noise_whose_rate_can_only_be_damaged_is_refused(tmp_path, rate):
+    path = write_wav(tmp_path / "a.wav", np.random.default_rng(0).normal(scale=0.1, size=9000))
+    content = bytearray(path.read_bytes())
+    content[24:28] = rate.to_bytes(4, "little")  # of the header
+    path.write_bytes(content)
+
+    with pytest.raises(DataError, match=rf"a\.wav: its sample rate is {rate} Hz; it must be from"):
+        read_noise(path, RATE, RATE, np.random.default_rng(0))
+
+
 @pytest.mark.parametrize(
     ("name", "make", "words"),
     [

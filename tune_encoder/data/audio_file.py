@@ -101,7 +101,7 @@ def read_recording(path: Path) -> Recording:
     """
     check_regular(path, "a recording")
     with _readable(path), soundfile.SoundFile(path) as file:
-        _check_sample_rate(path, file.samplerate)
+        check_sample_rate(path, file.samplerate)
         _check_duration(path, file.frames / file.samplerate)
         channels = file.read(dtype="float32", always_2d=True)
         truncated = ends_early(path, len(channels), file)
@@ -188,7 +188,7 @@ def open_stream(path: Path) -> Iterator[soundfile.SoundFile]:
         DataError: naming the file, if it cannot be read, then or within the block.
     """
     with _readable(path), _Stream(path) as file:
-        _check_sample_rate(path, file.samplerate)
+        check_sample_rate(path, file.samplerate)
         yield file
 
 
@@ -225,7 +225,8 @@ def _lacks_its_end(path: Path) -> bool:
     return flags < len(tail) and not tail[flags] & _END_OF_STREAM
 
 
-def _check_sample_rate(path: Path, sample_rate: int) -> None:
+def check_sample_rate(path: Path, sample_rate: int) -> None:
+    """Raise a `DataError` if a file's rate, in Hz, can only be that of a damaged header."""
     if not MIN_SAMPLE_RATE <= sample_rate <= MAX_SAMPLE_RATE:
         raise DataError(
             f"{path}: its sample rate is {sample_rate} Hz; it must be from {MIN_SAMPLE_RATE} to "

@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from tune_encoder.config import CopySettings
 from tune_encoder.data.audio import is_silent, level_dbfs, resample
-from tune_encoder.data.audio_file import read_recording, readable_suffixes
+from tune_encoder.data.audio_file import check_sample_rate, read_recording, readable_suffixes
 from tune_encoder.data.checking import N_THREADS, read_ahead
 from tune_encoder.data.codecs import random_codec
 from tune_encoder.data.rooms import impulse_response, random_room, reverberate, unit_energy
@@ -168,11 +168,14 @@ def read_response(path: Path, sample_rate: int) -> Array:
 def read_noise(path: Path, n_samples: int, sample_rate: int, rng: np.random.Generator) -> Array:
     """Read noise (T,) from a random place of a file, repeated if it is too short.
 
+    It is resampled from the file's rate to `sample_rate`, in Hz.
+
     Raises:
-        DataError: if it cannot be read or is silent there.
+        DataError: if it cannot be read, has an odd rate, or is silent there.
     """
     try:
         with soundfile.SoundFile(path) as file:
+            check_sample_rate(path, file.samplerate)
             wanted = -(-n_samples * file.samplerate // sample_rate) + 1
             last = max(0, file.frames - wanted)
             places = rng.integers(last + 1, size=NOISE_PLACES)
