@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from tests.fabricate import write_model
+from tests.fabricate import write_model, write_wav
 from tune_encoder.config import TrainConfig
-from tune_encoder.data.pack import merge_train_and_val
+from tune_encoder.data.pack import merge_train_and_val, open_pack
+from tune_encoder.data.packing import pack_data
 from tune_encoder.data.scores import Styles
 from tune_encoder.errors import DataError
 from tune_encoder.model.encoder import build_encoder
@@ -42,6 +43,33 @@ def test_a_model_that_knows_nothing_has_no_skill_and_stands_beside_the_baselines
     assert result.voices == "new"
     assert result.interval == pytest.approx((0, 0), abs=1e-4)
     assert result.scores["mean"]["skill"] == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_baselines_are_fitted_with_the_copies_of_the_training_if_their_folders_are_there(
+    packed, data_dir, tmp_path, is_there
+):
+    noise = tmp_path / "noise" / "a.wav"
+    noise.parent.mkdir()
+    write_wav(noise, np.random.default_rng(0).normal(scale=0.1, size=24000))
+    config = replace(CONFIG, augment_copies=1, copy_noise_dir=str(noise.parent), copy_room_prob=0.0)
+    trained_on = open_pack(pack_data(data_dir, config))
+    model = write_model(tmp_path, config, build_encoder(config, packed.statistics).state_dict())
+    if not is_there:
+        noise.unlink()
+        noise.parent.rmdir()
+
+    result = evaluate(model, data_dir, "val")
+
+    expected = trained_on if is_there else packed
+    assert trained_on.baselines["statistics"] != packed.baselines["statistics"]
+    assert result.scores["statistics"] == expected.baselines["statistics"]
+    assert result.warning == (
+        ""
+        if is_there
+        else f"copy_noise_dir is {noise.parent}: no such folder; the baselines are fitted without "
+        "copies, with which the model was trained, so they are others than those of its search"
+    )
 
 
 def test_the_numbers_and_the_figure_are_written(model_dir, data_dir, tmp_path):

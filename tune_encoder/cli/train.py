@@ -71,6 +71,8 @@ def _evaluate(options: argparse.Namespace) -> None:
     check_is_model(options.model)
     check_has_weights(options.model)  # before the demo voices are made
     result = evaluate(options.model, options.data_dir or demo_voices(), options.split)
+    if result.warning:
+        print(f"warning: {result.warning}")
     name_of_skill = skill_name(result.voices)
     rows = [["", name_of_skill, "ttl", "dp", "centred", "retrieval", "chance", "cosine"]]
     for name, scores in result.scores.items():

@@ -16,6 +16,7 @@ from tune_encoder.config import TrainConfig
 from tune_encoder.data.batches import evaluation_windows
 from tune_encoder.data.crops import crop_frames
 from tune_encoder.data.pack import Pack, PackedData, open_pack
+from tune_encoder.data.pack_info import SOUND_FOLDERS
 from tune_encoder.data.packing import pack_data
 from tune_encoder.data.score_words import MIN_INTERVAL_VOICES, NEW
 from tune_encoder.data.scores import (
@@ -55,6 +56,8 @@ class Evaluation:
     1 if all windows of a clip give the same style."""
     predicted: Styles
     target: Styles
+    warning: str = ""
+    """What makes the baselines others than those of its training."""
 
 
 def evaluate(model_dir: Path, data_dir: Path, split: str) -> Evaluation:
@@ -62,7 +65,8 @@ def evaluate(model_dir: Path, data_dir: Path, split: str) -> Evaluation:
 
     Args:
         model_dir: An exported model.
-        data_dir: A data set; the baselines are fitted on its training split.
+        data_dir: A data set; the baselines are fitted on its training split, with copies as the
+            model was trained with, unless their folders are missing.
         split: val or test.
 
     Raises:
@@ -70,11 +74,24 @@ def evaluate(model_dir: Path, data_dir: Path, split: str) -> Evaluation:
         DataError: if the data is invalid or has no such split.
     """
     model, config = load_model(model_dir)
-    # Nothing here is trained, and the folders that copies need may be on another machine.
-    data = open_pack(pack_data(data_dir, dataclasses.replace(config, augment_copies=0)))
+    warning = _missing_sounds(config)
+    settings = dataclasses.replace(config, augment_copies=0) if warning else config
+    data = open_pack(pack_data(data_dir, settings))
     if split == "test" and data.test is None:
         raise DataError(f"{data_dir}: has no {split} split; evaluate on val or add {split}/")
-    return evaluate_model(model, config, data, split)
+    return dataclasses.replace(evaluate_model(model, config, data, split), warning=warning)
+
+
+def _missing_sounds(config: TrainConfig) -> str:
+    """Say which folder of a model's copies is missing, as on another machine; empty if none is."""
+    folders = {name: getattr(config, name) for name in sorted(SOUND_FOLDERS)}
+    missing = [name for name, folder in folders.items() if folder and not Path(folder).is_dir()]
+    if not config.augment_copies or not missing:
+        return ""
+    return (
+        f"{missing[0]} is {folders[missing[0]]}: no such folder; the baselines are fitted without "
+        "copies, with which the model was trained, so they are others than those of its search"
+    )
 
 
 def evaluate_model(model: Encoder, config: TrainConfig, data: PackedData, split: str) -> Evaluation:
