@@ -117,13 +117,14 @@ def test_the_nearest_of_given_presets_is_named(model_dir, recordings, tmp_path, 
 
 
 def test_of_a_single_preset_no_distance_is_told(model_dir, recordings, tmp_path, capsys):
-    presets = presets_of(model_dir, recordings[:1], tmp_path / "presets")
+    presets = presets_of(model_dir, recordings, tmp_path / "presets")
+    (presets / "M1.json").unlink()
     capsys.readouterr()
 
-    assert run(model_dir, recordings[1], "-o", tmp_path / "me", "--presets", presets) == 0
+    assert run(model_dir, recordings[3], "-o", tmp_path / "me", "--presets", presets) == 0
 
     told = capsys.readouterr().out
-    assert f"  nearest voice {recordings[0].stem}, the only known\n" in told
+    assert "  nearest voice F1, the only known\n" in told
     assert "inf" not in told
 
 

@@ -71,7 +71,9 @@ def test_a_bank_reads_back_to_a_thousandth_of_a_distance(bank, tmp_path):
     assert read is not None
     assert read.names == bank.names
     for seed in range(8):
-        assert read.nearest(make_style(seed)) == (f"v{seed}", pytest.approx(0, abs=1e-3))
+        name, distance = read.nearest(make_style(seed))
+        assert name == f"v{seed}"
+        assert distance == pytest.approx(0, abs=1e-3)
 
 
 def test_a_model_without_voices_has_no_bank(tmp_path):

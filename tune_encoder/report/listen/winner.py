@@ -43,7 +43,7 @@ def winner_cards(facts: Facts, winner: Winner) -> tuple[list[Card], list[str]]:
             heard = _heard(winner, voice, files, listener)
             cards.append(make_card(heard, listener, f"heard{number}"))
         except DataError as error:
-            notes.append(f"{voice} is left out: {error}")
+            notes.append(f"Left out: {error}")
     return cards, notes
 
 
