@@ -23,9 +23,10 @@ from numpy.typing import NDArray
 
 from tests.speech.stand_in import preset_styles, write_stand_in
 from tune_encoder.config import GenerationSettings
+from tune_encoder.data.voice_bank import read_styles
 from tune_encoder.data.voice_style import VoiceStyle
 from tune_encoder.speech.generating import Sources, generate
-from tune_encoder.speech.voices import Cast, read_styles
+from tune_encoder.speech.voices import Cast
 
 N_DRAWN = 500  # voices of each row of the table of spread
 CLIPS_PER_VOICE = 2

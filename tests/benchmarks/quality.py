@@ -27,7 +27,7 @@ import torch
 import tune_encoder
 from tune_encoder.config import TrainConfig
 from tune_encoder.data.demo import cached_demo
-from tune_encoder.data.importing import import_voices
+from tune_encoder.data.importing import import_pairs, pair_folders
 from tune_encoder.data.pack import PackedData, open_pack
 from tune_encoder.data.packing import pack_data
 from tune_encoder.data.splitting import SplitRequest
@@ -94,7 +94,8 @@ def import_turned(real: Path, out: Path, turn: float) -> None:
             turned = np.roll(audio, -int(turn * len(audio)), axis=0)
             soundfile.write(Path(folder, f"{path.stem}.wav"), turned, rate, subtype="FLOAT")
         request = SplitRequest(how="time")
-        import_voices(Path(folder), real / "styles", out, REAL_SAMPLE_RATE, 0, request)
+        pairing = pair_folders(Path(folder), real / "styles", request)
+        import_pairs(pairing, out, REAL_SAMPLE_RATE, 0, request)
 
 
 def start_configs(space: SearchSpace) -> Iterator[TrainConfig]:

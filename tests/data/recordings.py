@@ -5,12 +5,19 @@ import pytest
 import soundfile
 
 from tests.fabricate import make_style
+from tune_encoder.data.importing import import_pairs, pair_folders
 from tune_encoder.data.samples import SPLITS, find_samples, read_sample
 from tune_encoder.data.splitting import SplitRequest
 from tune_encoder.data.voice_style import write_voice_style
 
 RATE = 8000
 USUAL = SplitRequest()
+
+
+def import_voices(audio_dir, styles_dir, out, sample_rate, seed, request, skip_bad=False):
+    """Import a folder of recordings, as the command does."""
+    pairing = pair_folders(audio_dir, styles_dir, request)
+    return import_pairs(pairing, out, sample_rate, seed, request, skip_bad)
 
 
 def add_clip(folder, name, seconds=2.0, frequency_hz=300):

@@ -8,13 +8,13 @@ from tests.data.recordings import (
     RATE,
     add_clip,
     folders,
+    import_voices,
     one_clip_each,
     samples_of,
     several_clips,
     voices_of,
 )
 from tests.fabricate import make_style
-from tune_encoder.data.importing import import_voices
 from tune_encoder.data.splitting import SplitRequest
 from tune_encoder.data.voice_style import write_voice_style
 from tune_encoder.errors import ConfigError, DataError

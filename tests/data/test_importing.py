@@ -9,13 +9,13 @@ from tests.data.recordings import (
     USUAL,
     add_clip,
     folders,
+    import_voices,
     one_clip_each,
     samples_of,
     several_clips,
     voices_of,
 )
 from tests.fabricate import make_style
-from tune_encoder.data.importing import import_voices
 from tune_encoder.data.samples import SPLITS, read_sample
 from tune_encoder.data.splitting import SplitRequest, assign_splits, cut_by_time
 from tune_encoder.data.voice_style import VoiceStyle, read_voice_style, write_voice_style

@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from tests.data.recordings import RATE, USUAL, folders, samples_of, speak
+from tests.data.recordings import RATE, USUAL, folders, import_voices, samples_of, speak
 from tests.fabricate import make_style
 from tune_encoder.data.audio_file import PieceReader
-from tune_encoder.data.importing import import_voices
 from tune_encoder.data.pairing import Clip
 from tune_encoder.data.pauses import cut_long_clips, cut_points, find_pieces
 from tune_encoder.data.splitting import SplitRequest

@@ -5,7 +5,7 @@ import pytest
 
 from tests.data.generated import make_preset, mixture, noise_style, perturbed
 from tune_encoder.data.style_span import StyleSpan
-from tune_encoder.data.voice_bank import read_presets
+from tune_encoder.data.voice_bank import read_styles
 from tune_encoder.data.voice_style import VoiceStyle
 
 REAL = Path(__file__).parents[3] / "shared" / "real" / "styles"
@@ -17,7 +17,7 @@ def presets(request):
         return [make_preset(seed) for seed in range(10)]
     if not REAL.is_dir():
         pytest.skip(f"no real styles in {REAL}")
-    return [*read_presets(REAL).values()]
+    return [*read_styles(REAL).values()]
 
 
 def scaled(style, factor):

@@ -8,11 +8,11 @@ from tune_encoder.data.voice_bank import (
     bank_of_clips,
     bank_of_presets,
     read_bank,
-    read_presets,
+    read_styles,
     write_bank,
 )
 from tune_encoder.data.voice_style import VoiceStyle, write_voice_style
-from tune_encoder.errors import ConfigError, DataError, StorageError
+from tune_encoder.errors import DataError, StorageError
 from tune_encoder.system.manifest import save_with_hash
 
 
@@ -106,18 +106,16 @@ def test_presets_are_named_by_their_files(tmp_path):
     for seed, name in enumerate(("F1", "M1")):
         write_voice_style(tmp_path / f"{name}.json", make_style(seed), {})
 
-    assert bank_of_presets(read_presets(tmp_path)).nearest(make_style(1))[0] == "M1"
+    assert bank_of_presets(read_styles(tmp_path)).nearest(make_style(1))[0] == "M1"
 
 
 def test_a_folder_without_presets_is_refused_by_name(tmp_path):
-    with pytest.raises(
-        ConfigError, match=r"has no style JSON; name a folder with presets, such as"
-    ):
-        read_presets(tmp_path)
+    with pytest.raises(DataError, match=r"has no style JSON; name a folder of styles, such as F1"):
+        read_styles(tmp_path)
 
 
 def test_a_preset_that_is_no_style_is_refused_by_name(tmp_path):
     (tmp_path / "F1.json").write_text("{}")
 
     with pytest.raises(DataError, match=r"F1\.json: has no style_ttl with data"):
-        read_presets(tmp_path)
+        read_styles(tmp_path)

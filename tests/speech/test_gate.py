@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tune_encoder.speech.gate import REASONS, plausible_seconds, refusal
+from tune_encoder.speech.gate import plausible_seconds, refusal
 
 RATE = 44100
 TEXT = "A grey cat slept on the warm bonnet of the car."  # about 2.6 s
@@ -36,7 +36,6 @@ def spoiled(value):
 )
 def test_a_clip_is_refused_with_the_reason(audio, reason):
     assert refusal(audio, RATE, TEXT, "en", 1.0) == reason
-    assert reason in ("", *REASONS)
 
 
 def test_fast_speech_may_be_shorter():

@@ -147,5 +147,5 @@ def test_two_voices_of_one_name_are_refused(name, message, models, tmp_path):
 
 
 def test_a_folder_without_styles_is_refused(models, tmp_path):
-    with pytest.raises(DataError, match=r"has no style JSON; name a folder of NAME\.json"):
+    with pytest.raises(DataError, match=r"has no style JSON; name a folder of styles, such"):
         read(models, own=tmp_path)

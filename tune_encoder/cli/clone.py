@@ -53,11 +53,11 @@ def add_clone(commands: Commands) -> None:
 
 def _clone(options: argparse.Namespace) -> None:
     """Turn recordings into Supertonic voice styles."""
-    from tune_encoder.data.voice_bank import bank_of_presets, find_styles, read_bank, read_presets
+    from tune_encoder.data.voice_bank import bank_of_presets, find_styles, read_bank, read_styles
     from tune_encoder.experiment.commands import check_is_model
 
     check_is_model(options.model)
-    presets = read_presets(options.presets) if options.presets else {}
+    presets = read_styles(options.presets) if options.presets else {}
     bank = bank_of_presets(presets) if presets else read_bank(options.model)
     known = {**presets, **find_styles(options.out)}
     clone_them = _clone_speakers if options.by_folder or options.voice is not None else _clone_each

@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 import json
 import math
+import textwrap
 import types
 import typing
 from collections.abc import Callable, Iterable, Sequence
@@ -183,6 +184,13 @@ def table_lines(align: str, rows: Iterable[Sequence[str]]) -> list[str]:
 def print_table(align: str, rows: Iterable[Sequence[str]]) -> None:
     """Print a table of at least one row, as `table_lines` lays it out."""
     print("\n".join(table_lines(align, rows)))
+
+
+def wrap_names(line: str) -> list[str]:
+    """Break a line of names, but no name."""
+    return textwrap.wrap(
+        line, width=WIDTH, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False
+    )
 
 
 def _replace_non_finite(value: object) -> object:

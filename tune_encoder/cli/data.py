@@ -2,12 +2,11 @@
 
 import argparse
 import functools
-import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tune_encoder.cli.common import Commands, add_command, add_setting, print_table
+from tune_encoder.cli.common import Commands, add_command, add_setting, print_table, wrap_names
 from tune_encoder.cli.generate import add_generate
 from tune_encoder.config import (
     DEMO_CLIPS,
@@ -195,7 +194,8 @@ def _print_plan(report: "ImportReport") -> None:
         rows.append((split, str(count), str(voices), format_clock(seconds)))
     print_table("lrrr", rows)
     for split in ("val", "test"):
-        for line in _wrapped(f"voices of {split}: {', '.join(report.voices_of[split]) or 'none'}"):
+        names = ", ".join(report.voices_of[split])
+        for line in wrap_names(f"voices of {split}: {names or 'none'}"):
             print(line)
 
 
@@ -203,14 +203,7 @@ def _voice_lines(clips: dict[str, int]) -> Iterator[str]:
     """Say how many clips each voice has: the voices by their number of clips, few first."""
     for count in sorted(set(clips.values())):
         names = ", ".join(name for name, each in clips.items() if each == count)
-        yield from _wrapped(f"{count_noun(count, 'clip')}: {names}")
-
-
-def _wrapped(line: str) -> list[str]:
-    """Break a line of names, but no name."""
-    return textwrap.wrap(
-        line, width=80, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False
-    )
+        yield from wrap_names(f"{count_noun(count, 'clip')}: {names}")
 
 
 def _data_check(options: argparse.Namespace) -> None:

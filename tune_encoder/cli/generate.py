@@ -1,12 +1,17 @@
 """data generate."""
 
 import argparse
-import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tune_encoder.cli.common import Commands, add_command, add_setting, given_settings
+from tune_encoder.cli.common import (
+    Commands,
+    add_command,
+    add_setting,
+    given_settings,
+    wrap_names,
+)
 from tune_encoder.config import (
     DEFAULT_MODEL,
     SUPERTONIC_MODELS,
@@ -84,16 +89,10 @@ def _lines(summary: "Summary", folder: Path) -> Iterator[str]:
         counts = ", ".join(f"{count} {reason}" for reason, count in summary.refused.items())
         yield f"refused draws: {counts}"
     if summary.left_out:
-        yield from _wrapped(
+        yield from wrap_names(
             f"left out {count_noun(len(summary.left_out), 'clip')}, every draw of which was "
             f"refused: {', '.join(summary.left_out)}"
         )
     counts = ", ".join(f"{count} {split}" for split, count in summary.clips.items())
     voices, clock = count_noun(summary.voices, "voice"), format_clock(summary.seconds)
     yield f"{counts} clips of {voices}, {clock} of speech, in {folder}"
-
-
-def _wrapped(line: str) -> Sequence[str]:
-    return textwrap.wrap(
-        line, width=80, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False
-    )

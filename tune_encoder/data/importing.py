@@ -151,30 +151,6 @@ def _folder(out: Path, is_dry_run: bool) -> Iterator[Path | None]:
         yield folder
 
 
-def import_voices(
-    audio_dir: Path,
-    styles_dir: Path,
-    out: Path,
-    sample_rate: int,
-    seed: int,
-    request: SplitRequest,
-    skip_bad: bool = False,
-) -> ImportReport:
-    """Write a data set of all recordings of a folder that have a style; see `import_pairs`.
-
-    Args:
-        audio_dir: Folder of recordings, see `data.pairing`.
-        styles_dir: Folder of styles; may be the same folder.
-        out: New or empty folder.
-        sample_rate: Of the samples, in Hz.
-        seed: Chooses the voices of val and test.
-        request: What was asked of the splits.
-        skip_bad: Whether recordings and styles that cannot be used are left out.
-    """
-    pairing = pair_folders(audio_dir, styles_dir, request)
-    return import_pairs(pairing, out, sample_rate, seed, request, skip_bad)
-
-
 def pair_folders(audio_dir: Path, styles_dir: Path, request: SplitRequest) -> Pairing:
     """Pair the recordings of a folder, and of that of test, with styles; see `pair_recordings`."""
     folders = [audio_dir, *([request.test_dir] if request.test_dir is not None else [])]

@@ -25,7 +25,7 @@ from tune_encoder.data.samples import (
     read_sample,
 )
 from tune_encoder.data.style_span import MAX_STYLES, MIN_STYLES, StyleSpan
-from tune_encoder.data.voice_bank import read_presets
+from tune_encoder.data.voice_bank import read_styles
 from tune_encoder.data.voice_style import VoiceStyle, check_same_version
 from tune_encoder.errors import DataError, StyleNormError
 from tune_encoder.system.files import atomic_folder, check_empty
@@ -70,9 +70,9 @@ def repair_data(data_dir: Path, out: Path, presets: Path | None) -> dict[str, Sp
         presets: Folder of style JSONs, to measure by as well.
 
     Raises:
-        ConfigError: if `out` is in use, or `presets` has no style.
-        DataError: if there are too few styles to measure by, if presets are of another version, or
-            if nothing would be left of train or val.
+        ConfigError: if `out` is in use.
+        DataError: if there are too few styles to measure by, if `presets` has none or those of
+            another version, or if nothing would be left of train or val.
         StorageError: if `out` cannot be written.
     """
     check_empty(out)
@@ -81,7 +81,7 @@ def repair_data(data_dir: Path, out: Path, presets: Path | None) -> dict[str, Sp
         raise DataError(problem.message)
     survey = _Survey(data_dir)
     if presets is not None:
-        survey.known.update(read_presets(presets))
+        survey.known.update(read_styles(presets))
     for path in _progress(paths, "reading"):
         survey.add(path)
     survey.check()

@@ -21,7 +21,7 @@ from tune_encoder.data.voice_style import (
     read_voice_style,
     unit_rows,
 )
-from tune_encoder.errors import ConfigError, DataError, StorageError
+from tune_encoder.errors import DataError, StorageError
 from tune_encoder.system.damage import refuse_damage
 from tune_encoder.system.files import files_with_suffix
 from tune_encoder.system.manifest import load_verified, save_with_hash
@@ -139,19 +139,16 @@ def _not_a_bank(path: Path, why: str) -> StorageError:
     return StorageError(f"{path}: not a valid voice bank ({why}); remove it")
 
 
-def read_presets(folder: Path) -> dict[Path, VoiceStyle]:
+def read_styles(folder: Path) -> dict[Path, VoiceStyle]:
     """Read every style JSON of a folder.
 
     Raises:
-        ConfigError: if the folder has none.
-        DataError: naming the file that is not a style.
+        DataError: if the folder has none, or naming the file that is not a style.
     """
-    presets = {path: read_voice_style(path) for path in files_with_suffix(folder, ".json")}
-    if not presets:
-        raise ConfigError(
-            f"{folder}: has no style JSON; name a folder with presets, such as F1.json"
-        )
-    return presets
+    styles = {path: read_voice_style(path) for path in files_with_suffix(folder, ".json")}
+    if not styles:
+        raise DataError(f"{folder}: has no style JSON; name a folder of styles, such as F1.json")
+    return styles
 
 
 def bank_of_presets(presets: dict[Path, VoiceStyle]) -> VoiceBank:

@@ -5,6 +5,7 @@ are nested, [1][50][256] and [1][8][16]: Supertonic's Rust, Go, Swift, Java and 
 other form.
 """
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -37,6 +38,10 @@ class VoiceStyle:
     def normalized(self) -> "VoiceStyle":
         """Return the style with rows of norm 1."""
         return VoiceStyle(unit_rows(self.ttl), unit_rows(self.dp))
+
+    def digest(self) -> str:
+        """Return a SHA-256 of its numbers."""
+        return hashlib.sha256(self.ttl.tobytes() + self.dp.tobytes()).hexdigest()
 
 
 def unit_rows(style: NDArray[np.floating]) -> Array:

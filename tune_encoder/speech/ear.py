@@ -3,7 +3,6 @@
 Shapes: T audio samples, S sentences, E of an embedding, V voices.
 """
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,7 +76,7 @@ class Ear:
         Raises:
             DataError: if nothing is to be heard in that style.
         """
-        key = _key(style)
+        key = style.digest()
         if key in self._known:
             return self._known[key]
         speech = self._speak_all(style, name)
@@ -158,10 +157,6 @@ def usual_sentences(lang: str, count: int = MAX_SENTENCES) -> list[str]:
     if lang not in texts:
         raise ConfigError(f"no sentence in {lang} is at hand; give some with --text")
     return [texts[lang][number] for number in _SENTENCES[:count]]
-
-
-def _key(style: VoiceStyle) -> str:
-    return hashlib.sha256(style.ttl.tobytes() + style.dp.tobytes()).hexdigest()
 
 
 # --- the scale -----------------------------------------------------------------------------------

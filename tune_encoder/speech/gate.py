@@ -19,14 +19,11 @@ _LETTER_S_OF = {"ko": 0.17, "ja": 0.15}
 _LEAST, _MOST = 0.4, 2.5  # of the usual length; a slow voice takes twice as long as a quick one
 _PAUSES_S = 1.5  # before, within and after a text
 
-REASONS = ("not finite", "silent", "too short", "too long", "clipped", "too quiet", "too loud")
-"""Why a clip may be refused, in the order in which it is tested."""
-
 Array = NDArray[np.float32]
 
 
 def refusal(audio: Array, sample_rate: int, text: str, lang: str, speed: float) -> str:
-    """Return which of `REASONS` speaks against a clip; empty if it is good.
+    """Return in words what speaks against a clip, such as "silent"; empty if it is good.
 
     Args:
         audio: (T,)

@@ -14,6 +14,7 @@ from tqdm import tqdm
 from tune_encoder.config import GenerationSettings
 from tune_encoder.data.samples import SPLITS
 from tune_encoder.data.splitting import assign_splits
+from tune_encoder.data.voice_bank import read_styles
 from tune_encoder.errors import ConfigError, DataError
 from tune_encoder.speech.clips import Clip, Made, Script, count_refusals, remove_partial
 from tune_encoder.speech.engine import PRESETS_FOLDER, Engine, find_model, model_languages
@@ -27,7 +28,7 @@ from tune_encoder.speech.provenance import (
     write_request,
 )
 from tune_encoder.speech.texts import choose_texts, split_by_speakable
-from tune_encoder.speech.voices import Cast, make_cast, read_styles
+from tune_encoder.speech.voices import Cast, make_cast
 from tune_encoder.speech.workers import Studio
 from tune_encoder.system.files import check_empty
 from tune_encoder.system.lock import LOCK_NAME, lock_experiment

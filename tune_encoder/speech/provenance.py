@@ -9,7 +9,6 @@ from typing import cast
 
 from tune_encoder.config import to_mapping
 from tune_encoder.data.samples import SPLITS
-from tune_encoder.data.voice_style import VoiceStyle
 from tune_encoder.errors import ConfigError, DataError, StorageError
 from tune_encoder.speech.clips import Clip, Made, Script, count_refusals
 from tune_encoder.speech.engine import model_hashes, package_versions
@@ -47,8 +46,8 @@ def request_of(model: str, folder: Path, script: Script) -> dict[str, object]:
         **{f"model file {name}": digest for name, digest in model_hashes(folder).items()},
         **to_mapping(script.settings),
         "texts": texts_digest(script.texts),
-        "presets": {name: _digest(style) for name, style in script.cast.presets.items()},
-        "styles": {name: _digest(style) for name, style in script.cast.own.items()},
+        "presets": {name: style.digest() for name, style in script.cast.presets.items()},
+        "styles": {name: style.digest() for name, style in script.cast.own.items()},
         "hold_out": sorted(script.cast.held_out),
     }
 
@@ -160,10 +159,6 @@ def _write(folder: Path, content: Mapping[str, object]) -> None:
 def _clip_entry(clip: Clip, notes: Mapping[str, object]) -> dict[str, object]:
     voice, _, _ = clip.path.stem.rpartition("_")
     return {"split": clip.path.parent.name, "file": clip.path.name, "voice": voice, **notes}
-
-
-def _digest(style: VoiceStyle) -> str:
-    return hashlib.sha256(style.ttl.tobytes() + style.dp.tobytes()).hexdigest()
 
 
 def _shown(value: object) -> str:

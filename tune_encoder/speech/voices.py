@@ -16,14 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tune_encoder.config import GenerationSettings
+from tune_encoder.data.voice_bank import read_styles
 from tune_encoder.data.voice_style import (
     VoiceStyle,
     check_same_version,
-    read_voice_style,
     unit_rows,
 )
 from tune_encoder.errors import ConfigError, DataError
-from tune_encoder.system.files import files_with_suffix
 from tune_encoder.system.formats import count_noun
 
 VOICE_KEY, CLIP_KEY = 0, 1  # of the seeds of voices and of clips
@@ -169,18 +168,6 @@ def _mixed_name(number: int) -> str:
 def _weighted(weights: Doubles, styles: Doubles) -> NDArray[np.float32]:
     """Add up styles (P, rows, width); each row gets norm 1."""
     return unit_rows((weights @ styles.reshape(len(styles), -1)).reshape(styles.shape[1:]))
-
-
-def read_styles(folder: Path) -> dict[Path, VoiceStyle]:
-    """Read the style JSON files of a folder.
-
-    Raises:
-        DataError: if there are none, or naming the one that cannot be used.
-    """
-    paths = files_with_suffix(folder, ".json")
-    if not paths:
-        raise DataError(f"{folder}: has no style JSON; name a folder of NAME.json")
-    return {path: read_voice_style(path) for path in paths}
 
 
 def make_cast(

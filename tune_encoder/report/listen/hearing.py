@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from tune_encoder.config import ListenSettings
 from tune_encoder.data.audio import MIN_DURATION_S, load_voice
 from tune_encoder.data.novelty import KnownSound
-from tune_encoder.data.voice_bank import VoiceBank, read_presets
+from tune_encoder.data.voice_bank import VoiceBank, read_styles
 from tune_encoder.data.voice_style import VoiceStyle, check_same_version
 from tune_encoder.errors import ConfigError, TuneEncoderError
 from tune_encoder.model.clone import Clone, Engine
@@ -162,7 +162,7 @@ def open_listener(
         StorageError: if the model is missing or damaged.
     """
     ear = open_ear(model, folder, settings, sentences)
-    presets = read_presets(folder / PRESETS_FOLDER)
+    presets = read_styles(folder / PRESETS_FOLDER)
     if len(presets) == 1:
         raise ConfigError(
             f"{folder / PRESETS_FOLDER}: has one style JSON; copy the other presets of the model "
