@@ -86,8 +86,8 @@ def test_a_model_without_presets_is_refused_since_they_tell_its_version(
     bare.mkdir()
     (bare / "onnx").symlink_to(stand_in / "onnx")
 
-    said = r"^val_similarity: .*bare/voice_styles: has no style JSON"
-    refused(ConfigError, said, tmp_path, space_of(bare), spoken_set)
+    said = r"^val_similarity: .*bare/voice_styles: has no style JSON; name a folder of styles"
+    refused(DataError, said, tmp_path, space_of(bare), spoken_set)
 
 
 @pytest.mark.weights

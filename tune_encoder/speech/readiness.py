@@ -6,8 +6,9 @@ A search asks before it starts: its driver loads neither torch nor the models, b
 from pathlib import Path
 
 from tune_encoder.config import SpeakingModel
-from tune_encoder.data.voice_bank import read_presets
+from tune_encoder.data.voice_bank import read_styles
 from tune_encoder.data.voice_style import VoiceStyle, check_same_version
+from tune_encoder.errors import DataError
 from tune_encoder.speech.engine import PRESETS_FOLDER, downloaded_model
 from tune_encoder.speech.speaker_weights import read_weights
 
@@ -32,7 +33,11 @@ def check_speaks(folder: Path, style: VoiceStyle, name: str) -> None:
         name: Whose it is.
 
     Raises:
-        ConfigError: if the model has no presets.
-        DataError: if the style is of another version of Supertonic.
+        DataError: if the style is of another version of Supertonic, or the model has no presets.
     """
-    check_same_version({Path(name): style, **read_presets(folder / PRESETS_FOLDER)})
+    presets = read_styles(folder / PRESETS_FOLDER)
+    try:
+        check_same_version({Path(name): style, **presets})
+    except DataError as error:
+        remedy = "or set similarity.model to the version of the data"
+        raise DataError(f"{error}, {remedy}") from error

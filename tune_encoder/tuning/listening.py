@@ -32,8 +32,9 @@ def check_speaks(space: SearchSpace, data: PackedData) -> None:
     """Check that the model speaks in the styles of the data, if the search has a use for that.
 
     Raises:
-        ConfigError: if the model has no presets, which tell its version.
-        DataError: if the styles are of another version of Supertonic.
+        ConfigError, StorageError: as `check_can_listen`.
+        DataError: if the styles are of another version of Supertonic, or the model has no presets,
+            which tell its version.
     """
     if not space.listens:
         return
@@ -43,11 +44,7 @@ def check_speaks(space: SearchSpace, data: PackedData) -> None:
     style = VoiceStyle(styles.ttl[first].astype("float32"), styles.dp[first]).normalized()
     with _named():
         folder = readiness.check_can_listen(space.similarity)
-        try:
-            readiness.check_speaks(folder, style, f"voice {data.val.voices[0]} of val")
-        except DataError as error:
-            remedy = "or set similarity.model to the version of the data"
-            raise DataError(f"{error}, {remedy}") from error
+        readiness.check_speaks(folder, style, f"voice {data.val.voices[0]} of val")
 
 
 @contextmanager
