@@ -7,6 +7,7 @@ import os
 import types
 import typing
 from collections.abc import Mapping
+from functools import cache
 from typing import TYPE_CHECKING, TypeVar
 
 from tune_encoder.errors import ConfigError
@@ -34,7 +35,7 @@ def from_mapping(kind: type[Settings], mapping: Mapping[str, object], where: str
         ConfigError: naming `where`, the key, its value, and what is allowed.
     """
     fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    known = typing.get_type_hints(kind)
+    known = _type_hints(kind)  # type: ignore[arg-type]
     values = {}
     for name, value in mapping.items():
         if name not in fields:
@@ -44,6 +45,11 @@ def from_mapping(kind: type[Settings], mapping: Mapping[str, object], where: str
         return kind(**values)
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from error
+
+
+@cache  # evaluating them takes longer than all else, and a space is checked by many configs
+def _type_hints(kind: type[object]) -> dict[str, Kind]:
+    return typing.get_type_hints(kind)
 
 
 def unknown_name_message(name: object, known: typing.Iterable[str], noun: str = "setting") -> str:

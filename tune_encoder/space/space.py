@@ -196,7 +196,7 @@ class SearchSpace:
         sampled = self._active_values(
             lambda p: given[p.name] if p.name in given else p.sample(suggest)
         )
-        return self._with_equal_work({**self._fixed_settings(), **sampled})
+        return self._with_equal_work({**self._fixed_settings, **sampled})
 
     def _with_equal_work(self, settings: dict[str, SettingValue]) -> dict[str, SettingValue]:
         """Adapt the least steps of an epoch to a trial's batches, so that all trials do equal work.
@@ -212,7 +212,7 @@ class SearchSpace:
     def _largest(self, name: str) -> float:
         """The largest value of a setting that any trial can have."""
         searched = [parameter for parameter in self.parameters if parameter.name == name]
-        fixed = [] if searched and not searched[0].when else [self._fixed_settings()[name]]
+        fixed = [] if searched and not searched[0].when else [self._fixed_settings[name]]
         return max(_number(n) for n in (*fixed, *(v for each in searched for v in each.values)))
 
     def searched_settings(self, settings: Mapping[str, SettingValue]) -> dict[str, SettingValue]:
@@ -239,7 +239,7 @@ class SearchSpace:
         """Return the settings of the trial that tries the closed-form encoder; see `searcher`."""
         default = TrainConfig()
         windows = {name: getattr(default, name) for name in _WINDOWS}  # those it was fitted to
-        return {**self._fixed_settings(), **CLOSED_FORM_CONFIG, **windows}
+        return {**self._fixed_settings, **CLOSED_FORM_CONFIG, **windows}
 
     def is_closed_form(self, settings: Mapping[str, SettingValue]) -> bool:
         """Whether a trial has the closed-form encoder, without having searched for it."""
@@ -248,6 +248,7 @@ class SearchSpace:
             searched is not None and searched.contains(CLOSED_FORM)
         )
 
+    @cached_property  # each sample asks for it several times
     def _fixed_settings(self) -> dict[str, SettingValue]:
         return {**to_mapping(TrainConfig()), **self.base, "epochs": self.budget.epochs}
 
@@ -259,9 +260,7 @@ class SearchSpace:
         not meet the conditions of others.
         """
         searched = {parameter.name for parameter in self.parameters}
-        return {
-            name: value for name, value in self._fixed_settings().items() if name not in searched
-        }
+        return {name: value for name, value in self._fixed_settings.items() if name not in searched}
 
     @property
     def data_dir(self) -> str:
