@@ -22,6 +22,7 @@ TINY_SPACE: dict[str, Any] = {
     "searcher": {"name": "tpe", "startup_trials": 3, "closed_form": False},
     "resources": {"concurrent": 2},
     "validation": {"voices": 1},
+    "report": {"at_end": False},  # it takes longer than the epochs
     "base": {
         "hidden_dim": 8,
         "num_layers": 1,

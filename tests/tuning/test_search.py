@@ -30,6 +30,8 @@ def diverging(tmp_path_factory, data_dir):
     command = Command(tmp_path_factory.mktemp("ended"), data_dir)
     ended = command.run(*command.search_options(SPACE))
     assert ended.returncode == 0, ended.stderr
+    assert "\nreport it: tune-encoder report tiny\n" in ended.stdout  # at_end is false
+    assert not (command.experiment.path / "report.html").exists()
     return command.experiment
 
 

@@ -178,9 +178,10 @@ def _finish(experiment: "Experiment", options: argparse.Namespace) -> None:
             export_to(experiment, None, {})
         else:
             print(f"\nexport it: {export}")
-        report = write_report_at_end(experiment)  # it shows what was exported
-    if report is not None:
-        print(f"report:    {report}")
+        if not folder.space().report.at_end:
+            print(f"report it: {command_line('report', experiment.path)}")
+        elif report := write_report_at_end(experiment):  # it shows what was exported
+            print(f"report:    {report}")
     print(f"curves:    {curves_line(experiment.path)}")
 
 

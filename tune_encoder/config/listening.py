@@ -43,8 +43,9 @@ class SpeakingModel:
 
 @dataclass(frozen=True, kw_only=True)
 class ReportSettings(SpeakingModel):
-    """What the report of a search has beside its figures."""
+    """When the report of a search is written, and what it has beside its figures."""
 
+    at_end: bool = setting(True, "write it when the search has ended")
     listen: bool = setting(False, "speak with Supertonic in the styles that the winner predicts")
 
 

@@ -26,7 +26,7 @@ class Head:
     folder: Path
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def head(cache):
     folder = Path(tempfile.mkdtemp(prefix="ray"))  # short: sockets lie below it
     token = f"canary-token-{secrets.token_hex(16)}"

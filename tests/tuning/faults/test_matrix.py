@@ -35,7 +35,8 @@ def test_a_fault_ends_a_search_with_its_code_and_a_line_and_nothing_is_lost(
 
 
 def test_a_search_outlives_its_reader_and_does_without_standard_error(command: Command) -> None:
-    options = command.search_options({"budget": {"trials": 2, "epochs": 2}})
+    changes = {"budget": {"trials": 2, "epochs": 2}, "report": {"at_end": True}}
+    options = command.search_options(changes)
     options.remove("--no-export")
     search = [sys.executable, "-u", "-m", "tune_encoder", *options]
     process = subprocess.Popen(
