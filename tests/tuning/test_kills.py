@@ -11,7 +11,7 @@ from tune_encoder.experiment.trials import TrialRecord
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("scheduler", ["asha", "promote"])
+@pytest.mark.parametrize("scheduler", ["promote", pytest.param("asha", marks=pytest.mark.long)])
 def test_a_search_killed_twice_loses_and_repeats_nothing(tmp_path, data_dir, scheduler):
     report = kill_searches(tmp_path, data_dir, scheduler, kills=2, linger_s=1.0, seed=1)
 

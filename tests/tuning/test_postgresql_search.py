@@ -7,7 +7,7 @@ import pytest
 from tests.tuning.conftest import ENDED_S, Command, finish
 from tests.tuning.test_resume import LONG, assert_whole, kept
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(450)]
+pytestmark = [pytest.mark.long, pytest.mark.slow, pytest.mark.timeout(450)]
 
 
 @pytest.fixture(scope="module")

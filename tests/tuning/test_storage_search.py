@@ -128,6 +128,7 @@ def assert_no_key(*contents: bytes):
         assert not any(key.encode() in content for content in contents)
 
 
+@pytest.mark.long
 def test_keys_that_end_in_mid_search_end_it_with_a_line_and_resume_goes_on(command, s3):
     options = [*command.search_options(LONG), "--storage", f"s3://{s3.make_bucket()}"]
     process = command.start(*options)
@@ -157,6 +158,7 @@ def assert_keeps_what_is_needed(command, name):
     assert len(kept) == sum(map(len, needed)) >= 2
 
 
+@pytest.mark.long
 def test_a_folder_beside_the_experiments_keeps_checkpoints_also_of_a_fork(command):
     options = [*command.search_options(SHORT), "--storage", "shared"]
     assert command.run(*options).returncode == 0

@@ -113,6 +113,7 @@ def kill(process):
     process.wait()
 
 
+@pytest.mark.long
 def test_a_search_survives_the_death_of_a_node_and_uses_one_that_joins(command, head):
     with node(head, 1) as doomed:
         wait_for_cpus(head, 2)

@@ -273,6 +273,7 @@ def test_the_noise_does_not_matter_to_a_search_that_ends_with_its_budget(data_di
     check_noise_known(space, open_pack(pack_data(Path(data_dir), space.base_config())))
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_a_real_search_ends_at_the_noise_is_finished_and_resumed_without_it(command):

@@ -5,7 +5,7 @@ import pytest
 from tests.tuning.conftest import TINY_SPACE
 from tune_encoder.experiment.folder import Experiment
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.long, pytest.mark.slow, pytest.mark.timeout(300)]
 
 # Dropout is the one thing that two processes do differently; and halves of a batch are rounded
 # otherwise than the whole, which bfloat16 makes visible.
