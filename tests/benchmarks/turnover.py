@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from tune_encoder.experiment.folder import SearchContent, create_experiment
 from tune_encoder.space import parse_space, space_to_content
+from tune_encoder.system.deadline import Deadline
 from tune_encoder.tuning.cluster.ray_settings import set_environment
 from tune_encoder.tuning.record.record import Record
 
@@ -79,7 +80,7 @@ def main() -> None:
         samples: list[Sample] = []
         watch(samples)
         began = time.perf_counter()
-        launch.launch_search(Record.open(experiment, space), Path("none"))
+        launch.launch_search(Record.open(experiment, space), Path("none"), Deadline())
         seconds = time.perf_counter() - began
         ended = [trial.ended_at or 0.0 for trial in experiment.trials()]
     half = len(ended) // 2

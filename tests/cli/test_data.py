@@ -110,6 +110,21 @@ def test_a_word_after_an_underscore_is_a_label_and_is_said(folders, imports, tmp
     ) in told
 
 
+def test_a_word_after_an_underscore_is_said_of_a_clip_in_a_folder_of_no_voice_too(folders, imports):
+    for seed, name in enumerate(("maria", "ana", "eva")):
+        add_voice(folders[1], name, seed)
+    for folder, name in (("studio", "maria_luisa_0"), ("maria", "maria_happy_1"), ("ana", "ana_1")):
+        (folders[0] / folder).mkdir(exist_ok=True)
+        add_clip(folders[0] / folder, f"{name}.wav")
+    for name in ("ana_2", "eva", "eva_2"):
+        add_clip(folders[0], f"{name}.wav")
+
+    code, told, errors = imports()
+
+    assert code == 0, errors
+    assert "warning: taken as of the voice before '_': maria_luisa_0.wav; add a style" in told
+
+
 def test_a_name_within_a_longer_name_is_clear_if_both_have_styles(folders, imports, tmp_path):
     for seed, name in enumerate(("maria", "maria-luisa", "ana")):
         add_voice(folders[1], name, seed)

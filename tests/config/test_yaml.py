@@ -1,4 +1,6 @@
+import os
 import re
+from pathlib import Path
 
 import pytest
 
@@ -94,6 +96,23 @@ def test_a_file_that_is_no_clean_mapping_is_refused_with_its_name_and_line(
 def test_an_absent_file_is_refused_by_name(tmp_path):
     with pytest.raises(ConfigError, match=r"absent\.yaml: no such file; give the path of a YAML"):
         read_yaml(tmp_path / "absent.yaml")
+
+
+def test_a_device_without_an_end_is_not_read_into_memory():
+    with pytest.raises(ConfigError, match=r"^/dev/zero: larger than 1000000 bytes; give the"):
+        read_yaml(Path("/dev/zero"))
+
+
+def test_a_pipe_is_not_waited_for_unless_it_is_one_of_bash(tmp_path):
+    os.mkfifo(tmp_path / "run.yaml")
+    out, into = os.pipe()
+    os.write(into, b"epochs: 3")
+    os.close(into)
+
+    with pytest.raises(ConfigError, match=r"run\.yaml: is a pipe, not a file; copy its content"):
+        read_yaml(tmp_path / "run.yaml")
+    assert read_yaml(Path(f"/dev/fd/{out}")) == {"epochs": 3}
+    os.close(out)
 
 
 def test_a_folder_is_refused_by_name(tmp_path):

@@ -204,7 +204,7 @@ def test_warnings_of_the_check_are_kept_with_the_pack(small):
     warnings = open_pack(pack_data(small, CONFIG)).info["warnings"]
 
     assert len(warnings) == 1
-    assert warnings[0].startswith("1 styles are in both train and val")
+    assert warnings[0].startswith("1 style is in both train and val")
 
 
 # --- when a pack is made -------------------------------------------------------------------------

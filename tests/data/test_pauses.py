@@ -157,7 +157,7 @@ def test_a_piece_that_is_not_finite_is_refused_by_its_place(tmp_path):
     spans, reader = find_pieces(tmp_path / "b.wav"), PieceReader()
 
     (bad,) = [span for span in spans if span.start <= 50 * RATE < span.stop]
-    place = r"b\.wav from 0:\d\d: 1 samples are NaN or infinite"
+    place = r"b\.wav from 0:\d\d: 1 sample is NaN or infinite"
     with pytest.raises(DataError, match=place):
         reader.read(tmp_path / "b.wav", bad)
     assert reader.read(tmp_path / "b.wav", spans[-1]).channels.size

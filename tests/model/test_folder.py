@@ -1,3 +1,4 @@
+import os
 import shutil
 
 import pytest
@@ -47,6 +48,16 @@ def test_settings_that_are_not_those_of_the_weights_are_refused(
     (copy_of(model_dir, tmp_path) / "config.yaml").write_text(settings)
 
     with pytest.raises(StorageError, match=rf"not a usable model \(.*{reason}.*export it again"):
+        load_model(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.yaml", "manifest.json"])
+def test_a_pipe_in_place_of_a_file_is_refused_and_not_waited_for(model_dir, tmp_path, name):
+    file = copy_of(model_dir, tmp_path) / name
+    file.unlink(missing_ok=True)
+    os.mkfifo(file)
+
+    with pytest.raises(StorageError, match=rf"{tmp_path}: (not a usable model|no model here)"):
         load_model(tmp_path)
 
 

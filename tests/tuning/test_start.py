@@ -43,6 +43,14 @@ def test_more_cores_than_the_machine_has_are_refused(tmp_path):
     )
 
 
+def test_more_gpus_than_the_machine_has_are_refused(tmp_path):
+    said = refused(tmp_path, {"resources": {"gpus": 64}})
+
+    assert re.fullmatch(
+        r"resources.gpus is 64, but this machine has \d+; lower it in the search space", said
+    )
+
+
 @pytest.fixture
 def no_ray(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)  # then importing it is an error

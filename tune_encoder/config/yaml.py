@@ -17,6 +17,7 @@ MAX_YAML_BYTES = 1_000_000  # no config is this long; the limit keeps a wrong fi
 # Settings of a run; what a run writes is relative to where it runs.
 READ_PATHS = ("data_dir", "init_from", "copy_rooms_dir", "copy_noise_dir")
 _SECTION_PATHS = ("model_dir",)  # settings of the sections of a space
+_PIPES_OF_BASH = Path("/dev/fd")  # of <(...)
 MAX_YAML_DEPTH = 32  # configs nest a few levels; far below Python's recursion limit
 
 
@@ -99,12 +100,16 @@ def read_yaml(path: Path) -> dict[str, object]:
         ConfigError: naming the file and, if possible, the line.
     """
     try:
-        if path.stat().st_size > MAX_YAML_BYTES:
+        if path.is_fifo() and path.parent != _PIPES_OF_BASH:
+            raise ConfigError(f"{path}: is a pipe, not a file; copy its content to a file")
+        with path.open("rb") as file:  # which may be a device without an end
+            content = file.read(MAX_YAML_BYTES + 1)
+        if len(content) > MAX_YAML_BYTES:
             raise ConfigError(
                 f"{path}: larger than {MAX_YAML_BYTES} bytes; give the path of a YAML file of "
                 "settings"
             )
-        return parse_yaml(path.read_text(encoding="utf-8-sig"), str(path))
+        return parse_yaml(content.decode("utf-8-sig"), str(path))
     except FileNotFoundError as error:
         raise ConfigError(f"{path}: no such file; give the path of a YAML file") from error
     except (OSError, UnicodeDecodeError) as error:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from tune_encoder.errors import DataError
 from tune_encoder.system.files import check_regular
-from tune_encoder.system.formats import format_clock
+from tune_encoder.system.formats import count_noun, format_clock
 
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".opus", ".aiff", ".aif", ".aifc")
 CONVERT_SUFFIXES = (".m4a", ".aac", ".mp4", ".webm", ".wma", ".opus", ".amr", ".aiff", ".aif")
@@ -165,7 +165,8 @@ def _check_samples(recording: Recording) -> None:
         raise DataError(f"{place}: has no samples; record it again or remove it")
     bad = int((~np.isfinite(channels)).sum())
     if bad:
-        raise DataError(f"{place}: {bad} samples are NaN or infinite; export it again or remove it")
+        samples = f"{count_noun(bad, 'sample')} {'is' if bad == 1 else 'are'}"
+        raise DataError(f"{place}: {samples} NaN or infinite; export it again or remove it")
 
 
 class _Stream(soundfile.SoundFile):  # type: ignore[misc]  # soundfile has no types

@@ -23,7 +23,7 @@ from tune_encoder.data.samples import (
     read_sample,
 )
 from tune_encoder.errors import DataError, StyleNormError
-from tune_encoder.system.formats import count_noun
+from tune_encoder.system.formats import count_noun, quote_path
 
 REQUIRED_SPLITS = ("train", "val")
 N_THREADS = max(4, os.cpu_count() or 1)  # reading and torch's FFT release the GIL
@@ -100,7 +100,11 @@ class DataReport:
             return
         shown = "; ".join(problem.message for problem in self.errors[:MAX_PROBLEMS_SHOWN])
         more = len(self.errors) - MAX_PROBLEMS_SHOWN
-        rest = f"; and {more} more, see `tune-encoder data check {data_dir}`" if more > 0 else ""
+        rest = (
+            f"; and {more} more, see `tune-encoder data check {quote_path(data_dir)}`"
+            if more > 0
+            else ""
+        )
         raise DataError(shown + rest + self.repair_hint(data_dir))
 
     def repair_hint(self, data_dir: Path) -> str:
@@ -265,9 +269,11 @@ def _shared_between_splits(data_dir: Path, splits: list[SplitSummary]) -> Iterat
     for i, first in enumerate(splits):
         for second in splits[i + 1 :]:
             if shared := len(first.styles & second.styles):
+                verb = "is" if shared == 1 else "are"
                 message = (
-                    f"{shared} styles are in both {first.name} and {second.name}: scores tell how "
-                    "well known voices are recognised, not how well new ones are cloned"
+                    f"{count_noun(shared, 'style')} {verb} in both {first.name} and {second.name}: "
+                    "scores tell how well known voices are recognised, not how well new ones are "
+                    "cloned"
                 )
                 yield Problem(data_dir, message, is_error=False)
 

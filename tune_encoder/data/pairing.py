@@ -339,7 +339,8 @@ def _labelled(found: Mapping[Path, _Found]) -> Iterator[str]:
     """The recordings, outside folders of voices, whose names say more than a number."""
     for folder, each in found.items():
         for path, voice in each.voice_of.items():
-            if voice and path.parent == folder and _other_name(path.stem, voice):
+            folders = map(normal_name, path.relative_to(folder).parts[:-1])
+            if voice and voice not in folders and _other_name(path.stem, voice):
                 yield path.name
 
 

@@ -1,11 +1,11 @@
 """Command lines to show to a person."""
 
-import shlex
 from pathlib import Path
 
 from tune_encoder.config import DEFAULT_ROOT
 from tune_encoder.errors import StorageError
 from tune_encoder.experiment.run import EXPORTED, is_run
+from tune_encoder.system.formats import quote_path
 from tune_encoder.system.manifest import PROVENANCE
 
 
@@ -13,12 +13,6 @@ def command_line(command: str, path: Path, more: str = "") -> str:
     """Return the command line for the experiment at `path`, with `more` after its name."""
     root = "" if path.parent == DEFAULT_ROOT else f" --root {quote_path(path.parent)}"
     return f"tune-encoder {command} {path.name}{f' {more}' if more else ''}{root}"
-
-
-def quote_path(path: Path) -> str:
-    """Return a path as it can be pasted; one that begins with a dash would be read as an option."""
-    text = str(path)
-    return shlex.quote(f"./{text}" if text.startswith("-") else text)
 
 
 def clone_line(model: Path) -> str:

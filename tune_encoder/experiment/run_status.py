@@ -6,10 +6,10 @@ from statistics import fmean
 from typing import TypedDict
 
 from tune_encoder.errors import TuneEncoderError
-from tune_encoder.experiment.commands import export_run_line, quote_path
+from tune_encoder.experiment.commands import export_run_line
 from tune_encoder.experiment.epoch_row import EpochRow
 from tune_encoder.experiment.run import FINAL, Run, list_runs
-from tune_encoder.system.formats import count_noun, format_clock
+from tune_encoder.system.formats import count_noun, format_clock, quote_path
 from tune_encoder.system.lock import Process, lock_process
 
 RUNNING, STOPPED, FINISHED = "running", "stopped", "finished"

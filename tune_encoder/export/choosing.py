@@ -206,5 +206,5 @@ def _why_confirmed(confirmation: Confirmation) -> str:
         noise = f"though the top {near} do not differ significantly" if near > 1 else "the only one"
     return (
         f"the config of trial {first.trial}, which has the best mean {confirmation.metric.name} "
-        f"over {len(first.seeds)} further seeds, {noise}"
+        f"over {count_noun(len(first.seeds), 'further seed')}, {noise}"
     )

@@ -14,7 +14,7 @@ from tune_encoder.export import check_replaceable, export_models, single_model
 from tune_encoder.export.contents import Member, Metrics, RunCost
 from tune_encoder.export.origin import Origin
 from tune_encoder.export.writing import Source
-from tune_encoder.system.formats import count_noun
+from tune_encoder.system.formats import count_noun, quote_path
 from tune_encoder.training.checkpoints import State, load_state
 from tune_encoder.training.run_folder import checkpoints_of_run
 
@@ -94,7 +94,7 @@ def _best_checkpoint(run: Run, n_epochs: int) -> RunCheckpoint:
     if not found:
         raise SearchFailed(
             f"{run.path}: no usable checkpoint ({problems[0]}); continue with "
-            f"`tune-encoder train --resume {run.path / FINAL}`, or train again"
+            f"`tune-encoder train --resume {quote_path(run.path / FINAL)}`, or train again"
         )
     best = min(found, key=lambda state: float(state["history"][-1]["val_loss"]))
     return RunCheckpoint(run.name, config, best, f"{why} with a usable checkpoint")

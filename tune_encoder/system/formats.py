@@ -1,4 +1,7 @@
-"""Text formats of numbers, durations, sizes and counts."""
+"""Text formats of numbers, durations, sizes, counts and paths."""
+
+import shlex
+from pathlib import Path
 
 
 def format_value(value: object, missing: str = "-") -> str:
@@ -40,3 +43,9 @@ def format_size(n_bytes: float) -> str:
 def count_noun(count: int, noun: str) -> str:
     """Format a count with its noun, such as "1 trial" or "3 trials"."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def quote_path(path: Path) -> str:
+    """Return a path as it can be pasted; one that begins with a dash would be read as an option."""
+    text = str(path)
+    return shlex.quote(f"./{text}" if text.startswith("-") else text)

@@ -5,6 +5,7 @@ once, lists the hashes in its `provenance.json` under the same key. A manifest i
 the file is moved into place, with both the old and the new hash, so a valid file is always listed.
 """
 
+import errno
 import hashlib
 import json
 from pathlib import Path
@@ -62,7 +63,7 @@ def load_verified(path: Path) -> bytes:
         StorageError: if it is missing, unlisted or damaged.
     """
     try:
-        content = path.read_bytes()
+        content = _read(path)
     except OSError as error:
         raise StorageError(f"{path}: cannot be read ({error.strerror})") from error
     listed = read_manifest(path.parent).get(path.name)
@@ -92,13 +93,20 @@ def manifest_epoch(path: Path) -> int:
 def read_manifest(folder: Path) -> Entries:
     """Read the manifest; a missing or damaged one counts as empty, so no file passes."""
     try:
-        text = _manifest_path(folder).read_text(encoding="utf-8")
+        text = _read(_manifest_path(folder)).decode()
         entries: Entries = parse_json(text)["files"]
         if all(_is_entry(name, entry) for name, entry in entries.items()):
             return entries
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         pass
     return {}
+
+
+def _read(path: Path) -> bytes:
+    """Read a file; one that is none, such as a pipe, would be waited for."""
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "not a regular file")
+    return path.read_bytes()
 
 
 def sha256_of_file(path: Path) -> str:

@@ -12,11 +12,11 @@ from tune_encoder.config import READ_PATHS, TrainConfig, to_mapping, write_yaml
 from tune_encoder.data.pack import PackedData, open_pack
 from tune_encoder.data.packing import pack_data
 from tune_encoder.errors import ConfigError, StorageError
-from tune_encoder.experiment.commands import quote_path
 from tune_encoder.experiment.epoch_row import EpochRow
 from tune_encoder.experiment.run import BEST, CONFIG, FINAL, HISTORY
 from tune_encoder.model.device import pick_device
 from tune_encoder.system.files import atomic_write
+from tune_encoder.system.formats import quote_path
 from tune_encoder.system.lock import lock_experiment
 from tune_encoder.system.shortage import resumable
 from tune_encoder.system.signals import interruptible

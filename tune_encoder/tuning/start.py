@@ -46,6 +46,7 @@ from tune_encoder.experiment.folder import (
     open_experiment,
 )
 from tune_encoder.space import SearchSpace, parse_space, space_to_content
+from tune_encoder.system.deadline import Deadline
 from tune_encoder.system.lock import lock_experiment
 from tune_encoder.system.shortage import resumable
 from tune_encoder.system.signals import interruptible
@@ -377,6 +378,10 @@ def check_launch(space: SearchSpace, launch: LaunchSettings) -> LaunchSettings:
             f"resources.cpus is {wanted}, but this machine has {present}; lower it in the search "
             "space"
         )
+    if space.resources.gpus:
+        from tune_encoder.tuning.cluster.capacity import check_gpus
+
+        check_gpus(space.resources)
     return launch
 
 
@@ -390,11 +395,11 @@ def _launch(
     if experiment.storage is not None:
         experiment.storage.claim(experiment.identity())
     starting = nullcontext() if experiment.trials() else _start_ray_early(experiment, launch)
-    with starting:
+    with Deadline() as deadline, starting:
         from tune_encoder.tuning.driver.launch import launch_search
         from tune_encoder.tuning.record.record import Record
 
-        launch_search(Record.open(experiment, space, database), pack, launch)
+        launch_search(Record.open(experiment, space, database), pack, deadline, launch)
 
 
 def _start_ray_early(

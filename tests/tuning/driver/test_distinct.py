@@ -13,6 +13,7 @@ from tune_encoder.experiment.control import Controls
 from tune_encoder.experiment.status import is_over
 from tune_encoder.space import new_space
 from tune_encoder.space.plan import plan_search
+from tune_encoder.system.deadline import Deadline
 from tune_encoder.tuning.driver.launch import launch_search
 from tune_encoder.tuning.extend import extend_search
 from tune_encoder.tuning.record.distinct import DistinctSampler
@@ -91,7 +92,7 @@ def test_the_end_of_a_space_is_said_in_one_line_also_when_it_is_resumed(tmp_path
     wider = extend_search(search.experiment, search.space, {"trials": 99})
     search.space = wider
     search.start()
-    launch_search(search.record, Path("none"))
+    launch_search(search.record, Path("none"), Deadline())
 
     assert wider.budget.trials == 40
     assert capsys.readouterr().out == "every config of the space has been tried: 12 trials\n"

@@ -119,7 +119,8 @@ def test_a_finished_search_goes_deeper_and_wider(command):
     space = {**LONG, **ONE_WORKER, "budget": {"trials": 2, "epochs": 2}}
     assert command.run(*command.search_options(space)).returncode == 0
 
-    ended = command.run("resume", "tiny", "--trials", "3", "--epochs", "4", "--no-export")
+    ended = command.run("resume", "tiny", "--trials", "3", "--epochs", "4", "--concurrent", "2",
+                        "--no-export")  # fmt: skip
 
     assert ended.returncode == 0, ended.stderr
     assert "continue to 4 epochs use the learning-rate schedule of\n" in ended.stdout
@@ -136,10 +137,12 @@ def test_a_fork_trains_its_own_trials_after_those_that_it_knows(command, packed)
         ("COMPLETE", {"learning_rate": 1e-3 * n, "dropout": n / 10}, [0.9, 0.8]) for n in (1, 2, 3)
     ]
     make_search(command.folder / "runs", parent, known, name="tiny", **data)
-    command.search_options({"budget": {"trials": 1, "epochs": 2}, "scheduler": {"name": "none"}})
+    command.search_options({"scheduler": {"name": "none"}})
 
-    ended = command.run("fork", "tiny", "other", "--space", "space.yaml", "--no-export")
+    ended = command.run("fork", "tiny", "other", "--space", "space.yaml", "--no-export",
+                        "--trials", "1", "--epochs", "2", "--concurrent", "1")  # fmt: skip
 
     assert ended.returncode == 0, ended.stderr
     fork = Experiment(command.folder / "runs" / "other")
     assert [(trial.number, len(trial.rows)) for trial in fork.trials()] == [(3, 2)]
+    assert fork.space().resources.concurrent == 1

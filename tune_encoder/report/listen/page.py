@@ -4,11 +4,10 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from tune_encoder.experiment.commands import quote_path
 from tune_encoder.report.listen.card import make_card
 from tune_encoder.report.listen.hearing import Heard, Listener
 from tune_encoder.report.template import check_page, render_template, write_page
-from tune_encoder.system.formats import count_noun
+from tune_encoder.system.formats import count_noun, quote_path
 
 LISTEN_NAME = "listen.html"
 

@@ -9,6 +9,7 @@ import ray
 from tune_encoder.config import ResourceSettings
 from tune_encoder.errors import StorageError
 from tune_encoder.space.plan import n_concurrent_trials
+from tune_encoder.tuning.cluster.ray_patches import gpus_of_machine
 
 REFRESH_S = 2.0
 
@@ -30,6 +31,20 @@ class Capacity:
             self._asked = time.monotonic()
             self._counted = count_trials(self._resources, living_nodes())
         return self._counted
+
+
+def check_gpus(resources: ResourceSettings) -> None:
+    """Check that this machine has the GPUs of a trial, before Ray starts on it.
+
+    Raises:
+        StorageError: if Ray would find fewer.
+    """
+    present = gpus_of_machine()
+    if present is not None and resources.gpus > present:
+        raise StorageError(
+            f"resources.gpus is {resources.gpus:g}, but this machine has {present}; lower it in "
+            "the search space"
+        )
 
 
 def check_trial_fits(resources: ResourceSettings, present: list[dict[str, Any]]) -> None:

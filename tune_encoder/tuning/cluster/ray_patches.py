@@ -41,7 +41,19 @@ _NODE = getattr(_internal("ray._private.node"), "Node", None)
 _UTILS = _internal("ray._private.utils")
 _WORKER = _internal("ray._private.worker")
 _SERVICES = _internal("ray._private.services")
+_ACCELERATORS = _internal("ray._private.accelerators")
 _CLASS_CACHE = _internal("ray.tune.execution.class_cache")
+
+
+def gpus_of_machine() -> int | None:
+    """Return how many GPUs Ray will find here, which needs no Ray that runs; None: unknown."""
+    of_resource = getattr(_ACCELERATORS, "get_accelerator_manager_for_resource", None)
+    if of_resource is None:
+        return None
+    manager = of_resource("GPU")
+    present = int(manager.get_current_node_num_accelerators())
+    visible = manager.get_current_process_visible_accelerator_ids()
+    return present if visible is None else min(present, len(visible))
 
 
 def limit_to_loopback(yes: bool) -> None:

@@ -40,14 +40,26 @@ _PENDING = "TUNE_MAX_PENDING_TRIALS_PG"
 _NO_SNAPSHOT = "No experiment snapshot file"
 
 
-def launch_search(record: Record, pack: Path, settings: LaunchSettings = LOCAL_LAUNCH) -> None:
-    """Run what is left of the record's budget, on a local Ray or on a cluster."""
+def launch_search(
+    record: Record, pack: Path, deadline: Deadline, settings: LaunchSettings = LOCAL_LAUNCH
+) -> None:
+    """Run what is left of the record's budget, on a local Ray or on a cluster.
+
+    Args:
+        record: The record.
+        pack: Folder of the data's pack.
+        deadline: Set when a signal comes; whoever leaves it has also ended Ray.
+        settings: Where it runs.
+
+    Raises:
+        Interrupted, SearchFailed, StorageError: with everything saved.
+    """
     launch = _next_launch(record)
     scheduler = RecordingScheduler(record, launch)
     scheduler.replay()
     take_added_configs(record)
     if record.has_work():
-        with Deadline() as deadline, connected(record.experiment, settings):
+        with connected(record.experiment, settings):
             capacity = Capacity(record.space.resources)
             check_trial_fits(record.space.resources, living_nodes())
             worker = _worker_settings(record, pack, launch)
