@@ -21,7 +21,7 @@ from tune_encoder.tuning.driver.searcher import StudySearcher
 from tune_encoder.tuning.driver.steering import Steering
 
 STOP_S = 60.0  # for Tune and Ray to end after a signal
-LOST_S = 10.0  # the same once the cluster is lost
+LOST_S = 8.0  # the same once the cluster is lost; systemd and others wait ten
 _ERROR_LINE = re.compile(r"^[\w.]*(Error|Exception|Died|OutOfMemory)\b.*")
 
 
