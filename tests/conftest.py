@@ -28,8 +28,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 set_environment()  # before a test file imports Ray
 
 
-# A shell ignores Ctrl-C for what it starts in the background, and for all that this starts.
+# A shell makes what it starts in the background, and all that this starts, ignore Ctrl-C; nohup
+# makes it ignore the end of the terminal.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def pytest_collection_modifyitems(items):

@@ -9,11 +9,14 @@ from tests.training.runs import (
     ignore,
     tiny,
 )
+from tune_encoder.config import FrontendSettings, to_mapping
 from tune_encoder.data.crops import steps_per_epoch
 from tune_encoder.errors import StorageError
 from tune_encoder.model.device import pick_device
 from tune_encoder.training.loop import train
 from tune_encoder.training.state import autocast_dtype, learning_rate_factor, start_run
+
+FRONTEND = to_mapping(FrontendSettings(hop_length=128))
 
 
 @pytest.mark.parametrize(
@@ -21,7 +24,7 @@ from tune_encoder.training.state import autocast_dtype, learning_rate_factor, st
     [
         ({"fingerprint": "0123456789abcdef"}, r"fingerprint was [0-9a-f]{16}, is 0123456789abcdef"),
         ({"clips": {"train": 23, "val": 8, "test": 8}}, "train_clips was 24, is 23"),
-        ({"frontend": {"hop_length": 128}}, "hop_length was 256, is 128"),
+        ({"frontend": FRONTEND}, "hop_length was 256, is 128"),
     ],
     ids=str,
 )

@@ -41,7 +41,7 @@ def bucket(tmp_path_factory, data_dir, s3_module, ray_folder):
     """A search whose checkpoints lie in a bucket, killed and resumed."""
     command = Command(tmp_path_factory.mktemp("bucket"), data_dir)
     place = f"s3://{s3_module.make_bucket()}/runs"
-    options = [*command.search_options(LONG), "--storage", place]
+    options = [*command.search_options({**LONG, "report": {"at_end": True}}), "--storage", place]
     error = command.stop_after(command.start(*options), 8, signal.SIGKILL)
     killed = command.experiment.trials()
     status = command.run("status", "tiny", environment=NOWHERE)
