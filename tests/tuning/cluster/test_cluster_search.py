@@ -25,7 +25,7 @@ from tune_encoder.system.files import cache_dir
 from tune_encoder.system.lock import read_note
 from tune_encoder.system.ports import LOOPBACK, free_port
 from tune_encoder.tuning.cluster.ray_settings import ENVIRONMENT, protect_token
-from tune_encoder.tuning.cluster.state import Cluster, cluster_usage
+from tune_encoder.tuning.cluster.state import Cluster, cluster_usage, process_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
@@ -53,8 +53,9 @@ def a_head(cpus):
     protect_token()
     options = ["--head", f"--port={port}", f"--dashboard-port={page_port}"]
     options += [f"--dashboard-host={LOOPBACK}", f"--num-cpus={cpus}"]
-    with started(options):
-        cluster = Cluster(address, f"http://{LOOPBACK}:{page_port}", "", [])
+    with started(options) as process:
+        ours = [process_of(psutil.Process(process.pid))]
+        cluster = Cluster(address, f"http://{LOOPBACK}:{page_port}", "", ours)
         wait_for_cpus(cluster, cpus)
         yield cluster
 
