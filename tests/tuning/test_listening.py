@@ -62,7 +62,7 @@ def test_a_folder_without_a_model_is_named(tmp_path):
 def test_a_model_that_was_not_downloaded_is_not_downloaded_now(tmp_path, monkeypatch):
     monkeypatch.setenv("SUPERTONIC_CACHE_DIR", str(tmp_path / "cache"))
 
-    said = r"^val_similarity: .*cache/supertonic-2: has no files of supertonic-2; `tune-encoder listen --model "
+    said = r"^val_similarity: .*cache/supertonic-2: has no files of supertonic-2; `tune-encoder l"
     similarity = {"model": "supertonic-2"}
     refused(StorageError, said, tmp_path, space_of("", similarity=similarity))
 
