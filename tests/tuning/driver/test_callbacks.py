@@ -2,13 +2,14 @@ import os
 import signal
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from tune_encoder.experiment.folder import Experiment
 from tune_encoder.system.deadline import Deadline
-from tune_encoder.tuning.driver.callbacks import StopSignal
+from tune_encoder.tuning.driver.callbacks import FailureRecorder, StopSignal
 
 
 def in_thread(run):
@@ -83,3 +84,53 @@ def test_in_another_thread_an_error_of_the_search_is_not_lost():
 
     (raised,) = in_thread(search)
     assert str(raised) == "no data"
+
+
+# --- failures ------------------------------------------------------------------------------------
+
+OWNER_DIED = """Failure # 3 (occurred at 2026-11-29_22-03-45)
+The actor died unexpectedly before finishing this task.
+The actor is dead because its owner has died. Owner worker exit detail: Owner's node has crashed.
+"""
+KILLED = """Failure # 3 (occurred at 2026-11-29_22-03-45)
+The actor is dead because its worker process has died. Worker exit type: SYSTEM_ERROR
+"""
+
+
+class _Failures:
+    """A scheduler that keeps what it is told of failures."""
+
+    def __init__(self):
+        self.told = []
+
+    def fail(self, number, reason):
+        self.told.append((number, reason))
+
+
+def failed(tmp_path, told):
+    """What is made of the failure of trial 7 after its last retry: its record, and the stop."""
+    (tmp_path / "error.txt").write_text(told)
+    scheduler: Any = _Failures()
+    trial: Any = SimpleNamespace(config={"number": 7}, error_file=str(tmp_path / "error.txt"))
+    unused: Any = None
+    with Deadline() as deadline:
+        stop = StopSignal(Quiet(), deadline, Experiment(Path("runs/mine")))
+        FailureRecorder(scheduler, unused, stop).on_trial_error(1, [], trial)
+    return scheduler.told, stop
+
+
+def test_a_trial_whose_workers_died_with_the_node_has_not_failed_and_the_search_ends(tmp_path):
+    told, stop = failed(tmp_path, OWNER_DIED)
+
+    assert told == []
+    assert str(stop.error()) == (
+        "the Ray cluster is lost, the node of this process has ended; all epochs that were "
+        "reported are saved; resume with `tune-encoder resume mine`"
+    )
+
+
+def test_a_trial_whose_workers_were_killed_has_failed(tmp_path):
+    told, stop = failed(tmp_path, KILLED)
+
+    assert told == [(7, f"the worker died without giving a reason; see {tmp_path}/error.txt")]
+    assert stop.lost == ""

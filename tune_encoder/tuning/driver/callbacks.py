@@ -22,6 +22,8 @@ from tune_encoder.tuning.driver.steering import Steering
 
 STOP_S = 60.0  # for Tune and Ray to end after a signal
 LOST_S = 8.0  # the same once the cluster is lost; systemd and others wait ten
+# Said of a worker by the cluster's head, of us: it takes our node, and all on it, for dead.
+_OWNER_DIED = "because its owner has died"
 _ERROR_LINE = re.compile(r"^[\w.]*(Error|Exception|Died|OutOfMemory)\b.*")
 
 
@@ -92,9 +94,12 @@ class StopSignal(Callback):
 class FailureRecorder(Callback):
     """Records the failure of a trial that Tune has given up, with the reason."""
 
-    def __init__(self, scheduler: RecordingScheduler, searcher: StudySearcher) -> None:
+    def __init__(
+        self, scheduler: RecordingScheduler, searcher: StudySearcher, stop: StopSignal
+    ) -> None:
         self._scheduler = scheduler
         self._searcher = searcher
+        self._stop = stop
 
     def on_step_begin(self, iteration: int, trials: list[Trial], **info: object) -> None:
         """Requeue trials whose worker could not be reused, which Tune reports to nobody."""
@@ -105,15 +110,21 @@ class FailureRecorder(Callback):
     def on_trial_error(
         self, iteration: int, trials: list[Trial], trial: Trial, **info: object
     ) -> None:
-        """Record the failure; Tune calls this when no retry is left."""
-        self._scheduler.fail(trial.config["number"], failure_reason(Path(trial.error_file)))
+        """Record the failure; Tune calls this when no retry is left.
+
+        If the cluster is lost it is not the trial's, which then continues at the next resume.
+        """
+        try:
+            told = Path(trial.error_file).read_text(encoding="utf-8", errors="replace")
+        except OSError as error:  # it could not be written either
+            told = f"RuntimeError: the worker died, and its report cannot be read: {error}"
+        if _OWNER_DIED in told and not self._stop.lost:
+            self._stop.give_up("the node of this process")
+        if not self._stop.lost:
+            self._scheduler.fail(trial.config["number"], failure_reason(told, trial.error_file))
 
 
-def failure_reason(error_file: Path) -> str:
+def failure_reason(told: str, error_file: str) -> str:
     """Return the line of Ray's report that names the error; the rest is Ray's traceback."""
-    try:
-        lines = error_file.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError as error:  # it could not be written either
-        return f"the worker died, and its report cannot be read: {error}"
-    named = [line.strip() for line in lines if _ERROR_LINE.match(line.strip())]
+    named = [line.strip() for line in told.splitlines() if _ERROR_LINE.match(line.strip())]
     return named[-1] if named else f"the worker died without giving a reason; see {error_file}"

@@ -167,7 +167,7 @@ def _run_tune(
             callbacks=[
                 progress,
                 stop,
-                FailureRecorder(scheduler, searcher),
+                FailureRecorder(scheduler, searcher, stop),
                 _FreeTrialMetrics(),
                 ahead,
             ],
