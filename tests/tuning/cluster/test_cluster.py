@@ -234,14 +234,15 @@ def test_a_damaged_file_of_processes_is_named(home, content):
 
 @pytest.mark.slow
 @pytest.mark.timeout(120)
-def test_a_cluster_that_does_not_start_says_why_and_leaves_nothing(home):
-    before = set(Path(tempfile.gettempdir()).glob("tune_encoder_*"))
+def test_a_cluster_that_does_not_start_says_why_and_leaves_nothing(home, monkeypatch):
+    with tempfile.TemporaryDirectory(prefix="te_") as folder:  # of this test alone, and short
+        monkeypatch.setattr(tempfile, "tempdir", folder)
 
-    with pytest.raises(StorageError, match=r"the cluster did not start: .*; see .*head\.log"):
-        start_cluster(cpus=-1)
+        with pytest.raises(StorageError, match=r"the cluster did not start: .*; see .*head\.log"):
+            start_cluster(cpus=-1)
 
-    assert find_cluster() is None
-    assert set(Path(tempfile.gettempdir()).glob("tune_encoder_*")) == before
+        assert find_cluster() is None
+        assert list(Path(folder).glob("tune_encoder_*")) == []
 
 
 def test_a_cluster_without_a_place_for_its_state_names_a_variable(tmp_path, monkeypatch):
