@@ -32,7 +32,7 @@ def check_speaks(space: SearchSpace, data: PackedData) -> None:
     """Check that the model speaks in the styles of the data, if the search has a use for that.
 
     Raises:
-        ConfigError, StorageError: as `check_can_listen`.
+        ConfigError, StorageError: if Supertonic's package or model is missing.
         DataError: if the styles are of another version of Supertonic, or the model has no presets,
             which tell its version.
     """
@@ -43,8 +43,7 @@ def check_speaks(space: SearchSpace, data: PackedData) -> None:
     styles, first = data.val.unique_styles, data.val.style_ids[0]
     style = VoiceStyle(styles.ttl[first].astype("float32"), styles.dp[first]).normalized()
     with _named():
-        folder = readiness.check_can_listen(space.similarity)
-        readiness.check_speaks(folder, style, f"voice {data.val.voices[0]} of val")
+        readiness.check_speaks(space.similarity, style, f"voice {data.val.voices[0]} of val")
 
 
 @contextmanager
