@@ -3,40 +3,43 @@
     python -m tests.benchmarks.faults [--only WORDS]
 
 Each search is a real one, in a process of its own. One that ended is resumed to its end, and the
-record is held against what stood there before. Takes ten minutes.
+record is held against what stood there before. After them come odd surroundings, such as a full
+disk, for which it has to be run by root. Takes a quarter of an hour.
 """
 
 import argparse
 import os
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from tests.tuning.conftest import Command
 from tests.tuning.faults.matrix import FAULTS, Fault, Met, meet
 from tests.tuning.faults.promises import Problem, broken_promises
+from tests.tuning.faults.surroundings import SURROUNDINGS, Surroundings
 from tune_encoder.data.demo import make_demo
 
+_ROWS: tuple[Fault | Surroundings, ...] = (*FAULTS, *SURROUNDINGS)
 _ROW = "{:36} {:>5} {:>5} {:>5} {:>4}  {}"
 
 
-def meet_and_resume(folder: Path, data_dir: Path, fault: Fault) -> tuple[Met, list[str]]:
+def meet_and_resume(command: Command, fault: Fault) -> tuple[Met, list[str]]:
     """Let it happen, and resume; returns what was met and everything that was wrong."""
-    folder.mkdir()
-    command = Command(folder, data_dir)
-    try:
-        met = meet(command, fault)
-        problems = [*met.problems, *_resumed(command, met)]
-    finally:
-        command.close()
-    wrong = [f"{problem.promise}: {problem.what}" for problem in problems]
-    if met.exit_code != fault.exit_code:
-        wrong.append(f"exit code {met.exit_code}, not {fault.exit_code}")
-    if fault.said not in met.errors:
-        wrong.append(f"it did not say {fault.said!r}")
+    met = meet(command, fault)
+    problems = [*met.problems, *_resumed(command, met)]
+    broken = [f"{problem.promise}: {problem.what}" for problem in problems]
+    return met, [*broken, *_wrong(fault, met)]
+
+
+def _wrong(row: Fault | Surroundings, met: Met) -> Iterator[str]:
+    """Yield what a row says otherwise."""
+    if met.exit_code != row.exit_code:
+        yield f"exit code {met.exit_code}, not {row.exit_code}"
+    if row.said not in met.errors:
+        yield f"it did not say {row.said!r}"
     if "Traceback" in met.errors:
-        wrong.append("a traceback")
-    return met, wrong
+        yield "a traceback"
 
 
 def _resumed(command: Command, met: Met) -> list[Problem]:
@@ -51,30 +54,44 @@ def _resumed(command: Command, met: Met) -> list[Problem]:
     return list(broken_promises(before, command.experiment.trials()))
 
 
+def _row(row: Fault | Surroundings, met: Met, folder: Path) -> str:
+    said = met.said.removeprefix("tune-encoder: ").replace(f"{folder}/", "")
+    seconds, lost = f"{met.seconds:.0f}", len(met.problems)
+    return _ROW.format(row.what, row.exit_code, met.exit_code, seconds, lost, said)
+
+
+def _meet_all(folder: Path, only: str) -> Iterator[str]:
+    """Print a row of each; yield everything that was wrong."""
+    data_dir = folder / "demo"
+    make_demo(data_dir, voices=24, val_voices=8, test_voices=8, seed=3)
+    for number, row in enumerate(_ROWS):
+        if only not in row.what:
+            continue
+        home = folder / f"{number}"
+        home.mkdir()
+        command = Command(home, data_dir)
+        try:
+            if isinstance(row, Fault):
+                met, wrong = meet_and_resume(command, row)
+            else:
+                met = row.meet(command)
+                wrong = [*_wrong(row, met)]
+        finally:
+            command.close()
+        print(_row(row, met, home), flush=True)
+        yield from (f"{row.what}: {each}" for each in wrong)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--only", default="", help="rows with these words in them")
     options = parser.parse_args()
-    wrong = []
     print(_ROW.format("what happens", "exit", "is", "s", "lost", "what is said last"))
     with tempfile.TemporaryDirectory() as folder:
         os.environ["TUNE_ENCODER_CACHE"] = f"{folder}/cache"
-        data_dir = Path(folder) / "demo"
-        make_demo(data_dir, voices=24, val_voices=8, test_voices=8, seed=3)
-        for number, fault in enumerate(FAULTS):
-            if options.only in fault.what:
-                home = Path(folder) / f"{number}"
-                met, found = meet_and_resume(home, data_dir, fault)
-                print(_row(fault, met, home), flush=True)
-                wrong += [f"{fault.what}: {each}" for each in found]
+        wrong = [*_meet_all(Path(folder), options.only)]
     print("\n".join(["", *wrong]) if wrong else "\nall as it should be")
     sys.exit(1 if wrong else 0)
-
-
-def _row(fault: Fault, met: Met, folder: Path) -> str:
-    said = met.said.removeprefix("tune-encoder: ").replace(f"{folder}/", "")
-    seconds, lost = f"{met.seconds:.0f}", len(met.problems)
-    return _ROW.format(fault.what, fault.exit_code, met.exit_code, seconds, lost, said)
 
 
 if __name__ == "__main__":

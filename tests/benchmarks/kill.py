@@ -183,7 +183,7 @@ class Victim:
         elif target == "worker":
             self._running = process
         else:
-            self._note_end(process, CLUSTER_LOST, GONE_S)
+            self._note_end(process, GONE_S, CLUSTER_LOST)
         trained = Counter((number, epoch) for number, epoch, _ in trained_epochs(self.experiment))
         trials = self._trials()
         self.kills.append(Kill(self.number, target, after, moment_s, at, trials, trained))
@@ -199,18 +199,22 @@ class Victim:
         return self.command.start(*self.command.search_options(self.space))
 
     def _note_end(
-        self, process: "subprocess.Popen[str]", code: int = 0, within_s: float = ENDED_S
+        self, process: "subprocess.Popen[str]", within_s: float = ENDED_S, code: int = 0
     ) -> None:
-        """Wait until a launch ends by itself, as it should."""
+        """Wait until a launch ends with its code, or with 0 if nothing was left to do."""
         try:
             _, errors = process.communicate(timeout=within_s)
         except subprocess.TimeoutExpired:
             process.kill()
             let_go(process)
             errors = f"did not end in {within_s} s"
-        if process.returncode != code:
+        if process.returncode not in (code, 0 if self._is_whole() else code):
             what = f"exit code {process.returncode}, not {code}: {errors[-500:]}"
             self.problems.append(Problem("launch failed", what))
+
+    def _is_whole(self) -> bool:
+        states = [trial.state for trial in self._trials()]
+        return len(states) == N_TRIALS and all(state in ENDED for state in states)
 
     def _trials(self) -> list[TrialRecord]:
         return self.experiment.trials() if self.experiment.study_path.exists() else []

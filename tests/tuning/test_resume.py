@@ -12,6 +12,7 @@ import pytest
 
 from tests.tuning.conftest import STARTED_S, Command
 from tests.tuning.faults.processes import children
+from tests.tuning.faults.surroundings import damage_newest
 from tune_encoder.experiment.folder import Experiment
 from tune_encoder.experiment.trials import TrialRecord, epoch_key
 
@@ -159,18 +160,6 @@ def forget_epochs_after(experiment: Experiment, epoch: int) -> None:
         database.execute("DELETE FROM trial_intermediate_values WHERE step > ?", (epoch,))
         database.execute("DELETE FROM trial_values")
         database.execute("UPDATE trials SET state = 'RUNNING', datetime_complete = NULL")
-
-
-def damage_newest(experiment: Experiment, trials: list[TrialRecord]) -> list[int]:
-    """Cut the newest checkpoint of each unfinished trial that has two; returns their numbers."""
-    damaged = []
-    for trial in trials:
-        files = experiment.checkpoint_files(trial.number)
-        if trial.state == "RUNNING" and len(files) > 1:
-            newest = max(files, key=lambda path: path.stat().st_mtime)
-            newest.write_bytes(newest.read_bytes()[:-100])
-            damaged.append(trial.number)
-    return damaged
 
 
 def assert_metrics_agree(trials: list[TrialRecord], folder: Path) -> None:
