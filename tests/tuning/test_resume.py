@@ -7,11 +7,10 @@ from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 
-import psutil
 import pytest
 
 from tests.tuning.conftest import STARTED_S, Command
-from tests.tuning.faults.processes import children
+from tests.tuning.faults.processes import kill_with_workers
 from tests.tuning.faults.surroundings import damage_newest
 from tune_encoder.experiment.folder import Experiment
 from tune_encoder.experiment.trials import TrialRecord, epoch_key
@@ -57,9 +56,7 @@ def journey(tmp_path_factory, data_dir):
     options = command.search_options({**LONG, "validation": {"voices": 2}})
     process = command.start(*options)
     command.wait_for_rows(process, 8)
-    workers = children(process)
-    error = command.stop_after(process, 8, signal.SIGKILL)
-    psutil.wait_procs(workers, STARTED_S)  # they could still write checkpoints
+    error = kill_with_workers(process, STARTED_S)
     seen = SimpleNamespace(command=command, error=error, killed=command.experiment.trials())
     seen.damaged = damage_newest(command.experiment, seen.killed)
     assert seen.damaged

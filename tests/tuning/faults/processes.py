@@ -21,6 +21,18 @@ def of_ray(process: "subprocess.Popen[str]", name: str) -> psutil.Process | None
     return next((each for each in children(process) if _is_named(each, name)), None)
 
 
+def kill_with_workers(process: "subprocess.Popen[str]", within_s: float) -> str:
+    """Kill a search; wait for its workers, which could still write; return what stderr said.
+
+    Other processes of Ray live on for a minute, and do nothing.
+    """
+    workers = [each for each in children(process) if _is_named(each, WORKER)]
+    process.kill()
+    _, errors = process.communicate()
+    psutil.wait_procs(workers, within_s)
+    return errors
+
+
 def _is_named(process: psutil.Process, name: str) -> bool:
     try:
         return name in " ".join(process.cmdline()[:1])

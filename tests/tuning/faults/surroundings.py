@@ -18,7 +18,7 @@ import yaml
 
 from tests.tuning.conftest import ENDED_S, STARTED_S, Command
 from tests.tuning.faults.matrix import SPACE, Met
-from tests.tuning.faults.processes import children
+from tests.tuning.faults.processes import children, kill_with_workers
 from tune_encoder.config import read_yaml
 from tune_encoder.experiment.folder import Experiment
 from tune_encoder.experiment.trials import TrialRecord
@@ -93,10 +93,7 @@ def resume_damaged(command: Command) -> Outcome:
     """Damage the newest checkpoints of a search that was killed, and resume."""
     process = command.start(*command.search_options(SPACE))
     command.wait_for_rows(process, 6)
-    workers = children(process)
-    process.kill()
-    process.communicate()
-    psutil.wait_procs(workers, STARTED_S)
+    kill_with_workers(process, STARTED_S)
     assert damage_newest(command.experiment, command.experiment.trials())
     return command.run("resume", "tiny", "--no-export")
 
@@ -140,7 +137,7 @@ def kill_with_dashboards(command: Command) -> Outcome:
     process = command.start(*command.search_options(SPACE), "--dashboard")
     command.wait_for_rows(process, 2)
     servers = [each for each in children(process) if _is_server(each)]
-    assert len(servers) == len(SERVERS), servers
+    assert len(servers) >= len(SERVERS), servers
     process.send_signal(signal.SIGKILL)
     _, errors = process.communicate()
     _, alive = psutil.wait_procs(servers, GONE_S)
