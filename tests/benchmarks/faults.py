@@ -27,9 +27,12 @@ _ROW = "{:36} {:>5} {:>5} {:>5} {:>4}  {}"
 def meet_and_resume(command: Command, fault: Fault) -> tuple[Met, list[str]]:
     """Let it happen, and resume; returns what was met and everything that was wrong."""
     met = meet(command, fault)
-    problems = [*met.problems, *_resumed(command, met)]
-    broken = [f"{problem.promise}: {problem.what}" for problem in problems]
-    return met, [*broken, *_wrong(fault, met)]
+    late = [f"ended after {met.seconds:.0f} s"] if met.seconds > fault.within_s else []
+    return met, [*late, *_broken([*met.problems, *_resumed(command, met)]), *_wrong(fault, met)]
+
+
+def _broken(problems: list[Problem]) -> list[str]:
+    return [f"{problem.promise}: {problem.what}" for problem in problems]
 
 
 def _wrong(row: Fault | Surroundings, met: Met) -> Iterator[str]:
@@ -75,7 +78,7 @@ def _meet_all(folder: Path, only: str) -> Iterator[str]:
                 met, wrong = meet_and_resume(command, row)
             else:
                 met = row.meet(command)
-                wrong = [*_wrong(row, met)]
+                wrong = [*_broken(met.problems), *_wrong(row, met)]
         finally:
             command.close()
         print(_row(row, met, home), flush=True)

@@ -71,6 +71,15 @@ def test_a_command_that_makes_something_makes_it_although_its_reader_has_left(le
     assert len(list(made.glob("train/*.npz"))) >= 2
 
 
+def test_evaluate_writes_its_files_although_its_reader_has_left(
+    left, model_dir, data_dir, tmp_path
+):
+    evaluate = ("evaluate", model_dir, "--data-dir", data_dir, "--out", tmp_path / "scores")
+
+    assert run(*evaluate, out=left) == (0, "", "")
+    assert [*(tmp_path / "scores").glob("*.json")] != []
+
+
 def test_a_command_that_makes_something_says_once_that_standard_output_is_full(full, tmp_path):
     demo = ("data", "demo", tmp_path / "demo", "--voices", "2", "--val-voices", "1")
 

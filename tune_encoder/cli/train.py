@@ -45,7 +45,7 @@ COLLAPSED_EPOCHS = 5  # an encoder starts at the mean voice, so earlier epochs s
 
 def add_evaluate(commands: Commands) -> None:
     """Add the command `evaluate`."""
-    parser = add_command(commands, "evaluate", _evaluate)
+    parser = add_command(commands, "evaluate", _evaluate, outlives_reader=True)
     parser.add_argument("model", type=Path, help="exported model folder")
     add_data_dir(parser)
     parser.add_argument("--split", choices=("val", "test"), default="test")

@@ -65,6 +65,33 @@ def test_a_signal_that_was_ignored_stays_so_as_under_nohup():
     assert stop.number is None
 
 
+class _Clock:
+    """A deadline that is only noted."""
+
+    def __init__(self):
+        self.set = []
+
+    def start(self, seconds, error):
+        self.set.append((seconds, error.exit_code))
+
+
+@pytest.mark.parametrize("is_lost_first", [False, True])
+def test_a_search_ends_within_ten_seconds_of_a_signal_and_sooner_if_its_cluster_is_gone_too(
+    is_lost_first,
+):
+    clock: Any = _Clock()
+    stop = StopSignal(Quiet(), clock, Experiment(Path("mine")))
+    if is_lost_first:
+        stop.give_up("its head")
+    stop._on_signal(signal.SIGTERM, None)
+    if not is_lost_first:
+        stop.give_up("its head")
+
+    (first, code), (both, last_code) = clock.set
+    assert both <= 3 < first < 10
+    assert (code, last_code) == (4 if is_lost_first else 143, 143)
+
+
 def test_in_another_thread_a_search_listens_to_nothing():
     handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     seen = []

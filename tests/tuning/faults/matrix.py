@@ -119,6 +119,11 @@ class Fault:
     in_suite: bool = True
     """Whether the test suite has it; the rest takes longer, and shows what a kin of it shows."""
 
+    @property
+    def within_s(self) -> float:
+        """How soon it ends after a signal, and after the loss of its cluster or of its record."""
+        return 10.0 if self.exit_code > 128 else 60.0
+
 
 FAULTS = (
     Fault("SIGTERM to the group", signal_group(signal.SIGTERM), 143, STOPPED, in_suite=False),

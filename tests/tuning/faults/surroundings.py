@@ -19,6 +19,7 @@ import yaml
 from tests.tuning.conftest import ENDED_S, STARTED_S, Command
 from tests.tuning.faults.matrix import SPACE, Met
 from tests.tuning.faults.processes import children, kill_with_workers
+from tests.tuning.faults.promises import broken_promises
 from tune_encoder.config import read_yaml
 from tune_encoder.experiment.folder import Experiment
 from tune_encoder.experiment.trials import TrialRecord
@@ -72,6 +73,7 @@ def on_full_disk(*after: str) -> Runs:
         with _small_disk(command.folder / "small") as disk:
             there = Command(disk, command.data_dir)
             done = there.run(*there.search_options(SPACE))
+            assert not any(trial.state == "FAIL" for trial in there.experiment.trials())
             return there.run(*after) if after else done
 
     return run
@@ -94,8 +96,11 @@ def resume_damaged(command: Command) -> Outcome:
     process = command.start(*command.search_options(SPACE))
     command.wait_for_rows(process, 6)
     kill_with_workers(process, STARTED_S)
-    assert damage_newest(command.experiment, command.experiment.trials())
-    return command.run("resume", "tiny", "--no-export")
+    before = command.experiment.trials()
+    assert damage_newest(command.experiment, before)
+    done = command.run("resume", "tiny", "--no-export")
+    assert not [*broken_promises(before, command.experiment.trials())]
+    return done
 
 
 def damage_newest(experiment: Experiment, trials: list[TrialRecord]) -> list[int]:
@@ -188,7 +193,9 @@ class Surroundings:
         """Run it, and see how it ends."""
         began = time.monotonic()
         done = self.run(command)
-        return Met(done.returncode, done.stderr or "", time.monotonic() - began, [])
+        has_record = command.experiment.study_path.exists()
+        problems = [*broken_promises([], command.experiment.trials())] if has_record else []
+        return Met(done.returncode, done.stderr or "", time.monotonic() - began, problems)
 
 
 def _link_to_zeros(path: Path) -> None:

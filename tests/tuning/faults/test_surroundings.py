@@ -18,5 +18,6 @@ def test_a_search_ends_with_its_code_and_a_line_wherever_it_runs(
     assert met.exit_code == row.exit_code, met.errors
     assert row.said in met.errors
     assert "Traceback" not in met.errors
+    assert met.problems == []
     made = [] if met.exit_code == 0 else [*command.folder.glob("runs/*")]
     assert made == []  # what is refused makes nothing

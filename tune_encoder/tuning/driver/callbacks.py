@@ -20,8 +20,9 @@ from tune_encoder.tuning.driver.recording_scheduler import RecordingScheduler
 from tune_encoder.tuning.driver.searcher import StudySearcher
 from tune_encoder.tuning.driver.steering import Steering
 
-STOP_S = 60.0  # for Tune and Ray to end after a signal
-LOST_S = 8.0  # the same once the cluster is lost; systemd and others wait ten
+STOP_S = 9.0  # for Tune and Ray to end after a signal; systemd and others wait ten
+LOST_S = 8.0  # the same once the cluster is lost
+BOTH_S = 2.0  # the same after both: there is nothing to end
 # Said of a worker by the cluster's head, of us: it takes our node, and all on it, for dead.
 _OWNER_DIED = "because its owner has died"
 _ERROR_LINE = re.compile(r"^[\w.]*(Error|Exception|Died|OutOfMemory)\b.*")
@@ -68,12 +69,12 @@ class StopSignal(Callback):
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
         self.number = number
-        self._deadline.start(STOP_S, self.error())
+        self._deadline.start(BOTH_S if self.lost else STOP_S, self.error())
 
     def give_up(self, lost: str) -> None:
         """Stop because a part of the cluster is gone."""
         self.lost = lost
-        self._deadline.start(LOST_S, self.error())
+        self._deadline.start(LOST_S if self.number is None else BOTH_S, self.error())
 
     def error(self) -> TuneEncoderError:
         """Return what the program ends with, after a signal or the loss of the cluster."""
