@@ -5,16 +5,22 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from tests.fabricate import make_style, write_wav
+from tests.fabricate import SMALL_ENCODER, make_style, write_model, write_wav
 from tune_encoder.cli import main
+from tune_encoder.cli.clone import SEVERAL_SPEAKERS, _print_spread
+from tune_encoder.data.baselines import closed_form
 from tune_encoder.data.mel import MelSettings
 from tune_encoder.data.novelty import known_sound, write_known_sound
 from tune_encoder.data.voice_bank import read_bank
 from tune_encoder.data.voice_style import read_voice_style, write_voice_style
+from tune_encoder.model.closed_form import ClosedFormRegression
+from tune_encoder.model.encoder import ClosedFormEncoder
+from tune_encoder.model.onnx.writing import write_onnx
 from tune_encoder.system.manifest import save_with_hash
 
 
@@ -168,9 +174,21 @@ NOT_NEEDED = ["torch", "ray", "optuna", "pandas", "tensorboard", "safetensors", 
 NOT_NEEDED += ["tqdm", "onnx", "onnxscript", "scipy"]
 
 
+@pytest.fixture(scope="module")
+def closed_form_model(packed, tmp_path_factory):
+    """A model of the closed form, as export writes it."""
+    config = replace(SMALL_ENCODER, encoder_type="statistics")
+    encoder = ClosedFormEncoder(ClosedFormRegression(closed_form(packed)), packed.statistics).eval()
+    folder = write_model(tmp_path_factory.mktemp("closed"), config, encoder.state_dict())
+    write_onnx(folder, encoder, config, epoch=1, int8=False)
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["model_dir", "closed_form_model"])
 def test_without_torch_and_all_else_a_recording_is_cloned_to_the_same_style(
-    model_dir, recordings, tmp_path
+    request, kind, recordings, tmp_path
 ):
+    model_dir = request.getfixturevalue(kind)
     command = [sys.executable, "-c", WITHOUT, json.dumps(NOT_NEEDED)]
     arguments = ["clone", model_dir, recordings[0], "-o", tmp_path / "bare.json"]
 
@@ -249,6 +267,17 @@ def test_two_speakers_in_turn_are_further_apart_than_one(model_dir, voices, tmp_
     told = capsys.readouterr().out
     first, second = (float(x) for x in re.findall(r"its parts are (\d+\.\d\d) apart", told))
     assert first < 0.1 < second
+    asked = [line.endswith("; is it one speaker?") for line in told.splitlines() if "apart" in line]
+    assert asked == [False, second > SEVERAL_SPEAKERS]
+
+
+@pytest.mark.parametrize("spread", [SEVERAL_SPEAKERS, SEVERAL_SPEAKERS + 0.01])
+def test_far_apart_parts_are_asked_about(spread, capsys):
+    _print_spread(spread)
+
+    said = capsys.readouterr().out
+    assert said.endswith(" apart (the less, the surer)\n") == (spread == SEVERAL_SPEAKERS)
+    assert said.endswith("; is it one speaker?\n") == (spread > SEVERAL_SPEAKERS)
 
 
 def test_a_folder_is_not_a_recording(model_dir, recordings, tmp_path, capsys):

@@ -242,6 +242,14 @@ def test_a_data_folder_is_relative_to_the_file(tmp_path):
             ": scheduler.grace_period is 30; it must be at most budget.epochs (27)",
         ),
         (
+            {"budget": {"total_epochs": 26, "epochs": 27}, "scheduler": {"name": "none"}},
+            ": budget.total_epochs is 26, but a single trial has at least 27 epochs; give at least",
+        ),
+        (
+            {"budget": {"total_epochs": 2}, "scheduler": {"name": "asha", "grace_period": 3}},
+            ": budget.total_epochs is 2, but a single trial has at least 3 epochs; give at least 3",
+        ),
+        (
             {"space": {"num_layers": {"int": [2, 8], "step": 2}}, "start": [{"num_layers": 3}]},
             ", start: num_layers is 3, outside its range [2, 8] in steps of 2",
         ),
