@@ -6,10 +6,12 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from tests.conftest import no_more_files
 from tests.fabricate import make_sample
 from tune_encoder.config import TrainConfig
+from tune_encoder.data import packing
 from tune_encoder.data.audio import resample
 from tune_encoder.data.baselines import baseline_scores, closed_form, fit_statistics, window_frames
 from tune_encoder.data.log_mel import log_mel
@@ -208,6 +210,22 @@ def test_warnings_of_the_check_are_kept_with_the_pack(small):
 
 
 # --- when a pack is made -------------------------------------------------------------------------
+
+
+def test_matrix_products_of_packing_use_one_thread(small, monkeypatch):
+    used = []
+
+    def noting(*arguments):
+        used.extend(each["num_threads"] for each in threadpool_info() if each["user_api"] == "blas")
+        return write_baselines(*arguments)
+
+    write_baselines = packing._write_baselines
+    monkeypatch.setattr(packing, "_write_baselines", noting)
+    with threadpool_limits(2, "blas"):
+        pack_data(small, CONFIG)
+
+    assert used
+    assert {*used} == {1}
 
 
 def test_a_pack_is_made_once_and_nothing_is_left_beside_it(small):

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from tune_encoder.config import CopySettings, PackSettings
 from tune_encoder.data.checking import DataCheck, check_data, fingerprint, warning_messages
@@ -230,13 +231,18 @@ def _log_mel_of(settings: PackSettings) -> "Callable[[Array], Tensor]":
 
 @contextmanager
 def _one_thread_per_operation() -> Iterator[None]:
-    """Let torch compute each clip on one thread: faster than one clip on all threads."""
+    """Let torch and numpy compute each operation on one thread.
+
+    Several clips at once are faster than one on all threads. And threads of numpy's matrix products
+    wait for each other without rest: beside busy cores two take ten times as long as one.
+    """
     import torch
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        yield
+        with threadpool_limits(1, "blas"):
+            yield
     finally:
         torch.set_num_threads(threads)
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from threadpoolctl import threadpool_limits
+
 from tune_encoder.config import ResourceSettings, ValidationSettings
 from tune_encoder.data.fold_scores import baselines_over_folds
 from tune_encoder.data.folds import (
@@ -83,7 +85,8 @@ def validation_of(data: PackedData, folds: int) -> Validation:
 @lru_cache(maxsize=1)  # a search prints them, then stores them
 def fold_baselines(pack: Path, folds: int) -> dict[str, dict[str, float]]:
     """Return the scores of the baselines over the folds of a pack."""
-    return baselines_over_folds(open_folds(pack, folds))
+    with threadpool_limits(1, "blas"):  # as in packing
+        return baselines_over_folds(open_folds(pack, folds))
 
 
 def describe_validation(data: PackedData, folds: int) -> str:
