@@ -3,6 +3,7 @@ import json
 
 import pytest
 import torch
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from tests.training.runs import (
     CONSTANT,
@@ -151,10 +152,17 @@ def test_a_run_uses_one_thread_unless_told_otherwise(packed, tmp_path, num_threa
     before = torch.get_num_threads()
     torch.set_num_threads(3)
     try:
-        train(tiny(epochs=1, num_threads=num_threads), packed, tmp_path, ignore)
+        with threadpool_limits(2, "blas"):
+            train(tiny(epochs=1, num_threads=num_threads), packed, tmp_path, ignore)
+            of_numpy = {each["num_threads"] for each in threadpool_info() if is_blas(each)}
         assert torch.get_num_threads() == used
+        assert of_numpy == {used}
     finally:
         torch.set_num_threads(before)
+
+
+def is_blas(library):
+    return library["user_api"] == "blas"
 
 
 @pytest.mark.parametrize("num_workers", [1, 3])

@@ -5,6 +5,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import torch
+from threadpoolctl import threadpool_limits
 
 from tune_encoder.config import TrainConfig
 from tune_encoder.data.pack import PackedData
@@ -74,7 +75,9 @@ def train(
 def prepare_device(config: TrainConfig, group: ProcessGroup = SINGLE_PROCESS) -> torch.device:
     """Return the device to train on, and set up this process's memory and threads."""
     keep_freed_memory()
-    torch.set_num_threads(config.num_threads or DEFAULT_THREADS)
+    threads = config.num_threads or DEFAULT_THREADS
+    torch.set_num_threads(threads)
+    threadpool_limits(threads, "blas")  # of numpy, which scores each epoch
     return pick_device(config.device, group.rank)
 
 
