@@ -155,7 +155,7 @@ def test_a_run_uses_one_thread_unless_told_otherwise(packed, tmp_path, num_threa
         with threadpool_limits(2, "blas"):
             train(tiny(epochs=1, num_threads=num_threads), packed, tmp_path, ignore)
             of_numpy = {each["num_threads"] for each in threadpool_info() if is_blas(each)}
-        assert torch.get_num_threads() == used
+            assert torch.get_num_threads() == used
         assert of_numpy == {used}
     finally:
         torch.set_num_threads(before)
