@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from tests.postgresql import PASSWORD, Server
+from tests.tuning.faults.processes import kill_with_workers
 from tune_encoder.experiment.folder import Experiment
 from tune_encoder.system.signals import STOP_SIGNALS
 
@@ -92,6 +93,8 @@ class Command:
     def stop_after(self, process: subprocess.Popen[str], rows: int, number: int) -> str:
         """Send a signal when so many epochs are recorded; returns what stderr said."""
         self.wait_for_rows(process, rows)
+        if number == signal.SIGKILL:
+            return kill_with_workers(process, STARTED_S)
         os.kill(process.pid, number)
         return finish(process, STARTED_S)[1]
 

@@ -9,8 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from tests.tuning.conftest import STARTED_S, Command
-from tests.tuning.faults.processes import kill_with_workers
+from tests.tuning.conftest import Command
 from tests.tuning.faults.surroundings import damage_newest
 from tune_encoder.experiment.folder import Experiment
 from tune_encoder.experiment.trials import TrialRecord, epoch_key
@@ -55,8 +54,7 @@ def journey(tmp_path_factory, data_dir):
     command = Command(tmp_path_factory.mktemp("journey"), data_dir)
     options = command.search_options({**LONG, "validation": {"voices": 2}})
     process = command.start(*options)
-    command.wait_for_rows(process, 8)
-    error = kill_with_workers(process, STARTED_S)
+    error = command.stop_after(process, 8, signal.SIGKILL)
     seen = SimpleNamespace(command=command, error=error, killed=command.experiment.trials())
     seen.damaged = damage_newest(command.experiment, seen.killed)
     assert seen.damaged

@@ -1,6 +1,7 @@
 """A real search between two metrics and within limits: killed, resumed, exported."""
 
 import json
+import signal
 
 import optuna
 import pytest
@@ -29,10 +30,7 @@ SPACE = {
 def killed(tmp_path_factory, data_dir):
     """A search that was killed after a few epochs and resumed to its end."""
     command = Command(tmp_path_factory.mktemp("two"), data_dir)
-    process = command.start(*command.search_options(SPACE))
-    command.wait_for_rows(process, 4)
-    process.kill()
-    process.communicate()
+    command.stop_after(command.start(*command.search_options(SPACE)), 4, signal.SIGKILL)
     before = command.experiment.trials()
     ended = command.run("resume", "tiny", "--no-export")
     assert ended.returncode == 0, ended.stderr

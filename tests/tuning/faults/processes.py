@@ -1,5 +1,6 @@
 """The processes of a search that runs."""
 
+import contextlib
 import subprocess
 
 import psutil
@@ -24,13 +25,17 @@ def of_ray(process: "subprocess.Popen[str]", name: str) -> psutil.Process | None
 def kill_with_workers(process: "subprocess.Popen[str]", within_s: float) -> str:
     """Kill a search; wait for its workers, which could still write; return what stderr said.
 
-    Other processes of Ray live on for a minute, and do nothing.
+    What else is left of its Ray does nothing, but would hold the pipes for up to a minute.
     """
-    workers = [each for each in children(process) if _is_named(each, WORKER)]
+    started = children(process)
+    workers = [each for each in started if _is_named(each, WORKER)]
     process.kill()
-    _, errors = process.communicate()
+    process.wait()
     psutil.wait_procs(workers, within_s)
-    return errors
+    for each in started:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            each.kill()
+    return process.communicate(timeout=within_s)[1]
 
 
 def _is_named(process: psutil.Process, name: str) -> bool:

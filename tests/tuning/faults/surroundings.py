@@ -16,9 +16,9 @@ from typing import Any
 import psutil
 import yaml
 
-from tests.tuning.conftest import ENDED_S, STARTED_S, Command
+from tests.tuning.conftest import ENDED_S, Command
 from tests.tuning.faults.matrix import SPACE, Met
-from tests.tuning.faults.processes import children, kill_with_workers
+from tests.tuning.faults.processes import children
 from tests.tuning.faults.promises import broken_promises
 from tune_encoder.config import read_yaml
 from tune_encoder.experiment.folder import Experiment
@@ -94,8 +94,7 @@ def resume_edited(command: Command) -> Outcome:
 def resume_damaged(command: Command) -> Outcome:
     """Damage the newest checkpoints of a search that was killed, and resume."""
     process = command.start(*command.search_options(SPACE))
-    command.wait_for_rows(process, 6)
-    kill_with_workers(process, STARTED_S)
+    command.stop_after(process, 6, signal.SIGKILL)
     before = command.experiment.trials()
     assert damage_newest(command.experiment, before)
     done = command.run("resume", "tiny", "--no-export")
@@ -143,10 +142,11 @@ def kill_with_dashboards(command: Command) -> Outcome:
     command.wait_for_rows(process, 2)
     servers = [each for each in children(process) if _is_server(each)]
     assert len(servers) >= len(SERVERS), servers
-    process.send_signal(signal.SIGKILL)
-    _, errors = process.communicate()
+    process.kill()
+    process.wait()
     _, alive = psutil.wait_procs(servers, GONE_S)
-    return CompletedProcess([], process.returncode, "", f"left: {alive}" if alive else errors)
+    assert not alive, alive
+    return CompletedProcess([], process.returncode, "", "")
 
 
 def _is_server(process: psutil.Process) -> bool:
