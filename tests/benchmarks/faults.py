@@ -59,7 +59,8 @@ def _resumed(command: Command, met: Met) -> list[Problem]:
 
 def _row(row: Fault | Surroundings, met: Met, folder: Path) -> str:
     said = met.said.removeprefix("tune-encoder: ").replace(f"{folder}/", "")
-    seconds, lost = f"{met.seconds:.0f}", len(met.problems)
+    seconds = f"{met.seconds:.0f}"
+    lost = len(met.problems) if isinstance(row, Fault) else "-"
     return _ROW.format(row.what, row.exit_code, met.exit_code, seconds, lost, said)
 
 

@@ -2,10 +2,12 @@
 
     python -m tests.benchmarks.settings crop_seconds_min=0.3 "crop_seconds=1.0 augment_prob=0.3"
         [--space quick] [--epochs 24] [--seeds 0 1 2] [--real FOLDER]
+    python -m tests.benchmarks.settings crop_seconds_min=0.3 --space train --epochs 100
 
 Each argument is a change, of one or more settings; without any, the config as it is, is trained
-too. Skills are on test, at the epoch of the lowest validation loss, means over seeds; on real
-voices over four turns as well, see `quality`.
+too. With `--space train` that has the defaults of `tune-encoder train`. Skills are on test, at the
+epoch of the lowest validation loss, means over seeds; on real voices over four turns as well, see
+`quality`.
 """
 
 import argparse
@@ -54,7 +56,9 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--real", type=Path, help="folder with voices/ and styles/")
     options = parser.parse_args()
-    first = next(start_configs(load_space(find_space(options.space))))
+    first = TrainConfig()
+    if options.space != "train":
+        first = next(start_configs(load_space(find_space(options.space))))
     base = dataclasses.replace(first, epochs=options.epochs, num_threads=1)
     with tempfile.TemporaryDirectory(prefix="settings_") as folder:
         folders = [cached_demo(2)]

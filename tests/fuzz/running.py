@@ -21,7 +21,7 @@ CASE_S = 5.0  # of computing; a case that takes longer hangs
 WAIT_S = 60.0  # of a case that waits, on a machine that may be busy
 MEMORY_BYTES = 2**30  # that a case may take beyond what the program has
 _CODES = (2, 3, 4, 5)  # of the README; 1 is our own fault
-_OF_SEVERAL = r"tune-encoder: \d+ of \d+ recordings could not be cloned"
+_OF_SEVERAL = r"tune-encoder: (\d+) of \d+ recordings could not be cloned"
 _OUT_OF_MEMORY = re.compile(r"allocat|bad_alloc|out of memory", re.IGNORECASE)
 
 
@@ -141,7 +141,13 @@ def run_command(*arguments):
         return out.getvalue()
     lines = said.splitlines()
     is_usage = code == 2 and lines and lines[0].startswith("usage: ")
-    is_of_each = re.match(_OF_SEVERAL, lines[-1] if lines else "") and len(lines) == len(set(lines))
-    if code in _CODES and (is_usage or len(lines) == 1 or is_of_each):
+    if code in _CODES and (is_usage or len(lines) == 1 or _is_of_each(lines)):
         raise ConfigError(lines[-1])
     raise AssertionError(f"exit {code}: {said}")
+
+
+def _is_of_each(lines):
+    """Whether these are a line of each recording that could not be cloned, and their number."""
+    of_several = re.match(_OF_SEVERAL, lines[-1]) if lines else None
+    ours = all(line.startswith("tune-encoder: ") for line in lines)
+    return of_several is not None and ours and len(lines) == int(of_several[1]) + 1

@@ -152,17 +152,19 @@ def test_a_run_uses_one_thread_unless_told_otherwise(packed, tmp_path, num_threa
     before = torch.get_num_threads()
     torch.set_num_threads(3)
     try:
-        with threadpool_limits(2, "blas"):
-            train(tiny(epochs=1, num_threads=num_threads), packed, tmp_path, ignore)
-            of_numpy = {each["num_threads"] for each in threadpool_info() if is_blas(each)}
+        with threadpool_limits(3, "blas"):
+            noted = []
+            config = tiny(epochs=1, num_threads=num_threads)
+            train(config, packed, tmp_path, lambda row, state: noted.append(threads_of_numpy()))
             assert torch.get_num_threads() == used
-        assert of_numpy == {used}
+            assert threads_of_numpy() == {3}
+        assert noted == [{used}]
     finally:
         torch.set_num_threads(before)
 
 
-def is_blas(library):
-    return library["user_api"] == "blas"
+def threads_of_numpy():
+    return {each["num_threads"] for each in threadpool_info() if each["user_api"] == "blas"}
 
 
 @pytest.mark.parametrize("num_workers", [1, 3])

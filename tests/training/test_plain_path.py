@@ -185,11 +185,14 @@ def test_noise_is_added_as_powers_add_at_the_ends_of_the_range_too():
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("encoder_type", ["convnext", "cnn", "transformer"])
-def test_a_run_has_the_losses_of_the_plain_loop(packed, tmp_path, encoder_type):
-    """Within six thousandths after nine steps, which change the loss by several times that.
+@pytest.mark.parametrize(
+    ("encoder_type", "rtol"), [("convnext", 1e-3), ("cnn", 6e-3), ("transformer", 1e-3)]
+)
+def test_a_run_has_the_losses_of_the_plain_loop(packed, tmp_path, encoder_type, rtol):
+    """Within a few thousandths after nine steps, which change the loss by several times that.
 
-    AdamW divides by the size of a gradient, so that the rounding of one that is nearly zero counts.
+    AdamW divides by the size of a gradient, so that the rounding of one that is nearly zero counts:
+    in the cnn, whose activations are zero for half of their inputs.
     """
     config = TrainConfig(
         encoder_type=encoder_type,
@@ -217,8 +220,8 @@ def test_a_run_has_the_losses_of_the_plain_loop(packed, tmp_path, encoder_type):
     ours = train(config, packed, tmp_path, lambda row, state: None)
 
     found = [row["val_loss"] for row in ours.history]
-    np.testing.assert_allclose(found, losses, rtol=6e-3)
-    assert abs(found[-1] - found[0]) > 1e-3 * found[0]
+    np.testing.assert_allclose(found, losses, rtol=rtol)
+    assert abs(found[-1] - found[0]) > 4 * rtol * found[0]
 
 
 @pytest.mark.parametrize("encoder_type", ["convnext", "cnn", "transformer"])

@@ -75,10 +75,12 @@ def train(
 def prepare_device(config: TrainConfig, group: ProcessGroup = SINGLE_PROCESS) -> torch.device:
     """Return the device to train on, and set up this process's memory and threads."""
     keep_freed_memory()
-    threads = config.num_threads or DEFAULT_THREADS
-    torch.set_num_threads(threads)
-    threadpool_limits(threads, "blas")  # of numpy, which scores each epoch
+    torch.set_num_threads(_n_threads(config))
     return pick_device(config.device, group.rank)
+
+
+def _n_threads(config: TrainConfig) -> int:
+    return config.num_threads or DEFAULT_THREADS
 
 
 def run_epochs(
@@ -103,7 +105,8 @@ def run_epochs(
         writes: Whether this process writes and reports.
     """
     run_dir.mkdir(parents=True, exist_ok=True)
-    with tensorboard_log(run_dir / "logs", state, logged.hparams, writes) as log:
+    scoring = threadpool_limits(_n_threads(state.config), "blas")  # by numpy
+    with tensorboard_log(run_dir / "logs", state, logged.hparams, writes) as log, scoring:
         while not is_finished(state):
             row = as_row({**train_next(), **measure_encoder(state, logged.measures)})
             state.history.append(row)

@@ -1,6 +1,7 @@
 import os
 import signal
 import threading
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -9,7 +10,13 @@ import pytest
 
 from tune_encoder.experiment.folder import Experiment
 from tune_encoder.system.deadline import Deadline
-from tune_encoder.tuning.driver.callbacks import FailureRecorder, StopSignal
+from tune_encoder.tuning.driver.callbacks import (
+    BOTH_S,
+    LOST_S,
+    STOP_S,
+    FailureRecorder,
+    StopSignal,
+)
 
 
 def in_thread(run):
@@ -65,31 +72,24 @@ def test_a_signal_that_was_ignored_stays_so_as_under_nohup():
     assert stop.number is None
 
 
-class _Clock:
-    """A deadline that is only noted."""
-
-    def __init__(self):
-        self.set = []
-
-    def start(self, seconds, error):
-        self.set.append((seconds, error.exit_code))
-
-
 @pytest.mark.parametrize("is_lost_first", [False, True])
-def test_a_search_ends_within_ten_seconds_of_a_signal_and_sooner_if_its_cluster_is_gone_too(
-    is_lost_first,
-):
-    clock: Any = _Clock()
-    stop = StopSignal(Quiet(), clock, Experiment(Path("mine")))
-    if is_lost_first:
-        stop.give_up("its head")
-    stop._on_signal(signal.SIGTERM, None)
-    if not is_lost_first:
-        stop.give_up("its head")
+def test_a_search_with_a_signal_ends_sooner_if_its_cluster_is_gone_too(is_lost_first):
+    left = []
 
-    (first, code), (both, last_code) = clock.set
-    assert both <= 3 < first < 10
-    assert (code, last_code) == (4 if is_lost_first else 143, 143)
+    def note_time_left():
+        assert deadline._timer is not None
+        left.append(deadline._at - time.monotonic())
+
+    with Deadline() as deadline:
+        stop = StopSignal(Quiet(), deadline, Experiment(Path("mine")))
+        events = [lambda: stop._on_signal(signal.SIGTERM, None), lambda: stop.give_up("its head")]
+        for happens in reversed(events) if is_lost_first else events:
+            happens()
+            note_time_left()
+
+    first, both = left
+    assert both <= BOTH_S < first
+    assert first <= (LOST_S if is_lost_first else STOP_S)
 
 
 def test_in_another_thread_a_search_listens_to_nothing():

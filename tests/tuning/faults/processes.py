@@ -31,7 +31,8 @@ def kill_with_workers(process: "subprocess.Popen[str]", within_s: float) -> str:
     workers = [each for each in started if _is_named(each, WORKER)]
     process.kill()
     process.wait()
-    psutil.wait_procs(workers, within_s)
+    _, alive = psutil.wait_procs(workers, within_s)
+    assert not alive, alive
     for each in started:
         with contextlib.suppress(psutil.NoSuchProcess):
             each.kill()

@@ -35,13 +35,17 @@ Runs = Callable[[Command], Outcome]
 
 
 def search_with(remove: str = "", **variables: str) -> Runs:
-    """Search with variables of the environment, in which {0} is the folder; without another."""
+    """Search with variables of the environment, in which {0} is the folder; without another.
+
+    And without those of Ray's token, which would say where it is.
+    """
 
     def run(command: Command) -> Outcome:
         given = {name: value.format(command.folder) for name, value in variables.items()}
         for path in (value for name, value in given.items() if name == "TMPDIR"):
             Path(path).mkdir()
-        kept = {name: value for name, value in os.environ.items() if name != remove}
+        away = (remove, "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
+        kept = {name: value for name, value in os.environ.items() if name not in away}
         return _run(command, env={**kept, **given})
 
     return run

@@ -20,8 +20,8 @@ from tune_encoder.tuning.driver.recording_scheduler import RecordingScheduler
 from tune_encoder.tuning.driver.searcher import StudySearcher
 from tune_encoder.tuning.driver.steering import Steering
 
-STOP_S = 9.0  # for Tune and Ray to end after a signal; systemd and others wait ten
-LOST_S = 8.0  # the same once the cluster is lost
+STOP_S = 20.0  # for Tune and Ray to end after a signal; a write waits 15 for a locked study.db
+LOST_S = 8.0  # the same once the cluster is lost; Docker waits ten
 BOTH_S = 2.0  # the same after both: there is nothing to end
 # Said of a worker by the cluster's head, of us: it takes our node, and all on it, for dead.
 _OWNER_DIED = "because its owner has died"
