@@ -1,6 +1,7 @@
 """What is heard of recordings whose voices are known."""
 
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -38,6 +39,12 @@ def test_the_mean_voice_is_less_like_a_preset_than_that_preset_and_it_is_said(he
         assert each.similarity < each.nearest_preset[1]
         (warning,) = [line for line in each.warnings() if "preset" in line]
         assert f"{name}.wav: the preset {name} is more like it than its clone is, " in warning
+
+
+def test_a_preset_that_is_no_nearer_to_two_digits_is_not_warned_of(heard):
+    as_near = replace(next(iter(heard.values())), similarity=0.981, presets={"F1": 0.984})
+
+    assert [line for line in as_near.warnings() if "preset" in line] == []
 
 
 def test_the_nearest_known_voice_is_one_of_training(heard):

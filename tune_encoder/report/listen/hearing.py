@@ -57,7 +57,7 @@ class Heard:
         """Return what makes the clone, or the numbers, doubtful."""
         recording, (name, value) = self.clone.recording, self.nearest_preset
         found = [*self.clone.warnings(), *(f"{recording}: {each}" for each in self.speech.faults)]
-        if value > self.similarity:
+        if round(value, 2) > round(self.similarity, 2):
             found.append(
                 f"{recording}: the preset {name} is more like it than its clone is, {value:.2f} "
                 f"to {self.similarity:.2f}"
