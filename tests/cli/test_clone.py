@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import soxr
 
 from tests.fabricate import SMALL_ENCODER, make_style, write_model, write_wav
 from tune_encoder.cli import main
@@ -254,6 +255,40 @@ def test_a_damaged_measure_is_refused_by_name(knowing_model, recordings, tmp_pat
 
     (error,) = capsys.readouterr().err.splitlines()
     assert error.startswith(f"tune-encoder: {damaged}/novelty.npz: not readable (")
+
+
+def save_clipped(path, voice):
+    write_wav(path, np.clip(8 * voice / np.abs(voice).max(), -1, 1))
+
+
+def save_inverted(path, voice):
+    write_wav(path, np.stack([voice, -0.99 * voice], axis=1))
+
+
+def save_narrow(path, voice):
+    write_wav(path, soxr.resample(voice, 24000, 8000), 8000)
+
+
+FAULTS = {
+    "clipped": (save_clipped, "clipped, "),
+    "inverted": (save_inverted, "of channels that cancel, as if one were inverted; "),
+    "narrow": (save_narrow, "as narrow as a telephone's, up to "),
+}
+
+
+@pytest.mark.parametrize(("save", "words"), FAULTS.values(), ids=FAULTS)
+def test_a_recording_with_a_fault_is_cloned_with_a_warning(
+    model_dir, voices, tmp_path, capsys, save, words
+):
+    save(tmp_path / "me.wav", np.tile(voices[0], 3)[:96000])
+
+    assert run(model_dir, tmp_path / "me.wav", "-o", tmp_path / "me.json") == 0
+
+    told = capsys.readouterr().out.splitlines()
+    assert any(line.startswith(f"warning: {tmp_path}/me.wav: is {words}") for line in warned), (
+        warned
+    )
+    assert (tmp_path / "me.json").is_file()
 
 
 def test_two_speakers_in_turn_are_further_apart_than_one(model_dir, voices, tmp_path, capsys):
