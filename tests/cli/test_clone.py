@@ -285,9 +285,7 @@ def test_a_recording_with_a_fault_is_cloned_with_a_warning(
     assert run(model_dir, tmp_path / "me.wav", "-o", tmp_path / "me.json") == 0
 
     told = capsys.readouterr().out.splitlines()
-    assert any(line.startswith(f"warning: {tmp_path}/me.wav: is {words}") for line in warned), (
-        warned
-    )
+    assert any(line.startswith(f"warning: {tmp_path}/me.wav: is {words}") for line in told)
     assert (tmp_path / "me.json").is_file()
 
 
