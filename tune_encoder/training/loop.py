@@ -105,8 +105,10 @@ def run_epochs(
         writes: Whether this process writes and reports.
     """
     run_dir.mkdir(parents=True, exist_ok=True)
-    scoring = threadpool_limits(_n_threads(state.config), "blas")  # by numpy
-    with tensorboard_log(run_dir / "logs", state, logged.hparams, writes) as log, scoring:
+    with (
+        tensorboard_log(run_dir / "logs", state, logged.hparams, writes) as log,
+        threadpool_limits(_n_threads(state.config), "blas"),  # of numpy, which scores
+    ):
         while not is_finished(state):
             row = as_row({**train_next(), **measure_encoder(state, logged.measures)})
             state.history.append(row)
