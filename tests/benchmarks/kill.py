@@ -208,7 +208,8 @@ class Victim:
             process.kill()
             let_go(process)
             errors = f"did not end in {within_s} s"
-        if process.returncode not in (code, 0 if self._is_whole() else code):
+        ended_itself = process.returncode == 0 and self._is_whole()
+        if process.returncode != code and not ended_itself:
             what = f"exit code {process.returncode}, not {code}: {errors[-500:]}"
             self.problems.append(Problem("launch failed", what))
 

@@ -129,7 +129,8 @@ def test_a_search_killed_at_a_write_goes_on_as_if_it_never_was(uninterrupted, tm
     assert search.outcome() == uninterrupted.outcome
 
 
-@pytest.mark.parametrize(("third", "is_lost"), [(0, True), (2, False)])
+@pytest.mark.parametrize("is_lost", [False, True])
+@pytest.mark.parametrize("third", [0, 2])
 def test_a_search_killed_at_a_write_to_either_database_goes_on_as_if_it_never_was(
     uninterrupted, tmp_path, third, is_lost
 ):
