@@ -286,7 +286,6 @@ budget.time ends the search after 2h, even if trials are left
     ("scheduler", "said"),
     [
         ("none", ""),
-        ("asha-promote", ""),
         ("promote", "promote decides before a rung is full: it may use up to twice the epochs\n"),
         ("median", "median stops some trials earlier; how many is only known in the search\n"),
     ],

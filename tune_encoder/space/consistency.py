@@ -32,6 +32,11 @@ def check_new_space(space: SearchSpace, where: str) -> None:
             f"{where}: space is empty, so all trials would be the same; list at least one setting, "
             "or use `tune-encoder train` for a single run"
         )
+    if space.scheduler.fills_rungs:
+        raise ConfigError(
+            f"{where}, scheduler: name is {space.scheduler.name}, which only searches of earlier "
+            "versions have; write promote, which has replaced it"
+        )
     keys = [space.config_key(config) for config in space.start]
     for number, key in enumerate(keys, 1):
         if key is not None and (first := keys.index(key) + 1) < number:

@@ -251,9 +251,14 @@ def test_the_command_add_refuses_a_config_that_has_been_tried(tmp_path, capsys, 
             {"space": SEARCHED, "start": [{"dropout": 0.2}, *TWICE]},
             "my.yaml, start: config 3 is the same as config 2; write it once",
         ),
+        (
+            {"space": SEARCHED, "scheduler": {"name": "asha-promote"}},
+            "my.yaml, scheduler: name is asha-promote, which only searches of earlier versions "
+            "have; write promote, which has replaced it",
+        ),
     ],
 )
-def test_a_new_search_is_not_begun_with_copies(content, message):
+def test_a_new_search_is_not_begun_with_what_only_older_ones_have(content, message):
     with pytest.raises(ConfigError) as refused:
         new_space(content, "my.yaml", Path())
 
