@@ -3,6 +3,7 @@ import sys
 import time
 
 from ray.tune.execution.tune_controller import _get_max_pending_trials
+from ray.tune.experiment import Trial
 from ray.tune.search import Searcher, SearchGenerator
 
 from tune_encoder.tuning.driver import launch
@@ -26,6 +27,17 @@ def test_what_is_loaded_ahead_is_loaded_once_and_before_ray_may_go(monkeypatch):
     ahead.wait()
 
     assert loaded == ["torch"]
+
+
+def test_of_an_ended_trial_tune_keeps_neither_its_settings_nor_its_row():
+    settings = '{"learning_rate": 0.003}'
+    ended = Trial("trainable", stub=True, experiment_tag=f"1_settings={settings}")
+    ended.update_last_result({"val_loss": 0.5, "row": "{}", "config": {"settings": settings}})
+
+    launch._FreeEndedTrials().on_trial_complete(1, [ended], ended)
+
+    assert ended.last_result == {"val_loss": 0.5, "trial_id": ended.trial_id}
+    assert (ended.experiment_tag, ended.metric_analysis) == ("", {})
 
 
 def test_tune_asks_for_all_trials_at_once_during_a_search_of_ours_alone(monkeypatch):

@@ -168,7 +168,7 @@ def _run_tune(
                 progress,
                 stop,
                 FailureRecorder(scheduler, searcher, stop),
-                _FreeTrialMetrics(),
+                _FreeEndedTrials(),
                 ahead,
             ],
             verbose=0,
@@ -195,14 +195,20 @@ def _run_tune(
         )
 
 
-class _FreeTrialMetrics(tune.Callback):
-    """Frees Tune's running means of an ended trial: half of the memory of a trial in the driver."""
+class _FreeEndedTrials(tune.Callback):
+    """Frees what Tune keeps of an ended trial: its running means and copies of its config.
+
+    They are half of the memory of a trial in the driver; nothing reads them again.
+    """
 
     def on_trial_complete(
         self, iteration: int, trials: list[Trial], trial: Trial, **info: object
     ) -> None:
         trial.metric_analysis.clear()
         trial.metric_n_steps.clear()
+        trial.set_experiment_tag("")
+        for name in ("config", "experiment_tag", "row"):
+            trial.last_result.pop(name, None)
 
 
 class PreloadTorch(tune.Callback):
