@@ -151,7 +151,7 @@ def add_json(parser: argparse.ArgumentParser) -> None:
 def print_view(options: argparse.Namespace, content: object, lines: Iterable[str]) -> None:
     """Print the content as JSON with `--json`, else the lines."""
     if options.json:
-        print(json.dumps(_replace_non_finite(content), indent=2, allow_nan=False))
+        print(json.dumps(replace_non_finite(content), indent=2, allow_nan=False))
         return
     for line in lines:
         print(line)
@@ -193,10 +193,10 @@ def wrap_names(line: str) -> list[str]:
     )
 
 
-def _replace_non_finite(value: object) -> object:
+def replace_non_finite(value: object) -> object:
     """Replace NaN and infinity, which JSON does not have, by None."""
     if isinstance(value, dict):
-        return {name: _replace_non_finite(each) for name, each in value.items()}
+        return {name: replace_non_finite(each) for name, each in value.items()}
     if isinstance(value, list):
-        return [_replace_non_finite(each) for each in value]
+        return [replace_non_finite(each) for each in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

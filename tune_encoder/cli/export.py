@@ -20,6 +20,7 @@ from tune_encoder.data.score_words import skill_name
 from tune_encoder.errors import StorageError
 from tune_encoder.experiment.commands import clone_line
 from tune_encoder.experiment.status import WIDTH
+from tune_encoder.system.events import tell
 from tune_encoder.system.formats import count_noun
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ def export_to(experiment: "Experiment | Run", to: Path | None, options: "ExportO
     from tune_encoder.model.folder import is_model_folder
 
     to = experiment.export(to, **options)
+    tell("exported", experiment=experiment.path.name, model=str(to))
     if is_model_folder(to):
         print_export(to)
     else:

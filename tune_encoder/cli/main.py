@@ -21,6 +21,7 @@ from tune_encoder.cli.export import add_export
 from tune_encoder.cli.guide import add_guide
 from tune_encoder.cli.jobs import add_jobs
 from tune_encoder.cli.listen import add_listen
+from tune_encoder.cli.output import outcome_of, printing
 from tune_encoder.cli.portfolio import add_portfolio
 from tune_encoder.cli.repair import add_repair
 from tune_encoder.cli.report import add_report
@@ -30,9 +31,8 @@ from tune_encoder.cli.space import add_space
 from tune_encoder.cli.submit import add_submit
 from tune_encoder.cli.train import add_evaluate, add_train
 from tune_encoder.cli.views import add_views
-from tune_encoder.errors import StorageError, TuneEncoderError, error_line
+from tune_encoder.errors import TuneEncoderError, error_line
 from tune_encoder.system.memory import collect_garbage_rarely
-from tune_encoder.system.shortage import shortage
 from tune_encoder.system.streams import Streams, standard_streams
 
 
@@ -50,16 +50,14 @@ def _run(arguments: Sequence[str] | None, streams: Streams) -> int:
         with _flushed():
             make_parser().parse_args(arguments, options)
             streams.outlives_reader = options.outlives_reader
-            options.command(options)
-    except (TuneEncoderError, OSError) as error:
+            with printing(options, sys.stdout, sys.stderr):
+                options.command(options)
+    except (TuneEncoderError, OSError, KeyboardInterrupt) as error:
         if options.debug:
             traceback.print_exc()
-        short = shortage(str(error)) if isinstance(error, OSError) else ""
-        print(f"tune-encoder: {error_line(short or error)}", file=sys.stderr)
-        return error.exit_code if isinstance(error, TuneEncoderError) else StorageError.exit_code
-    except KeyboardInterrupt:
-        print("tune-encoder: interrupted", file=sys.stderr)
-        return 130
+        exit_code, line = outcome_of(error)
+        print(f"tune-encoder: {line}", file=sys.stderr)
+        return exit_code
     return 0
 
 

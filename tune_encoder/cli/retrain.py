@@ -59,10 +59,10 @@ class RetrainingProgress:
     """
 
     def __init__(self, n_epochs: int, with_skill: bool) -> None:
-        from tqdm import tqdm
+        from tune_encoder.system.bars import progress_bar
 
         self._n_epochs, self._with_skill = n_epochs, with_skill
-        self._bar = tqdm(total=n_epochs, desc="retraining", unit="epoch", ncols=80, disable=None)
+        self._bar = progress_bar(total=n_epochs, description="retraining", unit="epoch")
         self._rows: dict[int, list[EpochRow]] = {}
         self._printed = time.monotonic()
 

@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tune_encoder.cli.common import (
@@ -17,6 +18,7 @@ from tune_encoder.cli.common import (
 from tune_encoder.cli.confirm import confirm_if_asked, print_findings
 from tune_encoder.cli.export import export_to
 from tune_encoder.cli.jobs import JOBS_SCHEMES, resume_job
+from tune_encoder.cli.output import add_output_options
 from tune_encoder.cli.report import write_report_at_end
 from tune_encoder.config import (
     EXTENSIONS,
@@ -26,11 +28,14 @@ from tune_encoder.config import (
     LaunchSettings,
     StorageSettings,
 )
+from tune_encoder.system.events import tell
+from tune_encoder.system.formats import quote_path
 from tune_encoder.system.signals import interruptible
 
 if TYPE_CHECKING:
     from tune_encoder.api.results import Experiment
     from tune_encoder.api.searching import PreparedSearch
+    from tune_encoder.experiment.folder import Experiment as Folder
 
 
 def add_search(commands: Commands) -> None:
@@ -67,6 +72,7 @@ def add_search_options(parser: argparse.ArgumentParser) -> None:
 
 def _add_launch_options(parser: argparse.ArgumentParser, more: str = "") -> None:
     """Add the options of every launch of a search from this machine."""
+    add_output_options(parser)
     add_setting(parser, LaunchSettings, "dashboard")
     add_setting(parser, LaunchSettings, "address", more=more)
 
@@ -162,6 +168,7 @@ def _finish(experiment: "Experiment", options: argparse.Namespace) -> None:
     """Print the result of a search, confirm it if asked, export it and report."""
     from tune_encoder.experiment.commands import command_line, curves_line
     from tune_encoder.experiment.folder import Experiment as Folder
+    from tune_encoder.experiment.run import EXPORTED
 
     best = experiment.best
     assert best is not None
@@ -173,16 +180,34 @@ def _finish(experiment: "Experiment", options: argparse.Namespace) -> None:
     confirm_if_asked(folder, LaunchSettings(address=options.address))
     export = command_line("export", experiment.path)
     stopped = f"stopped, the search is complete; export its model with `{export}`"
+    model: Path | None = None
     with interruptible(lambda: stopped):
         if not options.no_export:
             export_to(experiment, None, {})
+            model = folder.path / EXPORTED
         else:
             print(f"\nexport it: {export}")
         if not folder.space().report.at_end:
             print(f"report it: {command_line('report', experiment.path)}")
         elif report := write_report_at_end(experiment):  # it shows what was exported
             print(f"report:    {report}")
+            tell("report", experiment=folder.name, path=str(report))
     print(f"curves:    {curves_line(experiment.path)}")
+    options.result = _result_line(folder, model)
+
+
+def _result_line(folder: "Folder", model: Path | None) -> str:
+    """Return a search's result in one line, and what to do next if it is not complete."""
+    from tune_encoder.experiment.status import format_score
+    from tune_encoder.experiment.views import status
+
+    view = status(folder)
+    assert view["best"] is not None
+    best = view["best"]
+    parts = [f"{folder.name}: {format_score(best)}, trial {best['trial']} epoch {best['epoch']}"]
+    parts += [] if model is None else [f"model {quote_path(model)}"]
+    parts += [f"resume with `{view['resume']}`"] if view["resume"] else []
+    return "; ".join(parts)
 
 
 def print_warm_starts(prepared: "PreparedSearch", names: Sequence[str]) -> None:

@@ -91,11 +91,10 @@ def _evaluate(options: argparse.Namespace) -> None:
 
 def _evaluate_over_folds(options: argparse.Namespace) -> None:
     """Score a model's settings on voices that none of several encoders was trained on."""
-    from tqdm import tqdm
-
+    from tune_encoder.system.bars import progress_bar
     from tune_encoder.training.fold_evaluation import evaluate_over_folds, write_fold_evaluation
 
-    with tqdm(desc=f"{options.folds} folds", unit="epoch", ncols=80, disable=None) as bar:
+    with progress_bar(description=f"{options.folds} folds", unit="epoch") as bar:
 
         def watch(row: "EpochRow", last: int) -> None:
             bar.total = last

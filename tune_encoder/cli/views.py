@@ -132,7 +132,7 @@ def _format_state(view: "ExperimentStatus | OverviewEntry | RunStatus", host: bo
 
 
 def _status(options: argparse.Namespace) -> None:
-    """Show the progress of a search or of a run by hand, and how to resume it."""
+    """Show the progress of a search or of a run by hand, and what to do next."""
     from tune_encoder.experiment.folder import open_experiment
     from tune_encoder.experiment.run import find_run
     from tune_encoder.experiment.views import newest_experiment, status
@@ -165,7 +165,8 @@ def _show_run(options: argparse.Namespace, run: "RunFolder") -> None:
     print_view(options, view, run_lines(view))
 
 
-def _status_lines(view: "ExperimentStatus", unicode: bool) -> list[str]:
+def _status_lines(view: "ExperimentStatus", unicode: bool, is_watched: bool = False) -> list[str]:
+    from tune_encoder.experiment.next_steps import WATCH, step_lines
     from tune_encoder.experiment.run_status import retraining_line
     from tune_encoder.experiment.status import status_lines
 
@@ -176,7 +177,10 @@ def _status_lines(view: "ExperimentStatus", unicode: bool) -> list[str]:
         if "gain_per_hour" in expected:
             lines.append(f"        that is {expected['gain_per_hour']:.2g} an hour of a worker")
     lines += map(retraining_line, view["retraining"])
-    return [*lines, f"\nresume it:  {view['resume']}"] if view["resume"] else lines
+    steps = step_lines(
+        [step for step in view["next"] if not (is_watched and step["does"] == WATCH)]
+    )
+    return [*lines, "", *steps] if steps else lines
 
 
 def _watch(experiment: "Experiment") -> None:
@@ -209,7 +213,7 @@ def _show_live(experiment: "Experiment") -> None:
     unicode = _is_unicode()  # before the live view replaces standard output
     with Live(console=Console(width=WIDTH, highlight=False), auto_refresh=False) as live:
         for view in _poll_status(experiment):
-            live.update(Text("\n".join(_status_lines(view, unicode))), refresh=True)
+            live.update(Text("\n".join(_status_lines(view, unicode, True))), refresh=True)
 
 
 def _print_changes(experiment: "Experiment") -> None:

@@ -10,8 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from tqdm import tqdm
-
 from tune_encoder.data.audio import outer_silence_s
 from tune_encoder.data.samples import (
     MAX_MEMBER_BYTES,
@@ -23,6 +21,7 @@ from tune_encoder.data.samples import (
     read_sample,
 )
 from tune_encoder.errors import DataError, StyleNormError
+from tune_encoder.system.bars import progress_bar
 from tune_encoder.system.formats import count_noun, quote_path
 
 REQUIRED_SPLITS = ("train", "val")
@@ -174,7 +173,7 @@ class DataCheck:
             return
         total = sum(len(found) for found in self._paths.values())
         with (
-            tqdm(total=total, desc=description, unit="clip", ncols=80, disable=None) as bar,
+            progress_bar(total=total, description=description) as bar,
             ThreadPoolExecutor(N_THREADS) as pool,
         ):
             for name, paths in self._paths.items():

@@ -19,7 +19,6 @@ from pathlib import Path
 import numpy as np
 import soundfile
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from tune_encoder.config import CopySettings
 from tune_encoder.data.audio import is_silent, level_dbfs, resample
@@ -29,6 +28,7 @@ from tune_encoder.data.codecs import random_codec
 from tune_encoder.data.rooms import impulse_response, random_room, reverberate, unit_energy
 from tune_encoder.data.samples import find_samples, read_sample
 from tune_encoder.errors import DataError
+from tune_encoder.system.bars import progress_bar
 
 N_ROOMS = 64  # simulated for a pack; a clip is in one of them
 NOISE_PLACES = 8  # of a file that are tried: recorded noise has pauses
@@ -231,7 +231,7 @@ def write_copies(
     paths = find_samples(train_dir)
     with (
         path.open("wb") as file,
-        tqdm(total=len(paths), desc="copying", unit="clip", ncols=80, disable=None) as bar,
+        progress_bar(total=len(paths), description="copying") as bar,
         ThreadPoolExecutor(N_THREADS) as pool,
     ):
         for _, made in read_ahead(pool, paths, make):

@@ -13,7 +13,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from tune_encoder.config import DEMO_CLIPS, DEMO_CLIPS_PER_VOICE
 from tune_encoder.data.recording import record_elsewhere
@@ -21,6 +20,7 @@ from tune_encoder.data.samples import SPLITS, Sample, write_sample
 from tune_encoder.data.synthesis import DEMO_SAMPLE_RATE, LATENT_SIZE, synthesize, voice_of
 from tune_encoder.data.voice_style import DP_SHAPE, TTL_SHAPE, VoiceStyle, unit_rows
 from tune_encoder.errors import ConfigError
+from tune_encoder.system.bars import progress_bar
 from tune_encoder.system.files import atomic_folder, cache_dir, check_empty
 
 Array = NDArray[np.float32]
@@ -110,7 +110,7 @@ def _clips_per_voice(split: str, clips_per_voice: int) -> int:
 def _write_splits(folder: Path, voices: Mapping[str, int], seed: int, clips_per_voice: int) -> None:
     clips = {split: _clips_per_voice(split, clips_per_voice) for split in voices}
     total = sum(voices[split] * clips[split] for split in voices)
-    with tqdm(total=total, unit="clip", ncols=80, disable=None) as progress:
+    with progress_bar(total=total, description="demo voices") as progress:
         for split, count in voices.items():
             (folder / split).mkdir(parents=True)
             for index, sample in enumerate(_samples(split, count, seed, clips[split])):

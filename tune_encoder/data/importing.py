@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from tune_encoder.data.audio import to_voice
 from tune_encoder.data.audio_file import PieceReader, read_recording
@@ -37,6 +36,7 @@ from tune_encoder.data.voice_style import (
     same_styles,
 )
 from tune_encoder.errors import ConfigError, DataError
+from tune_encoder.system.bars import progress_bar
 from tune_encoder.system.files import atomic_folder, check_empty
 from tune_encoder.system.formats import count_noun
 
@@ -267,7 +267,7 @@ class _Writer:
     def write_all(self, clips: Sequence[Clip]) -> dict[str, str]:
         """Write clips; return why those that cannot be used cannot."""
         problems = {}
-        for clip in tqdm(clips, desc="import", disable=None, ncols=80):
+        for clip in progress_bar(clips, description="import"):
             try:
                 self._write(clip)
             except DataError as error:

@@ -68,14 +68,18 @@ def pack_identity(fingerprint: str, settings: PackSettings) -> PackIdentity:
     Raises:
         DataError: naming a folder of rooms or noise that has none.
     """
+    identity = _identity_without_copies(fingerprint, settings)
+    if settings.augment_copies:
+        identity["copies"] = _copies_identity(settings)
+    return identity
+
+
+def _identity_without_copies(fingerprint: str, settings: FrontendSettings) -> PackIdentity:
     names = to_mapping(FrontendSettings())
     frontend = {name: getattr(settings, name) for name in names}
     if not settings.remove_dc:
         del frontend["remove_dc"]
-    identity: PackIdentity = {"fingerprint": fingerprint, "frontend": frontend}
-    if settings.augment_copies:
-        identity["copies"] = _copies_identity(settings)
-    return identity
+    return {"fingerprint": fingerprint, "frontend": frontend}
 
 
 def _copies_identity(settings: CopySettings) -> dict[str, SettingValue]:
@@ -96,8 +100,32 @@ def recorded_voice_kind(fingerprint: str, settings: PackSettings, split: str) ->
         return None
 
 
+def recorded_baselines(
+    searched: SearchedData, settings: FrontendSettings, split: str
+) -> dict[str, dict[str, float]] | None:
+    """Return the baselines' scores as a pack in the cache has them; None if there is none.
+
+    Args:
+        searched: The data of a search; its copies are not made out again.
+        settings: Of its front end.
+        split: On which the baselines are scored.
+    """
+    identity = _identity_without_copies(searched.fingerprint, settings)
+    if searched.copies:
+        identity["copies"] = searched.copies
+    try:
+        text = (_folder_of(identity) / "pack.json").read_text(encoding="utf-8")
+        info: PackInfo = parse_json(text)
+        return info["baselines"].get(split)
+    except (OSError, ValueError, KeyError):
+        return None
+
+
 def pack_folder(fingerprint: str, settings: PackSettings) -> Path:
     """Return the folder of the pack of data with this fingerprint, which may not exist yet."""
-    identity = pack_identity(fingerprint, settings)
+    return _folder_of(pack_identity(fingerprint, settings))
+
+
+def _folder_of(identity: PackIdentity) -> Path:
     key = hashlib.sha256(json.dumps([PACK_FORMAT, identity]).encode()).hexdigest()[:16]
     return cache_dir() / "packs" / key

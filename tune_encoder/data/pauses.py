@@ -14,12 +14,12 @@ from pathlib import Path
 import numpy as np
 import soundfile
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from tune_encoder.data.audio import FRAME_S, MIN_DURATION_S, SILENCE_DB, frame_length
 from tune_encoder.data.audio_file import Span, ends_early, open_stream
 from tune_encoder.data.pairing import Clip, join_names
 from tune_encoder.errors import DataError
+from tune_encoder.system.bars import progress_bar
 from tune_encoder.system.files import check_regular
 from tune_encoder.system.formats import count_noun
 
@@ -60,7 +60,7 @@ def cut_long_clips(clips: Sequence[Clip]) -> CutClips:
     A recording that cannot be read stays: importing it will say why.
     """
     cut, numbers = CutClips(), Counter[str]()
-    for clip in tqdm(clips, desc="look for pauses", disable=None, ncols=80, leave=False):
+    for clip in progress_bar(clips, description="look for pauses", stays=False):
         for piece in _pieces_of(clip, cut):
             cut.clips.append(replace(piece, number=numbers[clip.voice]))
             numbers[clip.voice] += 1

@@ -13,7 +13,6 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from tune_encoder.data.checking import REQUIRED_SPLITS, layout_problems
 from tune_encoder.data.samples import (
@@ -28,6 +27,7 @@ from tune_encoder.data.style_span import MAX_STYLES, MIN_STYLES, StyleSpan
 from tune_encoder.data.voice_bank import read_styles
 from tune_encoder.data.voice_style import VoiceStyle, check_same_version
 from tune_encoder.errors import DataError, StyleNormError
+from tune_encoder.system.bars import progress_bar
 from tune_encoder.system.files import atomic_folder, check_empty
 from tune_encoder.system.formats import count_noun
 
@@ -97,7 +97,7 @@ def repair_data(data_dir: Path, out: Path, presets: Path | None) -> dict[str, Sp
 
 def _progress(paths: dict[str, list[Path]], description: str) -> Iterator[Path]:
     found = [path for each in paths.values() for path in each]
-    yield from tqdm(found, desc=description, unit="clip", ncols=80, disable=None)
+    yield from progress_bar(found, description=description)
 
 
 @dataclass

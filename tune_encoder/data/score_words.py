@@ -52,6 +52,16 @@ def compare_skills(skill: float, strongest: float) -> str:
     return "beats" if skill > strongest else "does not beat"
 
 
+def strongest_baseline(baselines: Mapping[str, Mapping[str, float]]) -> tuple[str, float]:
+    """Return the name and the skill of the strongest baseline.
+
+    Args:
+        baselines: Scores by name, at least one; each with its `skill`.
+    """
+    name = max(baselines, key=lambda name: baselines[name]["skill"])
+    return name, baselines[name]["skill"]
+
+
 def below_baseline(
     skill: float, baselines: Mapping[str, Mapping[str, float]], split: str, kind: str | None
 ) -> str:
@@ -63,8 +73,7 @@ def below_baseline(
         split: The split of both.
         kind: Of its voices.
     """
-    name = max(baselines, key=lambda name: baselines[name]["skill"])
-    strongest = baselines[name]["skill"]
+    name, strongest = strongest_baseline(baselines)
     if skill >= strongest - _VISIBLE:
         return ""
     mean = " and below the mean voice (0)" if skill < 0 and name != "mean" else ""

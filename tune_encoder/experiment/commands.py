@@ -20,6 +20,11 @@ def clone_line(model: Path) -> str:
     return f"tune-encoder clone {quote_path(model)} voice.wav -o voice.json"
 
 
+def evaluate_line(model: Path) -> str:
+    """Return the command line that scores a model on held-out voices."""
+    return f"tune-encoder evaluate {quote_path(model)}"
+
+
 def export_run_line(run: Path) -> str:
     """Return the command line that exports the model of a run by hand."""
     return f"tune-encoder export {quote_path(run)}"

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from tune_encoder.config import SettingValue, TrainConfig
-from tune_encoder.data.score_words import skill_name
+from tune_encoder.data.score_words import skill_name, strongest_baseline
 from tune_encoder.experiment.epoch_row import objective
 from tune_encoder.experiment.trials import TrialRecord, best_trial
 from tune_encoder.space import Parameter, SearchSpace
@@ -246,8 +246,8 @@ def _below_baseline_warning(
 ) -> str:
     """Warn if the best trial is not better than the best baseline."""
     assert best.best is not None
-    name = max(baselines, key=lambda name: baselines[name]["skill"])
-    skill, enough = best.best["val_skill"], baselines[name]["skill"]
+    name, enough = strongest_baseline(baselines)
+    skill = best.best["val_skill"]
     if skill > enough:
         return ""
     mean = " and is below the mean voice" if skill < 0 and name != "mean" else ""

@@ -31,7 +31,7 @@ from tune_encoder.config import (
     to_mapping,
     write_yaml,
 )
-from tune_encoder.data.pack_info import SearchedData, recorded_voice_kind
+from tune_encoder.data.pack_info import SearchedData, recorded_baselines, recorded_voice_kind
 from tune_encoder.errors import ConfigError, StorageError
 from tune_encoder.experiment.checkpoint_storage import Storage, checkpoints_of_trial
 from tune_encoder.experiment.commands import command_line
@@ -269,6 +269,16 @@ class Experiment:
     def fold_baselines(self) -> dict[str, dict[str, float]] | None:
         """Read the scores of the baselines over the search's folds; None if it has no folds."""
         return self.read_search().get("baselines")
+
+    def baselines(self) -> dict[str, dict[str, float]] | None:
+        """Read the scores of the baselines on what its trials are scored on.
+
+        Without folds the pack in the cache says them; None if there is no pack any more.
+        """
+        known = self.fold_baselines()
+        if known is not None:
+            return known
+        return recorded_baselines(self.data_source(), self.space().base_config(), "val")
 
     def n_folds(self) -> int | None:
         """Read how many folds its trials are scored on, 1 for val; None if an old file lacks it."""

@@ -6,14 +6,15 @@ A running search and the command `status` print the same, since both read only t
 import itertools
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypedDict
+from typing import TypedDict
 
 from tune_encoder.config import SettingValue
-from tune_encoder.data.score_words import skill_name
+from tune_encoder.data.score_words import compare_skills, skill_name, strongest_baseline
 from tune_encoder.experiment.epoch_row import EpochRow, keeps_constraints, objective
 from tune_encoder.experiment.front import FrontPoint, describe_front, pareto_front
+from tune_encoder.experiment.running import RunningTrial, running_lines, running_trials
 from tune_encoder.experiment.trials import (
     TrialRecord,
     best_trial,
@@ -22,9 +23,6 @@ from tune_encoder.experiment.trials import (
 )
 from tune_encoder.space import SearchSpace
 from tune_encoder.system.formats import count_noun, format_clock, format_short
-
-if TYPE_CHECKING:
-    pass
 
 WIDTH = 80  # columns of every line
 # Fields of a row that are read here, besides the metric.
@@ -38,6 +36,7 @@ UNFINISHED = "unfinished"
 REFUSED = "refused"
 _STATES = dict(zip(("COMPLETE", "PRUNED", "FAIL"), ENDED, strict=True))
 _COUNTED = (*ENDED, REFUSED, "running", WAITING, UNFINISHED)
+_VERDICTS = {"beats": "beats", "equals": "equals", "does not beat": "below"}
 _SAID_BY_SKILL = ("val_loss", "val_skill")  # metrics for which the skill alone is shown
 
 
@@ -58,6 +57,14 @@ class BestEpoch(TypedDict):
     """Whether the voices of the score are known from train, new, or mixed; None if unknown."""
     settings: dict[str, SettingValue]
     """The searched settings of the trial."""
+
+
+class Baseline(TypedDict):
+    """The strongest of the baselines, which need no training."""
+
+    name: str
+    skill: float
+    """On what the trials are scored on."""
 
 
 class SearchTime(TypedDict):
@@ -92,6 +99,10 @@ class SearchStatus(TypedDict):
     voices: str | None
     """Whether the validation voices are known from train, new, or mixed; None if unknown."""
     best: BestEpoch | None
+    baseline: Baseline | None
+    """The strongest one, to compare the best with; None if it is not known."""
+    running: list[RunningTrial]
+    """The trials that run now."""
     front: list[FrontPoint] | None
     """With two metrics, the trials that no other beats in both; else None."""
     history: list[float]
@@ -150,7 +161,11 @@ def _met_target(space: SearchSpace, trials: list[TrialRecord]) -> bool:
 
 
 def search_status(
-    space: SearchSpace, trials: list[TrialRecord], launch: Launch | None, voices: str | None
+    space: SearchSpace,
+    trials: list[TrialRecord],
+    launch: Launch | None,
+    voices: str | None,
+    baselines: Mapping[str, Mapping[str, float]] | None = None,
 ) -> SearchStatus:
     """Return the status of a search as values for JSON.
 
@@ -159,6 +174,7 @@ def search_status(
         trials: All its trials.
         launch: The process that runs it, if any.
         voices: Whether the validation voices are known, new, or mixed; None if unknown.
+        baselines: Scores of the baselines by name; None if unknown.
     """
     counts = Counter(trial_status(trial, is_running=launch is not None) for trial in trials)
     ended = sum(counts[word] for word in ENDED)
@@ -175,10 +191,17 @@ def search_status(
         "constraints_broken": broken if space.constraints else None,
         "voices": voices,
         "best": best_of(space, trials, voices),
+        "baseline": _strongest(baselines) if baselines else None,
+        "running": running_trials(space, trials) if launch is not None else [],
         "front": pareto_front(space, trials) if space.metric.second else None,
         "history": _history(trials),
         "time": _time(space, trials, ended, launch),
     }
+
+
+def _strongest(baselines: Mapping[str, Mapping[str, float]]) -> Baseline:
+    name, skill = strongest_baseline(baselines)
+    return {"name": name, "skill": skill}
 
 
 def _history(trials: list[TrialRecord]) -> list[float]:
@@ -246,7 +269,7 @@ def metric_value(space: SearchSpace, row: EpochRow) -> float:
 
 
 def status_lines(status: SearchStatus, unicode: bool) -> list[str]:
-    """Format the status in up to five lines of at most 80 columns.
+    """Format the status in lines of at most 80 columns, the last ones of the running trials.
 
     Args:
         status: What `search_status` returns.
@@ -258,6 +281,7 @@ def status_lines(status: SearchStatus, unicode: bool) -> list[str]:
         f"{status['epochs_saved']} saved by early stopping",
         *_constraint_lines(status),
         f"best    {format_best(status['best'], WIDTH - 8)}",
+        *_baseline_lines(status),
         *([] if status["front"] is None else [f"front   {describe_front(status['front'])}"]),
         f"time    {format_time(status['time'])}",
     ]
@@ -266,7 +290,18 @@ def status_lines(status: SearchStatus, unicode: bool) -> list[str]:
         values = f"{history[0]:.3f} to {history[-1]:.3f}"
         words = f" {skill_name(status['voices'])} {values}"
         lines.insert(-1, f"history {sparkline(history[len(words) + 8 - WIDTH :])}{words}")
-    return lines
+    return lines + running_lines(status["running"], WIDTH)
+
+
+def _baseline_lines(status: SearchStatus) -> list[str]:
+    """Say how the best stands to the strongest baseline."""
+    baseline, best = status["baseline"], status["best"]
+    if baseline is None:
+        return []
+    verdict = "to beat"
+    if best is not None:
+        verdict = _VERDICTS[compare_skills(best["skill"], baseline["skill"])]
+    return [f"{verdict:7} {baseline['skill']:.3f}, the strongest baseline ({baseline['name']})"]
 
 
 def _constraint_lines(status: SearchStatus) -> list[str]:

@@ -15,6 +15,7 @@ from tune_encoder.experiment.epoch_row import EpochRow, as_row, score_of
 from tune_encoder.experiment.folder import Experiment, list_experiments, open_experiment
 from tune_encoder.experiment.front import FrontPoint, pareto_front
 from tune_encoder.experiment.gain import ExpectedGain, hours_per_trial, read_gains
+from tune_encoder.experiment.next_steps import NextStep, next_steps
 from tune_encoder.experiment.run_status import (
     FINISHED,
     RUNNING,
@@ -62,6 +63,8 @@ class ExperimentStatus(SearchStatus):
     """The seeds that `retrain` trains or has trained."""
     resume: str | None
     """The command that resumes it, if it is stopped."""
+    next: list[NextStep]
+    """Commands that fit its state."""
 
 
 class OverviewEntry(TypedDict):
@@ -203,15 +206,19 @@ def status(experiment: Experiment) -> ExperimentStatus:
     at_noise = space.budget.until == "noise" and expected is not None and expected.is_noise
     over = is_over(space, trials) or at_noise
     state = RUNNING if process else FINISHED if over else STOPPED
+    found = search_status(space, trials, launch, experiment.voice_kind(), experiment.baselines())
+    best = found["best"]["trial"] if found["best"] else None
+    newest = trials[-1].number if trials else None
     return {
         "name": experiment.name,
         "path": str(experiment.path),
         "state": state,
         "process": process,
-        **search_status(space, trials, launch, experiment.voice_kind()),
+        **found,
         "expected": None if expected is None else _expected_view(expected, trials),
         "retraining": retraining_statuses(experiment.path),
         "resume": experiment.command("resume") if state == STOPPED else None,
+        "next": next_steps(experiment.path, state, best, newest),
     }
 
 

@@ -13,8 +13,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from tqdm import tqdm
-
 from tune_encoder.config import ExportSettings, TrainConfig, to_mapping
 from tune_encoder.data.folds import all_voices
 from tune_encoder.data.pack import Pack, PackedData
@@ -26,6 +24,7 @@ from tune_encoder.experiment.run import FINAL
 from tune_encoder.export.choosing import Choice
 from tune_encoder.export.combining import Model, single_model
 from tune_encoder.export.contents import FoldedScores
+from tune_encoder.system.bars import progress_bar
 from tune_encoder.system.lock import lock_experiment
 from tune_encoder.training.checkpoints import State, newest_valid_checkpoint, save_state
 from tune_encoder.training.loop import ending_at, train
@@ -112,7 +111,7 @@ def _train(choice: Choice, data: PackedData, folder: Path, on_epoch: OnEpoch) ->
     done = checkpoint["epoch"] if checkpoint else 0
     words = "training on all voices"
     with (
-        tqdm(total=last, initial=done, desc=words, unit="epoch", ncols=80, disable=None) as bar,
+        progress_bar(total=last, done=done, description=words, unit="epoch") as bar,
         ending_at(last) as check,
     ):
 

@@ -9,8 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tqdm import tqdm
-
 from tune_encoder.config import GenerationSettings
 from tune_encoder.data.samples import SPLITS
 from tune_encoder.data.splitting import assign_splits
@@ -30,6 +28,7 @@ from tune_encoder.speech.provenance import (
 from tune_encoder.speech.texts import choose_texts, split_by_speakable
 from tune_encoder.speech.voices import Cast, make_cast
 from tune_encoder.speech.workers import Studio
+from tune_encoder.system.bars import progress_bar
 from tune_encoder.system.files import check_empty
 from tune_encoder.system.lock import LOCK_NAME, lock_experiment
 from tune_encoder.system.shortage import resumable
@@ -144,7 +143,7 @@ def _clips(cast: Cast, folder: Path) -> list[Clip]:
 
 def _make(studio: Studio, clips: Sequence[Clip], n_workers: int, made: list[Made]) -> None:
     """Make all clips; what was made is added to `made` as it comes."""
-    with tqdm(total=len(clips), unit="clip", ncols=80, disable=None) as progress:
+    with progress_bar(total=len(clips), description="generate") as progress:
         for each in studio.make_all(clips, n_workers):
             made.append(each)
             progress.update()

@@ -8,6 +8,7 @@ import time
 from types import TracebackType
 
 from tune_encoder.errors import TuneEncoderError
+from tune_encoder.system.events import tell
 
 
 class Deadline:
@@ -55,5 +56,6 @@ class Deadline:
 
 
 def _end_process(error: TuneEncoderError) -> None:
+    tell("end", exit_code=error.exit_code, error=str(error), result=None)
     print(f"tune-encoder: {error}", file=sys.stderr, flush=True)  # noqa: T201
     os._exit(error.exit_code)

@@ -24,6 +24,7 @@ from tune_encoder.data.style_statistics import Statistics
 from tune_encoder.errors import TrainingDiverged
 from tune_encoder.experiment.epoch_row import EpochRow, as_row
 from tune_encoder.model.prediction import predict_pack
+from tune_encoder.system.events import is_heard
 from tune_encoder.training.augment import augment
 from tune_encoder.training.loss import StyleLoss, style_loss
 from tune_encoder.training.parallel import SINGLE_PROCESS, ProcessGroup
@@ -117,7 +118,7 @@ def _batches(
     """Augmented batches on the device, with a progress bar on a terminal."""
     config = state.config
     batches = prefetch(training_batches(pack, config, state.epoch + 1), config.num_workers)
-    shown = group.is_first and sys.stderr.isatty()
+    shown = group.is_first and sys.stderr.isatty() and not is_heard()
     with tqdm(
         batches,
         f"epoch {state.epoch + 1}/{config.epochs}",

@@ -20,11 +20,13 @@ from tune_encoder.experiment.folder import Experiment
 from tune_encoder.experiment.trials import MAX_REFUSED, has_refused_all
 from tune_encoder.space.listening import listening_of
 from tune_encoder.system.deadline import Deadline
+from tune_encoder.system.events import is_heard
 from tune_encoder.system.formats import count_noun
 from tune_encoder.tuning.cluster.capacity import Capacity, check_trial_fits, living_nodes
 from tune_encoder.tuning.cluster.connection import connected
 from tune_encoder.tuning.cluster.ray_patches import pass_no_variables
 from tune_encoder.tuning.cluster.watch import watching
+from tune_encoder.tuning.driver.announcing import Announcer, announce_start
 from tune_encoder.tuning.driver.callbacks import FailureRecorder, StopSignal
 from tune_encoder.tuning.driver.gpu_memory import check_gpu_share
 from tune_encoder.tuning.driver.known import KnownQuantities
@@ -58,6 +60,7 @@ def launch_search(
     scheduler = RecordingScheduler(record, launch)
     scheduler.replay()
     take_added_configs(record)
+    announce_start(record)
     if record.has_work():
         with connected(record.experiment, settings):
             capacity = Capacity(record.space.resources)
@@ -148,7 +151,8 @@ def _run_tune(
     """Run Tune until the searcher has nothing left, a signal comes, or the cluster is lost."""
     pass_no_variables()
     experiment, resources = record.experiment, record.space.resources
-    progress, ahead = Progress(record), PreloadTorch(record.may_start)
+    progress = Announcer(record) if is_heard() else Progress(record)
+    ahead = PreloadTorch(record.may_start)
     tuner = tune.Tuner(
         tune.with_resources(run_trial, {"cpu": resources.cpus, "gpu": resources.gpus}),
         tune_config=tune.TuneConfig(

@@ -1,6 +1,7 @@
-"""The progress display of a running search: five lines that are updated in place.
+"""The progress display of a running search: a few lines that are updated in place.
 
-If the output is not a terminal, one line is printed for each trial that ends.
+They are the status of the search, then a line of each running trial. If the output is not a
+terminal, one line is printed for each trial that ends.
 """
 
 import sys
@@ -32,6 +33,7 @@ class Progress(Callback):
     def __init__(self, record: Record) -> None:
         self._record = record
         self._voices = record.experiment.voice_kind()
+        self._baselines = record.experiment.baselines()
         self._started = time.monotonic()
         self._shown_at = 0.0
         self._ended_before = set(_ended(record))
@@ -81,7 +83,7 @@ class Progress(Callback):
         elapsed = time.monotonic() - self._started
         trials = list(self._record.trials.values())
         launch = Launch(elapsed, ended, _n_epochs(self._record) - self._epochs_before)
-        view = search_status(self._record.space, trials, launch, self._voices)
+        view = search_status(self._record.space, trials, launch, self._voices, self._baselines)
         return Text("\n".join(status_lines(view, self._console.encoding == "utf-8")))
 
 
