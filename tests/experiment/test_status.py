@@ -1,4 +1,5 @@
 import contextlib
+import json
 import os
 import pty
 import subprocess
@@ -9,6 +10,8 @@ import pytest
 from tests.builders import MadeSearch, new_experiment
 from tests.experiment.conftest import row, space_of
 from tune_encoder.cli import main
+from tune_encoder.data.pack import open_pack
+from tune_encoder.data.packing import pack_data
 from tune_encoder.experiment.epoch_row import EpochRow, score_of
 from tune_encoder.experiment.folder import Experiment
 from tune_encoder.experiment.status import (
@@ -62,7 +65,13 @@ def test_status_of_a_running_search_names_its_process_and_guesses_the_time_left(
 
     assert lines[0].startswith(f"mine: running, pid {os.getpid()} on ")
     assert lines[1] == "trials  2 finished, 1 stopped early, 1 failed, 1 running of 6"
-    assert lines[5:] == ["time    10:00, about 5:00 left"]
+    assert lines[5:] == [
+        "time    10:00, about 5:00 left",
+        "  trial 4  epoch 1/4  skill 0.300  loss 0.700  end in  3:00  rung 3 in 2:00",
+        "",
+        f"watch it:   tune-encoder status mine --watch --root {root}",
+        f"stop it:    tune-encoder stop mine --root {root}",
+    ]
 
 
 def test_trials_that_ended_before_this_launch_do_not_tell_how_fast_it_is(root):
@@ -89,7 +98,72 @@ def test_a_search_whose_trials_have_all_ended_is_finished(say, tmp_path):
     lines = say("status all", tmp_path).splitlines()
 
     assert lines[:2] == ["all: finished", "trials  1 finished of 1"]
-    assert "resume" not in lines[-1]
+    assert lines[-1] == f"export it:  tune-encoder export all --root {tmp_path}"
+    assert not [line for line in lines if "resume" in line]
+
+
+def test_a_search_that_is_exported_says_how_to_clone_and_to_evaluate(tmp_path, capsys):
+    root = tmp_path / "my runs"
+    made = MadeSearch(root, space_of(budget={"trials": 1, "epochs": 4}), "all", row_of=row)
+    made.trial([0.5], "COMPLETE")
+    (root / "all" / "best").mkdir()
+    (root / "all" / "best" / "provenance.json").write_text("{}")
+
+    with pytest.raises(SystemExit):
+        main(["status", "all", "--root", str(root)])
+    clone, evaluate = capsys.readouterr().out.splitlines()[-2:]
+
+    assert clone == f"clone:      tune-encoder clone '{root}/all/best' voice.wav -o voice.json"
+    assert evaluate == f"evaluate:   tune-encoder evaluate '{root}/all/best'"
+
+
+def test_a_search_without_a_result_names_a_trial_that_says_why(say, tmp_path):
+    made = MadeSearch(tmp_path, space_of(budget={"trials": 1, "epochs": 4}), "all", row_of=row)
+    made.trial([], "FAIL", "TrainingDiverged: the loss is nan")
+
+    assert say("status all", tmp_path).splitlines()[-1] == (
+        f"see why:    tune-encoder show all 0 --root {tmp_path}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("skill", "line"),
+    [
+        (0.389, "beats   0.389, the strongest baseline (ridge)"),
+        (0.6, "equals  0.600, the strongest baseline (ridge)"),
+        (0.7, "below   0.700, the strongest baseline (ridge)"),
+    ],
+)
+def test_the_strongest_baseline_stands_below_the_best(say, tmp_path, skill, line):
+    baselines = {"mean": {"skill": 0.0}, "ridge": {"skill": skill}, "statistics": {"skill": -0.1}}
+    space = space_of(validation={"voices": 3})
+    made = MadeSearch(tmp_path, space, "mine", row_of=row, baselines=baselines, folds=3)
+    made.trial([0.4])
+
+    lines = say("status mine", tmp_path).splitlines()
+
+    assert lines[3].startswith("best    skill 0.600, trial 0 epoch 1")
+    assert lines[4] == line
+    assert json.loads(say("status mine --json", tmp_path))["baseline"] == {
+        "name": "ridge", "skill": skill,
+    }  # fmt: skip
+
+
+def test_before_the_first_epoch_the_strongest_baseline_is_what_to_beat(say, tmp_path):
+    new_experiment(tmp_path, "new", space_of(), baselines={"ridge": {"skill": 0.25}}, folds=3)
+
+    assert "to beat 0.250, the strongest baseline (ridge)" in say("status new", tmp_path)
+
+
+def test_the_baselines_of_the_val_split_are_those_of_the_pack_in_the_cache(tmp_path, data_dir):
+    space = space_of()
+    pack = open_pack(pack_data(data_dir, space.base_config()))
+    fingerprint = pack.info["fingerprint"]
+
+    made = new_experiment(tmp_path, "new", space, fingerprint=fingerprint, voices="new")
+
+    assert made.baselines() == pack.info["baselines"]["val"]
+    assert new_experiment(tmp_path, "other", space, fingerprint="gone").baselines() is None
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from typing import NoReturn
 import tune_encoder
 from tune_encoder.cli.clone import add_clone
 from tune_encoder.cli.cluster import add_cluster
+from tune_encoder.cli.completion import add_completion, complete_if_asked
 from tune_encoder.cli.confirm import add_confirm
 from tune_encoder.cli.control import add_control
 from tune_encoder.cli.dashboard import add_dashboard
@@ -38,17 +39,19 @@ from tune_encoder.system.streams import Streams, standard_streams
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run one command and exit with its code; `errors` lists the codes."""
+    parser = make_parser()
+    complete_if_asked(parser)
     collect_garbage_rarely()
     with standard_streams() as streams:
-        sys.exit(_run(arguments, streams))
+        sys.exit(_run(parser, arguments, streams))
 
 
-def _run(arguments: Sequence[str] | None, streams: Streams) -> int:
+def _run(parser: argparse.ArgumentParser, arguments: Sequence[str] | None, streams: Streams) -> int:
     """Run one command; an error is said in a line. Returns the exit code."""
     options = argparse.Namespace(debug=False)
     try:
         with _flushed():
-            make_parser().parse_args(arguments, options)
+            parser.parse_args(arguments, options)
             streams.outlives_reader = options.outlives_reader
             with printing(options, sys.stdout, sys.stderr):
                 options.command(options)
@@ -107,4 +110,5 @@ def make_parser() -> argparse.ArgumentParser:
     add_space(commands)
     add_portfolio(commands)
     add_guide(commands)
+    add_completion(commands)
     return parser

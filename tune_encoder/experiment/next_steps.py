@@ -18,14 +18,14 @@ class NextStep(TypedDict):
     command: str
 
 
-def next_steps(path: Path, state: str, best: int | None, newest: int | None) -> list[NextStep]:
+def next_steps(path: Path, state: str, best: int | None, failed: int | None) -> list[NextStep]:
     """Return what may be done next.
 
     Args:
         path: Folder of the experiment.
         state: running, stopped or finished.
         best: The best trial; None if none has a result.
-        newest: The last trial; None if there is none.
+        failed: A trial that failed; None if there is none.
     """
     if state == RUNNING:
         steps = {
@@ -35,7 +35,7 @@ def next_steps(path: Path, state: str, best: int | None, newest: int | None) -> 
     elif state == STOPPED:
         steps = {"resume it": command_line("resume", path)}
     elif best is None:
-        steps = {} if newest is None else {"see why": command_line("show", path, str(newest))}
+        steps = {} if failed is None else {"see why": command_line("show", path, str(failed))}
     elif not ((model := path / EXPORTED) / PROVENANCE).is_file():
         steps = {"export it": command_line("export", path)}
     else:

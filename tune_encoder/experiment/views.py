@@ -208,7 +208,7 @@ def status(experiment: Experiment) -> ExperimentStatus:
     state = RUNNING if process else FINISHED if over else STOPPED
     found = search_status(space, trials, launch, experiment.voice_kind(), experiment.baselines())
     best = found["best"]["trial"] if found["best"] else None
-    newest = trials[-1].number if trials else None
+    failed = next((trial.number for trial in reversed(trials) if trial.state == "FAIL"), None)
     return {
         "name": experiment.name,
         "path": str(experiment.path),
@@ -218,7 +218,7 @@ def status(experiment: Experiment) -> ExperimentStatus:
         "expected": None if expected is None else _expected_view(expected, trials),
         "retraining": retraining_statuses(experiment.path),
         "resume": experiment.command("resume") if state == STOPPED else None,
-        "next": next_steps(experiment.path, state, best, newest),
+        "next": next_steps(experiment.path, state, best, failed),
     }
 
 
