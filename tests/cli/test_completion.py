@@ -50,7 +50,7 @@ LINES = {
     "tune-encoder sta": ["status"],
     "tune-encoder data rep": ["repair"],
     "tune-encoder search --json": ["--json-lines"],
-    "tune-encoder clone --device ": ["auto", "cpu", "cuda"],
+    "tune-encoder clone --device ": ["auto", "cpu", "cuda", "mps"],
     "tune-encoder resume ": ["mine", "other"],
     "tune-encoder resume --root else\\ where ": ["third"],
     "tune-encoder compare mine o": ["other"],

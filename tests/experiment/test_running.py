@@ -1,7 +1,7 @@
 import pytest
 
 from tests.experiment.conftest import row, space_of
-from tune_encoder.experiment import running
+from tune_encoder.experiment.epoch_row import as_row
 from tune_encoder.experiment.running import MOST_LINES, running_lines, running_trials
 from tune_encoder.experiment.trials import TrialRecord
 
@@ -13,13 +13,13 @@ SPACE = space_of(
 
 @pytest.fixture(autouse=True)
 def _clock(monkeypatch):
-    monkeypatch.setattr(running.time, "time", lambda: NOW)
+    monkeypatch.setattr("tune_encoder.experiment.running.time.time", lambda: NOW)
 
 
 def trial(number, epochs, state="RUNNING", since=15.0, **more):
     """A trial whose epochs took a minute each, and whose last one ended a while ago."""
     rows = [
-        {**row(number, epoch, 0.5), "objective": 0.5, "recorded_at": NOW - since}
+        as_row({**row(number, epoch, 0.5), "objective": 0.5, "recorded_at": NOW - since})
         for epoch in range(1, epochs + 1)
     ]
     return TrialRecord(number, state, rows=rows, **more)
@@ -82,14 +82,10 @@ def test_the_brackets_of_hyperband_have_other_rungs_so_none_is_said():
 
 
 def test_no_line_is_wider_than_the_terminal_whatever_is_in_it():
-    space = space_of(
-        metric={"name": "val_centered_cosine"}, budget={"trials": 2000, "epochs": 10_000}
-    )
-    rows = [
-        {**row(0, epoch, 0.5), "val_centered_cosine": 0.25, "objective": -0.25, "recorded_at": NOW,
-         "seconds": 3600.0}
-        for epoch in range(1, 101)
-    ]  # fmt: skip
+    metric, budget = {"name": "val_centered_cosine"}, {"trials": 2000, "epochs": 10_000}
+    space = space_of(metric=metric, budget=budget)
+    more = {"val_centered_cosine": 0.25, "objective": -0.25, "recorded_at": NOW, "seconds": 3600.0}
+    rows = [as_row({**row(0, epoch, 0.5), **more}) for epoch in range(1, 101)]
     found = running_trials(space, [TrialRecord(1999, "RUNNING", rows=rows)])
 
     [line] = running_lines(found, 80)

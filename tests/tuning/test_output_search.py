@@ -13,11 +13,13 @@ import termios
 import pytest
 
 from tests.tuning.conftest import ENDED_S, Command
+from tune_encoder.cli.guide import guides
 from tune_encoder.experiment.status import trial_status
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 COLUMNS, LINES = 80, 24
+GUIDE = guides()["searching"]
 _ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 RUNNING_LINE = re.compile(r" {2}trial \d  epoch \d/6  skill -?\d\.\d{3}  loss \d+\.\d{3}  end in ")
 
@@ -114,6 +116,18 @@ def test_the_end_says_that_all_is_saved_and_what_was_found(lines, trials):
     assert re.fullmatch(r"tiny: .*skill .*, trial \d epoch \d", end["result"])
 
 
+def test_each_event_has_the_keys_that_the_guide_lists(lines):
+    listed = dict(re.findall(r"^\| `(\w+)` \| [^|]+ \| (.+) \|$", GUIDE.read_text(), re.MULTILINE))
+    keys = {
+        event: re.findall(r"`(\w+)`", re.sub(r"\(.*?\)", "", row)) for event, row in listed.items()
+    }
+
+    for line in lines:
+        own = {"experiment"} if line["event"] not in ("progress", "end") else set()
+        assert set(line) == {"format", "event", "time", *own, *keys[line["event"]]}, line
+    assert {line["event"] for line in lines} >= keys.keys() - {"progress", "exported", "report"}
+
+
 def test_what_people_read_goes_to_standard_error(ended):
     assert "\nbest: trial " in ended.stderr
     assert "baseline ridge: " in ended.stderr
@@ -151,12 +165,11 @@ def shown(ended, command):
     )  # fmt: skip
     os.close(end)
     written = b""
-    with open(terminal, "rb", buffering=0) as file:
-        try:
-            while chunk := file.read(65536):
-                written += chunk
-        except OSError:  # the search has ended, and with it the other end
-            pass
+    try:
+        while chunk := os.read(terminal, 65536):
+            written += chunk
+    except OSError:  # the search has ended, and with it the other end
+        os.close(terminal)
     assert search.wait(ENDED_S) == 0, written
     return written.decode()
 

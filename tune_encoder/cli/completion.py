@@ -62,6 +62,7 @@ def _completer(parser: argparse.ArgumentParser, action: argparse.Action) -> Comp
     """Return what completes an argument; a new name or a number is not completed."""
     known: dict[str, Completer] = {
         "space": _spaces,
+        "file": _spaces,
         "topic": _topics,
         "trial": _trials,
         "warm_start": _experiments,

@@ -16,10 +16,12 @@ from tune_encoder.cli.common import (
     print_view,
     table_lines,
 )
+from tune_encoder.cli.output import TEXT, add_output_options
 from tune_encoder.config import CONFIRMED_CONFIGS, LaunchSettings, SettingValue
 from tune_encoder.data.score_words import skill_name
-from tune_encoder.errors import Interrupted, SearchFailed, StorageError
+from tune_encoder.errors import ConfigError, Interrupted, SearchFailed, StorageError
 from tune_encoder.experiment.status import WIDTH
+from tune_encoder.system.events import is_heard, tell
 
 if TYPE_CHECKING:
     from tune_encoder.experiment.confirmation import Confirmation, ConfirmedConfig
@@ -47,6 +49,7 @@ def add_confirm(commands: Commands) -> None:
                 help=f"seeds of each config (default: budget.seeds of the space, or {SEEDS})",
             )
             add_setting(parser, LaunchSettings, "address")
+            add_output_options(parser)
         parser.add_argument("--json", action="store_true", help="print JSON instead of text")
         add_root(parser)
 
@@ -134,8 +137,11 @@ def importance_lines(rated: "Importances") -> list[str]:
 
 def _confirm(options: argparse.Namespace) -> None:
     """Retrain the best configs with new seeds, and show which one is really better."""
+    from tune_encoder.experiment.confirmation import verdict
     from tune_encoder.experiment.folder import open_experiment
 
+    if options.json and options.output != TEXT:
+        raise ConfigError("--json prints all at the end; leave out --quiet and --json-lines")
     experiment = open_experiment(options.root, options.name)
     seeds = options.seeds
     if seeds is None:
@@ -144,6 +150,7 @@ def _confirm(options: argparse.Namespace) -> None:
     again = f"{experiment.command('confirm')} --top {options.top} --seeds {seeds}"
     launch = LaunchSettings(address=options.address)
     confirmation = _run_confirmation(experiment, options.top, seeds, again, launch)
+    options.result = f"{experiment.name}: {verdict(confirmation)}"
     if options.json:
         print_view(options, {"experiment": options.name, **_confirmation_content(confirmation)}, ())
     else:
@@ -164,7 +171,9 @@ def _run_confirmation(
 
 
 def _print_to_stderr(line: str) -> None:
-    print(line, file=sys.stderr)
+    tell("progress", work=line, done=None, total=None, unit=None)
+    if not is_heard():
+        print(line, file=sys.stderr)
 
 
 class _SeedStatistics(TypedDict):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from tune_encoder.cli.common import Commands, add_command, add_setting, print_table, wrap_names
 from tune_encoder.cli.generate import add_generate
+from tune_encoder.cli.output import add_output_options
 from tune_encoder.config import (
     DEMO_CLIPS,
     DEMO_CLIPS_PER_VOICE,
@@ -95,6 +96,7 @@ def _add_import(kinds: Commands) -> None:
     into.add_argument(
         "--seed", type=_count, default=RunSettings().seed, help="seed of the held-out voices"
     )
+    add_output_options(into)
 
 
 def _add_repair(kinds: Commands) -> None:
@@ -167,7 +169,9 @@ def _data_import(options: argparse.Namespace) -> None:
         _print_plan(report)
     counts = ", ".join(f"{count} {split}" for split, count in report.counts.items())
     done = "would write" if options.dry_run else "wrote"
-    print(f"{done} {counts} clips of {count_noun(len(report.voices), 'voice')} to {options.out}")
+    voices = count_noun(len(report.voices), "voice")
+    options.result = f"{done} {counts} clips of {voices} to {options.out}"
+    print(options.result)
     if report.validation:
         print(report.validation)
 

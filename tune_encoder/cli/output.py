@@ -16,7 +16,8 @@ from typing import TextIO
 
 from tune_encoder.cli.common import replace_non_finite
 from tune_encoder.errors import StorageError, TuneEncoderError, error_line
-from tune_encoder.system.events import listening
+from tune_encoder.experiment.epoch_row import EpochRow
+from tune_encoder.system.events import listening, tell
 from tune_encoder.system.shortage import shortage
 
 TEXT, QUIET, JSON_LINES = "text", "quiet", "json-lines"
@@ -94,6 +95,12 @@ def outcome_of(error: BaseException) -> tuple[int, str]:
     if isinstance(error, KeyboardInterrupt):
         return 130, "interrupted"
     return 1, error_line(f"{type(error).__name__}: {error}")
+
+
+def tell_epoch(row: EpochRow, **more: object) -> None:
+    """Tell of an epoch of a run that is no trial of a search."""
+    scores = {"epoch": row["epoch"], "val_loss": row["val_loss"], "skill": row["val_skill"]}
+    tell("epoch", **more, **scores, seconds=row["seconds"])
 
 
 def _ignore(event: str, values: Mapping[str, object]) -> None:

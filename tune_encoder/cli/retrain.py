@@ -6,9 +6,11 @@ from pathlib import Path
 
 from tune_encoder.cli.common import Commands, add_command, add_root, add_setting, given_settings
 from tune_encoder.cli.export import add_format_options, print_export
+from tune_encoder.cli.output import add_output_options, tell_epoch
 from tune_encoder.config import ExportSettings, RetrainSettings, from_mapping
 from tune_encoder.experiment.epoch_row import EpochRow
-from tune_encoder.system.formats import count_noun, format_clock
+from tune_encoder.system.events import tell
+from tune_encoder.system.formats import count_noun, format_clock, quote_path
 
 DEFAULT_FOLDER = "retrained"  # in the experiment
 PLAIN_LINE_S = 30.0  # between lines of progress where there is no terminal
@@ -26,6 +28,7 @@ def add_retrain(commands: Commands) -> None:
     )
     add_format_options(parser)
     add_root(parser)
+    add_output_options(parser)
 
 
 def _retrain(options: argparse.Namespace) -> None:
@@ -50,6 +53,8 @@ def _retrain(options: argparse.Namespace) -> None:
     kind = metrics["voices"][retrained["split"]]
     print("\n" + "\n".join(describe_retraining(retrained, kind)))
     print_export(to)
+    tell("exported", experiment=experiment.name, model=str(to))
+    options.result = f"{experiment.name}: retrained; model {quote_path(to)}"
 
 
 class RetrainingProgress:
@@ -74,6 +79,7 @@ class RetrainingProgress:
 
     def watch(self, seed: int, row: EpochRow) -> None:
         """Show an epoch of a seed."""
+        tell_epoch(row, seed=seed)
         self._rows.setdefault(seed, []).append(row)
         self._bar.set_postfix_str(f"seed {seed}{self._best(seed)}", refresh=False)
         self._bar.update()

@@ -17,6 +17,7 @@ from tune_encoder.cli.common import (
     format_skills,
     print_table,
 )
+from tune_encoder.cli.output import add_output_options, tell_epoch
 from tune_encoder.config import (
     TrainConfig,
     augmentation_warnings,
@@ -134,6 +135,7 @@ def add_train(commands: Commands) -> None:
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="any other setting"
     )
+    add_output_options(parser)
 
 
 def _train(options: argparse.Namespace) -> None:
@@ -153,7 +155,7 @@ def _train(options: argparse.Namespace) -> None:
     train_to_folder(config, _print_epoch, checkpoint, options.processes)
     if options.profile:
         _print_profile(Path(config.checkpoint_dir))
-    _print_end(Path(config.checkpoint_dir))
+    options.result = _print_end(Path(config.checkpoint_dir))
 
 
 def _train_config(options: argparse.Namespace, before: Mapping[str, object]) -> TrainConfig:
@@ -177,6 +179,7 @@ def _print_epoch(config: TrainConfig, history: "list[EpochRow]") -> None:
     """Print the losses and scores of the last epoch."""
     from tune_encoder.experiment.run_status import best_of_rows, best_words, seconds_left
 
+    tell_epoch(history[-1])
     row, left = history[-1], seconds_left(history, config.epochs) or 0.0
     remaining = f", {format_clock(left)} left" if not row["finished"] else ""
     print(f"Epoch {row['epoch']}/{config.epochs} - {row['seconds']:.1f}s{remaining}")
@@ -205,16 +208,19 @@ def _print_epoch(config: TrainConfig, history: "list[EpochRow]") -> None:
     sys.stdout.flush()
 
 
-def _print_end(folder: Path) -> None:
-    """Print the best epoch of a run, and the command that leads on from it."""
+def _print_end(folder: Path) -> str:
+    """Print the best epoch of a run, and the command that leads on from it; return both briefly."""
     from tune_encoder.experiment.commands import export_run_line
     from tune_encoder.experiment.run import Run
     from tune_encoder.experiment.run_status import best_of_rows, best_words
 
-    if best := best_of_rows(Run(folder).rows()):
-        print(f"\nbest:   {best_words(best)}")
+    best = best_of_rows(Run(folder).rows())
+    words = "no epoch" if best is None else best_words(best)
+    if best is not None:
+        print(f"\nbest:   {words}")
     print(f"run:    {folder}")
     print(f"export: {export_run_line(folder)}")
+    return f"{words}; export with `{export_run_line(folder)}`"
 
 
 def _print_profile(folder: Path) -> None:
