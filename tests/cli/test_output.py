@@ -34,7 +34,7 @@ def test_a_run_told_in_json_has_an_event_of_each_epoch_and_of_its_end(run, data_
     code, out, err = run(*train_options(data_dir, tmp_path / "run", epochs=2), "--json-lines")
 
     lines = [line for line in parsed(out) if line["event"] != "progress"]
-    rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").open()]
+    rows = parsed((tmp_path / "run" / "metrics.jsonl").read_text())
     assert code == 0
     assert [(line["event"], line.get("epoch")) for line in lines] == [
         ("epoch", 1), ("epoch", 2), ("end", None),

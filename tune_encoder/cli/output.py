@@ -51,7 +51,8 @@ def printing(options: argparse.Namespace, out: TextIO, error: TextIO) -> Iterato
     if kind == QUIET:
         with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere), listening(_ignore):
             yield
-        print(options.result, file=out)
+        if options.result:
+            print(options.result, file=out)
     elif kind == JSON_LINES:
         lines = JsonLines(out)
         with redirect_stdout(error), listening(lines), _told_end(options, lines):
@@ -83,7 +84,7 @@ def _told_end(options: argparse.Namespace, lines: JsonLines) -> Iterator[None]:
         exit_code, line = outcome_of(error)
         lines("end", {"exit_code": exit_code, "error": line, "result": None})
         raise
-    lines("end", {"exit_code": 0, "error": None, "result": options.result})
+    lines("end", {"exit_code": 0, "error": None, "result": options.result or None})
 
 
 def outcome_of(error: BaseException) -> tuple[int, str]:

@@ -70,26 +70,32 @@ class Announcer(Callback):
         tell(event, experiment=self._record.experiment.name, **values)
 
     def _tell_new(self) -> None:
-        for trial in [*self._record.trials.values()]:
-            if trial.number not in self._n_rows:
-                self._n_rows[trial.number] = 0
-                settings = self._record.space.searched_settings(trial.settings)
-                self._tell("trial_started", trial=trial.number, settings=settings)
-            for row in trial.rows[self._n_rows[trial.number] :]:
-                self._tell_epoch(trial.number, row)
-            self._n_rows[trial.number] = len(trial.rows)
+        trials = [*self._record.trials.values()]
+        for trial in trials:
+            self._tell_epochs(trial)
+        self._tell_best()
+        for trial in trials:
             if has_ended(trial) and trial.number not in self._ended:
                 self._ended.add(trial.number)
                 self._tell_ended(trial)
 
-    def _tell_epoch(self, number: int, row: EpochRow) -> None:
-        self._tell("epoch", trial=number, **self._scores(row), seconds=row["seconds"])
-        if (best := self._best_epoch()) != self._best and best is not None:
-            self._best = best
-            trial, epoch = best
-            rows = self._record.trials[trial].rows
-            found = next(each for each in rows if each["epoch"] == epoch)
-            self._tell("best", trial=trial, **self._scores(found))
+    def _tell_epochs(self, trial: TrialRecord) -> None:
+        if trial.number not in self._n_rows:
+            self._n_rows[trial.number] = 0
+            settings = self._record.space.searched_settings(trial.settings)
+            self._tell("trial_started", trial=trial.number, settings=settings)
+        for row in trial.rows[self._n_rows[trial.number] :]:
+            scores, seconds = self._scores(row), row["seconds"]
+            self._tell("epoch", trial=trial.number, **scores, seconds=seconds)
+        self._n_rows[trial.number] = len(trial.rows)
+
+    def _tell_best(self) -> None:
+        best = self._record.best()
+        found = self._best_epoch()
+        if best is None or best.best is None or found == self._best:
+            return
+        self._best = found
+        self._tell("best", trial=best.number, **self._scores(best.best))
 
     def _scores(self, row: EpochRow) -> dict[str, object]:
         return {
