@@ -20,6 +20,11 @@ PROGRAMS = {
     'if [ "$1" = start ]; then exec sleep 60; fi\ngrep -q "start --head" "$NOTES"\n',
     "python": """if [ "$1" = -c ]; then echo new-token; exit; fi
 for _ in {1..99}; do [ "$(grep -c "^ray start" "$NOTES")" = 3 ] && break; sleep 0.1; done
+if [ -n "${SIGNAL:-}" ]; then
+  trap "exit 143" TERM
+  kill -"$SIGNAL" "$PPID"
+  while true; do sleep 0.1; done
+fi
 exit "${SEARCH_CODE:-0}"
 """,
 }
@@ -119,10 +124,26 @@ def test_what_was_begun_is_resumed(cluster, tmp_path):
 
 
 def test_a_search_that_was_stopped_in_time_is_queued_again(cluster):
-    notes, script = cluster(code=143, SEARCH_CODE="143", RAY_AUTH_TOKEN_PATH=__file__)
+    notes, script = cluster(code=143, SIGNAL="USR1", RAY_AUTH_TOKEN_PATH=__file__)
 
     assert notes[-1] == "scontrol requeue 4711"
-    assert "#SBATCH --signal=B:TERM@120" in script
+    assert "#SBATCH --signal=B:USR1@120" in script
+
+
+def test_a_search_that_was_cancelled_is_not_queued_again(cluster):
+    notes, _ = cluster(code=143, SIGNAL="TERM", RAY_AUTH_TOKEN_PATH=__file__)
+
+    assert not starting("scontrol requeue", notes)
+
+
+def test_the_head_has_no_address_that_is_loopback(cluster, tmp_path):
+    hostname = tmp_path / "programs" / "hostname"
+    of_its_name = 'if [ "$1" = --ip-address ]; then echo 127.0.1.1; exit; fi\n'
+    hostname.write_text(f"#!/bin/bash\n{of_its_name}echo fd00::2 10.0.0.7\n")
+
+    notes, _ = cluster(RAY_AUTH_TOKEN_PATH=__file__)
+
+    assert "--node-ip-address=10.0.0.7 " in starting("ray start", notes)[0]
 
 
 def test_a_search_that_failed_is_not_queued_again_and_its_code_is_kept(cluster):
