@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 
 import jsonschema
+import kubernetes_validate
 import pytest
 import yaml
 
@@ -16,6 +17,7 @@ from tune_encoder.space import load_space
 from tune_encoder.tuning.cluster.ray_settings import node_environment
 
 SCHEMA = read_yaml(Path(__file__).parent / "rayjob_schema.yaml")
+KUBERNETES = ("1.30", "1.36")  # both, as a field may be too new or gone
 GPUS = "resources: {cpus: 4, gpus: 0.5, concurrent: 6}\n"
 
 
@@ -34,12 +36,32 @@ def manifest(capsys, monkeypatch):
     return printed
 
 
+def check(documents):
+    """Hold the documents against the schemas of KubeRay and Kubernetes; no field is unknown."""
+    job = documents["RayJob"]
+    jsonschema.validate(job, SCHEMA)
+    cluster = job["spec"]["rayClusterSpec"]
+    groups = (cluster["headGroupSpec"], *cluster["workerGroupSpecs"])
+    pods = [{"apiVersion": "v1", "kind": "Pod", **group["template"]} for group in groups]
+    for document in (documents["PersistentVolumeClaim"], documents["ConfigMap"], *pods):
+        for version in KUBERNETES:
+            kubernetes_validate.validate(document, version, strict=True)
+
+
 def test_it_is_a_rayjob_with_every_required_field_and_no_unknown_one(manifest):
     documents, text = manifest("--name", "My_Own.Search" + "x" * 40)
 
-    jsonschema.validate(documents["RayJob"], SCHEMA)
+    check(documents)
     assert list(documents) == ["PersistentVolumeClaim", "ConfigMap", "RayJob"]
     assert max(map(len, text.splitlines())) <= 200
+
+
+def test_it_has_what_the_operator_asks_of_a_cluster_with_a_token(manifest):
+    cluster = manifest()[0]["RayJob"]["spec"]["rayClusterSpec"]
+    (group,) = cluster["workerGroupSpecs"]
+
+    assert tuple(map(int, cluster["rayVersion"].split("."))) >= (2, 52)
+    assert group["minReplicas"] <= group["replicas"] <= group["maxReplicas"]
 
 
 def test_no_two_searches_have_the_same_title():
@@ -59,7 +81,7 @@ def test_no_two_searches_have_the_same_title():
 def test_the_keys_of_a_bucket_come_from_a_secret_and_stand_nowhere(manifest):
     documents, text = manifest("--name", "mine", "--storage", "s3://bucket/runs")
 
-    jsonschema.validate(documents["RayJob"], SCHEMA)
+    check(documents)
     cluster = documents["RayJob"]["spec"]["rayClusterSpec"]
     for group in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"]):
         (container,) = group["template"]["spec"]["containers"]
@@ -74,7 +96,7 @@ def test_the_password_of_a_record_comes_from_a_secret_to_the_head_alone(manifest
     kept = ("--storage", "s3://bucket/runs", "--record", "postgresql://me@db/records")
     documents, text = manifest("--name", "mine", *kept)
 
-    jsonschema.validate(documents["RayJob"], SCHEMA)
+    check(documents)
     cluster = documents["RayJob"]["spec"]["rayClusterSpec"]
     head, worker = (
         [each["secretRef"]["name"] for each in container_of(group)["envFrom"]]
@@ -103,13 +125,30 @@ def container_of(group):
     return container
 
 
-def test_a_typing_error_in_a_field_would_be_found(manifest):
+def test_a_typing_error_in_a_field_of_kuberay_would_be_found(manifest):
     documents, _ = manifest()
-    cluster = documents["RayJob"]["spec"]["rayClusterSpec"]
-    cluster["headGroupSpecs"] = cluster.pop("headGroupSpec")
+    (group,) = documents["RayJob"]["spec"]["rayClusterSpec"]["workerGroupSpecs"]
+    group["minReplica"] = group["minReplicas"]
 
-    with pytest.raises(jsonschema.ValidationError, match="headGroupSpec"):
-        jsonschema.validate(documents["RayJob"], SCHEMA)
+    with pytest.raises(jsonschema.ValidationError, match="'minReplica' was unexpected"):
+        check(documents)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"terminationGraceSeconds": 90}, "'terminationGraceSeconds' was unexpected"),
+        ({"volumes": [{"persistentVolumeClaim": {"claimName": "a"}}]}, "'name' is a required"),
+        ({"volumes": [{"name": "a", "configMap": {"nam": "a"}}]}, "'nam' was unexpected"),
+    ],
+)
+def test_a_typing_error_in_a_field_of_a_pod_would_be_found(manifest, fields, message):
+    documents, _ = manifest()
+    (group,) = documents["RayJob"]["spec"]["rayClusterSpec"]["workerGroupSpecs"]
+    group["template"]["spec"] |= fields
+
+    with pytest.raises(jsonschema.ValidationError, match=message):
+        check(documents)
 
 
 def test_the_token_comes_from_a_secret_and_stands_nowhere(manifest):
@@ -144,6 +183,7 @@ def test_workers_have_what_the_trials_of_the_space_take(manifest, tmp_path):
 
     documents, text = manifest("--space", str(space))
 
+    check(documents)
     (group,) = documents["RayJob"]["spec"]["rayClusterSpec"]["workerGroupSpecs"]
     limits = group["template"]["spec"]["containers"][0]["resources"]["limits"]
     assert (group["replicas"], limits["cpu"], limits["nvidia.com/gpu"]) == (3, "8", "1")

@@ -17,9 +17,13 @@ PROGRAMS = {
     "hostname": "echo 10.0.0.1 10.0.0.2\n",
     # A head answers once it is there, and a search looks for its workers.
     "ray": 'env | grep ^RAY_ | sed "s/^/its /" >> "$NOTES"\n'
-    'if [ "$1" = start ]; then exec sleep 60; fi\ngrep -q "start --head" "$NOTES"\n',
+    'if [ "$1" = health-check ] && [ -n "${EARLY:-}" ]; then kill -"$EARLY" "$PPID"; fi\n'
+    'if [ "$1" = start ]; then\n'
+    '  if [ -n "${LATE:-}" ] && [ "$2" != --head ] && mkdir "$LATE" 2> /dev/null; then exit 1; fi\n'
+    '  for _ in {1..600}; do kill -0 "$PPID" 2> /dev/null || break; sleep 0.1; done\n'
+    '  exit\nfi\ngrep -q "start --head" "$NOTES"\n',
     "python": """if [ "$1" = -c ]; then echo new-token; exit; fi
-for _ in {1..99}; do [ "$(grep -c "^ray start" "$NOTES")" = 3 ] && break; sleep 0.1; done
+for _ in {1..99}; do [ "$(grep -c "^ray start" "$NOTES")" = "${STARTS:-3}" ] && break; sleep 0.1; done
 if [ -n "${SIGNAL:-}" ]; then
   trap "exit 143" TERM
   kill -"$SIGNAL" "$PPID"
@@ -134,6 +138,20 @@ def test_a_search_that_was_cancelled_is_not_queued_again(cluster):
     notes, _ = cluster(code=143, SIGNAL="TERM", RAY_AUTH_TOKEN_PATH=__file__)
 
     assert not starting("scontrol requeue", notes)
+
+
+@pytest.mark.parametrize(("signal", "queued"), [("USR1", True), ("TERM", False)])
+def test_a_signal_before_the_search_begins_ends_what_was_started(cluster, signal, queued):
+    notes, _ = cluster(code=143, EARLY=signal, RAY_AUTH_TOKEN_PATH=__file__)
+
+    assert (notes[-1] == "scontrol requeue 4711") is queued
+    assert not starting("python -m", notes)
+
+
+def test_a_worker_that_comes_before_the_head_is_complete_tries_again(cluster, tmp_path):
+    notes, _ = cluster(LATE=str(tmp_path / "late"), STARTS="4", RAY_AUTH_TOKEN_PATH=__file__)
+
+    assert len(starting("ray start --address", notes)) == 3  # of two workers
 
 
 def test_the_head_has_no_address_that_is_loopback(cluster, tmp_path):
