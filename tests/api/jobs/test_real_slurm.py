@@ -16,7 +16,7 @@ pytestmark = [
     pytest.mark.timeout(600),
     pytest.mark.skipif(bool(missing()), reason=missing()),
 ]
-EPOCHS = 30
+EPOCHS = 60
 SPACE = {
     "budget": {"trials": 2, "epochs": EPOCHS},
     "scheduler": {"name": "none"},
@@ -64,6 +64,7 @@ def search(slurm, data_dir, tmp_path_factory):
             submit=lambda *options: slurm.submit(script, *options, **environment),
             experiment=Experiment(folder / "runs" / name),
             log=folder / f"{name}.log",
+            ray_log=folder / "runs" / f"{name}.ray.log",
             token=folder / "secret" / "token",
         )
 
@@ -81,7 +82,7 @@ def losses(experiment):
 
 
 def wait_for_epochs(search, count, seconds=240):
-    """Wait until each of two trials has so many epochs; both run at once, on a node each."""
+    """Wait until each of two trials has so many epochs."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         known = losses(search.experiment)
@@ -103,13 +104,14 @@ def test_a_search_that_is_cancelled_and_submitted_again_ends_with_every_epoch_on
 
     assert "tune-encoder: stopped, everything is saved" in mine.log.read_text()
     assert all(saved[number][: len(rows)] == rows for number, rows in seen.items())
-    assert {trial.state for trial in mine.experiment.trials()} == {"RUNNING"}  # none had ended
+    assert "RUNNING" in {trial.state for trial in mine.experiment.trials()}  # one has not ended
 
     second = mine.submit()
     slurm.wait(second, "COMPLETED", 400)
 
     assert_whole(losses(mine.experiment), saved)
     assert (mine.experiment.path / "best" / "model.safetensors").is_file()
+    assert mine.ray_log.read_text().count("Ray runtime started") > 2  # heads, and a worker
     assert mine.token.stat().st_mode & 0o777 == 0o600
     assert mine.token.read_text() not in mine.log.read_text()
 

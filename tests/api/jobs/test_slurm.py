@@ -23,7 +23,8 @@ PROGRAMS = {
     '  for _ in {1..600}; do kill -0 "$PPID" 2> /dev/null || break; sleep 0.1; done\n'
     '  exit\nfi\ngrep -q "start --head" "$NOTES"\n',
     "python": """if [ "$1" = -c ]; then echo new-token; exit; fi
-for _ in {1..99}; do [ "$(grep -c "^ray start" "$NOTES")" = "${STARTS:-3}" ] && break; sleep 0.1; done
+begun() { [ "$(grep -c "^ray start" "$NOTES")" = "${STARTS:-3}" ]; }
+for _ in {1..99}; do begun && break; sleep 0.1; done
 if [ -n "${SIGNAL:-}" ]; then
   trap "exit 143" TERM
   kill -"$SIGNAL" "$PPID"
