@@ -111,7 +111,7 @@ def test_a_search_that_is_cancelled_and_submitted_again_ends_with_every_epoch_on
 
     assert_whole(losses(mine.experiment), saved)
     assert (mine.experiment.path / "best" / "model.safetensors").is_file()
-    assert mine.ray_log.read_text().count("Ray runtime started") > 2  # heads, and a worker
+    assert mine.ray_log.read_text().count("Ray runtime started") == 2  # a head, and a worker
     assert mine.token.stat().st_mode & 0o777 == 0o600
     assert mine.token.read_text() not in mine.log.read_text()
 

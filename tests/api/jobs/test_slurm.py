@@ -20,6 +20,7 @@ PROGRAMS = {
     'if [ "$1" = health-check ] && [ -n "${EARLY:-}" ]; then kill -"$EARLY" "$PPID"; fi\n'
     'if [ "$1" = start ]; then\n'
     '  if [ -n "${LATE:-}" ] && [ "$2" != --head ] && mkdir "$LATE" 2> /dev/null; then exit 1; fi\n'
+    '  echo "Ray runtime started."\n'
     '  for _ in {1..600}; do kill -0 "$PPID" 2> /dev/null || break; sleep 0.1; done\n'
     '  exit\nfi\ngrep -q "start --head" "$NOTES"\n',
     "python": """if [ "$1" = -c ]; then echo new-token; exit; fi
