@@ -116,21 +116,6 @@ def test_a_search_that_is_cancelled_and_submitted_again_ends_with_every_epoch_on
     assert mine.token.read_text() not in mine.log.read_text()
 
 
-@pytest.mark.long
-def test_a_search_that_meets_the_time_limit_is_queued_again_and_ends(slurm, search, capsys):
-    mine = search("limited", capsys)
-    job = mine.submit("--time=2", "--signal=B:USR1@30")
-    slurm.wait(job, "RUNNING", 60)
-    slurm.wait(job, "PENDING", 200)
-    saved = losses(mine.experiment)
-    slurm.control("scontrol", "update", f"JobId={job}", "TimeLimit=60")
-    slurm.wait(job, "COMPLETED", 400)
-
-    assert slurm.job(job)["Restarts"] == "1"
-    assert_whole(losses(mine.experiment), saved)
-    assert mine.log.read_text().count("tune-encoder: stopped, everything is saved") == 1
-
-
 def assert_whole(final, saved):
     """Each trial has each epoch once, and what was saved before is as it was."""
     assert {number: [epoch for epoch, _ in rows] for number, rows in final.items()} == {
