@@ -28,6 +28,7 @@ from tune_encoder.cli.repair import add_repair
 from tune_encoder.cli.report import add_report
 from tune_encoder.cli.retrain import add_retrain
 from tune_encoder.cli.search import add_fork, add_resume, add_search
+from tune_encoder.cli.serve import add_serve
 from tune_encoder.cli.space import add_space
 from tune_encoder.cli.submit import add_submit
 from tune_encoder.cli.train import add_evaluate, add_train
@@ -95,6 +96,7 @@ def make_parser() -> argparse.ArgumentParser:
     add_jobs(commands)
     add_views(commands)
     add_dashboard(commands)
+    add_serve(commands)
     add_cluster(commands)
     add_control(commands)
     add_repair(commands)

@@ -17,7 +17,13 @@ from tune_encoder.config.generation import (
     GenerationSettings,
 )
 from tune_encoder.config.initial_model import NETWORK, check_same_network, network_settings
-from tune_encoder.config.launch import LOCAL_LAUNCH, LOCAL_STORAGE, LaunchSettings, StorageSettings
+from tune_encoder.config.launch import (
+    LOCAL_LAUNCH,
+    LOCAL_STORAGE,
+    PAGE_PORT,
+    LaunchSettings,
+    StorageSettings,
+)
 from tune_encoder.config.listening import (
     MAX_SENTENCES,
     SENTENCE_S,
@@ -103,6 +109,7 @@ __all__ = [
     "MEASURES",
     "NETWORK",
     "OVERRIDES",
+    "PAGE_PORT",
     "PARAMETERS",
     "QUANTITIES",
     "READ_PATHS",

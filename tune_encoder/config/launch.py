@@ -7,6 +7,7 @@ from urllib.parse import unquote, urlsplit
 from tune_encoder.config.training import setting
 from tune_encoder.errors import ConfigError
 
+PAGE_PORT = 8090  # of the live page; 8080 is optuna-dashboard's
 _BUCKET_PATH = re.compile(r"s3://[A-Za-z0-9][A-Za-z0-9._-]+(/[^/]+)*/?")
 # As SQLAlchemy finds a password, which may contain any character.
 _PASSWORD = re.compile(r"[^:]*://[^:/@]*:[^@]*@")

@@ -317,7 +317,7 @@ class Experiment:
         if not self.study_path.exists() and not self.has_trials():
             return []  # the search has just started
         with refuse_damage(self.unreadable_error):
-            return read_trials(self.study_path, fields, number)
+            return read_trials(self.study_path, fields, None if number is None else [number])
 
     def check_record(self) -> None:
         """Check the whole record, including the parts that `trials` does not read.

@@ -1,11 +1,13 @@
 """The trials of an experiment, read from its record in SQLite without Optuna."""
 
+import json
 import os
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from tune_encoder.experiment.epoch_row import EpochRow, checked_row, keeps_const
 from tune_encoder.system.damage import parse_json
 
 _EPOCH = "epoch_"
+_CHANGING = ("RUNNING", "WAITING")  # states in which attributes are set again
 MAX_REFUSED = 100  # configs refused one after another; then no more are drawn
 ORIGIN = "from"  # attribute of a trial copied from another experiment
 REFUSED = "refused"  # attribute of a trial that was not trained, since it breaks a constraint
@@ -22,14 +25,24 @@ _REQUIRED = ("val_skill", "seconds", "order")  # of a row, besides epoch and los
 _COMPARED = ("epoch", "objective", "violation", "val_loss")  # fields that `best` reads
 _TRIALS = (
     "SELECT trial_id, number, state, datetime_complete FROM trials "
-    "WHERE ?1 IS NULL OR number = ?1 ORDER BY number"
+    "WHERE ?1 IS NULL OR number IN (SELECT value FROM json_each(?1)) ORDER BY number"
 )
 # SQLite rejects numbers that JSON lacks, such as infinity; such a row is read in full.
 _ATTRIBUTES = (
     f"SELECT trial_id, key, CASE WHEN key GLOB '{_EPOCH}*' AND json_valid(value_json) "
     "THEN {row} ELSE value_json END "
-    "FROM trials JOIN trial_user_attributes USING (trial_id) WHERE ?1 IS NULL OR number = ?1"
+    "FROM trials JOIN trial_user_attributes USING (trial_id) "
+    "WHERE ?1 IS NULL OR number IN (SELECT value FROM json_each(?1))"
 )
+_STAMPS = (
+    "SELECT number, state, datetime_complete, count(trial_user_attribute_id), "
+    "max(trial_user_attribute_id) FROM trials LEFT JOIN trial_user_attributes USING (trial_id) "
+    "GROUP BY trial_id"
+)
+
+
+Stamp = tuple[object, ...]
+"""What a trial's entries in the record have in common only while they are unchanged."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +74,7 @@ class TrialRecord:
         assert isinstance(seed, int)
         return seed
 
-    @property
+    @cached_property  # a figure of a thousand trials asks for it many times
     def best(self) -> EpochRow | None:
         """The row with the lowest objective, of those that keep the constraints if any does."""
         return min(self.rows, key=rank, default=None)
@@ -85,14 +98,43 @@ def needed_checkpoints(trial: TrialRecord, keep: int = 2) -> set[str]:
     return {row["checkpoint"] for row in rows if "checkpoint" in row}
 
 
-def read_trials(path: Path, fields: Sequence[str] | None, number: int | None) -> list[TrialRecord]:
-    """Read the two tables that have our data, without Optuna."""
+def read_trials(
+    path: Path, fields: Sequence[str] | None, numbers: Sequence[int] | None
+) -> list[TrialRecord]:
+    """Read the two tables that have our data, without Optuna; all trials if `numbers` is None."""
     with closing(read_only(path)) as database:
         database.execute("BEGIN")  # a consistent snapshot of both tables while a search writes them
-        trials = database.execute(_TRIALS, (number,)).fetchall()
-        attributes: dict[int, dict[str, Any]] = {key: {} for key, *_ in trials}
-        for key, name, value in _attributes(database, fields, number):
-            attributes[key][name] = value
+        return _read(database, fields, numbers)
+
+
+def read_changed(
+    database: sqlite3.Connection, fields: Sequence[str], known: Mapping[int, Stamp]
+) -> tuple[dict[int, Stamp], list[TrialRecord]]:
+    """Read the trials that may have changed since they had the known stamps.
+
+    Those that run are always read: an attribute that is set again keeps its place in the table.
+
+    Returns:
+        The stamps of all trials, and the trials read.
+    """
+    stamps = {number: tuple(stamp) for number, *stamp in database.execute(_STAMPS)}
+    changed = [
+        number
+        for number, stamp in stamps.items()
+        if stamp[0] in _CHANGING or known.get(number) != stamp
+    ]
+    everything = len(changed) == len(stamps)
+    return stamps, _read(database, fields, None if everything else changed)
+
+
+def _read(
+    database: sqlite3.Connection, fields: Sequence[str] | None, numbers: Sequence[int] | None
+) -> list[TrialRecord]:
+    chosen = None if numbers is None else json.dumps(list(numbers))
+    trials = database.execute(_TRIALS, (chosen,)).fetchall()
+    attributes: dict[int, dict[str, Any]] = {key: {} for key, *_ in trials}
+    for key, name, value in _attributes(database, fields, chosen):
+        attributes[key][name] = value
     return [
         _trial(number, state, ended, attributes[key])
         for key, number, state, ended in trials
@@ -126,14 +168,14 @@ def _trial(number: object, state: object, ended: str | None, found: dict[str, An
 
 
 def _attributes(
-    database: sqlite3.Connection, fields: Sequence[str] | None, number: int | None
+    database: sqlite3.Connection, fields: Sequence[str] | None, chosen: str | None
 ) -> Iterator[tuple[int, str, Any]]:
     """Yield trial, name and value of our attributes; of a row only the fields, if given."""
     names = [] if fields is None else list(dict.fromkeys((*_COMPARED, *fields)))
     placeholders = "".join(f", ?{place}" for place in range(2, 2 + len(names)))
     row = f"json_extract(value_json{placeholders})" if names else "value_json"
     query = _ATTRIBUTES.format(row=row)
-    found = database.execute(query, (number, *(f"$.{name}" for name in names))).fetchall()
+    found = database.execute(query, (chosen, *(f"$.{name}" for name in names))).fetchall()
     # One call for all: with 20,000 rows, single calls would take as long as the reading.
     values = parse_json(f"[{','.join(text for *_, text in found)}]")
     for (key, name, _), value in zip(found, values, strict=True):

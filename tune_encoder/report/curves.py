@@ -95,9 +95,14 @@ def _rungs(canvas: Canvas, facts: Facts) -> None:
 
 def set_scale(canvas: Canvas, facts: Facts, values: Sequence[float]) -> None:
     """Make the metric's axis logarithmic if its values differ by a large factor."""
-    falls = facts.space.metric.direction == "min"
-    if falls and min(values) > 0 and max(values) / min(values) > LOG_SCALE_RATIO:
+    if needs_log_scale(facts, values):
         canvas.axes.set_yscale("log")
+
+
+def needs_log_scale(facts: Facts, values: Sequence[float]) -> bool:
+    """Whether values of the metric differ by so much that their axis has to be logarithmic."""
+    falls = facts.space.metric.direction == "min"
+    return falls and min(values) > 0 and max(values) / min(values) > LOG_SCALE_RATIO
 
 
 def _legend(canvas: Canvas, facts: Facts, trials: Sequence[TrialRecord]) -> None:

@@ -18,6 +18,14 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure as MplFigure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
+from tune_encoder.report.palette import BLACK as BLACK
+from tune_encoder.report.palette import BLUE as BLUE
+from tune_encoder.report.palette import GREEN as GREEN
+from tune_encoder.report.palette import GREY as GREY
+from tune_encoder.report.palette import ORANGE as ORANGE
+from tune_encoder.report.palette import PALE as PALE
+from tune_encoder.report.palette import PURPLE, SKY
+
 WIDTH, HEIGHT = 400, 260  # SVG units, one CSS pixel each on a phone
 _LEFT, _RIGHT, _TOP, _BOTTOM = 54, 14, 8, 26  # margins of the axes, with tick labels
 _NAME = 19  # height of an axis label
@@ -26,9 +34,7 @@ _LEGEND_ROW = 19
 _MOST_TICKS = 6
 _FEW_DECADES = 10**1.8  # range of an axis; above it, ticks are at powers of ten
 POINTS_PER_INCH = 72  # matplotlib's; a unit of the SVG is a point
-BLUE, ORANGE, GREEN, GREY, BLACK = "#0072B2", "#D55E00", "#009E73", "#8a8a8a", "#222222"
-PALE = "#d4d4d4"
-CYCLE = (BLUE, ORANGE, GREEN, "#CC79A7", "#56B4E9")
+CYCLE = (BLUE, ORANGE, GREEN, PURPLE, SKY)
 _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",  # text stays text: it can be searched, copied and read aloud
     "svg.hashsalt": "report",  # the same data gives the same file

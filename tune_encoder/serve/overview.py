@@ -1,0 +1,130 @@
+"""All experiments of a root, each read again only when its files have changed."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from tune_encoder.data.pack_info import recorded_baselines
+from tune_encoder.data.score_words import skill_name
+from tune_encoder.errors import TuneEncoderError, error_line
+from tune_encoder.experiment.folder import Experiment, list_experiments
+from tune_encoder.experiment.run_status import RUNNING
+from tune_encoder.experiment.status import format_score
+from tune_encoder.experiment.views import UNREADABLE, ExperimentStatus, status
+from tune_encoder.serve.watched_experiment import WatchedExperiment
+from tune_encoder.system.formats import format_duration
+from tune_encoder.system.lock import Process
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What is shown of an experiment; of one that cannot be read only its name and why."""
+
+    name: str
+    state: str
+    """running, stopped, finished or unreadable."""
+    progress: float | None = None
+    """Share of the budget that is used, from 0 to 1; None if it has no limit."""
+    done: str = ""
+    """What is done of the budget, such as "12 of 40 trials"."""
+    best: str = ""
+    baseline: str = ""
+    """The strongest baseline, on the voices of the best score; empty if unknown."""
+    left: str = ""
+    """Estimated time left; empty if unknown."""
+    who: str = ""
+    """The process that runs it."""
+    problem: str = ""
+    """Why it cannot be read."""
+
+
+class Overview:
+    """Reads the experiments of a root again and again."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._known: dict[str, tuple[object, Entry]] = {}
+        self._running: dict[str, WatchedExperiment] = {}
+        """Kept between two readings, as they change; of others only the entry is kept."""
+
+    def read(self) -> list[Entry]:
+        """Return an entry for each experiment, the running ones first, else by name."""
+        found = {each.name: self._entry(each) for each in list_experiments(self.root)}
+        self._known = {name: known for name, known in self._known.items() if name in found}
+        return sorted(found.values(), key=lambda entry: (entry.state != RUNNING, entry.name))
+
+    def _entry(self, each: Experiment) -> Entry:
+        experiment = self._running.get(each.name) or WatchedExperiment(each.path)
+        stamp, known = experiment.stamp(), self._known.get(each.name)
+        if known is not None and known[0] == stamp and known[1].state not in (RUNNING, UNREADABLE):
+            return known[1]
+        try:
+            view = status(experiment)
+            entry = _described(experiment, view)
+        except TuneEncoderError as error:
+            entry = Entry(each.name, UNREADABLE, problem=error_line(error))
+        self._known[each.name] = stamp, entry
+        self._running.pop(each.name, None)
+        if entry.state == RUNNING:
+            self._running[each.name] = experiment
+        return entry
+
+
+def _described(experiment: Experiment, view: ExperimentStatus) -> Entry:
+    left = view["time"]["left_s"]
+    progress, done = share_done(view)
+    best = view["best"]
+    return Entry(
+        view["name"],
+        view["state"],
+        progress,
+        done,
+        format_score(best) if best is not None else "",
+        describe_baseline(experiment),
+        format_duration(left) if left is not None else "",
+        describe_process(view["process"]),
+    )
+
+
+def share_done(view: ExperimentStatus) -> tuple[float | None, str]:
+    """Return the share of the budget that is used, by its nearer limit, and words for it."""
+    ended, epochs = view["trials_ended"], view["epochs"]
+    limits = [
+        (done, limit, noun)
+        for done, limit, noun in (
+            (ended, view["trials_budget"], "trials"),
+            (epochs, view["epochs_budget"], "epochs"),
+        )
+        if limit
+    ]
+    if not limits:
+        return None, f"{ended} trials, {epochs} epochs"
+    done, limit, noun = max(limits, key=lambda each: each[0] / each[1])
+    return min(1.0, done / limit), f"{done} of {limit} {noun}"
+
+
+def strongest_baseline(experiment: Experiment) -> tuple[str, float] | None:
+    """Return the name and skill of the best baseline on the search's voices; None if unknown."""
+    content = experiment.read_search()
+    known = content.get("baselines")
+    if known is None:
+        config = experiment.space().base_config()
+        known = recorded_baselines(content["fingerprint"], config, "val")
+    scored = {name: scores["skill"] for name, scores in known.items() if "skill" in scores}
+    return max(scored.items(), key=lambda each: each[1]) if scored else None
+
+
+def describe_baseline(experiment: Experiment) -> str:
+    """Name the strongest baseline with its skill; empty if it is unknown."""
+    found = strongest_baseline(experiment)
+    if found is None:
+        return ""
+    return f"{found[0]}: {skill_name(experiment.voice_kind())} {found[1]:.3f}"
+
+
+def describe_process(process: Process | None) -> str:
+    """Say which process runs a search; empty if none does."""
+    if process is None:
+        return ""
+    if process["pid"] is None:
+        return "a process that has just started"
+    return f"process {process['pid']} on {process['host']}"

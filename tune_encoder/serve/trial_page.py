@@ -1,0 +1,191 @@
+"""The page of one trial: its settings, curve, epochs, why it ended, and its checkpoints."""
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+
+from nicegui import ui
+
+from tune_encoder.errors import TuneEncoderError, error_line
+from tune_encoder.experiment.epoch_row import EpochRow
+from tune_encoder.experiment.folder import Experiment
+from tune_encoder.experiment.views import TrialView, trial_view
+from tune_encoder.report.palette import BLUE, GREY
+from tune_encoder.serve.charts import BEST, TEXT, Options, changes, chart, empty, tooltip
+from tune_encoder.serve.frame import (
+    RESPONSE_S,
+    TOP,
+    apply_change,
+    figure,
+    frame,
+    heading,
+    say_problem,
+    table,
+    text,
+    while_open,
+)
+from tune_encoder.serve.watching import Update, Watch
+from tune_encoder.system.formats import format_value
+
+_FIRST = ("epoch", "val_loss", "val_skill", "train_loss", "learning_rate", "seconds")
+
+
+def add_trial_page(watch: Watch) -> None:
+    """Add the page at /e/NAME/NUMBER."""
+
+    @ui.page("/e/{name}/{number}", response_timeout=RESPONSE_S)
+    async def trial_page(name: str, number: str) -> None:
+        try:
+            watched = await watch.open(name)
+            view = await asyncio.to_thread(trial_view, watched.experiment, _number(number))
+        except TuneEncoderError as error:
+            with frame("No such trial", *_above(name)):
+                say_problem(error_line(error))
+            return
+        with frame(f"Trial {number}", *_above(name)):
+            page = TrialPage(watched.experiment, view)
+
+        async def read_again() -> None:
+            page.show(await asyncio.to_thread(trial_view, watched.experiment, view["trial"]))
+
+        def follow(update: Update) -> None:
+            if any(row["trial"] == view["trial"] for row in update.rows):
+                ui.timer(0, read_again, once=True)
+
+        while_open(watched.followers, follow)
+
+
+def _number(word: str) -> int:
+    if not (word.isascii() and word.isdigit()):
+        raise TuneEncoderError(f"{word}: not the number of a trial; choose one in its experiment")
+    return int(word[:18])
+
+
+def _above(name: str) -> list[tuple[str, str]]:
+    return [TOP, (name, f"/e/{name}")]
+
+
+class TrialPage:
+    """What changes on the page of a trial."""
+
+    def __init__(self, experiment: Experiment, view: TrialView) -> None:
+        """Lay the page out."""
+        self.experiment = experiment
+        self.line = text("", "verdict")
+        self.why = text("", "reason")
+        self.options = trial_curve(view)
+        with ui.element("div").classes("figures wide"):
+            self.chart = figure("Curve", self.options, height=340)
+        heading(2, "Settings")
+        _settings(view)
+        heading(2, "Epochs")
+        self.grid = ui.aggrid(_epochs_grid(view), auto_size_columns=False).classes("epochs")
+        heading(2, "Checkpoints")
+        self.checkpoints = ui.element("div")
+        self.show(view)
+
+    def show(self, view: TrialView) -> None:
+        """Show the trial as it is now."""
+        self.line.set_text(view["line"].partition(": ")[0])
+        self.why.set_text(view["why"])
+        options = trial_curve(view)
+        change = changes(self.options, options)
+        self.options = options
+        if change is not None:
+            apply_change(self.chart, change)
+            self.grid.options["rowData"] = [dict(row) for row in view["rows"]]
+            self.grid.run_grid_method("setGridOption", "rowData", self.grid.options["rowData"])
+        self.checkpoints.clear()
+        with self.checkpoints:
+            _checkpoints(self.experiment, view["rows"])
+
+
+def _settings(view: TrialView) -> None:
+    rows = [[name, format_value(value), "searched"] for name, value in view["searched"].items()]
+    rows += [
+        [name, format_value(value), "differs from its default"]
+        for name, value in view["changed"].items()
+        if name not in view["searched"]
+    ]
+    table(["setting", "value", ""], rows, "settings")
+    rest = [
+        [name, format_value(value)]
+        for name, value in view["settings"].items()
+        if name not in view["searched"] and name not in view["changed"]
+    ]
+    with ui.expansion(f"{len(rest)} settings as by default").classes("rest"):
+        table(["setting", "value"], rest, "settings as by default")
+
+
+def _epochs_grid(view: TrialView) -> Options:
+    names = [*_FIRST, *dict.fromkeys(name for row in view["rows"] for name in row)]
+    columns = [
+        {
+            "field": name,
+            "headerName": name,
+            "width": max(110, 8 * len(name) + 40),
+            ":valueFormatter": "(cell) => typeof cell.value === 'number' "
+            "? String(+cell.value.toPrecision(5)) : cell.value",
+        }
+        for name in dict.fromkeys([view["metric"], *names])
+    ]
+    columns.sort(key=lambda column: column["field"] != "epoch")
+    return {
+        "columnDefs": columns,
+        "defaultColDef": {"sortable": True, "resizable": True},
+        "rowData": [dict(row) for row in view["rows"]],
+        ":getRowId": "(row) => String(row.data.epoch)",
+        "enableCellTextSelection": True,
+    }
+
+
+def _checkpoints(experiment: Experiment, rows: Sequence[EpochRow]) -> None:
+    places = [(row["epoch"], experiment.checkpoint_location(row)) for row in rows]
+    # A remote storage is not asked; of a folder what is gone is left out.
+    found = [
+        [epoch, place]
+        for epoch, place in places
+        if place and (experiment.storage is not None or Path(place).is_file())
+    ]
+    if found:
+        table(["epoch", "file"], found[::-1], "checkpoints")
+    else:
+        text("None is stored.", "soft")
+
+
+def trial_curve(view: TrialView) -> Options:
+    """Draw a trial's metric and its training loss over its epochs."""
+    rows, metric = view["rows"], view["metric"]
+    if not rows:
+        return empty("No epoch has been finished yet.")
+    series = [_series(rows, metric, BLUE, view["best_epoch"])]
+    if any("train_loss" in row for row in rows):
+        series.append(_series(rows, "train_loss", GREY, None))
+    names = [each["name"] for each in series]
+    return chart(
+        {"name": "epoch", "minInterval": 1, "min": 1},
+        {},
+        series,
+        legend={"data": names, "textStyle": {"color": TEXT}, "left": 0, "top": 0},
+        tooltip=tooltip("{a}\nepoch and value: {c}"),
+    )
+
+
+def _series(rows: Sequence[EpochRow], name: str, color: str, best: int | None) -> Options:
+    points = [
+        {
+            "value": [row["epoch"], row[name]],  # type: ignore[literal-required]
+            **({"itemStyle": {"color": BEST}, "symbolSize": 12} if row["epoch"] == best else {}),
+        }
+        for row in rows
+        if name in row
+    ]
+    return {
+        "id": name,
+        "name": name,
+        "type": "line",
+        "data": points,
+        "symbolSize": 6,
+        "itemStyle": {"color": color},
+        "lineStyle": {"color": color},
+    }

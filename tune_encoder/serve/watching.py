@@ -1,0 +1,167 @@
+"""Reading experiments while pages show them: once per refresh for all pages that are open."""
+
+import asyncio
+import importlib
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tune_encoder.errors import TuneEncoderError, error_line
+from tune_encoder.experiment.folder import open_experiment
+from tune_encoder.report.facts import Facts, read_facts
+from tune_encoder.serve.charts import Change, Options, changes, empty
+from tune_encoder.serve.overview import Entry, Overview
+from tune_encoder.serve.trial_rows import TrialRow, trial_rows
+from tune_encoder.serve.watched_experiment import WatchedExperiment
+
+REFRESH_S = 0.5
+OVERVIEW_S = 2.0
+CLOCK_S = 10.0  # after which the time left of a search is told again, although nothing has changed
+# A figure that took long rests this many times what it took, so that all of them together take a
+# small part of the time, however large the search.
+REST = 20.0
+QUICK_S = 0.01  # what takes less never rests
+_NEVER_RESTS = "curves"  # it shows each new epoch
+_LATER = "importance"  # takes seconds, which nobody waits for before the page is there
+_CLOSED_S = 60.0  # after the last page has closed, an experiment is forgotten
+
+
+@dataclass(frozen=True)
+class Update:
+    """What the pages of an experiment have to change."""
+
+    facts: Facts | None
+    """The search as it is now; None if it cannot be read."""
+    charts: dict[str, Change] = field(default_factory=dict)
+    """What `changes` returns of each figure that has changed, by its key."""
+    rows: list[TrialRow] = field(default_factory=list)
+    """Rows of the table of trials that are new or changed."""
+    problem: str = ""
+    """Why it cannot be read."""
+
+
+Follower = Callable[[Update], None]
+
+
+class Watched:
+    """An experiment as all its pages show it."""
+
+    def __init__(self, path: Path) -> None:
+        self.experiment = WatchedExperiment(path)
+        self.facts: Facts | None = None
+        self.charts: dict[str, Options] = {}
+        self.rows: dict[int, TrialRow] = {}
+        self.problem = ""
+        self.followers: set[Follower] = set()
+        self.lock = asyncio.Lock()
+        self.asked_at = time.monotonic()
+        self._stamp: object = None
+        self._read_at = 0.0
+        self._outdated: set[str] = set()
+        self._rests_until: dict[str, float] = {}
+
+    def refresh(self) -> Update | None:
+        """Read what has changed since the last time; None if nothing has."""
+        stamp, now = self.experiment.stamp(), time.monotonic()
+        is_running = self.facts is not None and self.facts.is_running
+        is_late = is_running and now - self._read_at > CLOCK_S
+        if stamp == self._stamp and not is_late and not any(map(self._may_draw, self._outdated)):
+            return None
+        self._stamp, self._read_at = stamp, now
+        try:
+            return self._read()
+        except (TuneEncoderError, OSError) as error:
+            self._stamp = None  # it may be readable the next time, although no file has changed
+            known, self.problem = self.problem, error_line(error)
+            return None if known == self.problem else Update(None, problem=self.problem)
+
+    def _read(self) -> Update:
+        self.facts, self.problem = read_facts(self.experiment), ""
+        old, self.rows = self.rows, trial_rows(self.facts)
+        changed = [row for number, row in self.rows.items() if old.get(number) != row]
+        return Update(self.facts, dict(self._draw(self.facts)), changed)
+
+    def _draw(self, facts: Facts) -> Iterator[tuple[str, Change]]:
+        """Make the figures that do not rest, and yield what has changed in each."""
+        from tune_encoder.serve.figures import figures  # loads matplotlib
+
+        for key, draw in figures(facts).items():
+            if key == _LATER and key not in self.charts:
+                self.charts[key] = empty("The settings are being rated ...")
+                self._outdated.add(key)
+                continue
+            if not self._may_draw(key):
+                self._outdated.add(key)
+                continue
+            began = time.monotonic()
+            options = draw(facts)
+            took = time.monotonic() - began
+            self._rests_until[key] = began + (REST * took if took > QUICK_S else 0.0)
+            self._outdated.discard(key)
+            old, self.charts[key] = self.charts.get(key), options
+            change = changes(old, options) if old is not None else None
+            if change is not None:
+                yield key, change
+
+    def _may_draw(self, key: str) -> bool:
+        return key == _NEVER_RESTS or self._rests_until.get(key, 0.0) <= time.monotonic()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether its last page closed long ago."""
+        return not self.followers and time.monotonic() - self.asked_at > _CLOSED_S
+
+
+class Watch:
+    """All experiments of a root that pages show, read in one place."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.overview = Overview(root)
+        self.overview_followers: set[Callable[[list[Entry]], None]] = set()
+        self._watched: dict[str, Watched] = {}
+
+    async def open(self, name: str) -> Watched:
+        """Return an experiment, as it is now.
+
+        Raises:
+            ConfigError: if it does not exist.
+            TuneEncoderError: if it cannot be read.
+        """
+        experiment = open_experiment(self.root, name)
+        watched = self._watched.setdefault(name, Watched(experiment.path))
+        watched.asked_at = time.monotonic()
+        await self._refresh(watched)
+        if watched.facts is None or watched.problem:
+            raise TuneEncoderError(watched.problem)
+        return watched
+
+    async def entries(self) -> list[Entry]:
+        """Return all experiments of the root, as they are now."""
+        return await asyncio.to_thread(self.overview.read)
+
+    async def run(self) -> None:
+        """Refresh what pages show, until cancelled, after loading what the first page needs."""
+        told_at = 0.0
+        await asyncio.to_thread(importlib.import_module, "tune_encoder.serve.figures")
+        while True:
+            await asyncio.sleep(REFRESH_S)
+            for name, watched in list(self._watched.items()):
+                if watched.followers:
+                    await self._refresh(watched)
+                elif watched.is_idle:
+                    del self._watched[name]
+            if self.overview_followers and time.monotonic() - told_at > OVERVIEW_S:
+                entries = await self.entries()
+                told_at = time.monotonic()
+                for follower in list(self.overview_followers):
+                    follower(entries)
+
+    async def _refresh(self, watched: Watched) -> None:
+        """Read an experiment, and tell its pages, all of which show the state before."""
+        async with watched.lock:
+            update = await asyncio.to_thread(watched.refresh)
+        if update is not None:
+            for follower in list(watched.followers):
+                follower(update)
