@@ -6,7 +6,6 @@ Imported when the first experiment is shown: the data come from modules that loa
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
-from tune_encoder.errors import TuneEncoderError
 from tune_encoder.experiment.findings import bound_reached
 from tune_encoder.experiment.trials import TrialRecord
 from tune_encoder.report.curves import needs_log_scale, thin_rows
@@ -42,7 +41,6 @@ def figures(facts: Facts) -> Mapping[str, Draw]:
         "curves": learning_curves,
         "best-epochs": partial(best_so_far, over="epochs"),
         "best-time": partial(best_so_far, over="time"),
-        "importance": importance_bars,
         "parallel": parallel_coordinates,
         "timeline": timeline,
     }
@@ -163,40 +161,6 @@ def _compared(facts: Facts, curve: Progress) -> Options:
 
 
 # --- settings ------------------------------------------------------------------------------------
-
-
-def importance_bars(facts: Facts) -> Options:
-    """Draw the importance of each setting, or say why there is none yet."""
-    from tune_encoder.experiment.importance import importances  # loads Optuna
-
-    try:
-        rated = importances(facts.experiment)
-    except TuneEncoderError as error:
-        return empty(str(error).replace(": ", ":\n", 1).replace("; ", ";\n"))
-    bars = [
-        {
-            "value": round(100 * each.share, 1),
-            "name": f"{each.name}: {each.share:.0%}, over {count_noun(each.n_trials, 'trial')}",
-        }
-        for each in rated.settings
-    ]
-    label = {"show": True, "position": "right", "formatter": "{c} %", "color": TEXT}
-    names = category_axis([each.name for each in rated.settings])
-    return chart(
-        {"name": "importance in %", "min": 0},
-        {**names, "inverse": True},
-        [
-            {
-                "id": "share",
-                "type": "bar",
-                "data": bars,
-                "itemStyle": {"color": BLUE},
-                "label": label,
-            }
-        ],
-        dataZoom=[],
-        toolbox={},
-    )
 
 
 def parallel_coordinates(facts: Facts) -> Options:

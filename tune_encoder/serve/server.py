@@ -129,8 +129,10 @@ def _config(app: FastAPI, port: int, token: str) -> uvicorn.Config:
 
 
 def _run(server: uvicorn.Server, listener: socket.socket) -> None:
-    # The server ends at these signals, and then raises the first it got once more.
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    # The server ends at the first two, and then raises what it got once more; of the third it does
+    # not know by itself.
+    for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, server.handle_exit)
     with contextlib.suppress(KeyboardInterrupt):
         server.run(sockets=[listener])

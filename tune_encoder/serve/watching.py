@@ -12,6 +12,7 @@ from tune_encoder.experiment.folder import open_experiment
 from tune_encoder.report.facts import Facts, read_facts
 from tune_encoder.serve.charts import Change, Options, changes, empty
 from tune_encoder.serve.overview import Entry, Overview
+from tune_encoder.serve.rating import WAITING, importance_bars
 from tune_encoder.serve.trial_rows import TrialRow, trial_rows
 from tune_encoder.serve.watched_experiment import WatchedExperiment
 
@@ -23,7 +24,7 @@ CLOCK_S = 10.0  # after which the time left of a search is told again, although 
 REST = 20.0
 QUICK_S = 0.01  # what takes less never rests
 _NEVER_RESTS = "curves"  # it shows each new epoch
-_LATER = "importance"  # takes seconds, which nobody waits for before the page is there
+_RATED = "importance"  # takes seconds, so nobody waits for it
 _CLOSED_S = 60.0  # after the last page has closed, an experiment is forgotten
 
 
@@ -50,7 +51,7 @@ class Watched:
     def __init__(self, path: Path) -> None:
         self.experiment = WatchedExperiment(path)
         self.facts: Facts | None = None
-        self.charts: dict[str, Options] = {}
+        self.charts: dict[str, Options] = {_RATED: empty(WAITING)}
         self.rows: dict[int, TrialRow] = {}
         self.problem = ""
         self.followers: set[Follower] = set()
@@ -60,6 +61,8 @@ class Watched:
         self._read_at = 0.0
         self._outdated: set[str] = set()
         self._rests_until: dict[str, float] = {}
+        self._rated: tuple[int, ...] = ()
+        self._is_rating = False
 
     def refresh(self) -> Update | None:
         """Read what has changed since the last time; None if nothing has."""
@@ -87,10 +90,6 @@ class Watched:
         from tune_encoder.serve.figures import figures  # loads matplotlib
 
         for key, draw in figures(facts).items():
-            if key == _LATER and key not in self.charts:
-                self.charts[key] = empty("The settings are being rated ...")
-                self._outdated.add(key)
-                continue
             if not self._may_draw(key):
                 self._outdated.add(key)
                 continue
@@ -107,6 +106,29 @@ class Watched:
     def _may_draw(self, key: str) -> bool:
         return key == _NEVER_RESTS or self._rests_until.get(key, 0.0) <= time.monotonic()
 
+    async def rate(self) -> Update | None:
+        """Rate the settings again if more trials have ended; None if it is not time for that."""
+        facts, began = self.facts, time.monotonic()
+        if facts is None or self._is_rating or not self._may_draw(_RATED):
+            return None
+        ended = (facts.status["trials_ended"], len(facts.trials))
+        if ended == self._rated:
+            return None
+        self._is_rating, self._rated = True, ended
+        try:
+            options = await asyncio.to_thread(importance_bars, self.experiment)
+        finally:
+            self._is_rating = False
+            self._rests_until[_RATED] = began + REST * (time.monotonic() - began)
+        change, self.charts[_RATED] = changes(self.charts[_RATED], options), options
+        return None if change is None else Update(self.facts, {_RATED: change})
+
+    def tell(self, update: Update | None) -> None:
+        """Tell the pages of an update, if there is one."""
+        if update is not None:
+            for follower in list(self.followers):
+                follower(update)
+
     @property
     def is_idle(self) -> bool:
         """Whether its last page closed long ago."""
@@ -121,6 +143,7 @@ class Watch:
         self.overview = Overview(root)
         self.overview_followers: set[Callable[[list[Entry]], None]] = set()
         self._watched: dict[str, Watched] = {}
+        self._ratings: set[asyncio.Task[None]] = set()
 
     async def open(self, name: str) -> Watched:
         """Return an experiment, as it is now.
@@ -150,6 +173,9 @@ class Watch:
             for name, watched in list(self._watched.items()):
                 if watched.followers:
                     await self._refresh(watched)
+                    task = asyncio.create_task(self._rate(watched))
+                    self._ratings.add(task)
+                    task.add_done_callback(self._ratings.discard)
                 elif watched.is_idle:
                     del self._watched[name]
             if self.overview_followers and time.monotonic() - told_at > OVERVIEW_S:
@@ -162,6 +188,7 @@ class Watch:
         """Read an experiment, and tell its pages, all of which show the state before."""
         async with watched.lock:
             update = await asyncio.to_thread(watched.refresh)
-        if update is not None:
-            for follower in list(watched.followers):
-                follower(update)
+        watched.tell(update)
+
+    async def _rate(self, watched: Watched) -> None:
+        watched.tell(await watched.rate())

@@ -1,0 +1,55 @@
+"""A record that is read again while it grows."""
+
+import os
+
+from tests.builders import SPACE, MadeSearch, epoch_row
+from tune_encoder.experiment.trial_reader import TrialReader
+
+
+def reader_of(made):
+    return TrialReader(made.experiment.study_path, ("val_skill", "seconds", "order"))
+
+
+def test_a_record_that_is_not_there_yet_has_no_trials(tmp_path):
+    assert TrialReader(tmp_path / "study.db", ("val_skill",)).read() == []
+
+
+def test_only_what_changed_is_read_again_and_it_is_as_if_all_were(tmp_path):
+    made = MadeSearch(tmp_path)
+    ended, running = made.trial([0.9, 0.8], "COMPLETE"), made.trial([0.7])
+    reader = reader_of(made)
+    before = reader.read()
+
+    made.record.add_row(running, epoch_row(2, 0.6, SPACE))
+    added = made.trial([0.5], "FAIL", "it broke")
+    after = reader.read()
+
+    assert after == reader_of(made).read()
+    assert [len(trial.rows) for trial in after] == [2, 2, 1]
+    assert after[ended] is before[ended]
+    assert after[running] is not before[running]
+    assert (after[added].state, after[added].reason) == ("FAIL", "it broke")
+
+
+def test_a_record_whose_files_are_unchanged_is_not_read(tmp_path):
+    made = MadeSearch(tmp_path)
+    made.trial([0.9])
+    reader = reader_of(made)
+    reader.read()
+    before = reader.read()
+    assert reader.read()[0] is before[0]
+
+    os.utime(made.experiment.study_path)
+
+    assert reader.read()[0] is not before[0]
+
+
+def test_a_trial_that_is_reopened_is_read_again(tmp_path):
+    made = MadeSearch(tmp_path)
+    made.trial([0.9], "PRUNED")
+    reader = reader_of(made)
+    reader.read()
+
+    made.record._study._file.reopen({0: {}})
+
+    assert [trial.state for trial in reader.read()] == ["RUNNING"]

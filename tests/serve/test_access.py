@@ -1,0 +1,185 @@
+"""Who gets in, over HTTP and websockets, without a browser."""
+
+import signal
+import socket
+import stat
+import subprocess
+import sys
+
+import pytest
+
+from tests.serve.conftest import ask, serving
+from tune_encoder.cli import main
+from tune_encoder.serve import access
+from tune_encoder.system.ports import free_port
+
+SOCKET = "/_nicegui_ws/socket.io/?EIO=4&transport=websocket"
+
+
+def handshake(server, **headers):
+    """The status of the answer to the request for a websocket."""
+    names = {"Host": f"127.0.0.1:{server.port}", **headers}
+    lines = "".join(f"{name}: {value}\r\n" for name, value in names.items())
+    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as line:
+        line.sendall(
+            f"GET {SOCKET} HTTP/1.1\r\n{lines}Connection: Upgrade\r\nUpgrade: websocket\r\n"
+            "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n".encode()
+        )
+        return int(line.recv(1000).split()[1])
+
+
+def test_the_link_sets_a_cookie_that_opens_the_page(server):
+    status, _, headers = ask(server.link)
+    cookie = headers["Set-Cookie"]
+
+    assert (status, headers["Location"]) == (303, "/")
+    assert cookie.endswith("; Path=/; HttpOnly; SameSite=Strict")
+    status, text, headers = ask(server.base, Cookie=cookie.partition(";")[0])
+    assert status == 200
+    assert "Experiments - tune-encoder" in text
+    assert "frame-ancestors 'none'" in headers["Content-Security-Policy"]
+
+
+@pytest.mark.parametrize("path", ["/", "/e/mine", "/e/mine/0", "/compare?name=mine", SOCKET])
+def test_nothing_is_served_without_the_token(get, path):
+    status, text, _ = get(path)
+
+    assert (status, text) == (403, f"{access.NO_TOKEN}\n")
+
+
+@pytest.mark.parametrize("token", ["x", "", "%00", "A" * 43])
+def test_a_wrong_or_stale_link_is_refused_in_one_line(get, token):
+    status, text, headers = get(f"/?token={token}")
+
+    assert status == 403
+    assert text == f"{access.STALE if token else access.NO_TOKEN}\n"
+    assert "Set-Cookie" not in headers
+
+
+def test_a_wrong_cookie_is_refused(get, server):
+    status, text, _ = get("/", Cookie=f"tune_encoder_{server.port}=wrong")
+
+    assert (status, text) == (403, f"{access.NO_TOKEN}\n")
+
+
+@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example:80", "192.168.0.1", "["])
+def test_another_host_name_is_refused_also_with_the_token(get, cookie, host):
+    status, text, _ = get("/", Host=host, Cookie=cookie)
+
+    assert (status, text) == (403, f"{access.WRONG_HOST}\n")
+
+
+def test_localhost_is_this_machine(get, server, cookie):
+    assert get("/", Host=f"localhost:{server.port}", Cookie=cookie)[0] == 200
+
+
+@pytest.mark.parametrize("origin", ["http://evil.example", "null", "https://127.0.0.1"])
+def test_a_request_from_another_page_is_refused(get, cookie, origin):
+    status, text, _ = get("/", Origin=origin, Cookie=cookie)
+
+    assert (status, text) == (403, f"{access.WRONG_ORIGIN}\n")
+
+
+def test_websockets_need_the_cookie_the_host_and_the_origin(server, cookie):
+    own = {"Cookie": cookie, "Origin": server.base}
+
+    assert handshake(server, **own) == 101
+    assert handshake(server, Origin=server.base) == 403
+    assert handshake(server, Cookie="tune_encoder=1", Origin=server.base) == 403
+    assert handshake(server, **{**own, "Origin": "http://evil.example"}) == 403
+    assert handshake(server, **{**own, "Host": "evil.example"}) == 403
+
+
+def test_the_link_leads_to_no_other_host(server):
+    _, _, headers = ask(f"{server.base}//evil.example/?token={server.token}")
+
+    assert headers["Location"] == "/evil.example/"
+
+
+def test_it_listens_on_loopback_alone(server):
+    others = {each[4][0] for each in socket.getaddrinfo(socket.gethostname(), server.port)}
+    for address in [*others, "127.0.0.2"]:
+        if address in ("127.0.0.1", "::1"):
+            continue
+        with pytest.raises(OSError):  # noqa: PT011 - refused, or no route
+            socket.create_connection((address, server.port), timeout=5)
+
+
+def test_only_its_user_can_read_the_token_and_a_restart_keeps_it(server):
+    path = access.token_path()
+
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert path.read_text() == server.token == access.read_token()
+
+
+def test_a_token_that_others_could_read_is_replaced(tmp_path, monkeypatch):
+    monkeypatch.setenv("TUNE_ENCODER_CACHE", str(tmp_path))
+    known = access.read_token()
+    access.token_path().chmod(0o644)
+
+    assert access.read_token() != known
+    assert stat.S_IMODE(access.token_path().stat().st_mode) == 0o600
+
+
+def refused(capsys, *words):
+    with pytest.raises(SystemExit) as ended:
+        main(["serve", *map(str, words)])
+    return ended.value.code, capsys.readouterr().err
+
+
+def test_a_port_that_is_taken_is_named(server, root, capsys):
+    code, said = refused(capsys, "--root", root, "--port", server.port)
+
+    assert code == 2
+    assert f"--port {server.port}: cannot be used (" in said
+    assert "choose another, or end the program that uses it" in said
+    assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize("port", [-1, 70000])
+def test_a_port_that_is_none_is_named(root, capsys, port):
+    code, said = refused(capsys, "--root", root, "--port", port)
+
+    assert code == 2
+    assert f"--port {port}: cannot be used (" in said
+
+
+def test_a_root_that_is_not_there_is_named(tmp_path, capsys):
+    code, said = refused(capsys, "--root", tmp_path / "nowhere")
+
+    assert code == 2
+    assert f"--root {tmp_path}/nowhere: no such folder; name the folder of your" in said
+    assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_it_quietly(root, number):
+    with serving(root, free_port(8450)) as own:
+        assert ask(own.link)[0] == 303
+        assert own.stop(number) == (0, "")
+
+
+def test_it_starts_without_torch_ray_and_what_draws_figures():
+    code = (
+        "import sys, tune_encoder.serve.server; "
+        "print([n for n in ('torch', 'ray', 'optuna', 'matplotlib') if n in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert done.stdout == "[]\n"
+
+
+def test_looking_at_an_experiment_loads_neither_torch_nor_ray(root):
+    code = """
+import asyncio, sys
+from pathlib import Path
+from tune_encoder.serve.watching import Watch
+watched = asyncio.run(Watch(Path(sys.argv[1])).open("mine"))
+asyncio.run(watched.rate())
+print(sorted(watched.charts), [n for n in ("torch", "ray") if n in sys.modules])
+"""
+    command = [sys.executable, "-c", code, str(root)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+
+    assert done.stdout.endswith("] []\n")
+    assert "'curves'" in done.stdout
