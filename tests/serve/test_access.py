@@ -15,16 +15,18 @@ from tune_encoder.system.ports import free_port
 
 SOCKET = "/_nicegui_ws/socket.io/?EIO=4&transport=websocket"
 
+UPGRADE = (
+    "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+)
+
 
 def handshake(server, **headers):
     """The status of the answer to the request for a websocket."""
     names = {"Host": f"127.0.0.1:{server.port}", **headers}
     lines = "".join(f"{name}: {value}\r\n" for name, value in names.items())
     with socket.create_connection(("127.0.0.1", server.port), timeout=30) as line:
-        line.sendall(
-            f"GET {SOCKET} HTTP/1.1\r\n{lines}Connection: Upgrade\r\nUpgrade: websocket\r\n"
-            "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n".encode()
-        )
+        line.sendall(f"GET {SOCKET} HTTP/1.1\r\n{lines}{UPGRADE}\r\n".encode())
         return int(line.recv(1000).split()[1])
 
 

@@ -67,17 +67,19 @@ def test_an_experiment_has_all_figures_and_a_table_that_sorts_and_filters(open_t
     )
     page.locator("[aria-label='state Filter Input']").fill("failed")
     page.wait_for_function(
-        "document.querySelectorAll('.ag-center-cols-container .ag-row').length===2"
+        "document.querySelectorAll('.ag-center-cols-container .ag-row').length === 2"
     )
     assert tab.complaints == []
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(400)
 def test_importance_appears_after_a_moment(open_tab):
     tab = open_tab("/e/mine")
     script = """() => getElement(+document.querySelector('[aria-label="Importance of settings"]')
         .id.slice(1)).chart?.getOption().series.length"""
 
-    tab.page.wait_for_function(script, timeout=LONG_MS)
+    tab.page.wait_for_function(script, timeout=5 * LONG_MS)  # Optuna is loaded at a low priority
     assert options(tab.page, "Importance of settings")["series"][0]["type"] == "bar"
 
 
