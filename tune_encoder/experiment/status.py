@@ -4,7 +4,6 @@ A running search and the command `status` print the same, since both read only t
 """
 
 import itertools
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -144,8 +143,9 @@ def has_ended(trial: TrialRecord) -> bool:
 def is_over(space: SearchSpace, trials: list[TrialRecord]) -> bool:
     """Whether the budget is used up or its target reached, so that nothing is left to do."""
     drawn = [trial for trial in trials if trial.state != "WAITING"]
-    n_configs = math.inf if space.n_configs is None else space.n_configs
-    all_tried = len({space.config_key(trial.settings) for trial in drawn} - {None}) >= n_configs
+    all_tried = space.n_configs is not None and (
+        len({space.config_key(trial.settings) for trial in drawn} - {None}) >= space.n_configs
+    )
     used_up = sum(map(counts_as_trial, drawn)) >= space.most_trials or has_refused_all(trials)
     used_up = (used_up or all_tried) and all(map(has_ended, drawn))
     n_epochs = sum(len(trial.rows) for trial in trials)

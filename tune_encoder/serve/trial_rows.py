@@ -1,5 +1,6 @@
 """The rows of the table of trials."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from tune_encoder.experiment.trials import TrialRecord
@@ -27,9 +28,24 @@ _FAILED_LAST = """(one, other, row, next, descends) => {
 }"""
 
 
-def trial_rows(facts: Facts) -> dict[int, TrialRow]:
-    """Return the row of each trial by its number."""
-    return {trial.number: _row(facts, trial) for trial in facts.trials}
+def trial_rows(
+    facts: Facts, known: Mapping[int, TrialRow], before: Facts | None
+) -> dict[int, TrialRow]:
+    """Return the row of each trial by its number.
+
+    Args:
+        facts: The search.
+        known: The rows of the time before, which stay where a trial is the same object.
+        before: The search at that time.
+    """
+    same = before is not None and before.is_running == facts.is_running
+    old = {trial.number: trial for trial in before.trials} if before is not None and same else {}
+    return {
+        trial.number: known[trial.number]
+        if old.get(trial.number) is trial and trial.number in known
+        else _row(facts, trial)
+        for trial in facts.trials
+    }
 
 
 def _row(facts: Facts, trial: TrialRecord) -> TrialRow:

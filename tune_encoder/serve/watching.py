@@ -22,7 +22,8 @@ CLOCK_S = 10.0  # after which the time left of a search is told again, although 
 # A figure that took long rests this many times what it took, so that all of them together take a
 # small part of the time, however large the search.
 REST = 20.0
-QUICK_S = 0.01  # what takes less never rests
+LEAST_REST_S = 5.0  # of a figure
+BUDGET_S = 0.03  # of a refresh, for figures that have rested; the others wait for the next refresh
 _NEVER_RESTS = "curves"  # it shows each new epoch
 _RATED = "importance"  # takes seconds, so nobody waits for it
 _CLOSED_S = 60.0  # after the last page has closed, an experiment is forgotten
@@ -71,6 +72,8 @@ class Watched:
         is_late = is_running and now - self._read_at > CLOCK_S
         if stamp == self._stamp and not is_late and not any(map(self._may_draw, self._outdated)):
             return None
+        if stamp == self._stamp and not is_late and self.facts is not None:
+            return Update(self.facts, dict(self._draw(self.facts)))
         self._stamp, self._read_at = stamp, now
         try:
             return self._read()
@@ -80,23 +83,26 @@ class Watched:
             return None if known == self.problem else Update(None, problem=self.problem)
 
     def _read(self) -> Update:
-        self.facts, self.problem = read_facts(self.experiment), ""
-        old, self.rows = self.rows, trial_rows(self.facts)
+        before, self.facts, self.problem = self.facts, read_facts(self.experiment), ""
+        old, self.rows = self.rows, trial_rows(self.facts, self.rows, before)
         changed = [row for number, row in self.rows.items() if old.get(number) != row]
         return Update(self.facts, dict(self._draw(self.facts)), changed)
 
     def _draw(self, facts: Facts) -> Iterator[tuple[str, Change]]:
-        """Make the figures that do not rest, and yield what has changed in each."""
+        """Make figures that have rested, as far as there is time, and yield what has changed."""
         from tune_encoder.serve.figures import figures  # loads matplotlib
 
+        spent = 0.0
         for key, draw in figures(facts).items():
-            if not self._may_draw(key):
+            is_shown, is_first = key in self.charts, key == _NEVER_RESTS
+            if is_shown and not is_first and (spent > BUDGET_S or not self._may_draw(key)):
                 self._outdated.add(key)
                 continue
             began = time.monotonic()
             options = draw(facts)
             took = time.monotonic() - began
-            self._rests_until[key] = began + (REST * took if took > QUICK_S else 0.0)
+            spent += 0.0 if is_first else took
+            self._rests_until[key] = began + max(REST * took, LEAST_REST_S)
             self._outdated.discard(key)
             old, self.charts[key] = self.charts.get(key), options
             change = changes(old, options) if old is not None else None
