@@ -99,7 +99,7 @@ def test_the_link_leads_to_no_other_host(server):
 
 
 def test_it_listens_on_loopback_alone(server):
-    others = {each[4][0] for each in socket.getaddrinfo(socket.gethostname(), server.port)}
+    others = {str(each[4][0]) for each in socket.getaddrinfo(socket.gethostname(), server.port)}
     for address in [*others, "127.0.0.2"]:
         if address in ("127.0.0.1", "::1"):
             continue

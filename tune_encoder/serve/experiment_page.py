@@ -129,6 +129,7 @@ class ExperimentPage:
             self._add("best-epochs")
             self._add("best-time")
         heading(2, "Trials")
+        self.in_grid = set(self.watched.rows)
         self.grid = ui.aggrid(
             grid_options(facts, self.watched.rows), auto_size_columns=False
         ).classes("trials")
@@ -160,11 +161,9 @@ class ExperimentPage:
             ui.navigate.to(f"/e/{self.watched.experiment.name}/{found[1]}")
 
     def _change_rows(self, update: Update) -> None:
-        known = self.grid.options["rowData"]
-        numbers_known = {row["trial"] for row in known}
-        added = [row for row in update.rows if row["trial"] not in numbers_known]
-        changed = [row for row in update.rows if row["trial"] in numbers_known]
-        known.extend(added)
+        added = [row for row in update.rows if row["trial"] not in self.in_grid]
+        changed = [row for row in update.rows if row["trial"] in self.in_grid]
+        self.in_grid.update(row["trial"] for row in added)
         self.grid.run_grid_method("applyTransaction", {"add": added, "update": changed})
 
 

@@ -93,8 +93,8 @@ class TrialPage:
         self.options = options
         if change is not None:
             apply_change(self.chart, change)
-            self.grid.options["rowData"] = [dict(row) for row in view["rows"]]
-            self.grid.run_grid_method("setGridOption", "rowData", self.grid.options["rowData"])
+            rows = [dict(row) for row in view["rows"]]
+            self.grid.run_grid_method("setGridOption", "rowData", rows)
         self.checkpoints.clear()
         with self.checkpoints:
             _checkpoints(self.experiment, view["rows"])
