@@ -44,6 +44,17 @@ def test_a_record_whose_files_are_unchanged_is_not_read(tmp_path):
     assert reader.read()[0] is not before[0]
 
 
+def test_a_trial_that_ends_is_read_once_more(tmp_path):
+    made = MadeSearch(tmp_path)
+    number = made.trial([0.9])
+    reader = reader_of(made)
+    reader.read()
+
+    made.record.complete(number)
+
+    assert [trial.state for trial in reader.read()] == ["COMPLETE"]
+
+
 def test_a_trial_that_is_reopened_is_read_again(tmp_path):
     made = MadeSearch(tmp_path)
     made.trial([0.9], "PRUNED")
