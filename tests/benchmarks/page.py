@@ -146,7 +146,7 @@ def served(root: Path, name: str) -> list[tuple[float, float]]:
         jar = urllib.request.HTTPCookieProcessor(CookieJar())
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), jar)
         server = psutil.Process(process.pid)
-        found = []
+        found: list[tuple[float, float]] = []
         for address in (link, *2 * [f"http://127.0.0.1:{port}/e/{name}"]):
             opener.open(address).read()
             used = sum(server.cpu_times()[:2])

@@ -92,25 +92,12 @@ def _copies_identity(settings: CopySettings) -> dict[str, SettingValue]:
 
 def recorded_voice_kind(fingerprint: str, settings: PackSettings, split: str) -> str | None:
     """Return the kind of a split's voices as a pack in the cache has it; None if there is none."""
-    info = _recorded_info(fingerprint, settings)
-    return None if info is None else info.get("voice_kinds", {}).get(split)
-
-
-def recorded_baselines(
-    fingerprint: str, settings: PackSettings, split: str
-) -> dict[str, dict[str, float]]:
-    """Return the baselines of a split as a pack in the cache has them; empty if there is none."""
-    info = _recorded_info(fingerprint, settings)
-    return {} if info is None else info.get("baselines", {}).get(split, {})
-
-
-def _recorded_info(fingerprint: str, settings: PackSettings) -> PackInfo | None:
     try:
         path = pack_folder(fingerprint, settings) / "pack.json"
-        info: PackInfo | None = parse_json(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, TuneEncoderError):
+        info: PackInfo = parse_json(path.read_text(encoding="utf-8"))
+        return info["voice_kinds"].get(split)
+    except (OSError, ValueError, KeyError, TuneEncoderError):
         return None
-    return info
 
 
 def recorded_baselines(

@@ -109,7 +109,7 @@ class ExperimentPage:
         values = {
             "state": status["state"],
             "best": "none yet" if best is None else f"{format_score(best)}{where}",
-            "strongest baseline": describe_baseline(facts.experiment) or "unknown",
+            "strongest baseline": describe_baseline(status) or "unknown",
             "trials": format_counts(status),
             "epochs": f"{status['epochs']}{f' of {budget}' if budget else ''}{saved}",
             "time": format_time(status["time"]),

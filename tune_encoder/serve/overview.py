@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from tune_encoder.data.pack_info import recorded_baselines
 from tune_encoder.data.score_words import skill_name
 from tune_encoder.errors import TuneEncoderError, error_line
 from tune_encoder.experiment.folder import Experiment, list_experiments
@@ -59,7 +58,7 @@ class Overview:
             return known[1]
         try:
             view = status(experiment)
-            entry = _described(experiment, view)
+            entry = _described(view)
         except TuneEncoderError as error:
             entry = Entry(each.name, UNREADABLE, problem=error_line(error))
         self._known[each.name] = stamp, entry
@@ -69,7 +68,7 @@ class Overview:
         return entry
 
 
-def _described(experiment: Experiment, view: ExperimentStatus) -> Entry:
+def _described(view: ExperimentStatus) -> Entry:
     left = view["time"]["left_s"]
     progress, done = share_done(view)
     best = view["best"]
@@ -79,7 +78,7 @@ def _described(experiment: Experiment, view: ExperimentStatus) -> Entry:
         progress,
         done,
         format_score(best) if best is not None else "",
-        describe_baseline(experiment),
+        describe_baseline(view),
         format_duration(left) if left is not None else "",
         describe_process(view["process"]),
     )
@@ -102,23 +101,12 @@ def share_done(view: ExperimentStatus) -> tuple[float | None, str]:
     return min(1.0, done / limit), f"{done} of {limit} {noun}"
 
 
-def strongest_baseline(experiment: Experiment) -> tuple[str, float] | None:
-    """Return the name and skill of the best baseline on the search's voices; None if unknown."""
-    content = experiment.read_search()
-    known = content.get("baselines")
-    if known is None:
-        config = experiment.space().base_config()
-        known = recorded_baselines(content["fingerprint"], config, "val")
-    scored = {name: scores["skill"] for name, scores in known.items() if "skill" in scores}
-    return max(scored.items(), key=lambda each: each[1]) if scored else None
-
-
-def describe_baseline(experiment: Experiment) -> str:
+def describe_baseline(view: ExperimentStatus) -> str:
     """Name the strongest baseline with its skill; empty if it is unknown."""
-    found = strongest_baseline(experiment)
-    if found is None:
+    baseline = view["baseline"]
+    if baseline is None:
         return ""
-    return f"{found[0]}: {skill_name(experiment.voice_kind())} {found[1]:.3f}"
+    return f"{baseline['name']}: {skill_name(view['voices'])} {baseline['skill']:.3f}"
 
 
 def describe_process(process: Process | None) -> str:
