@@ -1,4 +1,5 @@
 import os
+import re
 import signal
 import subprocess
 
@@ -7,6 +8,7 @@ import pytest
 from optuna.trial import TrialState
 
 from tests.tuning.conftest import Command
+from tests.tuning.faults.processes import WORKER
 from tune_encoder.experiment.epoch_row import EpochRow
 from tune_encoder.experiment.trials import needed_checkpoints
 from tune_encoder.training.checkpoints import load_state
@@ -147,7 +149,7 @@ def test_a_trial_whose_worker_is_not_ready_for_it_is_handed_out_again(command):
 
 
 def worker_of(driver: int) -> int:
-    """The process that trains: below the driver, named by Ray after our function."""
+    """The process that trains: below the driver, named by Ray after our actor."""
     table = subprocess.run(
         ["ps", "-eo", "pid,ppid,args"], capture_output=True, text=True, check=True
     ).stdout.splitlines()[1:]
@@ -155,7 +157,7 @@ def worker_of(driver: int) -> int:
     below = {driver}
     for _ in range(4):  # driver, raylet, worker
         below |= {int(pid) for pid, parent, _ in rows if int(parent) in below}
-    (worker,) = [int(pid) for pid, _, name in rows if int(pid) in below and "ImplicitFunc" in name]
+    (worker,) = [int(pid) for pid, _, name in rows if int(pid) in below and re.search(WORKER, name)]
     return worker
 
 

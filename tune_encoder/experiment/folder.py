@@ -50,8 +50,8 @@ STUDY_NAME = "search"  # of the Optuna study in study.db
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _SEARCH_KEYS = ("space", "data_dir", "fingerprint", "versions")
 _KINDS = {  # of what search.yaml has, but for the space, which is checked by itself
-    "a text": ("data_dir", "fingerprint", "voices", "forked_from", "storage", "record",
-               "record_name", "id"),
+    "a text": ("space_name", "data_dir", "fingerprint", "voices", "forked_from", "storage",
+               "record", "record_name", "id"),
     "a mapping": ("versions", "baselines", "defaults", "copies"),
     "a list": ("warm_start",),
     "a whole number": ("folds",),
@@ -63,6 +63,8 @@ _NOT_IN_ADDRESSES = "?%"  # of SQLite files, in SQLAlchemy's URLs
 class SearchOrigin(TypedDict, total=False):
     """The origin of a search and its storage locations, in search.yaml."""
 
+    space_name: str
+    """Name of the space's file; older searches lack it, and spaces that are in no file."""
     warm_start: list[str]
     """Experiments of the same root whose best configs were tried first."""
     forked_from: str

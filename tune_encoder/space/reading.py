@@ -31,7 +31,8 @@ def load_space(path: Path) -> SearchSpace:
     Raises:
         ConfigError: naming the file, the key, and what is allowed.
     """
-    return new_space(read_yaml(path), str(path), path.parent)
+    space = new_space(read_yaml(path), str(path), path.parent)
+    return dataclasses.replace(space, name=path.stem)
 
 
 def new_space(content: Mapping[str, object], where: str, folder: Path) -> SearchSpace:
@@ -99,7 +100,7 @@ def override_space(
         if section == "budget" and not before["total_epochs"]:
             given = {**_fit_trials(given)}
         content[section] = {**before, **given}
-    return parse_space(content, where, Path())
+    return dataclasses.replace(parse_space(content, where, Path()), name=space.name)
 
 
 def _fit_trials(budget: Mapping[str, object]) -> Mapping[str, object]:

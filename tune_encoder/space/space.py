@@ -167,6 +167,8 @@ class SearchSpace:
     report: ReportSettings = field(default_factory=ReportSettings)
     similarity: SimilaritySettings = field(default_factory=SimilaritySettings)
     """Without effect unless the search `listens`."""
+    name: str = field(default="", compare=False)
+    """Of its file, or of the built-in space; empty if it is in no file."""
 
     @property
     def measures(self) -> tuple[str, ...]:

@@ -185,6 +185,8 @@ def _start(
         "voices": NEW if validation.folds > 1 else data.voice_kind("val"),
         **extra_content,
     }
+    if space.name:
+        content |= {"space_name": space.name}
     if validation.folds > 1:
         content |= {"baselines": validation.baselines, "folds": validation.folds}
     if forked := extra_content.get("forked_from"):

@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from tests.tuning.conftest import finish
+from tests.tuning.faults.processes import WORKER
 from tune_encoder.system.ports import LOOPBACK
 from tune_encoder.tuning.cluster.ray_settings import read_token
 from tune_encoder.tuning.cluster.start import start_cluster
@@ -43,7 +44,7 @@ def test_a_search_alone_listens_to_nobody_else_and_starts_nothing_that_nobody_ne
         command.wait_for_rows(process, 1)
         driver = psutil.Process(process.pid)
         started = dict(lines(driver))
-        environments = [each.environ() for each, line in started.items() if "ImplicitFunc" in line]
+        environments = [each.environ() for each, line in started.items() if re.search(WORKER, line)]
         found = list(addresses(driver))
         kinds = [check(host, port) for host, port in found]
         node = next(line for line in started.values() if "gcs_server" in line)

@@ -27,11 +27,11 @@ sys.modules.update(own)
 
 import tune_encoder.tuning.driver.launch
 from tune_encoder.config import LaunchSettings
-from tune_encoder.experiment.folder import Experiment
+from tests.builders import new_experiment
 from tune_encoder.tuning.cluster.connection import connected
 
 ray_patches.pass_no_variables()
-with connected(Experiment(Path(tempfile.mkdtemp())), LaunchSettings()):
+with connected(new_experiment(Path(tempfile.mkdtemp())), LaunchSettings()):
     patched = [owner for owner, name, _ in ray_patches._HELPER_PROCESSES if hasattr(owner, name)]
     print("=" + json.dumps([len(patched), ray.get(ray.remote(lambda: 7).remote())]))
 """
@@ -64,6 +64,7 @@ def test_every_internal_that_is_patched_is_there_in_the_ray_that_is_installed():
         assert all(hasattr(owner, name) for owner, name, _ in patched)
     assert hasattr(ray_patches._CLASS_CACHE, "DEFAULT_ENV_VARS")
     assert hasattr(ray_patches._CLASS_CACHE, "ENV_VARS_TO_PROPAGATE")
+    assert hasattr(ray_patches._CLASS_CACHE._ActorClassCache, "get")
 
 
 @pytest.mark.slow

@@ -1,12 +1,14 @@
 """The processes of a search that runs."""
 
 import contextlib
+import re
 import subprocess
 
 import psutil
 
-AGENT, NODE, HEAD, WORKER = "DashboardAgent", "raylet/raylet", "gcs_server", "ImplicitFunc"
+AGENT, NODE, HEAD = "DashboardAgent", "raylet/raylet", "gcs_server"
 """Names by which Ray's processes are found."""
+WORKER = r"ray::TrialWorker|: worker \d"  # before an epoch, and during one
 
 
 def children(process: "subprocess.Popen[str]") -> list[psutil.Process]:
@@ -41,6 +43,6 @@ def kill_with_workers(process: "subprocess.Popen[str]", within_s: float) -> str:
 
 def _is_named(process: psutil.Process, name: str) -> bool:
     try:
-        return name in " ".join(process.cmdline()[:1])
+        return re.search(name, " ".join(process.cmdline()[:1])) is not None
     except psutil.Error:  # it has just ended
         return False

@@ -6,6 +6,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,8 +15,10 @@ import tune_encoder
 from tune_encoder.api.jobs.connection import choose_address, connect, ray_errors_in_one_line
 from tune_encoder.api.jobs.jobs import (
     EXPORT,
+    NAME,
     SEARCH,
     Job,
+    id_of,
     metadata,
     next_launch,
     read_jobs,
@@ -24,7 +27,6 @@ from tune_encoder.api.jobs.jobs import (
 from tune_encoder.api.jobs.submission import (
     CLUSTER_OPTIONS,
     PROGRAM,
-    SPACE_FILE,
     absolute_on_cluster,
     prepare_submission,
 )
@@ -43,6 +45,8 @@ _STOP_TIMEOUT_S = 60  # a search saves and stops within seconds; Ray would kill 
 # Ray has no option for these; a name that another version does not have changes nothing there.
 _VERBOSE_LOGGERS = ("ray.dashboard.modules.dashboard_sdk", "ray._private.runtime_env.packaging")
 _ID_TAKEN = "already exists"  # in Ray's error for a submission id
+
+_metadata = partial(metadata, version("tune-encoder"))
 
 
 class SubmitOptions(Overrides, total=False):
@@ -127,9 +131,12 @@ class Client:
         launches = self._launches(name)
         if launches and not all(job.was_rejected for job in launches):
             raise self._name_taken_error(name, launches[-1].state)
-        command = submission.search_command(SPACE_FILE)
-        files = {SPACE_FILE: submission.space_text}
-        self._submit_job(name, submission.root, SEARCH, next_launch(launches), command, files)
+        command = submission.search_command(submission.space_file)
+        files = {submission.space_file: submission.space_text}
+        data = "" if submission.data_dir is None else str(submission.data_dir)
+        about = submission.space.name, data
+        known = _metadata(name, submission.root, SEARCH, next_launch(launches), *about)
+        self._submit_job(known, command, files)
         return name
 
     def jobs(self) -> list[Job]:
@@ -211,7 +218,8 @@ class Client:
         experiment_path(place, name)
         command = [*PROGRAM, "resume", name, "--root", str(place), *CLUSTER_OPTIONS]
         command += _resume_arguments(options)
-        self._submit_job(name, place, SEARCH, next_launch(launches), command)
+        about = (launches[-1].space, launches[-1].data) if launches else ("", "")
+        self._submit_job(_metadata(name, place, SEARCH, next_launch(launches), *about), command)
         return name
 
     def export(self, name: str) -> Path:
@@ -229,7 +237,7 @@ class Client:
         launch = next_launch(earlier)
         folder = root / name / "best"
         command = [*PROGRAM, "export", name, "--root", str(root), "--to", str(folder)]
-        self._submit_job(name, root, EXPORT, launch, command)
+        self._submit_job(_metadata(name, root, EXPORT, launch), command)
         job = self._wait_until_ended(submission_id(name, EXPORT, launch))
         if job.state != "SUCCEEDED":
             lines = "".join(self._read_logs(job, follow=False)).strip().splitlines()
@@ -276,15 +284,8 @@ class Client:
             time.sleep(_POLL_S)
 
     def _submit_job(
-        self,
-        name: str,
-        root: Path,
-        kind: str,
-        launch: int,
-        command: list[str],
-        files: Mapping[str, str] | None = None,
+        self, known: dict[str, str], command: list[str], files: Mapping[str, str] | None = None
     ) -> None:
-        known = metadata(version("tune-encoder"), name, root, kind, launch)
         with tempfile.TemporaryDirectory() as folder, ray_errors_in_one_line(self.address):
             for file, text in (files or {}).items():
                 (Path(folder) / file).write_text(text, encoding="utf-8")
@@ -292,14 +293,14 @@ class Client:
                 # exec: without a shell in between the search itself gets each signal, once.
                 "entrypoint": f"exec {shlex.join(command)}",
                 "runtime_env": _runtime_env(folder),
-                "submission_id": submission_id(name, kind, launch),
+                "submission_id": id_of(known),
                 "metadata": known,
             }
             try:
                 self._submit_when_ready(job)
             except RuntimeError as error:
                 if _ID_TAKEN in str(error):  # another client was faster
-                    raise self._name_taken_error(name, "PENDING") from error
+                    raise self._name_taken_error(known[NAME], "PENDING") from error
                 raise
 
     def _submit_when_ready(self, job: dict[str, Any]) -> None:

@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 ENDED = ("SUCCEEDED", "STOPPED", "FAILED")
-_VERSION, _NAME, _ROOT, _KIND, _LAUNCH = "tune_encoder", "experiment", "root", "kind", "launch"
+_VERSION, NAME, _ROOT, _KIND, _LAUNCH = "tune_encoder", "experiment", "root", "kind", "launch"
+_SPACE, _DATA = "space", "data"
+_SHOWN = "job_name"  # key of what Ray's pages call a job
 SEARCH, EXPORT = "search", "export"
 _REJECTED = (2, 3)  # exit codes: command or data were rejected before anything was written
 
@@ -32,6 +34,10 @@ class Job:
     """Exit code of the command; None while it runs, or if it was killed."""
     message: str
     """Ray's message about its state."""
+    space: str = ""
+    """Name of the space; empty if it is in no file, or was submitted by an older version."""
+    data: str = ""
+    """Path of the data on the cluster; empty for that of the space, or the demo voices."""
 
     @property
     def submission_id(self) -> str:
@@ -59,9 +65,17 @@ def next_launch(earlier: Iterable[Job]) -> int:
     return 1 + max((job.launch for job in earlier), default=0)
 
 
-def metadata(version: str, name: str, root: Path, kind: str, launch: int) -> dict[str, str]:
+def metadata(
+    version: str, name: str, root: Path, kind: str, launch: int, space: str = "", data: str = ""
+) -> dict[str, str]:
     """Return the metadata that `read_jobs` needs; everyone with the token can see it."""
-    return {_VERSION: version, _NAME: name, _ROOT: str(root), _KIND: kind, _LAUNCH: str(launch)}
+    known = {_VERSION: version, NAME: name, _ROOT: str(root), _KIND: kind, _LAUNCH: str(launch)}
+    return {**known, _SHOWN: name, _SPACE: space, _DATA: data}
+
+
+def id_of(known: Mapping[str, str]) -> str:
+    """Return the id of the job that has these metadata."""
+    return submission_id(known[NAME], known[_KIND], int(known[_LAUNCH]))
 
 
 def read_jobs(listed: Iterable[Any]) -> list[Job]:
@@ -72,7 +86,7 @@ def read_jobs(listed: Iterable[Any]) -> list[Job]:
 
 def _read_job(listed: Any, known: Mapping[str, str]) -> Job:
     return Job(
-        name=known[_NAME],
+        name=known[NAME],
         state=str(listed.status.value),
         root=Path(known[_ROOT]),
         launch=int(known[_LAUNCH]),
@@ -81,6 +95,8 @@ def _read_job(listed: Any, known: Mapping[str, str]) -> Job:
         ended_at=_seconds(listed.end_time),
         exit_code=listed.driver_exit_code,
         message=" ".join((listed.message or "").split()),
+        space=known.get(_SPACE, ""),
+        data=known.get(_DATA, ""),
     )
 
 

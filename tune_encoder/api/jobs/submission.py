@@ -1,5 +1,6 @@
 """A search to be submitted to a cluster: checked here, and run there by a command."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from tune_encoder.errors import DataError
 from tune_encoder.experiment.folder import experiment_path
 from tune_encoder.space import SearchSpace, space_to_content
 
-SPACE_FILE = "space.yaml"
+_FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")  # which no shell and no option reads anew
 CLUSTER_OPTIONS = ("--address", "auto")  # that of RAY_ADDRESS, which Jobs set
 PROGRAM = ("python", "-m", "tune_encoder")
 
@@ -29,6 +30,12 @@ class Submission:
     warm_start: tuple[str, ...] = ()
     export: bool = True
     storage_settings: StorageSettings = LOCAL_STORAGE
+
+    @property
+    def space_file(self) -> str:
+        """Name of the file of the space in the job, after which the search calls its space."""
+        name = self.space.name
+        return f"{name if _FILE_NAME.fullmatch(name) else 'space'}.yaml"
 
     @property
     def space_text(self) -> str:

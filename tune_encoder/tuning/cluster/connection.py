@@ -13,6 +13,7 @@ from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import ray
+from ray.job_config import JobConfig
 
 from tune_encoder.config import LaunchSettings, ResourceSettings
 from tune_encoder.errors import ConfigError, StorageError, TuneEncoderError
@@ -68,7 +69,8 @@ def connected(experiment: Experiment, launch: LaunchSettings) -> Iterator[None]:
     protect_token()
     try:
         with _start_explained(experiment):
-            page = _join_cluster(launch.address) if launch.address else _start_ray(launch.dashboard)
+            job = _job_config(experiment)
+            page = _join_cluster(launch.address, job) if launch.address else _start_ray(launch, job)
         if page:
             write_note(experiment.path, f"http://{page}")
         with interruptible(experiment.stopped_message):  # Ray has set handlers of its own
@@ -92,12 +94,27 @@ def _start_explained(experiment: Experiment) -> Iterator[None]:
         ) from error
 
 
-def _start_ray(dashboard: bool) -> str:
+def _job_config(experiment: Experiment) -> JobConfig:
+    """Return what Ray's pages show of the job of a search, unless it was submitted."""
+    content = experiment.read_search()
+    known = {
+        "job_name": experiment.name,  # as Ray calls it
+        "experiment": experiment.name,
+        "root": str(experiment.path.parent.absolute()),
+        "space": content.get("space_name", ""),
+        "data": content["data_dir"],
+    }
+    return JobConfig(metadata=known)
+
+
+def _start_ray(launch: LaunchSettings, job: JobConfig) -> str:
+    dashboard = launch.dashboard
     limit_to_loopback(True)
     os.environ.pop(_JOB_CONFIG, None)  # of a job that this process may be part of
     with apart_from_terminal(), nullcontext() if dashboard else without_helper_processes():
         context = ray.init(
             "local",  # otherwise Ray would connect to any cluster that runs on this machine
+            job_config=job,
             include_dashboard=dashboard,
             dashboard_host=LOOPBACK,
             _temp_dir=str(ray_parent(RAY_FOLDER) / RAY_FOLDER),
@@ -107,11 +124,12 @@ def _start_ray(dashboard: bool) -> str:
     return str(context.dashboard_url) if dashboard else ""
 
 
-def _join_cluster(address: str) -> str:
+def _join_cluster(address: str, job: JobConfig) -> str:
     limit_to_loopback(address == local_address())
     with apart_from_terminal():
         context = ray.init(
             address,
+            job_config=job,
             log_to_driver=False,
             logging_level=logging.CRITICAL,
             runtime_env={"env_vars": worker_environment()},

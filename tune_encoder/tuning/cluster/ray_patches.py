@@ -4,12 +4,14 @@ Ray has no public way to do these things. A Ray without one of these internals w
 it then starts a few more processes, listens as its own defaults say, or passes more variables.
 """
 
+import itertools
 import subprocess
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from importlib import import_module
 from typing import Any, Protocol
+from uuid import uuid4
 
 from tune_encoder.system.ports import LOOPBACK
 
@@ -70,6 +72,32 @@ def pass_no_variables() -> None:
     """
     for name in ("ENV_VARS_TO_PROPAGATE", "DEFAULT_ENV_VARS"):
         getattr(_CLASS_CACHE, name, set()).clear()
+
+
+@contextmanager
+def named_workers(name: str) -> Iterator[None]:
+    """Let the actors that Tune starts while the block runs be called `NAME: worker 1`, 2 and so on.
+
+    A number is given once, and the names are in a namespace of their own: no actor can have the
+    name already, be it of another search or of one that Ray is still ending.
+    """
+    cache, namespace = getattr(_CLASS_CACHE, "_ActorClassCache", None), uuid4().hex
+    numbers = itertools.count(1)
+
+    def get(self: object, trainable: type) -> Any:
+        found = original(self, trainable)
+        options = type(found).options
+
+        def named(**given: Any) -> Any:
+            worker = f"{name}: worker {next(numbers)}"
+            return options(found, **{**given, "name": worker, "namespace": namespace})
+
+        found.options = named
+        return found
+
+    original: Callable[..., Any] = getattr(cache, "get", _do_nothing)
+    with _replaced([(cache, "get", get)]):
+        yield
 
 
 def apart_from_terminal() -> AbstractContextManager[None]:

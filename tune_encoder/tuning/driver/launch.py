@@ -24,7 +24,7 @@ from tune_encoder.system.events import is_heard
 from tune_encoder.system.formats import count_noun
 from tune_encoder.tuning.cluster.capacity import Capacity, check_trial_fits, living_nodes
 from tune_encoder.tuning.cluster.connection import connected
-from tune_encoder.tuning.cluster.ray_patches import pass_no_variables
+from tune_encoder.tuning.cluster.ray_patches import named_workers, pass_no_variables
 from tune_encoder.tuning.cluster.watch import watching
 from tune_encoder.tuning.driver.announcing import Announcer, announce_start
 from tune_encoder.tuning.driver.callbacks import FailureRecorder, StopSignal
@@ -35,6 +35,7 @@ from tune_encoder.tuning.driver.recording_scheduler import RecordingScheduler
 from tune_encoder.tuning.driver.searcher import StudySearcher
 from tune_encoder.tuning.driver.steering import Steering, take_added_configs
 from tune_encoder.tuning.record.record import REPORTED, Record
+from tune_encoder.tuning.worker.actor import trial_worker
 from tune_encoder.tuning.worker.settings import WorkerSettings
 from tune_encoder.tuning.worker.trial import run_trial
 
@@ -154,7 +155,7 @@ def _run_tune(
     progress = Announcer(record) if is_heard() else Progress(record)
     ahead = PreloadTorch(record.may_start)
     tuner = tune.Tuner(
-        tune.with_resources(run_trial, {"cpu": resources.cpus, "gpu": resources.gpus}),
+        trial_worker(run_trial, {"cpu": resources.cpus, "gpu": resources.gpus}),
         tune_config=tune.TuneConfig(
             metric=REPORTED,
             mode="min",
@@ -179,7 +180,7 @@ def _run_tune(
         ),
     )
     try:
-        with stop.listening():
+        with stop.listening(), named_workers(experiment.name):
             tuner.fit()
     except Exception as error:
         # Tune too wants to write on the full disk. What it writes at the end, nobody reads.

@@ -22,7 +22,9 @@ from tune_encoder.training.logs import Logged
 from tune_encoder.training.loop import train
 from tune_encoder.training.parallel import ProcessGroup, run_processes
 from tune_encoder.training.state import RunState, TrainState
+from tune_encoder.tuning.worker.actor import show_epoch
 from tune_encoder.tuning.worker.file_sync import FILES
+from tune_encoder.tuning.worker.settings import TrialConfig
 from tune_encoder.tuning.worker.trial_files import TrialFiles
 
 MIN_FREE_BYTES = 2**30  # room for several checkpoints of the largest encoder
@@ -32,8 +34,9 @@ _SHARED_MEMORY = Path("/dev/shm")  # Tune copies a checkpoint from where it was 
 class Reporter:
     """Reports the epochs of one trial to Tune; each call returns only if the trial continues."""
 
-    def __init__(self, files: TrialFiles) -> None:
+    def __init__(self, files: TrialFiles, config: TrialConfig) -> None:
         self._files = files
+        self._config = config
 
     def epoch(self, row: EpochRow, state: RunState) -> None:
         """Report an epoch and its checkpoint."""
@@ -63,6 +66,7 @@ class Reporter:
         }
         checkpoint = None if folder is None else tune.Checkpoint.from_directory(folder)
         tune.report(result, checkpoint=checkpoint)
+        show_epoch(self._config, row["epoch"] + 1)
 
 
 def _scratch_folder() -> str | None:

@@ -34,6 +34,8 @@ class WorkerSettings:
     """Names of the settings that are searched in the trial, which TensorBoard shows."""
     measures: tuple[str, ...] = ()
     """Quantities of the encoder that rows have too; see `training.measures`."""
+    steady_title: bool = False
+    """Whether the title of a worker's process stays, or has the trial and the epoch."""
     listening: Listening | None = None
     """When `val_similarity` is measured, and how; None: rows do not have it."""
 

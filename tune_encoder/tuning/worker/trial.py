@@ -51,6 +51,7 @@ def _train(config: TrialConfig) -> None:
     from tune_encoder.training.folds import train_folds
     from tune_encoder.training.logs import Logged
     from tune_encoder.training.loop import train
+    from tune_encoder.tuning.worker.actor import show_epoch
     from tune_encoder.tuning.worker.pack_transfer import fetch_model, fetch_pack
     from tune_encoder.tuning.worker.reporting import Reporter, train_distributed
     from tune_encoder.tuning.worker.trial_files import open_trial_files
@@ -67,7 +68,8 @@ def _train(config: TrialConfig) -> None:
         _report_older_checkpoint(config, checkpoint, problems)
         if checkpoint is None:
             settings = fetch_model(settings, worker.home)
-        reporter = Reporter(files)
+        reporter = Reporter(files, config)
+        show_epoch(config, 1 if checkpoint is None else checkpoint["epoch"] + 1)
         if checkpoint is not None:
             _report_unrecorded(reporter, checkpoint, config["n_recorded"])
         run_dir = files.run_dir
