@@ -60,6 +60,8 @@ class LaunchOptions(TypedDict, total=False):
 
     dashboard: bool | None
     """Whether dashboards are served in the browser while the search runs."""
+    metrics: bool | None
+    """Whether metrics for Prometheus are exported, to this machine only, while it runs."""
     address: str | None
     """Ray cluster to run on, HOST:PORT or "auto"; by default Ray is started on this machine."""
 
@@ -135,7 +137,8 @@ def search(
         name: Name of the new experiment.
         root: Folder of experiments.
         options: `trials`, `epochs`, `total_epochs`, `time`, `until`, `concurrent`, `seed`, `folds`,
-            `warm_start`, `dashboard`, `address`, `storage` and `record`, as on the command line.
+            `warm_start`, `dashboard`, `metrics`, `address`, `storage` and `record`, as on the
+            command line.
 
     Raises:
         ConfigError, DataError, StorageError: before anything is trained.
@@ -167,7 +170,8 @@ def resume(
         name: The experiment.
         root: Folder of experiments.
         options: `trials`, `epochs`, `total_epochs`, `time`, `target`, `until`, `concurrent`,
-            `accept_data_change`, `record`, `dashboard` and `address`, as on the command line.
+            `accept_data_change`, `record`, `dashboard`, `metrics` and `address`, as on the command
+            line.
 
     Raises:
         ConfigError: if there is no such experiment.
@@ -203,7 +207,8 @@ def fork(
         new: The new one.
         space: As in `search`.
         root: Folder of both.
-        options: `trials`, `epochs`, `concurrent`, `dashboard` and `address`, as in `search`.
+        options: `trials`, `epochs`, `concurrent`, `dashboard`, `metrics` and `address`, as in
+            `search`.
 
     Raises:
         ConfigError, StorageError, SearchFailed, Interrupted: as in `search`.

@@ -74,6 +74,7 @@ def _add_launch_options(parser: argparse.ArgumentParser, more: str = "") -> None
     """Add the options of every launch of a search from this machine."""
     add_output_options(parser)
     add_setting(parser, LaunchSettings, "dashboard")
+    add_setting(parser, LaunchSettings, "metrics")
     add_setting(parser, LaunchSettings, "address", more=more)
 
 

@@ -21,6 +21,9 @@ class LaunchSettings:
     """Settings of one launch of a search; the next launch may have others."""
 
     dashboard: bool = setting(False, "serve dashboards in the browser while the search runs")
+    metrics: bool = setting(
+        False, "export metrics for Prometheus while the search runs, to this machine only"
+    )
     address: str = setting("", "Ray cluster to run on, HOST:PORT or auto; empty: this machine")
 
 

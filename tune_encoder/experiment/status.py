@@ -5,7 +5,7 @@ A running search and the command `status` print the same, since both read only t
 
 import itertools
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypedDict
 
@@ -34,8 +34,9 @@ WAITING = "waiting at a rung"
 UNFINISHED = "unfinished"
 REFUSED = "refused"
 _STATES = dict(zip(("COMPLETE", "PRUNED", "FAIL"), ENDED, strict=True))
-_COUNTED = (*ENDED, REFUSED, "running", WAITING, UNFINISHED)
 _VERDICTS = {"beats": "beats", "equals": "equals", "does not beat": "below"}
+COUNTED = (*ENDED, REFUSED, "running", WAITING, UNFINISHED)
+"""What `trial_status` says of a trial that has begun."""
 _SAID_BY_SKILL = ("val_loss", "val_skill")  # metrics for which the skill alone is shown
 
 
@@ -178,16 +179,15 @@ def search_status(
     """
     counts = Counter(trial_status(trial, is_running=launch is not None) for trial in trials)
     ended = sum(counts[word] for word in ENDED)
-    pruned = [trial for trial in trials if trial.state == "PRUNED" and not trial.refused]
     broken = sum(not trial.keeps_constraints for trial in trials)
     return {
-        "trials": {word.replace(" ", "_"): counts[word] for word in _COUNTED},
+        "trials": {word.replace(" ", "_"): counts[word] for word in COUNTED},
         "trials_ended": ended,
         "trials_budget": space.budget.trials or None,
         "first_trial": min((trial.number for trial in trials), default=0),
         "epochs": sum(len(trial.rows) for trial in trials),
         "epochs_budget": space.budget.total_epochs or None,
-        "epochs_saved": sum(space.budget.epochs - len(trial.rows) for trial in pruned),
+        "epochs_saved": saved_epochs(space, trials),
         "constraints_broken": broken if space.constraints else None,
         "voices": voices,
         "best": best_of(space, trials, voices),
@@ -202,6 +202,12 @@ def search_status(
 def _strongest(baselines: Mapping[str, Mapping[str, float]]) -> Baseline:
     name, skill = strongest_baseline(baselines)
     return {"name": name, "skill": skill}
+
+
+def saved_epochs(space: SearchSpace, trials: Iterable[TrialRecord]) -> int:
+    """Return how many epochs were saved by stopping trials early."""
+    pruned = (trial for trial in trials if trial.state == "PRUNED" and not trial.refused)
+    return sum(space.budget.epochs - len(trial.rows) for trial in pruned)
 
 
 def _history(trials: list[TrialRecord]) -> list[float]:

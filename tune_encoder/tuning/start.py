@@ -373,7 +373,8 @@ def check_launch(space: SearchSpace, launch: LaunchSettings) -> LaunchSettings:
     if launch.address:
         from tune_encoder.tuning.cluster.connection import resolve_address
 
-        return replace(launch, address=resolve_address(launch.address, space.resources))
+        address = resolve_address(launch.address, space.resources, launch.metrics)
+        return replace(launch, address=address)
     wanted, present = space.resources.cpus, os.cpu_count() or 1
     if wanted > present:
         raise StorageError(

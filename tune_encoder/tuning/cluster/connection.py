@@ -19,9 +19,10 @@ from tune_encoder.config import LaunchSettings, ResourceSettings
 from tune_encoder.errors import ConfigError, StorageError, TuneEncoderError
 from tune_encoder.experiment.folder import Experiment
 from tune_encoder.system.lock import write_note
-from tune_encoder.system.ports import LOOPBACK
+from tune_encoder.system.ports import LOOPBACK, free_port
 from tune_encoder.system.signals import interruptible
 from tune_encoder.tuning.cluster.capacity import check_trial_fits
+from tune_encoder.tuning.cluster.metrics import PORT, SETTING, check_metrics
 from tune_encoder.tuning.cluster.ray_patches import (
     apart_from_terminal,
     limit_to_loopback,
@@ -39,9 +40,11 @@ PORT_TIMEOUT_S = 3.0  # for a cluster's port to answer
 JOIN_TIMEOUT_S = 30.0  # for the rest; a loaded machine takes seconds to import Ray
 _QUERY_NODES = """
 import json, sys, ray
-from tune_encoder.tuning.cluster.capacity import living_nodes
+from tune_encoder.tuning.cluster.metrics import metrics_address
 ray.init(sys.argv[1], log_to_driver=False)
-print("=" + json.dumps(living_nodes()))
+nodes = [node for node in ray.nodes() if node["Alive"]]
+found = [{"resources": each["Resources"], "metrics": metrics_address(each)} for each in nodes]
+print("=" + json.dumps(found))
 """
 _ANSWER_PREFIX = "="  # of the line that is not a log line of Ray
 _JOB_CONFIG = "RAY_JOB_CONFIG_JSON_ENV_VAR"
@@ -108,10 +111,13 @@ def _job_config(experiment: Experiment) -> JobConfig:
 
 
 def _start_ray(launch: LaunchSettings, job: JobConfig) -> str:
-    dashboard = launch.dashboard
+    dashboard, metrics = launch.dashboard, launch.metrics
+    exporting: dict[str, Any] = {}
+    if metrics:
+        exporting = {"_metrics_export_port": free_port(PORT), "_system_config": SETTING}
     limit_to_loopback(True)
     os.environ.pop(_JOB_CONFIG, None)  # of a job that this process may be part of
-    with apart_from_terminal(), nullcontext() if dashboard else without_helper_processes():
+    with apart_from_terminal(), nullcontext() if dashboard else without_helper_processes(metrics):
         context = ray.init(
             "local",  # otherwise Ray would connect to any cluster that runs on this machine
             job_config=job,
@@ -120,6 +126,7 @@ def _start_ray(launch: LaunchSettings, job: JobConfig) -> str:
             _temp_dir=str(ray_parent(RAY_FOLDER) / RAY_FOLDER),
             log_to_driver=False,
             logging_level=logging.CRITICAL,
+            **exporting,
         )
     return str(context.dashboard_url) if dashboard else ""
 
@@ -140,15 +147,17 @@ def _join_cluster(address: str, job: JobConfig) -> str:
 # --- before anything is trained ------------------------------------------------------------------
 
 
-def resolve_address(address: str, resources: ResourceSettings) -> str:
+def resolve_address(address: str, resources: ResourceSettings, metrics: bool = False) -> str:
     """Return HOST:PORT of the cluster, after checking that it accepts us and can run a trial.
 
     Args:
         address: HOST:PORT, or `auto`: that of RAY_ADDRESS, else of `tune-encoder cluster start`.
         resources: What a trial needs.
+        metrics: Whether the search exports metrics there.
 
     Raises:
-        ConfigError: if the address is invalid, or of a kind that a search cannot use.
+        ConfigError: if the address is invalid, or of a kind that a search cannot use, or metrics
+            would not be exported there, or to others as well.
         StorageError: if nothing answers, our token or versions do not match, or no node is large
             enough.
     """
@@ -169,7 +178,10 @@ def resolve_address(address: str, resources: ResourceSettings) -> str:
             "head node printed when it was started"
         ) from error
     protect_token()
-    check_trial_fits(resources, _query_nodes(f"{host}:{port}"))
+    nodes = _query_nodes(f"{host}:{port}")
+    check_trial_fits(resources, [node["resources"] for node in nodes])
+    if metrics:
+        check_metrics(f"{host}:{port}", [node["metrics"] for node in nodes])
     return f"{host}:{port}"
 
 
@@ -187,7 +199,7 @@ def _split_address(address: str) -> tuple[str, int]:
 
 
 def _query_nodes(address: str) -> list[dict[str, Any]]:
-    """Return the resources of each node of the cluster, queried by another process.
+    """Return resources and address of metrics of each node, queried by another process.
 
     With a wrong token Ray retries for 20 s, and prints the reason instead of putting it into its
     error.

@@ -111,9 +111,13 @@ def apart_from_terminal() -> AbstractContextManager[None]:
     return _replaced(_TIES_TO_TERMINAL)
 
 
-def without_helper_processes() -> AbstractContextManager[None]:
-    """Keep Ray from starting what no search needs, which takes half of its start and shutdown."""
-    return _replaced(_HELPER_PROCESSES)
+def without_helper_processes(metrics: bool = False) -> AbstractContextManager[None]:
+    """Keep Ray from starting what no search needs, which takes half of its start and shutdown.
+
+    Args:
+        metrics: Whether it exports metrics, which a node's agent does with all its modules.
+    """
+    return _replaced(_HELPER_PROCESSES if metrics else (*_HELPER_PROCESSES, _DASHBOARD_OF_AGENT))
 
 
 @contextmanager
@@ -162,5 +166,5 @@ _HELPER_PROCESSES: tuple[tuple[object, str, Callable[..., object]], ...] = (
     (_NODE, "start_monitor", _do_nothing),  # scales a cluster
     (_NODE, "start_log_monitor", _do_nothing),  # sends workers' logs to the driver
     (_NODE, "start_api_server", _no_api_server),  # serves the dashboard
-    (_UTILS, "get_dashboard_dependency_error", _no_dashboard),  # turns it off in a node's agent
 )
+_DASHBOARD_OF_AGENT = (_UTILS, "get_dashboard_dependency_error", _no_dashboard)

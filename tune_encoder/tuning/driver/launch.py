@@ -24,12 +24,14 @@ from tune_encoder.system.events import is_heard
 from tune_encoder.system.formats import count_noun
 from tune_encoder.tuning.cluster.capacity import Capacity, check_trial_fits, living_nodes
 from tune_encoder.tuning.cluster.connection import connected
+from tune_encoder.tuning.cluster.metrics import announced_metrics, exports_metrics
 from tune_encoder.tuning.cluster.ray_patches import named_workers, pass_no_variables
 from tune_encoder.tuning.cluster.watch import watching
 from tune_encoder.tuning.driver.announcing import Announcer, announce_start
 from tune_encoder.tuning.driver.callbacks import FailureRecorder, StopSignal
 from tune_encoder.tuning.driver.gpu_memory import check_gpu_share
 from tune_encoder.tuning.driver.known import KnownQuantities
+from tune_encoder.tuning.driver.metrics import MetricsExporter
 from tune_encoder.tuning.driver.progress import Progress
 from tune_encoder.tuning.driver.recording_scheduler import RecordingScheduler
 from tune_encoder.tuning.driver.searcher import StudySearcher
@@ -75,8 +77,9 @@ def launch_search(
             asking = nullcontext() if settings.address else _unlimited_pending_trials()
             stop = StopSignal(steering, deadline, record.experiment)
             pages = _serve_pages(record.experiment, settings.dashboard)
-            with _watched(stop, not settings.address), pages, asking:
-                _run_tune(record, launch, searcher, scheduler, steering, stop)
+            exporting = _export_metrics(record, settings.metrics)
+            with _watched(stop, not settings.address), pages, asking, exporting as callbacks:
+                _run_tune(record, launch, searcher, scheduler, steering, stop, callbacks)
     if record.has_tried_all() and not record.has_work():
         tried = count_noun(record.n_started(), "trial")
         print(f"every config of the space has been tried: {tried}")  # noqa: T201
@@ -99,6 +102,7 @@ def _worker_settings(record: Record, pack: Path, launch: str) -> WorkerSettings:
         searched=(),  # depends on the trial
         measures=record.space.measures,
         listening=listening_of(record.space),
+        steady_title=exports_metrics(),
     )
 
 
@@ -127,6 +131,19 @@ def _serve_pages(experiment: Experiment, dashboard: bool) -> Iterator[None]:
 
 
 @contextmanager
+def _export_metrics(record: Record, wanted: bool) -> Iterator[list[tune.Callback]]:
+    """Export metrics while the block runs, if wanted; yields the callbacks that set them."""
+    if not wanted:
+        yield []
+        return
+    with announced_metrics() as address:
+        print(f"metrics:   {address}", flush=True)  # noqa: T201
+        exporter = MetricsExporter(record)
+        yield [exporter]
+        exporter.set_all()
+
+
+@contextmanager
 def _unlimited_pending_trials() -> Iterator[None]:
     """Make Tune create as many trials as run at once, instead of one after another.
 
@@ -148,6 +165,7 @@ def _run_tune(
     scheduler: RecordingScheduler,
     steering: Steering,
     stop: StopSignal,
+    callbacks: list[tune.Callback],
 ) -> None:
     """Run Tune until the searcher has nothing left, a signal comes, or the cluster is lost."""
     pass_no_variables()
@@ -175,6 +193,7 @@ def _run_tune(
                 FailureRecorder(scheduler, searcher, stop),
                 _FreeEndedTrials(),
                 ahead,
+                *callbacks,
             ],
             verbose=0,
         ),
