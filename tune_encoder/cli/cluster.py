@@ -16,6 +16,11 @@ def add_cluster(commands: Commands) -> None:
     actions = parser.add_subparsers(required=True, metavar="ACTION")
     start = add_command(actions, "start", _start)
     start.add_argument("--cpus", type=int, help="CPUs that trials may use (default: all)")
+    start.add_argument(
+        "--metrics",
+        action="store_true",
+        help="let searches on it export metrics for Prometheus, to this machine only",
+    )
     add_json(add_command(actions, "status", _status))
     add_command(actions, "stop", _stop)
 
@@ -24,7 +29,7 @@ def _start(options: argparse.Namespace) -> None:
     """Start the cluster; it runs until `cluster stop`."""
     from tune_encoder.tuning.cluster.start import start_cluster
 
-    cluster, is_new = start_cluster(options.cpus)
+    cluster, is_new = start_cluster(options.cpus, options.metrics)
     print(f"started at {cluster.address}" if is_new else f"already running at {cluster.address}")
     print("\n".join(_dashboard_lines(cluster)))
     print("search on it:  tune-encoder search --address auto")

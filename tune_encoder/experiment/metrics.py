@@ -3,12 +3,14 @@
 from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 from tune_encoder.experiment.epoch_row import EpochRow, keeps_constraints, rank
 from tune_encoder.experiment.status import COUNTED, metric_value, saved_epochs, trial_status
 from tune_encoder.experiment.trials import TrialRecord
 from tune_encoder.space import SearchSpace
+from tune_encoder.system.files import cache_dir
 
 EXPERIMENT = "experiment"
 """The tag that every metric has."""
@@ -43,6 +45,11 @@ SECONDS = Metric("tune_encoder_work_seconds", "Seconds of epochs by kind of work
 FAILURES = Metric("tune_encoder_failures", "Trials that failed, and restarts of others")
 SAVED = Metric("tune_encoder_epochs_saved", "Epochs saved by stopping trials early")
 METRICS = (BEST, SKILL, TRIALS, EPOCHS, CLIPS, SECONDS, FAILURES, SAVED)
+
+
+def targets_folder() -> Path:
+    """Return the folder of the files in which Prometheus finds what exports metrics now."""
+    return cache_dir() / "metrics"
 
 
 class Value(NamedTuple):

@@ -22,7 +22,7 @@ from tune_encoder.system.lock import write_note
 from tune_encoder.system.ports import LOOPBACK, free_port
 from tune_encoder.system.signals import interruptible
 from tune_encoder.tuning.cluster.capacity import check_trial_fits
-from tune_encoder.tuning.cluster.metrics import PORT, SETTING, check_metrics
+from tune_encoder.tuning.cluster.metrics import check_metrics
 from tune_encoder.tuning.cluster.ray_patches import (
     apart_from_terminal,
     limit_to_loopback,
@@ -30,6 +30,8 @@ from tune_encoder.tuning.cluster.ray_patches import (
 )
 from tune_encoder.tuning.cluster.ray_settings import (
     LOOPBACK_ONLY,
+    METRICS_ON,
+    METRICS_PORT,
     protect_token,
     worker_environment,
 )
@@ -114,7 +116,7 @@ def _start_ray(launch: LaunchSettings, job: JobConfig) -> str:
     dashboard, metrics = launch.dashboard, launch.metrics
     exporting: dict[str, Any] = {}
     if metrics:
-        exporting = {"_metrics_export_port": free_port(PORT), "_system_config": SETTING}
+        exporting = {"_metrics_export_port": free_port(METRICS_PORT), "_system_config": METRICS_ON}
     limit_to_loopback(True)
     os.environ.pop(_JOB_CONFIG, None)  # of a job that this process may be part of
     with apart_from_terminal(), nullcontext() if dashboard else without_helper_processes(metrics):

@@ -7,25 +7,17 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import psutil
 import ray
 
 from tune_encoder.errors import ConfigError
-from tune_encoder.system.files import atomic_write, cache_dir, make_cache_folder
+from tune_encoder.experiment.metrics import targets_folder
+from tune_encoder.system.files import atomic_write, make_cache_folder
 from tune_encoder.system.ports import LOOPBACK
 
-PORT = 8266  # the one after that of Ray's dashboard; if it is taken, the next free port is used
-NO_PORT = -1  # of a node that exports nothing, in Ray
-SETTING = {"enable_metrics_collection": True}
-"""Ray's own setting, which takes the place of the variable in `ray_settings.ENVIRONMENT`."""
-
-
-def targets_folder() -> Path:
-    """Return the folder of the files in which Prometheus finds what exports metrics now."""
-    return cache_dir() / "metrics"
+_NO_PORT = -1  # of a node that exports nothing, in Ray
 
 
 @contextmanager
@@ -53,7 +45,7 @@ def _remove_leftovers() -> None:
 
 def metrics_address(node: Mapping[str, Any]) -> str:
     """Return HOST:PORT of the metrics of a node of `ray.nodes()`; empty if it exports none."""
-    port = int(node.get("MetricsExportPort", NO_PORT))
+    port = int(node.get("MetricsExportPort", _NO_PORT))
     return f"{node['NodeManagerAddress']}:{port}" if port > 0 else ""
 
 

@@ -22,6 +22,9 @@ ENVIRONMENT = {
     "TUNE_GLOBAL_CHECKPOINT_S": "86400",  # Tune's own state is never read back
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
 }
+# Ray's own settings with which it collects metrics all the same.
+METRICS_ON = {"enable_metrics_collection": True}
+METRICS_PORT = 8266  # the one after its dashboard's; if it is taken, the next free port is used
 # Makes Ray listen on loopback only, as it does by default on the systems in its name.
 LOOPBACK_ONLY = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 # Seconds a worker may take to release a trial; after that it is replaced by a new worker.

@@ -1,5 +1,6 @@
 """Starting a Ray cluster on this machine."""
 
+import json
 import os
 import socket
 import sys
@@ -16,6 +17,8 @@ from tune_encoder.system.ports import LOOPBACK, free_port
 from tune_encoder.tuning.cluster.ray_settings import (
     ENVIRONMENT,
     LOOPBACK_ONLY,
+    METRICS_ON,
+    METRICS_PORT,
     RELEASE_TIMEOUT,
     protect_token,
 )
@@ -40,11 +43,12 @@ _PORT_TAKEN = "in use"  # in Ray's error for a port
 _JOINED_ANOTHER = "does not match persisted value"  # in its error where two clusters took one port
 
 
-def start_cluster(cpus: int | None = None) -> tuple[Cluster, bool]:
+def start_cluster(cpus: int | None = None, metrics: bool = False) -> tuple[Cluster, bool]:
     """Start a cluster on this machine that requires a token, or return the one that runs.
 
     Args:
         cpus: How many CPUs trials may use; by default all.
+        metrics: Whether searches on it can export metrics, to this machine only.
 
     Returns:
         The cluster, and whether it was started by this call.
@@ -58,27 +62,28 @@ def start_cluster(cpus: int | None = None) -> tuple[Cluster, bool]:
             return cluster, False
         remove_leftover_state()
         protect_token()
-        return _start_with_retries(cpus), True
+        return _start_with_retries(cpus, metrics), True
 
 
-def _start_with_retries(cpus: int | None) -> Cluster:
+def _start_with_retries(cpus: int | None, metrics: bool) -> Cluster:
     """Start it, retrying if another program took a port in the meantime."""
     for _ in range(_ATTEMPTS - 1):
         try:
-            return _start(cpus)
+            return _start(cpus, metrics)
         except StorageError as error:
             if not any(sign in str(error) for sign in (_PORT_TAKEN, _JOINED_ANOTHER)):
                 raise
-    return _start(cpus)
+    return _start(cpus, metrics)
 
 
-def _start(cpus: int | None) -> Cluster:
+def _start(cpus: int | None, metrics: bool) -> Cluster:
     parent = ray_parent(f"{_FOLDER_PREFIX}12345678")
     parent.mkdir(parents=True, exist_ok=True)
     folder = tempfile.mkdtemp(prefix=_FOLDER_PREFIX, dir=parent)
     port, page_port = free_port(PORT), free_port(DASHBOARD_PORT)
     log = state_folder() / "head.log"
-    keeper = psutil.Process(_spawn(_command(port, page_port, folder, cpus), log))
+    command = [*_command(port, page_port, folder, cpus), *_metrics_options(metrics)]
+    keeper = psutil.Process(_spawn(command, log))
     page = f"http://{LOOPBACK}:{page_port}"
     first = Cluster(_address(port), page, folder, [process_of(keeper)])
     write_state(first)  # so that `stop` finds it, whatever happens now
@@ -119,6 +124,13 @@ def _command(port: int, page_port: int, folder: str, cpus: int | None) -> list[s
     }
     ray = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block"]
     return [*ray, *(f"--{name}={value}" for name, value in options.items())]
+
+
+def _metrics_options(metrics: bool) -> list[str]:
+    if not metrics:
+        return []
+    port, settings = free_port(METRICS_PORT), json.dumps(METRICS_ON)
+    return [f"--metrics-export-port={port}", f"--system-config={settings}"]
 
 
 def _environment() -> dict[str, str]:

@@ -39,3 +39,9 @@ def ray_parent(name: str, *, quietly: bool = False) -> Path:
         f"{variable} is {wanted}: too long for Ray's sockets; set it to a path of at most "
         f"{longest} bytes"
     )
+
+
+def ray_dashboards() -> Path:
+    """Return where a local Ray that serves its dashboard writes dashboards for Grafana."""
+    session = ray_parent(RAY_FOLDER, quietly=True) / RAY_FOLDER / "session_latest"
+    return session / "metrics" / "grafana" / "dashboards"
