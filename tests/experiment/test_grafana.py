@@ -9,16 +9,20 @@ from urllib.parse import urlsplit
 
 import jsonschema
 import pytest
-import yaml
 
 from tune_encoder.cli import main
+from tune_encoder.config import read_yaml
 from tune_encoder.experiment.grafana import commands, dashboard, write_grafana
 from tune_encoder.experiment.metrics import EXPERIMENT, METRICS, targets_folder
 from tune_encoder.system.ports import LOOPBACK
 
-SCHEMA = yaml.safe_load(Path(__file__).with_name("grafana_schema.yaml").read_text())
+SCHEMA = read_yaml(Path(__file__).with_name("grafana_schema.yaml"))
 # What Ray's page adds to the address of a panel that it shows: ray/dashboard/client.
 SET_BY_RAY = {"datasource", "SessionName"}
+
+
+def read(file):
+    return read_yaml(file)
 
 
 @pytest.fixture(scope="module")
@@ -26,10 +30,6 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("made") / "it costs $5"
     write_grafana(folder, folder.parent / "targets", folder.parent / "ray")
     return folder
-
-
-def read(file):
-    return yaml.safe_load(file.read_text())
 
 
 def queries(made):
