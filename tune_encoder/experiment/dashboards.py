@@ -141,8 +141,8 @@ def ray_dashboard(experiment: Experiment) -> Dashboard:
     return Dashboard(
         "Ray",
         address,
-        "workers under Actors, load under Cluster; it does not show trials. Log in with the "
-        "token that `ray get-auth-token` prints",
+        "workers under Actors, their trials and load under Cluster. Log in with the token that "
+        "`ray get-auth-token` prints",
     )
 
 

@@ -60,8 +60,8 @@ def test_what_ray_starts_by_itself_is_left_out_only_while_a_search_starts_it(mon
 
 def test_every_internal_that_is_patched_is_there_in_the_ray_that_is_installed():
     assert hasattr(ray_patches._CONSTANTS, "ENABLE_RAY_CLUSTER")
-    of_agent = (ray_patches._DASHBOARD_OF_AGENT,)
-    for patched in (ray_patches._HELPER_PROCESSES, ray_patches._TIES_TO_TERMINAL, of_agent):
+    assert hasattr(*ray_patches._DASHBOARD_OF_AGENT)
+    for patched in (ray_patches._HELPER_PROCESSES, ray_patches._TIES_TO_TERMINAL):
         assert all(hasattr(owner, name) for owner, name, _ in patched)
     assert hasattr(ray_patches._CLASS_CACHE, "DEFAULT_ENV_VARS")
     assert hasattr(ray_patches._CLASS_CACHE, "ENV_VARS_TO_PROPAGATE")

@@ -21,7 +21,7 @@ def children(process: "subprocess.Popen[str]") -> list[psutil.Process]:
 
 def of_ray(process: "subprocess.Popen[str]", name: str) -> psutil.Process | None:
     """Return a process of its Ray, if there is one."""
-    return next((each for each in children(process) if _is_named(each, name)), None)
+    return next((each for each in children(process) if is_named(each, name)), None)
 
 
 def kill_with_workers(process: "subprocess.Popen[str]", within_s: float) -> str:
@@ -30,7 +30,7 @@ def kill_with_workers(process: "subprocess.Popen[str]", within_s: float) -> str:
     What else is left of its Ray does nothing, but would hold the pipes for up to a minute.
     """
     started = children(process)
-    workers = [each for each in started if _is_named(each, WORKER)]
+    workers = [each for each in started if is_named(each, WORKER)]
     process.kill()
     process.wait()
     _, alive = psutil.wait_procs(workers, within_s)
@@ -41,7 +41,8 @@ def kill_with_workers(process: "subprocess.Popen[str]", within_s: float) -> str:
     return process.communicate(timeout=within_s)[1]
 
 
-def _is_named(process: psutil.Process, name: str) -> bool:
+def is_named(process: psutil.Process, name: str) -> bool:
+    """Whether the title of a process has a name, which is one of those above."""
     try:
         return re.search(name, " ".join(process.cmdline()[:1])) is not None
     except psutil.Error:  # it has just ended

@@ -117,7 +117,9 @@ def without_helper_processes(metrics: bool = False) -> AbstractContextManager[No
     Args:
         metrics: Whether it exports metrics, which a node's agent does with all its modules.
     """
-    return _replaced(_HELPER_PROCESSES if metrics else (*_HELPER_PROCESSES, _DASHBOARD_OF_AGENT))
+    # Ray asks whether its dashboard could be imported by importing it, which takes a second.
+    agent = (*_DASHBOARD_OF_AGENT, _do_nothing if metrics else _no_dashboard)
+    return _replaced((*_HELPER_PROCESSES, agent))
 
 
 @contextmanager
@@ -167,4 +169,4 @@ _HELPER_PROCESSES: tuple[tuple[object, str, Callable[..., object]], ...] = (
     (_NODE, "start_log_monitor", _do_nothing),  # sends workers' logs to the driver
     (_NODE, "start_api_server", _no_api_server),  # serves the dashboard
 )
-_DASHBOARD_OF_AGENT = (_UTILS, "get_dashboard_dependency_error", _no_dashboard)
+_DASHBOARD_OF_AGENT = (_UTILS, "get_dashboard_dependency_error")  # what it lacks for its modules
