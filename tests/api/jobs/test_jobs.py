@@ -56,7 +56,10 @@ def done(head, data_dir, tmp_path_factory):
         told = run("submit", *what, "--data-dir", data_dir, *there)
         space.unlink()
         job = client.wait("one", timeout=300)
-    return SimpleNamespace(told=told, refused=refused, logs=logs, job=job, root=folder / "runs")
+        shown = client._ray.get_job_info(job.submission_id).metadata
+    return SimpleNamespace(
+        told=told, refused=refused, logs=logs, job=job, shown=shown, root=folder / "runs"
+    )
 
 
 def test_a_search_that_was_refused_says_why_and_may_be_submitted_again(done):
@@ -73,6 +76,18 @@ def test_a_submitted_search_ends_though_who_submitted_it_is_gone(done, head):
     assert (done.job.state, done.job.exit_code, done.job.root) == ("SUCCEEDED", 0, done.root)
     trials = Experiment(done.root / "one").trials()
     assert [trial.state for trial in trials] == ["COMPLETE", "COMPLETE"]
+
+
+def test_the_job_has_the_name_of_the_experiment_and_says_what_is_searched_on_which_data(
+    done, data_dir
+):
+    content = Experiment(done.root / "one").read_search()
+
+    assert (done.job.space, done.job.data) == ("small", str(data_dir))
+    assert {name: done.shown[name] for name in ("job_name", "experiment")} == dict.fromkeys(
+        ("job_name", "experiment"), "one"
+    )
+    assert content["space_name"] == "small"
 
 
 def test_what_it_printed_and_where_it_stands_is_seen_from_elsewhere(done, ours):

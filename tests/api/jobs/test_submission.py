@@ -1,5 +1,6 @@
 """A search as it is handed over: what is checked before, and the command that runs there."""
 
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,6 +12,7 @@ from tune_encoder.api.jobs.jobs import metadata, read_jobs, submission_id
 from tune_encoder.api.jobs.submission import prepare_submission
 from tune_encoder.errors import ConfigError, DataError, StorageError
 from tune_encoder.space import load_space
+from tune_encoder.space.builtin import find_space
 
 
 def test_the_command_says_all_of_the_search_and_its_paths_are_absolute(tmp_path, monkeypatch):
@@ -124,9 +126,13 @@ class OfJobs(Client):
         self.address, self.listed, self.submitted = "http://head", [], []
         self._ray = SimpleNamespace(
             list_jobs=lambda: self.listed,
-            submit_job=lambda **job: self.submitted.append(job["submission_id"]),
+            submit_job=self._submit,
             get_job_logs=lambda _: "a line\n",
         )
+
+    def _submit(self, **job):
+        self.submitted.append(job["submission_id"])
+        self.known = job["metadata"]
 
     def _wait_until_ended(self, wanted, timeout=None):
         return SimpleNamespace(state="SUCCEEDED")
@@ -148,6 +154,40 @@ def test_a_launch_has_a_number_of_its_own_also_where_an_earlier_one_was_deleted(
     client.export("mine")
 
     assert client.submitted == ["mine~search~3", "mine~export~4"]
+
+
+def test_a_job_that_resumes_a_search_says_what_is_searched_on_which_data_as_the_first_does(client):
+    about = metadata("0.1", "mine", Path("/r"), "search", 1, "default", "/data/voices")
+    client.listed = [Listed(1, about, "STOPPED")]
+
+    client.resume("mine")
+
+    shown = {name: client.known[name] for name in ("job_name", "space", "data")}
+    assert shown == {"job_name": "mine", "space": "default", "data": "/data/voices"}
+
+
+def test_a_job_of_a_version_that_did_not_say_is_read_and_resumed(client):
+    about = metadata("0.1", "mine", Path("/r"), "search", 1)
+    old = {name: about[name] for name in about if name not in ("job_name", "space", "data")}
+    client.listed = [Listed(1, old, "STOPPED")]
+
+    client.resume("mine")
+
+    assert (client.status("mine").space, client.known["space"]) == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("file", "called"),
+    [("wide2.yaml", "wide2.yaml"), ("-x.yaml", "space.yaml"), ("my space.yaml", "space.yaml")],
+)
+def test_a_submitted_space_keeps_the_name_of_its_file_if_no_shell_reads_it_anew(
+    file, called, tmp_path
+):
+    shutil.copy(find_space("quick"), tmp_path / file)
+    submission = prepare_submission(tmp_path / file, None, "mine", tmp_path, {})
+
+    assert submission.space_file == called
+    assert submission.space.name == Path(file).stem
 
 
 def test_a_job_that_is_deleted_while_it_is_followed_ends_that_with_a_line(client):

@@ -3,12 +3,15 @@
 import functools
 import http.client
 import http.server
+import json
 import os
 import re
 import threading
-from collections.abc import Iterator
+import urllib.request
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import grpc
 import psutil
@@ -16,6 +19,8 @@ import pytest
 
 from tests.tuning.conftest import finish
 from tests.tuning.faults.processes import WORKER
+from tune_encoder.experiment.folder import Experiment
+from tune_encoder.system.lock import read_note
 from tune_encoder.system.ports import LOOPBACK
 from tune_encoder.tuning.cluster.ray_settings import read_token
 from tune_encoder.tuning.cluster.start import start_cluster
@@ -69,6 +74,10 @@ def test_a_search_with_its_pages_listens_to_nobody_else(command):
         command.wait_for_rows(process, 1)
         found = list(addresses(psutil.Process(process.pid)))
         kinds = [check(host, port) for host, port in found]
+        actors, (job,) = (
+            asked(command.experiment, each) for each in ("logical/actors", "api/jobs/")
+        )
+        titles = [line.strip("\0 ") for _, line in lines(psutil.Process(process.pid))]
     finally:
         process.terminate()
         finish(process, 60)
@@ -76,12 +85,41 @@ def test_a_search_with_its_pages_listens_to_nobody_else(command):
     assert {host for host, _ in found} == {LOOPBACK}
     assert {"open", "page", "calls"} == set(kinds)
     assert kinds.count("calls") > 5
+    assert_named(actors["data"]["actors"].values(), titles)
+    assert job["metadata"] == {
+        "job_name": "tiny",
+        "experiment": "tiny",
+        "root": str(command.experiment.path.parent),
+        "space": "space",
+        "data": str(command.data_dir),
+    }
 
 
-def test_a_cluster_and_a_search_on_it_answer_holders_of_the_token_alone(command):
-    start_cluster()
+def asked(experiment: Experiment, what: str) -> Any:
+    """What Ray's dashboard of a search answers."""
+    headers = {"Authorization": f"Bearer {read_token()}"}
+    request = urllib.request.Request(f"{read_note(experiment.path)}/{what}", headers=headers)
+    with urllib.request.urlopen(request, timeout=ANSWER_S) as answer:
+        return json.load(answer)
+
+
+def assert_named(actors: Iterable[dict[str, Any]], titles: list[str]) -> None:
+    """Check what Ray's pages show of two workers, and that one of them shows what it trains."""
+    shown = sorted((each["name"], each["actorClass"], each["reprName"]) for each in actors)
+    assert [name for name, *_ in shown] == ["tiny: worker 1", "tiny: worker 2"]
+    assert {kind for _, kind, _ in shown} == {"TrialWorker"}
+    assert {text for *_, text in shown} == {f"tiny: from trial {n} on" for n in (0, 1)}
+    trained = re.compile(r"ray::tiny: worker [12], trial [01] epoch \d+")
+    assert any(trained.fullmatch(title) for title in titles)
+
+
+def test_a_cluster_and_a_search_on_it_answer_holders_of_the_token_and_metrics_to_this_machine(
+    command,
+):
+    start_cluster(metrics=True)
     try:
-        process = command.start(*command.search_options(LONG), "--address", "auto")
+        options = [*command.search_options(LONG), "--address", "auto", "--metrics"]
+        process = command.start(*options)
         command.wait_for_rows(process, 1)
         cluster = find_cluster()
         assert cluster is not None
@@ -90,13 +128,16 @@ def test_a_cluster_and_a_search_on_it_answer_holders_of_the_token_alone(command)
         found.update(addresses(psutil.Process(process.pid)))
         kinds = [check(host, port) for host, port in found]
         process.terminate()
-        finish(process, 60)
+        said = finish(process, 60)[0]
     finally:
         stop_cluster()
 
     assert {host for host, _ in found} == {LOOPBACK}
     assert {"page", "calls"} <= set(kinds)
     assert kinds.count("calls") > 5
+    (address,) = re.findall(r"^metrics:   http://(\S+)/metrics$", said, re.MULTILINE)
+    host, _, port = address.partition(":")
+    assert (host, int(port)) in found
 
 
 def lines(process: psutil.Process) -> Iterator[tuple[psutil.Process, str]]:

@@ -14,8 +14,10 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
-from tune_encoder.errors import StorageError
+from tune_encoder.config import ResourceSettings
+from tune_encoder.errors import ConfigError, StorageError
 from tune_encoder.system.files import cache_dir
+from tune_encoder.tuning.cluster.connection import resolve_address
 from tune_encoder.tuning.cluster.start import start_cluster
 from tune_encoder.tuning.cluster.state import (
     Cluster,
@@ -71,6 +73,8 @@ def started(tmp_path_factory):
             second = cluster("start")
             shown = json.loads(cluster("status --json").stdout)
             unasked = refused(f"{found.page}/api/jobs/")
+            with pytest.raises(ConfigError) as unexported:
+                resolve_address("auto", ResourceSettings(), metrics=True)
             pages = serves_page(found), serves_page(replace(found, processes=[]))
         finally:
             ended = stop_cluster()
@@ -79,6 +83,7 @@ def started(tmp_path_factory):
     return SimpleNamespace(
         first=first, local=local, second=second, found=found, shown=shown, unasked=unasked,
         ended=ended, left=left, after=after, pages=pages,
+        unexported=str(unexported.value),
     )  # fmt: skip
 
 
@@ -121,6 +126,15 @@ def test_a_cluster_takes_tokens_only_and_listens_on_loopback(started):
     assert started.unasked == 401
     assert started.found.page.startswith("http://127.0.0.1:")
     assert Path("~/.ray/auth_token").expanduser().stat().st_mode & 0o777 == 0o600
+
+
+@slow
+@patient
+def test_metrics_on_a_cluster_that_exports_none_are_refused(started):
+    assert started.unexported == (
+        f"metrics: the cluster at {started.found.address} exports none; start it again with "
+        "`tune-encoder cluster start --metrics`, or run the search without an address"
+    )
 
 
 @slow

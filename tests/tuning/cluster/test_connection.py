@@ -12,6 +12,7 @@ from tune_encoder.errors import ConfigError, StorageError
 from tune_encoder.experiment.folder import Experiment
 from tune_encoder.tuning.cluster.capacity import check_trial_fits, count_trials
 from tune_encoder.tuning.cluster.connection import connected, explain_ray_error, resolve_address
+from tune_encoder.tuning.cluster.metrics import check_metrics, metrics_address
 
 ONE = ResourceSettings()
 
@@ -54,6 +55,38 @@ def test_auto_without_a_cluster_says_how_to_start_one(monkeypatch, tmp_path):
         StorageError, match=r"no cluster is running on this machine; start one with"
     ):
         resolve_address("auto", ONE)
+
+
+@pytest.mark.parametrize(
+    ("exported", "message"),
+    [
+        (
+            ["10.0.0.1:8080"],
+            r"metrics: the cluster at head:6379 exports metrics to its network, on ports without a "
+            r"token; leave the option out, or run the search without an address",
+        ),
+        (["127.0.0.1:8266", "10.0.0.1:8080"], r"metrics: the cluster at head:6379 exports metrics"),
+        (
+            ["127.0.0.1:8266", ""],
+            r"metrics: the cluster at head:6379 exports none; start it again with `tune-encoder "
+            r"cluster start --metrics`, or run the search without an address",
+        ),
+    ],
+)
+def test_metrics_that_others_could_read_or_nobody_are_refused(exported, message):
+    with pytest.raises(ConfigError, match=message):
+        check_metrics("head:6379", exported)
+
+
+def test_metrics_are_accepted_where_this_machine_alone_reads_them():
+    check_metrics("127.0.0.1:6379", ["127.0.0.1:8266"])
+
+
+def test_a_node_says_where_it_exports_metrics_and_whether():
+    node = {"NodeManagerAddress": "10.0.0.1", "MetricsExportPort": 8080}
+
+    assert metrics_address(node) == "10.0.0.1:8080"
+    assert metrics_address({**node, "MetricsExportPort": -1}) == ""
 
 
 def test_auto_takes_the_address_of_the_environment(monkeypatch):

@@ -78,6 +78,31 @@ def test_a_ray_without_these_internals_works_without_the_patches():
     assert json.loads(answers[0]) == [0, 7]
 
 
+class Trained:
+    """Stands for the class of a trial's actor."""
+
+
+def started_actors(n):
+    """The options with which Tune would start so many actors, each of a class as it has it."""
+    found = ray_patches._CLASS_CACHE._ActorClassCache().get(Trained)
+    found._remote = lambda args, kwargs, **options: options
+    return [found.options(num_cpus=1).remote() for _ in range(n)]
+
+
+def test_workers_are_numbered_and_another_search_can_have_the_same_names():
+    with ray_patches.named_workers("mine"):
+        first, second = started_actors(2)
+    with ray_patches.named_workers("mine"):
+        (again,) = started_actors(1)
+    (nameless,) = started_actors(1)
+
+    assert (first["name"], second["name"]) == ("mine: worker 1", "mine: worker 2")
+    assert first["namespace"] == second["namespace"]
+    assert (again["name"], first["num_cpus"]) == ("mine: worker 1", 1)
+    assert again["namespace"] != first["namespace"]
+    assert "name" not in nameless
+
+
 def test_variables_of_our_environment_do_not_reach_workers():
     ray_patches.pass_no_variables()
 
