@@ -5,11 +5,11 @@ import socket
 import pytest
 import ray
 
+from tests.builders import new_experiment
 from tests.tuning.conftest import TINY_SPACE
 from tune_encoder.api import searching as api
 from tune_encoder.config import LOCAL_LAUNCH, ResourceSettings
 from tune_encoder.errors import ConfigError, StorageError
-from tune_encoder.experiment.folder import Experiment
 from tune_encoder.tuning.cluster.capacity import check_trial_fits, count_trials
 from tune_encoder.tuning.cluster.connection import connected, explain_ray_error, resolve_address
 from tune_encoder.tuning.cluster.metrics import check_metrics, metrics_address
@@ -167,6 +167,6 @@ def test_a_ray_that_does_not_start_is_explained_in_a_line(tmp_path, monkeypatch)
 
     with (
         pytest.raises(StorageError, match=message),
-        connected(Experiment(tmp_path / "tiny"), LOCAL_LAUNCH),
+        connected(new_experiment(tmp_path, "tiny"), LOCAL_LAUNCH),
     ):
         pytest.fail("it is not connected")
