@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from tune_encoder.cli.common import Commands, add_command, add_json, print_view, table_lines
 from tune_encoder.config import DEFAULT_ROOT, EXTENSIONS
+from tune_encoder.errors import ConfigError
 from tune_encoder.system.formats import format_clock
 
 if TYPE_CHECKING:
@@ -75,7 +76,16 @@ def stop_job(options: argparse.Namespace) -> None:
 
 
 def resume_job(options: argparse.Namespace) -> None:
-    """Resume a submitted search on its cluster."""
+    """Resume a submitted search on its cluster.
+
+    Raises:
+        ConfigError: if it is to export metrics.
+    """
+    if options.metrics:
+        raise ConfigError(
+            "metrics: a submitted search exports none; leave the option out, or resume it on a "
+            "node with --address HOST:PORT"
+        )
     client = _client(options)
     given = {name: getattr(options, name) for name in _RESUME_OPTIONS}
     root = None if options.root == DEFAULT_ROOT else options.root

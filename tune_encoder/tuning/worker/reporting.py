@@ -66,7 +66,8 @@ class Reporter:
         }
         checkpoint = None if folder is None else tune.Checkpoint.from_directory(folder)
         tune.report(result, checkpoint=checkpoint)
-        show_epoch(self._config, row["epoch"] + 1)
+        if not row["finished"]:
+            show_epoch(self._config, row["epoch"] + 1)
 
 
 def _scratch_folder() -> str | None:
