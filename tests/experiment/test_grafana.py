@@ -119,6 +119,7 @@ def test_grafana_finds_prometheus_and_the_dashboards(folder):
     ours, of_ray = (each["options"]["path"].replace("$$", "$") for each in providers)
     prometheus, grafana = commands(folder)
 
+    assert "it costs $$5" in providers[0]["options"]["path"]  # of $5 Grafana would make nothing
     assert Path(ours).samefile(folder / "dashboards")
     assert of_ray == str(folder.parent / "ray")
     assert f"--web.listen-address={urlsplit(source['url']).netloc}" in prometheus

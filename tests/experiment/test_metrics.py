@@ -110,9 +110,11 @@ def test_the_best_epoch_keeps_the_constraints_and_a_higher_metric_may_be_better(
     ]
     values = values_of(space, [TrialRecord(0, "RUNNING", rows=rows)])
     refused = dataclasses.replace(TrialRecord(0, "PRUNED", rows=rows), refused=True)
+    breaking = TrialRecord(0, "RUNNING", rows=rows[:1])
 
     assert values[BEST, "val_skill"] == 0.4
-    assert not {BEST, SKILL} & {metric for metric, _ in values_of(space, [refused])}
+    for trial in (refused, breaking):
+        assert not {BEST, SKILL} & {metric for metric, _ in values_of(space, [trial])}
 
 
 def test_every_name_is_one_that_prometheus_takes_and_says_what_it_counts():
