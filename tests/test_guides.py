@@ -3,20 +3,26 @@
 import argparse
 import ast
 import importlib.util
+import inspect
+import json
 import re
 import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+import soundfile
 import yaml
 
 import tune_encoder
 from tests.builders import make_search
+from tune_encoder.api.wording import CALLS
 from tune_encoder.cli import main, make_parser
 from tune_encoder.cli.guide import about, guides
 from tune_encoder.data.demo import make_demo
+from tune_encoder.data.samples import read_sample
 from tune_encoder.space import find_space, load_space, parse_space
 
 ROOT = Path(__file__).parents[1]
@@ -284,6 +290,8 @@ def test_every_yaml_block_is_a_search_space(paper):
 def test_the_python_of_the_papers_runs(tmp_path):
     # With fewer than 40 voices each trial would train an encoder on each of ten folds.
     make_demo(tmp_path / "voices", voices=36, val_voices=4, test_voices=4, seed=1)
+    voice = read_sample(next((tmp_path / "voices" / "test").glob("*.npz")))
+    soundfile.write(tmp_path / "voice.wav", voice.audio, voice.sample_rate or 24000)
     code = [line for paper in PAPERS for block in fenced(paper, "python") for line in block]
     shorter = "\n".join(code).replace("trials=4", "trials=2, epochs=4")
     statements = [ast.unparse(each) for each in ast.parse(shorter).body]
@@ -300,6 +308,50 @@ def test_the_python_of_the_papers_runs(tmp_path):
     assert shorter != "\n".join(code)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "runs" / "mine" / "best" / "model.safetensors").is_file()
+    assert (tmp_path / "cloned.json").is_file()
+
+
+# --- Python --------------------------------------------------------------------------------------
+
+
+def python_table():
+    """The cells of each row of the guide of Python whose first cell is one or more commands."""
+    rows = re.findall(
+        r"^\| (`[a-z-]+(?: [a-z]+)?`.*?) \| (.+?) \|$",
+        (PACKAGE / "guides/python.md").read_text(),
+        re.M,
+    )
+    cells = [(re.findall(r"`([^`]+)`", first), second) for first, second in rows]
+    return {name: second for names, second in cells for name in names}
+
+
+def test_every_command_is_in_the_table_of_python_or_has_a_reason_not_to_be():
+    commands = {" ".join(name) for name in leaves(make_parser())}
+
+    assert set(python_table()) == commands
+    assert set(CALLS) == {name for name, cell in python_table().items() if "`" in cell[:1]}
+
+
+def test_the_functions_of_the_table_of_python_exist_and_take_what_it_says():
+    for command, call in CALLS.items():
+        cell = python_table()[command]
+        found = re.findall(r"`(?:tune_encoder\.)?([\w.]+)(?:\(([^)]*)\))?`", cell)
+        assert call.name in [name for name, _ in found]
+        for name, arguments in found:
+            value: Any = tune_encoder
+            for part in name.split("."):
+                value = getattr(value, part)
+            taken = [] if isinstance(value, property) else inspect.signature(value).parameters
+            assert not {*re.findall(r"\w+", arguments)} - {*taken}, command
+
+
+def test_the_notebook_is_small_and_its_outputs_are_stripped():
+    path = PACKAGE / "guides" / "notebook.ipynb"
+    cells = json.loads(path.read_text())["cells"]
+
+    assert path.stat().st_size < 20_000
+    assert all(cell["outputs"] == [] for cell in cells if cell["cell_type"] == "code")
+    assert all(cell["execution_count"] is None for cell in cells if cell["cell_type"] == "code")
 
 
 # --- the guides themselves, and the command that shows them ---------------------------------------

@@ -20,14 +20,17 @@ class TuneEncoderError(Exception):
     """Base class of all errors with a one-line message for the user."""
 
     exit_code = 1
+    on_command_line = ""
+    """The message with the names of the command line, if it has those of Python."""
 
 
 def error_line(error: object) -> str:
-    """Return an error in one line; of a very long one, such as of a pasted file, the middle is cut.
+    """Return an error in one line, with the names of the command line.
 
-    Its beginning says where it is wrong, and its end what to do.
+    Of a very long one, such as of a pasted file, the middle is cut: its beginning says where it is
+    wrong, and its end what to do.
     """
-    words = " ".join(str(error).split())
+    words = " ".join((getattr(error, "on_command_line", "") or str(error)).split())
     half = _LINE_LENGTH // 2
     left_out = len(words) - 2 * half
     if left_out <= 0:

@@ -1,16 +1,26 @@
+import html
+import re
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pandas
 import pytest
+from matplotlib.figure import Figure as MplFigure
 
 import tune_encoder
 from tests.builders import MadeSearch
 from tune_encoder.api.results import Best, Experiment
 from tune_encoder.errors import ConfigError
+from tune_encoder.experiment.control import Controls
+from tune_encoder.experiment.folder import open_experiment
+from tune_encoder.report.drawing import NotebookFigure
+from tune_encoder.report.plots import PLOTS
 from tune_encoder.space import parse_space
+from tune_encoder.system.lock import lock_experiment
 
 SPACE = parse_space(
     {
@@ -51,6 +61,17 @@ def folder(tmp_path_factory):
 @pytest.fixture
 def mine(folder):
     return Experiment(folder)
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory):
+    """The same trials with all that a search records of an epoch; not to be changed."""
+    made = MadeSearch(tmp_path_factory.mktemp("runs"), SPACE)
+    made.trial([0.9, 0.4, 0.5], "COMPLETE")
+    made.trial([0.8, 0.7], "PRUNED")
+    made.trial([0.3], "FAIL", "the loss is NaN")
+    made.trial([])
+    return Experiment(made.experiment.path)
 
 
 def test_each_trial_is_a_row_with_its_outcome_and_its_searched_settings(mine):
@@ -160,14 +181,33 @@ def test_it_says_in_a_line_what_it_holds(mine, folder):
     )
 
 
-def test_a_notebook_shows_the_line_and_the_trials_with_a_result_the_best_first(mine):
-    page = mine._repr_html_()
+def test_a_notebook_shows_headline_curves_and_the_trials_with_a_result_the_best_first(recorded):
+    page = recorded._repr_html_()
 
-    assert page.startswith("<p>Experiment(&#x27;")
-    assert page.index("COMPLETE</td>") < page.index("PRUNED</td>")
-    assert "FAIL</td>" not in page
-    assert "RUNNING</td>" not in page
-    assert "0.4" in page
+    assert "<b>mine</b>: stopped" in page
+    assert "trials  1 finished" in page
+    assert 'aria-label="Learning curves. val_loss over epochs' in page
+    assert page.index("finished</td>") < page.index("stopped early</td>")
+    assert "failed</td>" not in page
+    assert "unfinished</td>" not in page
+    assert "0.4</td>" in page
+
+
+def test_an_id_is_not_twice_in_a_notebook_that_shows_a_search_twice(recorded):
+    pages = [set(re.findall(r' id="([^"]+)"', recorded._repr_html_())) for _ in range(2)]
+
+    assert pages[0]
+    assert not pages[0] & pages[1]
+
+
+def test_markup_in_names_and_values_is_escaped_in_a_notebook(tmp_path):
+    made = MadeSearch(tmp_path, SPACE)
+    made.trial([0.9, 0.4], "COMPLETE")
+    made.trial([0.3], "FAIL", "<script>alert(1)</script>")
+    page = Experiment(made.experiment.path)._repr_html_()
+
+    assert "<script" not in page
+    ElementTree.fromstring(page)
 
 
 def test_a_damaged_record_is_shown_as_a_line_and_not_as_a_traceback(tmp_path, folder):
@@ -176,8 +216,96 @@ def test_a_damaged_record_is_shown_as_a_line_and_not_as_a_traceback(tmp_path, fo
     damaged = Experiment(tmp_path / "mine")
 
     assert "study.db: cannot be read (" in repr(damaged)
-    assert repr(damaged).endswith(f"with `tune-encoder repair mine --root {tmp_path}`")
-    assert damaged._repr_html_() == f"<p>{repr(damaged).replace(chr(39), '&#x27;')}</p>"
+    assert repr(damaged).endswith(f'with `tune_encoder.repair("mine", root="{tmp_path}")`')
+    assert damaged._repr_html_() == f"<p>{html.escape(repr(damaged))}</p>"
+
+
+def test_the_plots_are_matplotlib_figures_that_a_notebook_shows(recorded):
+    for name in ("curves", "best_over_epochs", "best_over_time", "parallel", "slices", "rungs"):
+        figure = recorded.plot(name)
+
+        assert isinstance(figure, MplFigure)
+        assert isinstance(figure, NotebookFigure)
+        image, size = figure._repr_png_()
+        assert image.startswith(b"\x89PNG")
+        assert size["width"] == 560
+    assert len(recorded.plot("slices").subfigs) == 3
+
+
+def test_an_unknown_plot_is_refused_with_all_that_there_are(recorded):
+    with pytest.raises(
+        ConfigError,
+        match=r"^there is no plot 'curve'; the plots are curves, best_over_epochs, best_over_time, "
+        r"gains, front, importance, parallel, slices, rungs, timeline$",
+    ):
+        recorded.plot("curve")
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("front", r"The search has one metric\.$"),
+        ("gains", r"does not end at the noise \(until\), so none was recorded\.$"),
+        ("timeline", r"mine: no plot 'timeline': .+\.$"),
+    ],
+)
+def test_a_plot_of_nothing_says_why(recorded, name, reason):
+    with pytest.raises(ConfigError, match=reason):
+        recorded.plot(name)
+
+
+def test_the_names_of_the_plots_are_in_the_docstring():
+    for name in PLOTS:
+        assert f'"{name}"' in (Experiment.plot.__doc__ or "")
+
+
+def test_status_and_a_trial_are_plain_values(recorded):
+    assert recorded.status()["trials_ended"] == 3
+    assert recorded.trial(1)["searched"] == {"head": "lowrank", "dropout": 0.2}
+    with pytest.raises(ConfigError, match=r"no trial 9; there are 4, from 0 to 3"):
+        recorded.trial(9)
+
+
+def test_a_running_search_is_steered_as_on_the_command_line(tmp_path):
+    made = MadeSearch(tmp_path, SPACE)
+    made.trial([0.9])
+    mine = Experiment(made.experiment.path)
+    with pytest.raises(
+        ConfigError, match=r"is not running; resume it with `tune_encoder\.resume\(\"mine\", root="
+    ):
+        mine.stop()
+
+    with lock_experiment(mine.path):
+        assert mine.pause().startswith("mine pauses after the current epochs")
+        assert mine.pause() == "mine continues"
+        assert mine.kill_trial(0) == "trial 0 stops after its current epoch"
+        assert mine.add({"dropout": 0.15}) == "mine tries it next"
+        assert mine.stop() == "mine stops after the current epochs"
+        with pytest.raises(ConfigError, match=r"^add\(\).*dropuot"):
+            mine.add({"dropuot": 0.15})
+        with pytest.raises(ConfigError, match=r"no unfinished trial 7; unfinished trials: 0"):
+            mine.kill_trial(7)
+
+
+def test_watching_a_search_that_has_ended_prints_a_line(recorded, capsys):
+    recorded.watch()
+
+    assert capsys.readouterr().out == (
+        "mine: stopped, 1 finished, 1 stopped early, 1 failed, 1 unfinished of 16, "
+        "best skill 0.600\n"
+    )
+
+
+def test_an_interrupt_ends_the_view_and_not_the_search(recorded, monkeypatch, capsys):
+    def interrupt(seconds):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(time, "sleep", interrupt)
+    with lock_experiment(recorded.path):
+        recorded.watch()
+        assert not Controls(open_experiment(recorded.path.parent, "mine")).stop_requested()
+
+    assert "mine: running" in capsys.readouterr().out
 
 
 def test_an_unknown_folder_is_refused_with_those_there_are(folder):

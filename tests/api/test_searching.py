@@ -193,7 +193,11 @@ REFUSED = [
     ({"trials": 0}, ConfigError, "search(), budget: trials is 0; it must be a whole number from 1"),
     ({"time": "soon"}, ConfigError, "search(), budget: time is 'soon'; write it as 45s, 90m, 2h"),
     ({"name": "../x"}, ConfigError, "the experiment name '../x' is not valid; use up to 64"),
-    ({"name": "taken"}, ConfigError, "taken exists; continue it with `tune-encoder resume taken"),
+    (
+        {"name": "taken"},
+        ConfigError,
+        'taken exists; continue it with `tune_encoder.resume("taken", root="',
+    ),
     ({"data_dir": "none"}, DataError, "none: no such folder; it must hold train/ and val/"),
 ]
 
@@ -245,7 +249,8 @@ def test_a_resume_without_the_record_of_its_trials_names_what_rebuilds_it(tmp_pa
     (made.path / left).mkdir(parents=True)
 
     with pytest.raises(
-        StorageError, match=r"study\.db: cannot be read \(.*; rebuild it with `tune-encoder repair"
+        StorageError,
+        match=r"study\.db: cannot be read \(.*; rebuild it with `tune_encoder\.repair\(",
     ):
         tune_encoder.resume("mine", tmp_path)
     assert not made.study_path.exists()

@@ -1,12 +1,23 @@
 """The results of a search, for a notebook: trials as tables, the best trial, its model."""
 
 import html
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
-from tune_encoder.config import ExportSettings, SettingValue, from_mapping
+from tune_encoder.api import steering
+from tune_encoder.api.options import check_option_names, expand_if_given, expand_path
+from tune_encoder.api.wording import in_python, methods_for_python
+from tune_encoder.config import (
+    CONFIRMED_CONFIGS,
+    ExportSettings,
+    LaunchSettings,
+    RetrainSettings,
+    SettingValue,
+    from_mapping,
+)
 from tune_encoder.errors import ConfigError, StorageError
 from tune_encoder.experiment import folder as on_disk
 from tune_encoder.experiment.epoch_row import EpochRow
@@ -16,10 +27,13 @@ from tune_encoder.space import SearchSpace
 from tune_encoder.system.formats import count_noun
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
     from pandas import DataFrame
     from typing_extensions import Unpack
 
-_MAX_ROWS = 10  # trials in a notebook's table
+    from tune_encoder.experiment.confirmation import Confirmation
+    from tune_encoder.experiment.views import ExperimentStatus, TrialView
+
 _SCORE_PREFIX = "val_"  # of metrics on the validation voices
 _OUTCOME_TYPES = {
     "number": "int64",
@@ -52,6 +66,21 @@ class ExportOptions(TypedDict, total=False):
     """auto, or none: no weighted mean of the best trials' predictions is tried."""
 
 
+class RetrainOptions(TypedDict, total=False):
+    """All keyword options of `Experiment.retrain`."""
+
+    epochs: int | None
+    """Epochs of each run; by default as in the search."""
+    seeds: int
+    """Number of runs, each with a seed that the search did not use."""
+    with_val: bool
+    """Whether to train on val too; then only test is a fair score."""
+    formats: str
+    """torch, onnx or both, as "torch,onnx"."""
+    int8: bool
+    """Whether to also quantise the ONNX files to int8."""
+
+
 @dataclass(frozen=True)
 class Best:
     """The best epoch of all trials."""
@@ -65,6 +94,7 @@ class Best:
     """Metrics on the validation voices, such as `val_skill`."""
 
 
+@methods_for_python
 class Experiment:
     """The results of a search. The record is read at every access, also while the search runs.
 
@@ -212,25 +242,191 @@ class Experiment:
         others = [on_disk.open_experiment(self.path.parent, name) for name in compare]
         return write_report(self._folder, None if to is None else expand_path(to), others)
 
+    def status(self) -> "ExperimentStatus":
+        """Return state, progress, times and best epoch, as plain values.
+
+        Raises:
+            StorageError: if the record cannot be read.
+        """
+        from tune_encoder.experiment.views import status
+
+        return status(self._folder)
+
+    def trial(self, number: int) -> "TrialView":
+        """Return settings, state, epochs and newest checkpoint of a trial, as plain values.
+
+        Raises:
+            ConfigError: if there is no such trial.
+            StorageError: if the record cannot be read.
+        """
+        from tune_encoder.experiment.views import trial_view
+
+        return trial_view(self._folder, number)
+
+    def importance(self) -> "DataFrame":
+        """Return a row for each searched setting, the most important first.
+
+        The columns are `setting`, its `importance` from 0 to 1, and the `trials` that searched it.
+
+        Raises:
+            SearchFailed, ConfigError: if there are too few trials to say, or nothing is searched.
+        """
+        from pandas import DataFrame
+
+        from tune_encoder.experiment.importance import importances
+
+        rows = [
+            {"setting": each.name, "importance": each.share, "trials": each.n_trials}
+            for each in importances(self._folder).settings
+        ]
+        return DataFrame(rows)
+
+    # --- training on ---------------------------------------------------------------------------
+
+    def confirm(
+        self,
+        top: int = CONFIRMED_CONFIGS,
+        seeds: int | None = None,
+        address: str = "",
+    ) -> "Confirmation":
+        """Retrain the best configs with new seeds, and return which one is really better.
+
+        Args:
+            top: Number of configs.
+            seeds: Seeds of each, at least 2; by default `budget.seeds` of the space, or 3.
+            address: Ray cluster to run on, HOST:PORT or "auto"; by default Ray is started here.
+
+        Raises:
+            ConfigError: if a number is out of range.
+            StorageError: if the data has changed since the search.
+            SearchFailed: if no trial gave a result, in the search or now.
+            Interrupted: on Ctrl-C or SIGTERM, with everything saved; the same call resumes.
+        """
+        from tune_encoder.api.confirming import confirm
+
+        return confirm(self._folder, top, seeds, LaunchSettings(address=address))
+
+    def retrain(
+        self,
+        to: str | Path | None = None,
+        on_epoch: "Callable[[int, EpochRow], None] | None" = None,
+        **options: "Unpack[RetrainOptions]",
+    ) -> Path:
+        """Retrain the best config at full budget, export the model, and return its folder.
+
+        Args:
+            to: The folder; by default `retrained` in the experiment. An older export is replaced.
+            on_epoch: Called after every epoch with the seed and the epoch's row.
+            options: `epochs`, `seeds`, `with_val`, `formats` and `int8`, as on the command line.
+
+        Raises:
+            ConfigError: if an option is unknown or out of range, or the search has folds.
+            DataError: if no split would be left to score on.
+            SearchFailed: if the search has no usable checkpoint.
+            StorageError: if the data has changed, or another process retrains the same config.
+            Interrupted: on Ctrl-C or SIGTERM, with every epoch saved; the same call resumes.
+        """
+        from tune_encoder.export.retraining import RETRAINED, plan_retraining, retrain
+
+        given = check_option_names(options, RetrainOptions.__annotations__, "retrain()")
+        kinds: dict[str, object] = {
+            name: given.pop(name) for name in ("formats", "int8") if name in given
+        }
+        plan = plan_retraining(self._folder, from_mapping(RetrainSettings, given, "retrain()"))
+        settings = from_mapping(ExportSettings, kinds, "retrain()")
+        folder = expand_if_given(to) or self.path / RETRAINED
+        retrain(self._folder, plan, folder, settings, on_epoch or _ignore)
+        return folder
+
+    # --- steering ------------------------------------------------------------------------------
+
+    def stop(self) -> str:
+        """Stop the search after its current epochs, with everything saved; return what was said.
+
+        Raises:
+            ConfigError: if it is not running.
+        """
+        return steering.stop(self._folder)
+
+    def pause(self) -> str:
+        """Pause the search, or continue it if it is paused; return what was said.
+
+        Raises:
+            ConfigError: if it is not running.
+        """
+        return steering.pause(self._folder)
+
+    def kill_trial(self, number: int) -> str:
+        """Stop one trial of the search; the others continue; return what was said.
+
+        Raises:
+            ConfigError: if the search is not running, or has no such unfinished trial.
+        """
+        return steering.kill_trial(self._folder, number)
+
+    def add(self, settings: Mapping[str, object]) -> str:
+        """Add a config that the search tries next; return what was said.
+
+        Args:
+            settings: Values of searched settings; those that are left out are sampled.
+
+        Raises:
+            ConfigError: if a setting is not searched or out of its range, or a trial has the
+                config.
+        """
+        return steering.add(self._folder, settings)
+
+    # --- looking -------------------------------------------------------------------------------
+
+    def plot(self, name: str = "curves") -> "Figure":
+        """Draw a figure of the report.
+
+        Example:
+            >>> mine.plot("importance").savefig("importance.png", dpi=200)
+
+        Args:
+            name: "curves", "best_over_epochs", "best_over_time", "gains", "front", "importance",
+                "parallel", "slices", "rungs" or "timeline".
+
+        Returns:
+            A matplotlib figure; a notebook shows it.
+
+        Raises:
+            ConfigError: if there is no figure of that name, or nothing to draw in it yet.
+            StorageError: if the record cannot be read.
+        """
+        from tune_encoder.report.plots import plot
+
+        return plot(self._folder, name)
+
+    def watch(self) -> None:
+        """Show the search live until it has ended: in a notebook as HTML, else as text.
+
+        Whoever interrupts it (Ctrl-C) ends the view, and not the search.
+
+        Raises:
+            StorageError: if the record cannot be read.
+        """
+        from tune_encoder.api.watching import search_frames, show
+
+        with suppress(KeyboardInterrupt):
+            show(search_frames(self._folder))
+
     def __repr__(self) -> str:
         try:
             return f"{type(self).__name__}({str(self.path)!r}): {self._summary()}"
         except (StorageError, ConfigError) as error:  # a notebook shows this, not a traceback
-            return f"{type(self).__name__}({str(self.path)!r}): {error}"
+            words = in_python(str(error), "Experiment()")
+            return f"{type(self).__name__}({str(self.path)!r}): {words}"
 
     def _repr_html_(self) -> str:
-        """Return what a notebook shows: a summary, and a table of the best trials."""
-        line = f"<p>{html.escape(repr(self))}</p>"
+        """Return what a notebook shows: the headline, the curves and the best trials."""
+        from tune_encoder.api.shown import experiment_box
+
         try:
-            frame = self.trials
+            return experiment_box(self._folder)
         except (StorageError, ConfigError):
-            return line  # which contains the error
-        scored = frame[(frame["state"] != "FAIL") & frame["objective"].notna()]
-        shown = scored.sort_values("objective").head(_MAX_ROWS).drop(columns="reason")
-        if shown.empty:
-            return line
-        table = shown.to_html(index=False, border=0, na_rep="", float_format="{:.4g}".format)
-        return f"{line}\n{table}"
+            return f"<p>{html.escape(repr(self))}</p>"  # which contains the error
 
     def _summary(self) -> str:
         trials = self._folder.trials()
@@ -267,6 +463,5 @@ def _metrics_of_row(row: EpochRow) -> dict[str, float]:
     return {name: value for name, value in row.items() if isinstance(value, float)}
 
 
-def expand_path(path: str | Path) -> Path:
-    """Return the path with `~` expanded, as a shell would do."""
-    return Path(path).expanduser()
+def _ignore(seed: int, row: EpochRow) -> None:
+    """Do nothing after an epoch."""

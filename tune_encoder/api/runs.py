@@ -3,7 +3,9 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tune_encoder.api.results import ExportOptions, expand_path
+from tune_encoder.api.options import expand_path
+from tune_encoder.api.results import ExportOptions
+from tune_encoder.api.wording import methods_for_python
 from tune_encoder.config import ExportSettings, from_mapping
 from tune_encoder.errors import ConfigError
 from tune_encoder.experiment import run as on_disk
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 
+@methods_for_python
 class Run:
     """A run that `train` made. Its files are read at every access, also while it trains.
 

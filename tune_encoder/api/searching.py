@@ -11,7 +11,9 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 
-from tune_encoder.api.results import Experiment, expand_path
+from tune_encoder.api.options import check_option_names, expand_path
+from tune_encoder.api.results import Experiment
+from tune_encoder.api.wording import for_python, in_python
 from tune_encoder.config import (
     DEFAULT_ROOT,
     LOCAL_LAUNCH,
@@ -19,7 +21,6 @@ from tune_encoder.config import (
     OVERRIDES,
     LaunchSettings,
     StorageSettings,
-    unknown_name_message,
 )
 from tune_encoder.errors import ConfigError, StorageError
 from tune_encoder.experiment.folder import check_name_free
@@ -115,6 +116,7 @@ class ResumeOptions(ExtendOptions, LaunchOptions, total=False):
     """All keyword options of `resume`."""
 
 
+@for_python
 def search(
     space: str | Path | Mapping[str, object] = "quick",
     data_dir: str | Path | None = None,
@@ -153,10 +155,11 @@ def search(
     )
     prepared = prepare_search(space, data_dir, name, root, overrides)
     for warning in prepared.data().info["warnings"]:
-        warnings.warn(warning, stacklevel=2)
+        warnings.warn(in_python(warning, "search()"), stacklevel=3)
     return prepared.start(warm_start, launch, storage_settings)
 
 
+@for_python
 def resume(
     name: str, root: str | Path = DEFAULT_ROOT, **options: "Unpack[ResumeOptions]"
 ) -> Experiment:
@@ -181,9 +184,7 @@ def resume(
     """
     from tune_encoder.tuning.start import find_search, resume_search
 
-    changes: dict[str, Any] = _check_option_names(
-        options, ResumeOptions.__annotations__, "resume()"
-    )
+    changes: dict[str, Any] = check_option_names(options, ResumeOptions.__annotations__, "resume()")
     launch = _pop_settings(LaunchSettings, changes)
     folder = find_search(expand_path(root), name, changes.pop("record", ""))
     written = folder.study_path.exists() or folder.has_trials()
@@ -193,6 +194,7 @@ def resume(
     return Experiment(resume_search(expand_path(root), name, launch=launch, **changes).path)
 
 
+@for_python
 def fork(
     name: str,
     new: str,
@@ -216,7 +218,7 @@ def fork(
     from tune_encoder.tuning.start import fork_search
 
     _check_ray_not_running()
-    changes: dict[str, Any] = _check_option_names(options, ForkOptions.__annotations__, "fork()")
+    changes: dict[str, Any] = check_option_names(options, ForkOptions.__annotations__, "fork()")
     launch = _pop_settings(LaunchSettings, changes)
     other = _read_space(space)
     if changes:
@@ -330,7 +332,7 @@ def resolve_space(
     """
     return override_space(
         _read_space(space),
-        _section_changes(_check_option_names(overrides, OVERRIDES, where)),
+        _section_changes(check_option_names(overrides, OVERRIDES, where)),
         where,
     )
 
@@ -354,16 +356,6 @@ def _to_plain_values(value: Any) -> Any:
     if isinstance(value, Path):
         return str(value)
     return value.item() if hasattr(value, "item") and not getattr(value, "shape", ()) else value
-
-
-def _check_option_names(
-    given: Mapping[str, object], known: Mapping[str, object], where: str
-) -> dict[str, Any]:
-    """Return the options that are not None; all of their names must be known."""
-    for name in given:
-        if name not in known:
-            raise ConfigError(f"{where}: {unknown_name_message(name, known, 'option')}")
-    return {name: value for name, value in given.items() if value is not None}
 
 
 def _pop_settings(kind: type[Settings], options: dict[str, Any]) -> Settings:

@@ -2,7 +2,6 @@
 
 import argparse
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +12,7 @@ SEVERAL_SPEAKERS = 0.7  # between parts; of 64 recordings of a demo voice the me
 UNIT = "(1: as between two voices)"
 
 if TYPE_CHECKING:
+    from tune_encoder.api.cloning import Cloning
     from tune_encoder.data.voice_bank import VoiceBank
     from tune_encoder.data.voice_style import VoiceStyle
     from tune_encoder.errors import TuneEncoderError
@@ -53,91 +53,36 @@ def add_clone(commands: Commands) -> None:
 
 def _clone(options: argparse.Namespace) -> None:
     """Turn recordings into Supertonic voice styles."""
-    from tune_encoder.data.voice_bank import bank_of_presets, find_styles, read_bank, read_styles
-    from tune_encoder.experiment.commands import check_is_model
+    from tune_encoder.api.cloning import open_cloning
 
-    check_is_model(options.model)
-    presets = read_styles(options.presets) if options.presets else {}
-    bank = bank_of_presets(presets) if presets else read_bank(options.model)
-    known = {**presets, **find_styles(options.out)}
-    clone_them = _clone_speakers if options.by_folder or options.voice is not None else _clone_each
-    clone_them(options, bank, known)
+    cloning = open_cloning(options.model, options.out, options.presets, options.device)
+    if options.by_folder or options.voice is not None:
+        _print_speakers(cloning, options)
+    else:
+        _print_clones(cloning, options)
 
 
-def _clone_each(
-    options: argparse.Namespace, bank: "VoiceBank | None", known: "dict[Path, VoiceStyle]"
-) -> None:
+def _print_clones(cloning: "Cloning", options: argparse.Namespace) -> None:
     """Write a style of each recording."""
-    from tune_encoder.data.novelty import read_known_sound
-    from tune_encoder.errors import DataError, TuneEncoderError
-    from tune_encoder.model.clone import clone_all, open_engine, output_paths
+    from tune_encoder.errors import TuneEncoderError
 
-    engine = open_engine(options.model, options.device)
-    outputs = output_paths(options.recordings, options.out)
-    _forget(known, outputs.values())
-    clones = clone_all(engine, outputs, known, read_known_sound(options.model))
-    n_failed = 0
-    for number, result in enumerate(clones, start=1):
-        if not isinstance(result, TuneEncoderError):
-            _print_clone(result, bank, f"{number}/{len(outputs)} " if len(outputs) > 1 else "")
-        elif len(outputs) == 1:
-            raise result
-        else:
-            n_failed += 1
+    count = len(options.recordings)
+    for number, result in enumerate(cloning.each(options.recordings, options.out), start=1):
+        if isinstance(result, TuneEncoderError):
             _print_error(result)
-    if n_failed:
-        raise DataError(
-            f"{n_failed} of {len(outputs)} recordings could not be cloned; the styles of the "
-            "others were written"
-        )
-
-
-def _clone_speakers(
-    options: argparse.Namespace, bank: "VoiceBank | None", known: "dict[Path, VoiceStyle]"
-) -> None:
-    """Write a style of each speaker."""
-    from tune_encoder.data.novelty import read_known_sound
-    from tune_encoder.errors import DataError
-    from tune_encoder.model.clone import clone_speaker, open_engine, speaker_paths
-
-    speakers = _speakers(options)
-    engine, sound = open_engine(options.model, options.device), read_known_sound(options.model)
-    outputs = speaker_paths(speakers, options.out)
-    _forget(known, outputs.values())
-    n_failed = 0
-    for name, recordings in speakers.items():
-        try:
-            result = clone_speaker(
-                engine, recordings, outputs[name], bank=bank, known=known, sound=sound
-            )
-        except DataError as error:
-            if len(speakers) == 1:
-                raise
-            _print_error(error)
-            n_failed += len(recordings)
         else:
-            _print_speaker(name, result, bank)
-            n_failed += len(result.failed)
-    if n_failed:
-        total = sum(map(len, speakers.values()))
-        raise DataError(
-            f"{n_failed} of {total} recordings could not be used; styles were made of the others"
-        )
+            _print_clone(result, cloning.bank, f"{number}/{count} " if count > 1 else "")
 
 
-def _speakers(options: argparse.Namespace) -> dict[str, list[Path]]:
-    from tune_encoder.model.clone import check_voice_name, speaker_recordings, speakers_by_folder
+def _print_speakers(cloning: "Cloning", options: argparse.Namespace) -> None:
+    """Write a style of each speaker."""
+    from tune_encoder.errors import TuneEncoderError
 
-    if options.by_folder:
-        return speakers_by_folder(options.recordings)
-    check_voice_name(options.voice)
-    return {options.voice: speaker_recordings(options.recordings)}
-
-
-def _forget(known: "dict[Path, VoiceStyle]", outputs: Iterable[Path]) -> None:
-    """Leave out styles that will be replaced."""
-    for path in outputs:
-        known.pop(path, None)
+    for name, result in cloning.speakers(options.recordings, options.out, options.voice):
+        if isinstance(result, TuneEncoderError):
+            _print_error(result)
+        else:
+            _print_speaker(name, result, cloning.bank)
 
 
 def _print_error(error: "TuneEncoderError") -> None:

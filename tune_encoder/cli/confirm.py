@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from statistics import fmean
 from typing import TYPE_CHECKING, TypedDict
 
+from tune_encoder.api.confirming import SEEDS
 from tune_encoder.cli.common import (
     Commands,
     add_command,
@@ -19,7 +20,7 @@ from tune_encoder.cli.common import (
 from tune_encoder.cli.output import TEXT, add_output_options
 from tune_encoder.config import CONFIRMED_CONFIGS, LaunchSettings, SettingValue
 from tune_encoder.data.score_words import skill_name
-from tune_encoder.errors import ConfigError, Interrupted, SearchFailed, StorageError
+from tune_encoder.errors import ConfigError, SearchFailed, StorageError, error_line
 from tune_encoder.experiment.status import WIDTH
 from tune_encoder.system.events import is_heard, tell
 
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
     from tune_encoder.experiment.confirmation import Confirmation, ConfirmedConfig
     from tune_encoder.experiment.folder import Experiment
     from tune_encoder.experiment.importance import Importances
-
-SEEDS = 3  # seeds of each config, if the space does not say
 
 
 def add_confirm(commands: Commands) -> None:
@@ -77,18 +76,24 @@ def print_findings(experiment: "Experiment") -> None:
 
 def confirm_if_asked(experiment: "Experiment", launch: LaunchSettings) -> None:
     """Confirm the best configs of a search whose space asks for more than one seed."""
+    from tune_encoder.api.confirming import confirm_or_say_how
+
     seeds = experiment.space().budget.seeds
     if seeds == 1:
         return
     try:
-        confirmation = _run_confirmation(
-            experiment, CONFIRMED_CONFIGS, seeds, experiment.command("resume"), launch
+        confirmation = confirm_or_say_how(
+            experiment,
+            (CONFIRMED_CONFIGS, seeds),
+            experiment.command("resume"),
+            launch,
+            _print_to_stderr,
         )
     except (
         SearchFailed,
         StorageError,
     ) as error:  # the search's own result can still be exported
-        print(f"warning: {error}")
+        print(f"warning: {error_line(error)}")
     else:
         print_confirmation(confirmation)
 
@@ -137,37 +142,20 @@ def importance_lines(rated: "Importances") -> list[str]:
 
 def _confirm(options: argparse.Namespace) -> None:
     """Retrain the best configs with new seeds, and show which one is really better."""
+    from tune_encoder.api.confirming import confirm
     from tune_encoder.experiment.confirmation import verdict
     from tune_encoder.experiment.folder import open_experiment
 
     if options.json and options.output != TEXT:
         raise ConfigError("--json prints all at the end; leave out --quiet and --json-lines")
     experiment = open_experiment(options.root, options.name)
-    seeds = options.seeds
-    if seeds is None:
-        asked = experiment.space().budget.seeds
-        seeds = asked if asked > 1 else SEEDS
-    again = f"{experiment.command('confirm')} --top {options.top} --seeds {seeds}"
     launch = LaunchSettings(address=options.address)
-    confirmation = _run_confirmation(experiment, options.top, seeds, again, launch)
+    confirmation = confirm(experiment, options.top, options.seeds, launch, _print_to_stderr)
     options.result = f"{experiment.name}: {verdict(confirmation)}"
     if options.json:
         print_view(options, {"experiment": options.name, **_confirmation_content(confirmation)}, ())
     else:
         print_confirmation(confirmation)
-
-
-def _run_confirmation(
-    experiment: "Experiment", top: int, seeds: int, again: str, launch: LaunchSettings
-) -> "Confirmation":
-    """Confirm; if it is interrupted, name the command that resumes it."""
-    from tune_encoder.tuning.confirm import confirm
-
-    try:
-        return confirm(experiment, top, seeds, _print_to_stderr, launch)
-    except Interrupted as error:
-        message = f"stopped, everything is saved; resume with `{again}`"
-        raise Interrupted(message, error.exit_code - 128) from error
 
 
 def _print_to_stderr(line: str) -> None:

@@ -16,15 +16,13 @@ from tune_encoder.config import (
     RunSettings,
     TrainConfig,
 )
-from tune_encoder.errors import ConfigError, DataError
+from tune_encoder.errors import DataError
 from tune_encoder.system.formats import count_noun, format_clock
 
 if TYPE_CHECKING:
     from tune_encoder.data.checking import DataReport
     from tune_encoder.data.importing import ImportReport
-    from tune_encoder.data.pairing import Pairing
     from tune_encoder.data.repairing import SplitRepair
-    from tune_encoder.data.splitting import SplitRequest
 
 
 def add_data(commands: Commands) -> None:
@@ -122,41 +120,21 @@ def _count(text: str, minimum: int = 0) -> int:
 
 def _data_demo(options: argparse.Namespace) -> None:
     """Make a data set of synthetic voices."""
-    from tune_encoder.data.demo import demo_voices, make_demo
+    from tune_encoder.api.data_sets import DemoOptions, demo_data
 
-    n_clips = options.clips_per_voice
-    asked = {"train": options.voices, "val": options.val_voices, "test": options.test_voices}
-    given = {split: count for split, count in asked.items() if count is not None}
-    voices = {**demo_voices(n_clips), **given}
-    if min(voices["train"], voices["val"]) < 1:
-        raise ConfigError("--voices and --val-voices must be at least 1")
-    make_demo(
-        options.folder,
-        voices=voices["train"],
-        val_voices=voices["val"],
-        test_voices=voices["test"],
-        seed=options.seed,
-        clips_per_voice=n_clips,
-    )
-    clips = count_noun(voices["train"] + n_clips * (voices["val"] + voices["test"]), "clip")
-    print(f"wrote {clips} of {count_noun(sum(voices.values()), 'voice')} to {options.folder}")
+    given = {name: getattr(options, name) for name in DemoOptions.__annotations__}
+    made = demo_data(options.folder, **given)
+    clips = count_noun(sum(made["clips"].values()), "clip")
+    voices = count_noun(sum(made["voices"].values()), "voice")
+    print(f"wrote {clips} of {voices} to {options.folder}")
 
 
 def _data_import(options: argparse.Namespace) -> None:
     """Make a data set from recordings and their voice styles."""
-    from tune_encoder.data.importing import import_pairs
-    from tune_encoder.data.splitting import SplitRequest
+    from tune_encoder.api.data_sets import ImportOptions, import_data
 
-    asked = SplitRequest(how=options.split, hold_out=options.hold_out, test_dir=options.test)
-    report = import_pairs(
-        _pairing(options, asked),
-        options.out,
-        options.sample_rate,
-        options.seed,
-        asked,
-        skip_bad=options.skip_bad,
-        is_dry_run=options.dry_run,
-    )
+    given = {name: getattr(options, name) for name in ImportOptions.__annotations__}
+    report = import_data(options.out, options.audio, options.styles, **given)
     for warning in (*report.warnings, *report.faults):
         print(f"warning: {warning}")
     for reason in report.left_out:
@@ -174,20 +152,6 @@ def _data_import(options: argparse.Namespace) -> None:
     print(options.result)
     if report.validation:
         print(report.validation)
-
-
-def _pairing(options: argparse.Namespace, asked: "SplitRequest") -> "Pairing":
-    """Find which recordings belong to which styles, by their names or by a manifest."""
-    from tune_encoder.data.importing import pair_folders
-    from tune_encoder.data.manifest import read_manifest
-
-    if options.manifest is None:
-        if options.styles is None:
-            raise ConfigError("--audio needs --styles, the folder of the voices' style JSONs")
-        return pair_folders(options.audio, options.styles, asked)
-    if options.test is not None:
-        raise ConfigError("--test goes with --audio; a manifest names test in its column split")
-    return read_manifest(options.manifest, options.styles)
 
 
 def _print_plan(report: "ImportReport") -> None:
@@ -212,9 +176,9 @@ def _voice_lines(clips: dict[str, int]) -> Iterator[str]:
 
 def _data_check(options: argparse.Namespace) -> None:
     """Check a data set and show what it contains."""
-    from tune_encoder.data.checking import check_data
+    from tune_encoder.api.data_sets import check_data
 
-    report = check_data(options.folder, FrontendSettings().sample_rate)
+    report = check_data(options.folder)
     if report.splits:
         print_table("lrrrrl", _split_rows(report))
     for problem in report.problems:
@@ -252,7 +216,7 @@ def _split_rows(report: "DataReport") -> Iterator[tuple[str, ...]]:
 
 def _data_repair(options: argparse.Namespace) -> None:
     """Copy a data set, with each style's rows scaled to norm 1, or left out if it is no voice."""
-    from tune_encoder.data.repairing import repair_data
+    from tune_encoder.api.data_sets import repair_data
 
     repairs = repair_data(options.folder, options.out, options.presets)
     print_table("lrrrr", _repair_rows(repairs))

@@ -163,11 +163,9 @@ def print_scores(metrics: "Metrics") -> None:
 
 def _verify(options: argparse.Namespace) -> None:
     """Check the files of a model, and its scores if the data is available."""
-    from tune_encoder.experiment.commands import check_is_model
-    from tune_encoder.export.verifying import verify
+    from tune_encoder.api.models import verify
     from tune_encoder.model.folder import CARD
 
-    check_is_model(options.model)
     found = verify(options.model, options.data_dir)
     for mismatch in found.mismatches:
         print(mismatch)

@@ -9,16 +9,13 @@ from tune_encoder.cli.common import (
     Commands,
     add_command,
     add_setting,
-    given_settings,
     wrap_names,
 )
 from tune_encoder.config import (
     DEFAULT_MODEL,
     SUPERTONIC_MODELS,
     GenerationSettings,
-    from_mapping,
 )
-from tune_encoder.errors import ConfigError
 from tune_encoder.system.formats import count_noun, format_clock
 
 if TYPE_CHECKING:
@@ -61,23 +58,11 @@ def add_generate(kinds: Commands) -> None:
 
 def _generate(options: argparse.Namespace) -> None:
     """Make a data set that Supertonic speaks, from its presets and mixtures of them."""
-    from tune_encoder.speech.generating import Sources, generate
-    from tune_encoder.speech.workers import default_workers
+    from tune_encoder.api.data_sets import GenerateOptions, generate_data
 
-    workers = default_workers() if options.workers is None else options.workers
-    if workers < 1:
-        raise ConfigError(f"--workers is {workers}; it must be at least 1")
-    given = given_settings(options, GenerationSettings)
-    settings = from_mapping(GenerationSettings, given, "command line")
-    sources = Sources(
-        model=options.model,
-        model_dir=options.model_dir,
-        presets=options.presets,
-        styles=options.styles,
-        texts=options.texts,
-        hold_out=[name.strip() for name in options.hold_out.split(",") if name.strip()],
-    )
-    for line in _lines(generate(options.folder, sources, settings, workers), options.folder):
+    given = {name: getattr(options, name) for name in GenerateOptions.__annotations__}
+    given["hold_out"] = [name.strip() for name in options.hold_out.split(",") if name.strip()]
+    for line in _lines(generate_data(options.folder, **given), options.folder):
         print(line)
 
 

@@ -5,13 +5,12 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tune_encoder.cli.common import Commands, add_command, add_setting, given_settings
+from tune_encoder.cli.common import Commands, add_command, add_setting
 from tune_encoder.config import (
     DEFAULT_MODEL,
     SUPERTONIC_MODELS,
     ListenSettings,
     RunSettings,
-    from_mapping,
 )
 
 if TYPE_CHECKING:
@@ -53,42 +52,19 @@ def add_listen(commands: Commands) -> None:
 
 def _listen(options: argparse.Namespace) -> None:
     """Clone recordings, speak in their styles, and write a page to hear and compare."""
-    from tune_encoder.data.novelty import read_known_sound
-    from tune_encoder.data.voice_bank import read_bank
-    from tune_encoder.errors import DataError, TuneEncoderError, error_line
-    from tune_encoder.experiment.commands import check_is_model
-    from tune_encoder.model.clone import open_engine
-    from tune_encoder.report.listen import LISTEN_NAME, hear_all, open_listener, write_listen_page
-    from tune_encoder.report.template import check_page
-    from tune_encoder.speech.ear import choose_sentences
-    from tune_encoder.speech.engine import find_model
+    from tune_encoder.api.listening import ListenOptions, open_listening
+    from tune_encoder.errors import TuneEncoderError, error_line
 
-    check_is_model(options.model)
-    check_page(options.out, LISTEN_NAME)
-    settings = from_mapping(ListenSettings, given_settings(options, ListenSettings), "command line")
-    choose_sentences(options.voice, settings, options.text)  # before anything is downloaded
-    engine = open_engine(options.model, options.device)
-    folder = find_model(options.voice, options.model_dir)
-    bank = read_bank(options.model)
-    listener = open_listener(options.voice, folder, settings, options.text, bank)
-    heard, failed = [], 0
-    for result in hear_all(listener, engine, options.recordings, read_known_sound(options.model)):
-        if not isinstance(result, TuneEncoderError):
-            _print_heard(result, listener)
-            heard.append(result)
-        elif len(options.recordings) == 1:
-            raise result
-        else:
-            failed += 1
+    given = {name: getattr(options, name) for name in ListenOptions.__annotations__}
+    listening = open_listening(options.model, options.out, given)
+    for result in listening.each(options.recordings):
+        if isinstance(result, TuneEncoderError):
             print(f"tune-encoder: {error_line(result)}", file=sys.stderr)
-    if heard:
-        write_listen_page(options.out, heard, listener, options.model, options.voice)
-        print(f"page: {options.out}")
-    if failed:
-        raise DataError(
-            f"{failed} of {len(options.recordings)} recordings could not be cloned; "
-            + ("the page has the others" if heard else "no page was written")
-        )
+        else:
+            _print_heard(result, listening.listener)
+    if page := listening.write_page():
+        print(f"page: {page}")
+    listening.check_all_heard()
 
 
 def _print_heard(heard: "Heard", listener: "Listener") -> None:

@@ -4,7 +4,6 @@ import argparse
 from typing import TYPE_CHECKING
 
 from tune_encoder.cli.common import Commands, add_command, add_root
-from tune_encoder.errors import ConfigError
 
 if TYPE_CHECKING:
     from tune_encoder.experiment.portfolio import Start
@@ -25,20 +24,9 @@ def add_portfolio(commands: Commands) -> None:
 
 def _portfolio(options: argparse.Namespace) -> None:
     """Write the most useful configs of earlier searches as a `start` section."""
-    from tune_encoder.experiment.folder import open_experiment
-    from tune_encoder.experiment.portfolio import choose_portfolio
-    from tune_encoder.space import find_space, load_space
+    from tune_encoder.api.experiments import portfolio
 
-    if options.size < 0:
-        raise ConfigError(f"--size is {options.size}; give at least 1")
-    searches = [open_experiment(options.root, name) for name in options.names]
-    space = load_space(find_space(options.space)) if options.space else searches[0].space()
-    starts = choose_portfolio(searches, space, options.size)
-    if not starts:
-        raise ConfigError(
-            f"{', '.join(options.names)}: no trial has both a result and a setting that the space "
-            "searches within its range; name other experiments, or another --space"
-        )
+    starts = portfolio(options.names, options.space, options.size, options.root)
     print("\n".join(["start:", *map(_entry, starts)]))
 
 

@@ -16,11 +16,11 @@ def add_repair(commands: Commands) -> None:
 
 def _repair(options: argparse.Namespace) -> None:
     """Rebuild a damaged or missing study.db from the trials' files or from its database."""
+    from tune_encoder.api.experiments import repair
     from tune_encoder.experiment.folder import open_experiment
-    from tune_encoder.tuning.record.repair import repair
 
+    done = repair(options.name, options.root, options.force)
     experiment = open_experiment(options.root, options.name)
-    done = repair(experiment, force=options.force)
     counts = ", ".join(f"{count} {state}" for state, count in done.states.items())
     print(f"rebuilt  {experiment.study_path}")
     print(f"         {count_noun(sum(done.states.values()), 'trial')} ({counts or 'none started'})")

@@ -12,7 +12,6 @@ from tune_encoder.experiment.epoch_row import EpochRow
 from tune_encoder.system.events import tell
 from tune_encoder.system.formats import count_noun, format_clock, quote_path
 
-DEFAULT_FOLDER = "retrained"  # in the experiment
 PLAIN_LINE_S = 30.0  # between lines of progress where there is no terminal
 
 
@@ -24,7 +23,7 @@ def add_retrain(commands: Commands) -> None:
     add_setting(parser, RetrainSettings, "seeds", metavar="N")
     add_setting(parser, RetrainSettings, "with_val")
     parser.add_argument(
-        "--to", type=Path, help=f"folder to write (default: {DEFAULT_FOLDER}/ in the experiment)"
+        "--to", type=Path, help="folder to write (default: retrained/ in the experiment)"
     )
     add_format_options(parser)
     add_root(parser)
@@ -35,14 +34,14 @@ def _retrain(options: argparse.Namespace) -> None:
     """Retrain the best config of a search at full budget, and export the model."""
     from tune_encoder.experiment.folder import open_experiment
     from tune_encoder.export.card import describe_retraining
-    from tune_encoder.export.retraining import plan_retraining, retrain
+    from tune_encoder.export.retraining import RETRAINED, plan_retraining, retrain
 
     experiment = open_experiment(options.root, options.name)
     given = given_settings(options, RetrainSettings)
     planned = plan_retraining(experiment, from_mapping(RetrainSettings, given, "command line"))
     kinds = {"formats": options.formats, "int8": options.int8}
     settings = from_mapping(ExportSettings, kinds, "command line")
-    to = options.to or experiment.path / DEFAULT_FOLDER
+    to = options.to or experiment.path / RETRAINED
     n_runs, epochs = len(planned.seeds), planned.config.epochs
     print(f"retraining: {planned.winner.why}")
     print(f"{count_noun(n_runs, 'run')} of {count_noun(epochs, 'epoch')}, in {planned.folder}")

@@ -2,14 +2,11 @@
 
 import argparse
 import contextlib
-import dataclasses
 import json
-import os
 import sys
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from statistics import mean
 from typing import TYPE_CHECKING, Any
 
 from tune_encoder.cli.common import (
@@ -33,10 +30,8 @@ from tune_encoder.experiment.status import WIDTH
 from tune_encoder.system.formats import count_noun, format_duration, format_size
 
 if TYPE_CHECKING:
-    from tune_encoder.data.pack_info import PackInfo
     from tune_encoder.space import Parameter, SearchSpace
     from tune_encoder.space.plan import Plan
-    from tune_encoder.training.probe import Timing
 
 # By Supertone itself, in the README of its package; and by others, of supertonic-3.
 _REAL_TIME_FACTORS = "0.02 (a laptop's CPU) and 0.3 (four cores of a server)"
@@ -203,6 +198,7 @@ def _print_samples(samples: list[dict[str, SettingValue]]) -> None:
 
 def _plan(options: argparse.Namespace) -> None:
     """Estimate the epochs, time and disk space of a search without running it."""
+    from tune_encoder.api.planning import plan_content
     from tune_encoder.space import find_space, load_space
     from tune_encoder.space.plan import plan_search
 
@@ -210,11 +206,9 @@ def _plan(options: argparse.Namespace) -> None:
     plan = plan_search(space)
     if not options.json:
         _print_plan(space, plan)
-    speech = _speech(space, plan)
-    cost = {} if options.no_probe else _cost(space, plan, *_probe(space, options.data_dir))
+    cost = {} if options.no_probe else _probe(space, plan, options.data_dir)
     if options.json:
-        content = {**dataclasses.asdict(plan), "total_epochs": plan.total_epochs}
-        print_view(options, {**content, "full_epochs": plan.full_epochs, **speech, **cost}, ())
+        print_view(options, plan_content(space, plan, cost), ())
     elif cost:
         _print_cost(space, plan, cost)
 
@@ -264,22 +258,11 @@ def _caveats(space: "SearchSpace") -> Iterator[str]:
         yield f"budget.time ends the search after {time}, even if trials are left"
 
 
-def _speech(space: "SearchSpace", plan: "Plan") -> dict[str, float]:
-    """Return how often `val_similarity` is measured, and the seconds of speech for it."""
-    from tune_encoder.space.listening import listening_of
-
-    listening = listening_of(space)
-    if listening is None:
-        return {}
-    return {
-        "similarity_measurements": listening.count(plan),
-        "speech_seconds": listening.speech_s(plan),
-    }
-
-
 def _speech_lines(space: "SearchSpace", plan: "Plan") -> Iterator[str]:
     """Say what `val_similarity` costs, which no config that is timed measures."""
-    if speech := _speech(space, plan):
+    from tune_encoder.api.planning import speech_cost
+
+    if speech := speech_cost(space, plan):
         spoken = format_duration(speech["speech_seconds"])
         yield (
             f"{SIMILARITY} is measured {speech['similarity_measurements']} times: about {spoken} "
@@ -289,50 +272,20 @@ def _speech_lines(space: "SearchSpace", plan: "Plan") -> Iterator[str]:
         )
 
 
-def _probe(space: "SearchSpace", data_dir: Path | None) -> tuple[list["Timing"], "PackInfo"]:
-    """Time a few configs on the data, and print the progress; also return what the pack holds."""
-    from tune_encoder.data.folds import make_folds
-    from tune_encoder.data.pack import open_pack
-    from tune_encoder.data.packing import pack_data
-    from tune_encoder.data.validation import choose_validation
-    from tune_encoder.training.probe import probe
+def _probe(space: "SearchSpace", plan: "Plan", data_dir: Path | None) -> dict[str, Any]:
+    """Time a few configs on the data, print the progress, and return the cost of the plan."""
+    from tune_encoder.api.planning import estimate_cost, open_probe
 
     timings = []
     with contextlib.redirect_stdout(sys.stderr):  # standard output is for the plan
-        folder = data_dir or Path(space.data_dir or demo_voices())
-        data = open_pack(pack_data(folder, space.base_config()))
-        validation = choose_validation(data, space.validation, space.resources)
-        clips = count_noun(len(data.train), "clip")
-        over = clips if validation.folds == 1 else f"{validation.folds} folds of voices"
+        probe = open_probe(space, data_dir or Path(space.data_dir or demo_voices()))
+        clips = count_noun(len(probe.data.train), "clip")
+        over = clips if probe.folds == 1 else f"{probe.folds} folds of voices"
         print(f"timing a few configs on {over} ...", flush=True)
-        trained = data if validation.folds == 1 else make_folds(data, validation.folds)
-        for timing in probe(space, trained):
+        for timing in probe.timings():
             timings.append(timing)
             print(f"config {len(timings)}: {format_duration(timing.seconds_per_epoch)} an epoch")
-    return timings, data.info
-
-
-def _cost(
-    space: "SearchSpace", plan: "Plan", timings: list["Timing"], pack: "PackInfo"
-) -> dict[str, Any]:
-    """Estimate the cost of the plan if its trials are like those that were timed."""
-    import torch
-
-    from tune_encoder.space.plan import n_concurrent_trials
-
-    workers = n_concurrent_trials(space.resources, os.cpu_count() or 1, torch.cuda.device_count())
-    epoch = mean(timing.seconds_per_epoch for timing in timings)
-    size = round(mean(timing.checkpoint_bytes for timing in timings))
-    return {
-        "timings": [dataclasses.asdict(timing) for timing in timings],
-        "seconds_per_epoch": epoch,
-        "workers": workers,
-        "seconds": plan.seconds(epoch, workers) if workers else None,
-        "checkpoint_bytes": size,
-        "disk_bytes": plan.disk_bytes(size, space.resources.keep),
-        "pack_bytes": sum(pack["sizes"].values()),
-        "copies": pack.get("copies", {}).get("augment_copies", 0),
-    }
+    return estimate_cost(space, plan, timings, probe.data.info)
 
 
 def _print_cost(space: "SearchSpace", plan: "Plan", cost: dict[str, Any]) -> None:

@@ -2,8 +2,6 @@
 
 import argparse
 import sys
-from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,18 +11,13 @@ from tune_encoder.cli.common import (
     add_command,
     add_data_dir,
     add_setting,
+    announce_demo,
     demo_voices,
     format_skills,
     print_table,
 )
 from tune_encoder.cli.output import add_output_options, tell_epoch
-from tune_encoder.config import (
-    TrainConfig,
-    augmentation_warnings,
-    load_config,
-    network_settings,
-    parse_assignment,
-)
+from tune_encoder.config import TrainConfig, parse_assignment
 from tune_encoder.data.score_words import NEW, below_baseline, describe_interval, skill_name
 from tune_encoder.system.formats import count_noun, format_clock
 
@@ -62,15 +55,13 @@ def add_evaluate(commands: Commands) -> None:
 
 def _evaluate(options: argparse.Namespace) -> None:
     """Score a model on held-out voices and compare it with the baselines."""
-    from tune_encoder.experiment.commands import check_is_model
-    from tune_encoder.model.evaluate import evaluate, write_evaluation
-    from tune_encoder.model.folder import check_has_weights
+    from tune_encoder.api.models import check_scorable, evaluate
+    from tune_encoder.model.evaluate import write_evaluation
 
     if options.folds is not None:
         _evaluate_over_folds(options)
         return
-    check_is_model(options.model)
-    check_has_weights(options.model)  # before the demo voices are made
+    check_scorable(options.model)  # before the demo voices are made
     result = evaluate(options.model, options.data_dir or demo_voices(), options.split)
     if result.warning:
         print(f"warning: {result.warning}")
@@ -92,8 +83,9 @@ def _evaluate(options: argparse.Namespace) -> None:
 
 def _evaluate_over_folds(options: argparse.Namespace) -> None:
     """Score a model's settings on voices that none of several encoders was trained on."""
+    from tune_encoder.api.models import evaluate_folds
     from tune_encoder.system.bars import progress_bar
-    from tune_encoder.training.fold_evaluation import evaluate_over_folds, write_fold_evaluation
+    from tune_encoder.training.fold_evaluation import write_fold_evaluation
 
     with progress_bar(description=f"{options.folds} folds", unit="epoch") as bar:
 
@@ -101,7 +93,7 @@ def _evaluate_over_folds(options: argparse.Namespace) -> None:
             bar.total = last
             bar.update()
 
-        result = evaluate_over_folds(options.model, options.data_dir, options.folds, watch)
+        result = evaluate_folds(options.model, options.folds, options.data_dir, on_epoch=watch)
     names = {"skill": skill_name(NEW), "skill_ttl": "ttl", "skill_dp": "dp"}
     rows = [["", *(word for name in names.values() for word in (name, "+-"))]]
     for name, scores in result.scores.items():
@@ -140,39 +132,31 @@ def add_train(commands: Commands) -> None:
 
 def _train(options: argparse.Namespace) -> None:
     """Train one config without a search."""
-    from tune_encoder.training.run_folder import prepare_run, read_checkpoint, train_to_folder
+    from tune_encoder.api.training_runs import prepare_training
 
-    checkpoint, warnings = read_checkpoint(options.resume) if options.resume else (None, [])
-    config = _train_config(options, checkpoint["config"] if checkpoint else {})
-    for warning in [*warnings, *augmentation_warnings(config)]:
+    prepared = prepare_training(options.config, _given_settings(options), options.resume)
+    config, checkpoint = prepared.config, prepared.checkpoint
+    if prepared.is_demo:
+        announce_demo(Path(config.data_dir))
+    for warning in prepared.warnings:
         print(f"warning: {warning}")
-    data = prepare_run(config)
+    data = prepared.data()
     kind = data.voice_kind("val")
     for name, scores in data.baselines.items():
         print(f"baseline {name}: {format_skills(scores, kind)} on val")
     if checkpoint:
         print(f"resuming after epoch {checkpoint['epoch']}")
-    train_to_folder(config, _print_epoch, checkpoint, options.processes)
+    prepared.start(_print_epoch, options.processes)
     if options.profile:
         _print_profile(Path(config.checkpoint_dir))
     options.result = _print_end(Path(config.checkpoint_dir))
 
 
-def _train_config(options: argparse.Namespace, before: Mapping[str, object]) -> TrainConfig:
-    """Merge the settings of the checkpoint, then the file, then the command line."""
-    options_given = {
-        "data_dir": str(options.data_dir.resolve()) if options.data_dir else None,
-        **{name: getattr(options, name) for name in _SETTING_FLAGS},
-    }
-    given = dict(parse_assignment(text, "--set") for text in options.set)
-    if options.init_from:
-        options_given["init_from"] = str(Path(options.init_from).resolve())
-    given |= {name: value for name, value in options_given.items() if value is not None}
-    config = load_config(options.config, given, before)
-    if config.init_from and not before:
-        network = network_settings(Path(config.init_from))
-        config = load_config(options.config, given, network)
-    return config if config.data_dir else replace(config, data_dir=str(demo_voices()))
+def _given_settings(options: argparse.Namespace) -> dict[str, object]:
+    """Return the settings of the command line; None of those that were not given."""
+    others = dict(parse_assignment(text, "--set") for text in options.set)
+    named = {name: getattr(options, name) for name in ("data_dir", *_SETTING_FLAGS)}
+    return {**others, **{name: value for name, value in named.items() if value is not None}}
 
 
 def _print_epoch(config: TrainConfig, history: "list[EpochRow]") -> None:

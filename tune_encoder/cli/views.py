@@ -1,7 +1,6 @@
 """list, status, show, best, compare: commands that show searches, also while they run."""
 
 import argparse
-import codecs
 import math
 import sys
 import textwrap
@@ -26,7 +25,7 @@ from tune_encoder.data.score_words import skill_name
 from tune_encoder.errors import ConfigError
 from tune_encoder.experiment.epoch_row import score_of
 from tune_encoder.experiment.front import describe_front, format_metric
-from tune_encoder.experiment.status import WIDTH
+from tune_encoder.experiment.status import WIDTH, format_state
 from tune_encoder.system.formats import count_noun, format_value
 
 if TYPE_CHECKING:
@@ -37,12 +36,10 @@ if TYPE_CHECKING:
         BestView,
         ComparedExperiment,
         Comparison,
-        ExperimentStatus,
         OverviewEntry,
         TrialView,
     )
 
-REFRESH_S = 2.0
 MAX_COMPARED = 5  # more columns would be too narrow
 ROWS_SHOWN = 10  # newest epochs in the table of a trial
 NAME_WIDTH = 31  # of an experiment in a table
@@ -113,26 +110,30 @@ def _list_rows(entries: "list[OverviewEntry]") -> Iterator[tuple[str, ...]]:
         best = entry["best"]
         skill, voices = (f"{best['skill']:.3f}", best["voices"]) if best else ("-", "")
         front = "" if entry["front"] is None else describe_front(entry["front"])
-        yield name, _format_state(entry), ended, skill, voices or "", front
+        yield (
+            name,
+            format_state(entry["state"], entry["process"]),
+            ended,
+            skill,
+            voices or "",
+            front,
+        )
 
 
 def _run_row(run: "RunStatus") -> tuple[str, ...]:
     epochs = f"{run['epochs']} of {count_noun(run['epochs_budget'], 'epoch')}"
     skill = f"{run['best']['skill']:.3f}" if run["best"] else "-"
-    return _shorten(run["name"], NAME_WIDTH), _format_state(run), epochs, skill
-
-
-def _format_state(view: "ExperimentStatus | OverviewEntry | RunStatus", host: bool = False) -> str:
-    """Format the state, and the process that runs the search."""
-    process = view["process"]
-    if process is None or process["pid"] is None:
-        return str(view["state"])
-    where = f" on {process['host']}" if host else ""
-    return f"{view['state']}, pid {process['pid']}{where}"
+    return (
+        _shorten(run["name"], NAME_WIDTH),
+        format_state(run["state"], run["process"]),
+        epochs,
+        skill,
+    )
 
 
 def _status(options: argparse.Namespace) -> None:
     """Show the progress of a search or of a run by hand, and what to do next."""
+    from tune_encoder.api.watching import experiment_lines, is_unicode
     from tune_encoder.experiment.folder import open_experiment
     from tune_encoder.experiment.run import find_run
     from tune_encoder.experiment.views import newest_experiment, status
@@ -151,11 +152,12 @@ def _status(options: argparse.Namespace) -> None:
         _watch(experiment)
     else:
         view = status(experiment)
-        print_view(options, view, _status_lines(view, _is_unicode()))
+        print_view(options, view, experiment_lines(view, is_unicode()))
 
 
 def _show_run(options: argparse.Namespace, run: "RunFolder") -> None:
     """Show the status of a run by hand; with --watch a line after each change, until it ends."""
+    from tune_encoder.api.watching import REFRESH_S
     from tune_encoder.experiment.run_status import RUNNING, progress_words, run_lines, run_status
 
     while options.watch and (view := run_status(run))["state"] == RUNNING:
@@ -165,67 +167,14 @@ def _show_run(options: argparse.Namespace, run: "RunFolder") -> None:
     print_view(options, view, run_lines(view))
 
 
-def _status_lines(view: "ExperimentStatus", unicode: bool, is_watched: bool = False) -> list[str]:
-    from tune_encoder.experiment.next_steps import WATCH, step_lines
-    from tune_encoder.experiment.run_status import retraining_line
-    from tune_encoder.experiment.status import status_lines
-
-    lines = [f"{view['name']}: {_format_state(view, host=True)}", *status_lines(view, unicode)]
-    if (expected := view["expected"]) is not None:
-        gain, noise = (f"{expected[name]:.2g}" for name in ("gain", "noise"))
-        lines.append(f"next    is expected to gain {gain}, with a noise of {noise}")
-        if "gain_per_hour" in expected:
-            lines.append(f"        that is {expected['gain_per_hour']:.2g} an hour of a worker")
-    lines += map(retraining_line, view["retraining"])
-    steps = step_lines(
-        [step for step in view["next"] if not (is_watched and step["does"] == WATCH)]
-    )
-    return [*lines, "", *steps] if steps else lines
-
-
 def _watch(experiment: "Experiment") -> None:
     """Show the status until the search ends; Ctrl-C does not stop the search."""
+    from tune_encoder.api.watching import search_frames, show
+
     try:
-        if sys.stdout.isatty():
-            _show_live(experiment)
-        else:
-            _print_changes(experiment)
+        show(search_frames(experiment))
     except KeyboardInterrupt:
         sys.exit(130)
-
-
-def _poll_status(experiment: "Experiment") -> "Iterator[ExperimentStatus]":
-    """Yield the status every few seconds, for the last time when the search has ended."""
-    from tune_encoder.experiment.run_status import RUNNING
-    from tune_encoder.experiment.views import status
-
-    while (view := status(experiment))["state"] == RUNNING:
-        yield view
-        time.sleep(REFRESH_S)
-    yield view
-
-
-def _show_live(experiment: "Experiment") -> None:
-    from rich.console import Console
-    from rich.live import Live
-    from rich.text import Text
-
-    unicode = _is_unicode()  # before the live view replaces standard output
-    with Live(console=Console(width=WIDTH, highlight=False), auto_refresh=False) as live:
-        for view in _poll_status(experiment):
-            live.update(Text("\n".join(_status_lines(view, unicode, True))), refresh=True)
-
-
-def _print_changes(experiment: "Experiment") -> None:
-    from tune_encoder.experiment.status import format_counts, format_score
-
-    printed = None
-    for view in _poll_status(experiment):
-        score = f", best {format_score(view['best'])}" if view["best"] else ""
-        line = f"{view['name']}: {view['state']}, {format_counts(view)}{score}"
-        if line != printed:
-            print(line, flush=True)
-            printed = line
 
 
 # --- show, best ----------------------------------------------------------------------------------
@@ -279,17 +228,15 @@ def _row_lines(view: "TrialView") -> Iterator[str]:
 
 
 def _curve_lines(view: "TrialView") -> Iterator[str]:
+    from tune_encoder.api.watching import is_unicode
+
     rows = [row for row in view["rows"] if math.isfinite(score_of(row, view["metric"]))]
     if len(rows) > 1:
         epochs, values = zip(
             *((row["epoch"], score_of(row, view["metric"])) for row in rows), strict=True
         )
         yield ""
-        yield from draw_curve(epochs, values, view["metric"], WIDTH, braille=_is_unicode())
-
-
-def _is_unicode() -> bool:
-    return codecs.lookup(sys.stdout.encoding or "ascii").name == "utf-8"
+        yield from draw_curve(epochs, values, view["metric"], WIDTH, braille=is_unicode())
 
 
 def _best(options: argparse.Namespace) -> None:

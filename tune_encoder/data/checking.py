@@ -113,7 +113,7 @@ class DataReport:
             return ""
         return (
             f"; for the {count_noun(count, 'style')} of another norm than 1: "
-            f"tune-encoder data repair {shlex.quote(str(data_dir))} --out NEW"
+            f"`tune-encoder data repair {shlex.quote(str(data_dir))} --out NEW`"
         )
 
 

@@ -22,6 +22,7 @@ from tune_encoder.experiment.trials import (
 )
 from tune_encoder.space import SearchSpace
 from tune_encoder.system.formats import count_noun, format_clock, format_short
+from tune_encoder.system.lock import Process
 
 WIDTH = 80  # columns of every line
 # Fields of a row that are read here, besides the metric.
@@ -393,3 +394,11 @@ def format_trial(
         f"{words} after {len(trial.rows)} of {count_noun(epochs, 'epoch')}, "
         f"{skill_name(voices)} {skill}{why}"
     )
+
+
+def format_state(state: str, process: Process | None, host: bool = False) -> str:
+    """Format the state of a search or run, and the process that runs it, with its host if asked."""
+    if process is None or process["pid"] is None:
+        return state
+    where = f" on {process['host']}" if host else ""
+    return f"{state}, pid {process['pid']}{where}"

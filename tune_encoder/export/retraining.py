@@ -51,6 +51,7 @@ from tune_encoder.training.loop import train
 from tune_encoder.training.run_folder import stoppable
 from tune_encoder.training.state import TrainState
 
+RETRAINED = "retrained"  # folder of the model in the experiment
 OnEpoch = Callable[[int, EpochRow], None]
 """Called after every epoch with the seed and the row."""
 

@@ -27,7 +27,7 @@ def compared_curves(searches: Sequence[Facts]) -> Figure:
     ]
     canvas.label_axes("epochs of all trials", f"best {searches[0].skill_name} so far")
     canvas.legend(canvas.axes.get_legend_handles_labels()[0])
-    return Figure(key, title, f"{'; '.join(ends)}.", canvas.svg(), _table(searches, curves))
+    return Figure(key, title, f"{'; '.join(ends)}.", canvas, _table(searches, curves))
 
 
 def _line(canvas: Canvas, facts: Facts, curves: Progress, number: int) -> str:

@@ -50,7 +50,7 @@ def learning_curves(facts: Facts) -> Figure:
     canvas.label_axes("epoch", facts.metric)
     integer_ticks(canvas.axes.xaxis)
     _legend(canvas, facts, chosen)
-    return Figure(key, title, _summary(facts, chosen) + note, canvas.svg(), trials_table(facts))
+    return Figure(key, title, _summary(facts, chosen) + note, canvas, trials_table(facts))
 
 
 def _curve(canvas: Canvas, facts: Facts, trial: TrialRecord) -> None:

@@ -8,7 +8,7 @@ by colour alone.
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from io import StringIO
+from io import BytesIO, StringIO
 from typing import Any, NamedTuple
 from xml.etree import ElementTree
 
@@ -16,6 +16,7 @@ import matplotlib
 from matplotlib.axis import Axis
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure as MplFigure
+from matplotlib.figure import SubFigure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from tune_encoder.report.palette import BLACK as BLACK
@@ -28,7 +29,7 @@ from tune_encoder.report.palette import PURPLE, SKY
 
 WIDTH, HEIGHT = 400, 260  # SVG units, one CSS pixel each on a phone
 _LEFT, _RIGHT, _TOP, _BOTTOM = 54, 14, 8, 26  # margins of the axes, with tick labels
-_NAME = 19  # height of an axis label
+LABEL_HEIGHT = 19  # of the name of an axis
 _LETTER, _MARGIN = 7.2, 14  # width of a letter of a label, and the margin beside labels
 _LEGEND_ROW = 19
 _MOST_TICKS = 6
@@ -63,12 +64,40 @@ _FONT = re.compile(r"font-family:[^;]*;\s*")
 ElementTree.register_namespace("", "http://www.w3.org/2000/svg")
 
 
+_NOTEBOOK_WIDTH = 560  # CSS pixels of a figure in a notebook
+_NOTEBOOK_DPI = 2 * POINTS_PER_INCH * _NOTEBOOK_WIDTH / WIDTH  # sharp on a screen of double density
+
+
 class Tooltip(NamedTuple):
     """The tooltip of a mark."""
 
     text: str
     trial: int | None = None
     """The mark's trial; all marks of a trial are highlighted together."""
+
+
+class NotebookFigure(MplFigure):
+    """A figure that a notebook shows although pyplot, which would show it, was never imported."""
+
+    def _repr_png_(self) -> tuple[bytes, dict[str, int]]:
+        image = BytesIO()
+        self.savefig(image, format="png", dpi=_NOTEBOOK_DPI)
+        return image.getvalue(), {"width": _NOTEBOOK_WIDTH}
+
+
+def stacked(heights: Sequence[float]) -> tuple[NotebookFigure, list[SubFigure]]:
+    """Return an empty figure, and a part of it for a canvas of each of these heights."""
+    whole = _empty(sum(heights))
+    with matplotlib.rc_context(_STYLE):
+        parts = whole.subfigures(len(heights), height_ratios=heights, hspace=0, squeeze=False)
+    return whole, list(parts[:, 0])
+
+
+def _empty(height: float) -> NotebookFigure:
+    with matplotlib.rc_context(_STYLE):
+        whole = NotebookFigure(figsize=(WIDTH / POINTS_PER_INCH, height / POINTS_PER_INCH))
+    FigureCanvasSVG(whole)
+    return whole
 
 
 @dataclass
@@ -83,14 +112,16 @@ class Canvas:
     height: float = HEIGHT
     labels: Sequence[str] = ()
     """Categories of the vertical axis from the top, in place of numbers."""
+    place: SubFigure | None = None
+    """The part of a larger figure to draw in, from `stacked`; by default a figure of its own."""
     _tooltips: list[Sequence[Tooltip]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        whole = _empty(self.height) if self.place is None else self.place.get_figure(root=True)
+        assert isinstance(whole, NotebookFigure)
+        self._whole, self._part = whole, self.place or whole
         with matplotlib.rc_context(_STYLE):
-            size = (WIDTH / POINTS_PER_INCH, self.height / POINTS_PER_INCH)
-            self._figure = MplFigure(figsize=size)
-            FigureCanvasSVG(self._figure)
-            self.axes = self._figure.add_axes((0, 0, 1, 1))
+            self.axes = self._part.add_axes((0, 0, 1, 1))
         self._legend_rows = 0
         self._layout()
         if self.labels:
@@ -102,8 +133,8 @@ class Canvas:
         """Set the margins for labels and legend."""
         left = max((_MARGIN + _LETTER * len(label) for label in self.labels), default=_LEFT)
         named_above, named_below = bool(self.axes.get_title("left")), bool(self.axes.get_xlabel())
-        top = _TOP + _NAME * named_above + _LEGEND_ROW * self._legend_rows
-        self._set_margins(left, _RIGHT, top, _BOTTOM + _NAME * named_below)
+        top = _TOP + LABEL_HEIGHT * named_above + _LEGEND_ROW * self._legend_rows
+        self._set_margins(left, _RIGHT, top, _BOTTOM + LABEL_HEIGHT * named_below)
 
     def _set_margins(self, left: float, right: float, top: float, bottom: float) -> None:
         width, height = WIDTH - left - right, self.height - top - bottom
@@ -140,19 +171,36 @@ class Canvas:
         self._legend_rows = -(-len(handles) // columns)
         self._layout()
         with matplotlib.rc_context(_STYLE):
-            self._figure.legend(handles=handles, loc="upper left", ncols=columns, borderaxespad=0)
+            self._part.legend(handles=handles, loc="upper left", ncols=columns, borderaxespad=0)
 
-    def svg(self) -> str:
-        """Return the figure as an SVG element; its title and description are in the page."""
+    def svg(self, key: str = "") -> str:
+        """Return the figure as an SVG element; its title and description are in the page.
+
+        Args:
+            key: Its ID within the page, if not that of the canvas.
+        """
         text = StringIO()
+        self.finish()
+        with matplotlib.rc_context(_STYLE):
+            self._whole.savefig(text, format="svg", metadata={"Date": None})
+        root = ElementTree.fromstring(text.getvalue())
+        self._add_titles(root)
+        _clean_svg(root, key or self.key)
+        return ElementTree.tostring(root, encoding="unicode")
+
+    def figure(self) -> NotebookFigure:
+        """Return the figure, with all that it takes from this module's style settled."""
+        self.finish()
+        with matplotlib.rc_context(_STYLE):
+            self._whole.set_facecolor("white")  # also where a notebook is dark
+            self._whole.draw_without_rendering()  # makes the ticks
+        return self._whole
+
+    def finish(self) -> None:
+        """Choose the ticks that suit what was drawn."""
         with matplotlib.rc_context(_STYLE):
             _plain_log_ticks(self.axes.xaxis)
             _plain_log_ticks(self.axes.yaxis)
-            self._figure.savefig(text, format="svg", metadata={"Date": None})
-        root = ElementTree.fromstring(text.getvalue())
-        self._add_titles(root)
-        _clean_svg(root, self.key)
-        return ElementTree.tostring(root, encoding="unicode")
 
     def _add_titles(self, root: ElementTree.Element) -> None:
         groups = {element.get("id"): element for element in root.iter(f"{_SVG}g")}

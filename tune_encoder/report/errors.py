@@ -40,7 +40,7 @@ def voice_dots(winner: Winner) -> Figure:
         f"closer (skill below 0).{note}"
     )
     data = table(["voice", skill_name], list(skills.items()))
-    return Figure("voices", "Each voice", summary, canvas.svg(), data)
+    return Figure("voices", "Each voice", summary, canvas, data)
 
 
 def _thin_voices(skills: list[tuple[str, float]]) -> tuple[list[tuple[int, str, float]], str]:
@@ -92,7 +92,7 @@ def _row_bars(
         f"mean voice; row {worst} improves least."
     )
     data = [[row, float(e), float(s)] for row, e, s in zip(rows, error, spread, strict=True)]
-    return Figure(key, title, summary, canvas.svg(), table(["row", "error", "variance"], data))
+    return Figure(key, title, summary, canvas, table(["row", "error", "variance"], data))
 
 
 def component_scatters(winner: Winner) -> list[Figure]:
@@ -132,4 +132,4 @@ def _component(
     note = f" {len(places)} of {len(true)} clips are shown." if len(places) < len(true) else ""
     summary = f"{_correlation(true, guess)}Perfect predictions are on the line.{note}"
     rows = [[winner.pack.voices[i], float(true[i]), float(guess[i])] for i in range(len(true))]
-    return Figure(key, title, summary, canvas.svg(), table(["voice", "true", "predicted"], rows))
+    return Figure(key, title, summary, canvas, table(["voice", "true", "predicted"], rows))

@@ -2,8 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 from tune_encoder.system.formats import format_value
+
+if TYPE_CHECKING:
+    from tune_encoder.report.drawing import Canvas
 
 MAX_ROWS = 300  # of a table; all rows are in the record
 
@@ -27,9 +32,14 @@ class Figure:
     title: str
     summary: str
     """A text description, also for screen readers."""
-    svg: str = ""
-    """Empty if there is nothing to plot; the summary then says why."""
+    canvas: "Canvas | None" = None
+    """None if there is nothing to plot; the summary then says why."""
     table: Table | None = None
+
+    @cached_property
+    def svg(self) -> str:
+        """The plot as an SVG element; empty if there is nothing to plot."""
+        return "" if self.canvas is None else self.canvas.svg()
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:

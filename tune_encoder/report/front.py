@@ -34,7 +34,7 @@ def front(facts: Facts) -> Figure:
         f"result: no other trial is better in both metrics. {better}. "
         f"Export one with: {facts.experiment.command('export')} --trial N.{note}"
     )
-    return Figure(key, title, summary, canvas.svg(), _front_table(facts, found))
+    return Figure(key, title, summary, canvas, _front_table(facts, found))
 
 
 def _point(facts: Facts, trial: TrialRecord) -> FrontPoint:

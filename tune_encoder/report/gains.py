@@ -34,7 +34,7 @@ def _gain_and_noise(gains: Sequence[ExpectedGain], facts: Facts) -> Figure:
     canvas.legend(canvas.axes.lines)
     rows = [[each.trials, each.epochs, each.gain, each.noise] for each in gains]
     columns = ["trials", "epochs", "expected gain", "noise"]
-    return Figure(key, title, _summary(gains, facts), canvas.svg(), table(columns, rows))
+    return Figure(key, title, _summary(gains, facts), canvas, table(columns, rows))
 
 
 def _gain_per_hour(gains: Sequence[ExpectedGain], hours: float, facts: Facts) -> Figure:
@@ -49,7 +49,7 @@ def _gain_per_hour(gains: Sequence[ExpectedGain], hours: float, facts: Facts) ->
         f"and by {rates[-1]:.2g} at last, as a trial takes {format_clock(hours * 3600)} on average."
     )
     rows = [[*pair] for pair in zip(epochs, rates, strict=True)]
-    return Figure(key, title, summary, canvas.svg(), table(["epochs", "gain per hour"], rows))
+    return Figure(key, title, summary, canvas, table(["epochs", "gain per hour"], rows))
 
 
 def _summary(gains: Sequence[ExpectedGain], facts: Facts) -> str:

@@ -42,6 +42,4 @@ def importance_bars(facts: Facts) -> Figure:
         f"all trials.{caveat}"
     )
     rows = [[each.name, f"{each.share:.1%}", each.n_trials] for each in rated.settings]
-    return Figure(
-        key, title, summary, canvas.svg(), table(["setting", "importance", "trials"], rows)
-    )
+    return Figure(key, title, summary, canvas, table(["setting", "importance", "trials"], rows))

@@ -49,7 +49,7 @@ def parallel_coordinates(facts: Facts) -> Figure:
         f"its {facts.metric} at the bottom, better to the right. Lighter lines are better; the "
         f"thick one is the best.{missing}{note}"
     )
-    return Figure(key, title, summary, canvas.svg())
+    return Figure(key, title, summary, canvas)
 
 
 def _any_missing(facts: Facts, trials: Sequence[TrialRecord]) -> bool:

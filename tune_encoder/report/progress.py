@@ -82,7 +82,7 @@ def best_over_epochs(facts: Facts) -> Figure:
         f"{last.value:.4g} in {count_noun(len(curve.steps), 'step')}, the last "
         f"after {last.epochs} of {count_noun(curve.epochs, 'epoch')}: {_since_last_step(curve)}."
     )
-    return Figure(key, title, summary, canvas.svg(), _steps_table(curve, facts))
+    return Figure(key, title, summary, canvas, _steps_table(curve, facts))
 
 
 def _falls(facts: Facts) -> bool:
@@ -118,7 +118,7 @@ def best_over_time(facts: Facts) -> Figure:
         f"The best, {facts.metric} {last.value:.4g}, was found {format_clock(last.seconds)} "
         f"{since}, of {format_clock(curve.seconds)} in all. {how}"
     )
-    return Figure(key, title, summary, canvas.svg(), _steps_table(curve, facts))
+    return Figure(key, title, summary, canvas, _steps_table(curve, facts))
 
 
 def _staircase(

@@ -62,7 +62,7 @@ def rung_bars(facts: Facts) -> Figure:
     )
     columns = ["epochs", "trials that reached the end", "trained", "saved"]
     rows = [[_span(rung), rung.reached, rung.spent, rung.saved] for rung in found]
-    return Figure(key, title, summary, canvas.svg(), table(columns, rows))
+    return Figure(key, title, summary, canvas, table(columns, rows))
 
 
 def _span(rung: Rung) -> str:

@@ -140,7 +140,7 @@ def score_bars(scored: Scores) -> Figure:
         f"{name.capitalize()} on the {scored.split} voices, where 0 is the mean voice and 1 is "
         f"perfect: {'; '.join(_score_text(each) for each in found)}.{explained}"
     )
-    return Figure(key, title, summary, canvas.svg(), table(columns, rows))
+    return Figure(key, title, summary, canvas, table(columns, rows))
 
 
 def format_interval(each: Score) -> str:

@@ -2,10 +2,21 @@
 
 from collections.abc import Sequence
 
+from matplotlib.figure import SubFigure
+
 from tune_encoder.experiment.findings import bound_reached
 from tune_encoder.experiment.trials import TrialRecord
 from tune_encoder.report.curves import line_style, set_scale
-from tune_encoder.report.drawing import GREY, ORANGE, PALE, Canvas, Tooltip, integer_ticks
+from tune_encoder.report.drawing import (
+    GREY,
+    LABEL_HEIGHT,
+    ORANGE,
+    PALE,
+    Canvas,
+    Tooltip,
+    integer_ticks,
+    stacked,
+)
 from tune_encoder.report.facts import Facts, describe_trial, sample_for_plot
 from tune_encoder.report.figure import Figure, table
 from tune_encoder.space import Parameter
@@ -19,12 +30,29 @@ def slices(facts: Facts) -> list[Figure]:
     return [_slice(facts, parameter) for parameter in facts.space.parameters]
 
 
-def _slice(facts: Facts, parameter: Parameter) -> Figure:
+def stacked_slices(facts: Facts) -> Figure:
+    """Plot all settings below each other in one figure, each named below its axis."""
+    title = "Each setting"
+    if not facts.scored or not facts.space.parameters:
+        return Figure("slices", title, "No trial has a result yet.")
+    parameters = facts.space.parameters
+    _, places = stacked([_HEIGHT + LABEL_HEIGHT] * len(parameters))
+    drawn = [_slice(facts, *each) for each in zip(parameters, places, strict=True)]
+    for each, parameter in zip(drawn, parameters, strict=True):
+        if each.canvas is not None:
+            each.canvas.label_axes(parameter.name, facts.metric)
+            each.canvas.finish()
+    canvas = next(each.canvas for each in drawn if each.canvas is not None)
+    return Figure("slices", title, " ".join(each.summary for each in drawn), canvas)
+
+
+def _slice(facts: Facts, parameter: Parameter, place: SubFigure | None = None) -> Figure:
     key, title = f"slice-{parameter.name}", parameter.name
     chosen, note = sample_for_plot([t for t in facts.scored if parameter.name in facts.searched(t)])
     if not chosen:
         return Figure(key, title, "No trial with this setting has a result yet.")
-    canvas = Canvas(key, height=_HEIGHT)
+    height = _HEIGHT if place is None else _HEIGHT + LABEL_HEIGHT
+    canvas = Canvas(key, height, place=place)
     _scatter(canvas, facts, parameter, chosen)
     best = facts.best
     end = bound_reached(parameter, facts.searched(best)) if best is not None else ""
@@ -34,9 +62,7 @@ def _slice(facts: Facts, parameter: Parameter) -> Figure:
     canvas.label_axes("", facts.metric)
     rows = [[t.number, t.settings[parameter.name], facts.value(t.best)] for t in chosen if t.best]
     data = table(["trial", parameter.name, facts.metric], rows[::-1])
-    return Figure(
-        key, title, _summary(facts, parameter, end, len(chosen)) + note, canvas.svg(), data
-    )
+    return Figure(key, title, _summary(facts, parameter, end, len(chosen)) + note, canvas, data)
 
 
 def _scatter(

@@ -136,7 +136,7 @@ def timeline(facts: Facts) -> Figure:
         for w in all_workers
     ]
     summary = _timeline_summary(all_workers, n_lanes, missing, len(all_workers) - len(lane))
-    return Figure(key, title, summary, canvas.svg(), table(columns, rows))
+    return Figure(key, title, summary, canvas, table(columns, rows))
 
 
 def _unit(all_workers: Sequence[Worker]) -> tuple[float, str]:

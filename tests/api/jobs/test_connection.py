@@ -45,7 +45,7 @@ def test_an_address_is_that_given_or_that_of_the_environment_or_of_this_machine(
 
 @pytest.mark.parametrize("address", ["ray://there:10001", "there:8265", "auto"])
 def test_an_address_that_jobs_do_not_know_is_refused(address):
-    with pytest.raises(ConfigError, match=f"--address {address}: jobs are submitted over HTTP"):
+    with pytest.raises(ConfigError, match=f"^address {address}: jobs are submitted over HTTP"):
         Client(address)
 
 

@@ -138,7 +138,7 @@ def test_a_stopped_search_goes_on_where_it_was(ours, data_dir, tmp_path):
     assert client.wait("long", timeout=90).launch == 2
     assert epochs(experiment) == list(range(1, epochs(experiment)[-1] + 1))
     with pytest.raises(
-        ConfigError, match=r"long is STOPPED on .* resume it with `tune-encoder resume"
+        ConfigError, match=r"long is STOPPED on .* resume it with `tune_encoder\.resume"
     ):
         client.stop("long")
 

@@ -1,11 +1,13 @@
 """Searches on a cluster from Python, for the command line and for scripts."""
 
+import html
 import logging
 import shlex
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -31,6 +33,7 @@ from tune_encoder.api.jobs.submission import (
     prepare_submission,
 )
 from tune_encoder.api.searching import ExtendOptions, Overrides
+from tune_encoder.api.wording import methods_for_python
 from tune_encoder.config import DEFAULT_ROOT, unknown_name_message
 from tune_encoder.errors import ConfigError, StorageError
 from tune_encoder.experiment.folder import experiment_path
@@ -69,6 +72,7 @@ class ResumeOptions(ExtendOptions, total=False):
     """Whether the search exports the best model when it ends."""
 
 
+@methods_for_python
 class Client:
     """Searches on one cluster, which continue when this process ends.
 
@@ -243,6 +247,33 @@ class Client:
             lines = "".join(self._read_logs(job, follow=False)).strip().splitlines()
             raise StorageError(f"{name} was not exported: {(lines or [job.message])[-1]}")
         return folder
+
+    def watch(self, name: str) -> None:
+        """Show a search live until it has ended: in a notebook as HTML, else as text.
+
+        The trials are shown if this machine has the experiment's folder, else only the state.
+        Whoever interrupts it (Ctrl-C) ends the view, and not the search.
+
+        Raises:
+            ConfigError: if the cluster knows no search of that name.
+            StorageError: if the cluster cannot be reached.
+        """
+        from tune_encoder.api.watching import job_frames, show
+
+        with suppress(KeyboardInterrupt):
+            show(job_frames(lambda: self.status(name)))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.address!r})"
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: the searches, and the newest that can be read from here."""
+        from tune_encoder.api.shown import box, jobs_box
+
+        try:
+            return jobs_box(self.address, self.jobs())
+        except StorageError as error:  # a notebook shows this, not a traceback
+            return box(f"<p>{html.escape(str(error))}</p>")
 
     def _wait_until_ended(self, wanted: str, timeout: float | None = None) -> Job:
         deadline = None if timeout is None else time.monotonic() + timeout

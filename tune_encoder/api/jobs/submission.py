@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from tune_encoder.api.results import expand_path
+from tune_encoder.api.options import expand_path
 from tune_encoder.api.searching import resolve_space
 from tune_encoder.config import LOCAL_STORAGE, StorageSettings, write_yaml
 from tune_encoder.errors import DataError
