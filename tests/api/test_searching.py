@@ -16,7 +16,7 @@ from tests.builders import new_experiment
 from tests.fabricate import make_sample
 from tests.tuning.conftest import TINY_SPACE
 from tune_encoder.api import searching as api
-from tune_encoder.api.results import ExportOptions
+from tune_encoder.api.export_options import ExportOptions
 from tune_encoder.cli import main
 from tune_encoder.config import (
     EXTENSIONS,

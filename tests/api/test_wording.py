@@ -7,9 +7,8 @@ import pytest
 
 import tune_encoder
 from tune_encoder.api.wording import CALLS, for_python, in_python
-from tune_encoder.cli.main import _run
+from tune_encoder.cli.main import main
 from tune_encoder.errors import ConfigError, error_line
-from tune_encoder.system.streams import standard_streams
 
 PACKAGE = Path(tune_encoder.__file__).parent
 FOREIGN = re.compile(r"`(?:ray|pip|optuna|tensorboard|optuna-dashboard|sbatch) [^`]*`")
@@ -92,9 +91,10 @@ def test_an_error_has_the_words_of_python_and_keeps_those_of_the_command_line():
 
 def test_the_command_line_prints_its_own_words(tmp_path, capsys):
     arguments = ["portfolio", "mine", "--size", "-1", "--root", str(tmp_path)]
-    with standard_streams() as streams:
-        assert _run(arguments, streams) == 2
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
 
+    assert ended.value.code == 2
     assert capsys.readouterr().err == "tune-encoder: --size is -1; give at least 1\n"
 
 

@@ -5,9 +5,9 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING
 
-from tune_encoder.api import steering
+from tune_encoder.api.export_options import ExportOptions, RetrainOptions
 from tune_encoder.api.options import check_option_names, expand_if_given, expand_path
 from tune_encoder.api.wording import in_python, methods_for_python
 from tune_encoder.config import (
@@ -20,6 +20,8 @@ from tune_encoder.config import (
 )
 from tune_encoder.errors import ConfigError, StorageError
 from tune_encoder.experiment import folder as on_disk
+from tune_encoder.experiment import steering
+from tune_encoder.experiment.control import Controls
 from tune_encoder.experiment.epoch_row import EpochRow
 from tune_encoder.experiment.status import metric_value
 from tune_encoder.experiment.trials import TrialRecord, best_trial
@@ -45,40 +47,6 @@ _OUTCOME_TYPES = {
     "val_loss": "float64",
     "val_skill": "float64",
 }
-
-
-class ExportOptions(TypedDict, total=False):
-    """Options of an export; the defaults are those of the command line."""
-
-    top_k: int
-    """Number of best trials to export, each as a model folder."""
-    trial: int
-    """Number of the trial to export, in place of the best."""
-    formats: str
-    """torch, onnx or both, as "torch,onnx"."""
-    int8: bool
-    """Whether to also quantise the ONNX files to int8."""
-    average: int
-    """Number of best epochs whose weights are averaged."""
-    ensemble: int
-    """Number of best trials whose predictions are averaged."""
-    blend: str
-    """auto, or none: no weighted mean of the best trials' predictions is tried."""
-
-
-class RetrainOptions(TypedDict, total=False):
-    """All keyword options of `Experiment.retrain`."""
-
-    epochs: int | None
-    """Epochs of each run; by default as in the search."""
-    seeds: int
-    """Number of runs, each with a seed that the search did not use."""
-    with_val: bool
-    """Whether to train on val too; then only test is a fair score."""
-    formats: str
-    """torch, onnx or both, as "torch,onnx"."""
-    int8: bool
-    """Whether to also quantise the ONNX files to int8."""
 
 
 @dataclass(frozen=True)
@@ -346,7 +314,7 @@ class Experiment:
         Raises:
             ConfigError: if it is not running.
         """
-        return steering.stop(self._folder)
+        return steering.stop_search(self._folder)
 
     def pause(self) -> str:
         """Pause the search, or continue it if it is paused; return what was said.
@@ -354,7 +322,9 @@ class Experiment:
         Raises:
             ConfigError: if it is not running.
         """
-        return steering.pause(self._folder)
+        if Controls(self._folder).pause_requested():
+            return steering.continue_search(self._folder)
+        return steering.pause_search(self._folder)
 
     def kill_trial(self, number: int) -> str:
         """Stop one trial of the search; the others continue; return what was said.
@@ -374,7 +344,7 @@ class Experiment:
             ConfigError: if a setting is not searched or out of its range, or a trial has the
                 config.
         """
-        return steering.add(self._folder, settings)
+        return steering.add_settings(self._folder, settings)
 
     # --- looking -------------------------------------------------------------------------------
 

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tune_encoder.api.export_options import ExportOptions
 from tune_encoder.api.options import expand_path
-from tune_encoder.api.results import ExportOptions
 from tune_encoder.api.wording import methods_for_python
 from tune_encoder.config import ExportSettings, from_mapping
 from tune_encoder.errors import ConfigError

@@ -92,8 +92,12 @@ def _print_changes(frames: Iterator[Frame]) -> None:
 
 
 def search_frames(experiment: Experiment) -> Iterator[Frame]:
-    """Yield the view of a search every few seconds, for the last time when it has ended."""
-    unicode = is_unicode()  # before a live view replaces standard output
+    """Return the view of a search every few seconds, for the last time when it has ended."""
+    # Asked now, before a live view replaces standard output.
+    return _search_frames(experiment, is_unicode())
+
+
+def _search_frames(experiment: Experiment, unicode: bool) -> Iterator[Frame]:
     box = _Box(experiment)
     while True:
         view = status(experiment)
@@ -159,12 +163,15 @@ def experiment_lines(view: ExperimentStatus, unicode: bool, is_watched: bool = F
 
 
 def job_frames(find: Callable[[], Job]) -> Iterator[Frame]:
-    """Yield the view of a submitted search every few seconds, for the last time at its end.
+    """Return the view of a submitted search every few seconds, for the last time at its end.
 
     Args:
         find: Returns its newest launch.
     """
-    unicode = is_unicode()
+    return _job_frames(find, is_unicode())
+
+
+def _job_frames(find: Callable[[], Job], unicode: bool) -> Iterator[Frame]:
     box: _Box | None = None
     while True:
         job = find()

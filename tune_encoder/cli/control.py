@@ -1,12 +1,19 @@
 """stop, pause, kill-trial, add: commands that control a running search."""
 
 import argparse
+from collections.abc import Callable
 
-from tune_encoder.api import steering
 from tune_encoder.cli.common import Commands, add_command, add_json, add_root, print_view
 from tune_encoder.cli.jobs import add_jobs_address, stop_job
-from tune_encoder.config import parse_assignment
+from tune_encoder.experiment.control import Controls
 from tune_encoder.experiment.folder import Experiment, open_experiment
+from tune_encoder.experiment.steering import (
+    add_config,
+    continue_search,
+    kill_trial,
+    pause_search,
+    stop_search,
+)
 
 
 def add_control(commands: Commands) -> None:
@@ -34,29 +41,29 @@ def _stop(options: argparse.Namespace) -> None:
     if options.address is not None:
         stop_job(options)
         return
-    _print_message(options, steering.stop(_experiment(options)))
+    _tell(options, stop_search)
 
 
 def _pause(options: argparse.Namespace) -> None:
     """Pause a running search, or continue it if it is paused."""
-    _print_message(options, steering.pause(_experiment(options)))
+    experiment = open_experiment(options.root, options.name)
+    if Controls(experiment).pause_requested():
+        _tell(options, continue_search)
+    else:
+        _tell(options, lambda each: f"{pause_search(each)}; run `pause` again to continue")
 
 
 def _kill_trial(options: argparse.Namespace) -> None:
     """Stop one trial of a running search; the others continue."""
-    _print_message(options, steering.kill_trial(_experiment(options), options.trial))
+    _tell(options, lambda experiment: kill_trial(experiment, options.trial))
 
 
 def _add(options: argparse.Namespace) -> None:
     """Add a config that a search tries next; settings that are left out are sampled."""
-    experiment = _experiment(options)
-    settings = dict(parse_assignment(text, "add") for text in options.settings)
-    _print_message(options, steering.add(experiment, settings))
+    _tell(options, lambda experiment: add_config(experiment, options.settings))
 
 
-def _experiment(options: argparse.Namespace) -> Experiment:
-    return open_experiment(options.root, options.name)
-
-
-def _print_message(options: argparse.Namespace, words: str) -> None:
-    print_view(options, {"experiment": options.name, "told": words}, [words])
+def _tell(options: argparse.Namespace, tell: Callable[[Experiment], str]) -> None:
+    experiment = open_experiment(options.root, options.name)
+    words = tell(experiment)
+    print_view(options, {"experiment": experiment.name, "told": words}, [words])

@@ -24,7 +24,8 @@ from tune_encoder.system.events import tell
 from tune_encoder.system.formats import count_noun
 
 if TYPE_CHECKING:
-    from tune_encoder.api.results import Experiment, ExportOptions
+    from tune_encoder.api.export_options import ExportOptions
+    from tune_encoder.api.results import Experiment
     from tune_encoder.api.runs import Run
     from tune_encoder.export.contents import Metrics
 
