@@ -11,7 +11,10 @@ from tune_encoder.cli.main import main
 from tune_encoder.errors import ConfigError, error_line
 
 PACKAGE = Path(tune_encoder.__file__).parent
-FOREIGN = re.compile(r"`(?:ray|pip|optuna|tensorboard|optuna-dashboard|sbatch) [^`]*`")
+# Of other programs, and commands that have no function in Python.
+FOREIGN = re.compile(
+    r"`(?:(?:ray|pip|optuna|sbatch) |tune-encoder (?:cluster|dashboard|serve|completion))[^`]*`"
+)
 
 
 @pytest.mark.parametrize(
