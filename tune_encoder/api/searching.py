@@ -21,9 +21,13 @@ from tune_encoder.config import (
     OVERRIDES,
     LaunchSettings,
     StorageSettings,
+    TrackingSettings,
+    from_mapping,
+    to_mapping,
 )
 from tune_encoder.errors import ConfigError, StorageError
-from tune_encoder.experiment.folder import check_name_free
+from tune_encoder.experiment.folder import Experiment as Folder
+from tune_encoder.experiment.folder import check_name_free, experiment_path
 from tune_encoder.space import SearchSpace, find_space, load_space, new_space, override_space
 
 if TYPE_CHECKING:
@@ -54,6 +58,10 @@ class Overrides(TypedDict, total=False):
     """Seed of the sampler and of every trial."""
     folds: int | None
     """Folds of whole voices that trials are scored on; 1: the val split."""
+    mlflow: str | None
+    """MLflow server to send the search to, http://HOST:PORT."""
+    wandb: str | None
+    """Weights & Biases project to send it to, [ENTITY/]PROJECT."""
 
 
 class LaunchOptions(TypedDict, total=False):
@@ -65,6 +73,8 @@ class LaunchOptions(TypedDict, total=False):
     """Whether metrics for Prometheus are exported, to this machine only, while it runs."""
     address: str | None
     """Ray cluster to run on, HOST:PORT or "auto"; by default Ray is started on this machine."""
+    notify: str | None
+    """Command to run, or address to post JSON to, at a new best trial, at the end, at a failure."""
 
 
 class Options(Overrides, LaunchOptions, total=False):
@@ -95,6 +105,10 @@ class ExtendOptions(TypedDict, total=False):
     """"noise": also end when the next trial would gain less than the noise; "budget": do not."""
     concurrent: int | None
     """Trials at once from now on; 0: as many as fit."""
+    mlflow: str | None
+    """MLflow server to send the search to, http://HOST:PORT."""
+    wandb: str | None
+    """Weights & Biases project to send it to, [ENTITY/]PROJECT."""
     accept_data_change: bool
     """Whether to continue although the data has changed."""
     record: str | None
@@ -110,6 +124,10 @@ class ForkOptions(LaunchOptions, total=False):
     """Epochs of a trial that is not stopped early."""
     concurrent: int | None
     """Trials at once; 0: as many as fit."""
+    mlflow: str | None
+    """MLflow server to send the search to, http://HOST:PORT."""
+    wandb: str | None
+    """Weights & Biases project to send it to, [ENTITY/]PROJECT."""
 
 
 class ResumeOptions(ExtendOptions, LaunchOptions, total=False):
@@ -139,8 +157,8 @@ def search(
         name: Name of the new experiment.
         root: Folder of experiments.
         options: `trials`, `epochs`, `total_epochs`, `time`, `until`, `concurrent`, `seed`, `folds`,
-            `warm_start`, `dashboard`, `metrics`, `address`, `storage` and `record`, as on the
-            command line.
+            `mlflow`, `wandb`, `warm_start`, `dashboard`, `metrics`, `address`, `notify`, `storage`
+            and `record`, as on the command line.
 
     Raises:
         ConfigError, DataError, StorageError: before anything is trained.
@@ -173,8 +191,8 @@ def resume(
         name: The experiment.
         root: Folder of experiments.
         options: `trials`, `epochs`, `total_epochs`, `time`, `target`, `until`, `concurrent`,
-            `accept_data_change`, `record`, `dashboard`, `metrics` and `address`, as on the command
-            line.
+            `mlflow`, `wandb`, `accept_data_change`, `record`, `dashboard`, `metrics`, `address` and
+            `notify`, as on the command line.
 
     Raises:
         ConfigError: if there is no such experiment.
@@ -182,6 +200,7 @@ def resume(
             process.
         SearchFailed, Interrupted: as in `search`.
     """
+    from tune_encoder.tracking.following import following
     from tune_encoder.tuning.start import find_search, resume_search
 
     changes: dict[str, Any] = check_option_names(options, ResumeOptions.__annotations__, "resume()")
@@ -191,7 +210,16 @@ def resume(
     if written and not folder.storage_settings().record:  # with a database study.db is only a copy
         folder.check_record()
     _check_ray_not_running()
-    return Experiment(resume_search(expand_path(root), name, launch=launch, **changes).path)
+    with following(folder.path, _changed_tracking(folder, changes), launch.notify):
+        resumed = resume_search(expand_path(root), name, launch=launch, **changes)
+    return Experiment(resumed.path)
+
+
+def _changed_tracking(folder: Folder, changes: Mapping[str, Any]) -> TrackingSettings:
+    """Return where a resumed search is sent."""
+    stored = to_mapping(folder.space().tracking)
+    given = {name: changes[name] for name in stored if name in changes}
+    return from_mapping(TrackingSettings, {**stored, **given}, "command line, tracking")
 
 
 @for_python
@@ -209,12 +237,13 @@ def fork(
         new: The new one.
         space: As in `search`.
         root: Folder of both.
-        options: `trials`, `epochs`, `concurrent`, `dashboard`, `metrics` and `address`, as in
-            `search`.
+        options: `trials`, `epochs`, `concurrent`, `mlflow`, `wandb`, `dashboard`, `metrics`,
+            `address` and `notify`, as in `search`.
 
     Raises:
         ConfigError, StorageError, SearchFailed, Interrupted: as in `search`.
     """
+    from tune_encoder.tracking.following import following
     from tune_encoder.tuning.start import fork_search
 
     _check_ray_not_running()
@@ -223,7 +252,8 @@ def fork(
     other = _read_space(space)
     if changes:
         other = override_space(other, _section_changes(changes), "command line")
-    folder = fork_search(expand_path(root), name, new, other, launch=launch)
+    with following(experiment_path(expand_path(root), new), other.tracking, launch.notify):
+        folder = fork_search(expand_path(root), name, new, other, launch=launch)
     return Experiment(folder.path)
 
 
@@ -277,18 +307,21 @@ class PreparedSearch:
         storage_settings: StorageSettings = LOCAL_STORAGE,
     ) -> Experiment:
         """Run the search to its end; see `search`."""
+        from tune_encoder.tracking.following import following
         from tune_encoder.tuning.start import start_search
 
         _check_ray_not_running()
-        folder = start_search(
-            self.space,
-            self.data_dir,
-            self.root,
-            self.name,
-            warm_start=list(warm_start),
-            launch=launch,
-            storage_settings=storage_settings,
-        )
+        path = experiment_path(self.root, self.name)
+        with following(path, self.space.tracking, launch.notify):
+            folder = start_search(
+                self.space,
+                self.data_dir,
+                self.root,
+                self.name,
+                warm_start=list(warm_start),
+                launch=launch,
+                storage_settings=storage_settings,
+            )
         return Experiment(folder.path)
 
 

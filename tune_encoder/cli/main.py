@@ -31,6 +31,7 @@ from tune_encoder.cli.search import add_fork, add_resume, add_search
 from tune_encoder.cli.serve import add_serve
 from tune_encoder.cli.space import add_space
 from tune_encoder.cli.submit import add_submit
+from tune_encoder.cli.track import add_track
 from tune_encoder.cli.train import add_evaluate, add_train
 from tune_encoder.cli.views import add_views
 from tune_encoder.errors import TuneEncoderError, error_line
@@ -103,6 +104,7 @@ def make_parser() -> argparse.ArgumentParser:
     add_export(commands)
     add_retrain(commands)
     add_report(commands)
+    add_track(commands)
     add_confirm(commands)
     add_clone(commands)
     add_listen(commands)

@@ -76,6 +76,7 @@ def _add_launch_options(parser: argparse.ArgumentParser, more: str = "") -> None
     add_setting(parser, LaunchSettings, "dashboard")
     add_setting(parser, LaunchSettings, "metrics")
     add_setting(parser, LaunchSettings, "address", more=more)
+    add_setting(parser, LaunchSettings, "notify", metavar="COMMAND|URL")
 
 
 def _search(options: argparse.Namespace) -> None:
@@ -170,6 +171,7 @@ def _finish(experiment: "Experiment", options: argparse.Namespace) -> None:
     from tune_encoder.experiment.commands import command_line, curves_line
     from tune_encoder.experiment.folder import Experiment as Folder
     from tune_encoder.experiment.run import EXPORTED
+    from tune_encoder.tracking.following import following
 
     best = experiment.best
     assert best is not None
@@ -182,7 +184,8 @@ def _finish(experiment: "Experiment", options: argparse.Namespace) -> None:
     export = command_line("export", experiment.path)
     stopped = f"stopped, the search is complete; export its model with `{export}`"
     model: Path | None = None
-    with interruptible(lambda: stopped):
+    tracked = following(folder.path, folder.space().tracking, results=True)
+    with interruptible(lambda: stopped), tracked:
         if not options.no_export:
             export_to(experiment, None, {})
             model = folder.path / EXPORTED

@@ -60,6 +60,7 @@ from tune_encoder.config.stored import (
     stored_config,
     unlike_pack,
 )
+from tune_encoder.config.tracking import TrackingSettings, is_address, notify_words
 from tune_encoder.config.training import (
     CLOSED_FORM,
     CLOSED_FORM_CONFIG,
@@ -141,6 +142,7 @@ __all__ = [
     "SimilaritySettings",
     "SpeakingModel",
     "StorageSettings",
+    "TrackingSettings",
     "TrainConfig",
     "ValidationSettings",
     "allowed_values",
@@ -151,10 +153,12 @@ __all__ = [
     "check_value",
     "complete_settings",
     "from_mapping",
+    "is_address",
     "is_complete",
     "is_nameable",
     "load_config",
     "network_settings",
+    "notify_words",
     "parse_assignment",
     "parse_yaml",
     "read_yaml",

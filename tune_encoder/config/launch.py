@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
 
+from tune_encoder.config.tracking import check_notify
 from tune_encoder.config.training import setting
 from tune_encoder.errors import ConfigError
 
@@ -25,6 +26,16 @@ class LaunchSettings:
         False, "export metrics for Prometheus while the search runs, to this machine only"
     )
     address: str = setting("", "Ray cluster to run on, HOST:PORT or auto; empty: this machine")
+    notify: str = setting(
+        "",
+        "command to run, or address to post JSON to, at a new best trial, at the end and at a "
+        "failure; empty: none",
+    )
+
+    def __post_init__(self) -> None:
+        """Raise a `ConfigError` if nobody can be notified so."""
+        if self.notify:
+            check_notify(self.notify)
 
 
 @dataclass(frozen=True, kw_only=True)

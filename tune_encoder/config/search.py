@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tune_encoder.config.listening import ReportSettings, SimilaritySettings
+from tune_encoder.config.tracking import TrackingSettings
 from tune_encoder.config.training import setting
 from tune_encoder.errors import ConfigError
 
@@ -252,6 +253,7 @@ SECTIONS: dict[str, type[Any]] = {
     "validation": ValidationSettings,
     "report": ReportSettings,
     "similarity": SimilaritySettings,
+    "tracking": TrackingSettings,
 }
 # The options of a search that override settings of its space, and the settings that each changes.
 OVERRIDES = {
@@ -263,10 +265,13 @@ OVERRIDES = {
     "concurrent": [("resources", "concurrent")],
     "seed": [("searcher", "seed"), ("base", "seed")],
     "folds": [("validation", "voices")],
+    "mlflow": [("tracking", "mlflow")],
+    "wandb": [("tracking", "wandb")],
 }
 # The settings that can be changed when a search is resumed, by section.
 EXTENSIONS = {
     **dict.fromkeys(("trials", "epochs", "total_epochs", "time", "target", "until"), "budget"),
     "concurrent": "resources",
+    **dict.fromkeys(("mlflow", "wandb"), "tracking"),
 }
-FORK_OVERRIDES = ("trials", "epochs", "concurrent")  # of `OVERRIDES`, those that `fork` takes
+FORK_OVERRIDES = ("trials", "epochs", "concurrent", "mlflow", "wandb")  # those that `fork` takes

@@ -21,6 +21,7 @@ from tune_encoder.config import (
     SearcherSettings,
     SettingValue,
     SimilaritySettings,
+    TrackingSettings,
     TrainConfig,
     ValidationSettings,
     from_mapping,
@@ -140,6 +141,7 @@ class SpaceContent(TypedDict, total=False):
     validation: dict[str, SettingValue]
     report: dict[str, SettingValue]
     similarity: dict[str, SettingValue]
+    tracking: dict[str, SettingValue]
     base: dict[str, SettingValue]
     space: dict[str, dict[str, object]]
     start: list[dict[str, SettingValue]]
@@ -167,6 +169,7 @@ class SearchSpace:
     report: ReportSettings = field(default_factory=ReportSettings)
     similarity: SimilaritySettings = field(default_factory=SimilaritySettings)
     """Without effect unless the search `listens`."""
+    tracking: TrackingSettings = field(default_factory=TrackingSettings)
     name: str = field(default="", compare=False)
     """Of its file, or of the built-in space; empty if it is in no file."""
 

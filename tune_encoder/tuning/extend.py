@@ -4,6 +4,7 @@ from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from tune_encoder.config import EXTENSIONS
 from tune_encoder.errors import ConfigError
 from tune_encoder.experiment.epoch_row import EpochRow
 from tune_encoder.experiment.folder import Experiment
@@ -31,8 +32,8 @@ def extend_search(
     Args:
         experiment: An experiment that this process has locked.
         space: Its space.
-        changes: trials, epochs, total_epochs, time, target, until, concurrent; None changes
-            nothing.
+        changes: trials, epochs, total_epochs, time, target, until, concurrent, mlflow, wandb;
+            None changes nothing.
         database: Database of its record, if there is one.
 
     Raises:
@@ -41,7 +42,9 @@ def extend_search(
     given = {name: value for name, value in changes.items() if value is not None}
     if not given:
         return space
-    concurrent = given.pop("concurrent", None)
+    changed: dict[str, dict[str, Any]] = {}
+    for name, value in given.items():
+        changed.setdefault(EXTENSIONS[name], {})[name] = value
     budget = space.budget
     if given.get("epochs", budget.epochs) < budget.epochs:
         raise ConfigError(
@@ -53,7 +56,6 @@ def extend_search(
             f"command line: trials is {given['trials']}; the grid has only {budget.trials} "
             "configs, so fork the search with a larger grid instead"
         )
-    changed = {"budget": given, "resources": {"concurrent": concurrent}}
     wider = override_space(space, changed, "command line")
     if "trials" in given:  # all configs may be fewer
         trials = min(wider.budget.trials, max(budget.trials, wider.n_trials))

@@ -1,0 +1,1 @@
+"""Trackers and notifications: what is sent of a search, always from its record."""
