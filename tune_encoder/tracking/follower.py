@@ -20,7 +20,13 @@ from tune_encoder.tracking.notification import (
     content_of,
     notify,
 )
-from tune_encoder.tracking.sender import PatientTracker, Tracker, make_trackers, only_sender
+from tune_encoder.tracking.sender import (
+    TRACKING,
+    PatientTracker,
+    Tracker,
+    make_trackers,
+    only_sender,
+)
 from tune_encoder.tracking.tracked_search import TrackedSearch
 
 _POLL_S = 2.0
@@ -55,7 +61,7 @@ class Follower:
             with alone:
                 self._follow()
         except TuneEncoderError as error:  # such as a damaged record, which the search says, too
-            self._warn(str(error))
+            self._warn(f"{TRACKING}: {error}")
 
     def _follow(self) -> None:
         self._leader = _leader(self._read(ended=False))
@@ -113,7 +119,7 @@ class Follower:
             self._warn(f"notify: {error}")
 
     def _warn_of(self, tracker: Tracker, reason: str) -> None:
-        self._warn(f"{tracker.name}: {reason}")
+        self._warn(f"{TRACKING}: {tracker.name}: {reason}")
 
 
 def _leader(search: TrackedSearch) -> int | None:

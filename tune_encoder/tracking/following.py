@@ -20,7 +20,7 @@ from tune_encoder.config import TrackingSettings, to_mapping
 from tune_encoder.errors import Interrupted, error_line
 from tune_encoder.experiment.commands import command_line
 from tune_encoder.tracking.notification import END, FAILURE, STOPPED, Outcome
-from tune_encoder.tracking.sender import check_installed
+from tune_encoder.tracking.sender import TRACKING, check_installed
 
 END_S = 30.0  # the longest that the end of a search waits for its last epochs to be sent
 STOPPED_S = 5.0  # the same after a signal: Docker waits ten
@@ -71,7 +71,7 @@ class _Follower:
 
     def __init__(self, path: Path, log: IO[bytes], told: dict[str, object]) -> None:
         self._path, self._log = path, log
-        self._has_warned = False
+        self._warned_of: set[str] = set()
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tune_encoder.tracking"],
             stdin=subprocess.PIPE,
@@ -94,12 +94,13 @@ class _Follower:
             code = self._process.wait(within_s)
         except subprocess.TimeoutExpired:
             code = 0
-            self._warn("not all was sent in time")
+            self._warn(f"{TRACKING}: not all was sent in time")
         finally:
             self._kill()
-        self._reader.join(1.0)
+        self._reader.join()
         if code:
-            self._warn(self._last_words() or f"its process ended with exit code {code}")
+            why = self._last_words() or f"its process ended with exit code {code}"
+            self._warn(f"{TRACKING}: {why}")
 
     def _kill(self) -> None:
         """End it with all that it started, if anything is left."""
@@ -115,20 +116,21 @@ class _Follower:
 
     def _pass_warnings_on(self) -> None:
         assert self._process.stdout is not None
-        for line in self._process.stdout:
-            self._warn(line.strip())
+        with self._process.stdout as lines:
+            for line in lines:
+                self._warn(line.strip())
 
     def _warn(self, words: str) -> None:
-        """Print a warning, once."""
-        if not self._has_warned:
-            self._has_warned = True
+        """Print a warning: one of all trackers, and one of who is notified."""
+        what = words.partition(":")[0]
+        if what in self._warned_of:
+            return
+        self._warned_of.add(what)
+        words += "; the search is not affected"
+        if what == TRACKING:
             later = command_line("track", self._path)
-            print(  # noqa: T201
-                f"warning: tracking: {words}; the search is not affected, and what is missing is "
-                f"sent later, at the latest by `{later}`",
-                file=sys.stderr,
-                flush=True,
-            )
+            words += f", and what is missing is sent later, at the latest by `{later}`"
+        print(f"warning: {words}", file=sys.stderr, flush=True)  # noqa: T201
 
     def _last_words(self) -> str:
         self._log.seek(0)

@@ -4,16 +4,21 @@ The server itself says what it has: runs are found by the tags they were made wi
 of a run by its metrics. So nothing is sent twice, whenever either side was killed.
 """
 
-import hashlib
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tune_encoder.experiment.trials import TrialRecord
-from tune_encoder.tracking.tracked_search import STAMP, TrackedSearch, begun_at, metrics, stamps
+from tune_encoder.tracking.tracked_search import (
+    STAMP,
+    TrackedSearch,
+    begun_at,
+    metrics,
+    stamps,
+    state_of_files,
+)
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -196,7 +201,7 @@ class MlflowTracker:
     def _send_files(self, search: TrackedSearch, run: _Run) -> None:
         """Send what the search has left, unless the server has just that."""
         for name, path in search.files().items():
-            tag, state = f"{_FILES}.{name}", _state_of_files(path)
+            tag, state = f"{_FILES}.{name}", state_of_files(path)
             if run.tags.get(tag) == state:
                 continue
             if path.is_dir():
@@ -239,13 +244,6 @@ def _known_run(run: Any) -> _Run:
     return _Run(
         run.info.run_id, run.info.status, {*data.params}, {**data.tags}, data.metrics.get(STAMP)
     )
-
-
-def _state_of_files(path: Path) -> str:
-    """Return a text that changes when a file, or one in a folder, is written again."""
-    files = sorted(path.rglob("*")) if path.is_dir() else [path]
-    stats = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
-    return hashlib.sha256(repr(stats).encode()).hexdigest()[:16]
 
 
 def _milliseconds(seconds: float) -> int:

@@ -17,7 +17,7 @@ from tune_encoder.tracking.mlflow_tracker import MlflowTracker
 from tune_encoder.tracking.tracked_search import TrackedSearch
 from tune_encoder.tracking.wandb_tracker import WandbTracker
 
-_FOLDER = "tracking"  # in an experiment's
+TRACKING = "tracking"  # first word of a warning, and folder in an experiment's
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 5.0, 60.0  # after a failure, then twice as long each time
 _LOCK_S = 30.0  # for the program of a killed launch to end
 _LOCK_POLL_S = 0.2
@@ -81,7 +81,7 @@ def only_sender(experiment: Experiment) -> Iterator[None]:
 
 
 def _tracking_folder(experiment: Experiment) -> Path:
-    folder = experiment.path / _FOLDER
+    folder = experiment.path / TRACKING
     folder.mkdir(exist_ok=True)
     return folder
 

@@ -1,5 +1,6 @@
 """A search as trackers get it: read from its record, in names and values that all of them have."""
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -152,3 +153,10 @@ def begun_at(trial: TrialRecord) -> float | None:
     if not trial.rows:
         return None
     return max(0.0, stamp(trial.rows[0]) - trial.rows[0].get("seconds", 0.0))
+
+
+def state_of_files(path: Path) -> str:
+    """Return a text that changes when a file, or one in a folder, is written again."""
+    files = sorted(path.rglob("*")) if path.is_dir() else [path]
+    stats = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    return hashlib.sha256(repr(stats).encode()).hexdigest()[:16]

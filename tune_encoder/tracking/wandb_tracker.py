@@ -14,7 +14,7 @@ from tune_encoder.experiment.epoch_row import EpochRow
 from tune_encoder.experiment.trials import TrialRecord
 from tune_encoder.system.damage import parse_json
 from tune_encoder.system.files import atomic_write
-from tune_encoder.tracking.tracked_search import TrackedSearch, metrics, stamp
+from tune_encoder.tracking.tracked_search import TrackedSearch, metrics, stamp, state_of_files
 
 if TYPE_CHECKING:
     from wandb import Run
@@ -92,7 +92,8 @@ class WandbTracker:
         sent = self._sent.get(_SEARCH, _Sent())
         tags = search.tags()
         bests = [best for best in search.best_so_far() if best.step > sent.epoch]
-        if not bests and sent.state == tags["state"] and not search.has_results:
+        state = " ".join([tags["state"], *map(state_of_files, search.files().values())])
+        if not bests and sent.state == state:
             return
         run = self._run(search, _SEARCH, sent, None)
         for best in bests:
@@ -101,7 +102,7 @@ class WandbTracker:
                 run.log(values, step=best.step)
         run.summary.update(tags)
         step, recorded_at = (bests[-1].step, bests[-1].recorded_at) if bests else sent[1:3]
-        self._sent[_SEARCH] = _Sent(sent.version, step, recorded_at, tags["state"])
+        self._sent[_SEARCH] = _Sent(sent.version, step, recorded_at, state)
         if run.offline:
             self._write()
         if not search.is_running:
