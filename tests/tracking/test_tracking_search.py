@@ -144,13 +144,30 @@ def test_the_command_is_told_of_the_best_trials_and_of_the_end(journey):
 
     assert events[0] == "best"
     assert events[-1] == "end"
-    assert {*events} == {"best", "end"}
+    assert {*events} - {"stopped"} == {"best", "end"}  # the follower may outlive the kill
     best = best_trial(journey.trials)
     assert best is not None
     assert told[-1]["best"]["trial"] == best.number
     assert told[-1]["experiment"] == "tiny"
     leaders = [each["best"]["trial"] for each in told if each["event"] == "best"]
     assert all(one != other for one, other in pairwise(leaders))
+
+
+def test_a_search_ends_as_usual_though_no_tracker_answers_and_nobody_can_be_told(
+    command, silent_server
+):
+    options = command.search_options({"budget": {"trials": 2, "epochs": 2}})
+    told = ["--mlflow", silent_server, "--notify", "false"]
+
+    ended = command.run(*options, *told, environment={"MLFLOW_HTTP_REQUEST_TIMEOUT": "2"})
+
+    assert ended.returncode == 0, ended.stderr
+    assert [len(trial.rows) for trial in command.experiment.trials()] == [2, 2]
+    warnings = [line for line in ended.stderr.splitlines() if "warning" in line]
+    assert sorted(line.partition("; ")[0] for line in warnings) == [
+        "warning: notify: false ended with exit code 1",
+        f"warning: tracking: MLflow at {silent_server}: timed out",
+    ]
 
 
 def test_nothing_was_warned_of(journey):

@@ -25,6 +25,8 @@ from tune_encoder.tracking.sender import TRACKING, check_installed
 END_S = 30.0  # the longest that the end of a search waits for its last epochs to be sent
 STOPPED_S = 5.0  # the same after a signal: Docker waits ten
 
+_warned_of: set[str] = set()  # of what this launch has warned
+
 
 @contextmanager
 def following(
@@ -39,13 +41,15 @@ def following(
         tracking: Where to send it.
         notify: Command or address to notify; empty: none.
         results: Whether the block does not run the search, but makes its report and its model,
-            which are sent too.
+            which are sent too, unless a tracker failed before.
 
     Raises:
         ConfigError: before the block, if a tracker's client is not installed.
     """
     check_installed(tracking)
-    if not (tracking.is_wanted or notify):
+    if not results:
+        _warned_of.clear()
+    if not (tracking.is_wanted or notify) or (results and TRACKING in _warned_of):
         yield
         return
     with tempfile.TemporaryFile() as log:
@@ -71,7 +75,6 @@ class _Follower:
 
     def __init__(self, path: Path, log: IO[bytes], told: dict[str, object]) -> None:
         self._path, self._log = path, log
-        self._warned_of: set[str] = set()
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tune_encoder.tracking"],
             stdin=subprocess.PIPE,
@@ -123,9 +126,9 @@ class _Follower:
     def _warn(self, words: str) -> None:
         """Print a warning: one of all trackers, and one of who is notified."""
         what = words.partition(":")[0]
-        if what in self._warned_of:
+        if what in _warned_of:
             return
-        self._warned_of.add(what)
+        _warned_of.add(what)
         words += "; the search is not affected"
         if what == TRACKING:
             later = command_line("track", self._path)

@@ -26,7 +26,11 @@ if TYPE_CHECKING:
 _EXPERIMENT = "tune-encoder"  # of MLflow: what runs are in, if the environment names no other
 _SEARCH, _TRIAL, _FILES = "tune_encoder.search", "tune_encoder.trial", "tune_encoder.files"
 _PARENT = "mlflow.parentRunId"
+_SOURCE = {"mlflow.source.name": "tune-encoder"}
+# Or its page takes them for evaluations of a language model.
+_KIND = {"mlflow.experimentKind": "custom_model_development"}
 _MOST_METRICS = 1000  # of one request
+_LONGEST_TAG = 5000  # characters; servers refuse more
 _PAGE = 1000  # runs of one answer
 _ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",  # seconds; theirs is two minutes
@@ -70,14 +74,18 @@ class MlflowTracker:
         """Send what the server does not have yet.
 
         Raises:
-            Exception: whatever the client raises, with nothing half done that stays so.
+            Exception: whatever the client raises.
         """
-        if self._client is None:
-            self._connect(search)
-        parent = self._send_search(search)
-        for trial in search.trials:
-            self._send_trial(search, trial, parent)
-        self._send_files(search, parent)
+        try:
+            if self._client is None:
+                self._connect(search)
+            parent = self._send_search(search)
+            for trial in search.trials:
+                self._send_trial(search, trial, parent)
+            self._send_files(search, parent)
+        except Exception:
+            self._client = None  # it may have done what it did not answer to: ask what it has
+            raise
 
     def close(self) -> None:
         """Do nothing: there is no connection that stays."""
@@ -90,8 +98,14 @@ class MlflowTracker:
 
         client = MlflowClient(self._uri)
         self._place = _find_experiment(client)
+        self._runs = {}
         for run in _find_runs(client, self._place, search):
-            self._runs[run.data.tags.get(_TRIAL, "")] = _known_run(run)
+            key, known = run.data.tags.get(_TRIAL, ""), _known_run(run)
+            other = self._runs.setdefault(key, known)
+            if other is not known:  # it was made twice, since an answer did not come
+                kept, surplus = (other, known) if known.last is None else (known, other)
+                self._runs[key] = kept
+                client.delete_run(surplus.id)
         self._client = client
 
     @property
@@ -150,7 +164,7 @@ class MlflowTracker:
 
     def _create(self, key: str, name: str, started: float | None, tags: dict[str, str]) -> _Run:
         began = None if started is None else _milliseconds(started)
-        made = self._server.create_run(self._place, began, tags, name)
+        made = self._server.create_run(self._place, began, {**tags, **_SOURCE}, name)
         run = self._runs[key] = _Run(made.info.run_id, tags=dict(tags), sent={})
         return run
 
@@ -168,7 +182,8 @@ class MlflowTracker:
         """Send epochs, settings and tags; the server takes each request whole or not at all."""
         from mlflow.entities import Metric, Param, RunTag
 
-        new_tags = {name: each for name, each in tags.items() if run.tags.get(name, "") != each}
+        short = {name: value[:_LONGEST_TAG] for name, value in tags.items()}
+        new_tags = {name: each for name, each in short.items() if run.tags.get(name, "") != each}
         more: Any = {
             "params": [Param(name, value) for name, value in params.items()],
             "tags": [RunTag(name, value) for name, value in new_tags.items()],
@@ -220,7 +235,7 @@ def _find_experiment(client: "MlflowClient") -> str:
         from mlflow.exceptions import MlflowException
 
         with suppress(MlflowException):  # another search may just have made it
-            return str(client.create_experiment(name))
+            return str(client.create_experiment(name, tags=_KIND))
         found = client.get_experiment_by_name(name)
         assert found is not None
     return str(found.experiment_id)

@@ -60,6 +60,14 @@ def make_trackers(experiment: Experiment, tracking: TrackingSettings) -> list[Tr
     return trackers
 
 
+def reason(error: Exception) -> str:
+    """Return in one short line why a client failed: what the network said, if it is that."""
+    inner: BaseException = error
+    while (cause := inner.__cause__ or inner.__context__) is not None:
+        inner = cause
+    return reason_of(inner if isinstance(inner, OSError) else error)
+
+
 @contextmanager
 def only_sender(experiment: Experiment) -> Iterator[None]:
     """Wait until no other program sends the experiment, and let none while the block runs.
@@ -111,7 +119,7 @@ class PatientTracker:
         except Exception as error:  # noqa: BLE001  (of its client, of its server, of the network)
             self._wait_s = min(_LONGEST_WAIT_S, max(_FIRST_WAIT_S, 2 * self._wait_s))
             self._again_at = time.monotonic() + self._wait_s
-            self.warn(self.tracker, f"{type(error).__name__}: {reason_of(error)}")
+            self.warn(self.tracker, reason(error))
             return False
         self._wait_s = 0.0
         return True
@@ -134,7 +142,6 @@ def send_search(experiment: Experiment, tracking: TrackingSettings) -> list[str]
                 tracker.send(search)
                 tracker.close()
             except Exception as error:
-                why = f"{type(error).__name__}: {reason_of(error)}"
-                raise StorageError(f"{tracker.name}: {why}; try again later") from error
+                raise StorageError(f"{tracker.name}: {reason(error)}; try again later") from error
             pages.append(tracker.page)
     return pages
