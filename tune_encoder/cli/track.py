@@ -10,7 +10,7 @@ from tune_encoder.experiment.folder import open_experiment
 
 def add_track(commands: Commands) -> None:
     """Add the command `track`."""
-    parser = add_command(commands, "track", _track)
+    parser = add_command(commands, "track", _track, outlives_reader=True)
     parser.add_argument("name", help="experiment; it may be running")
     add_setting(parser, TrackingSettings, "mlflow", overrides=True, metavar="URI")
     add_setting(parser, TrackingSettings, "wandb", overrides=True, metavar="PROJECT")
