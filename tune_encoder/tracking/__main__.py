@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 from threading import Event, Thread
+from types import FrameType
 from typing import TextIO
 
 from tune_encoder.system.damage import parse_json
@@ -19,7 +20,7 @@ _KILLED = Outcome(STOPPED, "the program of the search was killed; resume it")
 def main() -> None:
     """Follow a search until the program that runs it says how it ended, or dies."""
     for number in STOP_SIGNALS:
-        signal.signal(number, signal.SIG_IGN)  # it ends when standard input does
+        signal.signal(number, _ignore)  # it ends when standard input does
     with contextlib.suppress(OSError):
         os.nice(_NICE)
     warnings = _warnings_only()
@@ -28,6 +29,10 @@ def main() -> None:
     follower = Follower(told, ended, lambda words: _say(words, warnings))
     Thread(target=_wait_for_end, args=(follower, ended), daemon=True).start()
     follower.run()
+
+
+def _ignore(number: int, frame: FrameType | None) -> None:
+    """Do nothing; unlike SIG_IGN, a command that is notified does not inherit it."""
 
 
 def _warnings_only() -> TextIO:

@@ -4,7 +4,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -60,11 +60,12 @@ class Follower:
         try:
             with alone:
                 self._follow()
-        except TuneEncoderError as error:  # such as a damaged record, which the search says, too
+        except TuneEncoderError as error:  # such as a record that is damaged at the end
             self._warn(f"{TRACKING}: {error}")
 
     def _follow(self) -> None:
-        self._leader = _leader(self._read(ended=False))
+        with suppress(TuneEncoderError):  # as below
+            self._leader = _leader(self._read(ended=False))
         trackers = [
             PatientTracker(each, self._warn_of)
             for each in make_trackers(self._experiment, self._tracking)
@@ -91,7 +92,10 @@ class Follower:
         state = _file_state(self._experiment)
         if state == self._seen:
             return
-        search = self._read(ended=False)
+        try:
+            search = self._read(ended=False)
+        except TuneEncoderError:
+            return  # perhaps it is locked for a moment; of a damaged one the search itself says it
         self._tell_best(search)
         if all([tracker.send(search) for tracker in trackers]):
             self._seen = state
