@@ -196,3 +196,16 @@ def test_an_added_config_is_tried_next_and_raises_the_budget(tmp_path):
     assert record.space.budget.trials == 7
     assert record.experiment.read_search()["space"]["budget"]["trials"] == 7
     assert record.ask().settings["dropout"] == 0.125
+
+
+def test_another_tracker_is_stored_and_touches_no_trial(finished):
+    before = states(finished)
+
+    sent = extend_search(finished, SPACE, {"mlflow": "http://host:5000", "epochs": None})
+    stored = finished.space().tracking
+    unsent = extend_search(finished, sent, {"mlflow": ""})
+
+    assert stored.mlflow == sent.tracking.mlflow == "http://host:5000"
+    assert not unsent.tracking.is_wanted
+    assert sent.budget == SPACE.budget
+    assert states(finished) == before
