@@ -72,6 +72,7 @@ def test_what_was_missed_is_sent_and_nothing_twice(place):
     }
     states = [after[f"trial {i}"].info.status for i in range(3)]
     assert states == ["FINISHED", "FINISHED", "FAILED"]
+    assert after["mine"].info.end_time == round(1000 * row_of(number, 149, 0)["recorded_at"])
     assert after["trial 2"].data.tags["reason"] == "it diverged"
 
 

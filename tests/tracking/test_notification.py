@@ -26,7 +26,7 @@ def content(tmp_path):
 def test_a_command_gets_json_and_variables_and_no_shell_reads_them(content, tmp_path):
     file = tmp_path / "told by.json"
 
-    notify(f"{sys.executable} -c \"{WRITE}open('{file}', 'w'))\" '$HOME' ';ls'", content)
+    notify(f"{sys.executable} -c \"{WRITE}open('{file}', 'w'))\" $HOME ;ls", content)
 
     arguments, variables, told = json.loads(file.read_text())
     assert arguments[1:] == ["$HOME", ";ls"]

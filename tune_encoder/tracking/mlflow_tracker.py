@@ -16,6 +16,7 @@ from tune_encoder.tracking.tracked_search import (
     TrackedSearch,
     begun_at,
     metrics,
+    stamp,
     stamps,
     state_of_files,
 )
@@ -27,8 +28,6 @@ _EXPERIMENT = "tune-encoder"  # of MLflow: what runs are in, if the environment 
 _SEARCH, _TRIAL, _FILES = "tune_encoder.search", "tune_encoder.trial", "tune_encoder.files"
 _PARENT = "mlflow.parentRunId"
 _SOURCE = {"mlflow.source.name": "tune-encoder"}
-# Or its page takes them for evaluations of a language model.
-_KIND = {"mlflow.experimentKind": "custom_model_development"}
 _MOST_METRICS = 1000  # of one request
 _LONGEST_TAG = 5000  # characters; servers refuse more
 _PAGE = 1000  # runs of one answer
@@ -47,6 +46,8 @@ class _Run:
 
     id: str
     status: str = "RUNNING"
+    ended: int | None = None
+    """When it ended, in milliseconds since 1970."""
     params: set[str] = field(default_factory=set)
     tags: dict[str, str] = field(default_factory=dict)
     last: float | None = None
@@ -129,7 +130,8 @@ class MlflowTracker:
         ]
         self._log(run, rows, {}, search.tags())
         over = "FINISHED" if search.is_over else "KILLED"
-        self._set_status(run, "RUNNING" if search.is_running else over, None)
+        last = max((stamp(row) for trial in search.trials for row in trial.rows), default=None)
+        self._set_status(run, "RUNNING" if search.is_running else over, last)
         return run
 
     def _send_trial(self, search: TrackedSearch, trial: TrialRecord, parent: _Run) -> None:
@@ -204,13 +206,13 @@ class MlflowTracker:
         run.tags |= new_tags
 
     def _set_status(self, run: _Run, status: str, ended_at: float | None) -> None:
-        if status == run.status:
-            return
+        ended = None if ended_at is None else _milliseconds(ended_at)
         if status in ("RUNNING", "SCHEDULED"):
-            self._server.update_run(run.id, status)
-        else:
-            ended = None if ended_at is None else _milliseconds(ended_at)
+            if status != run.status:
+                self._server.update_run(run.id, status)
+        elif status != run.status or ended not in (None, run.ended):
             self._server.set_terminated(run.id, status, ended)
+            run.ended = ended
         run.status = status
 
     def _send_files(self, search: TrackedSearch, run: _Run) -> None:
@@ -235,7 +237,7 @@ def _find_experiment(client: "MlflowClient") -> str:
         from mlflow.exceptions import MlflowException
 
         with suppress(MlflowException):  # another search may just have made it
-            return str(client.create_experiment(name, tags=_KIND))
+            return str(client.create_experiment(name))
         found = client.get_experiment_by_name(name)
         assert found is not None
     return str(found.experiment_id)
@@ -255,9 +257,14 @@ def _find_runs(client: "MlflowClient", place: str, search: TrackedSearch) -> Ite
 
 def _known_run(run: Any) -> _Run:
     """Return what an answer of the server says of a run."""
-    data = run.data
+    info, data = run.info, run.data
     return _Run(
-        run.info.run_id, run.info.status, {*data.params}, {**data.tags}, data.metrics.get(STAMP)
+        info.run_id,
+        info.status,
+        info.end_time,
+        {*data.params},
+        {**data.tags},
+        data.metrics.get(STAMP),
     )
 
 
