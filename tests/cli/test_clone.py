@@ -13,12 +13,12 @@ import soxr
 
 from tests.fabricate import SMALL_ENCODER, make_style, write_model, write_wav
 from tune_encoder.cli import main
-from tune_encoder.cli.clone import SEVERAL_SPEAKERS, _print_spread
 from tune_encoder.data.baselines import closed_form
 from tune_encoder.data.mel import MelSettings
 from tune_encoder.data.novelty import known_sound, write_known_sound
 from tune_encoder.data.voice_bank import read_bank
 from tune_encoder.data.voice_style import read_voice_style, write_voice_style
+from tune_encoder.model.clone.words import SEVERAL_SPEAKERS, describe_spread
 from tune_encoder.model.closed_form import ClosedFormRegression
 from tune_encoder.model.encoder import ClosedFormEncoder
 from tune_encoder.model.onnx.writing import write_onnx
@@ -305,12 +305,11 @@ def test_two_speakers_in_turn_are_further_apart_than_one(model_dir, voices, tmp_
 
 
 @pytest.mark.parametrize("spread", [SEVERAL_SPEAKERS, SEVERAL_SPEAKERS + 0.01])
-def test_far_apart_parts_are_asked_about(spread, capsys):
-    _print_spread(spread)
+def test_far_apart_parts_are_asked_about(spread):
+    said = describe_spread(spread)
 
-    said = capsys.readouterr().out
-    assert said.endswith(" apart (the less, the surer)\n") == (spread == SEVERAL_SPEAKERS)
-    assert said.endswith("; is it one speaker?\n") == (spread > SEVERAL_SPEAKERS)
+    assert said.endswith(" apart (the less, the surer)") == (spread == SEVERAL_SPEAKERS)
+    assert said.endswith("; is it one speaker?") == (spread > SEVERAL_SPEAKERS)
 
 
 def test_a_folder_is_not_a_recording(model_dir, recordings, tmp_path, capsys):

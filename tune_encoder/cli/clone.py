@@ -8,9 +8,6 @@ from typing import TYPE_CHECKING
 from tune_encoder.cli.common import Commands, add_command, add_setting
 from tune_encoder.config import RunSettings
 
-SEVERAL_SPEAKERS = 0.7  # between parts; of 64 recordings of a demo voice the median is 0.25
-UNIT = "(1: as between two voices)"
-
 if TYPE_CHECKING:
     from tune_encoder.api.cloning import Cloning
     from tune_encoder.data.voice_bank import VoiceBank
@@ -93,49 +90,27 @@ def _print_error(error: "TuneEncoderError") -> None:
 
 def _print_clone(result: "Clone", bank: "VoiceBank | None", count: str) -> None:
     """Print the quality of the recording, the nearest voice and the file that was written."""
+    from tune_encoder.model.clone.words import describe_clone
+
     for warning in result.warnings():
         print(f"warning: {warning}")
-    print(f"{count}{result.recording.name}: {result.quality.describe()}")
-    if bank is not None:
-        _print_nearest(result.style, bank)
-        if result.windows and (spread := bank.spread(result.windows)) is not None:
-            _print_spread(spread)
-    print(f"  wrote {result.out}")
-    sys.stdout.flush()
-
-
-def _print_spread(spread: float) -> None:
-    """Print how far the parts of a recording are apart, which tells how sure its style is."""
-    several = "; is it one speaker?" if spread > SEVERAL_SPEAKERS else ""
-    print(f"  its parts are {spread:.2f} apart (the less, the surer){several}")
-
-
-def _print_nearest(style: "VoiceStyle", bank: "VoiceBank") -> None:
-    name, distance = bank.nearest(style)
-    how_far = "the only known" if distance is None else f"distance {distance:.2f} {UNIT}"
-    print(f"  nearest voice {name}, {how_far}")
+    _print_lines(describe_clone(result, bank), result.out, count)
 
 
 def _print_speaker(name: str, result: "SpeakerClone", bank: "VoiceBank | None") -> None:
     """Print which recordings made the style of a speaker, and how sure it is."""
+    from tune_encoder.model.clone.words import describe_speaker, speaker_warnings
+
     for error in result.failed:
         _print_error(error)
-    for clip in result.clips:
-        for warning in clip.warnings(is_alone=len(result.clips) == 1):
-            print(f"warning: {warning}")
-    n_clips = len(result.clips)
-    total = n_clips + len(result.failed) + len(result.left_out)
-    print(f"{name}: {n_clips} of {total} recordings, {result.sound_s:.1f} s of sound")
-    for path, distance in result.left_out.items():
-        print(f"  left out {path.name}: {distance:.2f} from the others {UNIT}")
-    if result.is_divided:
-        print("  its recordings are unlike each other; are they of one speaker?")
-    if bank is not None:
-        if result.spread is not None:
-            print(
-                f"  its recordings are {result.spread:.2f} apart, which makes the style sure to "
-                f"{result.uncertainty:.2f}"
-            )
-        _print_nearest(result.style, bank)
-    print(f"  wrote {result.out}")
+    for warning in speaker_warnings(result):
+        print(f"warning: {warning}")
+    _print_lines(describe_speaker(name, result, bank), result.out)
+
+
+def _print_lines(lines: list[str], out: Path, count: str = "") -> None:
+    """Print what is said of a clone, and the file that was written."""
+    print(f"{count}{lines[0]}")
+    for line in (*lines[1:], f"wrote {out}"):
+        print(f"  {line}")
     sys.stdout.flush()

@@ -50,9 +50,13 @@ class VoiceBank:
         The distance is Euclidean over the flattened style, in units of `unit`: 0 is that voice, 1
         is as far as another voice. Without a unit it is None.
         """
+        return self.nearest_few(style, 1)[0]
+
+    def nearest_few(self, style: VoiceStyle, count: int) -> list[tuple[str, float | None]]:
+        """Return at most `count` voices with their distances, the nearest first; see `nearest`."""
         distances = np.linalg.norm(self.styles.flatten() - _flat(style), axis=1)
-        nearest = int(distances.argmin())
-        return self.names[nearest], self.unit and float(distances[nearest] / self.unit)
+        order = np.argsort(distances, kind="stable")[:count].tolist()
+        return [(self.names[i], self.unit and float(distances[i] / self.unit)) for i in order]
 
     def spread(self, styles: Sequence[VoiceStyle]) -> float | None:
         """Return the RMS distance between two of at least two styles, in the same units, if any."""

@@ -67,6 +67,7 @@ def add_experiment_page(watch: Watch) -> None:
                 say_problem(error_line(error))
             return
         with frame(name, TOP):
+            ui.link("Hear its voices, and clone with its model", f"/e/{name}/hearing")
             page = ExperimentPage(watched)
         while_open(watched.followers, page.update)
 

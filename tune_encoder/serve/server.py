@@ -19,6 +19,7 @@ from tune_encoder.serve.compare_page import add_compare_page
 from tune_encoder.serve.experiment_page import add_experiment_page
 from tune_encoder.serve.experiments_page import add_experiments_page
 from tune_encoder.serve.frame import add_look
+from tune_encoder.serve.hearing_page import add_hearing_page
 from tune_encoder.serve.trial_page import add_trial_page
 from tune_encoder.serve.watching import Watch
 from tune_encoder.system.ports import LOOPBACK
@@ -99,6 +100,7 @@ def build_app(served: Served) -> FastAPI:
     add_look()
     add_experiments_page(watch)
     add_experiment_page(watch)
+    add_hearing_page(watch)  # before that of a trial, whose address is of the same form
     add_trial_page(watch)
     add_compare_page(watch)
     ui.run_with(
