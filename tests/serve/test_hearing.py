@@ -4,6 +4,7 @@ import http.client
 import json
 import re
 import shutil
+from contextlib import closing
 
 import numpy as np
 import pytest
@@ -118,7 +119,7 @@ def test_an_uploaded_recording_gets_the_style_that_the_command_writes(
     assert all(line in said for line in lines)
     bank = read_bank(searched / "mine" / "best")
     assert bank is not None
-    nearest = [row.split("\t") for row in block.locator("tbody tr").all_inner_texts()]
+    nearest = [row.split() for row in block.locator("tbody tr").all_inner_texts()]
     assert nearest[0][0] in lines[1]
     assert {name for name, _ in nearest} <= {*bank.names}
     distances = [float(distance) for _, distance in nearest]
@@ -163,7 +164,7 @@ def test_recordings_of_a_speaker_make_one_style(tab, voices, tmp_path):
 @needs_browser
 def test_a_voice_from_the_microphone_gets_a_style(tab):
     page = tab.page
-    page.get_by_role("button", name="Record").click()
+    page.get_by_role("button", name="Record", exact=True).click()
     page.get_by_text("Recording, 4 s ...").wait_for(timeout=LONG_MS)
     page.get_by_role("button", name="Stop").click()
 
@@ -187,13 +188,15 @@ def test_the_best_and_the_worst_voices_are_heard_beside_the_baselines(tab, packe
     names = place.locator("figure .name").all_inner_texts()
     assert sorted(names) == sorted(set(packed.test.voices))
     said = place.locator("figcaption").all_inner_texts()
-    pattern = r"skill (-?\d\.\d+), the nearest known voice -?\d\.\d+\nnearest voice .*, distance"
+    pattern = (
+        r"skill (-?\d+\.\d+)\nthe nearest known voice in its place: -?\d.*\nnearest voice voice_"
+    )
     found = [re.search(pattern, each) for each in said]
     skills = [float(each[1]) for each in found if each]
     assert len(skills) == 8
     assert skills == sorted(skills, reverse=True)
     rows = place.locator("tbody tr").all_inner_texts()
-    assert {row.split("\t")[0] for row in rows} >= {"the exported model", "mean voice", "ridge"}
+    assert {row.split("\n")[0] for row in rows} >= {"the exported model", "mean voice", "ridge"}
     audio = place.locator("audio").first
     audio.evaluate("(each) => { each.preload = 'auto'; each.load(); }")
     page.wait_for_function("(each) => each.duration > 0.5", arg=audio.element_handle())
@@ -257,8 +260,8 @@ class Sender:
                 connection.send(piece)
         except OSError:  # it has answered, and reads no more
             pass
-        answer = connection.getresponse()
-        return answer.status, answer.read().decode()
+        with closing(connection), connection.getresponse() as answer:
+            return answer.status, answer.read().decode()
 
 
 @needs_browser

@@ -214,6 +214,11 @@ def _add_voices(hearing: Hearing, experiment: Experiment) -> None:
 def _show_voices(heard: HeardVoices) -> None:
     if heard["note"]:
         say_problem(heard["note"])
+    text(
+        "The skill is 1 where the style is that of the voice, and 0 where it is no better than the "
+        "mean voice. Distances: 0 is that voice, 1 is as far as another one.",
+        "soft",
+    )
     rows = [[_BASELINES.get(name, name), f"{skill:.3f}"] for name, skill in heard["scores"]]
     table([f"on the {heard['split']} voices", heard["skill_name"]], rows, "skill beside baselines")
     for name, voices in heard["groups"]:
@@ -230,10 +235,11 @@ def _show_voice(voice: HeardVoice) -> None:
         picture.props["src"] = voice["spectrogram"]
         picture.props["alt"] = f"spectrogram of {voice['voice']}, {voice['seconds']:.1f} s"
         if voice["sound"]:
-            sound = ui.element("audio").props("controls preload=none")
+            sound = ui.element("audio").props("controls preload=metadata")
             sound.props["src"] = voice["sound"]
             sound.props["aria-label"] = voice["voice"]
         with ui.element("figcaption"):
             text(voice["voice"], "name")
-            text(f"{voice['skill']}, the nearest known voice {voice['nearest_skill']:.3f}")
+            text(voice["skill"])
+            text(f"the nearest known voice in its place: {voice['nearest_skill']:.3f}")
             text(voice["nearest"])
