@@ -67,7 +67,9 @@ def add_experiment_page(watch: Watch) -> None:
                 say_problem(error_line(error))
             return
         with frame(name, TOP):
-            ui.link("Hear its voices, and clone with its model", f"/e/{name}/hearing")
+            ui.link("Hear its voices, and clone with its model", f"/e/{name}/hearing").classes(
+                "hear"
+            )
             page = ExperimentPage(watched)
         while_open(watched.followers, page.update)
 
