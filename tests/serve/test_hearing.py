@@ -1,5 +1,6 @@
 """Hearing a model, and cloning with it, in Chromium and without."""
 
+import asyncio
 import http.client
 import json
 import re
@@ -16,7 +17,14 @@ from tests.serve.conftest import CHROMIUM, Tab, ask, needs_browser, serving
 from tune_encoder.cli import main
 from tune_encoder.data.pack_info import pack_folder
 from tune_encoder.data.voice_bank import read_bank
-from tune_encoder.serve.recordings import MAX_BYTES, MAX_RECORDINGS, TOO_LARGE, file_name
+from tune_encoder.serve.recordings import (
+    MAX_BYTES,
+    MAX_RECORDINGS,
+    TOO_LARGE,
+    Inbox,
+    Inboxes,
+    file_name,
+)
 from tune_encoder.system.files import cache_dir
 from tune_encoder.system.manifest import MANIFEST, PROVENANCE
 from tune_encoder.system.ports import free_port
@@ -276,7 +284,6 @@ def test_two_gigabytes_are_refused_before_and_while_they_are_sent(tab):
     assert said == (413, f"big.wav: {TOO_LARGE}")
     (folder,) = left_over()
     assert list(folder.iterdir()) == []
-    tab.page.close(run_before_unload=True)
 
 
 @needs_browser
@@ -303,6 +310,32 @@ def test_a_recording_sent_twice_is_refused(tab):
     assert said == (409, "a.wav: sent twice; rename one of the two")
 
 
+async def _clones_nothing(_):
+    pass
+
+
+async def _pieces(*pieces):
+    for piece in pieces:
+        yield piece
+
+
+def test_what_was_sent_goes_with_its_page_and_what_a_killed_server_left_with_the_next(cache):
+    killed = cache_dir() / "serve" / ".recordings.999999999.abcdefgh.partial"
+    killed.mkdir(parents=True)
+    inboxes, inbox = Inboxes(), Inbox(_clones_nothing)
+    key = inboxes.add(inbox)
+    before = set(left_over()) - {killed}
+
+    asyncio.run(inbox.receive("a.wav", _pieces(b"one", b"two"), claimed=0))
+
+    (folder,) = set(left_over()) - before
+    assert folder != killed
+    assert (folder / "a.wav").read_bytes() == b"onetwo"
+    assert folder.stat().st_mode & 0o077 == 0
+    inboxes.remove(key)
+    assert not folder.exists()
+
+
 @pytest.mark.parametrize(
     ("name", "stored"),
     [
@@ -313,7 +346,7 @@ def test_a_recording_sent_twice_is_refused(tab):
         ("", "recording"),
         ("-o.wav", "o.wav"),
         ("a\0b\n.wav", "a_b_.wav"),
-        (f"{'é' * 300}.wav", f"{'é' * 90}.wav"),
+        pytest.param(f"{'é' * 300}.wav", f"{'é' * 90}.wav", id="long"),
     ],
 )
 def test_names_from_a_browser_lead_to_no_other_file(name, stored):
