@@ -5,6 +5,7 @@ import http.client
 import json
 import re
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
 import numpy as np
@@ -52,15 +53,12 @@ def hearing(searched, cache):
 
 
 @pytest.fixture(scope="module")
-def microphone():
+def microphone(play):
     """A Chromium whose microphone beeps."""
-    from playwright.sync_api import sync_playwright
-
     fake = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
-    with sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", *fake])
-        yield browser
-        browser.close()
+    browser = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", *fake])
+    yield browser
+    browser.close()
 
 
 @pytest.fixture
@@ -169,6 +167,7 @@ def test_recordings_of_a_speaker_make_one_style(tab, voices, tmp_path):
     assert "--voice '../x': is no file name" in send(tab, first, voice="../x").inner_text()
 
 
+@pytest.mark.slow
 @needs_browser
 def test_a_voice_from_the_microphone_gets_a_style(tab):
     page = tab.page
@@ -326,10 +325,12 @@ def test_what_was_sent_goes_with_its_page_and_what_a_killed_server_left_with_the
     key = inboxes.add(inbox)
     before = set(left_over()) - {killed}
 
-    asyncio.run(inbox.receive("a.wav", _pieces(b"one", b"two"), claimed=0))
+    with ThreadPoolExecutor(1) as pool:  # Playwright has a loop in this thread
+        received = inbox.receive("a.wav", _pieces(b"one", b"two"), claimed=0)
+        pool.submit(asyncio.run, received).result()
 
     (folder,) = set(left_over()) - before
-    assert folder != killed
+    assert not killed.exists()
     assert (folder / "a.wav").read_bytes() == b"onetwo"
     assert folder.stat().st_mode & 0o077 == 0
     inboxes.remove(key)
