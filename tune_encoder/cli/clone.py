@@ -11,7 +11,6 @@ from tune_encoder.config import RunSettings
 if TYPE_CHECKING:
     from tune_encoder.api.cloning import Cloning
     from tune_encoder.data.voice_bank import VoiceBank
-    from tune_encoder.data.voice_style import VoiceStyle
     from tune_encoder.errors import TuneEncoderError
     from tune_encoder.model.clone import Clone, SpeakerClone
 
