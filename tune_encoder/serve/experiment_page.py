@@ -14,6 +14,7 @@ from tune_encoder.experiment.status import (
     format_time,
 )
 from tune_encoder.report.facts import Facts
+from tune_encoder.serve.actions import Actions
 from tune_encoder.serve.charts import BEST, CHART_HEIGHT, PARALLEL_ROW, state_color
 from tune_encoder.serve.frame import (
     RESPONSE_S,
@@ -28,6 +29,7 @@ from tune_encoder.serve.frame import (
     while_open,
 )
 from tune_encoder.serve.overview import describe_baseline, describe_process
+from tune_encoder.serve.steering_panel import SteeringPanel
 from tune_encoder.serve.trial_rows import grid_options
 from tune_encoder.serve.watching import Update, Watch, Watched
 
@@ -55,7 +57,7 @@ _ZOOM = (
 _TRIAL = re.compile(r"trial (\d+)\b")
 
 
-def add_experiment_page(watch: Watch) -> None:
+def add_experiment_page(watch: Watch, actions: Actions) -> None:
     """Add the page at /e/NAME."""
 
     @ui.page("/e/{name}", response_timeout=RESPONSE_S)
@@ -70,21 +72,23 @@ def add_experiment_page(watch: Watch) -> None:
             ui.link("Hear its voices, and clone with its model", f"/e/{name}/hearing").classes(
                 "hear"
             )
-            page = ExperimentPage(watched)
+            page = ExperimentPage(watched, actions)
         while_open(watched.followers, page.update)
 
 
 class ExperimentPage:
     """What changes on the page of an experiment."""
 
-    def __init__(self, watched: Watched) -> None:
+    def __init__(self, watched: Watched, actions: Actions) -> None:
         """Lay the page out with what is known now."""
         facts = watched.facts
         assert facts is not None
         self.watched = watched
         self.problem = text("", "problem").props("role=alert")
         self.problem.set_visibility(False)
-        self.actions = ui.element("div").classes("actions")
+        if not actions.is_read_only:
+            with ui.element("div").classes("actions"):
+                SteeringPanel(actions, watched.experiment)
         self.numbers = numbers(_NUMBERS)
         self.next = text("", "command")
         self._show_numbers(facts)

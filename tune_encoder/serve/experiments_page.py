@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from nicegui import ui
 
 from tune_encoder.experiment.run_status import RUNNING
+from tune_encoder.serve.actions import Actions
 from tune_encoder.serve.frame import RESPONSE_S, frame, say_problem, text, while_open
 from tune_encoder.serve.overview import Entry
 from tune_encoder.serve.watching import Watch
@@ -14,13 +15,15 @@ _COLUMNS = ("done", "best", "baseline", "left", "who")
 _LABELS = ("progress", "best", "strongest baseline", "time left", "run by")
 
 
-def add_experiments_page(watch: Watch) -> None:
+def add_experiments_page(watch: Watch, actions: Actions) -> None:
     """Add the page at /."""
 
     @ui.page("/", response_timeout=RESPONSE_S)
     async def experiments_page() -> None:
         entries = await watch.entries()
         with frame("Experiments"):
+            if not actions.is_read_only:
+                ui.link("New search", "/start")
             shown = _Experiments(watch)
             shown.show(entries)
         while_open(watch.overview_followers, shown.show)

@@ -15,11 +15,14 @@ from nicegui import ui
 
 from tune_encoder.errors import ConfigError
 from tune_encoder.serve.access import Access, link, read_token
+from tune_encoder.serve.actions import Actions
 from tune_encoder.serve.compare_page import add_compare_page
 from tune_encoder.serve.experiment_page import add_experiment_page
 from tune_encoder.serve.experiments_page import add_experiments_page
+from tune_encoder.serve.files import add_files
 from tune_encoder.serve.frame import add_look
 from tune_encoder.serve.hearing_page import add_hearing_page
+from tune_encoder.serve.start_page import add_start_page
 from tune_encoder.serve.trial_page import add_trial_page
 from tune_encoder.serve.watching import Watch
 from tune_encoder.system.ports import LOOPBACK
@@ -88,7 +91,7 @@ def _listen(port: int) -> socket.socket:
 
 def build_app(served: Served) -> FastAPI:
     """Return the pages as an application that anyone may use; `Access` guards it."""
-    watch = Watch(served.root)
+    watch, actions = Watch(served.root), Actions(served.root, served.is_read_only)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -98,11 +101,13 @@ def build_app(served: Served) -> FastAPI:
 
     app = FastAPI(lifespan=lifespan, openapi_url=None, docs_url=None, redoc_url=None)
     add_look()
-    add_experiments_page(watch)
-    add_experiment_page(watch)
+    add_files(app, actions)
+    add_experiments_page(watch, actions)
+    add_experiment_page(watch, actions)
     add_hearing_page(watch)  # before that of a trial, whose address is of the same form
-    add_trial_page(watch)
+    add_trial_page(watch, actions)
     add_compare_page(watch)
+    add_start_page(actions)
     ui.run_with(
         app,
         title="tune-encoder",

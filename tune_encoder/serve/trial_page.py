@@ -11,6 +11,7 @@ from tune_encoder.experiment.epoch_row import EpochRow
 from tune_encoder.experiment.folder import Experiment
 from tune_encoder.experiment.views import TrialView, trial_view
 from tune_encoder.report.palette import BLUE, GREY
+from tune_encoder.serve.actions import Actions
 from tune_encoder.serve.charts import BEST, TEXT, Options, changes, chart, empty, tooltip
 from tune_encoder.serve.frame import (
     RESPONSE_S,
@@ -24,13 +25,14 @@ from tune_encoder.serve.frame import (
     text,
     while_open,
 )
+from tune_encoder.serve.stop_trial import StopTrial
 from tune_encoder.serve.watching import Update, Watch
 from tune_encoder.system.formats import format_value
 
 _FIRST = ("epoch", "val_loss", "val_skill", "train_loss", "learning_rate", "seconds")
 
 
-def add_trial_page(watch: Watch) -> None:
+def add_trial_page(watch: Watch, actions: Actions) -> None:
     """Add the page at /e/NAME/NUMBER."""
 
     @ui.page("/e/{name}/{number}", response_timeout=RESPONSE_S)
@@ -43,7 +45,7 @@ def add_trial_page(watch: Watch) -> None:
                 say_problem(error_line(error))
             return
         with frame(f"Trial {number}", *_above(name)):
-            page = TrialPage(watched.experiment, view)
+            page = TrialPage(watched.experiment, view, actions)
 
         async def read_again() -> None:
             page.show(await asyncio.to_thread(trial_view, watched.experiment, view["trial"]))
@@ -68,11 +70,12 @@ def _above(name: str) -> list[tuple[str, str]]:
 class TrialPage:
     """What changes on the page of a trial."""
 
-    def __init__(self, experiment: Experiment, view: TrialView) -> None:
+    def __init__(self, experiment: Experiment, view: TrialView, actions: Actions) -> None:
         """Lay the page out."""
         self.experiment = experiment
         self.line = text("", "verdict")
         self.why = text("", "reason")
+        self.stop = None if actions.is_read_only else StopTrial(actions, experiment, view["trial"])
         self.options = trial_curve(view)
         with ui.element("div").classes("figures wide"):
             self.chart = figure("Curve", self.options, height=340)
@@ -88,6 +91,8 @@ class TrialPage:
         """Show the trial as it is now."""
         self.line.set_text(view["line"].partition(": ")[0])
         self.why.set_text(view["why"])
+        if self.stop is not None:
+            self.stop.show(view["state"])
         options = trial_curve(view)
         change = changes(self.options, options)
         self.options = options

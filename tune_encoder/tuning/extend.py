@@ -1,5 +1,6 @@
 """Extending the budget of a search that has run: more trials, more epochs, more time."""
 
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -39,9 +40,24 @@ def extend_search(
     Raises:
         ConfigError: if a number is smaller than before.
     """
-    given = {name: value for name, value in changes.items() if value is not None}
-    if not given:
+    if all(value is None for value in changes.values()):
         return space
+    wider, budget = extended_space(space, changes), space.budget
+    # With the other rules, more trials do not change which of the earlier ones are stopped.
+    promotes = space.scheduler.promotes and wider.n_trials > space.n_trials
+    if promotes or wider.budget.epochs > budget.epochs:
+        reopen_trials(experiment, budget.epochs, wider.budget.epochs, database)
+    experiment.write_search({**experiment.read_search(), "space": space_to_content(wider)})
+    return wider
+
+
+def extended_space(space: SearchSpace, changes: Mapping[str, Any]) -> SearchSpace:
+    """Return the space with a larger budget; see `extend_search`, which also changes the search.
+
+    Raises:
+        ConfigError: if a number is smaller than before.
+    """
+    given = {name: value for name, value in changes.items() if value is not None}
     changed: dict[str, dict[str, Any]] = {}
     for name, value in given.items():
         changed.setdefault(EXTENSIONS[name], {})[name] = value
@@ -60,11 +76,6 @@ def extend_search(
     if "trials" in given:  # all configs may be fewer
         trials = min(wider.budget.trials, max(budget.trials, wider.n_trials))
         wider = replace(wider, budget=replace(wider.budget, trials=trials))
-    # With the other rules, more trials do not change which of the earlier ones are stopped.
-    promotes = space.scheduler.promotes and wider.n_trials > space.n_trials
-    if promotes or wider.budget.epochs > budget.epochs:
-        reopen_trials(experiment, budget.epochs, wider.budget.epochs, database)
-    experiment.write_search({**experiment.read_search(), "space": space_to_content(wider)})
     return wider
 
 
