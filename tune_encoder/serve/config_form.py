@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from nicegui import ui
 from nicegui.elements.mixins.value_element import ValueElement
@@ -14,7 +14,7 @@ from tune_encoder.serve.frame import text
 from tune_encoder.space import Parameter, SearchSpace
 from tune_encoder.system.formats import format_value
 
-Field = TypeVar("Field", bound=ValueElement)
+Field = TypeVar("Field", bound=ValueElement[Any])
 
 
 @dataclass
@@ -22,7 +22,7 @@ class ConfigForm:
     """A field for each parameter; one whose conditions are not met is hidden and not read."""
 
     space: SearchSpace
-    fields: dict[str, ValueElement] = field(default_factory=dict)
+    fields: dict[str, ValueElement[Any]] = field(default_factory=dict)
 
     def lay_out(self) -> None:
         """Add the fields."""
@@ -32,7 +32,7 @@ class ConfigForm:
         text("What is left empty is sampled.", "soft")
         self._show_fitting()
 
-    def _add(self, parameter: Parameter) -> ValueElement:
+    def _add(self, parameter: Parameter) -> ValueElement[Any]:
         hint = describe_values(parameter)
         if parameter.kind == "choice":
             options = {i: format_value(value) for i, value in enumerate(parameter.values)}
@@ -53,11 +53,11 @@ class ConfigForm:
                 known[parameter.name] = self._value(parameter)
 
     def _value(self, parameter: Parameter) -> SettingValue:
-        value = self.fields[parameter.name].value
-        if parameter.kind == "choice":
+        value: object = self.fields[parameter.name].value
+        if isinstance(value, int):  # the number of a choice
             return parameter.values[value]
         try:
-            return int(value) if parameter.kind == "int" else float(value)
+            return int(str(value)) if parameter.kind == "int" else float(str(value))
         except ValueError:  # said when it is added, in the words of the command line
             return str(value)
 
@@ -85,7 +85,9 @@ class ConfigForm:
 
 def hinted(element: Field, hint: str) -> Field:
     """Give a field the look of all, and words under it."""
-    element.props("outlined dense autocomplete=off hide-bottom-space")
+    element.props("outlined dense hide-bottom-space")
+    if isinstance(element, ui.input):
+        element.props("autocomplete=off")
     element.props["hint"] = hint
     return element
 

@@ -8,12 +8,12 @@ from nicegui import ui
 from tune_encoder.errors import ConfigError
 from tune_encoder.experiment.folder import check_name_free
 from tune_encoder.serve.config_form import hinted
-from tune_encoder.serve.frame import text
 from tune_encoder.serve.numbers import whole_numbers
 from tune_encoder.space import SearchSpace, builtin_spaces, space_summary
 
 FILE = "a file"
-DEMO, FOLDER = "the demo voices", "a folder"
+EXPORTS, NO_EXPORT = "export the best model at the end", "--no-export"
+OF_SPACE, FOLDER = "of the space, else the demo voices", "a folder"
 _BUDGET = ("trials", "epochs", "total_epochs")
 
 
@@ -27,12 +27,15 @@ class Wish:
     """Empty: that of the space, else the demo voices."""
     name: str
     budget: dict[str, int]
+    exports: bool = True
+    """Whether it exports the best model when it ends."""
 
     def words(self, root: Path) -> list[str]:
         """Return what follows `tune-encoder search` or `submit`."""
         flags = {"space": self.space, "data-dir": self.data_dir, "name": self.name, "root": root}
         flags |= {name.replace("_", "-"): value for name, value in self.budget.items()}
-        return [f"--{name}={value}" for name, value in flags.items() if value != ""]
+        words = [f"--{name}={value}" for name, value in flags.items() if value != ""]
+        return words if self.exports else [*words, NO_EXPORT]
 
     def resolve(self, root: Path) -> SearchSpace:
         """Return the space with the budget, as the search will have it.
@@ -62,11 +65,11 @@ class StartForm:
             each: f"{each}: {space_summary(path).partition(': ')[2]}"
             for each, path in builtin_spaces().items()
         }
-        with ui.element("div").classes("fields"):
+        with ui.element("div").classes("fields form"):
             self.space = ui.select({**spaces, FILE: FILE}, label="search space", value="quick")
             hinted(self.space.props("options-dense"), "what is searched, and with which budget")
             self.file = hinted(ui.input("path of the space"), "a YAML file on this machine")
-            self.data = ui.select([DEMO, FOLDER], label="data", value=DEMO)
+            self.data = ui.select([OF_SPACE, FOLDER], label="data", value=OF_SPACE)
             hinted(self.data, "train, val and test are within")
             self.folder = hinted(ui.input("path of the data"), "a folder on this machine")
             self.name = hinted(ui.input("name", value=name), "letters, digits, '.', '_' and '-'")
@@ -77,9 +80,9 @@ class StartForm:
                 )
                 for each in _BUDGET
             }
+        self.exports = ui.checkbox(EXPORTS, value=True)
         self.file.bind_visibility_from(self.space, "value", value=FILE)
         self.folder.bind_visibility_from(self.data, "value", value=FOLDER)
-        text("An own space may name its data: then choose the demo voices.", "soft")
 
     def wish(self) -> Wish:
         """Return what is filled in.
@@ -91,7 +94,8 @@ class StartForm:
         space = _given(self.file, "the path of the space") if is_file else str(self.space.value)
         data_dir = _given(self.folder, "the path of the data") if is_folder else ""
         budget = whole_numbers({name: box.value for name, box in self.budget.items()})
-        return Wish(space, data_dir, _given(self.name, "the name"), budget)
+        name = _given(self.name, "the name")
+        return Wish(space, data_dir, name, budget, self.exports.value)
 
 
 def _given(box: ui.input, what: str) -> str:

@@ -23,6 +23,7 @@ from tune_encoder.serve.dialog import Asking, client_address
 from tune_encoder.serve.files import MODEL, REPORT, file_address
 from tune_encoder.serve.jobs_view import JobsView
 from tune_encoder.serve.numbers import whole_numbers
+from tune_encoder.serve.start_form import EXPORTS, NO_EXPORT
 from tune_encoder.system.formats import count_noun
 from tune_encoder.system.lock import lock_holder
 from tune_encoder.system.manifest import PROVENANCE
@@ -175,6 +176,7 @@ class SteeringPanel:
     async def _ask_resume(self) -> None:
         budget = (await asyncio.to_thread(self.experiment.space)).budget
         inputs: dict[str, ui.input] = {}
+        boxes: list[ui.checkbox] = []
 
         def fields() -> None:
             for name, now in (
@@ -184,11 +186,13 @@ class SteeringPanel:
             ):
                 box = ui.input(name.replace("_", " ")).props("inputmode=numeric")
                 inputs[name] = hinted(box, f"now {now or 'without limit'}; empty: as it is")
+            boxes.append(ui.checkbox(EXPORTS, value=True))
 
         async def act() -> str:
             given = whole_numbers({name: box.value for name, box in inputs.items()})
             await asyncio.to_thread(_check_budget, self.experiment, given)
             words = [f"--{name.replace('_', '-')}={value}" for name, value in given.items()]
+            words += [NO_EXPORT for box in boxes if not box.value]
             return await self._start("resume", words)
 
         self.asking.ask(
@@ -243,12 +247,24 @@ class SteeringPanel:
         given = [name, *words, f"--root={self.actions.root}"]
 
         def act() -> str:
-            if command in ("resume", "confirm"):
-                _check_idle(self.experiment)
+            if command != "report":
+                self._check_idle(command)
             self.actions.jobs.start(name, command, given)
             return f"{command} of {name} has started; its output is below"
 
         return await self._perform(" ".join([command, *words]), act)
+
+    def _check_idle(self, command: str) -> None:
+        """Raise a `ConfigError` if the search runs, or writes its model after its end."""
+        name, runs = self.experiment.name, lock_holder(self.experiment.path) is not None
+        if runs and command != "export":
+            raise ConfigError(f"{name} is running already")
+        for job in self.actions.jobs.of(name):
+            if not runs and job.action in ("search", "resume") and job.is_running:
+                raise ConfigError(
+                    f"{name}: `{job.action}` still runs, to write its result; wait until it has "
+                    "ended"
+                )
 
 
 def _check_budget(experiment: Experiment, given: dict[str, int]) -> None:
@@ -256,8 +272,3 @@ def _check_budget(experiment: Experiment, given: dict[str, int]) -> None:
     from tune_encoder.tuning.extend import extended_space
 
     extended_space(experiment.space(), given)
-
-
-def _check_idle(experiment: Experiment) -> None:
-    if lock_holder(experiment.path) is not None:
-        raise ConfigError(f"{experiment.name} is running already")
