@@ -93,7 +93,7 @@ def test_without_a_log_nothing_is_done(made):
 
 def test_files_are_refused_by_a_page_that_is_read_only(made):
     root = made.experiment.path.parent
-    with serving(root, free_port(8500), "--read-only") as own:
+    with serving(root, free_port(8650), "--read-only") as own:
         cookie = ask(own.link)[2]["Set-Cookie"].partition(";")[0]
         status, text, _ = ask(f"{own.base}/files/night/model.zip", Cookie=cookie)
         page = ask(f"{own.base}/start", Cookie=cookie)[1]
@@ -104,7 +104,7 @@ def test_files_are_refused_by_a_page_that_is_read_only(made):
 
 
 def test_a_file_that_is_not_there_is_said_in_a_line(made):
-    with serving(made.experiment.path.parent, free_port(8500)) as own:
+    with serving(made.experiment.path.parent, free_port(8650)) as own:
         cookie = ask(own.link)[2]["Set-Cookie"].partition(";")[0]
         for path, said in {
             "night/model.zip": "night/best: no model; export it first",

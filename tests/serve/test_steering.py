@@ -62,7 +62,7 @@ def runs(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def steered(runs, cache):
-    with serving(runs, free_port(8500)) as own:
+    with serving(runs, free_port(8700)) as own:
         yield own
 
 
@@ -160,7 +160,7 @@ def test_a_budget_that_is_smaller_is_refused_before_anything_starts(steered, ope
 
 def test_the_second_of_two_tabs_hears_that_a_trial_has_ended(tmp_path, open_tab):
     experiment = made_search(tmp_path)
-    with serving(tmp_path, free_port(8500)) as own, lock_experiment(experiment.path):
+    with serving(tmp_path, free_port(8700)) as own, lock_experiment(experiment.path):
         tabs = [open_tab("/e/mine/13", at=own), open_tab("/e/mine/13", at=own)]
         for tab in tabs:
             button(tab.page, "Stop this trial").click(timeout=LONG_MS)
@@ -186,7 +186,7 @@ def end_trial(experiment, number):
 
 def test_a_page_that_is_read_only_shows_no_action(runs, open_tab):
     with (
-        serving(runs, free_port(8500), "--read-only") as own,
+        serving(runs, free_port(8700), "--read-only") as own,
         lock_experiment(runs / "mine"),
     ):
         for path in ("/", "/e/mine", "/e/mine/13"):
@@ -260,7 +260,7 @@ def test_a_search_from_its_start_to_its_export(tmp_path, data_dir, cache, open_t
     root = tmp_path / "runs"
     root.mkdir()
     tiny = Experiment(root / "tiny")
-    with ended_at_last(tiny), serving(root, free_port(8500)) as own:
+    with ended_at_last(tiny), serving(root, free_port(8700)) as own:
         tab = open_tab("/start", at=own)
         page = tab.page
         page.set_default_timeout(2 * LONG_MS)

@@ -31,9 +31,12 @@ class Checking:
 
     def __init__(self) -> None:
         self._running: set[asyncio.subprocess.Process] = set()
+        self.is_cancelled = False
+        """Whether nobody waits any more; what ended then has no result."""
 
     def cancel(self) -> None:
         """End what runs."""
+        self.is_cancelled = True
         for process in self._running:
             if process.returncode is None:
                 process.kill()

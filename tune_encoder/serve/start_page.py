@@ -83,7 +83,7 @@ class StartPage:
         self.output = ui.element("div")
         self.checked: Wish | None = None
         self._wait("")
-        ui.context.client.on_delete(self.checking.cancel)
+        ui.context.client.on_delete(lambda: self.checking.cancel())
 
     def _wait(self, doing: str) -> None:
         """Say what is waited for, or nothing."""
@@ -93,6 +93,7 @@ class StartPage:
         self.start.set_enabled(not doing and self.checked is not None)
 
     async def _check(self) -> None:
+        checking = self.checking = Checking()
         self.checked = None
         self.found.clear()
         self._wait("reading the space ...")
@@ -103,6 +104,8 @@ class StartPage:
             self.checked = wish
             await self._show_plan(wish, space)
         except (TuneEncoderError, OSError) as error:
+            if checking.is_cancelled:
+                return
             with self.found:
                 say_problem(error_line(error))
         self._wait("")
@@ -157,9 +160,10 @@ class StartPage:
             self.actions.jobs.start(wish.name, command, words)
             return f"{wish.name} starts; its page opens as soon as there is something to see"
 
-        self.checking.cancel()
         said = await self.actions.perform(client_address(), " ".join((command, *words)), act)
-        self.start.disable()
+        self.checking.cancel()
+        self.checked = None
+        self._wait("")
         self._follow(wish.name)
         return said
 
