@@ -90,6 +90,20 @@ def test_the_best_trial_is_that_of_the_lowest_loss_among_those_that_did_not_fail
     assert (best.number, best.best["epoch"]) == (0, 2)
 
 
+def test_the_best_epoch_of_a_trial_follows_its_rows_as_they_come(tmp_path):
+    made = MadeSearch(tmp_path)
+    number = made.record.ask().number
+    trial, found = made.record.trials[number], []
+    for epoch, value in enumerate([0.9, 0.4, 0.6], start=1):
+        made.record.add_row(number, made.row_of(number, epoch, value))
+        best = made.record.trials[number].best
+        assert best is not None
+        found.append(best["epoch"])
+
+    assert found == [1, 2, 2]
+    assert trial.rows == made.record.trials[number].rows
+
+
 def test_without_a_result_there_is_no_best_trial():
     assert best_trial([]) is None
     failed = TrialRecord(1, "FAIL", {}, [epoch_row(1, 0.5)])

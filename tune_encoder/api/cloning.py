@@ -201,23 +201,18 @@ def clone(
 def _doubts(result: "Clone | SpeakerClone | TuneEncoderError") -> list[str]:
     """Return what makes a style less reliable, and which recordings are not in it."""
     from tune_encoder.model.clone import Clone
+    from tune_encoder.model.clone.words import DIVIDED, UNIT, speaker_warnings
 
     if isinstance(result, TuneEncoderError):
         return [str(result)]
     if isinstance(result, Clone):
         return result.warnings()
-    is_alone = len(result.clips) == 1
     left_out = [
-        f"{path}: left out, {distance:.2f} from the others (1: as between two voices)"
+        f"{path}: left out, {distance:.2f} from the others {UNIT}"
         for path, distance in result.left_out.items()
     ]
-    divided = ["its recordings are unlike each other; are they of one speaker?"]
-    return [
-        *map(str, result.failed),
-        *(warning for clip in result.clips for warning in clip.warnings(is_alone=is_alone)),
-        *left_out,
-        *(f"{result.out.stem}: {words}" for words in divided if result.is_divided),
-    ]
+    divided = [f"{result.out.stem}: {DIVIDED}"] if result.is_divided else []
+    return [*map(str, result.failed), *speaker_warnings(result), *left_out, *divided]
 
 
 def _voice(result: "Clone | SpeakerClone", bank: "VoiceBank | None") -> ClonedVoice:

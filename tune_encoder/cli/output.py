@@ -49,7 +49,7 @@ def printing(options: argparse.Namespace, out: TextIO, error: TextIO) -> Iterato
     """
     kind = getattr(options, "output", TEXT)
     if kind == QUIET:
-        with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere), listening(_ignore):
+        with _nowhere() as nowhere, redirect_stdout(nowhere), listening(_ignore):
             yield
         if options.result:
             print(options.result, file=out)
@@ -102,6 +102,11 @@ def tell_epoch(row: EpochRow, **more: object) -> None:
     """Tell of an epoch of a run that is no trial of a search."""
     scores = {"epoch": row["epoch"], "val_loss": row["val_loss"], "skill": row["val_skill"]}
     tell("epoch", **more, **scores, seconds=row["seconds"])
+
+
+def _nowhere() -> TextIO:
+    """Return where to print what nobody reads, whatever its letters are."""
+    return Path(os.devnull).open("w", encoding="utf-8", errors="replace")
 
 
 def _ignore(event: str, values: Mapping[str, object]) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tune_encoder.cli.common import Commands, add_command, add_root
+from tune_encoder.errors import error_line
 
 if TYPE_CHECKING:
     from tune_encoder.api.results import Experiment
@@ -44,7 +45,7 @@ def write_report_at_end(experiment: "Experiment") -> Path | None:
     try:
         return experiment.report()
     except Exception as error:  # noqa: BLE001  (must not lose the result of hours of training)
-        why = " ".join(str(error).split()) or type(error).__name__
+        why = error_line(error) or type(error).__name__
         again = command_line("report", experiment.path)
         print(f"warning: no report was written ({why}); try `{again}`", file=sys.stderr)
         return None

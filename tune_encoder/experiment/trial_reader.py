@@ -2,9 +2,33 @@
 
 from collections.abc import Sequence
 from contextlib import closing
+from functools import cached_property
 from pathlib import Path
 
+from tune_encoder.experiment.epoch_row import EpochRow
 from tune_encoder.experiment.trials import Stamp, TrialRecord, read_changed, read_only
+
+
+def record_stamp(path: Path) -> Stamp:
+    """Return what differs once the record in the SQLite file at `path` has been written."""
+    return file_stamp(path), file_stamp(path.with_name(f"{path.name}-wal"))
+
+
+def file_stamp(path: Path) -> Stamp:
+    """Return what differs once a file has been written; it need not exist."""
+    try:
+        found = path.stat()
+    except OSError:
+        return ()
+    return found.st_mtime_ns, found.st_size, found.st_ino
+
+
+class ReadTrial(TrialRecord):
+    """A trial as it was read: nobody changes its rows, so the best one is looked for once."""
+
+    @cached_property  # figures of a thousand trials ask for it many times
+    def best(self) -> EpochRow | None:
+        return super().best
 
 
 class TrialReader:
@@ -28,16 +52,11 @@ class TrialReader:
         Raises:
             sqlite3.Error, ValueError: if the record is damaged.
         """
-        files = self._file_stamp()
+        files = record_stamp(self._path)
         if files != self._files:
             self._update()
             self._files = files  # as before the reading, so that nothing written since is missed
         return list(self._trials.values())
-
-    def _file_stamp(self) -> Stamp:
-        log = self._path.with_name(f"{self._path.name}-wal")
-        found = [path.stat() for path in (self._path, log) if path.exists()]
-        return tuple((each.st_mtime_ns, each.st_size, each.st_ino) for each in found)
 
     def _update(self) -> None:
         if not self._path.exists():
@@ -47,6 +66,6 @@ class TrialReader:
             database.execute("BEGIN")  # one snapshot for both queries
             stamps, trials = read_changed(database, self._fields, self._stamps)
         known = {number: trial for number, trial in self._trials.items() if number in stamps}
-        changed = {trial.number: trial for trial in trials}
+        changed = {trial.number: ReadTrial(**vars(trial)) for trial in trials}
         self._trials = dict(sorted({**known, **changed}.items()))
         self._stamps = stamps

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +73,7 @@ class TrialRecord:
         assert isinstance(seed, int)
         return seed
 
-    @cached_property  # a figure of a thousand trials asks for it many times
+    @property
     def best(self) -> EpochRow | None:
         """The row with the lowest objective, of those that keep the constraints if any does."""
         return min(self.rows, key=rank, default=None)

@@ -2,12 +2,11 @@
 
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import Any, TypeVar
 
 from tune_encoder.experiment.folder import Experiment, SearchFile
 from tune_encoder.experiment.status import FIELDS
-from tune_encoder.experiment.trial_reader import TrialReader
+from tune_encoder.experiment.trial_reader import TrialReader, file_stamp, record_stamp
 from tune_encoder.experiment.trials import TrialRecord
 from tune_encoder.space import SearchSpace
 from tune_encoder.system.damage import refuse_damage
@@ -45,7 +44,7 @@ class WatchedExperiment(Experiment):
         return self._once("space", super().space)
 
     def _once(self, name: str, read: Callable[[], T]) -> T:
-        stamp = _stamp(self.path / "search.yaml")
+        stamp = file_stamp(self.path / "search.yaml")
         known = self._kept.get(name)
         if known is None or known[0] != stamp:
             self._kept[name] = known = (stamp, read())
@@ -54,14 +53,5 @@ class WatchedExperiment(Experiment):
 
     def stamp(self) -> object:
         """Return what changes whenever anything that pages show changes, besides the time."""
-        log = self.study_path.with_name(f"{self.study_path.name}-wal")
-        files = tuple(map(_stamp, (self.path / "search.yaml", self.study_path, log)))
+        files = file_stamp(self.path / "search.yaml"), record_stamp(self.study_path)
         return files, lock_holder(self.path)
-
-
-def _stamp(path: Path) -> tuple[int, ...]:
-    try:
-        found = path.stat()
-    except OSError:
-        return ()
-    return found.st_mtime_ns, found.st_size, found.st_ino

@@ -10,7 +10,7 @@ from typing import TextIO
 
 from tune_encoder.system.damage import parse_json
 from tune_encoder.system.signals import STOP_SIGNALS
-from tune_encoder.tracking.follower import Follower
+from tune_encoder.tracking.follower import Follower, end_process_soon
 from tune_encoder.tracking.notification import STOPPED, Outcome
 
 _NICE = 10  # training comes first
@@ -49,6 +49,7 @@ def _say(words: str, warnings: TextIO) -> None:
 
 def _wait_for_end(follower: Follower, ended: Event) -> None:
     line = sys.stdin.readline()
+    end_process_soon()  # also if a client blocks
     follower.outcome = Outcome(**parse_json(line)) if line else _KILLED
     ended.set()
 

@@ -13,6 +13,7 @@ from tune_encoder.config import TrackingSettings
 from tune_encoder.errors import TuneEncoderError
 from tune_encoder.experiment.folder import Experiment
 from tune_encoder.experiment.status import best_of, format_score
+from tune_encoder.experiment.trial_reader import record_stamp
 from tune_encoder.tracking.notification import (
     BEST,
     NotNotified,
@@ -32,7 +33,7 @@ from tune_encoder.tracking.tracked_search import TrackedSearch
 _POLL_S = 2.0
 _PAUSE_PER_WORK = 20.0  # a long record is read less often: at most 5 % of a processor
 _LONGEST_POLL_S = 60.0
-_LAST_S = 40.0  # after the end, whatever a client waits for; who waits for us gives up before
+LAST_S = 40.0  # after the end, whatever a client waits for; who waits for us gives up before
 
 
 class Follower:
@@ -76,8 +77,8 @@ class Follower:
             self._look(trackers)
             work_s = time.monotonic() - began
             pause_s = min(_LONGEST_POLL_S, max(_POLL_S, _PAUSE_PER_WORK * work_s))
-        _end_process_after(_LAST_S)
         search = self._read(ended=True)
+        self._tell_best(search)
         self._tell_end(search)
         for tracker in trackers:
             tracker.send(search)
@@ -89,7 +90,7 @@ class Follower:
 
     def _look(self, trackers: list[PatientTracker]) -> None:
         """Send and tell what is new, if the record was written."""
-        state = _file_state(self._experiment)
+        state = record_stamp(self._experiment.study_path)
         if state == self._seen:
             return
         try:
@@ -132,15 +133,8 @@ def _leader(search: TrackedSearch) -> int | None:
     return None if best is None else best["trial"]
 
 
-def _file_state(experiment: Experiment) -> object:
-    """Return what differs when the record has been written."""
-    log = experiment.study_path.with_name(f"{experiment.study_path.name}-wal")
-    files = [path for path in (experiment.study_path, log) if path.exists()]
-    return [(path.stat().st_mtime_ns, path.stat().st_size) for path in files]
-
-
-def _end_process_after(seconds: float) -> None:
+def end_process_soon() -> None:
     """End this process if it hangs: the program that started it may be gone."""
-    timer = threading.Timer(seconds, os._exit, [0])
+    timer = threading.Timer(LAST_S, os._exit, [0])
     timer.daemon = True
     timer.start()

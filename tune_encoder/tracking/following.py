@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Thread
-from typing import IO
 
 from tune_encoder.config import TrackingSettings, to_mapping
 from tune_encoder.errors import Interrupted, error_line
@@ -52,16 +51,18 @@ def following(
     if not (tracking.is_wanted or notify) or (results and TRACKING in _warned_of):
         yield
         return
-    with tempfile.TemporaryFile() as log:
-        follower = _Follower(
-            path, log, {**to_mapping(tracking), "notify": notify, "results": results}
-        )
-        try:
-            yield
-        except BaseException as error:
-            follower.end(_outcome(error), STOPPED_S)
-            raise
-        follower.end(Outcome(END, f"the search {path.name} has ended"), END_S)
+    try:
+        follower = _Follower(path, {**to_mapping(tracking), "notify": notify, "results": results})
+    except OSError as error:  # no memory for it, or no room for its log
+        _warn(path, f"{TRACKING}: its process does not start ({error.strerror})")
+        yield
+        return
+    try:
+        yield
+    except BaseException as error:
+        follower.end(_outcome(error), STOPPED_S)
+        raise
+    follower.end(Outcome(END, f"the search {path.name} has ended"), END_S)
 
 
 def _outcome(error: BaseException) -> Outcome:
@@ -73,13 +74,14 @@ def _outcome(error: BaseException) -> Outcome:
 class _Follower:
     """The process, and a thread that passes its warnings on."""
 
-    def __init__(self, path: Path, log: IO[bytes], told: dict[str, object]) -> None:
-        self._path, self._log = path, log
+    def __init__(self, path: Path, told: dict[str, object]) -> None:
+        self._path = path
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115  (closed at the end)
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tune_encoder.tracking"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=log,
+            stderr=self._log,
             text=True,
             start_new_session=True,  # Ctrl-C is ours; it ends when we do
         )
@@ -104,6 +106,7 @@ class _Follower:
         if code:
             why = self._last_words() or f"its process ended with exit code {code}"
             self._warn(f"{TRACKING}: {why}")
+        self._log.close()
 
     def _kill(self) -> None:
         """End it with all that it started, if anything is left."""
@@ -124,18 +127,22 @@ class _Follower:
                 self._warn(line.strip())
 
     def _warn(self, words: str) -> None:
-        """Print a warning: one of all trackers, and one of who is notified."""
-        what = words.partition(":")[0]
-        if what in _warned_of:
-            return
-        _warned_of.add(what)
-        words += "; the search is not affected"
-        if what == TRACKING:
-            later = command_line("track", self._path)
-            words += f", and what is missing is sent later, at the latest by `{later}`"
-        print(f"warning: {words}", file=sys.stderr, flush=True)  # noqa: T201
+        _warn(self._path, words)
 
     def _last_words(self) -> str:
         self._log.seek(0)
         lines = self._log.read().decode(errors="replace").split("\n")
         return next((line.strip()[:200] for line in reversed(lines) if line.strip()), "")
+
+
+def _warn(path: Path, words: str) -> None:
+    """Print a warning: one of all trackers, and one of who is notified."""
+    what = words.partition(":")[0]
+    if what in _warned_of:
+        return
+    _warned_of.add(what)
+    words += "; the search is not affected"
+    if what == TRACKING:
+        later = command_line("track", path)
+        words += f", and what is missing is sent later, at the latest by `{later}`"
+    print(f"warning: {words}", file=sys.stderr, flush=True)  # noqa: T201

@@ -86,6 +86,7 @@ def _run(command: str, content: dict[str, Any]) -> None:
             input=json.dumps(content).encode(),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
+            start_new_session=True,  # what it leaves running outlives us
             env={**os.environ, **dict(_variables(content))},
             timeout=TIMEOUT_S,
             check=False,

@@ -19,7 +19,7 @@ from tune_encoder.tracking.wandb_tracker import WandbTracker
 
 TRACKING = "tracking"  # first word of a warning, and folder in an experiment's
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 5.0, 60.0  # after a failure, then twice as long each time
-_LOCK_S = 30.0  # for the program of a killed launch to end
+_LOCK_S = 45.0  # for what followed a killed launch to end, which it does after 40 s at the latest
 _LOCK_POLL_S = 0.2
 
 

@@ -76,8 +76,7 @@ class TrackedSearch:
         state = "running" if self.is_running else "finished" if self.is_over else "stopped"
         return {
             "state": state,
-            "space": ", ".join(parameter.name for parameter in space.parameters),
-            "data": self.content["fingerprint"],
+            **self._tags_of_all(),
             "seed": str(space.searcher.seed),
             "metric": space.metric.name,
             "searcher": space.searcher.name,
@@ -90,15 +89,18 @@ class TrackedSearch:
 
     def trial_tags(self, trial: TrialRecord) -> dict[str, str]:
         """Return what is said of a trial besides its settings and its epochs."""
-        tags = self.tags()
         return {
             "state": self.state(trial),
             "trial": str(trial.number),
             "seed": str(trial.settings.get("seed", "")),
             "reason": trial.reason,
-            "space": tags["space"],
-            "data": tags["data"],
+            **self._tags_of_all(),
         }
+
+    def _tags_of_all(self) -> dict[str, str]:
+        """Return what is said of the search and of each of its trials."""
+        searched = ", ".join(parameter.name for parameter in self.space.parameters)
+        return {"space": searched, "data": self.content["fingerprint"]}
 
     def best_so_far(self) -> Iterator[BestSoFar]:
         """Yield each epoch that was better than all before it, in order of recording."""

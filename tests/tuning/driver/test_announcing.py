@@ -47,6 +47,19 @@ def test_only_what_is_new_is_told_in_the_order_of_the_record(made, told):
     assert {values["experiment"] for _, values in told} == {"mine"}
 
 
+def test_a_config_that_waits_for_a_worker_has_not_started(made, told):
+    announcer = Announcer(made.record)
+    assert made.record.add({"dropout": 0.25})
+
+    announcer.on_step_end(1, [])
+    assert told == []
+
+    number = made.trial([0.7])
+    announcer.on_step_end(2, [])
+    assert briefly(told)[0] == ("trial_started", number)
+    assert told[0][1]["settings"] == {"dropout": 0.25}
+
+
 def test_a_trial_that_fails_is_told_with_its_reason(made, told):
     announcer = Announcer(made.record)
 

@@ -7,6 +7,7 @@ from tune_encoder.model.clone.speaker import SpeakerClone
 
 SEVERAL_SPEAKERS = 0.7  # between parts; of 64 recordings of a demo voice the median is 0.25
 UNIT = "(1: as between two voices)"
+DIVIDED = "its recordings are unlike each other; are they of one speaker?"
 
 
 def describe_clone(result: Clone, bank: VoiceBank | None) -> list[str]:
@@ -27,7 +28,7 @@ def describe_speaker(name: str, result: SpeakerClone, bank: VoiceBank | None) ->
     for path, distance in result.left_out.items():
         lines.append(f"left out {path.name}: {distance:.2f} from the others {UNIT}")
     if result.is_divided:
-        lines.append("its recordings are unlike each other; are they of one speaker?")
+        lines.append(DIVIDED)
     if bank is not None:
         if result.spread is not None:
             lines.append(

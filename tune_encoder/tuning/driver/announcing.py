@@ -80,6 +80,8 @@ class Announcer(Callback):
                 self._tell_ended(trial)
 
     def _tell_epochs(self, trial: TrialRecord) -> None:
+        if trial.state == "WAITING":  # its settings are not drawn yet
+            return
         if trial.number not in self._n_rows:
             self._n_rows[trial.number] = 0
             settings = self._record.space.searched_settings(trial.settings)
