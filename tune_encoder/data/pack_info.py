@@ -116,11 +116,11 @@ def recorded_baselines(
     try:
         text = (_folder_of(identity) / "pack.json").read_text(encoding="utf-8")
         info: PackInfo = parse_json(text)
-        found = info["baselines"].get(split)
-        is_whole = bool(found) and all("skill" in scores for scores in found.values())
+        found = info["baselines"].get(split) or {}
+        is_whole = all("skill" in scores for scores in found.values())
     except (OSError, ValueError, KeyError, TypeError, AttributeError):  # damaged, or of old times
         return None
-    return found if is_whole else None
+    return found if found and is_whole else None
 
 
 def pack_folder(fingerprint: str, settings: PackSettings) -> Path:
