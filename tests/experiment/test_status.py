@@ -11,6 +11,7 @@ from tests.builders import MadeSearch, new_experiment
 from tests.experiment.conftest import row, space_of
 from tune_encoder.cli import main
 from tune_encoder.data.pack import open_pack
+from tune_encoder.data.pack_info import pack_folder
 from tune_encoder.data.packing import pack_data
 from tune_encoder.experiment.epoch_row import EpochRow, score_of
 from tune_encoder.experiment.folder import Experiment
@@ -164,6 +165,19 @@ def test_the_baselines_of_the_val_split_are_those_of_the_pack_in_the_cache(tmp_p
 
     assert made.baselines() == pack.info["baselines"]["val"]
     assert new_experiment(tmp_path, "other", space, fingerprint="gone").baselines() is None
+
+
+@pytest.mark.parametrize(
+    "damaged", ['{"baselines": [1]}', '{"baselines": {"val": {"mean": {}}}}', "[]", "\\"]
+)
+def test_a_pack_that_is_damaged_has_no_baselines(tmp_path, monkeypatch, damaged):
+    monkeypatch.setenv("TUNE_ENCODER_CACHE", str(tmp_path / "cache"))
+    space = space_of()
+    file = pack_folder("abc", space.base_config()) / "pack.json"
+    file.parent.mkdir(parents=True)
+    file.write_text(damaged)
+
+    assert new_experiment(tmp_path, "new", space, fingerprint="abc").baselines() is None
 
 
 @pytest.mark.parametrize(
