@@ -49,6 +49,11 @@ FOREIGN = re.compile(
             '`tune_encoder.clone("m", ["a.wav", "b.wav"], out="out")`',
         ),
         ("`tune-encoder data repair d --out NEW`", '`tune_encoder.repair_data("d", out="NEW")`'),
+        (
+            "`tune-encoder logs mine --address http://h:1`",
+            '`tune_encoder.Client("http://h:1").logs("mine")`',
+        ),
+        ("list them with `tune-encoder jobs`", "list them with `tune_encoder.Client().jobs()`"),
         ("the `--checkpoint-dir` of a `train`", "the `checkpoint_dir` of a `train`"),
         ("`resume --accept-data-change`", "`resume(accept_data_change=True)`"),
         ("run `pause` again", "run `Experiment.pause` again"),

@@ -213,6 +213,12 @@ def _literal(word: str) -> str:
 def _written(call: Call, positional: list[str], keywords: list[str]) -> str:
     """Write a call; that of an experiment's method begins with its path."""
     kind, _, method = call.name.rpartition(".")
+    if kind == "Client":
+        address = next((each for each in keywords if each.startswith("address=")), "")
+        rest = [each for each in keywords if each != address]
+        arguments = [*map(_literal, positional), *rest]
+        client = f"Client({address.removeprefix('address=')})"
+        return f"tune_encoder.{client}.{method}({', '.join(arguments)})"
     if kind != "Experiment" or not positional:
         split = len(positional) if call.listed is None else call.listed
         arguments = [_literal(word) for word in positional[:split]]
