@@ -171,7 +171,7 @@ def test_python_exports_a_run_and_has_its_curve(run):
     assert list(found.curve()["epoch"]) == [1, 2, 3, 4, 5, 6]
     assert found.export(formats="torch") == run.path / "best"
     assert load_state(run.path / "best" / "model.pt")["epoch"] == best_row(run)["epoch"]
-    with pytest.raises(ConfigError, match=r"best: no run here; name the --checkpoint-dir of a"):
+    with pytest.raises(ConfigError, match=r"best: no run here; name the checkpoint_dir of a"):
         Run(run.path / "best")
 
 

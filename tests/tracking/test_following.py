@@ -74,7 +74,7 @@ def test_only_one_program_sends_a_search(finished, monkeypatch):
         lock_experiment(finished.path / "tracking"),
         pytest.raises(StorageError, match="in use by pid"),
     ):
-        send_search(finished, TrackingSettings(wandb="mine"))
+        send_search(finished, wandb="mine")
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,6 @@ import pytest
 from tests.builders import SPACE, MadeSearch, epoch_row
 from tests.tracking.conftest import PATIENT
 from tests.tracking.test_tracking_search import curves, measured, runs
-from tune_encoder.config import TrackingSettings
 from tune_encoder.tracking.sender import send_search
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -34,9 +33,8 @@ def place(tmp_path, mlflow_server, monkeypatch):
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", tmp_path.name)
     made = MadeSearch(tmp_path, SPACE, row_of=row_of)
     client = MlflowClient(mlflow_server)
-    settings = TrackingSettings(mlflow=mlflow_server)
     return SimpleNamespace(made=made, experiment=made.experiment, client=client, uri=mlflow_server,
-                           send=lambda: send_search(made.experiment, settings),
+                           send=lambda: send_search(made.experiment, mlflow_server),
                            runs=lambda: runs(client, tmp_path.name))  # fmt: skip
 
 

@@ -231,6 +231,19 @@ class Experiment:
 
         return trial_view(self._folder, number)
 
+    def track(self, *, mlflow: str | None = None, wandb: str | None = None) -> list[str]:
+        """Send the search to MLflow at an address, to a project of W&B, or as its space says.
+
+        Returns:
+            Where it can be seen in each tracker; what is there already is not sent again.
+
+        Raises:
+            ConfigError, StorageError: if no tracker is named, or one does not take it.
+        """
+        from tune_encoder.tracking.sender import send_search
+
+        return send_search(self._folder, mlflow, wandb)
+
     def importance(self) -> "DataFrame":
         """Return a row for each searched setting, the most important first.
 

@@ -54,6 +54,7 @@ CALLS = {
     "verify": Call("verify"),
     "retrain": Call("Experiment.retrain"),
     "report": Call("Experiment.report"),
+    "track": Call("Experiment.track"),
     "importance": Call("Experiment.importance"),
     "confirm": Call("Experiment.confirm"),
     "clone": Call("clone", 1),

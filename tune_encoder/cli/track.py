@@ -3,8 +3,7 @@
 import argparse
 
 from tune_encoder.cli.common import Commands, add_command, add_root, add_setting
-from tune_encoder.config import TrackingSettings, from_mapping, to_mapping
-from tune_encoder.errors import ConfigError
+from tune_encoder.config import TrackingSettings
 from tune_encoder.experiment.folder import open_experiment
 
 
@@ -22,13 +21,5 @@ def _track(options: argparse.Namespace) -> None:
     from tune_encoder.tracking.sender import send_search
 
     experiment = open_experiment(options.root, options.name)
-    stored = to_mapping(experiment.space().tracking)
-    given = {name: getattr(options, name) for name in stored}
-    chosen = {name: value for name, value in given.items() if value is not None} or stored
-    tracking = from_mapping(TrackingSettings, chosen, "command line")
-    if not tracking.is_wanted:
-        raise ConfigError(
-            f"{experiment.name} names no tracker; add --mlflow http://HOST:PORT or --wandb PROJECT"
-        )
-    for page in send_search(experiment, tracking):
+    for page in send_search(experiment, options.mlflow, options.wandb):
         print(f"sent to {page}")

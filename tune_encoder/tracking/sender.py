@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from tune_encoder.config import TrackingSettings
+from tune_encoder.config import TrackingSettings, from_mapping, to_mapping
 from tune_encoder.errors import ConfigError, StorageError
 from tune_encoder.experiment.folder import Experiment
 from tune_encoder.system.damage import reason_of
@@ -125,13 +125,21 @@ class PatientTracker:
         return True
 
 
-def send_search(experiment: Experiment, tracking: TrackingSettings) -> list[str]:
+def send_search(
+    experiment: Experiment, mlflow: str | None = None, wandb: str | None = None
+) -> list[str]:
     """Send all of a search, and return where a person sees it in each tracker.
 
+    Args:
+        experiment: The search; it may be running.
+        mlflow: Address of MLflow.
+        wandb: Project of Weights & Biases. With None for both, the search's own trackers.
+
     Raises:
-        ConfigError: if a client is not installed.
+        ConfigError: if no tracker is named, or a client is not installed.
         StorageError: if a tracker does not take it, or another program is sending it.
     """
+    tracking = _chosen(experiment, {"mlflow": mlflow, "wandb": wandb})
     check_installed(tracking)
     running = lock_holder(experiment.path) is not None
     pages = []
@@ -145,3 +153,14 @@ def send_search(experiment: Experiment, tracking: TrackingSettings) -> list[str]
                 raise StorageError(f"{tracker.name}: {reason(error)}; try again later") from error
             pages.append(tracker.page)
     return pages
+
+
+def _chosen(experiment: Experiment, given: dict[str, str | None]) -> TrackingSettings:
+    stored = to_mapping(experiment.space().tracking)
+    chosen = {name: value for name, value in given.items() if value is not None} or stored
+    tracking = from_mapping(TrackingSettings, chosen, "command line")
+    if not tracking.is_wanted:
+        raise ConfigError(
+            f"{experiment.name} names no tracker; add --mlflow http://HOST:PORT or --wandb PROJECT"
+        )
+    return tracking
