@@ -13,6 +13,7 @@ from tune_encoder.experiment.folder import Experiment
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.long,  # three minutes
     pytest.mark.timeout(600),
     pytest.mark.skipif(bool(missing()), reason=missing()),
 ]
