@@ -170,14 +170,15 @@ def test_no_page_is_wider_than_a_phone(open_tab, path):
 class Running:
     """A search whose epochs are written while its page is open, as a search writes them."""
 
-    def __init__(self, root):
+    def __init__(self, root, **more):
         space = parse_space({**CONTENT, "budget": {"trials": 2, "epochs": 3}}, "test", root)
-        self.made = MadeSearch(root, space, "live", row_of=Clock(SPACE))
-        self.clock = Clock(SPACE)
+        clock = Clock(SPACE)
+        self.row_of = lambda *of: {**clock(*of), **more}
+        self.made = MadeSearch(root, space, "live", row_of=self.row_of)
         self.number = self.made.trial([0.9])
 
     def epoch(self, epoch, value):
-        self.made.record.add_row(self.number, self.clock(self.number, epoch, value))
+        self.made.record.add_row(self.number, self.row_of(self.number, epoch, value))
 
 
 def n_points(page, count):
@@ -190,6 +191,20 @@ def n_points(page, count):
         arg=count,
         timeout=LONG_MS,
     )
+
+
+def test_names_in_a_foreign_record_are_no_code(tmp_path, open_tab):
+    running = Running(tmp_path, **{":foreign": "window.ran = 1", "more": {":x": "window.ran = 2"}})
+    with serving(tmp_path, free_port(8500)) as own:
+        tab = open_tab(f"/e/live/{running.number}", at=own)
+        rows = tab.page.locator(".epochs .ag-center-cols-container .ag-row")
+        rows.nth(0).wait_for(timeout=LONG_MS)
+        running.epoch(2, 0.8)
+        rows.nth(1).wait_for(timeout=LONG_MS)
+
+        has_text(tab.page, ":foreign")
+        assert tab.page.evaluate("window.ran") is None
+        assert tab.complaints == []
 
 
 def test_two_pages_show_new_epochs_and_the_end_of_a_search(tmp_path, open_tab):

@@ -13,6 +13,7 @@ from tune_encoder.experiment.views import TrialView, trial_view
 from tune_encoder.report.palette import BLUE, GREY
 from tune_encoder.serve.actions import Actions
 from tune_encoder.serve.charts import BEST, TEXT, Options, changes, chart, empty, tooltip
+from tune_encoder.serve.epoch_rows import epoch_rows, epochs_grid
 from tune_encoder.serve.frame import (
     RESPONSE_S,
     TOP,
@@ -28,8 +29,6 @@ from tune_encoder.serve.frame import (
 from tune_encoder.serve.stop_trial import StopTrial
 from tune_encoder.serve.watching import Update, Watch
 from tune_encoder.system.formats import format_value
-
-_FIRST = ("epoch", "val_loss", "val_skill", "train_loss", "learning_rate", "seconds")
 
 
 def add_trial_page(watch: Watch, actions: Actions) -> None:
@@ -82,7 +81,7 @@ class TrialPage:
         heading(2, "Settings")
         _settings(view)
         heading(2, "Epochs")
-        self.grid = ui.aggrid(_epochs_grid(view), auto_size_columns=False).classes("epochs")
+        self.grid = ui.aggrid(epochs_grid(view), auto_size_columns=False).classes("epochs")
         heading(2, "Checkpoints")
         self.checkpoints = ui.element("div")
         self.show(view)
@@ -98,8 +97,7 @@ class TrialPage:
         self.options = options
         if change is not None:
             apply_change(self.chart, change)
-            rows = [dict(row) for row in view["rows"]]
-            self.grid.run_grid_method("setGridOption", "rowData", rows)
+            self.grid.run_grid_method("setGridOption", "rowData", epoch_rows(view["rows"]))
         self.checkpoints.clear()
         with self.checkpoints:
             _checkpoints(self.experiment, view["rows"])
@@ -120,28 +118,6 @@ def _settings(view: TrialView) -> None:
     ]
     with ui.expansion(f"{len(rest)} settings as by default").classes("rest"):
         table(["setting", "value"], rest, "settings as by default")
-
-
-def _epochs_grid(view: TrialView) -> Options:
-    names = [*_FIRST, *dict.fromkeys(name for row in view["rows"] for name in row)]
-    columns = [
-        {
-            "field": name,
-            "headerName": name,
-            "width": max(110, 8 * len(name) + 40),
-            ":valueFormatter": "(cell) => typeof cell.value === 'number' "
-            "? String(+cell.value.toPrecision(5)) : cell.value",
-        }
-        for name in dict.fromkeys([view["metric"], *names])
-    ]
-    columns.sort(key=lambda column: column["field"] != "epoch")
-    return {
-        "columnDefs": columns,
-        "defaultColDef": {"sortable": True, "resizable": True},
-        "rowData": [dict(row) for row in view["rows"]],
-        ":getRowId": "(row) => String(row.data.epoch)",
-        "enableCellTextSelection": True,
-    }
 
 
 def _checkpoints(experiment: Experiment, rows: Sequence[EpochRow]) -> None:
