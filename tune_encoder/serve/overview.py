@@ -1,16 +1,16 @@
 """All experiments of a root, each read again only when its files have changed."""
 
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
 from tune_encoder.data.score_words import skill_name
-from tune_encoder.errors import TuneEncoderError, error_line
 from tune_encoder.experiment.folder import Experiment, list_experiments
 from tune_encoder.experiment.run_status import RUNNING
 from tune_encoder.experiment.status import format_score
 from tune_encoder.experiment.views import UNREADABLE, ExperimentStatus, status
 from tune_encoder.serve.watched_experiment import WatchedExperiment
-from tune_encoder.system.formats import format_duration
+from tune_encoder.system.formats import count_noun, format_duration
 from tune_encoder.system.lock import Process
 
 
@@ -44,23 +44,25 @@ class Overview:
         self._known: dict[str, tuple[object, Entry]] = {}
         self._running: dict[str, WatchedExperiment] = {}
         """Kept between two readings, as they change; of others only the entry is kept."""
+        self._lock = threading.Lock()
 
     def read(self) -> list[Entry]:
         """Return an entry for each experiment, the running ones first, else by name."""
-        found = {each.name: self._entry(each) for each in list_experiments(self.root)}
-        self._known = {name: known for name, known in self._known.items() if name in found}
+        with self._lock:  # each page reads it in a thread of its own
+            found = {each.name: self._entry(each) for each in list_experiments(self.root)}
+            self._known = {name: known for name, known in self._known.items() if name in found}
         return sorted(found.values(), key=lambda entry: (entry.state != RUNNING, entry.name))
 
     def _entry(self, each: Experiment) -> Entry:
         experiment = self._running.get(each.name) or WatchedExperiment(each.path)
-        stamp, known = experiment.stamp(), self._known.get(each.name)
-        if known is not None and known[0] == stamp and known[1].state not in (RUNNING, UNREADABLE):
-            return known[1]
+        stamp, known = None, self._known.get(each.name)
         try:
-            view = status(experiment)
-            entry = _described(view)
-        except TuneEncoderError as error:
-            entry = Entry(each.name, UNREADABLE, problem=error_line(error))
+            stamp = experiment.stamp()
+            if known and known[0] == stamp and known[1].state not in (RUNNING, UNREADABLE):
+                return known[1]
+            entry = _described(status(experiment))
+        except Exception as error:  # noqa: BLE001  (the others have to be shown)
+            entry = Entry(each.name, UNREADABLE, problem=experiment.problem_line(error))
         self._known[each.name] = stamp, entry
         self._running.pop(each.name, None)
         if entry.state == RUNNING:
@@ -90,15 +92,15 @@ def share_done(view: ExperimentStatus) -> tuple[float | None, str]:
     limits = [
         (done, limit, noun)
         for done, limit, noun in (
-            (ended, view["trials_budget"], "trials"),
-            (epochs, view["epochs_budget"], "epochs"),
+            (ended, view["trials_budget"], "trial"),
+            (epochs, view["epochs_budget"], "epoch"),
         )
         if limit
     ]
     if not limits:
-        return None, f"{ended} trials, {epochs} epochs"
+        return None, f"{count_noun(ended, 'trial')}, {count_noun(epochs, 'epoch')}"
     done, limit, noun = max(limits, key=lambda each: each[0] / each[1])
-    return min(1.0, done / limit), f"{done} of {limit} {noun}"
+    return min(1.0, done / limit), f"{done} of {count_noun(limit, noun)}"
 
 
 def describe_baseline(view: ExperimentStatus) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any, TypeVar
 
+from tune_encoder.errors import TuneEncoderError, error_line
 from tune_encoder.experiment.folder import Experiment, SearchFile
 from tune_encoder.experiment.status import FIELDS
 from tune_encoder.experiment.trial_reader import TrialReader, file_stamp, record_stamp
@@ -55,3 +56,12 @@ class WatchedExperiment(Experiment):
         """Return what changes whenever anything that pages show changes, besides the time."""
         files = file_stamp(self.path / "search.yaml"), record_stamp(self.study_path)
         return files, lock_holder(self.path)
+
+    def problem_line(self, error: Exception) -> str:
+        """Return in one line why it cannot be shown, whatever has gone wrong."""
+        if isinstance(error, TuneEncoderError | OSError):
+            return error_line(error)
+        return error_line(
+            f"{self.path}: cannot be shown ({type(error).__name__}: {error}); mend its files, or "
+            f"rebuild its record with `{self.command('repair')}`"
+        )

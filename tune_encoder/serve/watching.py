@@ -2,12 +2,15 @@
 
 import asyncio
 import importlib
+import logging
+import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
-from tune_encoder.errors import TuneEncoderError, error_line
+from tune_encoder.errors import TuneEncoderError
 from tune_encoder.experiment.folder import open_experiment
 from tune_encoder.report.facts import Facts, read_facts
 from tune_encoder.serve.charts import Change, Options, changes, empty
@@ -19,6 +22,7 @@ from tune_encoder.serve.watched_experiment import WatchedExperiment
 REFRESH_S = 0.5
 OVERVIEW_S = 2.0
 CLOCK_S = 10.0  # after which the time left of a search is told again, although nothing has changed
+_RETRY_S = 2.0  # after which what could not be read is read again, although nothing has changed
 # A figure that took long rests this many times what it took, so that all of them together take a
 # small part of the time, however large the search.
 REST = 20.0
@@ -27,6 +31,9 @@ BUDGET_S = 0.03  # of a refresh, for figures that have rested; the others wait f
 _NEVER_RESTS = "curves"  # it shows each new epoch
 _RATED = "importance"  # takes seconds, so nobody waits for it
 _CLOSED_S = 60.0  # after the last page has closed, an experiment is forgotten
+
+_log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -67,23 +74,36 @@ class Watched:
 
     def refresh(self) -> Update | None:
         """Read what has changed since the last time; None if nothing has."""
-        stamp, now = self.experiment.stamp(), time.monotonic()
-        is_running = self.facts is not None and self.facts.is_running
-        is_late = is_running and now - self._read_at > CLOCK_S
-        if stamp == self._stamp and not is_late and not any(map(self._may_draw, self._outdated)):
-            return None
-        if stamp == self._stamp and not is_late and self.facts is not None:
-            return Update(self.facts, dict(self._draw(self.facts)))
-        self._stamp, self._read_at = stamp, now
         try:
-            return self._read()
-        except (TuneEncoderError, OSError) as error:
-            self._stamp = None  # it may be readable the next time, although no file has changed
-            known, self.problem = self.problem, error_line(error)
+            update = self._changes()
+        except Exception as error:  # noqa: BLE001  (the other experiments have to be shown)
+            known, self.problem = self.problem, self.experiment.problem_line(error)
+            self.experiment = WatchedExperiment(self.experiment.path)  # nothing kept may be wrong
             return None if known == self.problem else Update(None, problem=self.problem)
+        if update is None or not self.problem:
+            return update
+        self.problem = ""
+        whole = {key: Change(options, {"notMerge": True}) for key, options in self.charts.items()}
+        return Update(self.facts, whole, list(self.rows.values()))  # pages may lack a part
+
+    def _changes(self) -> Update | None:
+        known, self._stamp = self._stamp, None  # if the files cannot be asked, they are unknown
+        self._stamp, now = self.experiment.stamp(), time.monotonic()
+        if self._stamp != known or now - self._read_at > self._read_for_s():
+            self._read_at = now
+            return self._read()
+        if self.facts is None or self.problem or not any(map(self._may_draw, self._outdated)):
+            return None
+        return Update(self.facts, dict(self._draw(self.facts)))
+
+    def _read_for_s(self) -> float:
+        """For how long a reading is good while no file changes."""
+        if self.problem:
+            return _RETRY_S
+        return CLOCK_S if self.facts is not None and self.facts.is_running else math.inf
 
     def _read(self) -> Update:
-        before, self.facts, self.problem = self.facts, read_facts(self.experiment), ""
+        before, self.facts = self.facts, read_facts(self.experiment)
         old, self.rows = self.rows, trial_rows(self.facts, self.rows, before)
         changed = [row for number, row in self.rows.items() if old.get(number) != row]
         return Update(self.facts, dict(self._draw(self.facts)), changed)
@@ -132,8 +152,7 @@ class Watched:
     def tell(self, update: Update | None) -> None:
         """Tell the pages of an update, if there is one."""
         if update is not None:
-            for follower in list(self.followers):
-                follower(update)
+            _tell(self.followers, update)
 
     @property
     def is_idle(self) -> bool:
@@ -185,10 +204,15 @@ class Watch:
                 elif watched.is_idle:
                     del self._watched[name]
             if self.overview_followers and time.monotonic() - told_at > OVERVIEW_S:
-                entries = await self.entries()
-                told_at = time.monotonic()
-                for follower in list(self.overview_followers):
-                    follower(entries)
+                told_at = await self._tell_overview()
+
+    async def _tell_overview(self) -> float:
+        """Tell the pages of all experiments; when it was done, for the time until the next."""
+        try:
+            _tell(self.overview_followers, await self.entries())
+        except Exception:  # noqa: BLE001  (the next time they may be)
+            _log.exception("the experiments of %s could not be listed", self.root)
+        return time.monotonic()
 
     async def _refresh(self, watched: Watched) -> None:
         """Read an experiment, and tell its pages, all of which show the state before."""
@@ -198,3 +222,12 @@ class Watch:
 
     async def _rate(self, watched: Watched) -> None:
         watched.tell(await watched.rate())
+
+
+def _tell(followers: Iterable[Callable[[T], None]], news: T) -> None:
+    """Tell all pages, also after one that fails."""
+    for follower in list(followers):
+        try:
+            follower(news)
+        except Exception:  # noqa: BLE001  (the others follow the same news)
+            _log.exception("a page could not be changed")
