@@ -1,5 +1,6 @@
 """Reading the trials of a record again and again, each time only those that have changed."""
 
+import threading
 from collections.abc import Sequence
 from contextlib import closing
 from functools import cached_property
@@ -45,18 +46,22 @@ class TrialReader:
         self._files: Stamp = ()
         self._stamps: dict[int, Stamp] = {}
         self._trials: dict[int, TrialRecord] = {}
+        self._lock = threading.Lock()
 
     def read(self) -> list[TrialRecord]:
         """Return all trials in order of their numbers; one that is unchanged is the same object.
 
+        Several threads may call it.
+
         Raises:
             sqlite3.Error, ValueError: if the record is damaged.
         """
-        files = record_stamp(self._path)
-        if files != self._files:
-            self._update()
-            self._files = files  # as before the reading, so that nothing written since is missed
-        return list(self._trials.values())
+        with self._lock:
+            files = record_stamp(self._path)
+            if files != self._files:
+                self._update()
+                self._files = files  # as before the reading: nothing written since is missed
+            return list(self._trials.values())
 
     def _update(self) -> None:
         if not self._path.exists():
