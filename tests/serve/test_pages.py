@@ -1,6 +1,7 @@
 """The pages in Chromium, as a person sees them."""
 
 import re
+from typing import Any
 
 import pytest
 
@@ -134,7 +135,7 @@ def test_the_page_of_a_trial_has_settings_curve_epochs_and_checkpoints(open_tab)
         ("/e/broken", "cannot be read (file is not a database)"),
         ("/e/mine/99", "no trial 99; there are 14, from 0 to 13"),
         ("/e/mine/x", "x: not the number of a trial"),
-        ("/compare?name=mine", "1 experiments are named; choose 2 to 5"),
+        ("/compare?name=mine", "1 experiment to compare; choose 2 to 5"),
     ],
 )
 def test_what_is_not_there_is_said_in_a_line(open_tab, path, said):
@@ -173,7 +174,7 @@ class Running:
     def __init__(self, root, **more):
         space = parse_space({**CONTENT, "budget": {"trials": 2, "epochs": 3}}, "test", root)
         clock = Clock(SPACE)
-        self.row_of = lambda *of: {**clock(*of), **more}
+        self.row_of: Any = lambda *of: {**clock(*of), **more}
         self.made = MadeSearch(root, space, "live", row_of=self.row_of)
         self.number = self.made.trial([0.9])
 
@@ -207,6 +208,45 @@ def test_names_in_a_foreign_record_are_no_code(tmp_path, open_tab):
         assert tab.complaints == []
 
 
+def test_a_comparison_shows_new_epochs(tmp_path, open_tab):
+    running = Running(tmp_path)
+    made_search(tmp_path)
+    with serving(tmp_path, free_port(8500)) as own:
+        page = open_tab("/compare?name=live&name=mine", at=own).page
+        results = page.get_by_label("results")
+        results.get_by_text("skill 0.100").wait_for(timeout=LONG_MS)
+        running.epoch(2, 0.8)
+
+        results.get_by_text("skill 0.200").wait_for(timeout=LONG_MS)
+        assert results.locator("tr").nth(3).inner_text().split() == ["epochs", "2", "45"]
+
+
+def test_a_trial_can_be_stopped_only_while_its_search_runs(tmp_path, open_tab):
+    running = Running(tmp_path)
+    with serving(tmp_path, free_port(8500)) as own:
+        page = open_tab(f"/e/live/{running.number}", at=own).page
+        stop = page.get_by_text("Stop this trial")
+        has_text(page, "it continues at the next resume")
+        assert not stop.is_visible()
+        with lock_experiment(running.made.experiment.path):
+            stop.wait_for(timeout=LONG_MS)
+        stop.wait_for(state="hidden", timeout=LONG_MS)
+
+
+def test_an_experiment_that_can_be_read_again_has_its_link_and_values(tmp_path, open_tab):
+    record = made_search(tmp_path).study_path
+    good = record.read_bytes()
+    record.write_bytes(b"not a database at all " * 1000)
+    with serving(tmp_path, free_port(8500)) as own:
+        page = open_tab("/", at=own).page
+        has_text(page, "unreadable")
+        assert page.get_by_role("link", name="mine").count() == 0
+        record.write_bytes(good)
+
+        page.get_by_role("link", name="mine").wait_for(timeout=LONG_MS)
+        has_text(page, "13 of 15 trials")
+
+
 def test_two_pages_show_new_epochs_and_the_end_of_a_search(tmp_path, open_tab):
     running = Running(tmp_path)
     path = running.made.experiment.path
@@ -232,16 +272,18 @@ def test_two_pages_show_new_epochs_and_the_end_of_a_search(tmp_path, open_tab):
 
 
 def test_an_open_page_outlives_its_server(tmp_path, open_tab):
-    made_search(tmp_path)
+    running = Running(tmp_path)
     port = free_port(8500)
     with serving(tmp_path, port) as first:
-        tab = open_tab("/e/mine", at=first)
+        tab = open_tab("/e/live", at=first)
+        n_points(tab.page, 1)
         first.kill()
     with serving(tmp_path, port) as second:
         assert second.link == first.link
-        tab.page.reload()
+        running.epoch(2, 0.8)
 
-        has_text(tab.page, "skill 0.580, trial 3 epoch 9")
+        n_points(tab.page, 2)
+        has_text(tab.page, "skill 0.200, trial 0 epoch 2")
         stale = tab.page.goto(f"{second.base}/?token={'x' * 43}")
         assert stale is not None
         assert stale.status == 200  # the cookie opens it

@@ -4,7 +4,7 @@ Views only read: they never start, change or unpickle anything.
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TypedDict
@@ -363,7 +363,12 @@ def compare_experiments(root: Path, names: list[str]) -> Comparison:
     Raises:
         ConfigError: if some were scored on known voices and others on new ones.
     """
-    views = [_compared(open_experiment(root, name)) for name in names]
+    return compare([open_experiment(root, name) for name in names])
+
+
+def compare(experiments: Sequence[Experiment]) -> Comparison:
+    """Return opened experiments side by side; see `compare_experiments`."""
+    views = [_compared(experiment) for experiment in experiments]
     _check_same_voices(views)
     return {
         "experiments": views,

@@ -34,7 +34,6 @@ from tune_encoder.serve.trial_rows import grid_options
 from tune_encoder.serve.watching import Update, Watch, Watched
 
 LANE_HEIGHT = 22  # pixels
-MAX_LANES = 24  # as in the report
 _NUMBERS = ("state", "best", "strongest baseline", "trials", "epochs", "time", "run by")
 _TITLES = {
     "curves": "Learning curves",
@@ -175,6 +174,8 @@ class ExperimentPage:
 
 
 def _timeline_height(facts: Facts) -> int:
+    from tune_encoder.report.timeline import MAX_LANES  # loads matplotlib
+
     n_lanes = len({row.get("worker") for trial in facts.trials for row in trial.rows[-1:]})
     return 110 + LANE_HEIGHT * min(max(n_lanes, 3), MAX_LANES)
 

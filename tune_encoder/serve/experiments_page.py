@@ -37,6 +37,7 @@ class _Row:
     bar: ui.element
     values: dict[str, ui.label]
     problem: ui.label
+    is_broken: bool
 
     def show(self, entry: Entry) -> None:
         self.state.set_text(entry.state)
@@ -65,8 +66,9 @@ class _Experiments:
         self._choose(None, False)
 
     def show(self, entries: list[Entry]) -> None:
-        """Show the entries; rows stay as long as the experiments are the same."""
-        if [*self.rows] != [entry.name for entry in entries] or not entries:
+        """Show the entries; rows stay as long as the same experiments can be read."""
+        laid_out = [(name, row.is_broken) for name, row in self.rows.items()]
+        if laid_out != [(entry.name, entry.problem != "") for entry in entries] or not entries:
             self._lay_out(entries)
         for entry in entries:
             self.rows[entry.name].show(entry)
@@ -74,6 +76,9 @@ class _Experiments:
         self.count.set_text(f"{len(entries)} in {self.watch.root}, {running} running")
 
     def _lay_out(self, entries: list[Entry]) -> None:
+        readable = {entry.name for entry in entries if not entry.problem}
+        self.chosen = [name for name in self.chosen if name in readable]
+        self._choose(None, False)
         self.list.clear()
         with self.list:
             self.rows = {entry.name: self._row(entry) for entry in entries}
@@ -109,7 +114,7 @@ class _Experiments:
                             text(label)
                         with ui.element("dd"):
                             values[name] = text("")
-        return _Row(state, bar, values, problem)
+        return _Row(state, bar, values, problem, broken)
 
     def _choose(self, name: str | None, is_chosen: bool) -> None:
         self.chosen = [each for each in self.chosen if each != name]

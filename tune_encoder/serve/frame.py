@@ -10,7 +10,6 @@ from tune_encoder.serve.charts import CHART_HEIGHT, Change, Options
 
 TOP = ("Experiments", "/")
 RESPONSE_S = 60.0  # for the first reading of a large experiment
-STATES = ("running", "finished", "stopped", "unreadable")
 
 
 def add_look() -> None:

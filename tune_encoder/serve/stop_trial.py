@@ -3,7 +3,7 @@
 from nicegui import ui
 
 from tune_encoder.experiment.folder import Experiment
-from tune_encoder.experiment.status import UNFINISHED, WAITING
+from tune_encoder.experiment.status import WAITING
 from tune_encoder.experiment.steering import kill_trial
 from tune_encoder.serve.actions import Actions
 from tune_encoder.serve.dialog import Asking, client_address
@@ -12,7 +12,7 @@ _ENDS = "It ends after its current epoch and is not tried again; the others cont
 
 
 class StopTrial:
-    """A button that ends a trial, as long as it has not ended."""
+    """A button that ends a trial, as long as it has not ended and its search runs."""
 
     def __init__(self, actions: Actions, experiment: Experiment, number: int) -> None:
         """Lay it out."""
@@ -21,9 +21,9 @@ class StopTrial:
             self.button = ui.button("Stop this trial", on_click=self._ask).props("outline no-caps")
         self.asking = Asking()
 
-    def show(self, state: str) -> None:
-        """Show the button if the trial has not ended."""
-        self.button.set_visibility(state in ("running", WAITING, UNFINISHED))
+    def show(self, state: str, is_running: bool) -> None:
+        """Show the button if the trial has not ended, and its search is running."""
+        self.button.set_visibility(is_running and state in ("running", WAITING))
 
     def _ask(self) -> None:
         what = f"{self.experiment.name}: kill-trial {self.number}"

@@ -27,7 +27,7 @@ from tune_encoder.serve.frame import (
     while_open,
 )
 from tune_encoder.serve.stop_trial import StopTrial
-from tune_encoder.serve.watching import Update, Watch
+from tune_encoder.serve.watching import Update, Watch, Watched
 from tune_encoder.system.formats import format_value
 
 
@@ -44,12 +44,13 @@ def add_trial_page(watch: Watch, actions: Actions) -> None:
                 say_problem(error_line(error))
             return
         with frame(f"Trial {number}", *_above(name)):
-            page = TrialPage(watched.experiment, view, actions)
+            page = TrialPage(watched, view, actions)
 
         async def read_again() -> None:
             page.show(await asyncio.to_thread(trial_view, watched.experiment, view["trial"]))
 
         def follow(update: Update) -> None:
+            page.show_stop()
             if any(row["trial"] == view["trial"] for row in update.rows):
                 ui.timer(0, read_again, once=True)
 
@@ -69,12 +70,14 @@ def _above(name: str) -> list[tuple[str, str]]:
 class TrialPage:
     """What changes on the page of a trial."""
 
-    def __init__(self, experiment: Experiment, view: TrialView, actions: Actions) -> None:
+    def __init__(self, watched: Watched, view: TrialView, actions: Actions) -> None:
         """Lay the page out."""
-        self.experiment = experiment
+        self.watched, self.experiment, self.state = watched, watched.experiment, view["state"]
         self.line = text("", "verdict")
         self.why = text("", "reason")
-        self.stop = None if actions.is_read_only else StopTrial(actions, experiment, view["trial"])
+        self.stop = (
+            None if actions.is_read_only else StopTrial(actions, self.experiment, view["trial"])
+        )
         self.options = trial_curve(view)
         with ui.element("div").classes("figures wide"):
             self.chart = figure("Curve", self.options, height=340)
@@ -90,8 +93,8 @@ class TrialPage:
         """Show the trial as it is now."""
         self.line.set_text(view["line"].partition(": ")[0])
         self.why.set_text(view["why"])
-        if self.stop is not None:
-            self.stop.show(view["state"])
+        self.state = view["state"]
+        self.show_stop()
         options = trial_curve(view)
         change = changes(self.options, options)
         self.options = options
@@ -101,6 +104,12 @@ class TrialPage:
         self.checkpoints.clear()
         with self.checkpoints:
             _checkpoints(self.experiment, view["rows"])
+
+    def show_stop(self) -> None:
+        """Show the button that ends the trial as long as it is of use."""
+        if self.stop is not None:
+            facts = self.watched.facts
+            self.stop.show(self.state, facts is not None and facts.is_running)
 
 
 def _settings(view: TrialView) -> None:
