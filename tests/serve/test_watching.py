@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import math
 import sqlite3
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -107,7 +108,8 @@ def test_one_experiment_that_cannot_be_shown_and_a_page_that_fails_stop_no_other
         assert not task.done()
         task.cancel()
 
-    asyncio.run(follow())
+    with ThreadPoolExecutor(1) as pool:  # Playwright may have a loop in this thread
+        pool.submit(asyncio.run, follow()).result()
 
 
 @pytest.mark.parametrize(
