@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
 from contextlib import contextmanager
@@ -63,6 +64,13 @@ def serving(root, port=None, *words):
     finally:
         if server.process.poll() is None:
             server.kill()
+
+
+def wait_for(true):
+    deadline = time.monotonic() + 60
+    while not true():
+        assert time.monotonic() < deadline, "waited too long"
+        time.sleep(0.05)
 
 
 @pytest.fixture(scope="package")
@@ -172,6 +180,7 @@ class Tab:
     def open(self, path="/"):
         if not self.context.cookies():
             self.page.goto(self.server.link)
+            self.page.wait_for_url(f"{self.server.base}/")
         self.page.goto(f"{self.server.base}{path}")
         self.page.wait_for_selector("h1")
         return self.page

@@ -1,14 +1,16 @@
 """Who gets in, over HTTP and websockets, without a browser."""
 
+import os
 import signal
 import socket
 import stat
 import subprocess
 import sys
+from contextlib import closing
 
 import pytest
 
-from tests.serve.conftest import ask, serving
+from tests.serve.conftest import ask, needs_browser, serving, wait_for
 from tune_encoder.cli import main
 from tune_encoder.serve import access
 from tune_encoder.system.ports import free_port
@@ -30,16 +32,48 @@ def handshake(server, **headers):
         return int(line.recv(1000).split()[1])
 
 
+def led_to(text):
+    start, place, end = text.split('"')
+    assert (start, end) == ("<!doctype html><script>location.replace(", ")</script>\n")
+    return place
+
+
 def test_the_link_sets_a_cookie_that_opens_the_page(server):
-    status, _, headers = ask(server.link)
+    status, text, headers = ask(server.link)
     cookie = headers["Set-Cookie"]
 
-    assert (status, headers["Location"]) == (303, "/")
+    assert (status, led_to(text)) == (200, "/")
+    assert headers["Content-Type"] == "text/html; charset=utf-8"
+    assert headers["Cache-Control"] == "no-store"
+    assert server.token not in text
     assert cookie.endswith("; Path=/; HttpOnly; SameSite=Strict")
     status, text, headers = ask(server.base, Cookie=cookie.partition(";")[0])
     assert status == 200
     assert "Experiments - tune-encoder" in text
     assert "frame-ancestors 'none'" in headers["Content-Security-Policy"]
+
+
+def test_cookies_of_other_programs_on_this_machine_lock_nobody_out(get, cookie):
+    for others in ('a={"x":1}', "a b=c", "=", f"{cookie[:-1]}", "\xe9=1"):
+        assert get("/", Cookie=f"{others}; {cookie}; b=[2]")[0] == 200
+
+
+@needs_browser
+def test_the_link_is_opened_from_a_page_of_another_site(server, chromium):
+    context = chromium.new_context()
+    with closing(context):
+        page = context.new_page()
+        page.route(
+            "http://notebook.example/",
+            lambda route: route.fulfill(
+                content_type="text/html", body=f'<a href="{server.link}">open</a>'
+            ),
+        )
+        page.goto("http://notebook.example/")
+        page.get_by_text("open").click()
+        page.wait_for_selector("h1", timeout=60_000)
+
+        assert page.url == f"{server.base}/"
 
 
 @pytest.mark.parametrize("path", ["/", "/e/mine", "/e/mine/0", "/compare?name=mine", SOCKET])
@@ -92,10 +126,19 @@ def test_websockets_need_the_cookie_the_host_and_the_origin(server, cookie):
     assert handshake(server, **{**own, "Host": "evil.example"}) == 403
 
 
-def test_the_link_leads_to_no_other_host(server):
-    _, _, headers = ask(f"{server.base}//evil.example/?token={server.token}")
+@pytest.mark.parametrize(
+    ("path", "place"),
+    [
+        ("//evil.example/", "/evil.example/"),
+        ("/%5Cevil.example/", "/%5Cevil.example/"),
+        ("/%22)</script>%3Cb%3E", "/%22%29%3C/script%3E%3Cb%3E"),
+        ("/e/%C3%A9", "/e/%C3%A9"),
+    ],
+)
+def test_the_link_leads_to_no_other_host(server, path, place):
+    _, text, _ = ask(f"{server.base}{path}?token={server.token}")
 
-    assert headers["Location"] == "/evil.example/"
+    assert led_to(text) == place
 
 
 def test_it_listens_on_loopback_alone(server):
@@ -157,8 +200,31 @@ def test_a_root_that_is_not_there_is_named(tmp_path, capsys):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_it_quietly(root, number):
     with serving(root, free_port(8450)) as own:
-        assert ask(own.link)[0] == 303
+        assert ask(own.link)[0] == 200
         assert own.stop(number) == (0, "")
+
+
+SLEEPER = """
+import os, sys, time
+if "tune_encoder.serve.rating" in sys.orig_argv:
+    open({path!r}, "w").write(str(os.getpid()))
+    time.sleep(600)
+"""
+
+
+def test_a_signal_ends_it_with_the_process_that_it_waits_for(root, tmp_path, monkeypatch):
+    told = tmp_path / "pid"
+    (tmp_path / "sitecustomize.py").write_text(SLEEPER.format(path=str(told)))
+    path = os.pathsep.join((str(tmp_path), os.environ.get("PYTHONPATH", "")))
+    monkeypatch.setenv("PYTHONPATH", path.rstrip(os.pathsep))
+    with serving(root, free_port(8450)) as own:
+        cookie = ask(own.link)[2]["Set-Cookie"].partition(";")[0]
+        assert ask(f"{own.base}/e/mine", Cookie=cookie)[0] == 200
+        wait_for(lambda: told.exists() and told.read_text())
+
+        assert own.stop() == (0, "")  # `stop` waits for less time than the process sleeps
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(told.read_text()), 0)
 
 
 def test_it_starts_without_torch_ray_and_what_draws_figures():

@@ -5,14 +5,13 @@ import io
 import json
 import os
 import stat
-import time
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from tests.builders import MadeSearch
-from tests.serve.conftest import ask, serving
+from tests.serve.conftest import ask, serving, wait_for
 from tune_encoder.errors import ConfigError, StorageError
 from tune_encoder.experiment.control import Controls
 from tune_encoder.experiment.steering import pause_search
@@ -120,13 +119,6 @@ def test_a_file_that_is_not_there_is_said_in_a_line(made):
 
 
 # --- commands ------------------------------------------------------------------------------------
-
-
-def wait_for(true):
-    deadline = time.monotonic() + 60
-    while not true():
-        assert time.monotonic() < deadline, "waited too long"
-        time.sleep(0.05)
 
 
 def test_a_command_has_a_session_and_a_log_of_its_own(tmp_path):

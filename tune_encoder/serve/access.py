@@ -5,15 +5,15 @@ server gets and that no script can read; the link then leads on to the page with
 """
 
 import hmac
+import json
 import os
 import re
 import secrets
 import stat
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
-from http.cookies import CookieError, SimpleCookie
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, quote, urlsplit
 
 from tune_encoder.system.files import cache_dir, make_cache_folder
 from tune_encoder.system.ports import LOOPBACK
@@ -26,6 +26,7 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 TOKEN_BYTES = 32
 LOOPBACK_NAMES = {LOOPBACK, "localhost", "::1"}
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{43}")
+_HTML = "text/html; charset=utf-8"
 _POLICY_VIOLATION = 1008  # of RFC 6455; before the handshake a server answers 403
 # Vue compiles its templates in the page, which needs eval; nothing is loaded from elsewhere.
 _HEADERS = {
@@ -41,7 +42,7 @@ _HEADERS = {
 }
 NO_TOKEN = "open the link that `tune-encoder serve` printed: it has the token that this page needs"
 STALE = (
-    "this link is of another or an earlier server; open the link that `tune-encoder serve` "
+    "this link belongs to another or an earlier server; open the link that `tune-encoder serve` "
     "printed last"
 )
 WRONG_HOST = "this page is served to this machine only; open it as 127.0.0.1 or localhost"
@@ -107,7 +108,7 @@ class Access:
             await _refuse(scope, send, refusal)
         elif scope["type"] == "http" and self._fits(given):
             await self._enter(scope, send)
-        elif self._fits(self._cookie_of(headers)):
+        elif any(map(self._fits, self._cookies_of(headers))):
             await self._app(scope, receive, _with_headers(send))
         else:
             await _refuse(scope, send, STALE if given else NO_TOKEN)
@@ -115,19 +116,24 @@ class Access:
     def _fits(self, given: str) -> bool:
         return hmac.compare_digest(given.encode(), self._token.encode())
 
-    def _cookie_of(self, headers: dict[str, str]) -> str:
-        try:
-            found = SimpleCookie(headers.get("cookie", "")).get(self._cookie)
-        except CookieError:
-            return ""
-        return found.value if found is not None else ""
+    def _cookies_of(self, headers: dict[str, str]) -> Iterable[str]:
+        """Return the values of this server's cookie, whatever those of other ports look like."""
+        for pair in headers.get("cookie", "").split(";"):
+            name, _, value = pair.partition("=")
+            if name.strip() == self._cookie:
+                yield value.strip()
 
     async def _enter(self, scope: Scope, send: Send) -> None:
-        """Set the cookie, and lead on to the address without the token."""
+        """Set the cookie, and lead on to the address without the token.
+
+        By a script: if the link stands on the page of another site, the browser sends a strict
+        cookie only to what this page leads to, not to where a redirect does.
+        """
         cookie = f"{self._cookie}={self._token}; Path=/; HttpOnly; SameSite=Strict"
-        # Of the path alone: an address that begins with // would lead to another host.
-        place = "/" + scope["path"].lstrip("/")
-        await _answer(send, 303, "", {"Location": place, "Set-Cookie": cookie})
+        # Of the path alone: an address that begins with // or /\\ would lead to another host.
+        place = quote("/" + scope["path"].lstrip("/"))
+        script = f"<!doctype html><script>location.replace({json.dumps(place)})</script>\n"
+        await _answer(send, 200, script, {"Content-Type": _HTML, "Set-Cookie": cookie})
 
 
 def _pairs(scope: Scope) -> Iterable[tuple[bytes, bytes]]:

@@ -7,7 +7,9 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from tune_encoder.errors import TuneEncoderError, error_line
@@ -18,6 +20,65 @@ _NICENESS = 10  # the search comes first
 PROBLEM = "problem"
 
 
+class NoAnswer(TuneEncoderError):
+    """A process that ended, or was ended, without an answer."""
+
+
+class _Children:
+    """The processes that are waited for; at the end of the server they end, too."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._running: set[subprocess.Popen[bytes]] = set()
+        self._is_over = False
+
+    @contextmanager
+    def start(self, words: list[str]) -> Iterator[subprocess.Popen[bytes]]:
+        with self._lock:
+            if self._is_over:
+                raise NoAnswer("the server ends; load this page again when it is back")
+            child = subprocess.Popen(
+                words,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                preexec_fn=end_with_parent,
+            )
+            self._running.add(child)
+        try:
+            with child:
+                try:
+                    yield child
+                finally:
+                    child.kill()  # if it was not waited for to its end
+        finally:
+            with self._lock:
+                self._running.discard(child)
+
+    def open(self) -> None:
+        with self._lock:
+            self._is_over = False
+
+    def close(self) -> None:
+        with self._lock:
+            self._is_over = True
+            for child in self._running:
+                child.terminate()
+
+
+_children = _Children()
+
+
+@contextmanager
+def end_own_processes() -> Iterator[None]:
+    """End what `ask` waits for when the block ends, and start nothing more."""
+    _children.open()
+    try:
+        yield
+    finally:
+        _children.close()
+
+
 def ask(module: str, *words: str) -> dict[str, Any]:
     """Run a module, and return what it answers.
 
@@ -26,20 +87,18 @@ def ask(module: str, *words: str) -> dict[str, Any]:
         *words: Its arguments.
 
     Raises:
-        TuneEncoderError: with its words if it raised one, or if it did not answer.
+        NoAnswer: if it did not answer, as it failed, took too long, or the server ends.
+        TuneEncoderError: with its words if it raised one.
     """
+    command = [sys.executable, "-m", module, *words]
     try:
-        done = subprocess.run(
-            [sys.executable, "-m", module, *words],
-            capture_output=True,
-            stdin=subprocess.DEVNULL,
-            timeout=_LONGEST_S,
-            check=True,
-            preexec_fn=end_with_parent,
-        )
-        found: dict[str, Any] = json.loads(done.stdout)
+        with _children.start(command) as child:
+            out, err = child.communicate(timeout=_LONGEST_S)
+        if child.returncode:
+            raise subprocess.CalledProcessError(child.returncode, command, out, err)
+        found: dict[str, Any] = json.loads(out)
     except (OSError, ValueError, subprocess.SubprocessError) as error:
-        raise TuneEncoderError(_why(error)) from error
+        raise NoAnswer(_why(error)) from error
     if PROBLEM in found:
         raise TuneEncoderError(found[PROBLEM])
     return found

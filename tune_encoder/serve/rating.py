@@ -4,9 +4,6 @@ It loads Optuna and what that loads, several times the memory of the server, and
 busy for seconds; neither should be felt in the pages.
 """
 
-import json
-import os
-import subprocess
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -15,22 +12,20 @@ from tune_encoder.errors import TuneEncoderError, error_line
 from tune_encoder.experiment.folder import Experiment
 from tune_encoder.report.palette import BLUE
 from tune_encoder.serve.charts import TEXT, Options, category_axis, chart, empty
+from tune_encoder.serve.own_process import NoAnswer, answer, ask
 from tune_encoder.system.formats import count_noun
-from tune_encoder.system.signals import end_with_parent
 
-_LONGEST_S = 300.0
-_NICENESS = 10  # the search comes first
 WAITING = "The settings are being rated ..."
 
 
 def importance_bars(experiment: Experiment) -> Options:
     """Draw the importance of each setting, or say why there is none yet."""
     try:
-        rated = _rate(experiment.path)
-    except (OSError, ValueError, subprocess.SubprocessError) as error:
+        rated = ask(__name__, str(experiment.path))
+    except NoAnswer as error:
         return empty(f"The settings could not be rated\n({error_line(error)[:80]}).")
-    if "problem" in rated:
-        return empty(str(rated["problem"]).replace(": ", ":\n", 1).replace("; ", ";\n"))
+    except TuneEncoderError as error:
+        return empty(error_line(error).replace(": ", ":\n", 1).replace("; ", ";\n"))
     bars = [
         {
             "value": round(100 * each["share"], 1),
@@ -51,29 +46,10 @@ def importance_bars(experiment: Experiment) -> Options:
 
 
 def _rate(path: Path) -> Options:
-    done = subprocess.run(
-        [sys.executable, "-m", __name__, str(path)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        stdin=subprocess.DEVNULL,
-        timeout=_LONGEST_S,
-        check=True,
-        preexec_fn=end_with_parent,
-    )
-    found: Options = json.loads(done.stdout)
-    return found
-
-
-def _main() -> None:
-    os.nice(_NICENESS)
     from tune_encoder.experiment.importance import importances  # loads Optuna
 
-    try:
-        answer: object = asdict(importances(Experiment(Path(sys.argv[1]))))
-    except TuneEncoderError as error:
-        answer = {"problem": error_line(error)}
-    sys.stdout.write(json.dumps(answer))
+    return asdict(importances(Experiment(path)))
 
 
 if __name__ == "__main__":
-    _main()
+    answer(_rate, Path(sys.argv[1]))

@@ -22,6 +22,7 @@ from tune_encoder.serve.experiments_page import add_experiments_page
 from tune_encoder.serve.files import add_files
 from tune_encoder.serve.frame import add_look
 from tune_encoder.serve.hearing_page import add_hearing_page
+from tune_encoder.serve.own_process import end_own_processes
 from tune_encoder.serve.start_page import add_start_page
 from tune_encoder.serve.trial_page import add_trial_page
 from tune_encoder.serve.watching import Watch
@@ -96,7 +97,8 @@ def build_app(served: Served) -> FastAPI:
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         task = asyncio.create_task(watch.run())
-        yield
+        with end_own_processes():
+            yield
         task.cancel()
 
     app = FastAPI(lifespan=lifespan, openapi_url=None, docs_url=None, redoc_url=None)
