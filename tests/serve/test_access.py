@@ -7,6 +7,8 @@ import stat
 import subprocess
 import sys
 from contextlib import closing
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import pytest
 
@@ -202,6 +204,40 @@ def test_a_signal_ends_it_quietly(root, number):
     with serving(root, free_port(8450)) as own:
         assert ask(own.link)[0] == 200
         assert own.stop(number) == (0, "")
+
+
+def test_a_closed_terminal_does_not_end_it_under_nohup(root):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a child inherits it
+    try:
+        with serving(root, free_port(8450)) as own:
+            assert ask(own.link)[0] == 200
+            own.process.send_signal(signal.SIGHUP)
+            assert ask(own.link)[0] == 200
+            with pytest.raises(subprocess.TimeoutExpired):
+                own.process.wait(timeout=3)
+            assert own.stop() == (0, "")
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_the_browser_gets_the_link_in_a_file_that_only_its_user_can_read(
+    root, tmp_path, monkeypatch
+):
+    browser, opened = tmp_path / "browser", tmp_path / "opened"
+    browser.write_text(f'#!/bin/sh\necho "$@" > {opened}.partial; mv {opened}.partial {opened}\n')
+    browser.chmod(0o700)
+    monkeypatch.setenv("BROWSER", f"{browser} %s")
+    with serving(root, free_port(8450), "--open") as own:
+        wait_for(opened.exists)
+        address = opened.read_text().strip()
+        path = Path(unquote(urlsplit(address).path))
+
+        assert address.startswith("file:///")
+        assert own.token not in address
+        assert f"url={own.link}" in path.read_text()
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        own.stop()
+    assert not path.exists()
 
 
 SLEEPER = """

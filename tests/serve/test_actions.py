@@ -1,10 +1,13 @@
 """What may be done, its log, the commands that outlive the page, and the archive of a model."""
 
 import asyncio
+import fcntl
 import io
 import json
 import os
 import stat
+import sys
+import threading
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 
@@ -153,6 +156,41 @@ def test_a_command_that_runs_is_not_started_again_also_by_another_server(tmp_pat
     assert not seen.is_running
 
 
+def test_a_command_starts_also_while_somebody_looks_whether_it_runs(tmp_path):
+    jobs = Jobs(tmp_path)
+    log = tmp_path / ".page" / "mine" / "status.log"
+    log.parent.mkdir(parents=True)
+    log.touch()
+    with log.open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_SH)
+        looks = threading.Timer(0.02, fcntl.flock, [file, fcntl.LOCK_UN])
+        looks.start()
+        jobs.start("mine", "status", ["mine"])
+        looks.join()
+    wait_for(lambda: jobs.of("mine") and not jobs._children)
+
+
+def test_the_end_of_a_command_is_written_once_however_many_pages_look(tmp_path):
+    jobs = Jobs(tmp_path)
+    started = [jobs.start(f"n{i}", "status", ["mine"]) for i in range(4)]
+    for child in jobs._children.values():
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+    ready, interval = threading.Barrier(16), sys.getswitchinterval()
+
+    def look(_):
+        ready.wait()
+        return jobs.of("n0")
+
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(16) as pool:
+            assert len(list(pool.map(look, range(16)))) == 16
+    finally:
+        sys.setswitchinterval(interval)
+    for job in started:
+        assert job.log.read_text().count("exit code 2") == 1
+
+
 def test_what_a_terminal_would_overwrite_is_not_shown(tmp_path):
     log = tmp_path / ".page" / "mine" / "export.log"
     log.parent.mkdir(parents=True)
@@ -166,17 +204,19 @@ def test_what_a_terminal_would_overwrite_is_not_shown(tmp_path):
 # --- the archive ---------------------------------------------------------------------------------
 
 
+def list_files(folder, *names):
+    listed = {name: {"sha256": ["0"]} for name in names}
+    (folder / PROVENANCE).write_text(json.dumps({"files": listed}))
+
+
 def test_a_model_is_sent_as_an_archive_of_what_its_export_lists(tmp_path):
     folder = tmp_path / "best"
     folder.mkdir()
     contents = {"config.yaml": b"a: 1", "model.safetensors": os.urandom(1_000_000)}
     for name, content in contents.items():
         (folder / name).write_bytes(content)
-    (tmp_path / "secret").write_text("of another folder")
-    (folder / "voices.npz").symlink_to(tmp_path / "secret")
     (folder / "code.pkl").write_bytes(b"not of the export")
-    listed = {name: {"sha256": ["0"]} for name in (*contents, "voices.npz")}
-    (folder / PROVENANCE).write_text(json.dumps({"files": listed}))
+    list_files(folder, *contents)
 
     parts = list(zip_folder(folder, "mine"))
 
@@ -187,6 +227,32 @@ def test_a_model_is_sent_as_an_archive_of_what_its_export_lists(tmp_path):
         for name, content in contents.items():
             assert archive.read(f"mine/{name}") == content
     assert max(map(len, parts)) < 500_000  # in parts, not at once
+
+
+def test_a_model_of_which_a_file_is_missing_or_no_file_is_not_sent(tmp_path):
+    folder = tmp_path / "best"
+    folder.mkdir()
+    (tmp_path / "secret").write_text("of another folder")
+    list_files(folder, "voices.npz")
+    said = r"best: cannot be read \(.*voices\.npz.*\); try again"
+    for make in (
+        lambda path: None,
+        lambda path: path.symlink_to(tmp_path / "secret"),
+        os.mkfifo,
+    ):
+        make(folder / "voices.npz")
+        with pytest.raises(StorageError, match=said):
+            zip_folder(folder, "mine")
+        (folder / "voices.npz").unlink(missing_ok=True)
+
+
+def test_a_model_behind_a_link_is_not_sent(tmp_path):
+    (tmp_path / "other").mkdir()
+    list_files(tmp_path / "other")
+    (tmp_path / "best").symlink_to(tmp_path / "other")
+
+    with pytest.raises(StorageError, match=r"best: cannot be read \(.*\); try again"):
+        zip_folder(tmp_path / "best", "mine")
 
 
 def test_without_a_model_there_is_no_archive(tmp_path):

@@ -76,12 +76,17 @@ def _is_private(path: Path) -> bool:
 
 def _new_token(path: Path) -> str:
     token = secrets.token_urlsafe(TOKEN_BYTES)
+    write_private(path, token)
+    return token
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file that only this user can read."""
     partial = path.with_name(f".{path.name}.{secrets.token_hex(8)}.partial")
     descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w", encoding="ascii") as file:
-        file.write(token)
+        file.write(text)
     partial.replace(path)
-    return token
 
 
 def link(port: int, token: str) -> str:

@@ -1,6 +1,7 @@
 """Files of an experiment to open or download: its report, and its model as a zip archive."""
 
 import os
+import stat
 import zipfile
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -56,31 +57,46 @@ def _answer(path: Path, file: str) -> Response:
 def zip_folder(folder: Path, top: str) -> Iterator[bytes]:
     """Return the parts of a zip archive of a model, which are made while they are sent.
 
-    Only files that the export lists are in it, and no links, which may lead out of the folder.
+    All files that the export lists are in it, and no others; a link may lead out of the folder.
 
     Args:
         folder: The folder of the model.
         top: The folder in the archive.
 
     Raises:
-        StorageError: if there is no model.
+        StorageError: if there is no model, or not all of it.
     """
     if not (folder / PROVENANCE).is_file():
         raise StorageError(f"{folder}: no model; export it first")
     opened = ExitStack()
-    files: dict[str, BinaryIO] = {}
     try:  # all at once, so that a new export while it is sent does not mix with it
-        for name in (PROVENANCE, *read_manifest(folder)):
-            if (folder / name).is_file() and not (folder / name).is_symlink():
-                files[name] = opened.enter_context(_open(folder / name))
+        files = _open_files(folder, opened)
     except OSError as error:
         opened.close()
         raise StorageError(f"{folder}: cannot be read ({error}); try again") from error
     return _zipped(files, top, opened)
 
 
-def _open(path: Path) -> BinaryIO:
-    return os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb")
+def _open_files(folder: Path, opened: ExitStack) -> dict[str, BinaryIO]:
+    """Open all files that the export lists, in one and the same folder."""
+    place = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        listed = read_manifest(folder)
+        if not os.path.samestat(os.fstat(place), folder.stat()):
+            raise OSError("it is being exported anew")
+        return {name: opened.enter_context(_open(name, place)) for name in (PROVENANCE, *listed)}
+    finally:
+        os.close(place)
+
+
+def _open(name: str, place: int) -> BinaryIO:
+    """Open a file of a folder; a pipe would be waited for."""
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
+    descriptor = os.open(name, flags, dir_fd=place)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(f"{name} is not a file")
+    return os.fdopen(descriptor, "rb")
 
 
 class _Sink:

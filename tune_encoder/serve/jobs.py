@@ -11,12 +11,14 @@ import os
 import shlex
 import subprocess
 import sys
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from tune_encoder.errors import ConfigError
 from tune_encoder.system.files import files_with_suffix
+from tune_encoder.system.lock import lock_file
 
 RUNNING, ENDED = "running", "ended"
 _FOLDER = ".page"  # never the name of an experiment
@@ -37,7 +39,7 @@ class Job:
     def is_running(self) -> bool:
         """Whether it runs, also if an earlier server started it."""
         with self.log.open("rb") as file:
-            return not _lock(file.fileno(), fcntl.LOCK_SH)
+            return not _is_free(file.fileno())
 
     def lines(self) -> list[str]:
         """Return the last lines of its output, without what was overwritten in a terminal."""
@@ -61,6 +63,7 @@ class Jobs:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._lock = threading.Lock()  # pages start and show them in different threads
         self._children: dict[Path, subprocess.Popen[bytes]] = {}
 
     def start(self, name: str, action: str, words: Sequence[str]) -> Job:
@@ -75,23 +78,28 @@ class Jobs:
             ConfigError: if the same command of this experiment runs already.
             OSError: if its log cannot be written.
         """
-        self._reap()
         log = self.root / _FOLDER / name / f"{action}.log"
+        with self._lock:
+            self._reap()
+            self._start(name, log, [action, *words])
+        return Job(action, log)
+
+    def _start(self, name: str, log: Path, words: Sequence[str]) -> None:
         log.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(log, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
         try:
-            if not _lock(descriptor, fcntl.LOCK_EX):
-                raise ConfigError(f"{name}: `{action}` runs already; wait until it has ended")
+            if not lock_file(descriptor):
+                raise ConfigError(f"{name}: `{words[0]}` runs already; wait until it has ended")
             os.ftruncate(descriptor, 0)
-            os.write(descriptor, f"$ tune-encoder {shlex.join([action, *words])}\n".encode())
-            self._children[log] = _spawn([action, *words], descriptor)
+            os.write(descriptor, f"$ tune-encoder {shlex.join(words)}\n".encode())
+            self._children[log] = _spawn(words, descriptor)
         finally:
             os.close(descriptor)  # the process keeps the lock
-        return Job(action, log)
 
     def of(self, name: str) -> list[Job]:
         """Return the newest of each command of an experiment, the latest first."""
-        self._reap()
+        with self._lock:
+            self._reap()
         logs = files_with_suffix(self.root / _FOLDER / name, ".log")
         logs.sort(key=lambda path: path.stat().st_mtime_ns, reverse=True)
         return [Job(path.stem, path) for path in logs]
@@ -120,10 +128,10 @@ def _spawn(words: Sequence[str], output: int) -> subprocess.Popen[bytes]:
     )
 
 
-def _lock(descriptor: int, kind: int) -> bool:
-    """Lock a file, if no process has locked it."""
+def _is_free(descriptor: int) -> bool:
+    """Whether no process has locked a file; locks it until it is closed."""
     try:
-        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except OSError:
         return False
     return True

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import signal
 import socket
-import webbrowser
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from nicegui import ui
 from tune_encoder.errors import ConfigError
 from tune_encoder.serve.access import Access, link, read_token
 from tune_encoder.serve.actions import Actions
+from tune_encoder.serve.browser import opened_in_browser
 from tune_encoder.serve.compare_page import add_compare_page
 from tune_encoder.serve.experiment_page import add_experiment_page
 from tune_encoder.serve.experiments_page import add_experiments_page
@@ -58,7 +58,7 @@ def serve(served: Served, say: Callable[[str], None], opens: bool = False) -> No
 
     Raises:
         ConfigError: if the root is no folder, or the port is in use.
-        StorageError: if the token cannot be written.
+        StorageError, OSError: if the token, or the file for the browser, cannot be written.
     """
     if not served.root.is_dir():
         raise ConfigError(
@@ -69,10 +69,10 @@ def serve(served: Served, say: Callable[[str], None], opens: bool = False) -> No
     with contextlib.closing(_listen(served.port)) as listener:
         port = listener.getsockname()[1]
         server = uvicorn.Server(_config(build_app(served), port, token))
-        say(link(port, token))
-        if opens:
-            webbrowser.open(link(port, token))
-        _run(server, listener)
+        address = link(port, token)
+        say(address)
+        with opened_in_browser(address, port) if opens else contextlib.nullcontext():
+            _run(server, listener)
 
 
 def _listen(port: int) -> socket.socket:
@@ -142,6 +142,7 @@ def _run(server: uvicorn.Server, listener: socket.socket) -> None:
     # not know by itself.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
-    signal.signal(signal.SIGHUP, server.handle_exit)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as under nohup
+        signal.signal(signal.SIGHUP, server.handle_exit)
     with contextlib.suppress(KeyboardInterrupt):
         server.run(sockets=[listener])

@@ -32,7 +32,7 @@ def lock_experiment(folder: Path) -> Iterator[None]:
     """
     path = folder / LOCK_NAME
     with path.open("a+", encoding="utf-8") as file:
-        if not _lock(file):
+        if not lock_file(file):
             file.seek(0)
             holds = file.readline().strip() or "another process"
             raise StorageError(f"{folder}: in use by {holds}; wait until it ends, or stop it")
@@ -42,8 +42,12 @@ def lock_experiment(folder: Path) -> Iterator[None]:
         yield
 
 
-def _lock(file: TextIO) -> bool:
-    """Acquire the lock, with retries, since `lock_holder` takes it for a moment."""
+def lock_file(file: TextIO | int) -> bool:
+    """Lock a file, with retries, since who looks whether it is locked does so for a moment.
+
+    Returns:
+        Whether it could be locked, as no other process holds it.
+    """
     for wait_s in (0.01, 0.04, 0.1, None):
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
