@@ -73,6 +73,23 @@ def wait_for(true):
         time.sleep(0.05)
 
 
+SLEEPER = """
+import os, sys, time
+if {word!r} in sys.orig_argv:
+    open({path!r}, "w").write(str(os.getpid()))
+    time.sleep(600)
+"""
+
+
+def make_sleep(folder, monkeypatch, word):
+    """Let every process sleep that has a word in its command line; where it writes its ID."""
+    told = folder / "pid"
+    (folder / "sitecustomize.py").write_text(SLEEPER.format(word=word, path=str(told)))
+    path = os.pathsep.join((str(folder), os.environ.get("PYTHONPATH", "")))
+    monkeypatch.setenv("PYTHONPATH", path.rstrip(os.pathsep))
+    return told
+
+
 @pytest.fixture(scope="package")
 def root(tmp_path_factory):
     """Searches of which one is broken; not to be changed."""

@@ -12,7 +12,7 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
-from tests.serve.conftest import ask, needs_browser, serving, wait_for
+from tests.serve.conftest import ask, make_sleep, needs_browser, serving, wait_for
 from tune_encoder.cli import main
 from tune_encoder.serve import access
 from tune_encoder.system.ports import free_port
@@ -240,19 +240,8 @@ def test_the_browser_gets_the_link_in_a_file_that_only_its_user_can_read(
     assert not path.exists()
 
 
-SLEEPER = """
-import os, sys, time
-if "tune_encoder.serve.rating" in sys.orig_argv:
-    open({path!r}, "w").write(str(os.getpid()))
-    time.sleep(600)
-"""
-
-
 def test_a_signal_ends_it_with_the_process_that_it_waits_for(root, tmp_path, monkeypatch):
-    told = tmp_path / "pid"
-    (tmp_path / "sitecustomize.py").write_text(SLEEPER.format(path=str(told)))
-    path = os.pathsep.join((str(tmp_path), os.environ.get("PYTHONPATH", "")))
-    monkeypatch.setenv("PYTHONPATH", path.rstrip(os.pathsep))
+    told = make_sleep(tmp_path, monkeypatch, "tune_encoder.serve.rating")
     with serving(root, free_port(8450)) as own:
         cookie = ask(own.link)[2]["Set-Cookie"].partition(";")[0]
         assert ask(f"{own.base}/e/mine", Cookie=cookie)[0] == 200

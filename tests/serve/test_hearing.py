@@ -24,7 +24,9 @@ from tune_encoder.serve.recordings import (
     TOO_LARGE,
     Inbox,
     Inboxes,
+    Refused,
     file_name,
+    remove_abandoned,
 )
 from tune_encoder.system.files import cache_dir
 from tune_encoder.system.manifest import MANIFEST, PROVENANCE
@@ -324,6 +326,7 @@ def test_what_was_sent_goes_with_its_page_and_what_a_killed_server_left_with_the
     inboxes, inbox = Inboxes(), Inbox(_clones_nothing)
     key = inboxes.add(inbox)
     before = set(left_over()) - {killed}
+    remove_abandoned()
 
     with ThreadPoolExecutor(1) as pool:  # Playwright has a loop in this thread
         received = inbox.receive("a.wav", _pieces(b"one", b"two"), claimed=0)
@@ -335,6 +338,34 @@ def test_what_was_sent_goes_with_its_page_and_what_a_killed_server_left_with_the
     assert folder.stat().st_mode & 0o077 == 0
     inboxes.remove(key)
     assert not folder.exists()
+
+
+def test_a_folder_that_cannot_be_made_is_said_in_a_line(tmp_path, monkeypatch):
+    (tmp_path / "cache").write_text("no folder")
+    monkeypatch.setenv("TUNE_ENCODER_CACHE", str(tmp_path / "cache"))
+    received = Inbox(_clones_nothing).receive("a.wav", _pieces(b"one"), claimed=0)
+
+    with (
+        ThreadPoolExecutor(1) as pool,
+        pytest.raises(Refused, match=r"cache/serve: .*") as refused,
+    ):
+        pool.submit(asyncio.run, received).result()
+    assert refused.value.status == 507
+    assert str(refused.value).count("\n") == 0
+
+
+@needs_browser
+def test_what_was_sent_goes_with_its_server(searched, microphone, cache):
+    with serving(searched, free_port(8600)) as own:
+        tab = Tab(microphone, own)
+        with closing(tab.context):
+            tab.open("/e/bare/hearing")
+            tab.open("/e/mine/hearing")
+            before = set(left_over())
+            assert Sender(tab).send("a.wav", [b"x"], Content_Length="1") == (204, "")
+            (folder,) = set(left_over()) - before
+            assert own.stop() == (0, "")
+        assert not folder.exists()
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import yaml
 from optuna.trial import TrialState
 
 from tests.report.conftest import made_search
-from tests.serve.conftest import needs_browser, serving
+from tests.serve.conftest import make_sleep, needs_browser, serving
 from tests.serve.test_pages import LONG_MS, has_text
 from tests.tuning.conftest import TINY_SPACE
 from tune_encoder.experiment.control import Controls
@@ -217,6 +217,45 @@ def test_a_search_that_is_not_possible_is_not_started(steered, open_tab, written
 
     has_text(page, said)
     assert button(page, "Start").is_disabled()
+
+
+def is_alive(told):
+    try:
+        os.kill(int(told.read_text()), 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_a_check_ends_with_its_page_and_with_the_server(tmp_path, monkeypatch, cache, open_tab):
+    told = make_sleep(tmp_path, monkeypatch, "plan")
+    with serving(tmp_path, free_port(8700)) as own:
+        for _ in range(2):
+            told.unlink(missing_ok=True)
+            page = open_tab("/start", at=own).page
+            button(page, "Check data and plan").click()
+            wait_for(lambda: told.exists() and told.read_text())
+            has_text(page, "of up to")  # the plan, with which the search can be started
+            assert button(page, "Start").is_enabled()
+        assert is_alive(told)
+        assert own.stop() == (0, "")
+    wait_for(lambda: not is_alive(told))
+
+
+def test_an_error_is_said_on_the_page_if_the_dialog_was_closed_before(steered, runs, open_tab):
+    page = open_tab("/e/mine", at=steered).page
+    log = action_log_path()
+    log.unlink(missing_ok=True)
+    with lock_experiment(runs / "mine"):
+        button(page, "Pause").click(timeout=LONG_MS)
+        os.mkfifo(log)  # the action waits until somebody reads its log
+        dialog = page.get_by_role("dialog")
+        button(dialog, "Pause").click()
+        button(dialog, "Cancel").click()
+        dialog.wait_for(state="detached", timeout=LONG_MS)
+    with closing(os.fdopen(os.open(log, os.O_RDONLY | os.O_NONBLOCK))):
+        log.unlink()
+        has_text(page, "mine: is not running; resume it")
 
 
 def test_no_dialog_is_wider_than_a_phone(steered, running, open_tab):

@@ -31,7 +31,8 @@ class Asking:
             title: What is asked.
             words: What will happen.
             verb: What the button says that agrees.
-            act: Does it, and returns what it did; the dialog stays open with its error.
+            act: Does it, and returns what it did; the dialog stays open with its error,
+                which the page says if it was closed meanwhile.
             fields: Adds what can be chosen.
         """
         with self._place, ui.dialog() as dialog, ui.card().classes("dialog"):
@@ -52,12 +53,19 @@ class Asking:
             try:
                 words = await act()
             except (TuneEncoderError, OSError) as error:
-                problem.set_text(error_line(error))
-                problem.set_visibility(True)
-                yes.enable()
+                complain(error_line(error))
             else:
-                dialog.close()
+                if not dialog.is_deleted:
+                    dialog.close()
                 self.say(words)
+
+        def complain(words: str) -> None:
+            if dialog.is_deleted:  # its reader has closed it meanwhile
+                self.say(words)
+                return
+            problem.set_text(words)
+            problem.set_visibility(True)
+            yes.enable()
 
         yes.on_click(agree)
         dialog.open()

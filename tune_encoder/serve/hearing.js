@@ -78,8 +78,22 @@ async function startRecording() {
   // What makes calls clear changes a voice.
   const plain = { echoCancellation: false, noiseSuppression: false, autoGainControl: false };
   const stream = await navigator.mediaDevices.getUserMedia({ audio: { channelCount: 1, ...plain } });
+  try {
+    await listenTo(stream);
+  } catch (error) {
+    stream.getTracks().forEach((track) => track.stop());
+    throw error;
+  }
+}
+
+async function listenTo(stream) {
   const context = new AudioContext();
-  await context.audioWorklet.addModule("/hearing/microphone.js");
+  try {
+    await context.audioWorklet.addModule("/hearing/microphone.js");
+  } catch (error) {
+    await context.close();
+    throw error;
+  }
   const tap = new AudioWorkletNode(context, "microphone");
   const pieces = [];
   tap.port.onmessage = (event) => pieces.push(event.data);

@@ -14,7 +14,15 @@ from tune_encoder.experiment.run import EXPORTED
 from tune_encoder.serve.best_voices import HeardVoice, HeardVoices, Hearing
 from tune_encoder.serve.cloning import Cloned, ClonedVoice, clone_recordings
 from tune_encoder.serve.frame import RESPONSE_S, TOP, frame, heading, say_problem, table, text
-from tune_encoder.serve.recordings import MAX_BYTES, MEGABYTE, TOO_LARGE, Inbox, Inboxes, remove
+from tune_encoder.serve.recordings import (
+    MAX_BYTES,
+    MEGABYTE,
+    TOO_LARGE,
+    Inbox,
+    Inboxes,
+    remove,
+    remove_abandoned,
+)
 from tune_encoder.serve.watching import Watch
 from tune_encoder.system.manifest import PROVENANCE
 
@@ -31,6 +39,8 @@ def add_hearing_page(watch: Watch) -> None:
     """Add the page at /e/NAME/hearing, and where its recordings are sent."""
     hearing, inboxes, turn = Hearing(), Inboxes(), asyncio.Semaphore()
     _add_routes(inboxes)
+    app.on_startup(remove_abandoned)
+    app.on_shutdown(inboxes.close)
 
     @ui.page("/e/{name}/hearing", response_timeout=RESPONSE_S)
     async def hearing_page(name: str) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from fastapi import Request, Response
 from starlette.requests import ClientDisconnect
 
+from tune_encoder.errors import StorageError, error_line
 from tune_encoder.system.files import cache_dir, make_cache_folder, remove_leftovers
 
 MEGABYTE = 1_000_000
@@ -69,8 +70,10 @@ class Inbox:
             raise
 
     def _place(self, name: str, claimed: int) -> Path:
-        if self._folder is None:
-            self._folder = _make_folder()
+        try:
+            self._folder = self._folder or _make_folder()
+        except (StorageError, OSError) as error:
+            raise Refused(507, error_line(error)) from error
         path = self._folder / file_name(name)
         if claimed > MAX_BYTES:
             raise Refused(413, f"{path.name}: {TOO_LARGE}")
@@ -110,12 +113,16 @@ def file_name(name: str) -> str:
 
 
 def _make_folder() -> Path:
-    """Make a folder that only this user can read, and remove those of servers that were killed."""
+    """Make a folder that only this user can read."""
     base = cache_dir() / "serve"
     make_cache_folder(base)
-    remove_leftovers(base / "recordings")
     name = tempfile.mkdtemp(prefix=f".recordings.{os.getpid()}.", suffix=".partial", dir=base)
     return Path(name)
+
+
+def remove_abandoned() -> None:
+    """Remove the recordings of servers that were killed."""
+    remove_leftovers(cache_dir() / "serve" / "recordings")
 
 
 class Inboxes:
@@ -132,7 +139,13 @@ class Inboxes:
 
     def remove(self, key: str) -> None:
         """Remove one, with all that is in it."""
-        self._known.pop(key).close()
+        if (inbox := self._known.pop(key, None)) is not None:
+            inbox.close()
+
+    def close(self) -> None:
+        """Remove all, with all that is in them."""
+        for key in list(self._known):
+            self.remove(key)
 
     async def receive(self, key: str, name: str, request: Request) -> Response:
         """Answer a request whose body is a recording."""

@@ -1,6 +1,7 @@
 """What is known of a search before it starts: its data, and what it will cost."""
 
 import asyncio
+import contextlib
 import json
 import os
 import tempfile
@@ -13,6 +14,7 @@ from tune_encoder.errors import TuneEncoderError
 from tune_encoder.serve.jobs import program
 from tune_encoder.space import SearchSpace, space_to_content
 from tune_encoder.system.formats import count_noun, format_duration, format_size
+from tune_encoder.system.signals import end_with_parent
 
 _ERROR = "tune-encoder: "
 
@@ -35,11 +37,10 @@ class Checking:
         """Whether nobody waits any more; what ended then has no result."""
 
     def cancel(self) -> None:
-        """End what runs."""
+        """End what runs, and start nothing more."""
         self.is_cancelled = True
         for process in self._running:
-            if process.returncode is None:
-                process.kill()
+            _kill(process)
 
     async def data(self, folder: str) -> str:
         """Return what `data check` says of a folder.
@@ -47,7 +48,7 @@ class Checking:
         Raises:
             TuneEncoderError: if it has errors, which it says.
         """
-        code, out, err = await self._run(["data", "check", folder])
+        code, out, err = await self._run(["data", "check", "--", folder])
         if code:
             raise TuneEncoderError("\n".join((*out.splitlines(), _error(err, code))))
         return out
@@ -69,6 +70,7 @@ class Checking:
         return cost
 
     async def _run(self, words: Sequence[str]) -> tuple[int, str, str]:
+        self._check_awaited()
         process = await asyncio.create_subprocess_exec(
             *program(words),
             stdin=asyncio.subprocess.DEVNULL,
@@ -76,13 +78,26 @@ class Checking:
             stderr=asyncio.subprocess.PIPE,
             env={**os.environ},
             start_new_session=True,
+            preexec_fn=end_with_parent,
         )
         self._running.add(process)
         try:
+            self._check_awaited()
             out, err = await process.communicate()
         finally:
+            _kill(process)
             self._running.discard(process)
         return process.returncode or 0, out.decode(), err.decode()
+
+    def _check_awaited(self) -> None:
+        if self.is_cancelled:
+            raise TuneEncoderError("nobody waits for the check any more; check it again")
+
+
+def _kill(process: asyncio.subprocess.Process) -> None:
+    if process.returncode is None:
+        with contextlib.suppress(ProcessLookupError):  # it has just ended
+            process.kill()
 
 
 def _error(written: str, code: int) -> str:

@@ -47,7 +47,7 @@ class Wish:
 
         space = resolve_space(self.space, self.budget, "command line")
         check_name_free(root, self.name)
-        if self.data_dir and not Path(self.data_dir).expanduser().is_dir():
+        if self.data_dir and not Path(self.data_dir).is_dir():
             raise ConfigError(f"{self.data_dir}: no such folder; give the path of a data set")
         return space
 
@@ -91,8 +91,10 @@ class StartForm:
             ConfigError: if something is missing.
         """
         is_file, is_folder = self.space.value == FILE, self.data.value == FOLDER
-        space = _given(self.file, "the path of the space") if is_file else str(self.space.value)
-        data_dir = _given(self.folder, "the path of the data") if is_folder else ""
+        space = str(self.space.value)
+        if is_file:
+            space = _expanded(_given(self.file, "the path of the space"))
+        data_dir = _expanded(_given(self.folder, "the path of the data")) if is_folder else ""
         budget = whole_numbers({name: box.value for name, box in self.budget.items()})
         name = _given(self.name, "the name")
         return Wish(space, data_dir, name, budget, self.exports.value)
@@ -102,3 +104,11 @@ def _given(box: ui.input, what: str) -> str:
     if not (words := (box.value or "").strip()):
         raise ConfigError(f"{what} is missing; write it")
     return words
+
+
+def _expanded(path: str) -> str:
+    """Return a path in which `~` is the home folder, as in a shell."""
+    try:
+        return str(Path(path).expanduser()) if path.startswith("~") else path
+    except RuntimeError:  # of a user who is not known
+        return path

@@ -2,8 +2,9 @@
 
 import asyncio
 from pathlib import Path
+from weakref import WeakSet
 
-from nicegui import ui
+from nicegui import app, ui
 
 from tune_encoder.errors import ConfigError, TuneEncoderError, error_line
 from tune_encoder.experiment.folder import experiment_path
@@ -25,7 +26,13 @@ _SEARCH = "search"
 
 
 def add_start_page(actions: Actions) -> None:
-    """Add the page at /start."""
+    """Add the page at /start, whose checks end with the server."""
+    pages: WeakSet[StartPage] = WeakSet()
+
+    @app.on_shutdown
+    def end_checks() -> None:
+        for page in pages:
+            page.checking.cancel()
 
     @ui.page("/start", response_timeout=RESPONSE_S)
     async def start_page() -> None:
@@ -33,7 +40,7 @@ def add_start_page(actions: Actions) -> None:
             if actions.is_read_only:
                 say_problem(READ_ONLY)
                 return
-            StartPage(actions, await asyncio.to_thread(_find_cluster))
+            pages.add(StartPage(actions, await asyncio.to_thread(_find_cluster)))
 
 
 def _find_cluster() -> str:
@@ -101,14 +108,20 @@ class StartPage:
             wish = self.form.wish()
             space = await asyncio.to_thread(wish.resolve, self.actions.root)
             await self._check_data(wish.data_dir or space.data_dir)
-            self.checked = wish
             await self._show_plan(wish, space)
         except (TuneEncoderError, OSError) as error:
-            if checking.is_cancelled:
-                return
+            self._complain(checking, error_line(error))
+        except Exception as error:
+            self._complain(checking, error_line(f"{type(error).__name__}: {error}"))
+            raise
+        finally:
+            if not checking.is_cancelled:  # else the page is gone, or the search has started
+                self._wait("")
+
+    def _complain(self, checking: Checking, problem: str) -> None:
+        if not checking.is_cancelled:
             with self.found:
-                say_problem(error_line(error))
-        self._wait("")
+                say_problem(problem)
 
     async def _check_data(self, folder: str) -> None:
         with self.found:
@@ -124,6 +137,7 @@ class StartPage:
 
     async def _show_plan(self, wish: Wish, space: SearchSpace) -> None:
         plan = await asyncio.to_thread(plan_search, space)
+        self.checked = wish
         with self.found:
             heading(2, "Plan")
             shown = numbers(("trials", "epochs", "time", "an epoch", "disk"))
