@@ -2,6 +2,7 @@
 
 import re
 import socket
+import time
 from dataclasses import dataclass
 from urllib.request import ProxyHandler, build_opener
 
@@ -32,6 +33,8 @@ LONG = {"budget": {"trials": 2, "epochs": 2000}, "scheduler": {"name": "none"}}
 OFTEN = {"RAY_metrics_report_interval_ms": "1000"}  # Ray sends metrics on every ten seconds
 ENOUGH = 5  # epochs
 ANSWER_S = 10
+WORKER_SERIES = r'Component="ray::\w+'  # of the memory and the load of a worker
+SERIES_S = 60
 
 
 @dataclass
@@ -67,6 +70,9 @@ def watched(tmp_path_factory, data_dir):
         command.wait_for_rows(process, ENOUGH)
         before = command.experiment.trials()
         prometheus.wait_for(f"{EPOCHS.exported} >= {ENOUGH}", process)
+        rate = next(each for each in dashboard()["panels"] if each["title"] == "Epochs per second")
+        # Two samples in which it has grown; before, the rate is 0.
+        prometheus.wait_for(f"({for_now(rate['targets'][0]['expr'])}) > 0", process)
         panels = {
             panel["title"]: prometheus.wait_for(for_now(panel["targets"][0]["expr"]), process)
             for panel in dashboard()["panels"]
@@ -78,7 +84,7 @@ def watched(tmp_path_factory, data_dir):
         listening = set(addresses(driver))
         kinds = [check(host, port) for host, port in listening]
         titles = {line.strip("\0 ") for _, line in lines(driver) if "ray::tiny" in line}
-        text = page(up[0]["metric"]["instance"])
+        text = page_with(up[0]["metric"]["instance"], WORKER_SERIES)
         process.terminate()
         said = finish(process, 60)[0]
     finally:
@@ -97,11 +103,16 @@ def for_now(query):
     return chosen.replace("$__rate_interval", "4s")
 
 
-def page(address):
-    """What anybody on this machine reads at HOST:PORT."""
+def page_with(address, pattern):
+    """What anybody on this machine reads at HOST:PORT, once it has what Ray adds after a while."""
     opener = build_opener(ProxyHandler({}))
-    with opener.open(f"http://{address}/metrics", timeout=ANSWER_S) as answer:
-        return answer.read().decode()
+    deadline = time.monotonic() + SERIES_S
+    while True:
+        with opener.open(f"http://{address}/metrics", timeout=ANSWER_S) as answer:
+            text = answer.read().decode()
+        if re.search(pattern, text) or time.monotonic() > deadline:
+            return text
+        time.sleep(0.5)
 
 
 def number(found: list[Sample], **labels: str) -> float:
@@ -174,5 +185,5 @@ def test_the_address_is_printed_and_named_to_prometheus_while_the_search_runs(wa
 def test_the_titles_of_workers_make_no_new_series_with_every_epoch(watched):
     # Ray has a series of the memory and the load of each title.
     assert watched.titles <= {"ray::tiny: worker 1", "ray::tiny: worker 2"}
-    assert re.search(r'Component="ray::\w+', watched.text)
+    assert re.search(WORKER_SERIES, watched.text)
     assert not re.search(r'Component="[^"]*epoch', watched.text)
