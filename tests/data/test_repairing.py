@@ -282,7 +282,7 @@ def test_the_check_names_the_command_that_repairs(generated, run):
     assert code == DATA
     assert errors == [
         f"tune-encoder: {generated}: 7 errors; fix or remove the files; for the 6 styles of "
-        f"another norm than 1: tune-encoder data repair {generated} --out NEW"
+        f"another norm than 1: `tune-encoder data repair {generated} --out NEW`"
     ]
 
 
@@ -296,7 +296,7 @@ def test_a_check_without_such_styles_names_no_repair(tmp_path, run):
 
 
 def test_what_stops_a_search_names_the_command_too(generated):
-    with pytest.raises(DataError, match=r"; for the 6 styles of another norm .* --out NEW$"):
+    with pytest.raises(DataError, match=r"; for the 6 styles of another norm .* --out NEW`$"):
         check_data(generated, GENERATOR_RATE).raise_errors(generated)
 
 
@@ -307,4 +307,4 @@ def test_the_command_named_can_be_pasted_for_a_folder_with_a_space(tmp_path, run
 
     (error,) = run("check", tmp_path / "my voices")[2]
 
-    assert error.endswith(f"tune-encoder data repair '{tmp_path}/my voices' --out NEW")
+    assert error.endswith(f"tune-encoder data repair '{tmp_path}/my voices' --out NEW`")

@@ -21,6 +21,12 @@ TRIALS = [("COMPLETE", {"dropout": 0.2}, [0.9, 0.5]), ("PRUNED", {"dropout": 0.4
 LATER = "the search is not affected, and what is missing is sent later, at the latest by `tune-"
 
 
+def started():
+    """The processes that follow a search; other tests have left servers of their own."""
+    children = psutil.Process().children()
+    return [each for each in children if "tune_encoder.tracking" in each.cmdline()]
+
+
 @pytest.fixture
 def finished(tmp_path):
     return make_search(tmp_path / "runs", SPACE, TRIALS)
@@ -54,12 +60,12 @@ def test_a_wait_at_the_end_has_a_limit(finished, silent_server, capfd, monkeypat
         pass
 
     assert "not all was sent in time; the search is not affected" in capfd.readouterr().err
-    assert psutil.Process().children() == []
+    assert started() == []
 
 
 def test_a_process_that_dies_is_one_warning(finished, capfd):
     with following(finished.path, TrackingSettings(wandb="mine")):
-        (process,) = psutil.Process().children()
+        (process,) = started()
         process.kill()
 
     (line,) = capfd.readouterr().err.splitlines()
@@ -130,7 +136,7 @@ def test_an_address_that_fails_is_one_warning(finished, listener, capfd):
 
 def test_without_a_tracker_nothing_is_started(finished):
     with following(finished.path, TrackingSettings()):
-        assert psutil.Process().children() == []
+        assert started() == []
 
 
 @pytest.mark.parametrize("name", ["mlflow", "wandb"])

@@ -146,7 +146,7 @@ def test_a_search_that_was_cancelled_is_not_queued_again(cluster):
 def test_a_signal_before_the_search_begins_ends_what_was_started(cluster, signal, queued):
     notes, _ = cluster(code=143, EARLY=signal, RAY_AUTH_TOKEN_PATH=__file__)
 
-    assert (notes[-1] == "scontrol requeue 4711") is queued
+    assert ("scontrol requeue 4711" in notes) is queued  # a step may write its note later
     assert not starting("python -m", notes)
 
 
