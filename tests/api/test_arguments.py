@@ -46,6 +46,7 @@ REFUSED = [
         r"^import_data\(\): sample_rate is 7; it must be",
     ),
     (lambda: api.generate_data("new", workers=0), "^workers is 0; it must be at least 1"),
+    (lambda: api.generate_data("new", workers=True), "^workers is True; it must be at least 1"),
     (lambda: api.generate_data("new", model="x"), "^model is 'x'; it must be one of sup"),
     (lambda: api.generate_data("new", draws=0), r"^generate_data\(\): draws is 0; it"),
     (lambda: api.check_data("nowhere").raise_errors(Path("nowhere")), "no such folder"),

@@ -192,7 +192,7 @@ def generate_data(folder: _Path, **options: "Unpack[GenerateOptions]") -> "Summa
 
     given = check_option_names(options, GenerateOptions.__annotations__, "generate_data()")
     workers = given.pop("workers", default_workers())
-    if not isinstance(workers, int) or workers < 1:
+    if not isinstance(workers, int) or isinstance(workers, bool) or workers < 1:
         raise ConfigError(f"--workers is {workers}; it must be at least 1")
     model = given.pop("model", DEFAULT_MODEL)
     check_choice(model, SUPERTONIC_MODELS, "model")

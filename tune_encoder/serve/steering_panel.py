@@ -24,6 +24,7 @@ from tune_encoder.serve.files import MODEL, REPORT, file_address
 from tune_encoder.serve.jobs_view import JobsView
 from tune_encoder.serve.numbers import whole_numbers
 from tune_encoder.serve.start_form import EXPORTS, NO_EXPORT
+from tune_encoder.serve.stop_trial import ENDS
 from tune_encoder.system.formats import count_noun
 from tune_encoder.system.lock import lock_holder
 from tune_encoder.system.manifest import PROVENANCE
@@ -73,7 +74,7 @@ class SteeringPanel:
         shown |= dict.fromkeys(_RUNNING, is_running) | dict.fromkeys(_IDLE, not is_running)
         for name, is_shown in {**shown, **dict.fromkeys(_ALWAYS, True)}.items():
             self.buttons[name].set_visibility(is_shown)
-        self.report.set_visibility((path / "report.html").is_file())
+        self.report.set_visibility((path / REPORT).is_file())
         self.model.set_visibility((path / EXPORTED / PROVENANCE).is_file())
         self.jobs.look()
 
@@ -123,7 +124,7 @@ class SteeringPanel:
 
         self._ask(
             "Stop a trial?",
-            "It ends after its current epoch and is not tried again; the others continue.",
+            ENDS,
             "Stop the trial",
             lambda experiment: kill_trial(experiment, chosen),
             lambda: f"kill-trial {chosen}",
@@ -233,7 +234,7 @@ class SteeringPanel:
         )
 
     def _ask_report(self) -> None:
-        path = self.experiment.path / "report.html"
+        path = self.experiment.path / REPORT
         self._ask_command("report", "Write the report?", f"It is written to {path}.")
 
     def _ask_command(self, command: str, title: str, words: str) -> None:

@@ -8,7 +8,8 @@ from tune_encoder.experiment.steering import kill_trial
 from tune_encoder.serve.actions import Actions
 from tune_encoder.serve.dialog import Asking, client_address
 
-_ENDS = "It ends after its current epoch and is not tried again; the others continue."
+ENDS = "It ends after its current epoch and is not tried again; the others continue."
+"""What a person is told before."""
 
 
 class StopTrial:
@@ -33,4 +34,4 @@ class StopTrial:
                 client_address(), what, lambda: kill_trial(self.experiment, self.number)
             )
 
-        self.asking.ask(f"Stop trial {self.number}?", _ENDS, "Stop the trial", act)
+        self.asking.ask(f"Stop trial {self.number}?", ENDS, "Stop the trial", act)

@@ -1,4 +1,4 @@
-"""What long work tells a program that listens: events, for at most one listener in a process.
+"""What long work tells a program that listens: events, by name, with their values.
 
 Nobody listens unless the command line was asked to; then telling costs nothing.
 """

@@ -118,9 +118,9 @@ class WandbTracker:
 
             identity = re.sub("[^A-Za-z0-9]", "-", search.identity)[:_ID_LENGTH]
             name = search.experiment.name
-            config: dict[str, Any] = {**search.tags()} if trial is None else {**trial.settings}
+            config: dict[str, Any] = {**search.tags()}
             if trial is not None:
-                config |= {**search.trial_tags(trial), **trial.settings}
+                config = {**search.trial_tags(trial), **trial.settings}
             self._open[key] = wandb.init(
                 entity=self._entity or None,
                 project=self._project_name,
