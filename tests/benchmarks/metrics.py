@@ -15,6 +15,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -83,6 +85,15 @@ def main() -> None:
 
 def run(folder: Path, data: Path, options: list[str], seconds: float) -> Measured:
     """Run a search and measure it for a while."""
+    with searching(folder, data, options) as (process, experiment):
+        return measure(process, experiment, seconds)
+
+
+@contextmanager
+def searching(
+    folder: Path, data: Path, options: Sequence[str] = ()
+) -> "Iterator[tuple[subprocess.Popen[bytes], Experiment]]":
+    """A search in a new folder that has started and trains on, until the block ends."""
     folder.mkdir()
     (folder / "space.yaml").write_text(write_yaml(SPACE))
     command = ["search", "--space", "space.yaml", "--data-dir", str(data), "--name", "mine"]
@@ -93,16 +104,22 @@ def run(folder: Path, data: Path, options: list[str], seconds: float) -> Measure
         stderr=subprocess.DEVNULL,
     ) as process:
         experiment = Experiment(folder / "runs" / "mine")
-        while (n_before := n_epochs(experiment)) < FIRST:
-            assert process.poll() is None, "the search has ended"
-            time.sleep(POLL_S)
-        before, began = processor_times(process), time.monotonic()
-        time.sleep(seconds)
-        after, passed = processor_times(process), time.monotonic() - began
-        n_after = n_epochs(experiment)
-        process.terminate()
+        try:
+            while n_epochs(experiment) < FIRST:
+                assert process.poll() is None, "the search has ended"
+                time.sleep(POLL_S)
+            yield process, experiment
+        finally:
+            process.terminate()
+
+
+def measure(process: "subprocess.Popen[bytes]", experiment: Experiment, seconds: float) -> Measured:
+    """Measure a search for a while."""
+    n_before, before, began = n_epochs(experiment), processor_times(process), time.monotonic()
+    time.sleep(seconds)
+    after, passed = processor_times(process), time.monotonic() - began
     training, other = ((a - b) / passed for a, b in zip(after, before, strict=True))
-    return Measured(training, other, (n_after - n_before) / passed)
+    return Measured(training, other, (n_epochs(experiment) - n_before) / passed)
 
 
 def n_epochs(experiment: Experiment) -> int:

@@ -1,4 +1,4 @@
-"""The export of a search over folds: one encoder, trained on all voices."""
+"""Training again on train and val together, of what was chosen over folds or on val."""
 
 import dataclasses
 import json
@@ -6,22 +6,24 @@ import os
 import shutil
 import signal
 
+import numpy as np
 import pytest
 import torch
 
 from tests.builders import new_experiment
 from tests.export.conftest import SPACE, TORCH, run_trial
-from tune_encoder.config import RetrainSettings, TrainConfig
+from tune_encoder.config import ExportSettings, RetrainSettings, TrainConfig
 from tune_encoder.data.fold_scores import baselines_over_folds
 from tune_encoder.data.folds import all_voices, make_folds
 from tune_encoder.data.pack import open_pack
 from tune_encoder.data.packing import pack_data
-from tune_encoder.errors import ConfigError, Interrupted, StorageError
+from tune_encoder.errors import ConfigError, DataError, Interrupted, StorageError
 from tune_encoder.experiment.epoch_row import validation_scores
 from tune_encoder.experiment.folder import Experiment
 from tune_encoder.export import export
 from tune_encoder.export.choosing import choose
-from tune_encoder.export.refitting import refit_models
+from tune_encoder.export.combining import average_model, ensemble_model, single_model
+from tune_encoder.export.refitting import may_refit, refit_model, refit_models
 from tune_encoder.export.retraining import plan_retraining
 from tune_encoder.export.verifying import verify
 from tune_encoder.model.folder import load_model
@@ -72,6 +74,28 @@ def experiment(folded_search, tmp_path):
     return Experiment(tmp_path / "runs" / folded_search.name)
 
 
+@pytest.fixture
+def made(searched, tmp_path):
+    """A copy of a search that was scored on val."""
+    shutil.copytree(searched.path, tmp_path / "runs" / searched.name)
+    return Experiment(tmp_path / "runs" / searched.name)
+
+
+def trained_on_all(experiment, number, epoch, data, folder):
+    """The encoder of a trial's config, trained on all voices up to an epoch."""
+    config = experiment.space().config(experiment.trials()[number].settings)
+    states = []
+
+    with ending_at(epoch) as check:
+
+        def report(row, state):
+            states.append(state)
+            check(row)
+
+        train(dataclasses.replace(config, early_stopping_patience=0), data, folder, report)
+    return states[-1].model
+
+
 def winner(experiment):
     return min(
         ((trial, row) for trial in experiment.trials() for row in trial.rows),
@@ -85,21 +109,12 @@ def test_the_best_config_is_trained_on_all_voices_up_to_the_best_epoch(
     folder, metrics = exported
     trial, row = winner(folded_search)
     assert row["epoch"] < folded_search.space().budget.epochs
-    config = folded_search.space().config(trial.settings)
-    states = []
 
-    with ending_at(row["epoch"]) as check:
-
-        def report(each, state):
-            states.append(state)
-            check(each)
-
-        together = all_voices(packed)
-        train(dataclasses.replace(config, early_stopping_patience=0), together, tmp_path, report)
+    again = trained_on_all(folded_search, trial.number, row["epoch"], all_voices(packed), tmp_path)
 
     assert (metrics["trial"], metrics["epoch"]) == (trial.number, row["epoch"])
     weights = load_model(folder)[0].state_dict()
-    torch.testing.assert_close(weights, states[-1].model.state_dict(), rtol=0, atol=0)
+    torch.testing.assert_close(weights, again.state_dict(), rtol=0, atol=0)
     assert metrics["trained_in"].startswith(f"folded/refit/{trial.number:04d}_{row['epoch']:06d}_")
 
 
@@ -189,11 +204,14 @@ def test_two_processes_do_not_refit_the_same(experiment, tmp_path):
     [
         ("average", dataclasses.replace(TORCH, average=2)),
         ("ensemble", dataclasses.replace(TORCH, ensemble=2)),
+        ("refit", dataclasses.replace(TORCH, refit="none")),
     ],
 )
-def test_checkpoints_of_folds_are_not_combined(experiment, tmp_path, name, settings):
+def test_checkpoints_of_folds_are_neither_combined_nor_exported(
+    experiment, tmp_path, name, settings
+):
     with pytest.raises(
-        ConfigError, match=rf"{name} is 2, but folded was scored on folds: its check"
+        ConfigError, match=rf"{name} is (2|none), but folded was scored on folds: its check"
     ):
         export(experiment, tmp_path / "model", settings)
     assert not (experiment.path / "refit").exists()
@@ -230,3 +248,109 @@ def test_the_report_shows_the_scores_over_folds_and_says_why_there_is_no_single_
     _, row = winner(experiment)
     assert f"On the left-out voices it has a new-voice skill of {row['val_skill']:.3f}" in page
     assert "The winner is 3 encoders, each trained without the voices of one fold" in page
+
+
+# --- of a search that was scored on val -----------------------------------------------------------
+
+ALWAYS = dataclasses.replace(TORCH, refit="always")
+
+
+def test_what_was_chosen_on_val_is_trained_on_val_too(made, packed, tmp_path):
+    folder = tmp_path / "model"
+    (metrics,) = export(made, folder, ALWAYS)
+
+    again = trained_on_all(
+        made, metrics["trial"], metrics["epoch"], all_voices(packed), tmp_path / "run"
+    )
+    weights = load_model(folder)[0].state_dict()
+    torch.testing.assert_close(weights, again.state_dict(), rtol=0, atol=0)
+    assert json.loads((folder / "provenance.json").read_text())["trained_on"] == ["train", "val"]
+    assert list(metrics["scores"]) == ["test"]
+    assert verify(folder).mismatches == []
+
+
+def test_what_that_changed_is_said_beside_baselines_that_were_fitted_again_too(
+    made, packed, tmp_path
+):
+    (before,) = export(made, tmp_path / "before", dataclasses.replace(TORCH, refit="none"))
+    (after,) = export(made, tmp_path / "after", ALWAYS)
+
+    changed = after["refitted"]
+    assert "refitted" not in before
+    assert changed["val_skill"] == pytest.approx(before["scores"]["val"]["model"]["skill"])
+    known = before["scores"]["test"]["model"]["skill"]
+    assert changed["test_skill_before"] == pytest.approx(known)
+    assert changed["test_skill"] != pytest.approx(known)
+    assert after["scores"]["test"]["mean"]["skill"] == 0
+    for name in ("ridge", "statistics"):
+        assert after["scores"]["test"][name] != before["scores"]["test"][name]
+    card = (tmp_path / "after" / "MODEL_CARD.md").read_text()
+    assert "chosen on val, then trained again on train and val together" in card
+    difference = changed["test_skill"] - known
+    assert (
+        f"chosen on val with a skill of {changed['val_skill']:.3f}, then trained on train and val "
+        f"together: new-voice skill on test {difference:+.3f} (95 % " in card
+    )
+
+
+def test_the_members_of_an_ensemble_are_trained_again_and_keep_their_shares(made, packed):
+    choices = choose(made, 2)
+    mixed = ensemble_model("blend", choices, [0.25, 0.75])
+
+    model = refit_model(made, mixed, packed)
+
+    alone = [refit_model(made, single_model(each), packed) for each in choices]
+    one, other = (each.predict(packed.test) for each in alone)
+    found = model.predict(packed.test)
+    np.testing.assert_allclose(found.ttl, 0.25 * one.ttl + 0.75 * other.ttl, atol=1e-6)
+    np.testing.assert_allclose(found.dp, 0.25 * one.dp + 0.75 * other.dp, atol=1e-6)
+    assert [each["trained_in"].split("/")[1] for each in model.describe_members()] == 2 * ["refit"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "has_test", "changes", "refits"),
+    [
+        ("known", True, {}, True),
+        ("known", True, {"trial": 0}, False),
+        ("known", True, {"refit": "none"}, False),
+        ("known", False, {}, False),
+        ("new", True, {}, False),
+        ("mixed", True, {}, False),
+        ("new", True, {"refit": "always"}, True),
+        ("new", True, {"refit": "always", "trial": 0}, True),
+    ],
+)
+def test_by_itself_it_is_done_where_val_has_voices_of_train(
+    searched, packed, kind, has_test, changes, refits
+):
+    kinds = {**packed.info["voice_kinds"], "val": kind}
+    data = dataclasses.replace(
+        packed,
+        info={**packed.info, "voice_kinds": kinds},
+        test=packed.test if has_test else None,
+    )
+    model = single_model(choose(searched, 1)[0])
+
+    assert may_refit(model, dataclasses.replace(TORCH, **changes), data) is refits
+
+
+def test_an_average_of_epochs_is_not_trained_again(searched, packed):
+    model = average_model(choose(searched, 2))
+    kinds = {**packed.info["voice_kinds"], "val": "known"}
+
+    assert not may_refit(
+        model, TORCH, dataclasses.replace(packed, info={**packed.info, "voice_kinds": kinds})
+    )
+
+
+def test_without_a_test_split_it_is_refused(searched, packed):
+    model = single_model(choose(searched, 1)[0])
+
+    with pytest.raises(DataError, match=r"has no test split, so .* add test/ or leave out refit"):
+        may_refit(model, ALWAYS, dataclasses.replace(packed, test=None))
+
+
+@pytest.mark.parametrize("changes", [{"top_k": 2}, {"average": 2}])
+def test_several_trials_or_epochs_are_not_trained_again(changes):
+    with pytest.raises(ConfigError, match=r"refit is always, but .* leave out top_k and average"):
+        ExportSettings(refit="always", **changes)

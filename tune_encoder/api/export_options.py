@@ -20,6 +20,8 @@ class ExportOptions(TypedDict, total=False):
     """Number of best trials whose predictions are averaged."""
     blend: str
     """auto, or none: no weighted mean of the best trials' predictions is tried."""
+    refit: str
+    """auto, always or none: whether what is exported is trained again on train and val."""
 
 
 class RetrainOptions(TypedDict, total=False):

@@ -172,8 +172,8 @@ class Experiment:
         Args:
             to: The folder; by default `best` in the experiment, or `top` with `top_k`. An older
                 export there is replaced.
-            options: `trial`, `top_k`, `formats`, `int8`, `average`, `ensemble` and `blend`, as on
-                the command line.
+            options: `trial`, `top_k`, `formats`, `int8`, `average`, `ensemble`, `blend` and
+                `refit`, as on the command line.
 
         Raises:
             ConfigError: if an option is unknown or out of range.

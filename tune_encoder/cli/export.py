@@ -44,6 +44,7 @@ def add_export(commands: Commands) -> None:
     add_setting(parser, ExportSettings, "average", metavar="K")
     add_setting(parser, ExportSettings, "ensemble", metavar="K")
     add_setting(parser, ExportSettings, "blend", metavar="B", choices=None)
+    add_setting(parser, ExportSettings, "refit", metavar="R", choices=None)
     add_root(parser)
     parser = add_command(commands, "verify", _verify)
     parser.add_argument("model", type=Path, help="exported model folder")
@@ -116,13 +117,15 @@ def _metrics(folder: Path) -> "Metrics":
 
 def print_export(folder: Path) -> None:
     """Print what a model folder contains, and its scores."""
-    from tune_encoder.export.card import describe_alternative, describe_int8
+    from tune_encoder.export.card import describe_alternative, describe_int8, describe_refit
 
     metrics = _metrics(folder)
     print(f"\nexported: {source_words(metrics)}")
     print(_wrap(f"because:  {metrics['why']}", 10))
     for rival in metrics["combined"]:
         print(_wrap(describe_alternative(rival), 10))
+    if "refitted" in metrics:
+        print(_wrap(describe_refit(metrics["refitted"], metrics["voices"]["test"]), 10))
     print_scores(metrics)
     for line in describe_int8(metrics):
         print(line)

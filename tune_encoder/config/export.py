@@ -43,6 +43,12 @@ class ExportSettings:
         "auto: export a weighted mean of what the best trials predict, if it wins on val",
         choices=("auto", "none"),
     )
+    refit: str = setting(
+        "auto",
+        "always: train what is exported again, on train and val together; auto: if val has voices "
+        "of train, and test tells how good it is",
+        choices=("auto", "always", "none"),
+    )
 
     def __post_init__(self) -> None:
         if self.trial is not None and max(self.top_k, self.ensemble) > 1:
@@ -54,6 +60,11 @@ class ExportSettings:
             raise ConfigError(
                 f"top_k is {self.top_k}; average and ensemble make a single model, so set top_k to "
                 "1 or leave out average and ensemble"
+            )
+        if self.refit == "always" and max(self.top_k, self.average) > 1:
+            raise ConfigError(
+                "refit is always, but trains one epoch, ensemble or blend again; leave out top_k "
+                "and average"
             )
         if self.formats != "auto" and self.onnx and (missing := _missing_packages()):
             raise ConfigError(

@@ -75,14 +75,16 @@ def _fold(data: PackedData, joined: Pack, trained: NDArray[np.bool_]) -> PackedD
     return _with_splits(data, train, val, None, {"val": NEW})
 
 
-def all_voices(data: PackedData) -> PackedData:
+def all_voices(data: PackedData, kind: str = NEW) -> PackedData:
     """Return the data with the val clips added to train, and the statistics of both.
 
-    What is trained on it is for new voices, as the folds were: val says so, though its voices are
-    those of train now and its scores mean nothing.
+    Args:
+        data: Any data set.
+        kind: The voices that what is trained on it is for, as val had them or the folds: val says
+            so, though its voices are those of train now and its scores mean nothing.
     """
     merged = merge_train_and_val(data)
-    kinds = {**merged.info["voice_kinds"], "val": NEW}
+    kinds = {**merged.info["voice_kinds"], "val": kind}
     return _with_splits(data, merged.train, data.val, data.test, kinds)
 
 

@@ -15,6 +15,7 @@ from tune_encoder.export.contents import (
     Member,
     Metrics,
     Provenance,
+    Refitted,
     Retrained,
     SearchCost,
     Versions,
@@ -231,6 +232,11 @@ def describe_defeats(metrics: Metrics) -> list[str]:
 def _scored_on(metrics: Metrics, trained_on: Sequence[str]) -> str:
     if "folded" in metrics:
         return describe_folds(metrics["folded"])
+    if "refitted" in metrics:
+        return (
+            "The model was chosen on val, then trained again on train and val together, like the "
+            "baselines; test was not used."
+        )
     if "val" in trained_on:
         return "The model was trained on val too, so only the test scores are meaningful."
     return "The epoch was selected by its val score, which is thus optimistic; test was not used."
@@ -251,6 +257,8 @@ def _alternatives_section(metrics: Metrics) -> str:
     """List the alternatives to the single best epoch."""
     lines = [describe_alternative(alternative) for alternative in metrics["combined"]]
     lines += describe_int8(metrics)
+    if "refitted" in metrics:
+        lines.append(describe_refit(metrics["refitted"], metrics["voices"]["test"]))
     if "retrained" in metrics:
         retrained = metrics["retrained"]
         lines += describe_retraining(retrained, metrics["voices"][retrained["split"]])
@@ -282,6 +290,16 @@ def _verdict(alternative: Alternative) -> str:
     if alternative.get("tied"):
         return "used, as val cannot tell them apart and errors of two kinds cancel"
     return "so used" if alternative["taken"] else "so not used"
+
+
+def describe_refit(refitted: Refitted, kind: str) -> str:
+    """Compare a model trained on train and val with itself before, on voices of a kind."""
+    difference = refitted["test_skill"] - refitted["test_skill_before"]
+    return (
+        f"chosen on val with a skill of {refitted['val_skill']:.3f}, then trained on train and val "
+        f"together: {skill_name(kind)} on test "
+        + describe_difference(difference, refitted["test_difference_95"])
+    )
 
 
 def describe_int8(metrics: Metrics) -> list[str]:

@@ -18,7 +18,13 @@ from tune_encoder.data.scores import Styles, score
 from tune_encoder.experiment.folder import Experiment
 from tune_encoder.export.blending import choose_blend
 from tune_encoder.export.choosing import Checkpoint, Choice, best_epochs, choose
-from tune_encoder.export.contents import Alternative, AlternativeScores, FoldedScores, Member
+from tune_encoder.export.contents import (
+    Alternative,
+    AlternativeScores,
+    FoldedScores,
+    Member,
+    Refitted,
+)
 from tune_encoder.model.encoder import Encoder, Ensemble, rebuild_encoder
 from tune_encoder.model.evaluate import CPU, skill_difference_interval
 from tune_encoder.model.prediction import predict_pack
@@ -43,6 +49,8 @@ class Model:
     """The splits its weights were trained on."""
     folded: FoldedScores | None = None
     """Scores of its config over folds, if the search had them."""
+    refitted: Refitted | None = None
+    """What training on train and val together has changed, if it was."""
 
     @property
     def is_ensemble(self) -> bool:
@@ -121,9 +129,9 @@ def _combined(
         epochs = best_epochs(first.search, [first.trial], first.why)
         combined.append(average_model(list(itertools.islice(epochs, settings.average))))
     if settings.ensemble > 1:
-        combined.append(_ensemble_model(ENSEMBLE, choose(experiment, settings.ensemble)))
+        combined.append(ensemble_model(ENSEMBLE, choose(experiment, settings.ensemble)))
     if _may_blend(experiment, settings) and (blend := choose_blend(experiment, first, data)):
-        combined.append(_ensemble_model(BLEND, blend.choices, blend.shares))
+        combined.append(ensemble_model(BLEND, blend.choices, blend.shares))
     return combined
 
 
@@ -150,7 +158,10 @@ def _mean(tensors: list[Tensor]) -> Tensor:
     return torch.stack(tensors).mean(dim=0)
 
 
-def _ensemble_model(kind: str, choices: list[Choice], shares: list[float] | None = None) -> Model:
+def ensemble_model(
+    kind: str, choices: Sequence[Checkpoint], shares: list[float] | None = None
+) -> Model:
+    """Return a mean of predictions, weighted by shares if they are given."""
     encoders = [rebuild_encoder(choice.config, choice.state["model"]) for choice in choices]
     return Model(kind, Ensemble(encoders, shares).eval(), choices, 0.0)
 

@@ -84,12 +84,24 @@ class FoldedScores(TypedDict):
     standard errors such as `skill_se`."""
 
 
+class Refitted(TypedDict):
+    """What training on train and val together has changed; both are scored on test."""
+
+    val_skill: float
+    """Skill on val before it, by which the model was chosen."""
+    test_skill: float
+    test_skill_before: float
+    test_difference_95: tuple[float, float] | None
+    """95 % interval of the difference of the two, over voices; None if they are too few."""
+
+
 class ExtraMetrics(TypedDict, total=False):
     """Keys that only some exports have."""
 
     onnx: OnnxContent
     retrained: Retrained
     folded: FoldedScores
+    refitted: Refitted
 
 
 Scores = dict[str, dict[str, dict[str, float]]]
@@ -187,6 +199,8 @@ class Provenance(TypedDict):
     trained_on: list[str]
     folds: "NotRequired[int]"
     """Number of folds of voices that the config was chosen by; only of a search over folds."""
+    refitted: "NotRequired[bool]"
+    """Whether it was chosen on val before it was trained on train and val together."""
     search_seed: int
     data: DataDescription
     versions: Versions

@@ -37,6 +37,8 @@ def provenance(origin: Origin, model: Model, data: PackedData) -> Provenance:
     }
     if model.folded is not None:
         content["folds"] = model.folded["folds"]
+    if model.refitted is not None:
+        content["refitted"] = True
     return content
 
 

@@ -1,29 +1,33 @@
-"""Refitting: one encoder on all voices, of a trial that trained one on each fold.
+"""Refitting: what was chosen on val, or over folds, is trained again on train and val together.
 
-The trial's scores tell how good its config is on new voices; its encoders each lack some voices. So
-the config is trained on the voices of train and val together, up to the chosen epoch, with the
-learning rates of the trial. Each refit has a folder within its search, `refit/TRIAL_EPOCH_KEY`; an
-interrupted one resumes from its last epoch, and a finished one is used again.
+The scores of a trial tell how good its config is, but its encoder lacks the clips of val, or those
+of a search over folds some voices each. So the config is trained on all of them, up to the chosen
+epoch, with the learning rates of the trial. Each refit has a folder within its search,
+`refit/TRIAL_EPOCH_KEY`; an interrupted one resumes from its last epoch, and a finished one is used
+again.
 """
 
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from tune_encoder.config import ExportSettings, TrainConfig, to_mapping
 from tune_encoder.data.folds import all_voices
-from tune_encoder.data.pack import Pack, PackedData
+from tune_encoder.data.pack import PackedData
+from tune_encoder.data.score_words import KNOWN
 from tune_encoder.data.scores import score
-from tune_encoder.errors import ConfigError
+from tune_encoder.errors import ConfigError, DataError
 from tune_encoder.experiment.epoch_row import EpochRow, validation_scores
 from tune_encoder.experiment.folder import Experiment
 from tune_encoder.experiment.run import FINAL
 from tune_encoder.export.choosing import Choice
-from tune_encoder.export.combining import Model, single_model
-from tune_encoder.export.contents import FoldedScores
+from tune_encoder.export.combining import AVERAGE, SINGLE, Model, ensemble_model, single_model
+from tune_encoder.export.contents import FoldedScores, Refitted
+from tune_encoder.model.encoder import Ensemble
+from tune_encoder.model.evaluate import skill_difference_interval
 from tune_encoder.system.bars import progress_bar
 from tune_encoder.system.lock import lock_experiment
 from tune_encoder.training.checkpoints import State, newest_valid_checkpoint, save_state
@@ -53,40 +57,126 @@ def refit_models(
         on_epoch: Called with the row of every epoch that is trained, once it is saved.
 
     Raises:
-        ConfigError: if an average or ensemble is asked for.
+        ConfigError: if an average or ensemble is asked for, or no refit.
         StorageError: if another process is refitting the same config.
         Interrupted: on Ctrl-C or SIGTERM, with every finished epoch saved; call again to resume.
     """
-    for name in ("average", "ensemble"):
-        if getattr(settings, name) > 1:
+    for name, is_possible in (
+        ("average", settings.average == 1),
+        ("ensemble", settings.ensemble == 1),
+        ("refit", settings.refit != "none"),
+    ):
+        if not is_possible:
             raise ConfigError(
                 f"{name} is {getattr(settings, name)}, but {experiment.name} was scored on folds: "
                 "its checkpoints are of encoders that each lack some voices; leave it out"
             )
     together = all_voices(data)
     folds, baselines = experiment.space().validation.folds, experiment.fold_baselines() or {}
+    models = []
+    for choice in _refit_all(experiment, choices, together, on_epoch):
+        scores = {**baselines, "model": validation_scores(choice.row)}
+        folded = FoldedScores(folds=folds, scores=scores)
+        model = replace(single_model(choice), trained_on=("train", "val"), folded=folded)
+        models.append(_with_test_loss(model, together))
+    return models
+
+
+def may_refit(model: Model, settings: ExportSettings, data: PackedData) -> bool:
+    """Return whether a model that was chosen on val is trained on val, too, before the export.
+
+    If nobody asks for it: where val has other clips of the voices of train, which are few, so that
+    each counts; and if there is a test split, as nothing else could tell how good it is.
+
+    Raises:
+        DataError: if it is asked for, but there is no test split.
+    """
+    if settings.refit == "always" and data.test is None:
+        raise DataError(
+            f"{model.config.data_dir}: has no test split, so a model trained on val could not be "
+            "scored; add test/ or leave out refit"
+        )
+    if settings.refit == "none" or model.kind == AVERAGE or data.test is None:
+        return False
+    is_asked_for = settings.trial is not None
+    return settings.refit == "always" or (data.voice_kind("val") == KNOWN and not is_asked_for)
+
+
+def refit_model(
+    experiment: Experiment,
+    model: Model,
+    data: PackedData,
+    on_epoch: OnEpoch = lambda row: None,
+) -> Model:
+    """Train each member of a model again, on train and val together; their shares stay.
+
+    Args:
+        experiment: The search.
+        model: What was chosen on val: a single epoch, an ensemble or a blend.
+        data: The search's data, with a test split.
+        on_epoch: Called with the row of every epoch that is trained, once it is saved.
+
+    Raises:
+        StorageError: if another process is refitting the same config.
+        Interrupted: on Ctrl-C or SIGTERM, with every finished epoch saved; call again to resume.
+    """
+    together = all_voices(data, data.voice_kind("val"))
+    choices = [each for each in model.members if isinstance(each, Choice)]  # all, of a search
+    members = _refit_all(experiment, choices, together, on_epoch)
+    again = _rebuild(model, members)
+    changed = replace(
+        model,
+        encoder=again.encoder,
+        members=members,
+        trained_on=("train", "val"),
+        refitted=_compare(model, again, data),
+    )
+    return _with_test_loss(changed, together)
+
+
+def _rebuild(model: Model, members: Sequence[Choice]) -> Model:
+    if model.kind == SINGLE:
+        return single_model(members[0])
+    assert isinstance(model.encoder, Ensemble)
+    return ensemble_model(model.kind, members, model.encoder.shares.tolist())
+
+
+def _compare(before: Model, after: Model, data: PackedData) -> Refitted:
+    """Compare the two on test, with the mean voice of train alone for both."""
+    assert data.test is not None  # `may_refit`
+    styles = [model.predict(data.test) for model in (before, after)]
+    skills = [score(each, data.test.styles, data.statistics)["skill"] for each in styles]
+    val = score(before.predict(data.val), data.val.styles, data.statistics)
+    return {
+        "val_skill": val["skill"],
+        "test_skill": skills[1],
+        "test_skill_before": skills[0],
+        "test_difference_95": skill_difference_interval(styles[1], styles[0], data.test, data),
+    }
+
+
+def _with_test_loss(model: Model, data: PackedData) -> Model:
+    """The model with the loss that the export has to reproduce, if there is a test split."""
+    if data.test is None:
+        return model
+    loss = score(model.predict(data.test), data.test.styles, data.statistics)["loss"]
+    return replace(model, loss=loss)
+
+
+# --- training ------------------------------------------------------------------------------------
+
+
+def _refit_all(
+    experiment: Experiment, choices: Sequence[Choice], data: PackedData, on_epoch: OnEpoch
+) -> list[Choice]:
+    """Train the choices one after another; return them with their new states."""
     again = experiment.command("export")
     with stoppable(lambda: f"stopped, the last epoch is saved; resume with `{again}`"):
-        states = [_refit(choice, together, on_epoch) for choice in choices]
-    return [_model(*each, together, folds, baselines) for each in zip(choices, states, strict=True)]
-
-
-def _model(
-    choice: Choice,
-    state: State,
-    data: PackedData,
-    folds: int,
-    baselines: dict[str, dict[str, float]],
-) -> Model:
-    """The model of a refitted choice, with the scores that it was chosen by."""
-    refitted = replace(choice, state=state, subfolder=f"{FOLDER}/{_folder(choice, data).name}")
-    scores = {**baselines, "model": validation_scores(choice.row)}
-    model = replace(
-        single_model(refitted),
-        trained_on=("train", "val"),
-        folded=FoldedScores(folds=folds, scores=scores),
-    )
-    return model if data.test is None else replace(model, loss=_loss(model, data.test, data))
+        states = [_refit(choice, data, on_epoch) for choice in choices]
+    return [
+        replace(choice, state=state, subfolder=f"{FOLDER}/{_folder(choice, data).name}")
+        for choice, state in zip(choices, states, strict=True)
+    ]
 
 
 def _refit(choice: Choice, data: PackedData, on_epoch: OnEpoch) -> State:
@@ -109,7 +199,7 @@ def _train(choice: Choice, data: PackedData, folder: Path, on_epoch: OnEpoch) ->
     files = [folder / FINAL] if (folder / FINAL).exists() else []
     checkpoint = newest_valid_checkpoint(files)[1]
     done = checkpoint["epoch"] if checkpoint else 0
-    words = "training on all voices"
+    words = "training on train and val"
     with (
         progress_bar(total=last, done=done, description=words, unit="epoch") as bar,
         ending_at(last) as check,
@@ -134,7 +224,3 @@ def _config(choice: Choice) -> TrainConfig:
     cpus = min(resources.cpus, os.cpu_count() or 1)
     threads = choice.config.num_threads or cpus
     return replace(choice.config, num_threads=threads, early_stopping_patience=0)
-
-
-def _loss(model: Model, pack: Pack, data: PackedData) -> float:
-    return score(model.predict(pack), pack.styles, data.statistics)["loss"]

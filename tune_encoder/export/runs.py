@@ -70,10 +70,11 @@ def export_run(run: Run, to: Path, settings: ExportSettings) -> Metrics:
 
 
 def _check_single(run: Run, settings: ExportSettings) -> None:
-    if settings.trial is not None or max(settings.top_k, settings.average, settings.ensemble) > 1:
+    several = max(settings.top_k, settings.average, settings.ensemble) > 1
+    if several or settings.trial is not None or settings.refit == "always":
         raise ConfigError(
             f"{run.path}: is one run, of which the best epoch is exported; leave out trial, top_k, "
-            "average and ensemble"
+            "average, ensemble and refit"
         )
 
 

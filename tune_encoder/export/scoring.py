@@ -12,6 +12,7 @@ from tune_encoder.data.fold_scores import split_baselines
 from tune_encoder.data.folds import all_voices
 from tune_encoder.data.pack import Pack, PackedData, merge_train_and_val, open_pack
 from tune_encoder.data.packing import pack_data
+from tune_encoder.data.score_words import NEW
 from tune_encoder.data.scores import score
 from tune_encoder.errors import StorageError
 from tune_encoder.export.contents import Scored
@@ -53,13 +54,14 @@ def rescore(folder: Path, data_dir: Path | None = None) -> Scored:
     data = open_pack(pack_data(data_dir or Path(config.data_dir), config))
     origin = read_provenance(folder)
     seen = origin["trained_on"]
-    if "folds" in origin:
-        data = all_voices(data)
+    refitted = "folds" in origin or "refitted" in origin
+    if refitted:
+        data = all_voices(data, NEW if "folds" in origin else data.voice_kind("val"))
     elif "val" in seen:  # its voices are known, too
         data = merge_train_and_val(data)
     packs = unseen_splits(data, seen)
     found = {name: _scored(model, config, name, data) for name in packs}
-    baselines = _baselines_of_all(data) if "folds" in origin else data.info["baselines"]
+    baselines = _baselines_of_all(data) if refitted else data.info["baselines"]
     return {
         "scores": {
             name: {**_short(baselines[name]), "model": exported_scores(scores)}

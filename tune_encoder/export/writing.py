@@ -156,7 +156,10 @@ def _metrics(model: Model, scored: Scored, source: Source) -> Metrics:
 
 
 def _extra(model: Model, source: Source) -> ExtraMetrics:
-    return source.extra if model.folded is None else {**source.extra, "folded": model.folded}
+    extra = source.extra
+    if model.folded is not None:
+        extra = {**extra, "folded": model.folded}
+    return extra if model.refitted is None else {**extra, "refitted": model.refitted}
 
 
 def _with_folds(model: Model, scored: Scored) -> Scored:
