@@ -62,6 +62,7 @@ REFUSED = [
     (lambda: api.evaluate_folds("m", 1), "^folds is 1; it must be a whole number from 2"),
     (lambda: api.verify("runs/mine"), r"an experiment, not a model; make one with `tune_"),
     (lambda: api.clone("m", [], "out"), "^recordings is empty; name at least one$"),
+    (lambda: api.listen("m", []), "^recordings is empty; name at least one$"),
     (
         lambda: api.clone("m", "v.wav", "out", voice="a", by_folder=True),
         "^voice and by_folder cannot be combined; omit one$",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tune_encoder.api.options import expand_if_given, expand_path, several
+from tune_encoder.api.options import expand_if_given, expand_path, several_recordings
 from tune_encoder.api.wording import for_python, in_python
 from tune_encoder.errors import ConfigError, DataError, TuneEncoderError
 from tune_encoder.experiment.commands import check_is_model
@@ -179,9 +179,7 @@ def clone(
     """
     if by_folder and voice is not None:
         raise ConfigError("--voice and --by-folder cannot be combined; omit one")
-    paths, target = several(recordings), expand_path(out)
-    if not paths:
-        raise ConfigError("recordings is empty; name at least one")
+    paths, target = several_recordings(recordings), expand_path(out)
     cloning = open_cloning(expand_path(model), target, expand_if_given(presets), device)
     of_speakers = by_folder or voice is not None
     found: Iterable[Clone | SpeakerClone | TuneEncoderError] = (

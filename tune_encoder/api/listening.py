@@ -11,7 +11,7 @@ from tune_encoder.api.options import (
     check_option_names,
     expand_if_given,
     expand_path,
-    several,
+    several_recordings,
 )
 from tune_encoder.api.wording import for_python, in_python
 from tune_encoder.config import DEFAULT_MODEL, SUPERTONIC_MODELS, ListenSettings, from_mapping
@@ -146,12 +146,14 @@ def listen(
         For each recording how alike clone and original are, 1 being the same voice.
 
     Raises:
-        ConfigError: if an option is unknown or does not fit the model that speaks.
+        ConfigError: if an option is unknown or does not fit the model that speaks, or there is no
+            recording.
         DataError: if a recording cannot be used; the page has the others.
         StorageError: if a model is missing, or the page cannot be written.
     """
+    paths = several_recordings(recordings)
     listening = open_listening(expand_path(model), expand_path(out), options)
-    for result in listening.each(several(recordings)):
+    for result in listening.each(paths):
         doubts = [str(result)] if isinstance(result, TuneEncoderError) else result.warnings()
         for doubt in doubts:
             warnings.warn(in_python(doubt, "listen()"), stacklevel=3)

@@ -18,9 +18,12 @@ def expand_if_given(path: str | Path | None) -> Path | None:
     return None if path is None else expand_path(path)
 
 
-def several(paths: str | Path | Sequence[str | Path]) -> list[Path]:
-    """Return one path or several as a list of paths."""
-    return [expand_path(each) for each in ([paths] if isinstance(paths, str | Path) else paths)]
+def several_recordings(given: str | Path | Sequence[str | Path]) -> list[Path]:
+    """Return the paths of one recording or several; raises a `ConfigError` if there is none."""
+    paths = [expand_path(each) for each in ([given] if isinstance(given, str | Path) else given)]
+    if not paths:
+        raise ConfigError("recordings is empty; name at least one")
+    return paths
 
 
 def check_option_names(
