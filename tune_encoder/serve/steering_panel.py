@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from typing import NamedTuple
 
 from nicegui import ui
 
@@ -21,7 +22,7 @@ from tune_encoder.serve.actions import Actions
 from tune_encoder.serve.config_form import ConfigForm, hinted
 from tune_encoder.serve.dialog import Asking, client_address
 from tune_encoder.serve.files import MODEL, REPORT, file_address
-from tune_encoder.serve.jobs_view import JobsView
+from tune_encoder.serve.jobs_view import JobSeen, JobsView
 from tune_encoder.serve.numbers import whole_numbers
 from tune_encoder.serve.start_form import EXPORTS, NO_EXPORT
 from tune_encoder.serve.stop_trial import ENDS
@@ -33,6 +34,16 @@ LOOK_S = 1.0  # between two looks at whether it runs, is paused, and what is wri
 _ALWAYS = ("Add a config", "Export", "Report")
 _RUNNING = ("Stop", "Stop a trial")
 _IDLE = ("Resume", "Confirm")
+
+
+class _Seen(NamedTuple):
+    """What the buttons and the output depend on."""
+
+    is_running: bool
+    is_paused: bool
+    has_report: bool
+    has_model: bool
+    jobs: list[JobSeen]
 
 
 class SteeringPanel:
@@ -62,21 +73,32 @@ class SteeringPanel:
             self.model = ui.link("Download the model", file_address(experiment.name, MODEL))
         self.asking = Asking()
         self.jobs = JobsView(actions.jobs, experiment.name)
-        self.look()
+        self._show(self._look())
         ui.timer(LOOK_S, self.look)
 
-    def look(self) -> None:
-        """Show what can be done now."""
+    async def look(self) -> None:
+        """Show what can be done now; other pages are not kept waiting for the disk."""
+        self._show(await asyncio.to_thread(self._look))
+
+    def _look(self) -> _Seen:
         path = self.experiment.path
-        is_running = lock_holder(path) is not None
-        is_paused = Controls(self.experiment).pause_requested()
-        shown = {"Pause": is_running and not is_paused, "Continue": is_running and is_paused}
-        shown |= dict.fromkeys(_RUNNING, is_running) | dict.fromkeys(_IDLE, not is_running)
+        return _Seen(
+            is_running=lock_holder(path) is not None,
+            is_paused=Controls(self.experiment).pause_requested(),
+            has_report=(path / REPORT).is_file(),
+            has_model=(path / EXPORTED / PROVENANCE).is_file(),
+            jobs=self.jobs.look(),
+        )
+
+    def _show(self, seen: _Seen) -> None:
+        running, paused = seen.is_running, seen.is_paused
+        shown = {"Pause": running and not paused, "Continue": running and paused}
+        shown |= dict.fromkeys(_RUNNING, running) | dict.fromkeys(_IDLE, not running)
         for name, is_shown in {**shown, **dict.fromkeys(_ALWAYS, True)}.items():
             self.buttons[name].set_visibility(is_shown)
-        self.report.set_visibility((path / REPORT).is_file())
-        self.model.set_visibility((path / EXPORTED / PROVENANCE).is_file())
-        self.jobs.look()
+        self.report.set_visibility(seen.has_report)
+        self.model.set_visibility(seen.has_model)
+        self.jobs.show(seen.jobs)
 
     # --- told to the search that runs ------------------------------------------------------------
 
@@ -169,7 +191,7 @@ class SteeringPanel:
     async def _perform(self, what: str, act: Callable[[], str]) -> str:
         about = f"{self.experiment.name}: {what}"
         words = await self.actions.perform(client_address(), about, act)
-        self.look()
+        await self.look()
         return words
 
     # --- commands of their own -------------------------------------------------------------------

@@ -30,6 +30,9 @@ from tune_encoder.serve.stop_trial import StopTrial
 from tune_encoder.serve.watching import Update, Watch, Watched
 from tune_encoder.system.formats import format_value
 
+_File = tuple[int, str]
+"""Of a checkpoint: its epoch, and where it is."""
+
 
 def add_trial_page(watch: Watch, actions: Actions) -> None:
     """Add the page at /e/NAME/NUMBER."""
@@ -38,16 +41,16 @@ def add_trial_page(watch: Watch, actions: Actions) -> None:
     async def trial_page(name: str, number: str) -> None:
         try:
             watched = await watch.open(name)
-            view = await asyncio.to_thread(trial_view, watched.experiment, _number(number))
+            view, files = await asyncio.to_thread(_read, watched.experiment, _number(number))
         except TuneEncoderError as error:
             with frame("No such trial", *_above(name)):
                 say_problem(error_line(error))
             return
         with frame(f"Trial {number}", *_above(name)):
-            page = TrialPage(watched, view, actions)
+            page = TrialPage(watched, view, files, actions)
 
         async def read_again() -> None:
-            page.show(await asyncio.to_thread(trial_view, watched.experiment, view["trial"]))
+            page.show(*await asyncio.to_thread(_read, watched.experiment, view["trial"]))
 
         def follow(update: Update) -> None:
             page.show_stop()
@@ -63,6 +66,17 @@ def _number(word: str) -> int:
     return int(word[:18])
 
 
+def _read(experiment: Experiment, number: int) -> tuple[TrialView, list[_File]]:
+    """Read a trial, and which of its checkpoints are there."""
+    view = trial_view(experiment, number)
+    places = [(row["epoch"], experiment.checkpoint_location(row)) for row in view["rows"]]
+    # A remote storage is not asked; of a folder what is gone is left out.
+    is_remote = experiment.storage is not None
+    return view, [
+        (epoch, place) for epoch, place in places if place and (is_remote or Path(place).is_file())
+    ]
+
+
 def _above(name: str) -> list[tuple[str, str]]:
     return [TOP, (name, f"/e/{name}")]
 
@@ -70,7 +84,9 @@ def _above(name: str) -> list[tuple[str, str]]:
 class TrialPage:
     """What changes on the page of a trial."""
 
-    def __init__(self, watched: Watched, view: TrialView, actions: Actions) -> None:
+    def __init__(
+        self, watched: Watched, view: TrialView, files: Sequence[_File], actions: Actions
+    ) -> None:
         """Lay the page out."""
         self.watched, self.experiment, self.state = watched, watched.experiment, view["state"]
         self.line = text("", "verdict")
@@ -87,9 +103,9 @@ class TrialPage:
         self.grid = ui.aggrid(epochs_grid(view), auto_size_columns=False).classes("epochs")
         heading(2, "Checkpoints")
         self.checkpoints = ui.element("div")
-        self.show(view)
+        self.show(view, files)
 
-    def show(self, view: TrialView) -> None:
+    def show(self, view: TrialView, files: Sequence[_File]) -> None:
         """Show the trial as it is now."""
         self.line.set_text(view["line"].partition(": ")[0])
         self.why.set_text(view["why"])
@@ -103,7 +119,7 @@ class TrialPage:
             self.grid.run_grid_method("setGridOption", "rowData", epoch_rows(view["rows"]))
         self.checkpoints.clear()
         with self.checkpoints:
-            _checkpoints(self.experiment, view["rows"])
+            _checkpoints(files)
 
     def show_stop(self) -> None:
         """Show the button that ends the trial as long as it is of use."""
@@ -129,16 +145,9 @@ def _settings(view: TrialView) -> None:
         table(["setting", "value"], rest, "settings as by default")
 
 
-def _checkpoints(experiment: Experiment, rows: Sequence[EpochRow]) -> None:
-    places = [(row["epoch"], experiment.checkpoint_location(row)) for row in rows]
-    # A remote storage is not asked; of a folder what is gone is left out.
-    found = [
-        [epoch, place]
-        for epoch, place in places
-        if place and (experiment.storage is not None or Path(place).is_file())
-    ]
-    if found:
-        table(["epoch", "file"], found[::-1], "checkpoints")
+def _checkpoints(files: Sequence[_File]) -> None:
+    if files:
+        table(["epoch", "file"], files[::-1], "checkpoints")
     else:
         text("None is stored.", "soft")
 
