@@ -259,6 +259,7 @@ def test_what_was_chosen_on_val_is_trained_on_val_too(made, packed, tmp_path):
     folder = tmp_path / "model"
     (metrics,) = export(made, folder, ALWAYS)
 
+    assert metrics["epoch"] < made.space().budget.epochs
     again = trained_on_all(
         made, metrics["trial"], metrics["epoch"], all_voices(packed), tmp_path / "run"
     )
@@ -332,6 +333,18 @@ def test_by_itself_it_is_done_where_val_has_voices_of_train(
     model = single_model(choose(searched, 1)[0])
 
     assert may_refit(model, dataclasses.replace(TORCH, **changes), data) is refits
+
+
+def test_on_known_voices_it_is_trained_as_long_as_its_trial_was(made, packed):
+    kinds = {**packed.info["voice_kinds"], "val": "known"}
+    data = dataclasses.replace(packed, info={**packed.info, "voice_kinds": kinds})
+    (choice,), told = choose(made, 1), []
+
+    model = refit_model(made, single_model(choice), data, lambda row: told.append(row["epoch"]))
+
+    assert choice.row["epoch"] < len(choice.trial.rows)
+    assert told == [row["epoch"] for row in choice.trial.rows]
+    assert model.describe_members()[0]["epoch"] == len(choice.trial.rows)
 
 
 def test_an_average_of_epochs_is_not_trained_again(searched, packed):

@@ -2,9 +2,11 @@
 
 The scores of a trial tell how good its config is, but its encoder lacks the clips of val, or those
 of a search over folds some voices each. So the config is trained on all of them, up to the chosen
-epoch, with the learning rates of the trial. Each refit has a folder within its search,
-`refit/TRIAL_EPOCH_KEY`; an interrupted one resumes from its last epoch, and a finished one is used
-again.
+epoch, with the learning rates of the trial. On known voices it is trained as long as the trial was:
+the few clips of val can hardly tell the best epoch from the last, whose weights have settled.
+
+Each refit has a folder within its search, `refit/TRIAL_EPOCH_KEY`; an interrupted one resumes from
+its last epoch, and a finished one is used again.
 """
 
 import hashlib
@@ -122,6 +124,8 @@ def refit_model(
     """
     together = all_voices(data, data.voice_kind("val"))
     choices = [each for each in model.members if isinstance(each, Choice)]  # all, of a search
+    if data.voice_kind("val") == KNOWN:
+        choices = [replace(each, row=each.trial.rows[-1]) for each in choices]
     members = _refit_all(experiment, choices, together, on_epoch)
     again = _rebuild(model, members)
     changed = replace(
