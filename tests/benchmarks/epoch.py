@@ -21,6 +21,7 @@ from tune_encoder.data.packing import pack_data
 from tune_encoder.experiment.epoch_row import score_of
 from tune_encoder.system.memory import keep_freed_memory
 from tune_encoder.training.epoch import batch_loss, train_epoch
+from tune_encoder.training.reduced_styles import reduce_styles
 from tune_encoder.training.state import TrainState, autocast_dtype, start_run
 
 ENCODERS = ("convnext", "cnn", "transformer")
@@ -36,7 +37,7 @@ def epoch_parts(state: TrainState, data: PackedData) -> dict[str, float]:
     timed = {name: score_of(row, f"{name}_seconds") for name in ("predict", "score")}
     steps = row["step_seconds"]
     rest = row["seconds"] - steps - sum(timed.values())
-    batches = list(training_batches(data.train, state.config, 1))
+    batches = list(training_batches(data.train, state.config, 1, state.targets))
     bare = bare_parts(state, batches[0].to(DEVICE), data, len(batches))
     whole = {"data": rest, "steps": steps, **timed, "epoch": row["seconds"]}
     return {**whole, **bare, "bare": sum(bare.values())}
@@ -98,6 +99,8 @@ def main() -> None:
         kind: start_run(dataclasses.replace(config, encoder_type=kind), data, DEVICE)
         for kind in ENCODERS
     }
+    for state in states.values():
+        reduce_styles(state, data.train)
     rounds: dict[str, list[dict[str, float]]] = {kind: [] for kind in ENCODERS}
     for _ in range(options.rounds):
         for kind, state in states.items():

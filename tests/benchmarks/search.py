@@ -42,6 +42,7 @@ from tune_encoder.experiment.trials import TrialRecord
 from tune_encoder.model.prediction import predict_pack
 from tune_encoder.training.augment import augment
 from tune_encoder.training.epoch import batch_loss
+from tune_encoder.training.reduced_styles import reduce_styles
 from tune_encoder.training.state import start_run
 
 CONFIGS, LOOPED, CLIPS = 16, 2, 512
@@ -173,9 +174,10 @@ def train_plainly(config: TrainConfig, data: PackedData) -> None:
     """The shortest loop that trains the same model on the same crops."""
     device = torch.device("cpu")
     state = start_run(config, data, device)
+    reduce_styles(state, data.train)
     for epoch in range(1, EPOCHS + 1):
-        state.model.train()
-        for batch in training_batches(data.train, config, epoch):
+        state.module.train()
+        for batch in training_batches(data.train, config, epoch, state.targets):
             features = augment(batch.features, config, state.model.mel_mean)
             batch_loss(state, batch._replace(features=features), data.statistics).total.backward()
             torch.nn.utils.clip_grad_norm_(state.model.parameters(), config.gradient_clip)

@@ -147,6 +147,7 @@ def test_out_of_memory_names_the_settings_that_help(packed, tmp_path):
 
         lengths = np.full(8, 300)
         has_copies = False
+        unique_styles = packed.train.unique_styles
 
         def __len__(self):
             return 8

@@ -31,7 +31,7 @@ class Batch(NamedTuple):
     features: Tensor
     """(B, M, T) float32"""
     ttl: Tensor
-    """(B, 50, 256)"""
+    """(B, 50, 256), or (B, K + 2) as in `training.reduced_styles`."""
     dp: Tensor
     """(B, 8, 16)"""
 
@@ -40,8 +40,18 @@ class Batch(NamedTuple):
         return Batch(*(part.to(device, non_blocking=True) for part in self))
 
 
-def training_batches(pack: Pack, config: TrainConfig, epoch: int) -> Iterator[Batch]:
-    """Yield an epoch's random crops, shuffled, in batches whose sizes differ by at most 1."""
+def training_batches(
+    pack: Pack, config: TrainConfig, epoch: int, ttl: NDArray[np.floating] | None = None
+) -> Iterator[Batch]:
+    """Yield an epoch's random crops, shuffled, in batches whose sizes differ by at most 1.
+
+    Args:
+        pack: The clips.
+        config: The settings of crops, batches and seed.
+        epoch: From 1.
+        ttl: (V, ...) what to give as `style_ttl` of the pack's unique styles; None: these.
+    """
+    ttl = pack.unique_styles.ttl if ttl is None else ttl
     rng = np.random.default_rng([config.seed, epoch])
     clip_ids = clips_of_epoch(pack.lengths, config, rng)
     positions = _positions(clip_ids, config, rng)
@@ -52,7 +62,10 @@ def training_batches(pack: Pack, config: TrainConfig, epoch: int) -> Iterator[Ba
         clips = [_version(pack, clip_ids[i], draws[i]) for i in chosen]
         parts = [crop(clip, positions[i], sizes[i]) for clip, i in zip(clips, chosen, strict=True)]
         crops = [crop(part, 0.0, n_frames) for part in parts]
-        yield Batch(to_features(crops), *_styles(pack, clip_ids[chosen]))
+        voices = pack.style_ids[clip_ids[chosen]]
+        dp = torch.from_numpy(pack.unique_styles.dp[voices])
+        # torch converts float16 much faster than numpy.
+        yield Batch(to_features(crops), torch.from_numpy(ttl[voices]).float(), dp)
 
 
 def _version(pack: Pack, i: int, draw: float) -> NDArray[np.float16]:
@@ -76,14 +89,6 @@ def _sizes(count: int, config: TrainConfig, rng: np.random.Generator) -> NDArray
         return np.full(count, longest)
     shortest = crop_frames(replace(config, crop_seconds=config.crop_seconds_min))
     return rng.integers(shortest, longest, size=count, endpoint=True)
-
-
-def _styles(pack: Pack, clips: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-    """Styles of some clips in float32; torch converts float16 much faster than numpy."""
-    which = pack.style_ids[clips]
-    return torch.from_numpy(pack.unique_styles.ttl[which]).float(), torch.from_numpy(
-        pack.unique_styles.dp[which]
-    )
 
 
 def prefetch(batches: Iterator[Batch], count: int) -> Iterator[Batch]:

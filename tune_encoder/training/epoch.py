@@ -40,7 +40,7 @@ def train_epoch(
     began = time.perf_counter()
     epoch = state.epoch + 1
     torch.manual_seed(hash_seed(state.config.seed, epoch))
-    state.model.train()
+    state.module.train()
     timer = _Timer()
     step = measure_step if state.config.encoder_type == CLOSED_FORM else train_step
     steps = [
@@ -80,7 +80,7 @@ def run_two_steps(state: TrainState, data: PackedData, device: torch.device) -> 
 
     From the second batch on, the optimizer's moments are allocated.
     """
-    state.model.train()
+    state.module.train()
     for batch in itertools.islice(_batches(state, data.train, device, SINGLE_PROCESS), 2):
         train_step(state, batch, data.statistics)
     predict_pack(state.model, data.val, crop_frames(state.config), device)
@@ -117,10 +117,10 @@ def _batches(
 ) -> Iterator[Batch]:
     """Augmented batches on the device, with a progress bar on a terminal."""
     config = state.config
-    batches = prefetch(training_batches(pack, config, state.epoch + 1), config.num_workers)
+    batches = training_batches(pack, config, state.epoch + 1, state.targets)
     shown = group.is_first and sys.stderr.isatty() and not is_heard()
     with tqdm(
-        batches,
+        prefetch(batches, config.num_workers),
         f"epoch {state.epoch + 1}/{config.epochs}",
         steps_per_epoch(pack.lengths, config),
         disable=not shown,

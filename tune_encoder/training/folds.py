@@ -17,6 +17,7 @@ from tune_encoder.training.checkpoints import State
 from tune_encoder.training.epoch import train_epoch
 from tune_encoder.training.logs import EVERY_SETTING, Logged
 from tune_encoder.training.loop import explain_out_of_memory, prepare_device, run_epochs
+from tune_encoder.training.reduced_styles import reduce_styles
 from tune_encoder.training.state import RunState, TrainState, check_same_training, start_run
 
 # What the folds of an epoch take or skip together; of all else a row has the mean.
@@ -95,6 +96,8 @@ def train_folds(
     state = FoldedState(config, data.identity, states)
     if checkpoint is not None:
         state.load_state_dict(checkpoint)
+    for fold, own_data in zip(state.folds, data.folds, strict=True):
+        reduce_styles(fold, own_data.train)
     scales = fold_scales(data)
 
     def train_next() -> EpochRow:

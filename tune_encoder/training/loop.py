@@ -18,6 +18,7 @@ from tune_encoder.training.epoch import run_two_steps, train_epoch
 from tune_encoder.training.logs import EVERY_SETTING, Logged, tensorboard_log, write_metrics
 from tune_encoder.training.measures import measure_encoder
 from tune_encoder.training.parallel import SINGLE_PROCESS, ProcessGroup
+from tune_encoder.training.reduced_styles import reduce_styles
 from tune_encoder.training.similarity import Part, newest_similarity
 from tune_encoder.training.state import RunState, TrainState, is_finished, start_run
 
@@ -59,7 +60,8 @@ def train(
     state = start_run(config, data, device, checkpoint)
     if checkpoint is not None:
         state.load_state_dict(checkpoint)
-    state.module = group.wrap(state.model, device)
+    reduce_styles(state, data.train)
+    state.module = group.wrap(state.module, device)
     run_epochs(
         state,
         lambda: _train_epoch(state, data, device, group),
@@ -153,6 +155,7 @@ def train_two_steps(config: TrainConfig, *parts: PackedData) -> None:
     with explain_out_of_memory(config, device):
         states = [start_run(config, data, device) for data in parts]
         for state, data in zip(states, parts, strict=True):
+            reduce_styles(state, data.train)
             run_two_steps(state, data, device)
 
 

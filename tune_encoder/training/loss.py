@@ -1,8 +1,9 @@
 """The training loss, plain or scaled by the variance of the styles.
 
-Shapes: B batch; styles (B, 50, 256) and (B, 8, 16).
+Shapes: B batch; styles (B, 50, 256), or (B, K + 2) as in `reduced_styles`, and (B, 8, 16).
 """
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -10,7 +11,9 @@ from torch import Tensor
 
 from tune_encoder.config import LossSettings
 from tune_encoder.data.style_statistics import Statistics
+from tune_encoder.data.voice_style import DP_SHAPE, TTL_SHAPE
 
+_SIZES = (math.prod(TTL_SHAPE), math.prod(DP_SHAPE))
 _TINY = 1e-16  # of the product of two squared lengths; keeps the gradient at zero finite
 
 
@@ -33,7 +36,7 @@ def style_loss(
 ) -> StyleLoss:
     """lambda_ttl * MSE(ttl) + lambda_dp * MSE(dp) + lambda_cosine * (1 - cosine)."""
     errors = [_squared_lengths(a - b) for a, b in zip(predicted, target, strict=True)]
-    ttl, dp = (error.sum() / part.numel() for error, part in zip(errors, target, strict=True))
+    ttl, dp = (error.mean() / size for error, size in zip(errors, _SIZES, strict=True))
     if settings.loss_scale == "variance":
         ttl, dp = ttl / statistics.ttl_variance, dp / statistics.dp_variance
     cosine = 1 - _cosine(predicted, target, errors[0] + errors[1]).mean()

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from inspect import unwrap
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
@@ -70,7 +72,9 @@ class TrainState(RunState):
     scaler: torch.amp.GradScaler
     history: list[EpochRow] = field(default_factory=list)
     module: nn.Module = field(init=False)
-    """The module to call in training: the model, or the model wrapped in DDP."""
+    """The module to call in training: the model or one with its weights, or that wrapped in DDP."""
+    targets: NDArray[np.float64] | None = field(init=False, default=None)
+    """(V, K + 2) the `style_ttl` of each voice as `module` predicts it; None: as in the pack."""
     last_loss: StyleLoss | None = field(init=False, default=None)
     """Loss of the last step, for the progress bar."""
 
