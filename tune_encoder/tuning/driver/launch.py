@@ -25,7 +25,11 @@ from tune_encoder.system.formats import count_noun
 from tune_encoder.tuning.cluster.capacity import Capacity, check_trial_fits, living_nodes
 from tune_encoder.tuning.cluster.connection import connected
 from tune_encoder.tuning.cluster.metrics import announced_metrics, exports_metrics
-from tune_encoder.tuning.cluster.ray_patches import named_workers, pass_no_variables
+from tune_encoder.tuning.cluster.ray_patches import (
+    named_workers,
+    pass_no_variables,
+    without_counted_callbacks,
+)
 from tune_encoder.tuning.cluster.watch import watching
 from tune_encoder.tuning.driver.announcing import Announcer, announce_start
 from tune_encoder.tuning.driver.callbacks import FailureRecorder, StopSignal
@@ -199,7 +203,7 @@ def _run_tune(
         ),
     )
     try:
-        with stop.listening(), named_workers(experiment.name):
+        with stop.listening(), named_workers(experiment.name), without_counted_callbacks():
             tuner.fit()
     except Exception as error:
         # Tune too wants to write on the full disk. What it writes at the end, nobody reads.
