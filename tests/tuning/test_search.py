@@ -165,6 +165,7 @@ def test_a_search_that_has_tried_every_config_says_so_and_has_succeeded(command)
     few = {
         "budget": {"trials": 9, "epochs": 2},
         "space": {"dropout": {"choice": [0.0, 0.1]}, "use_amp": {"choice": [False]}},
+        "resources": {"concurrent": 1},
     }
     ended = command.run(*command.search_options(few))
 

@@ -20,6 +20,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 SMALL = {
     "budget": {"trials": 2, "epochs": 2},
     "scheduler": {"name": "none"},
+    "resources": {"concurrent": 1},
     "searcher": {"closed_form": False},
     "validation": {"voices": 1},
     "base": {
