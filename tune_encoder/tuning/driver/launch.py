@@ -19,6 +19,7 @@ from tune_encoder.experiment.dashboards import dashboard_lines, open_dashboards
 from tune_encoder.experiment.folder import Experiment
 from tune_encoder.experiment.trials import MAX_REFUSED, has_refused_all
 from tune_encoder.space.listening import listening_of
+from tune_encoder.system.afterwards import export_follows
 from tune_encoder.system.deadline import Deadline
 from tune_encoder.system.events import is_heard
 from tune_encoder.system.formats import count_noun
@@ -175,7 +176,7 @@ def _run_tune(
     pass_no_variables()
     experiment, resources = record.experiment, record.space.resources
     progress = Announcer(record) if is_heard() else Progress(record)
-    ahead = PreloadTorch(record.may_start)
+    ahead = PreloadTorch(record.may_start, export_follows() or record.space.report.at_end)
     tuner = tune.Tuner(
         trial_worker(run_trial, {"cpu": resources.cpus, "gpu": resources.gpus}),
         tune_config=tune.TuneConfig(
@@ -242,15 +243,16 @@ class _FreeEndedTrials(tune.Callback):
 class PreloadTorch(tune.Callback):
     """Imports torch, for the report and the export, once a worker has nothing left to do."""
 
-    def __init__(self, may_start: Callable[[], bool]) -> None:
+    def __init__(self, may_start: Callable[[], bool], needed: bool = True) -> None:
         self._may_start = may_start
+        self._needed = needed
         self._thread: Thread | None = None
 
     def on_trial_complete(
         self, iteration: int, trials: list[Trial], trial: object, **info: object
     ) -> None:
         """Start the import if no trial is left to start."""
-        if self._thread is None and not self._may_start():
+        if self._needed and self._thread is None and not self._may_start():
             self._thread = Thread(target=import_module, args=("torch",))
             self._thread.start()
 
