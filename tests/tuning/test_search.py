@@ -161,6 +161,7 @@ def worker_of(driver: int) -> int:
     return worker
 
 
+@pytest.mark.long  # without Ray it is in test_distinct
 def test_a_search_that_has_tried_every_config_says_so_and_has_succeeded(command):
     few = {
         "budget": {"trials": 9, "epochs": 2},

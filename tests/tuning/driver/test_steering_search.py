@@ -152,6 +152,7 @@ def test_a_steered_search_has_each_epoch_once_and_in_order(steered):
 # --- budgets -------------------------------------------------------------------------------------
 
 
+@pytest.mark.long  # without Ray it is in test_steering
 def test_a_search_that_reaches_its_target_ends_and_says_how_to_go_on(command):
     budget = {"trials": 1, "epochs": 60, "target": 100.0}
 
@@ -163,6 +164,7 @@ def test_a_search_that_reaches_its_target_ends_and_says_how_to_go_on(command):
     assert all(len(trial.rows) < 60 for trial in command.experiment.trials())
 
 
+@pytest.mark.long  # without Ray it is in test_extend; and one gets trials in test_output_search
 def test_a_finished_search_goes_deeper_and_wider(command):
     space = {**LONG, **ONE_WORKER, "budget": {"trials": 2, "epochs": 2}}
     assert command.run(*command.search_options(space)).returncode == 0
