@@ -20,7 +20,7 @@ def test_a_search_with_copies_is_searched_and_exported_as_any_other(tmp_path, da
     }
 
     searched = command.run(*command.search_options({**space, "scheduler": {"name": "none"}}))
-    exported = command.run("export", "tiny")
+    exported = command.run("export", "tiny", "--formats", "torch")
 
     assert searched.returncode == 0, searched.stderr
     assert [trial.state for trial in command.experiment.trials()] == ["COMPLETE"] * 2
