@@ -1,3 +1,4 @@
+import fcntl
 import os
 import resource
 import signal
@@ -70,10 +71,21 @@ def packed(data_dir, cache):
 @pytest.fixture(scope="session")
 def model_dir(packed, tmp_path_factory):
     """A model as export writes it, with ONNX files and the training voices; copy to change it."""
+    # Making it takes ten seconds, so the first of pytest's processes makes it for all.
+    own = tmp_path_factory.getbasetemp()
+    shared = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+    folder = shared / "model_dir"
+    with (shared / "model_dir.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            make_model(tmp_path_factory.mktemp("model"), packed).rename(folder)
+    return folder
+
+
+def make_model(folder, packed):
     from tests.fabricate import SMALL_ENCODER, random_encoder, write_model
     from tune_encoder.model.onnx.writing import write_onnx
 
-    folder = tmp_path_factory.mktemp("model")
     encoder = random_encoder(SMALL_ENCODER, packed.statistics)
     write_model(folder, SMALL_ENCODER, encoder.state_dict())
     write_onnx(folder, encoder, SMALL_ENCODER, epoch=1, int8=True)

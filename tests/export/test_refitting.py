@@ -191,8 +191,8 @@ def test_a_stopped_export_goes_on_from_its_last_epoch_and_ends_as_an_uninterrupt
         torch.testing.assert_close(resumed[part], whole[part], rtol=0, atol=0)
 
 
-def test_two_processes_do_not_refit_the_same(experiment, tmp_path):
-    export(experiment, tmp_path / "first", TORCH)
+def test_two_processes_do_not_refit_the_same(experiment, packed, tmp_path):
+    refit_models(experiment, choose(experiment, 1), TORCH, packed, lambda row: None)
     (folder,) = experiment.path.glob("refit/*")
 
     with lock_experiment(folder), pytest.raises(StorageError, match=r"in use by pid \d+ on"):

@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+from types import SimpleNamespace
 
 import pytest
 
@@ -11,6 +12,7 @@ from tune_encoder.config import RetrainSettings, TrainConfig
 from tune_encoder.data.pack import merge_train_and_val, open_pack
 from tune_encoder.data.packing import pack_data
 from tune_encoder.errors import ConfigError, DataError, Interrupted, StorageError
+from tune_encoder.experiment.folder import Experiment
 from tune_encoder.export.retraining import plan_retraining, retrain
 from tune_encoder.export.verifying import verify
 from tune_encoder.model.folder import load_model
@@ -51,14 +53,22 @@ def test_other_epochs_and_other_splits_are_trained_in_other_folders(searched):
     assert more_seeds == default
 
 
-def test_the_best_of_the_seeds_is_exported_and_compared_on_the_test_split(
-    experiment, packed, tmp_path
-):
-    planned, told = plan_retraining(experiment, TWO), []
+@pytest.fixture(scope="module")
+def retrained(searched, tmp_path_factory):
+    """A search of which the winner was retrained with two seeds: what was told and what came out.
 
-    metrics = retrain(
-        experiment, planned, tmp_path / "model", TORCH, lambda *each: told.append(each)
-    )
+    Not to be changed.
+    """
+    folder, told = tmp_path_factory.mktemp("retrained"), []
+    shutil.copytree(searched.path, folder / "runs" / searched.name)
+    experiment = Experiment(folder / "runs" / searched.name)
+    planned, model = plan_retraining(experiment, TWO), folder / "model"
+    metrics = retrain(experiment, planned, model, TORCH, lambda *each: told.append(each))
+    return SimpleNamespace(told=told, metrics=metrics, model=model, planned=planned)
+
+
+def test_the_best_of_the_seeds_is_exported_and_compared_on_the_test_split(retrained):
+    told, metrics, model = retrained.told, retrained.metrics, retrained.model
 
     assert [(seed, row["epoch"]) for seed, row in told] == [
         (seed, epoch) for seed in (1, 2) for epoch in (1, 2, 3)
@@ -76,8 +86,8 @@ def test_the_best_of_the_seeds_is_exported_and_compared_on_the_test_split(
     low, high = found["difference_95"]
     assert low <= found["exported_skill"] - found["search_skill"] <= high
     assert metrics["trained_in"].startswith("made/retrain/")
-    assert verify(tmp_path / "model").mismatches == []
-    assert "retrained mean" in (tmp_path / "model" / "MODEL_CARD.md").read_text()
+    assert verify(model).mismatches == []
+    assert "retrained mean" in (model / "MODEL_CARD.md").read_text()
 
 
 def test_of_each_seed_the_best_epoch_is_kept_and_not_the_last(experiment, tmp_path):
@@ -93,7 +103,9 @@ def test_of_each_seed_the_best_epoch_is_kept_and_not_the_last(experiment, tmp_pa
         assert load_state(folder / "best_model.pt")["epoch"] == best["epoch"]
 
 
-def test_a_stopped_retraining_resumes_and_ends_as_an_uninterrupted_one(experiment, tmp_path):
+def test_a_stopped_retraining_resumes_and_ends_as_an_uninterrupted_one(
+    experiment, retrained, tmp_path
+):
     planned, told = plan_retraining(experiment, TWO), []
 
     def stop(seed, row):
@@ -107,10 +119,10 @@ def test_a_stopped_retraining_resumes_and_ends_as_an_uninterrupted_one(experimen
     assert not (tmp_path / "model").exists()
     retrain(experiment, planned, tmp_path / "model", TORCH, lambda s, r: told.append((s, r)))
 
-    cut = load_state(planned.folder / "0002" / "final_checkpoint.pt")
-    shutil.rmtree(planned.folder / "0002")
-    retrain(experiment, planned, tmp_path / "model", TORCH, ignore)
-    whole = load_state(planned.folder / "0002" / "final_checkpoint.pt")
+    cut, whole = (
+        load_state(each.folder / "0002" / "final_checkpoint.pt")
+        for each in (planned, retrained.planned)
+    )
     assert [row["val_loss"] for row in cut["history"]] == [
         row["val_loss"] for row in whole["history"]
     ]

@@ -171,11 +171,11 @@ def test_no_page_is_wider_than_a_phone(open_tab, path):
 class Running:
     """A search whose epochs are written while its page is open, as a search writes them."""
 
-    def __init__(self, root, **more):
+    def __init__(self, root, name="live", **more):
         space = parse_space({**CONTENT, "budget": {"trials": 2, "epochs": 3}}, "test", root)
         clock = Clock(SPACE)
         self.row_of: Any = lambda *of: {**clock(*of), **more}
-        self.made = MadeSearch(root, space, "live", row_of=self.row_of)
+        self.made = MadeSearch(root, space, name, row_of=self.row_of)
         self.number = self.made.trial([0.9])
 
     def epoch(self, epoch, value):
@@ -194,43 +194,48 @@ def n_points(page, count):
     )
 
 
-def test_names_in_a_foreign_record_are_no_code(tmp_path, open_tab):
-    running = Running(tmp_path, **{":foreign": "window.ran = 1", "more": {":x": "window.ran = 2"}})
-    with serving(tmp_path, free_port(8500)) as own:
-        tab = open_tab(f"/e/live/{running.number}", at=own)
-        rows = tab.page.locator(".epochs .ag-center-cols-container .ag-row")
-        rows.nth(0).wait_for(timeout=LONG_MS)
-        running.epoch(2, 0.8)
-        rows.nth(1).wait_for(timeout=LONG_MS)
-
-        has_text(tab.page, ":foreign")
-        assert tab.page.evaluate("window.ran") is None
-        assert tab.complaints == []
+@pytest.fixture(scope="module")
+def living(tmp_path_factory, cache):
+    """A server of searches that tests make while it runs, each with a name of its own."""
+    with serving(tmp_path_factory.mktemp("living"), free_port(8500)) as own:
+        yield own
 
 
-def test_a_comparison_shows_new_epochs(tmp_path, open_tab):
-    running = Running(tmp_path)
-    made_search(tmp_path)
-    with serving(tmp_path, free_port(8500)) as own:
-        page = open_tab("/compare?name=live&name=mine", at=own).page
-        results = page.get_by_label("results")
-        results.get_by_text("skill 0.100").wait_for(timeout=LONG_MS)
-        running.epoch(2, 0.8)
+def test_names_in_a_foreign_record_are_no_code(living, open_tab):
+    foreign: Any = {":foreign": "window.ran = 1", "more": {":x": "window.ran = 2"}}
+    running = Running(living.root, "foreign", **foreign)
+    tab = open_tab(f"/e/foreign/{running.number}", at=living)
+    rows = tab.page.locator(".epochs .ag-center-cols-container .ag-row")
+    rows.nth(0).wait_for(timeout=LONG_MS)
+    running.epoch(2, 0.8)
+    rows.nth(1).wait_for(timeout=LONG_MS)
 
-        results.get_by_text("skill 0.200").wait_for(timeout=LONG_MS)
-        assert results.locator("tr").nth(3).inner_text().split() == ["epochs", "2", "45"]
+    has_text(tab.page, ":foreign")
+    assert tab.page.evaluate("window.ran") is None
+    assert tab.complaints == []
 
 
-def test_a_trial_can_be_stopped_only_while_its_search_runs(tmp_path, open_tab):
-    running = Running(tmp_path)
-    with serving(tmp_path, free_port(8500)) as own:
-        page = open_tab(f"/e/live/{running.number}", at=own).page
-        stop = page.get_by_text("Stop this trial")
-        has_text(page, "it continues at the next resume")
-        assert not stop.is_visible()
-        with lock_experiment(running.made.experiment.path):
-            stop.wait_for(timeout=LONG_MS)
-        stop.wait_for(state="hidden", timeout=LONG_MS)
+def test_a_comparison_shows_new_epochs(living, open_tab):
+    running = Running(living.root, "compared")
+    made_search(living.root, name="ended")
+    page = open_tab("/compare?name=compared&name=ended", at=living).page
+    results = page.get_by_label("results")
+    results.get_by_text("skill 0.100").wait_for(timeout=LONG_MS)
+    running.epoch(2, 0.8)
+
+    results.get_by_text("skill 0.200").wait_for(timeout=LONG_MS)
+    assert results.locator("tr").nth(3).inner_text().split() == ["epochs", "2", "45"]
+
+
+def test_a_trial_can_be_stopped_only_while_its_search_runs(living, open_tab):
+    running = Running(living.root, "stopping")
+    page = open_tab(f"/e/stopping/{running.number}", at=living).page
+    stop = page.get_by_text("Stop this trial")
+    has_text(page, "it continues at the next resume")
+    assert not stop.is_visible()
+    with lock_experiment(running.made.experiment.path):
+        stop.wait_for(timeout=LONG_MS)
+    stop.wait_for(state="hidden", timeout=LONG_MS)
 
 
 def test_an_experiment_that_can_be_read_again_has_its_link_and_values(tmp_path, open_tab):
@@ -247,27 +252,26 @@ def test_an_experiment_that_can_be_read_again_has_its_link_and_values(tmp_path, 
         has_text(page, "13 of 15 trials")
 
 
-def test_two_pages_show_new_epochs_and_the_end_of_a_search(tmp_path, open_tab):
-    running = Running(tmp_path)
+def test_two_pages_show_new_epochs_and_the_end_of_a_search(living, open_tab):
+    running = Running(living.root)
     path = running.made.experiment.path
-    with serving(tmp_path, free_port(8500)) as own:
-        with lock_experiment(path):
-            tabs = [open_tab("/e/live", at=own), open_tab("/e/live", at=own)]
-            overview = open_tab("/", at=own)
-            has_text(overview.page, "1 running")
-            running.epoch(2, 0.8)
-            for tab in tabs:
-                n_points(tab.page, 2)
-                has_text(tab.page, "skill 0.200, trial 0 epoch 2")
-            running.epoch(3, 0.7)
-            running.made.record.complete(running.number)
-            second = running.made.trial([0.95], "PRUNED")
-            for tab in tabs:
-                has_text(tab.page, "1 finished, 1 stopped early of 2")
-                tab.page.locator(f"a[href$='/e/live/{second}']").wait_for(timeout=LONG_MS)
+    with lock_experiment(path):
+        tabs = [open_tab("/e/live", at=living), open_tab("/e/live", at=living)]
+        overview = open_tab("/", at=living)
+        has_text(overview.page, "1 running")
+        running.epoch(2, 0.8)
         for tab in tabs:
-            tab.page.locator(".state.finished").wait_for(timeout=LONG_MS)
-        has_text(overview.page, "0 running")
+            n_points(tab.page, 2)
+            has_text(tab.page, "skill 0.200, trial 0 epoch 2")
+        running.epoch(3, 0.7)
+        running.made.record.complete(running.number)
+        second = running.made.trial([0.95], "PRUNED")
+        for tab in tabs:
+            has_text(tab.page, "1 finished, 1 stopped early of 2")
+            tab.page.locator(f"a[href$='/e/live/{second}']").wait_for(timeout=LONG_MS)
+    for tab in tabs:
+        tab.page.locator(".state.finished").wait_for(timeout=LONG_MS)
+    has_text(overview.page, "0 running")
     assert [tab.complaints for tab in tabs] == [[], []]
 
 

@@ -158,10 +158,10 @@ def test_a_budget_that_is_smaller_is_refused_before_anything_starts(steered, ope
     assert not (runs / ".page").exists()
 
 
-def test_the_second_of_two_tabs_hears_that_a_trial_has_ended(tmp_path, open_tab):
-    experiment = made_search(tmp_path)
-    with serving(tmp_path, free_port(8700)) as own, lock_experiment(experiment.path):
-        tabs = [open_tab("/e/mine/13", at=own), open_tab("/e/mine/13", at=own)]
+def test_the_second_of_two_tabs_hears_that_a_trial_has_ended(runs, steered, open_tab):
+    experiment = made_search(runs, name="twice")
+    with lock_experiment(experiment.path):
+        tabs = [open_tab("/e/twice/13", at=steered), open_tab("/e/twice/13", at=steered)]
         for tab in tabs:
             button(tab.page, "Stop this trial").click(timeout=LONG_MS)
         verbs = [button(tab.page.get_by_role("dialog"), "Stop the trial") for tab in tabs]
@@ -172,7 +172,7 @@ def test_the_second_of_two_tabs_hears_that_a_trial_has_ended(tmp_path, open_tab)
         verbs[1].click()
         has_text(
             tabs[1].page,
-            "mine has no unfinished trial 13, as it has ended already; unfinished trials: none",
+            "twice has no unfinished trial 13, as it has ended already; unfinished trials: none",
         )
         assert Controls(experiment).take_end_requests() == []
         for tab in tabs:

@@ -1,7 +1,9 @@
-"""A search whose trial 0 is the closed-form encoder, killed, resumed and exported."""
+"""A search whose trial 0 is the closed-form encoder, and its export.
+
+One that is killed is in test_two_metrics_search.
+"""
 
 import json
-import signal
 from types import SimpleNamespace
 
 import pytest
@@ -13,7 +15,7 @@ from tune_encoder.data.packing import pack_data
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
-EPOCHS = 8
+EPOCHS = 4
 SPACE = {
     "budget": {"trials": 3, "epochs": EPOCHS},
     "scheduler": {"name": "none"},
@@ -25,11 +27,9 @@ SPACE = {
 @pytest.fixture(scope="module")
 def searched(tmp_path_factory, data_dir):
     command = Command(tmp_path_factory.mktemp("closed"), data_dir)
-    command.stop_after(command.start(*command.search_options(SPACE)), 3, signal.SIGKILL)
-    killed = command.experiment.trials()
-    ended = command.run("resume", "tiny", "--no-export")
+    ended = command.run(*command.search_options(SPACE))
     assert ended.returncode == 0, ended.stderr
-    return SimpleNamespace(command=command, killed=killed, trials=command.experiment.trials())
+    return SimpleNamespace(command=command, trials=command.experiment.trials())
 
 
 def test_trial_0_ends_after_one_epoch_with_the_skill_of_the_baseline(searched):
@@ -41,13 +41,6 @@ def test_trial_0_ends_after_one_epoch_with_the_skill_of_the_baseline(searched):
     assert row["val_skill"] == pytest.approx(baseline["statistics"]["skill"], abs=1e-3)
     assert [len(trial.rows) for trial in networks] == [EPOCHS] * 2
     assert {trial.settings["encoder_type"] for trial in networks} == {"convnext"}
-
-
-def test_what_stood_in_the_record_when_it_was_killed_still_stands(searched):
-    for before, after in zip(searched.killed, searched.trials, strict=False):
-        if before.rows:
-            seen = [row["val_loss"] for row in before.rows]
-            assert [row["val_loss"] for row in after.rows[: len(seen)]] == seen
 
 
 def test_it_is_exported_alone_or_as_a_part_of_a_blend_and_its_scores_are_verified(searched):

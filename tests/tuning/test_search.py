@@ -161,10 +161,12 @@ def worker_of(driver: int) -> int:
     return worker
 
 
+@pytest.mark.long  # without Ray it is in test_distinct
 def test_a_search_that_has_tried_every_config_says_so_and_has_succeeded(command):
     few = {
         "budget": {"trials": 9, "epochs": 2},
         "space": {"dropout": {"choice": [0.0, 0.1]}, "use_amp": {"choice": [False]}},
+        "resources": {"concurrent": 1},
     }
     ended = command.run(*command.search_options(few))
 

@@ -1,12 +1,15 @@
-"""Searches whose checkpoints are kept in a bucket, or in a folder beside the experiment's own."""
+"""Searches whose checkpoints are kept in a bucket, or in a folder beside the experiment's own.
+
+One in a bucket that is killed is in test_lost_head.
+"""
 
 import json
 import re
-import signal
 import tempfile
 from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -19,8 +22,12 @@ from tune_encoder.experiment.trials import needed_checkpoints, rank_trials
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(450)]
 
-EPOCHS = 30
-LONG = {"budget": {"trials": 3, "epochs": EPOCHS}, "scheduler": {"name": "none"}}
+EPOCHS = 8
+LONG: dict[str, Any] = {
+    "budget": {"trials": 3, "epochs": EPOCHS},
+    "scheduler": {"name": "none"},
+    "resources": {"concurrent": 1},
+}
 SHORT = {
     "budget": {"trials": 2, "epochs": 2},
     "scheduler": {"name": "none"},
@@ -38,37 +45,31 @@ def ray_folder():
 
 @pytest.fixture(scope="module")
 def bucket(tmp_path_factory, data_dir, s3_module, ray_folder):
-    """A search whose checkpoints lie in a bucket, killed and resumed."""
+    """A search whose checkpoints lie in a bucket."""
     command = Command(tmp_path_factory.mktemp("bucket"), data_dir)
     place = f"s3://{s3_module.make_bucket()}/runs"
     options = [*command.search_options({**LONG, "report": {"at_end": True}}), "--storage", place]
-    error = command.stop_after(command.start(*options), 8, signal.SIGKILL)
-    killed = command.experiment.trials()
+    searched = command.run(*options, environment={"RAY_TMPDIR": str(ray_folder)})
+    assert searched.returncode == 0, searched.stderr
     status = command.run("status", "tiny", environment=NOWHERE)
-    logs = {"RAY_TMPDIR": str(ray_folder)}
-    resumed = command.run("resume", "tiny", "--no-export", environment=logs)
-    assert resumed.returncode == 0, resumed.stderr
     fetched = {path.parent.parent.name[:4] for path in command.experiment.checkpoints.rglob("*.pt")}
     exported = command.run("export", "tiny", "--to", "model", "--formats", "torch")
-    said = error + resumed.stdout + resumed.stderr + exported.stdout + exported.stderr
+    said = searched.stdout + searched.stderr + exported.stdout + exported.stderr
     return SimpleNamespace(
-        command=command, place=place, killed=killed, status=status, fetched=fetched,
-        exported=exported, error=error, said=said,
-    )  # fmt: skip
+        command=command, place=place, status=status, fetched=fetched, exported=exported, said=said
+    )
 
 
-def test_a_killed_search_prints_no_traceback_and_can_be_looked_at_without_the_bucket(bucket):
-    assert "Traceback" not in bucket.error
+def test_a_search_can_be_looked_at_without_the_bucket(bucket):
     assert bucket.status.returncode == 0
 
 
-def test_a_search_in_a_bucket_goes_on_where_it_was_killed(bucket):
+def test_a_search_in_a_bucket_has_every_epoch(bucket):
     ended = bucket.command.experiment.trials()
 
     assert [trial.state for trial in ended] == ["COMPLETE"] * 3
-    for before, now in zip(bucket.killed, ended, strict=False):
-        assert now.rows[: len(before.rows)] == before.rows
-        assert [row["epoch"] for row in now.rows] == [*range(1, EPOCHS + 1)]
+    for trial in ended:
+        assert [row["epoch"] for row in trial.rows] == [*range(1, EPOCHS + 1)]
 
 
 def test_the_checkpoints_are_in_the_bucket_and_only_the_best_trials_is_fetched(bucket):
@@ -120,7 +121,7 @@ def assert_read_by_people(experiment):
         assert experiment.trial_config(trial.number).is_file()
         events = EventAccumulator(str(folder / "logs")).Reload()
         steps = {event.step for event in events.Scalars("val_loss")}
-        assert len(steps) >= EPOCHS - 1  # all but one that was saved as the driver died
+        assert steps == {*range(1, EPOCHS + 1)}
 
 
 def assert_no_key(*contents: bytes):
@@ -130,7 +131,8 @@ def assert_no_key(*contents: bytes):
 
 @pytest.mark.long
 def test_keys_that_end_in_mid_search_end_it_with_a_line_and_resume_goes_on(command, s3):
-    options = [*command.search_options(LONG), "--storage", f"s3://{s3.make_bucket()}"]
+    long = {**LONG, "budget": {"trials": 3, "epochs": 30}}
+    options = [*command.search_options(long), "--storage", f"s3://{s3.make_bucket()}"]
     process = command.start(*options)
     command.wait_for_rows(process, 5)
     s3.ask_for_keys()

@@ -16,6 +16,7 @@ SPACE = {
     "metric": {"name": "val_loss", "second": "parameters"},
     "budget": {"trials": 6, "epochs": 4},
     "scheduler": {"name": "none"},
+    "resources": {"concurrent": 1},
     "searcher": {"name": "nsga2", "startup_trials": 3, "closed_form": True},
     "constraints": {"parameters": {"max": LARGEST}, "clone_ms": {"max": 60_000}},
     "space": {

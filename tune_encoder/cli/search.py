@@ -28,6 +28,7 @@ from tune_encoder.config import (
     LaunchSettings,
     StorageSettings,
 )
+from tune_encoder.system.afterwards import before_export
 from tune_encoder.system.events import tell
 from tune_encoder.system.formats import quote_path
 from tune_encoder.system.signals import interruptible
@@ -93,7 +94,8 @@ def _search(options: argparse.Namespace) -> None:
     _print_baselines(prepared)
     print_warm_starts(prepared, options.warm_start)
     launch = LaunchSettings(**given_settings(options, LaunchSettings))
-    experiment = prepared.start(options.warm_start, launch, storage_settings)
+    with before_export(not options.no_export):
+        experiment = prepared.start(options.warm_start, launch, storage_settings)
     _finish(experiment, options)
 
 
@@ -126,14 +128,15 @@ def _resume(options: argparse.Namespace) -> None:
     if options.epochs is not None:
         print(f"trials that continue to {options.epochs} epochs use the learning-rate schedule of")
         print("the longer run: the rate rises to that schedule, and falls to 0 at the new end")
-    experiment = api.resume(
-        options.name,
-        options.root,
-        accept_data_change=options.accept_data_change,
-        record=options.record,
-        **given_settings(options, LaunchSettings),
-        **budget,
-    )
+    with before_export(not options.no_export):
+        experiment = api.resume(
+            options.name,
+            options.root,
+            accept_data_change=options.accept_data_change,
+            record=options.record,
+            **given_settings(options, LaunchSettings),
+            **budget,
+        )
     _finish(experiment, options)
 
 
@@ -155,14 +158,15 @@ def _fork(options: argparse.Namespace) -> None:
     """Start a search in another space, seeded with the trials of an earlier one."""
     from tune_encoder.api import searching as api
 
-    experiment = api.fork(
-        options.name,
-        options.new,
-        options.space,
-        options.root,
-        **given_settings(options, LaunchSettings),
-        **{name: getattr(options, name) for name in FORK_OVERRIDES},
-    )
+    with before_export(not options.no_export):
+        experiment = api.fork(
+            options.name,
+            options.new,
+            options.space,
+            options.root,
+            **given_settings(options, LaunchSettings),
+            **{name: getattr(options, name) for name in FORK_OVERRIDES},
+        )
     _finish(experiment, options)
 
 

@@ -1,9 +1,7 @@
-"""Addresses and tokens, and clusters that require no token."""
+"""Addresses, and clusters that require no token; those that do are in test_jobs."""
 
 import json
 import threading
-import urllib.error
-import urllib.request
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
@@ -59,33 +57,3 @@ def test_where_nothing_answers_it_is_said_how_to_start_a_cluster():
 def test_a_cluster_that_asks_for_no_token_is_refused(open_cluster):
     with pytest.raises(StorageError, match=r"requires no token, so anyone who .* RAY_AUTH_MODE"):
         Client(open_cluster)
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(180)
-@pytest.mark.parametrize("path", ["api/jobs/", "api/version", "nodes"])
-def test_the_cluster_answers_nobody_without_the_token(head, path):
-    with pytest.raises(urllib.error.HTTPError, match="401"):
-        urllib.request.urlopen(f"{head.address}/{path}", timeout=30)
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(180)
-def test_a_wrong_token_and_none_are_refused_in_one_line(head, monkeypatch, tmp_path):
-    monkeypatch.setenv("RAY_AUTH_TOKEN", "not this")
-    with pytest.raises(StorageError, match="rejects this token; put the cluster's token into "):
-        Client(head.address)
-
-    monkeypatch.delenv("RAY_AUTH_TOKEN")
-    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(tmp_path / "none"))
-    with pytest.raises(StorageError, match=r"none: no token there \(No such file or directory\)"):
-        Client(head.address)
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(180)
-def test_the_address_given_counts_more_than_those_of_rays_environment(ours, monkeypatch):
-    monkeypatch.setenv("RAY_ADDRESS", "http://127.0.0.1:1")
-    monkeypatch.setenv("RAY_API_SERVER_ADDRESS", "http://127.0.0.1:1")
-
-    assert Client(ours.address).jobs() == Client(ours.address).jobs()

@@ -4,6 +4,8 @@ import json
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
 from types import SimpleNamespace
 
 import pytest
@@ -11,13 +13,14 @@ import pytest
 import tune_encoder
 from tests.api.jobs.conftest import CANARY
 from tune_encoder.api.jobs.client import Client
-from tune_encoder.errors import ConfigError
+from tune_encoder.errors import ConfigError, StorageError
 from tune_encoder.experiment.folder import Experiment
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 SMALL = {
     "budget": {"trials": 2, "epochs": 2},
     "scheduler": {"name": "none"},
+    "resources": {"concurrent": 1},
     "searcher": {"closed_form": False},
     "validation": {"voices": 1},
     "base": {
@@ -174,3 +177,30 @@ def wait_for_epochs(experiment, count):
             return
         time.sleep(0.2)
     raise AssertionError(f"{experiment.name} has not {count} epochs")
+
+
+# --- tokens -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", ["api/jobs/", "api/version", "nodes"])
+def test_the_cluster_answers_nobody_without_the_token(head, path):
+    with pytest.raises(urllib.error.HTTPError, match="401"):
+        urllib.request.urlopen(f"{head.address}/{path}", timeout=30)
+
+
+def test_a_wrong_token_and_none_are_refused_in_one_line(head, monkeypatch, tmp_path):
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "not this")
+    with pytest.raises(StorageError, match="rejects this token; put the cluster's token into "):
+        Client(head.address)
+
+    monkeypatch.delenv("RAY_AUTH_TOKEN")
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(tmp_path / "none"))
+    with pytest.raises(StorageError, match=r"none: no token there \(No such file or directory\)"):
+        Client(head.address)
+
+
+def test_the_address_given_counts_more_than_those_of_rays_environment(ours, monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", "http://127.0.0.1:1")
+    monkeypatch.setenv("RAY_API_SERVER_ADDRESS", "http://127.0.0.1:1")
+
+    assert Client(ours.address).jobs() == Client(ours.address).jobs()

@@ -1,4 +1,7 @@
-"""Every address at which a search or a cluster listens, asked with Ray's token and without."""
+"""Every address at which a search or a cluster listens, asked with Ray's token and without.
+
+Of a search with its pages see test_steering_search, which has one.
+"""
 
 import functools
 import http.client
@@ -68,33 +71,6 @@ def test_a_search_alone_listens_to_nobody_else_and_starts_nothing_that_nobody_ne
     assert len(environments) == min(2, os.cpu_count() or 1)
 
 
-def test_a_search_with_its_pages_listens_to_nobody_else(command):
-    process = command.start(*command.search_options(LONG), "--dashboard")
-    try:
-        command.wait_for_rows(process, 1)
-        found = list(addresses(psutil.Process(process.pid)))
-        kinds = [check(host, port) for host, port in found]
-        actors, (job,) = (
-            asked(command.experiment, each) for each in ("logical/actors", "api/jobs/")
-        )
-        titles = [line.strip("\0 ") for _, line in lines(psutil.Process(process.pid))]
-    finally:
-        process.terminate()
-        finish(process, 60)
-
-    assert {host for host, _ in found} == {LOOPBACK}
-    assert {"open", "page", "calls"} == set(kinds)
-    assert kinds.count("calls") > 5
-    assert_named(actors["data"]["actors"].values(), titles)
-    assert job["metadata"] == {
-        "job_name": "tiny",
-        "experiment": "tiny",
-        "root": str(command.experiment.path.parent),
-        "space": "space",
-        "data": str(command.data_dir),
-    }
-
-
 def asked(experiment: Experiment, what: str) -> Any:
     """What Ray's dashboard of a search answers."""
     headers = {"Authorization": f"Bearer {read_token()}"}
@@ -118,7 +94,8 @@ def test_a_cluster_and_a_search_on_it_answer_holders_of_the_token_and_metrics_to
 ):
     start_cluster(metrics=True)
     try:
-        options = [*command.search_options(LONG), "--address", "auto", "--metrics"]
+        alone = {**LONG, "resources": {"concurrent": 1}}
+        options = [*command.search_options(alone), "--address", "auto", "--metrics"]
         process = command.start(*options)
         command.wait_for_rows(process, 1)
         cluster = find_cluster()

@@ -19,7 +19,7 @@ from ray import tune
 
 private = ("ray_constants", "node", "services", "utils", "worker")
 names = [f"ray._private.{name}" for name in private]
-names.append("ray.tune.execution.class_cache")
+names += ["ray.tune.execution.class_cache", "ray.air._internal.usage"]
 own = {name: sys.modules[name] for name in names}
 sys.modules.update(dict.fromkeys(names))
 from tune_encoder.tuning.cluster import ray_patches
@@ -66,6 +66,7 @@ def test_every_internal_that_is_patched_is_there_in_the_ray_that_is_installed():
     assert hasattr(ray_patches._CLASS_CACHE, "DEFAULT_ENV_VARS")
     assert hasattr(ray_patches._CLASS_CACHE, "ENV_VARS_TO_PROPAGATE")
     assert hasattr(ray_patches._CLASS_CACHE._ActorClassCache, "get")
+    assert hasattr(ray_patches._USAGE, "tag_callbacks")
 
 
 @pytest.mark.slow
@@ -108,3 +109,23 @@ def test_variables_of_our_environment_do_not_reach_workers():
 
     assert not ray_patches._CLASS_CACHE.ENV_VARS_TO_PROPAGATE
     assert not ray_patches._CLASS_CACHE.DEFAULT_ENV_VARS
+
+
+COUNTED = """
+import sys
+from ray import tune
+from ray.air._internal import usage
+from tune_encoder.tuning.cluster.ray_patches import without_counted_callbacks
+
+with without_counted_callbacks():
+    usage.tag_callbacks([tune.Callback()])
+print([name for name in ("mlflow", "wandb") if name in sys.modules])
+"""
+
+
+@pytest.mark.slow
+def test_tune_imports_no_tracker_to_count_our_callbacks():
+    command = [sys.executable, "-c", COUNTED]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+
+    assert done.stdout == "[]\n"

@@ -6,6 +6,7 @@ from ray.tune.execution.tune_controller import _get_max_pending_trials
 from ray.tune.experiment import Trial
 from ray.tune.search import Searcher, SearchGenerator
 
+from tune_encoder.system.afterwards import before_export, export_follows
 from tune_encoder.tuning.driver import launch
 
 
@@ -27,6 +28,20 @@ def test_what_is_loaded_ahead_is_loaded_once_and_before_ray_may_go(monkeypatch):
     ahead.wait()
 
     assert loaded == ["torch"]
+
+
+def test_nothing_is_loaded_ahead_for_a_search_that_nothing_follows(monkeypatch):
+    loaded: list[str] = []
+    monkeypatch.setattr(launch, "import_module", loaded.append)
+    with before_export(False):
+        ahead = launch.PreloadTorch(lambda: False, export_follows())
+    ahead.on_trial_complete(1, [], None)
+    ahead.wait()
+    assert loaded == []
+
+    with before_export(True):
+        assert export_follows()
+    assert export_follows()  # for all that is known
 
 
 def test_of_an_ended_trial_tune_keeps_neither_its_settings_nor_its_row():

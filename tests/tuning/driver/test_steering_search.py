@@ -7,16 +7,21 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import psutil
 import pytest
 
 from tests.builders import make_search
+from tests.tuning.cluster.test_addresses import addresses, asked, assert_named, check, lines
 from tests.tuning.conftest import TINY_SPACE, Command, finish
 from tune_encoder.experiment.dashboards import ray_dashboard
 from tune_encoder.experiment.folder import Experiment
 from tune_encoder.space import parse_space
+from tune_encoder.system.ports import LOOPBACK
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
+# Longer than a test: who stops it, stops it in its middle.
+ENDLESS: dict[str, Any] = {"budget": {"trials": 3, "epochs": 2000}, "scheduler": {"name": "none"}}
 LONG: dict[str, Any] = {"budget": {"trials": 3, "epochs": 60}, "scheduler": {"name": "none"}}
 ONE_WORKER: dict[str, Any] = {"resources": {"concurrent": 1}}
 
@@ -50,8 +55,16 @@ def rows_when_quiet(command, seconds=6):
 def steered(tmp_path_factory, data_dir):
     """A search that was looked at, lost a trial, was paused, added to, let go on and stopped."""
     command = Command(tmp_path_factory.mktemp("steered"), data_dir)
-    process = command.start(*command.search_options(LONG), "--dashboard")
+    try:
+        return steer(command)
+    finally:
+        command.close()
+
+
+def steer(command):
+    process = command.start(*command.search_options(ENDLESS), "--dashboard")
     command.wait_for_rows(process, 4)
+    of_pages = seen_from_outside(command, process)
     with urllib.request.urlopen(ray_dashboard(command.experiment).address, timeout=30) as page:
         ray = page.read().decode()
     codes = [command.run("kill-trial", "tiny", "0").returncode]
@@ -67,7 +80,42 @@ def steered(tmp_path_factory, data_dir):
     codes.append(command.run("stop", "tiny").returncode)
     out, errors = finish(process, 90)
     assert process.returncode == 0, errors
-    return SimpleNamespace(ray=ray, codes=codes, paused=paused, out=out, ended=trials_of(command))
+    return SimpleNamespace(
+        ray=ray, codes=codes, paused=paused, out=out, ended=trials_of(command), command=command,
+        of_pages=of_pages,
+    )  # fmt: skip
+
+
+def seen_from_outside(command, process):
+    """Where a search listens, what Ray's pages say of it, and the titles of its processes."""
+    driver = psutil.Process(process.pid)
+    found = list(addresses(driver))
+    actors, jobs = (asked(command.experiment, each) for each in ("logical/actors", "api/jobs/"))
+    return SimpleNamespace(
+        hosts={host for host, _ in found},
+        kinds=[check(host, port) for host, port in found],
+        actors=actors["data"]["actors"].values(),
+        jobs=jobs,
+        titles=[line.strip("\0 ") for _, line in lines(driver)],
+    )
+
+
+def test_a_search_with_its_pages_listens_to_nobody_else(steered):
+    assert steered.of_pages.hosts == {LOOPBACK}
+    assert {"open", "page", "calls"} == set(steered.of_pages.kinds)
+    assert steered.of_pages.kinds.count("calls") > 5
+
+
+def test_rays_pages_name_the_job_and_its_workers_as_the_search(steered):
+    assert_named(steered.of_pages.actors, steered.of_pages.titles)
+    (job,) = steered.of_pages.jobs
+    assert job["metadata"] == {
+        "job_name": "tiny",
+        "experiment": "tiny",
+        "root": str(steered.command.experiment.path.parent),
+        "space": "space",
+        "data": str(steered.command.data_dir),
+    }
 
 
 def test_every_command_is_taken(steered):
@@ -104,6 +152,7 @@ def test_a_steered_search_has_each_epoch_once_and_in_order(steered):
 # --- budgets -------------------------------------------------------------------------------------
 
 
+@pytest.mark.long  # without Ray it is in test_steering
 def test_a_search_that_reaches_its_target_ends_and_says_how_to_go_on(command):
     budget = {"trials": 1, "epochs": 60, "target": 100.0}
 
@@ -115,6 +164,7 @@ def test_a_search_that_reaches_its_target_ends_and_says_how_to_go_on(command):
     assert all(len(trial.rows) < 60 for trial in command.experiment.trials())
 
 
+@pytest.mark.long  # without Ray it is in test_extend; and one gets trials in test_output_search
 def test_a_finished_search_goes_deeper_and_wider(command):
     space = {**LONG, **ONE_WORKER, "budget": {"trials": 2, "epochs": 2}}
     assert command.run(*command.search_options(space)).returncode == 0

@@ -29,10 +29,10 @@ NO_HEAD = "the Ray cluster is lost, its head at 127.0.0.1:"
 class Running:
     """A search in a process of its own."""
 
-    def __init__(self, command: Command) -> None:
+    def __init__(self, command: Command, space: dict[str, Any]) -> None:
         """Start it as the head of a process group, as a shell does."""
         self.command = command
-        self.process = command.start(*command.search_options(SPACE), own_group=True)
+        self.process = command.start(*command.search_options(space), own_group=True)
 
     def wait_for(self, rows: int) -> None:
         """Wait for so many epochs, or, if none, for the first process of a Ray that starts."""
@@ -165,9 +165,9 @@ class Met:
         return ours[-1] if ours else ""
 
 
-def meet(command: Command, fault: Fault) -> Met:
-    """Let a search run, and something happen to it; wait for its end."""
-    search = Running(command)
+def meet(command: Command, fault: Fault, space: dict[str, Any] = SPACE) -> Met:
+    """Let a search of a space run, and something happen to it; wait for its end."""
+    search = Running(command, space)
     search.wait_for(fault.rows)
     before, at = command.experiment.trials() if fault.rows else [], time.monotonic()
     fault.happens(search)

@@ -24,7 +24,7 @@ from tune_encoder.config import read_yaml
 from tune_encoder.experiment.folder import Experiment
 from tune_encoder.experiment.trials import TrialRecord
 
-SHORT: dict[str, Any] = {"budget": {"trials": 2, "epochs": 2}}
+SHORT: dict[str, Any] = {"budget": {"trials": 2, "epochs": 2}, "resources": {"concurrent": 1}}
 LONG_NAME = "a" * 90  # with it a path is too long for a socket of Ray
 N_FILES = 28  # that a disk has room for: too few for three trials
 SERVERS = ("tensorboard", "optuna")

@@ -9,10 +9,13 @@ from pathlib import Path
 import pytest
 
 from tests.tuning.conftest import STARTED_S, Command
-from tests.tuning.faults.matrix import FAULTS, Fault, meet
+from tests.tuning.faults.matrix import FAULTS, SPACE, Fault, meet
+from tests.tuning.faults.surroundings import SHORT
 from tests.tuning.test_resume import LONG
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+# It starts sooner than two, as which the table of tests.benchmarks.faults has them.
+ONE_WORKER = {**SPACE, "resources": {"concurrent": 1}}
 QUICK = [fault for fault in FAULTS if fault.in_suite]
 
 
@@ -20,7 +23,7 @@ QUICK = [fault for fault in FAULTS if fault.in_suite]
 def test_a_fault_ends_a_search_with_its_code_and_a_line_and_nothing_is_lost(
     command: Command, fault: Fault
 ) -> None:
-    met = meet(command, fault)
+    met = meet(command, fault, ONE_WORKER)
 
     assert met.exit_code == fault.exit_code, met.errors
     (line,) = [line for line in met.errors.splitlines() if line.startswith("tune-encoder: ")]
@@ -35,7 +38,7 @@ def test_a_fault_ends_a_search_with_its_code_and_a_line_and_nothing_is_lost(
 
 
 def test_a_search_outlives_its_reader_and_does_without_standard_error(command: Command) -> None:
-    changes = {"budget": {"trials": 2, "epochs": 2}, "report": {"at_end": True}}
+    changes = {**SHORT, "report": {"at_end": True}}
     options = command.search_options(changes)
     options.remove("--no-export")
     search = [sys.executable, "-u", "-m", "tune_encoder", *options]

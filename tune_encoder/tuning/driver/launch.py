@@ -19,13 +19,18 @@ from tune_encoder.experiment.dashboards import dashboard_lines, open_dashboards
 from tune_encoder.experiment.folder import Experiment
 from tune_encoder.experiment.trials import MAX_REFUSED, has_refused_all
 from tune_encoder.space.listening import listening_of
+from tune_encoder.system.afterwards import export_follows
 from tune_encoder.system.deadline import Deadline
 from tune_encoder.system.events import is_heard
 from tune_encoder.system.formats import count_noun
 from tune_encoder.tuning.cluster.capacity import Capacity, check_trial_fits, living_nodes
 from tune_encoder.tuning.cluster.connection import connected
 from tune_encoder.tuning.cluster.metrics import announced_metrics, exports_metrics
-from tune_encoder.tuning.cluster.ray_patches import named_workers, pass_no_variables
+from tune_encoder.tuning.cluster.ray_patches import (
+    named_workers,
+    pass_no_variables,
+    without_counted_callbacks,
+)
 from tune_encoder.tuning.cluster.watch import watching
 from tune_encoder.tuning.driver.announcing import Announcer, announce_start
 from tune_encoder.tuning.driver.callbacks import FailureRecorder, StopSignal
@@ -171,7 +176,7 @@ def _run_tune(
     pass_no_variables()
     experiment, resources = record.experiment, record.space.resources
     progress = Announcer(record) if is_heard() else Progress(record)
-    ahead = PreloadTorch(record.may_start)
+    ahead = PreloadTorch(record.may_start, export_follows() or record.space.report.at_end)
     tuner = tune.Tuner(
         trial_worker(run_trial, {"cpu": resources.cpus, "gpu": resources.gpus}),
         tune_config=tune.TuneConfig(
@@ -199,7 +204,7 @@ def _run_tune(
         ),
     )
     try:
-        with stop.listening(), named_workers(experiment.name):
+        with stop.listening(), named_workers(experiment.name), without_counted_callbacks():
             tuner.fit()
     except Exception as error:
         # Tune too wants to write on the full disk. What it writes at the end, nobody reads.
@@ -238,15 +243,16 @@ class _FreeEndedTrials(tune.Callback):
 class PreloadTorch(tune.Callback):
     """Imports torch, for the report and the export, once a worker has nothing left to do."""
 
-    def __init__(self, may_start: Callable[[], bool]) -> None:
+    def __init__(self, may_start: Callable[[], bool], needed: bool = True) -> None:
         self._may_start = may_start
+        self._needed = needed
         self._thread: Thread | None = None
 
     def on_trial_complete(
         self, iteration: int, trials: list[Trial], trial: object, **info: object
     ) -> None:
         """Start the import if no trial is left to start."""
-        if self._thread is None and not self._may_start():
+        if self._needed and self._thread is None and not self._may_start():
             self._thread = Thread(target=import_module, args=("torch",))
             self._thread.start()
 
