@@ -46,7 +46,7 @@ def epoch_parts(state: TrainState, data: PackedData) -> dict[str, float]:
 def bare_parts(state: TrainState, batch: Batch, data: PackedData, count: int) -> dict[str, float]:
     """Seconds of so many forwards, backwards and steps."""
     seconds = dict.fromkeys(("forward", "backward", "step"), 0.0)
-    state.model.train()
+    state.module.train()
     for _ in range(count):
         began = now()
         loss = batch_loss(state, batch, data.statistics)

@@ -161,6 +161,9 @@ def print_summary(pairs: list[dict[bool, Phase]], delays: list[float]) -> None:
     ):
         middle = statistics.median(found)
         print(f"{label}: median {middle:.2%}, {min(found):.2%} to {max(found):.2%}")
+    if len(delays) < 2:
+        print("too few epochs to tell when they are on the page; give more --seconds")
+        return
     late = statistics.quantiles(delays, n=20)[-1]
     print(
         f"an epoch is on the page after {statistics.median(delays):.2f} s, 95 % within "

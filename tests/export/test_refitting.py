@@ -26,6 +26,7 @@ from tune_encoder.export.combining import average_model, ensemble_model, single_
 from tune_encoder.export.refitting import may_refit, refit_model, refit_models
 from tune_encoder.export.retraining import plan_retraining
 from tune_encoder.export.verifying import verify
+from tune_encoder.model.evaluate import evaluate
 from tune_encoder.model.folder import load_model
 from tune_encoder.report import write_report
 from tune_encoder.space import parse_space
@@ -289,8 +290,9 @@ def test_what_that_changed_is_said_beside_baselines_that_were_fitted_again_too(
     assert "chosen on val, then trained again on train and val together" in card
     difference = changed["test_skill"] - known
     assert (
-        f"chosen on val with a skill of {changed['val_skill']:.3f}, then trained on train and val "
-        f"together: new-voice skill on test {difference:+.3f} (95 % " in card
+        f"chosen on val at epoch {changed['epoch']} with a skill of {changed['val_skill']:.3f}, "
+        f"then trained on train and val together for {after['epoch']}: new-voice skill on test "
+        f"{difference:+.3f} (95 % " in card
     )
 
 
@@ -308,11 +310,18 @@ def test_the_members_of_an_ensemble_are_trained_again_and_keep_their_shares(made
     assert [each["trained_in"].split("/")[1] for each in model.describe_members()] == 2 * ["refit"]
 
 
+def of_kind(packed, kind):
+    """The data as if val had voices of another kind."""
+    kinds = {**packed.info["voice_kinds"], "val": kind}
+    return dataclasses.replace(packed, info={**packed.info, "voice_kinds": kinds})
+
+
 @pytest.mark.parametrize(
     ("kind", "has_test", "changes", "refits"),
     [
         ("known", True, {}, True),
         ("known", True, {"trial": 0}, False),
+        ("known", True, {"top_k": 2}, False),
         ("known", True, {"refit": "none"}, False),
         ("known", False, {}, False),
         ("new", True, {}, False),
@@ -324,46 +333,147 @@ def test_the_members_of_an_ensemble_are_trained_again_and_keep_their_shares(made
 def test_by_itself_it_is_done_where_val_has_voices_of_train(
     searched, packed, kind, has_test, changes, refits
 ):
-    kinds = {**packed.info["voice_kinds"], "val": kind}
-    data = dataclasses.replace(
-        packed,
-        info={**packed.info, "voice_kinds": kinds},
-        test=packed.test if has_test else None,
-    )
-    model = single_model(choose(searched, 1)[0])
+    data = dataclasses.replace(of_kind(packed, kind), test=packed.test if has_test else None)
+    models = [single_model(choose(searched, 1)[0])]
 
-    assert may_refit(model, dataclasses.replace(TORCH, **changes), data) is refits
+    assert may_refit(searched, models, dataclasses.replace(TORCH, **changes), data) is refits
+
+
+@pytest.mark.parametrize(
+    "section",
+    [
+        {"constraints": {"parameters": {"max": 1.0e6}}},
+        {"metric": {"second": "parameters"}, "scheduler": {"name": "none"}},
+        {"resources": {"gpus": 1}},
+    ],
+    ids=str,
+)
+def test_by_itself_it_breaks_no_limit_and_takes_no_device(made, packed, section):
+    made.write_search({**made.read_search(), "space": {**made.read_search()["space"], **section}})
+    models = [single_model(choose(made, 1)[0])]
+
+    assert not may_refit(made, models, TORCH, of_kind(packed, "known"))
+
+
+def test_by_itself_it_does_not_train_beside_the_search_or_an_average(made, packed):
+    data = of_kind(packed, "known")
+    models = [single_model(choose(made, 1)[0])]
+
+    with lock_experiment(made.path):
+        assert not may_refit(made, models, TORCH, data)
+    assert may_refit(made, models, TORCH, data)
+    assert not may_refit(made, [average_model(choose(made, 2))], TORCH, data)
 
 
 def test_on_known_voices_it_is_trained_as_long_as_its_trial_was(made, packed):
-    kinds = {**packed.info["voice_kinds"], "val": "known"}
-    data = dataclasses.replace(packed, info={**packed.info, "voice_kinds": kinds})
     (choice,), told = choose(made, 1), []
 
-    model = refit_model(made, single_model(choice), data, lambda row: told.append(row["epoch"]))
+    model = refit_model(
+        made,
+        single_model(choice),
+        of_kind(packed, "known"),
+        lambda row: told.append(row["epoch"]),
+    )
 
     assert choice.row["epoch"] < len(choice.trial.rows)
     assert told == [row["epoch"] for row in choice.trial.rows]
     assert model.describe_members()[0]["epoch"] == len(choice.trial.rows)
 
 
-def test_an_average_of_epochs_is_not_trained_again(searched, packed):
-    model = average_model(choose(searched, 2))
-    kinds = {**packed.info["voice_kinds"], "val": "known"}
+def test_a_trial_that_was_to_go_on_later_keeps_the_rates_it_was_trained_with(made, packed):
+    (choice,) = choose(made, 1)
+    longer = {**choice.trial.settings, "epochs": 50}
+    extended = dataclasses.replace(choice, trial=dataclasses.replace(choice.trial, settings=longer))
 
-    assert not may_refit(
-        model, TORCH, dataclasses.replace(packed, info={**packed.info, "voice_kinds": kinds})
+    models = [refit_model(made, single_model(each), packed) for each in (choice, extended)]
+
+    first, second = (model.encoder.state_dict() for model in models)
+    torch.testing.assert_close(first, second, rtol=0, atol=0)
+
+
+@pytest.fixture
+def known_search(packed, data_dir, tmp_path):
+    """A finished search of data whose val has other clips of the voices of train."""
+    data = tmp_path / "known"
+    shutil.copytree(data_dir, data)
+    shutil.rmtree(data / "val")
+    train = sorted((data / "train").iterdir())
+    (data / "val").mkdir()
+    for path in train[:8]:
+        shutil.copy(path, data / "val")
+    found = open_pack(pack_data(data, TrainConfig()))
+    space = parse_space(SPACE, "test", data)
+    experiment = new_experiment(
+        tmp_path / "runs",
+        "known",
+        space,
+        data_dir=str(data),
+        fingerprint=found.info["fingerprint"],
+        versions=versions(),
     )
+    record = Record.open(experiment, space)
+    for _ in range(space.budget.trials):
+        run_trial(record, record.ask(), found, worse_at=space.budget.epochs)
+    return experiment
+
+
+def test_a_search_on_known_voices_is_exported_so_and_its_papers_say_so(known_search, tmp_path):
+    folder = known_search.path / "best"
+    (metrics,) = export(known_search, folder, TORCH)
+
+    assert metrics["epoch"] == 6
+    assert metrics["refitted"]["epoch"] < 6
+    card = (folder / "MODEL_CARD.md").read_text()
+    assert "| train and val | 24 | 32 |" in card
+    assert "| val |" not in card
+    assert verify(folder).mismatches == []
+    skill = evaluate(folder, known_search.data_source().folder, "test").scores["model"]["skill"]
+    page = write_report(known_search).read_text()
+    assert f"The exported model, trained again on train and val, has {skill:.3f}." in page
+
+
+def test_a_refit_that_fails_does_not_lose_the_export(known_search, tmp_path):
+    export(known_search, tmp_path / "first", TORCH)
+    (folder,) = known_search.path.glob("refit/*")
+
+    with lock_experiment(folder):
+        (metrics,) = export(known_search, tmp_path / "second", TORCH)
+        with pytest.raises(StorageError, match=r"in use by pid \d+ on"):
+            export(known_search, tmp_path / "third", ALWAYS)
+
+    assert "in use by pid" in metrics["not_refitted"]
+    assert set(metrics["scores"]) == {"val", "test"}
+    card = (tmp_path / "second" / "MODEL_CARD.md").read_text()
+    assert "not trained on val, too, since that failed: " in card
+
+
+def test_scores_of_what_was_trained_on_val_come_with_a_warning(made, data_dir, tmp_path):
+    export(made, tmp_path / "model", ALWAYS)
+
+    on_val, on_test = (evaluate(tmp_path / "model", data_dir, each) for each in ("val", "test"))
+
+    assert "trained on val, too: its scores there tell nothing of other clips" in on_val.warning
+    assert "on train and val, the baselines here on train alone" in on_test.warning
+
+
+def test_a_notebook_keeps_its_threads(made, packed):
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        refit_model(made, single_model(choose(made, 1)[0]), packed)
+
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_without_a_test_split_it_is_refused(searched, packed):
-    model = single_model(choose(searched, 1)[0])
+    models = [single_model(choose(searched, 1)[0])]
 
     with pytest.raises(DataError, match=r"has no test split, so .* add test/ or leave out refit"):
-        may_refit(model, ALWAYS, dataclasses.replace(packed, test=None))
+        may_refit(searched, models, ALWAYS, dataclasses.replace(packed, test=None))
 
 
-@pytest.mark.parametrize("changes", [{"top_k": 2}, {"average": 2}])
-def test_several_trials_or_epochs_are_not_trained_again(changes):
-    with pytest.raises(ConfigError, match=r"refit is always, but .* leave out top_k and average"):
-        ExportSettings(refit="always", **changes)
+def test_an_average_of_epochs_is_not_trained_again():
+    with pytest.raises(ConfigError, match=r"refit is always, but an average of 2 .* leave out"):
+        ExportSettings(refit="always", average=2)

@@ -124,8 +124,8 @@ def print_export(folder: Path) -> None:
     print(_wrap(f"because:  {metrics['why']}", 10))
     for rival in metrics["combined"]:
         print(_wrap(describe_alternative(rival), 10))
-    if "refitted" in metrics:
-        print(_wrap(describe_refit(metrics["refitted"], metrics["voices"]["test"]), 10))
+    for line in describe_refit(metrics):
+        print(_wrap(line, 10))
     print_scores(metrics)
     for line in describe_int8(metrics):
         print(line)

@@ -61,10 +61,10 @@ class ExportSettings:
                 f"top_k is {self.top_k}; average and ensemble make a single model, so set top_k to "
                 "1 or leave out average and ensemble"
             )
-        if self.refit == "always" and max(self.top_k, self.average) > 1:
+        if self.refit == "always" and self.average > 1:
             raise ConfigError(
-                "refit is always, but trains one epoch, ensemble or blend again; leave out top_k "
-                "and average"
+                f"refit is always, but an average of {self.average} epochs cannot be trained "
+                "again; leave out average or refit"
             )
         if self.formats != "auto" and self.onnx and (missing := _missing_packages()):
             raise ConfigError(

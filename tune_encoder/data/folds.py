@@ -7,7 +7,7 @@ Shapes: N clips of train and val, V voices, K folds.
 """
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -85,6 +85,9 @@ def all_voices(data: PackedData, kind: str = NEW) -> PackedData:
     """
     merged = merge_train_and_val(data)
     kinds = {**merged.info["voice_kinds"], "val": kind}
+    hours = data.info["hours"]
+    both = {**hours, "train": round(hours["train"] + hours["val"], 4)}
+    data = replace(data, info={**data.info, "hours": both})
     return _with_splits(data, merged.train, data.val, data.test, kinds)
 
 

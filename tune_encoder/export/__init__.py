@@ -11,7 +11,7 @@ from tune_encoder.export.choosing import Choice, choose
 from tune_encoder.export.combining import Model, best_model, single_model
 from tune_encoder.export.contents import Metrics
 from tune_encoder.export.origin import search_origin
-from tune_encoder.export.refitting import may_refit, refit_model, refit_models
+from tune_encoder.export.refitting import refit_if_due, refit_models
 from tune_encoder.export.writing import Source, write_models
 from tune_encoder.model.folder import is_model_folder
 from tune_encoder.system.files import atomic_folder, check_empty, remove_leftovers
@@ -74,7 +74,7 @@ def _models(
     if experiment.space().validation.folds > 1:
         return refit_models(experiment, choices, settings, data)
     if settings.top_k == 1:
-        model = best_model(experiment, choices[0], settings, data)
-        refits = may_refit(model, settings, data)
-        return [refit_model(experiment, model, data) if refits else model]
-    return [single_model(choice) for choice in choices]
+        models = [best_model(experiment, choices[0], settings, data)]
+    else:
+        models = [single_model(choice) for choice in choices]
+    return refit_if_due(experiment, models, settings, data)

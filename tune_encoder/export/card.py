@@ -15,7 +15,6 @@ from tune_encoder.export.contents import (
     Member,
     Metrics,
     Provenance,
-    Refitted,
     Retrained,
     SearchCost,
     Versions,
@@ -31,7 +30,7 @@ _COLUMNS = (
 _FILES = {
     "config.yaml": "to train again: `tune-encoder train --config config.yaml`",
     "model.safetensors": "the weights",
-    "model.pt": "full checkpoint of the best epoch, to continue training",
+    "model.pt": "full checkpoint, to continue training on the same clips",
     "audio_encoder.onnx": "mel_spectrogram [B, n_mels, T] to style_ttl and style_dp",
     "voice_encoder.onnx": "audio [B, T] at the model's rate to style_ttl and style_dp",
     "audio_encoder.int8.onnx": "the same, quantised to 8 bits",
@@ -67,7 +66,7 @@ def write_card(
         "what": _source_checkpoints(metrics),
         **_encoder_fields(model),
         "fingerprint": metrics["fingerprint"],
-        "data": _data_table(provenance["data"]),
+        "data": _data_table(provenance),
         "disjoint": describe_overlap(provenance["data"]["known_styles"]),
         "n_voices": provenance["data"]["voices"]["train"],
         "training": _training_section(metrics, model.config),
@@ -132,13 +131,20 @@ def _encoder_name(config: TrainConfig) -> str:
 # --- data and search -----------------------------------------------------------------------------
 
 
-def _data_table(data: DataDescription) -> str:
-    splits = [name for name in _SPLITS if name in data["clips"]]
+def _data_table(origin: Provenance) -> str:
+    """The splits; the clips of val are among those of train if the two were put together."""
+    data, together = origin["data"], "folds" in origin or "refitted" in origin
+    words = {"train": "train and val" if together else "train"}
     rows = [
-        [name, data["voices"][name], data["clips"][name], format_clock(data["hours"][name] * 3600)]
-        for name in splits
+        [words.get(name, name), data["voices"][name], data["clips"][name], _duration(data, name)]
+        for name in _SPLITS
+        if name in data["clips"] and not (together and name == "val")
     ]
     return _table(["split", "voices", "clips", "duration"], rows)
+
+
+def _duration(data: DataDescription, split: str) -> str:
+    return format_clock(data["hours"][split] * 3600)
 
 
 def describe_overlap(known: Mapping[str, int]) -> str:
@@ -257,8 +263,7 @@ def _alternatives_section(metrics: Metrics) -> str:
     """List the alternatives to the single best epoch."""
     lines = [describe_alternative(alternative) for alternative in metrics["combined"]]
     lines += describe_int8(metrics)
-    if "refitted" in metrics:
-        lines.append(describe_refit(metrics["refitted"], metrics["voices"]["test"]))
+    lines += describe_refit(metrics)
     if "retrained" in metrics:
         retrained = metrics["retrained"]
         lines += describe_retraining(retrained, metrics["voices"][retrained["split"]])
@@ -292,14 +297,19 @@ def _verdict(alternative: Alternative) -> str:
     return "so used" if alternative["taken"] else "so not used"
 
 
-def describe_refit(refitted: Refitted, kind: str) -> str:
-    """Compare a model trained on train and val with itself before, on voices of a kind."""
+def describe_refit(metrics: Metrics) -> list[str]:
+    """Compare a model trained on train and val with itself before, or say why it is not."""
+    if "not_refitted" in metrics:
+        return [f"not trained on val, too, since that failed: {metrics['not_refitted']}"]
+    if "refitted" not in metrics:
+        return []
+    refitted, name = metrics["refitted"], skill_name(metrics["voices"]["test"])
     difference = refitted["test_skill"] - refitted["test_skill_before"]
-    return (
-        f"chosen on val with a skill of {refitted['val_skill']:.3f}, then trained on train and val "
-        f"together: {skill_name(kind)} on test "
+    return [
+        f"chosen on val at epoch {refitted['epoch']} with a skill of {refitted['val_skill']:.3f}, "
+        f"then trained on train and val together for {metrics['epoch']}: {name} on test "
         + describe_difference(difference, refitted["test_difference_95"])
-    )
+    ]
 
 
 def describe_int8(metrics: Metrics) -> list[str]:

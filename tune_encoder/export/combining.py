@@ -51,6 +51,8 @@ class Model:
     """Scores of its config over folds, if the search had them."""
     refitted: Refitted | None = None
     """What training on train and val together has changed, if it was."""
+    not_refitted: str = ""
+    """Why that was begun but failed."""
 
     @property
     def is_ensemble(self) -> bool:

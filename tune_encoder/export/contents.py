@@ -87,8 +87,10 @@ class FoldedScores(TypedDict):
 class Refitted(TypedDict):
     """What training on train and val together has changed; both are scored on test."""
 
+    epoch: int
+    """The best on val, of the first member."""
     val_skill: float
-    """Skill on val before it, by which the model was chosen."""
+    """Skill on val of what was chosen there."""
     test_skill: float
     test_skill_before: float
     test_difference_95: tuple[float, float] | None
@@ -102,6 +104,8 @@ class ExtraMetrics(TypedDict, total=False):
     retrained: Retrained
     folded: FoldedScores
     refitted: Refitted
+    not_refitted: str
+    """Why training on train and val together failed."""
 
 
 Scores = dict[str, dict[str, dict[str, float]]]

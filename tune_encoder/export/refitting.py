@@ -12,16 +12,25 @@ its last epoch, and a finished one is used again.
 import hashlib
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+
+import torch
 
 from tune_encoder.config import ExportSettings, TrainConfig, to_mapping
 from tune_encoder.data.folds import all_voices
 from tune_encoder.data.pack import PackedData
 from tune_encoder.data.score_words import KNOWN
 from tune_encoder.data.scores import score
-from tune_encoder.errors import ConfigError, DataError
+from tune_encoder.errors import (
+    ConfigError,
+    DataError,
+    Interrupted,
+    TuneEncoderError,
+    error_line,
+)
 from tune_encoder.experiment.epoch_row import EpochRow, validation_scores
 from tune_encoder.experiment.folder import Experiment
 from tune_encoder.experiment.run import FINAL
@@ -31,7 +40,7 @@ from tune_encoder.export.contents import FoldedScores, Refitted
 from tune_encoder.model.encoder import Ensemble
 from tune_encoder.model.evaluate import skill_difference_interval
 from tune_encoder.system.bars import progress_bar
-from tune_encoder.system.lock import lock_experiment
+from tune_encoder.system.lock import lock_experiment, lock_holder
 from tune_encoder.training.checkpoints import State, newest_valid_checkpoint, save_state
 from tune_encoder.training.loop import ending_at, train
 from tune_encoder.training.run_folder import stoppable
@@ -84,24 +93,59 @@ def refit_models(
     return models
 
 
-def may_refit(model: Model, settings: ExportSettings, data: PackedData) -> bool:
-    """Return whether a model that was chosen on val is trained on val, too, before the export.
+def refit_if_due(
+    experiment: Experiment, models: list[Model], settings: ExportSettings, data: PackedData
+) -> list[Model]:
+    """Refit models that were chosen on val, if it is asked for or does good by itself.
 
-    If nobody asks for it: where val has other clips of the voices of train, which are few, so that
-    each counts; and if there is a test split, as nothing else could tell how good it is.
+    By itself it must not lose the export of a search: if it fails, the models are as chosen.
+
+    Raises:
+        DataError: if it is asked for, but there is no test split.
+        Interrupted: as `refit_model`, which if it is asked for may raise its errors, too.
+    """
+    if not may_refit(experiment, models, settings, data):
+        return models
+    try:
+        return [refit_model(experiment, model, data) for model in models]
+    except Interrupted:
+        raise
+    except (TuneEncoderError, OSError) as error:
+        if settings.refit == "always":
+            raise
+        return [replace(model, not_refitted=error_line(error)) for model in models]
+
+
+def may_refit(
+    experiment: Experiment, models: list[Model], settings: ExportSettings, data: PackedData
+) -> bool:
+    """Return whether models that were chosen on val are trained on val, too.
+
+    If nobody asks for it: the best model of a search that has ended, without limits that another
+    epoch might break, where val has other clips of the voices of train. These are few, so each
+    counts. There must be a test split, as nothing else could tell how good it is, and the trials
+    must have been trained on the processor, as this is no work of Ray's, which lends devices.
 
     Raises:
         DataError: if it is asked for, but there is no test split.
     """
     if settings.refit == "always" and data.test is None:
         raise DataError(
-            f"{model.config.data_dir}: has no test split, so a model trained on val could not be "
-            "scored; add test/ or leave out refit"
+            f"{models[0].config.data_dir}: has no test split, so a model trained on val could not "
+            "be scored; add test/ or leave out refit"
         )
-    if settings.refit == "none" or model.kind == AVERAGE or data.test is None:
-        return False
-    is_asked_for = settings.trial is not None
-    return settings.refit == "always" or (data.voice_kind("val") == KNOWN and not is_asked_for)
+    if settings.refit != "auto":
+        return settings.refit == "always"
+    is_best = settings.trial is None and settings.top_k == 1 and models[0].kind != AVERAGE
+    has_ended = lock_holder(experiment.path) is None
+    on_processor = experiment.space().resources.gpus == 0
+    fits = data.voice_kind("val") == KNOWN and data.test is not None and not _has_limits(experiment)
+    return is_best and has_ended and on_processor and fits
+
+
+def _has_limits(experiment: Experiment) -> bool:
+    space = experiment.space()
+    return bool(space.constraints or space.metric.second)
 
 
 def refit_model(
@@ -123,8 +167,9 @@ def refit_model(
         Interrupted: on Ctrl-C or SIGTERM, with every finished epoch saved; call again to resume.
     """
     together = all_voices(data, data.voice_kind("val"))
-    choices = [each for each in model.members if isinstance(each, Choice)]  # all, of a search
-    if data.voice_kind("val") == KNOWN:
+    choices = [each for each in model.members if isinstance(each, Choice)]
+    assert len(choices) == len(model.members)  # those of a search are
+    if data.voice_kind("val") == KNOWN and not _has_limits(experiment):
         choices = [replace(each, row=each.trial.rows[-1]) for each in choices]
     members = _refit_all(experiment, choices, together, on_epoch)
     again = _rebuild(model, members)
@@ -152,6 +197,7 @@ def _compare(before: Model, after: Model, data: PackedData) -> Refitted:
     skills = [score(each, data.test.styles, data.statistics)["skill"] for each in styles]
     val = score(before.predict(data.val), data.val.styles, data.statistics)
     return {
+        "epoch": before.members[0].row["epoch"],
         "val_skill": val["skill"],
         "test_skill": skills[1],
         "test_skill_before": skills[0],
@@ -175,7 +221,8 @@ def _refit_all(
 ) -> list[Choice]:
     """Train the choices one after another; return them with their new states."""
     again = experiment.command("export")
-    with stoppable(lambda: f"stopped, the last epoch is saved; resume with `{again}`"):
+    words = f"stopped, each finished epoch is saved; resume with `{again}` and the same options"
+    with stoppable(lambda: words):
         states = [_refit(choice, data, on_epoch) for choice in choices]
     return [
         replace(choice, state=state, subfolder=f"{FOLDER}/{_folder(choice, data).name}")
@@ -205,6 +252,7 @@ def _train(choice: Choice, data: PackedData, folder: Path, on_epoch: OnEpoch) ->
     done = checkpoint["epoch"] if checkpoint else 0
     words = "training on train and val"
     with (
+        _threads_as_before(),
         progress_bar(total=last, done=done, description=words, unit="epoch") as bar,
         ending_at(last) as check,
     ):
@@ -216,15 +264,36 @@ def _train(choice: Choice, data: PackedData, folder: Path, on_epoch: OnEpoch) ->
             check(row)
 
         if done < last:
-            train(_config(choice), data, folder, report, checkpoint)
+            train(_config(choice, last), data, folder, report, checkpoint)
     state = newest_valid_checkpoint([folder / FINAL])[1]
     assert state is not None  # just saved
     return state
 
 
-def _config(choice: Choice) -> TrainConfig:
-    """The config of the trial with its threads; val is trained on, and cannot tell when to stop."""
+@contextmanager
+def _threads_as_before() -> Iterator[None]:
+    """Leave torch the threads it had: a notebook may go on."""
+    threads = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _config(choice: Choice, last: int) -> TrainConfig:
+    """The config of the trial, with its threads and the processor if it had no device.
+
+    Val is trained on, and cannot tell when to stop. A trial that was extended later has the
+    learning rates with which it was trained so far.
+    """
     resources = choice.search.space().resources
     cpus = min(resources.cpus, os.cpu_count() or 1)
-    threads = choice.config.num_threads or cpus
-    return replace(choice.config, num_threads=threads, early_stopping_patience=0)
+    config = choice.config
+    epochs = int(choice.state["config"]["epochs"])
+    return replace(
+        config,
+        epochs=epochs if epochs >= last else config.epochs,
+        num_threads=config.num_threads or cpus,
+        device=config.device if resources.gpus else "cpu",
+        early_stopping_patience=0,
+    )

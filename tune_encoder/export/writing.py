@@ -159,7 +159,9 @@ def _extra(model: Model, source: Source) -> ExtraMetrics:
     extra = source.extra
     if model.folded is not None:
         extra = {**extra, "folded": model.folded}
-    return extra if model.refitted is None else {**extra, "refitted": model.refitted}
+    if model.refitted is not None:
+        extra = {**extra, "refitted": model.refitted}
+    return {**extra, "not_refitted": model.not_refitted} if model.not_refitted else extra
 
 
 def _with_folds(model: Model, scored: Scored) -> Scored:

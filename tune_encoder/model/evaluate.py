@@ -30,7 +30,7 @@ from tune_encoder.data.scores import (
 )
 from tune_encoder.errors import DataError
 from tune_encoder.model.encoder import Encoder
-from tune_encoder.model.folder import load_model
+from tune_encoder.model.folder import load_model, splits_trained_on
 from tune_encoder.model.prediction import predict_pack
 from tune_encoder.system.files import atomic_write
 
@@ -57,7 +57,7 @@ class Evaluation:
     predicted: Styles
     target: Styles
     warning: str = ""
-    """What makes the baselines others than those of its training."""
+    """What makes the scores, or the baselines, others than those of its training."""
 
 
 def evaluate(model_dir: Path, data_dir: Path, split: str) -> Evaluation:
@@ -74,12 +74,23 @@ def evaluate(model_dir: Path, data_dir: Path, split: str) -> Evaluation:
         DataError: if the data is invalid or has no such split.
     """
     model, config = load_model(model_dir)
-    warning = _missing_sounds(config)
-    settings = dataclasses.replace(config, augment_copies=0) if warning else config
+    without_copies = _missing_sounds(config)
+    settings = dataclasses.replace(config, augment_copies=0) if without_copies else config
     data = open_pack(pack_data(data_dir, settings))
     if split == "test" and data.test is None:
         raise DataError(f"{data_dir}: has no {split} split; evaluate on val or add {split}/")
+    warning = without_copies or _trained_on_val(model_dir, data, split)
     return dataclasses.replace(evaluate_model(model, config, data, split), warning=warning)
+
+
+def _trained_on_val(model_dir: Path, data: PackedData, split: str) -> str:
+    """Say what that means for the scores, if the model was trained on val of these data."""
+    trained_on, fingerprint = splits_trained_on(model_dir)
+    if "val" not in trained_on or fingerprint != data.info["fingerprint"]:
+        return ""
+    if split == "val":
+        return "the model was trained on val, too: its scores there tell nothing of other clips"
+    return "the model was trained on train and val, the baselines here on train alone"
 
 
 def _missing_sounds(config: TrainConfig) -> str:

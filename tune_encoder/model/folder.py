@@ -2,7 +2,7 @@
 
 config.yaml          to train it again; an ensemble has config_2.yaml and so on, one per member
 model.safetensors    weights, with the statistics they were trained on
-model.pt             the full checkpoint, to continue training
+model.pt             the full checkpoint, to continue training on the same clips
 metrics.json         scores, baselines, cost of the search, seeds, versions
 provenance.json      what it was made from, and the SHA-256 of every file, verified on loading
 MODEL_CARD.md        a description for people
@@ -18,7 +18,7 @@ from torch import Tensor
 from tune_encoder.config import TrainConfig, load_config
 from tune_encoder.errors import ConfigError, StorageError, TuneEncoderError
 from tune_encoder.model.encoder import SHARES, Encoder, Ensemble, rebuild_encoder
-from tune_encoder.system.damage import reason_of, refuse_damage
+from tune_encoder.system.damage import parse_json, reason_of, refuse_damage
 from tune_encoder.system.manifest import PROVENANCE, load_verified, read_manifest
 
 CONFIG, WEIGHTS, CHECKPOINT, METRICS, CARD = (
@@ -75,6 +75,19 @@ def _rebuild(folder: Path, weights: Mapping[str, Tensor]) -> Encoder:
     encoders = [rebuild_encoder(configs[number], members[number]) for number in sorted(members)]
     shares = weights[SHARES].tolist() if SHARES in weights else None  # absent before they were
     return Ensemble(encoders, shares).eval()
+
+
+def splits_trained_on(folder: Path) -> tuple[set[str], str]:
+    """Return the splits that a model was trained on, and the fingerprint of their data.
+
+    Nothing is known of a folder without an intact provenance.json.
+    """
+    try:
+        with refuse_damage(StorageError):
+            origin = parse_json((folder / PROVENANCE).read_text(encoding="utf-8"))
+            return {str(name) for name in origin["trained_on"]}, str(origin["data"]["fingerprint"])
+    except (OSError, StorageError):
+        return set(), ""
 
 
 def read_model_config(folder: Path) -> TrainConfig:

@@ -30,10 +30,9 @@ from tune_encoder.report.winner import read_data
 from tune_encoder.system.formats import count_noun
 
 if TYPE_CHECKING:
-    from tune_encoder.model.evaluate import Evaluation
     from tune_encoder.report.clips import Clip
     from tune_encoder.report.listen.card import Card
-    from tune_encoder.report.winner import Winner
+    from tune_encoder.report.winner import Exported, Winner
 
 T = TypeVar("T")
 
@@ -76,7 +75,7 @@ class _Parts:
     facts: Facts
     data: PackedData | None = None
     winner: "Winner | None" = None
-    exported: "Evaluation | None" = None
+    exported: "Exported | None" = None
     notes: list[str] = field(default_factory=list)
     """Why a part is missing."""
 

@@ -76,7 +76,8 @@ def _verdict(facts: Facts, found: Scores) -> str:
 def _export(found: Scores) -> str:
     if found.exported is None:
         return ""
-    return f" The exported model, made of several trials, has {found.exported.skill:.3f}."
+    how = f", {found.exported_how}," if found.exported_how else ""
+    return f" The exported model{how} has {found.exported.skill:.3f}."
 
 
 def _no_result(facts: Facts) -> str:

@@ -12,8 +12,7 @@ from tune_encoder.report.facts import Facts
 from tune_encoder.report.figure import Figure, table
 
 if TYPE_CHECKING:
-    from tune_encoder.model.evaluate import Evaluation
-    from tune_encoder.report.winner import Winner
+    from tune_encoder.report.winner import Exported, Winner
 
 _BAR_HEIGHT = 30
 _LABELS = {
@@ -54,7 +53,9 @@ class Scores(NamedTuple):
     interval_words: str
     """The interval of the winner's skill, or why there is none; empty if it was not evaluated."""
     exported: Score | None = None
-    """Of the exported model, if it is more than the winner, such as a blend."""
+    """Of the exported model, if it is another than the winner, such as a blend."""
+    exported_how: str = ""
+    """What makes it another one, for people."""
 
     @property
     def skill_name(self) -> str:
@@ -66,7 +67,7 @@ def scores(
     facts: Facts,
     data: PackedData | None,
     winner: "Winner | None",
-    exported: "Evaluation | None" = None,
+    exported: "Exported | None" = None,
 ) -> Scores:
     """Return scores of the baselines and the winner, on test if it could be evaluated."""
     if winner is not None:
@@ -75,7 +76,11 @@ def scores(
         order = sorted(found, key=[*_LABELS].index)
         bars = [_score(name, found[name], interval if name == "model" else None) for name in order]
         words = describe_interval(interval, voices)
-        return Scores(bars, winner.split, voices, words, _exported(exported))
+        if exported is None:
+            return Scores(bars, winner.split, voices, words)
+        export = exported.evaluation
+        bar = _score("export", export.scores["model"], export.interval)
+        return Scores(bars, winner.split, voices, words, bar, exported.how)
     known = [_score(name, each) for name, each in baselines(facts, data).items()]
     best = facts.best
     interval = None
@@ -85,10 +90,6 @@ def scores(
         known.append(_score("model", found_last, interval))
     words = describe_interval(interval, NEW) if interval is not None else ""
     return Scores(known, _validated_on(facts), facts.status["voices"], words)
-
-
-def _exported(found: "Evaluation | None") -> Score | None:
-    return _score("export", found.scores["model"], found.interval) if found is not None else None
 
 
 def _validated_on(facts: Facts) -> str:

@@ -10,9 +10,9 @@ from tune_encoder.data.packing import check_same_data, pack_data
 from tune_encoder.data.score_words import skill_name
 from tune_encoder.errors import StorageError
 from tune_encoder.experiment.run import EXPORTED
-from tune_encoder.model.encoder import rebuild_encoder
+from tune_encoder.model.encoder import Ensemble, rebuild_encoder
 from tune_encoder.model.evaluate import Evaluation, evaluate_model, voice_skills
-from tune_encoder.model.folder import is_model_folder, load_model
+from tune_encoder.model.folder import is_model_folder, load_model, splits_trained_on
 from tune_encoder.report.facts import Facts
 from tune_encoder.training.checkpoints import load_state
 
@@ -67,11 +67,20 @@ def evaluate_winner(facts: Facts, data: PackedData) -> Winner:
     return Winner(split, data, config, evaluate_model(model, config, data, split))
 
 
-def evaluate_export(facts: Facts, winner: Winner) -> Evaluation | None:
+@dataclass(frozen=True)
+class Exported:
+    """The evaluated export, which differs from the winner."""
+
+    evaluation: Evaluation
+    how: str
+    """What makes it another model, for people."""
+
+
+def evaluate_export(facts: Facts, winner: Winner) -> Exported | None:
     """Evaluate the exported model as the winner was.
 
     Returns:
-        None if there is none, or if it is the winner and no blend, average or ensemble.
+        None if there is none, or if it is the winner as it is.
 
     Raises:
         StorageError: if it is damaged.
@@ -79,8 +88,15 @@ def evaluate_export(facts: Facts, winner: Winner) -> Evaluation | None:
     folder = facts.experiment.path / EXPORTED
     if not is_model_folder(folder):
         return None
-    found = evaluate_model(*load_model(folder), winner.data, winner.split)
-    return None if found.scores["model"] == winner.evaluation.scores["model"] else found
+    model, config = load_model(folder)
+    found = evaluate_model(model, config, winner.data, winner.split)
+    if found.scores["model"] == winner.evaluation.scores["model"]:
+        return None
+    ways = {
+        "made of several trials": isinstance(model, Ensemble),
+        "trained again on train and val": "val" in splits_trained_on(folder)[0],
+    }
+    return Exported(found, " and ".join(words for words, is_so in ways.items() if is_so))
 
 
 def read_data(facts: Facts) -> PackedData:

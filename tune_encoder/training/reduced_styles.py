@@ -31,7 +31,7 @@ def reduce_styles(state: TrainState, pack: Pack) -> None:
     """
     shared = [*state.model.parameters(), *state.model.buffers()]
     module = copy.deepcopy(state.model, {id(tensor): tensor for tensor in shared})
-    axes = _reduce_head(getattr(module, "head", None))  # the closed form has none
+    axes = _reduce_head(getattr(module, "head", None))  # the closed form has no head
     if axes is not None:
         state.module = module
         state.targets = _targets(pack.unique_styles.ttl, axes)
