@@ -21,7 +21,9 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 COLUMNS, LINES = 80, 24
 GUIDE = guides()["searching"]
 _ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
-RUNNING_LINE = re.compile(r" {2}trial \d  epoch \d/6  skill -?\d\.\d{3}  loss \d+\.\d{3}  end in ")
+RUNNING_LINE = re.compile(
+    r" {2}trial +\d+  epoch \d/6  skill -?\d\.\d{3}  loss \d+\.\d{3}  end in "
+)
 
 
 @pytest.fixture(scope="module")
@@ -155,11 +157,11 @@ def test_a_complete_search_resumed_quietly_prints_its_result_alone(ended, lines,
 
 @pytest.fixture(scope="module")
 def shown(ended, command):
-    """What a terminal of 80 columns shows of two more trials of the search."""
+    """What a terminal of 80 columns shows of ten more trials of the search."""
     terminal, end = pty.openpty()
     fcntl.ioctl(end, termios.TIOCSWINSZ, struct.pack("HHHH", LINES, COLUMNS, 0, 0))
     search = subprocess.Popen(
-        [sys.executable, "-m", "tune_encoder", "resume", "tiny", "--no-export", "--trials", "7"],
+        [sys.executable, "-m", "tune_encoder", "resume", "tiny", "--no-export", "--trials", "15"],
         cwd=command.folder, stdin=end, stdout=end, stderr=end,
         env={**os.environ, "TERM": "xterm", "PYTHONUTF8": "1"},
     )  # fmt: skip
@@ -177,7 +179,9 @@ def shown(ended, command):
 def test_the_live_view_has_a_line_of_each_running_trial(shown):
     found = [line for line in _ESCAPE.sub("", shown).splitlines() if RUNNING_LINE.match(line)]
 
-    assert {line.split()[1] for line in found} == {"5", "6"}
+    numbers = {int(line.split()[1]) for line in found}
+    assert len(numbers) > 1  # not all ten: one may end between two refreshes
+    assert numbers <= set(range(5, 15))
 
 
 def test_no_line_is_wider_than_the_terminal(shown):
@@ -188,5 +192,5 @@ def test_the_live_view_is_drawn_in_place_and_leaves_the_last_state(shown):
     last = shown.rpartition("\x1b[2K")[2]  # after the last line that was erased
 
     assert shown.count("\x1b[2K") > 10
-    assert re.match(r"trials  .* of 7\r\n", last)
+    assert re.match(r"trials  .* of 15\r\n", last)
     assert not [line for line in _ESCAPE.sub("", last).splitlines() if RUNNING_LINE.match(line)]

@@ -30,6 +30,7 @@ MARGIN = 2.0
 """How many times as far as usual a recording may be. Of 128 recordings of 64 demo voices that the
 model never heard, in rooms and noise that it never heard, the furthest is at 0.74 of that, of ten
 real voices, each beside the nine others, at 0.56; white noise is at 1.3, a sine at 3.6."""
+MIN_USUAL = 0.01  # equal windows are 4e-4 apart, by rounding; windows of other voices about 1
 MIN_DEVIATION = 0.05  # of a statistic, in log power; of a band that hardly changes
 
 Array = NDArray[np.float32]
@@ -80,7 +81,7 @@ def known_sound(
         return None
     of_clips = [np.median(each) for each in np.split(nearest, np.cumsum(lengths)[:-1])]
     usual = float(np.quantile(of_clips, USUAL_QUANTILE))
-    return KnownSound(settings, mean, deviation, standard, usual) if usual > 0 else None
+    return KnownSound(settings, mean, deviation, standard, usual) if usual > MIN_USUAL else None
 
 
 def _nearest_of_others(windows: Array, styles: NDArray[np.int64]) -> Array:
