@@ -19,7 +19,7 @@ from tune_encoder.serve.rating import WAITING, importance_bars
 from tune_encoder.serve.trial_rows import TrialRow, trial_rows
 from tune_encoder.serve.watched_experiment import WatchedExperiment
 
-REFRESH_S = 0.5
+REFRESH_S = 1.0
 OVERVIEW_S = 2.0
 CLOCK_S = 10.0  # after which the time left of a search is told again, although nothing has changed
 _RETRY_S = 2.0  # after which what could not be read is read again, although nothing has changed
