@@ -3,6 +3,7 @@
 import math
 import re
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,7 @@ class MetricSettings:
         """The better direction of each metric."""
         return tuple(map(better_direction, self.names))
 
-    @property
+    @cached_property  # asked for with every epoch that is shown
     def sign(self) -> float:
         """Factor that makes the metric one to minimize."""
         return 1.0 if self.direction == "min" else -1.0

@@ -3,10 +3,11 @@
 A running search and the command `status` print the same, since both read only the record's trials.
 """
 
-import itertools
+import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import TypedDict
 
 from tune_encoder.config import SettingValue
@@ -215,14 +216,19 @@ def _history(trials: list[TrialRecord]) -> list[float]:
     """Skill of the best epoch so far, at up to `HISTORY_POINTS` epochs in order of recording."""
     rows = [row for trial in trials if trial.state != "FAIL" for row in trial.rows]
     rows = [row for row in rows if keeps_constraints(row)]
-    rows.sort(key=lambda row: int(row["order"]))
-    so_far = list(itertools.accumulate(rows, _better))
+    rows.sort(key=itemgetter("order"))
+    so_far = list(_best_skills(rows))
     n_points = min(HISTORY_POINTS, len(so_far))
-    return [so_far[-1 - i * len(so_far) // n_points]["val_skill"] for i in range(n_points)][::-1]
+    return [so_far[-1 - i * len(so_far) // n_points] for i in range(n_points)][::-1]
 
 
-def _better(one: EpochRow, other: EpochRow) -> EpochRow:
-    return min(one, other, key=objective)
+def _best_skills(rows: Iterable[EpochRow]) -> Iterator[float]:
+    """The skill of the best epoch up to each one; a page asks for it at every new epoch."""
+    lowest, skill = math.inf, math.nan
+    for row in rows:
+        if (value := objective(row)) < lowest:
+            lowest, skill = value, row["val_skill"]
+        yield skill
 
 
 def _time(
