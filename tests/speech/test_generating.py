@@ -294,7 +294,8 @@ def test_a_set_killed_five_times_has_the_bytes_of_one_that_was_not(workers, made
 @pytest.mark.parametrize("workers", [1, 2])
 def test_ctrl_c_says_how_to_continue_and_ends_all_workers(workers, models, tmp_path):
     out = tmp_path / "set"
-    process = start(out, models, workers, "--voices", "200")
+    settings = small(voices=60)  # so many that it is not whole before the signal comes
+    process = start(out, models, workers, "--voices", "60")
 
     _, errors = signal_after(process, out, 2, signal.SIGINT)
 
@@ -305,6 +306,9 @@ def test_ctrl_c_says_how_to_continue_and_ends_all_workers(workers, models, tmp_p
     before = n_clips(out)
     time.sleep(0.3)  # longer than a clip takes
     assert n_clips(out) == before
+    generate(out, sources(models), settings, 1)
+    generate(tmp_path / "whole", sources(models), settings, 1)
+    assert tree(out) == tree(tmp_path / "whole")
 
 
 @pytest.mark.slow
