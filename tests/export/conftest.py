@@ -1,5 +1,6 @@
 """Finished searches, made without Ray, and what is exported from them."""
 
+import dataclasses
 import json
 import shutil
 import sqlite3
@@ -16,7 +17,7 @@ from tune_encoder.export import export
 from tune_encoder.space import parse_space, space_to_content
 from tune_encoder.training.checkpoints import save_state
 from tune_encoder.training.folds import train_folds
-from tune_encoder.training.loop import train
+from tune_encoder.training.loop import ending_at, train
 from tune_encoder.tuning.confirm import confirmation_space
 from tune_encoder.tuning.record.record import Record
 from tune_encoder.tuning.start import versions
@@ -96,6 +97,21 @@ def experiment(searched, tmp_path):
     """A copy to change."""
     shutil.copytree(searched.path, tmp_path / "runs" / searched.name)
     return Experiment(tmp_path / "runs" / searched.name)
+
+
+def trained_on_all(experiment, number, epoch, data, folder):
+    """The encoder of a trial's config, trained on all voices up to an epoch."""
+    config = experiment.space().config(experiment.trials()[number].settings)
+    states = []
+
+    with ending_at(epoch) as check:
+
+        def report(row, state):
+            states.append(state)
+            check(row)
+
+        train(dataclasses.replace(config, early_stopping_patience=0), data, folder, report)
+    return states[-1].model
 
 
 def rows_by_loss(experiment):

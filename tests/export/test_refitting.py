@@ -1,4 +1,4 @@
-"""Training again on train and val together, of what was chosen over folds or on val."""
+"""The export of a search over folds: one encoder, trained on all voices."""
 
 import dataclasses
 import json
@@ -6,33 +6,29 @@ import os
 import shutil
 import signal
 
-import numpy as np
 import pytest
 import torch
 
 from tests.builders import new_experiment
-from tests.export.conftest import SPACE, TORCH, run_trial
-from tune_encoder.config import ExportSettings, RetrainSettings, TrainConfig
+from tests.export.conftest import SPACE, TORCH, run_trial, trained_on_all
+from tune_encoder.config import RetrainSettings, TrainConfig
 from tune_encoder.data.fold_scores import baselines_over_folds
 from tune_encoder.data.folds import all_voices, make_folds
 from tune_encoder.data.pack import open_pack
 from tune_encoder.data.packing import pack_data
-from tune_encoder.errors import ConfigError, DataError, Interrupted, StorageError
+from tune_encoder.errors import ConfigError, Interrupted, StorageError
 from tune_encoder.experiment.epoch_row import validation_scores
 from tune_encoder.experiment.folder import Experiment
 from tune_encoder.export import export
 from tune_encoder.export.choosing import choose
-from tune_encoder.export.combining import average_model, ensemble_model, single_model
-from tune_encoder.export.refitting import may_refit, refit_model, refit_models
+from tune_encoder.export.refitting import refit_models
 from tune_encoder.export.retraining import plan_retraining
 from tune_encoder.export.verifying import verify
-from tune_encoder.model.evaluate import evaluate
 from tune_encoder.model.folder import load_model
 from tune_encoder.report import write_report
 from tune_encoder.space import parse_space
 from tune_encoder.system.lock import lock_experiment
 from tune_encoder.training.checkpoints import load_state
-from tune_encoder.training.loop import ending_at, train
 from tune_encoder.tuning.record.record import Record
 from tune_encoder.tuning.start import versions
 
@@ -73,28 +69,6 @@ def experiment(folded_search, tmp_path):
     shutil.copytree(folded_search.path, tmp_path / "runs" / folded_search.name)
     shutil.rmtree(tmp_path / "runs" / folded_search.name / "refit", ignore_errors=True)
     return Experiment(tmp_path / "runs" / folded_search.name)
-
-
-@pytest.fixture
-def made(searched, tmp_path):
-    """A copy of a search that was scored on val."""
-    shutil.copytree(searched.path, tmp_path / "runs" / searched.name)
-    return Experiment(tmp_path / "runs" / searched.name)
-
-
-def trained_on_all(experiment, number, epoch, data, folder):
-    """The encoder of a trial's config, trained on all voices up to an epoch."""
-    config = experiment.space().config(experiment.trials()[number].settings)
-    states = []
-
-    with ending_at(epoch) as check:
-
-        def report(row, state):
-            states.append(state)
-            check(row)
-
-        train(dataclasses.replace(config, early_stopping_patience=0), data, folder, report)
-    return states[-1].model
 
 
 def winner(experiment):
@@ -249,231 +223,3 @@ def test_the_report_shows_the_scores_over_folds_and_says_why_there_is_no_single_
     _, row = winner(experiment)
     assert f"On the left-out voices it has a new-voice skill of {row['val_skill']:.3f}" in page
     assert "The winner is 3 encoders, each trained without the voices of one fold" in page
-
-
-# --- of a search that was scored on val -----------------------------------------------------------
-
-ALWAYS = dataclasses.replace(TORCH, refit="always")
-
-
-def test_what_was_chosen_on_val_is_trained_on_val_too(made, packed, tmp_path):
-    folder = tmp_path / "model"
-    (metrics,) = export(made, folder, ALWAYS)
-
-    assert metrics["epoch"] < made.space().budget.epochs
-    again = trained_on_all(
-        made, metrics["trial"], metrics["epoch"], all_voices(packed), tmp_path / "run"
-    )
-    weights = load_model(folder)[0].state_dict()
-    torch.testing.assert_close(weights, again.state_dict(), rtol=0, atol=0)
-    assert json.loads((folder / "provenance.json").read_text())["trained_on"] == ["train", "val"]
-    assert list(metrics["scores"]) == ["test"]
-    assert verify(folder).mismatches == []
-
-
-def test_what_that_changed_is_said_beside_baselines_that_were_fitted_again_too(
-    made, packed, tmp_path
-):
-    (before,) = export(made, tmp_path / "before", dataclasses.replace(TORCH, refit="none"))
-    (after,) = export(made, tmp_path / "after", ALWAYS)
-
-    changed = after["refitted"]
-    assert "refitted" not in before
-    assert changed["val_skill"] == pytest.approx(before["scores"]["val"]["model"]["skill"])
-    known = before["scores"]["test"]["model"]["skill"]
-    assert changed["test_skill_before"] == pytest.approx(known)
-    assert changed["test_skill"] != pytest.approx(known)
-    assert after["scores"]["test"]["mean"]["skill"] == 0
-    for name in ("ridge", "statistics"):
-        assert after["scores"]["test"][name] != before["scores"]["test"][name]
-    card = (tmp_path / "after" / "MODEL_CARD.md").read_text()
-    assert "chosen on val, then trained again on train and val together" in card
-    difference = changed["test_skill"] - known
-    assert (
-        f"chosen on val at epoch {changed['epoch']} with a skill of {changed['val_skill']:.3f}, "
-        f"then trained on train and val together for {after['epoch']}: new-voice skill on test "
-        f"{difference:+.3f} (95 % " in card
-    )
-
-
-def test_the_members_of_an_ensemble_are_trained_again_and_keep_their_shares(made, packed):
-    choices = choose(made, 2)
-    mixed = ensemble_model("blend", choices, [0.25, 0.75])
-
-    model = refit_model(made, mixed, packed)
-
-    alone = [refit_model(made, single_model(each), packed) for each in choices]
-    one, other = (each.predict(packed.test) for each in alone)
-    found = model.predict(packed.test)
-    np.testing.assert_allclose(found.ttl, 0.25 * one.ttl + 0.75 * other.ttl, atol=1e-6)
-    np.testing.assert_allclose(found.dp, 0.25 * one.dp + 0.75 * other.dp, atol=1e-6)
-    assert [each["trained_in"].split("/")[1] for each in model.describe_members()] == 2 * ["refit"]
-
-
-def of_kind(packed, kind):
-    """The data as if val had voices of another kind."""
-    kinds = {**packed.info["voice_kinds"], "val": kind}
-    return dataclasses.replace(packed, info={**packed.info, "voice_kinds": kinds})
-
-
-@pytest.mark.parametrize(
-    ("kind", "has_test", "changes", "refits"),
-    [
-        ("known", True, {}, True),
-        ("known", True, {"trial": 0}, False),
-        ("known", True, {"top_k": 2}, False),
-        ("known", True, {"refit": "none"}, False),
-        ("known", False, {}, False),
-        ("new", True, {}, False),
-        ("mixed", True, {}, False),
-        ("new", True, {"refit": "always"}, True),
-        ("new", True, {"refit": "always", "trial": 0}, True),
-    ],
-)
-def test_by_itself_it_is_done_where_val_has_voices_of_train(
-    searched, packed, kind, has_test, changes, refits
-):
-    data = dataclasses.replace(of_kind(packed, kind), test=packed.test if has_test else None)
-    models = [single_model(choose(searched, 1)[0])]
-
-    assert may_refit(searched, models, dataclasses.replace(TORCH, **changes), data) is refits
-
-
-@pytest.mark.parametrize(
-    "section",
-    [
-        {"constraints": {"parameters": {"max": 1.0e6}}},
-        {"metric": {"second": "parameters"}, "scheduler": {"name": "none"}},
-        {"resources": {"gpus": 1}},
-    ],
-    ids=str,
-)
-def test_by_itself_it_breaks_no_limit_and_takes_no_device(made, packed, section):
-    made.write_search({**made.read_search(), "space": {**made.read_search()["space"], **section}})
-    models = [single_model(choose(made, 1)[0])]
-
-    assert not may_refit(made, models, TORCH, of_kind(packed, "known"))
-
-
-def test_by_itself_it_does_not_train_beside_the_search_or_an_average(made, packed):
-    data = of_kind(packed, "known")
-    models = [single_model(choose(made, 1)[0])]
-
-    with lock_experiment(made.path):
-        assert not may_refit(made, models, TORCH, data)
-    assert may_refit(made, models, TORCH, data)
-    assert not may_refit(made, [average_model(choose(made, 2))], TORCH, data)
-
-
-def test_on_known_voices_it_is_trained_as_long_as_its_trial_was(made, packed):
-    (choice,), told = choose(made, 1), []
-
-    model = refit_model(
-        made,
-        single_model(choice),
-        of_kind(packed, "known"),
-        lambda row: told.append(row["epoch"]),
-    )
-
-    assert choice.row["epoch"] < len(choice.trial.rows)
-    assert told == [row["epoch"] for row in choice.trial.rows]
-    assert model.describe_members()[0]["epoch"] == len(choice.trial.rows)
-
-
-def test_a_trial_that_was_to_go_on_later_keeps_the_rates_it_was_trained_with(made, packed):
-    (choice,) = choose(made, 1)
-    longer = {**choice.trial.settings, "epochs": 50}
-    extended = dataclasses.replace(choice, trial=dataclasses.replace(choice.trial, settings=longer))
-
-    models = [refit_model(made, single_model(each), packed) for each in (choice, extended)]
-
-    first, second = (model.encoder.state_dict() for model in models)
-    torch.testing.assert_close(first, second, rtol=0, atol=0)
-
-
-@pytest.fixture
-def known_search(packed, data_dir, tmp_path):
-    """A finished search of data whose val has other clips of the voices of train."""
-    data = tmp_path / "known"
-    shutil.copytree(data_dir, data)
-    shutil.rmtree(data / "val")
-    train = sorted((data / "train").iterdir())
-    (data / "val").mkdir()
-    for path in train[:8]:
-        shutil.copy(path, data / "val")
-    found = open_pack(pack_data(data, TrainConfig()))
-    space = parse_space(SPACE, "test", data)
-    experiment = new_experiment(
-        tmp_path / "runs",
-        "known",
-        space,
-        data_dir=str(data),
-        fingerprint=found.info["fingerprint"],
-        versions=versions(),
-    )
-    record = Record.open(experiment, space)
-    for _ in range(space.budget.trials):
-        run_trial(record, record.ask(), found, worse_at=space.budget.epochs)
-    return experiment
-
-
-def test_a_search_on_known_voices_is_exported_so_and_its_papers_say_so(known_search, tmp_path):
-    folder = known_search.path / "best"
-    (metrics,) = export(known_search, folder, TORCH)
-
-    assert metrics["epoch"] == 6
-    assert metrics["refitted"]["epoch"] < 6
-    card = (folder / "MODEL_CARD.md").read_text()
-    assert "| train and val | 24 | 32 |" in card
-    assert "| val |" not in card
-    assert verify(folder).mismatches == []
-    skill = evaluate(folder, known_search.data_source().folder, "test").scores["model"]["skill"]
-    page = write_report(known_search).read_text()
-    assert f"The exported model, trained again on train and val, has {skill:.3f}." in page
-
-
-def test_a_refit_that_fails_does_not_lose_the_export(known_search, tmp_path):
-    export(known_search, tmp_path / "first", TORCH)
-    (folder,) = known_search.path.glob("refit/*")
-
-    with lock_experiment(folder):
-        (metrics,) = export(known_search, tmp_path / "second", TORCH)
-        with pytest.raises(StorageError, match=r"in use by pid \d+ on"):
-            export(known_search, tmp_path / "third", ALWAYS)
-
-    assert "in use by pid" in metrics["not_refitted"]
-    assert set(metrics["scores"]) == {"val", "test"}
-    card = (tmp_path / "second" / "MODEL_CARD.md").read_text()
-    assert "not trained on val, too, since that failed: " in card
-
-
-def test_scores_of_what_was_trained_on_val_come_with_a_warning(made, data_dir, tmp_path):
-    export(made, tmp_path / "model", ALWAYS)
-
-    on_val, on_test = (evaluate(tmp_path / "model", data_dir, each) for each in ("val", "test"))
-
-    assert "trained on val, too: its scores there tell nothing of other clips" in on_val.warning
-    assert "on train and val, the baselines here on train alone" in on_test.warning
-
-
-def test_a_notebook_keeps_its_threads(made, packed):
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    try:
-        refit_model(made, single_model(choose(made, 1)[0]), packed)
-
-        assert torch.get_num_threads() == 2
-    finally:
-        torch.set_num_threads(before)
-
-
-def test_without_a_test_split_it_is_refused(searched, packed):
-    models = [single_model(choose(searched, 1)[0])]
-
-    with pytest.raises(DataError, match=r"has no test split, so .* add test/ or leave out refit"):
-        may_refit(searched, models, ALWAYS, dataclasses.replace(packed, test=None))
-
-
-def test_an_average_of_epochs_is_not_trained_again():
-    with pytest.raises(ConfigError, match=r"refit is always, but an average of 2 .* leave out"):
-        ExportSettings(refit="always", average=2)
