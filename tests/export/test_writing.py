@@ -226,7 +226,7 @@ def killed_once(experiment, target, name):
     ("before_any", "before_another"),
     [
         ("model.safetensors", "metrics.json"),
-        pytest.param("metrics.json", "model.safetensors", marks=pytest.mark.long),
+        ("metrics.json", "model.safetensors"),
     ],
 )
 def test_a_kill_leaves_none_or_the_old_folder_and_the_next_export_tidies_up(

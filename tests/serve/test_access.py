@@ -199,10 +199,7 @@ def test_a_root_that_is_not_there_is_named(tmp_path, capsys):
     assert said.count("\n") == 1
 
 
-# `stop` without a number, as in other tests, sends SIGTERM.
-@pytest.mark.parametrize(
-    "number", [signal.SIGINT, signal.SIGHUP, pytest.param(signal.SIGTERM, marks=pytest.mark.long)]
-)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_it_quietly(root, number):
     with serving(root, free_port(8450)) as own:
         assert ask(own.link)[0] == 200

@@ -37,16 +37,12 @@ def model(model_dir, command):
     return shutil.copytree(model_dir, command.folder / "model")
 
 
-@pytest.mark.parametrize("is_killed", [False, pytest.param(True, marks=pytest.mark.long)])
-def test_a_search_from_a_model_ends_as_runs_from_it_that_were_not_killed(
-    command, model, data_dir, tmp_path, is_killed
+def test_a_killed_search_from_a_model_ends_as_runs_from_it_that_were_not(
+    command, model, data_dir, tmp_path
 ):
-    start = command.search_options(SPACE)
-    if is_killed:  # a run is, too, in test_train
-        error = command.stop_after(command.start(*start), 6, signal.SIGKILL)
-        assert "Traceback" not in error
-        start = ["resume", "tiny", "--no-export"]
-    ended = command.run(*start)
+    error = command.stop_after(command.start(*command.search_options(SPACE)), 6, signal.SIGKILL)
+    assert "Traceback" not in error
+    ended = command.run("resume", "tiny", "--no-export")
     assert ended.returncode == 0, ended.stderr
 
     base = command.experiment.space().base
