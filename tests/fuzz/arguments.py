@@ -44,6 +44,7 @@ _ENDS = (
     "tune_encoder.tuning.start.resume_search",
     "tune_encoder.tuning.start.fork_search",
     "tune_encoder.training.run_folder.prepare_run",
+    "tune_encoder.training.probe.probe",
 )
 
 

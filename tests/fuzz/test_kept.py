@@ -307,6 +307,14 @@ def test_a_record_with_odd_values_is_one_line_of_list_and_the_others_are_shown(s
     assert refusal("status", "bad", "--root", searches).endswith(lines[4])
 
 
+def test_an_epoch_without_a_skill_is_refused_where_it_is_shown_whole(searches):
+    with closing(sqlite3.connect(searches / "bad" / "study.db")) as database, database:
+        database.execute(EPOCH.format("json_remove(value_json, '$.val_skill')"))
+
+    said = refusal("show", "bad", 0, "--root", searches)
+    assert "study.db: cannot be read (an epoch has no val_skill)" in said
+
+
 def test_a_state_that_only_optuna_reads_is_refused_by_what_uses_optuna(searches):
     with closing(sqlite3.connect(searches / "bad" / "study.db")) as database, database:
         database.execute("UPDATE trials SET state = 'ASLEEP'")

@@ -11,6 +11,7 @@ import numpy as np
 import psutil
 import pytest
 
+from tests.processes import command_of
 from tests.speech.conftest import small, sources
 from tests.speech.stand_in import preset_styles, write_stand_in
 from tune_encoder.config import TrainConfig, to_mapping
@@ -321,7 +322,7 @@ def test_a_worker_that_dies_is_said_to(models, tmp_path):
         time.sleep(0.002)
     children = psutil.Process(process.pid).children()
 
-    next(each for each in children if "spawn_main" in " ".join(each.cmdline())).kill()
+    next(each for each in children if "spawn_main" in command_of(each)).kill()
 
     _, errors = process.communicate()
     assert process.returncode == StorageError.exit_code

@@ -6,6 +6,7 @@ import psutil
 import pytest
 
 from tests.builders import SPACE, make_search
+from tests.processes import command_of
 from tests.tracking.conftest import closed_port
 from tests.tracking.wandb_files import histories
 from tune_encoder.cli import main
@@ -24,7 +25,7 @@ LATER = "the search is not affected, and what is missing is sent later, at the l
 def started():
     """The processes that follow a search; other tests have left servers of their own."""
     children = psutil.Process().children()
-    return [each for each in children if "tune_encoder.tracking" in each.cmdline()]
+    return [each for each in children if "tune_encoder.tracking" in command_of(each)]
 
 
 @pytest.fixture

@@ -99,7 +99,7 @@ def test_more_trials_decide_anew_on_those_that_a_promoting_search_stopped(tmp_pa
     record = Record.open(made, space)
     for number in range(2):
         record.ask()
-        record.add_row(number, {"epoch": 1, "val_loss": 1.0, "finished": False})
+        record.add_row(number, {"epoch": 1, "val_loss": 1.0, "val_skill": 0.0, "finished": False})
         record.prune(number)
 
     extend_search(made, space, {"trials": 9})

@@ -187,13 +187,15 @@ def _attributes(
 def _row(names: list[str], values: object) -> EpochRow:
     """The fields that a row has, all without names, from the row or from the list of their values.
 
-    Whoever asks for some fields reads the required ones of every row.
+    Of the required ones those that were asked for must be there; of a whole row, which is shown as
+    it is, its skill.
     """
     if names and isinstance(values, dict):
         values = [values.get(name) for name in names]
     if isinstance(values, list):
         values = {n: value for n, value in zip(names, values, strict=True) if value is not None}
-    return checked_row(values, [name for name in _REQUIRED if name in names])
+    required = [name for name in _REQUIRED if name in names] if names else ["val_skill"]
+    return checked_row(values, required)
 
 
 def read_only(path: Path) -> sqlite3.Connection:

@@ -20,6 +20,7 @@ import grpc
 import psutil
 import pytest
 
+from tests.processes import command_of
 from tests.tuning.conftest import finish
 from tests.tuning.faults.processes import WORKER
 from tune_encoder.experiment.folder import Experiment
@@ -120,8 +121,7 @@ def test_a_cluster_and_a_search_on_it_answer_holders_of_the_token_and_metrics_to
 def lines(process: psutil.Process) -> Iterator[tuple[psutil.Process, str]]:
     """The command lines of all that a process has started."""
     for each in process.children(recursive=True):
-        with suppress(psutil.NoSuchProcess):
-            yield each, " ".join(each.cmdline())
+        yield each, command_of(each)
 
 
 def addresses(process: psutil.Process) -> Iterator[tuple[str, int]]:

@@ -26,6 +26,7 @@ from tune_encoder.tuning.cluster.state import (
     find_cluster,
     local_address,
     process_of,
+    processes_under,
     serves_page,
 )
 from tune_encoder.tuning.cluster.stop import stop_cluster
@@ -216,6 +217,22 @@ def test_a_process_that_has_the_number_of_ours_is_not_ended(home, tmp_path, slee
     assert find_cluster() is None
     assert stop_cluster() is None
     assert psutil.Process(sleeper.pid).is_running()
+
+
+def test_what_ended_while_the_cluster_started_is_not_of_it():
+    runs, ended = "[sys.executable, '-c', 'input()']", "[sys.executable, '-c', '']"
+    both = f"a = subprocess.Popen({runs}); b = subprocess.Popen({ended}); a.wait()"
+    command = [sys.executable, "-c", f"import subprocess, sys; {both}"]
+    unsaid = subprocess.DEVNULL
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=unsaid) as parent:
+        started = psutil.Process(parent.pid)
+        while psutil.STATUS_ZOMBIE not in [each.status() for each in started.children()]:
+            time.sleep(0.01)
+
+        (entry,) = processes_under(started)
+
+        assert entry.running() is not None
+        parent.communicate()
 
 
 def test_what_is_ours_is_ended_with_what_it_started(home, tmp_path):

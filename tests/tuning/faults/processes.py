@@ -6,6 +6,8 @@ import subprocess
 
 import psutil
 
+from tests.processes import command_of
+
 AGENT, NODE, HEAD = "DashboardAgent", "raylet/raylet", "gcs_server"
 """Names by which Ray's processes are found."""
 WORKER = r"ray::TrialWorker|: worker \d"  # before an epoch, and during one
@@ -43,7 +45,4 @@ def kill_with_workers(process: "subprocess.Popen[str]", within_s: float) -> str:
 
 def is_named(process: psutil.Process, name: str) -> bool:
     """Whether the title of a process has a name, which is one of those above."""
-    try:
-        return re.search(name, " ".join(process.cmdline()[:1])) is not None
-    except psutil.Error:  # it has just ended
-        return False
+    return re.search(name, command_of(process, 1)) is not None

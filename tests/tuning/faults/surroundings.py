@@ -16,6 +16,7 @@ from typing import Any
 import psutil
 import yaml
 
+from tests.processes import command_of
 from tests.tuning.conftest import ENDED_S, Command
 from tests.tuning.faults.matrix import SPACE, Met
 from tests.tuning.faults.processes import children
@@ -154,9 +155,7 @@ def kill_with_dashboards(command: Command) -> Outcome:
 
 
 def _is_server(process: psutil.Process) -> bool:
-    with contextlib.suppress(psutil.Error):
-        return any(name in part for part in process.cmdline()[:4] for name in SERVERS)
-    return False
+    return any(name in command_of(process, 4) for name in SERVERS)
 
 
 def _run(command: Command, **how: Any) -> Outcome:

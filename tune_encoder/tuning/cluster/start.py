@@ -27,6 +27,7 @@ from tune_encoder.tuning.cluster.state import (
     cluster_usage,
     find_cluster,
     process_of,
+    processes_under,
     remove_leftover_state,
     serves_page,
     state_folder,
@@ -93,8 +94,7 @@ def _start(cpus: int | None, metrics: bool) -> Cluster:
         stop_cluster()
         remove_leftover_state()
         raise
-    processes = [first.processes[0], *map(process_of, keeper.children(recursive=True))]
-    cluster = Cluster(first.address, page, folder, processes)
+    cluster = Cluster(first.address, page, folder, [*first.processes, *processes_under(keeper)])
     write_state(cluster)
     return cluster
 

@@ -76,6 +76,15 @@ def process_of(process: psutil.Process) -> Process:
     return Process(process.pid, process.create_time(), (scripts or [process.name()])[0])
 
 
+def processes_under(parent: psutil.Process) -> list[Process]:
+    """Return the state entries of what a process has started, directly or not, and that runs."""
+    entries = []
+    for child in parent.children(recursive=True):
+        with suppress(psutil.NoSuchProcess):  # it has just ended, maybe still awaited by its parent
+            entries.append(process_of(child))
+    return entries
+
+
 def find_cluster() -> Cluster | None:
     """Return the cluster that was started on this machine, if it is running."""
     cluster = _read_state()
