@@ -50,7 +50,7 @@ def test_a_signal_is_noted_while_listening_and_handled_as_before_afterwards(numb
     before = signal.getsignal(number)
 
     with Deadline() as deadline:
-        stop = StopSignal(Quiet(), deadline, Experiment(Path()))
+        stop = StopSignal(Quiet(), deadline, Experiment(Path()), lambda: 37)
         with stop.listening():
             os.kill(os.getpid(), number)
 
@@ -60,7 +60,7 @@ def test_a_signal_is_noted_while_listening_and_handled_as_before_afterwards(numb
 
 def test_a_signal_that_was_ignored_stays_so_as_under_nohup():
     stop, before = (
-        StopSignal(Quiet(), Deadline(), Experiment(Path())),
+        StopSignal(Quiet(), Deadline(), Experiment(Path()), lambda: 37),
         signal.signal(signal.SIGHUP, signal.SIG_IGN),
     )
     try:
@@ -81,7 +81,7 @@ def test_a_search_with_a_signal_ends_sooner_if_its_cluster_is_gone_too(is_lost_f
         left.append(deadline._at - time.monotonic())
 
     with Deadline() as deadline:
-        stop = StopSignal(Quiet(), deadline, Experiment(Path("mine")))
+        stop = StopSignal(Quiet(), deadline, Experiment(Path("mine")), lambda: 37)
         events = [lambda: stop._on_signal(signal.SIGTERM, None), lambda: stop.give_up("its head")]
         for happens in reversed(events) if is_lost_first else events:
             happens()
@@ -97,7 +97,7 @@ def test_in_another_thread_a_search_listens_to_nothing():
     seen = []
 
     def search():
-        with StopSignal(Quiet(), Deadline(), Experiment(Path())).listening():
+        with StopSignal(Quiet(), Deadline(), Experiment(Path()), lambda: 37).listening():
             seen.extend(signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM))
 
     assert in_thread(search) == []
@@ -106,7 +106,7 @@ def test_in_another_thread_a_search_listens_to_nothing():
 
 def test_in_another_thread_an_error_of_the_search_is_not_lost():
     def search():
-        with StopSignal(Quiet(), Deadline(), Experiment(Path())).listening():
+        with StopSignal(Quiet(), Deadline(), Experiment(Path()), lambda: 37).listening():
             raise ValueError("no data")
 
     (raised,) = in_thread(search)
@@ -141,7 +141,7 @@ def failed(tmp_path, told):
     trial: Any = SimpleNamespace(config={"number": 7}, error_file=str(tmp_path / "error.txt"))
     unused: Any = None
     with Deadline() as deadline:
-        stop = StopSignal(Quiet(), deadline, Experiment(Path("runs/mine")))
+        stop = StopSignal(Quiet(), deadline, Experiment(Path("runs/mine")), lambda: 37)
         FailureRecorder(scheduler, unused, stop).on_trial_error(1, [], trial)
     return scheduler.told, stop
 
@@ -151,8 +151,8 @@ def test_a_trial_whose_workers_died_with_the_node_has_not_failed_and_the_search_
 
     assert told == []
     assert str(stop.error()) == (
-        "the Ray cluster is lost, the node of this process has ended; all epochs that were "
-        "reported are saved; resume with `tune-encoder resume mine`"
+        "the Ray cluster is lost, the node of this process has ended; everything is saved "
+        "(37 epochs); resume with `tune-encoder resume mine`"
     )
 
 

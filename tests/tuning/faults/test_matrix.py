@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.tuning.conftest import STARTED_S, Command
-from tests.tuning.faults.matrix import FAULTS, SPACE, Fault, meet
+from tests.tuning.faults.matrix import FAULTS, NO_HEAD, NO_NODE, SPACE, Fault, meet
 from tests.tuning.faults.surroundings import SHORT
 from tests.tuning.test_resume import LONG
 
@@ -35,6 +35,9 @@ def test_a_fault_ends_a_search_with_its_code_and_a_line_and_nothing_is_lost(
     assert met.problems == []
     if command.experiment.study_path.exists():  # not yet, where Ray starts
         command.experiment.check_record()
+    if fault.said in (NO_NODE, NO_HEAD):
+        n_epochs = sum(len(trial.rows) for trial in command.experiment.trials())
+        assert f"everything is saved ({n_epochs} epochs); " in line
 
 
 def test_a_search_outlives_its_reader_and_does_without_standard_error(command: Command) -> None:

@@ -62,7 +62,7 @@ class Announcer(Callback):
             "saved",
             path=str(experiment.path),
             trials_ended=sum(map(has_ended, trials)),
-            epochs=sum(len(trial.rows) for trial in trials),
+            epochs=self._record.n_epochs(),
             resume=experiment.command("resume") if self._record.has_work() else None,
         )
 

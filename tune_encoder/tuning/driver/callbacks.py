@@ -4,7 +4,7 @@ import os
 import re
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -15,6 +15,7 @@ from ray.tune.experiment import Trial
 from tune_encoder.errors import Interrupted, StorageError, TuneEncoderError
 from tune_encoder.experiment.folder import Experiment
 from tune_encoder.system.deadline import Deadline
+from tune_encoder.system.formats import count_noun
 from tune_encoder.system.signals import STOP_SIGNALS
 from tune_encoder.tuning.driver.recording_scheduler import RecordingScheduler
 from tune_encoder.tuning.driver.searcher import StudySearcher
@@ -35,13 +36,20 @@ class StopSignal(Callback):
     Ray waits for what is gone, a deadline ends the program.
     """
 
-    def __init__(self, steering: Steering, deadline: Deadline, experiment: Experiment) -> None:
+    def __init__(
+        self,
+        steering: Steering,
+        deadline: Deadline,
+        experiment: Experiment,
+        n_saved: Callable[[], int],
+    ) -> None:
         self.number: int | None = None
         self.lost = ""
         """What of the cluster is gone."""
         self._steering = steering
         self._deadline = deadline
         self._experiment = experiment
+        self._n_saved = n_saved  # epochs
 
     @contextmanager
     def listening(self) -> Iterator[None]:
@@ -80,9 +88,10 @@ class StopSignal(Callback):
         """Return what the program ends with, after a signal or the loss of the cluster."""
         if self.number is not None:
             return Interrupted(self._experiment.stopped_message(), self.number)
+        saved = count_noun(self._n_saved(), "epoch")
         return StorageError(
-            f"the Ray cluster is lost, {self.lost} has ended; all epochs that were reported are "
-            f"saved; resume with `{self._experiment.command('resume')}`"
+            f"the Ray cluster is lost, {self.lost} has ended; everything is saved ({saved}); "
+            f"resume with `{self._experiment.command('resume')}`"
         )
 
     def on_step_begin(self, iteration: int, trials: list[Trial], **info: object) -> None:

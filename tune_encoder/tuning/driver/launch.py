@@ -80,7 +80,7 @@ def launch_search(
             known = KnownQuantities(record.space, pack)
             searcher = StudySearcher(record, scheduler, steering, worker, capacity, known)
             asking = nullcontext() if settings.address else _unlimited_pending_trials()
-            stop = StopSignal(steering, deadline, record.experiment)
+            stop = StopSignal(steering, deadline, record.experiment, record.n_epochs)
             pages = _serve_pages(record.experiment, settings.dashboard)
             exporting = _export_metrics(record, settings.metrics)
             with _watched(stop, not settings.address), pages, asking, exporting as callbacks:

@@ -37,7 +37,7 @@ class Progress(Callback):
         self._started = time.monotonic()
         self._shown_at = 0.0
         self._ended_before = set(_ended(record))
-        self._epochs_before = _n_epochs(record)
+        self._epochs_before = record.n_epochs()
         self._live: Live | None = None
 
     def __reduce__(self) -> tuple[object, ...]:
@@ -82,14 +82,10 @@ class Progress(Callback):
         ended = len(set(_ended(self._record)) - self._ended_before)
         elapsed = time.monotonic() - self._started
         trials = list(self._record.trials.values())
-        launch = Launch(elapsed, ended, _n_epochs(self._record) - self._epochs_before)
+        launch = Launch(elapsed, ended, self._record.n_epochs() - self._epochs_before)
         view = search_status(self._record.space, trials, launch, self._voices, self._baselines)
         return Text("\n".join(status_lines(view, self._console.encoding == "utf-8")))
 
 
 def _ended(record: Record) -> list[int]:
     return [number for number, trial in record.trials.items() if has_ended(trial)]
-
-
-def _n_epochs(record: Record) -> int:
-    return sum(len(trial.rows) for trial in record.trials.values())

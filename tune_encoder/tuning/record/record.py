@@ -110,6 +110,10 @@ class Record:
         """Return the number of trials that count against the budget."""
         return sum(map(counts_as_trial, self.trials.values()))
 
+    def n_epochs(self) -> int:
+        """Return the number of epochs of all trials."""
+        return sum(len(trial.rows) for trial in [*self.trials.values()])  # a thread may ask
+
     def rows_in_order(self) -> list[tuple[int, EpochRow]]:
         """Return all rows with their trial's number, in the order in which they were recorded."""
         rows = [(trial.number, row) for trial in self.trials.values() for row in trial.rows]
