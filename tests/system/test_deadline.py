@@ -6,10 +6,12 @@ import sys, time
 from tune_encoder.errors import StorageError
 from tune_encoder.system.deadline import Deadline
 
+state = "is there"
 with Deadline() as deadline:
-    deadline.start(60.0, StorageError("late"))
-    deadline.start(0.2, StorageError("the disk is gone"))
-    deadline.start(30.0, StorageError("later still"))
+    deadline.start(60.0, lambda: StorageError("late"))
+    deadline.start(0.2, lambda: StorageError(f"the disk {state}"))
+    deadline.start(30.0, lambda: StorageError("later still"))
+    state = "is gone"  # as it is in the end
     time.sleep(float(sys.argv[1]))
 print("left in time")
 time.sleep(float(sys.argv[2]))

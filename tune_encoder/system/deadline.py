@@ -5,6 +5,7 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Callable
 from types import TracebackType
 
 from tune_encoder.errors import TuneEncoderError
@@ -40,13 +41,18 @@ class Deadline:
             self._at = -math.inf
             self._cancel()
 
-    def start(self, seconds: float, error: TuneEncoderError) -> None:
-        """Set the deadline; a sooner one that is set already stays as it is."""
+    def start(self, seconds: float, make_error: Callable[[], TuneEncoderError]) -> None:
+        """Set the deadline; a sooner one that is set already stays as it is.
+
+        Args:
+            seconds: From now.
+            make_error: Called, in another thread, when they are over.
+        """
         with self._lock:
             if time.monotonic() + seconds < self._at:
                 self._at = time.monotonic() + seconds
                 self._cancel()
-                self._timer = threading.Timer(seconds, _end_process, [error])
+                self._timer = threading.Timer(seconds, _end_process, [make_error])
                 self._timer.daemon = True
                 self._timer.start()
 
@@ -55,7 +61,8 @@ class Deadline:
             self._timer.cancel()
 
 
-def _end_process(error: TuneEncoderError) -> None:
+def _end_process(make_error: Callable[[], TuneEncoderError]) -> None:
+    error = make_error()
     tell("end", exit_code=error.exit_code, error=str(error), result=None)
     print(f"tune-encoder: {error}", file=sys.stderr, flush=True)  # noqa: T201
     os._exit(error.exit_code)

@@ -77,12 +77,12 @@ class StopSignal(Callback):
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
         self.number = number
-        self._deadline.start(BOTH_S if self.lost else STOP_S, self.error())
+        self._deadline.start(BOTH_S if self.lost else STOP_S, self.error)
 
     def give_up(self, lost: str) -> None:
         """Stop because a part of the cluster is gone."""
         self.lost = lost
-        self._deadline.start(LOST_S if self.number is None else BOTH_S, self.error())
+        self._deadline.start(LOST_S if self.number is None else BOTH_S, self.error)
 
     def error(self) -> TuneEncoderError:
         """Return what the program ends with, after a signal or the loss of the cluster."""
