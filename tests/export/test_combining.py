@@ -162,7 +162,7 @@ def test_the_report_shows_a_combination_beside_the_winner(experiment, packed):
     skill = metrics["scores"]["test"]["model"]["skill"]
     together, section = result()
 
-    assert together == f"{alone} The exported model, made of several trials, has {skill:.3f}."
+    assert together == f"{alone} The exported model, made of several encoders, has {skill:.3f}."
     assert f"; the exported model {skill:.3f}" in section.figures[0].summary
     (experiment.path / "best" / "model.safetensors").write_bytes(b"damaged")
     without, section = result()

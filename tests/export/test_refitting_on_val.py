@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import shutil
+from typing import Any
 
 import numpy as np
 import pytest
@@ -39,7 +40,7 @@ def made(searched, tmp_path):
     return Experiment(tmp_path / "runs" / searched.name)
 
 
-ALWAYS = dataclasses.replace(TORCH, refit="always")
+ALWAYS = dataclasses.replace(TORCH, refit="always", refit_seeds=1)
 
 
 def test_what_was_chosen_on_val_is_trained_on_val_too(made, packed, tmp_path):
@@ -86,14 +87,71 @@ def test_the_members_of_an_ensemble_are_trained_again_and_keep_their_shares(made
     choices = choose(made, 2)
     mixed = ensemble_model("blend", choices, [0.25, 0.75])
 
-    model = refit_model(made, mixed, packed)
+    model = refit_model(made, mixed, packed, 1)
 
-    alone = [refit_model(made, single_model(each), packed) for each in choices]
+    alone = [refit_model(made, single_model(each), packed, 1) for each in choices]
     one, other = (each.predict(packed.test) for each in alone)
     found = model.predict(packed.test)
     np.testing.assert_allclose(found.ttl, 0.25 * one.ttl + 0.75 * other.ttl, atol=1e-6)
     np.testing.assert_allclose(found.dp, 0.25 * one.dp + 0.75 * other.dp, atol=1e-6)
     assert [each["trained_in"].split("/")[1] for each in model.describe_members()] == 2 * ["refit"]
+
+
+def seeded(choice, seed):
+    settings = {**choice.trial.settings, "seed": seed}
+    return dataclasses.replace(choice, trial=dataclasses.replace(choice.trial, settings=settings))
+
+
+def test_with_several_seeds_their_mean_is_predicted(made, packed):
+    (choice,) = choose(made, 1)
+    first = choice.trial.seed
+
+    model = refit_model(made, single_model(choice), packed, 2)
+
+    one, other = (
+        refit_model(made, single_model(seeded(choice, seed)), packed, 1).predict(packed.test)
+        for seed in (first, first + 1)
+    )
+    found = model.predict(packed.test)
+    assert not np.allclose(one.ttl, other.ttl, atol=1e-3)
+    np.testing.assert_allclose(found.ttl, (one.ttl + other.ttl) / 2, atol=1e-6)
+    np.testing.assert_allclose(found.dp, (one.dp + other.dp) / 2, atol=1e-6)
+    assert [each["seed"] for each in model.describe_members()] == [first, first + 1]
+    assert model.kind == "ensemble"
+
+
+def test_a_closed_form_has_no_seeds_and_keeps_its_share(packed, data_dir, tmp_path):
+    space = parse_space({**SPACE, "searcher": {"name": "random"}}, "test", data_dir)
+    experiment = new_experiment(
+        tmp_path / "runs", "two", space, data_dir=str(data_dir.resolve()), versions=versions(),
+        fingerprint=packed.info["fingerprint"],
+    )  # fmt: skip
+    record = Record.open(experiment, space)
+    for _ in range(2):
+        run_trial(record, record.ask(), packed)
+    closed, network = sorted(choose(experiment, 2), key=lambda each: each.trial.number)
+    assert closed.config.encoder_type == "statistics"
+
+    mixed = ensemble_model("blend", [closed, network], [0.4, 0.6])
+    model = refit_model(experiment, mixed, packed, 2)
+
+    told = [(each["trial"], each["share"]) for each in model.describe_members()]
+    assert told == [(closed.trial.number, 0.4), *2 * [(network.trial.number, 0.3)]]
+    assert model.kind == "blend"
+    alone = refit_model(experiment, single_model(closed), packed)
+    assert (alone.kind, len(alone.members)) == ("epoch", 1)
+
+
+@pytest.mark.parametrize(("seconds", "n_members"), [(49, 3), (51, 1)])
+def test_it_has_several_seeds_by_itself_if_the_trial_was_quick(made, packed, seconds, n_members):
+    (choice,) = choose(made, 1)
+    rows: Any = [{**row, "seconds": seconds} for row in choice.trial.rows]
+    assert len(rows) == 6
+    timed = dataclasses.replace(choice, trial=dataclasses.replace(choice.trial, rows=rows))
+
+    model = refit_model(made, single_model(timed), packed)
+
+    assert len(model.members) == n_members
 
 
 def of_kind(packed, kind):
@@ -158,6 +216,7 @@ def test_on_known_voices_it_is_trained_as_long_as_its_trial_was(made, packed):
         made,
         single_model(choice),
         of_kind(packed, "known"),
+        1,
         lambda row: told.append(row["epoch"]),
     )
 
@@ -171,7 +230,7 @@ def test_a_trial_that_was_to_go_on_later_keeps_the_rates_it_was_trained_with(mad
     longer = {**choice.trial.settings, "epochs": 50}
     extended = dataclasses.replace(choice, trial=dataclasses.replace(choice.trial, settings=longer))
 
-    models = [refit_model(made, single_model(each), packed) for each in (choice, extended)]
+    models = [refit_model(made, single_model(each), packed, 1) for each in (choice, extended)]
 
     first, second = (model.encoder.state_dict() for model in models)
     torch.testing.assert_close(first, second, rtol=0, atol=0)
@@ -207,25 +266,28 @@ def test_a_search_on_known_voices_is_exported_so_and_its_papers_say_so(known_sea
     folder = known_search.path / "best"
     (metrics,) = export(known_search, folder, TORCH)
 
-    assert metrics["epoch"] == 6
+    assert (metrics["kind"], metrics["epoch"], len(metrics["members"])) == ("ensemble", 6, 3)
     assert metrics["refitted"]["epoch"] < 6
     card = (folder / "MODEL_CARD.md").read_text()
     assert "| train and val | 24 | 32 |" in card
+    assert "together for 6, with 3 seeds whose predictions are averaged: " in " ".join(card.split())
     assert "| val |" not in card
     assert verify(folder).mismatches == []
     skill = evaluate(folder, known_search.data_source().folder, "test").scores["model"]["skill"]
     page = write_report(known_search).read_text()
-    assert f"The exported model, trained again on train and val, has {skill:.3f}." in page
+    how = "made of several encoders and trained again on train and val"
+    assert f"The exported model, {how}, has {skill:.3f}." in page
 
 
 def test_a_refit_that_fails_does_not_lose_the_export(known_search, tmp_path):
     export(known_search, tmp_path / "first", TORCH)
-    (folder,) = known_search.path.glob("refit/*")
+    folder, *others = sorted(known_search.path.glob("refit/*"))
+    assert len(others) == 2
 
     with lock_experiment(folder):
         (metrics,) = export(known_search, tmp_path / "second", TORCH)
         with pytest.raises(StorageError, match=r"in use by pid \d+ on"):
-            export(known_search, tmp_path / "third", ALWAYS)
+            export(known_search, tmp_path / "third", dataclasses.replace(TORCH, refit="always"))
 
     assert "in use by pid" in metrics["not_refitted"]
     assert set(metrics["scores"]) == {"val", "test"}
@@ -246,7 +308,7 @@ def test_a_notebook_keeps_its_threads(made, packed):
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        refit_model(made, single_model(choose(made, 1)[0]), packed)
+        refit_model(made, single_model(choose(made, 1)[0]), packed, 1)
 
         assert torch.get_num_threads() == 2
     finally:

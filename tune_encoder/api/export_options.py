@@ -22,6 +22,8 @@ class ExportOptions(TypedDict, total=False):
     """auto, or none: no weighted mean of the best trials' predictions is tried."""
     refit: str
     """auto, always or none: whether what is exported is trained again on train and val."""
+    refit_seeds: int | None
+    """Seeds with which a network is trained again; by default 3, or 1 if that takes long."""
 
 
 class RetrainOptions(TypedDict, total=False):

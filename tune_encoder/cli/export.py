@@ -45,6 +45,7 @@ def add_export(commands: Commands) -> None:
     add_setting(parser, ExportSettings, "ensemble", metavar="K")
     add_setting(parser, ExportSettings, "blend", metavar="B", choices=None)
     add_setting(parser, ExportSettings, "refit", metavar="R", choices=None)
+    add_setting(parser, ExportSettings, "refit_seeds", metavar="N")
     add_root(parser)
     parser = add_command(commands, "verify", _verify)
     parser.add_argument("model", type=Path, help="exported model folder")

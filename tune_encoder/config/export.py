@@ -49,6 +49,13 @@ class ExportSettings:
         "of train, and test tells how good it is",
         choices=("auto", "always", "none"),
     )
+    refit_seeds: int | None = setting(
+        None,
+        "seeds with which a network is trained again; their predictions are averaged; empty: 3, "
+        "or 1 if its trial took more than five minutes",
+        minimum=1,
+        maximum=32,
+    )
 
     def __post_init__(self) -> None:
         if self.trial is not None and max(self.top_k, self.ensemble) > 1:

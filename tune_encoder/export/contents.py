@@ -87,6 +87,8 @@ class FoldedScores(TypedDict):
 class Refitted(TypedDict):
     """What training on train and val together has changed; both are scored on test."""
 
+    seeds: "NotRequired[int]"
+    """How often each network was trained, if more than once, to average what they predict."""
     epoch: int
     """The best on val, of the first member."""
     val_skill: float

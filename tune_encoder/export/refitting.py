@@ -4,6 +4,9 @@ The scores of a trial tell how good its config is, but its encoder lacks the cli
 of a search over folds some voices each. So the config is trained on all of them, up to the chosen
 epoch, with the learning rates of the trial. On known voices it is trained as long as the trial was:
 the few clips of val can hardly tell the best epoch from the last, whose weights have settled.
+Where it is quick, what was chosen on val is trained with several seeds, whose errors differ:
+Lakshminarayanan et al., Simple and Scalable Predictive Uncertainty Estimation Using Deep Ensembles,
+NIPS 2017.
 
 Each refit has a folder within its search, `refit/TRIAL_EPOCH_KEY`; an interrupted one resumes from
 its last epoch, and a finished one is used again.
@@ -35,7 +38,14 @@ from tune_encoder.experiment.epoch_row import EpochRow, validation_scores
 from tune_encoder.experiment.folder import Experiment
 from tune_encoder.experiment.run import FINAL
 from tune_encoder.export.choosing import Choice
-from tune_encoder.export.combining import AVERAGE, SINGLE, Model, ensemble_model, single_model
+from tune_encoder.export.combining import (
+    AVERAGE,
+    BLEND,
+    ENSEMBLE,
+    Model,
+    ensemble_model,
+    single_model,
+)
 from tune_encoder.export.contents import FoldedScores, Refitted
 from tune_encoder.model.encoder import Ensemble
 from tune_encoder.model.evaluate import skill_difference_interval
@@ -47,6 +57,8 @@ from tune_encoder.training.run_folder import stoppable
 from tune_encoder.training.state import TrainState
 
 FOLDER = "refit"  # within the search
+SEEDS = 3  # on ten real voices: 0.95, with one 0.93, with five 0.96
+MAX_S = 300.0  # that a trial took, to be trained with so many
 
 OnEpoch = Callable[[EpochRow], None]
 
@@ -107,7 +119,7 @@ def refit_if_due(
     if not may_refit(experiment, models, settings, data):
         return models
     try:
-        return [refit_model(experiment, model, data) for model in models]
+        return [refit_model(experiment, model, data, settings.refit_seeds) for model in models]
     except Interrupted:
         raise
     except (TuneEncoderError, OSError) as error:
@@ -152,6 +164,7 @@ def refit_model(
     experiment: Experiment,
     model: Model,
     data: PackedData,
+    n_seeds: int | None = None,
     on_epoch: OnEpoch = lambda row: None,
 ) -> Model:
     """Train each member of a model again, on train and val together; their shares stay.
@@ -160,6 +173,8 @@ def refit_model(
         experiment: The search.
         model: What was chosen on val: a single epoch, an ensemble or a blend.
         data: The search's data, with a test split.
+        n_seeds: With which each network is trained, to predict their mean; None: `SEEDS` of those
+            whose trial was quick.
         on_epoch: Called with the row of every epoch that is trained, once it is saved.
 
     Raises:
@@ -171,38 +186,59 @@ def refit_model(
     assert len(choices) == len(model.members)  # those of a search are
     if data.voice_kind("val") == KNOWN and not _has_limits(experiment):
         choices = [replace(each, row=each.trial.rows[-1]) for each in choices]
-    members = _refit_all(experiment, choices, together, on_epoch)
-    again = _rebuild(model, members)
+    counts = [_n_seeds(experiment, each, n_seeds) for each in choices]
+    seeded = [each for pair in zip(choices, counts, strict=True) for each in _with_seeds(*pair)]
+    members = _refit_all(experiment, seeded, together, on_epoch)
+    again = _rebuild(model, members, counts)
     changed = replace(
         model,
+        kind=again.kind,
         encoder=again.encoder,
         members=members,
         trained_on=("train", "val"),
-        refitted=_compare(model, again, data),
+        refitted=_compare(model, again, data, max(counts)),
     )
     return _with_test_loss(changed, together)
 
 
-def _rebuild(model: Model, members: Sequence[Choice]) -> Model:
-    if model.kind == SINGLE:
+def _n_seeds(experiment: Experiment, choice: Choice, asked: int | None) -> int:
+    """With how many seeds a config is trained; one if it is a closed form, which has none."""
+    if experiment.space().is_closed_form(choice.trial.settings):
+        return 1
+    quick = sum(row.get("seconds", 0.0) for row in choice.trial.rows) <= MAX_S
+    return asked or (SEEDS if quick else 1)
+
+
+def _with_seeds(choice: Choice, n_seeds: int) -> list[Choice]:
+    """The choice, and the same config with the seeds that follow its own."""
+    first = choice.trial.seed
+    settings = [{**choice.trial.settings, "seed": first + i} for i in range(n_seeds)]
+    return [replace(choice, trial=replace(choice.trial, settings=each)) for each in settings]
+
+
+def _rebuild(model: Model, members: Sequence[Choice], counts: Sequence[int]) -> Model:
+    """The model of new members, so many for each of its own, whose share they have in parts."""
+    if len(members) == 1:
         return single_model(members[0])
-    assert isinstance(model.encoder, Ensemble)
-    return ensemble_model(model.kind, members, model.encoder.shares.tolist())
+    old = model.encoder.shares.tolist() if isinstance(model.encoder, Ensemble) else [1.0]
+    shares = [share / n for share, n in zip(old, counts, strict=True) for _ in range(n)]
+    return ensemble_model(BLEND if model.kind == BLEND else ENSEMBLE, members, shares)
 
 
-def _compare(before: Model, after: Model, data: PackedData) -> Refitted:
+def _compare(before: Model, after: Model, data: PackedData, n_seeds: int) -> Refitted:
     """Compare the two on test, with the mean voice of train alone for both."""
     assert data.test is not None  # `may_refit`
     styles = [model.predict(data.test) for model in (before, after)]
     skills = [score(each, data.test.styles, data.statistics)["skill"] for each in styles]
     val = score(before.predict(data.val), data.val.styles, data.statistics)
-    return {
+    compared: Refitted = {
         "epoch": before.members[0].row["epoch"],
         "val_skill": val["skill"],
         "test_skill": skills[1],
         "test_skill_before": skills[0],
         "test_difference_95": skill_difference_interval(styles[1], styles[0], data.test, data),
     }
+    return {**compared, "seeds": n_seeds} if n_seeds > 1 else compared
 
 
 def _with_test_loss(model: Model, data: PackedData) -> Model:
@@ -223,18 +259,21 @@ def _refit_all(
     again = experiment.command("export")
     words = f"stopped, each finished epoch is saved; resume with `{again}` and the same options"
     with stoppable(lambda: words):
-        states = [_refit(choice, data, on_epoch) for choice in choices]
+        states = [
+            _refit(choice, data, on_epoch, f", {i} of {len(choices)}" if len(choices) > 1 else "")
+            for i, choice in enumerate(choices, 1)
+        ]
     return [
         replace(choice, state=state, subfolder=f"{FOLDER}/{_folder(choice, data).name}")
         for choice, state in zip(choices, states, strict=True)
     ]
 
 
-def _refit(choice: Choice, data: PackedData, on_epoch: OnEpoch) -> State:
+def _refit(choice: Choice, data: PackedData, on_epoch: OnEpoch, which: str) -> State:
     folder = _folder(choice, data)
     folder.mkdir(parents=True, exist_ok=True)
     with lock_experiment(folder):
-        return _train(choice, data, folder, on_epoch)
+        return _train(choice, data, folder, on_epoch, f"training on train and val{which}")
 
 
 def _folder(choice: Choice, data: PackedData) -> Path:
@@ -244,13 +283,12 @@ def _folder(choice: Choice, data: PackedData) -> Path:
     return choice.search.path / FOLDER / name
 
 
-def _train(choice: Choice, data: PackedData, folder: Path, on_epoch: OnEpoch) -> State:
+def _train(choice: Choice, data: PackedData, folder: Path, on_epoch: OnEpoch, words: str) -> State:
     """Train up to the chosen epoch, or resume from the last one that was saved."""
     last = choice.row["epoch"]
     files = [folder / FINAL] if (folder / FINAL).exists() else []
     checkpoint = newest_valid_checkpoint(files)[1]
     done = checkpoint["epoch"] if checkpoint else 0
-    words = "training on train and val"
     with (
         _threads_as_before(),
         progress_bar(total=last, done=done, description=words, unit="epoch") as bar,

@@ -93,7 +93,7 @@ def evaluate_export(facts: Facts, winner: Winner) -> Exported | None:
     if found.scores["model"] == winner.evaluation.scores["model"]:
         return None
     ways = {
-        "made of several trials": isinstance(model, Ensemble),
+        "made of several encoders": isinstance(model, Ensemble),
         "trained again on train and val": "val" in splits_trained_on(folder)[0],
     }
     return Exported(found, " and ".join(words for words, is_so in ways.items() if is_so))
