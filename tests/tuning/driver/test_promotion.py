@@ -41,13 +41,22 @@ def changed(space, **sections):
     return override_space(space, sections, "test")
 
 
-METHODS = (("asha-promote", "tpe"), ("promote", "random"), ("promote", "gp"))
+METHODS = (("asha-promote", "tpe"), ("promote", "gp"))
 SPACES = {
     f"{scheduler}+{searcher}": changed(
         SPACE, scheduler={"name": scheduler}, searcher={"name": searcher}
     )
     for scheduler, searcher in METHODS
 }
+STARTS = [{"learning_rate": rate, "hidden_dim": 8} for rate in (1e-3, 2e-3, 3e-3, 4e-3)]
+SPACES["starts"] = parse_space(
+    {
+        **CONTENT,
+        "scheduler": {"name": "promote", "grace_period": 1, "reduction_factor": 3},
+        "searcher": {"name": "random", "closed_form": False},
+        "start": STARTS,
+    }
+)
 WRITES = (
     "create_new_trial",
     "set_trial_param",
@@ -107,6 +116,33 @@ def test_of_nine_trials_three_go_on_and_one_goes_to_the_end(tmp_path):
     assert [state for state, _, _ in outcome if state != "PRUNED"] == ["COMPLETE"]
 
 
+def test_start_configs_go_on_at_once_while_they_are_the_best_of_the_few_at_a_rung(tmp_path):
+    losses = [[8.0 - number] * EPOCHS for number in range(N_TRIALS)]
+    search = search_in(tmp_path, SPACES["starts"], losses)
+
+    for _ in range(6):
+        search.step()
+
+    trials = search.experiment.trials()
+    assert [len(trial.rows) for trial in trials] == [3, 3, 0, 0]  # neither waited at epoch 1
+    assert [trial.state for trial in trials] == ["RUNNING"] * 2 + ["WAITING"] * 2
+    search.run()
+    trials = search.experiment.trials()
+    assert [trial.is_start for trial in trials] == [True] * 4 + [False] * (N_TRIALS - 4)
+
+
+@pytest.mark.parametrize("kill_at", range(1, 16))
+def test_a_start_config_is_tried_though_the_search_was_killed_as_it_began(tmp_path, kill_at):
+    budget = {"trials": 2, "epochs": 3}
+    search = search_in(tmp_path, changed(SPACES["starts"], budget=budget))
+    with counting_writes(search, kill_at), pytest.raises(Killed):
+        search.run()
+    search.start()
+    search.run()
+
+    assert "FAIL" not in [trial.state for trial in search.experiment.trials()]
+
+
 @pytest.mark.parametrize("every", [1, 3])
 def test_a_search_resumed_again_and_again_promotes_as_an_uninterrupted_one(
     uninterrupted, tmp_path, every
@@ -152,7 +188,9 @@ def test_a_search_killed_at_a_write_to_either_database_goes_on_as_if_it_never_wa
 @pytest.mark.parametrize("workers", [1, 2, 5])
 def test_with_promotion_first_the_best_so_far_goes_on_before_the_next_trial(tmp_path, workers):
     losses = [[1.0 - number / 10] * EPOCHS for number in range(N_TRIALS)]  # each is the best so far
-    search = search_in(tmp_path, SPACES["promote+random"], losses)
+    scheduler, searcher = {"name": "promote"}, {"name": "random"}
+    space = changed(SPACE, scheduler=scheduler, searcher=searcher)
+    search = search_in(tmp_path, space, losses)
     search.workers = workers
     n_started = []
     while search.step():
