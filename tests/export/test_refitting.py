@@ -180,6 +180,7 @@ def test_two_processes_do_not_refit_the_same(experiment, packed, tmp_path):
         ("average", dataclasses.replace(TORCH, average=2)),
         ("ensemble", dataclasses.replace(TORCH, ensemble=2)),
         ("refit", dataclasses.replace(TORCH, refit="none")),
+        ("refit_seeds", dataclasses.replace(TORCH, refit_seeds=2)),
     ],
 )
 def test_checkpoints_of_folds_are_neither_combined_nor_exported(

@@ -11,6 +11,7 @@ import torch
 
 from tests.builders import new_experiment
 from tests.export.conftest import SPACE, TORCH, run_trial, trained_on_all
+from tune_encoder.cli.export import source_words
 from tune_encoder.config import ExportSettings, TrainConfig
 from tune_encoder.data.folds import all_voices
 from tune_encoder.data.pack import open_pack
@@ -104,19 +105,20 @@ def seeded(choice, seed):
 
 def test_with_several_seeds_their_mean_is_predicted(made, packed):
     (choice,) = choose(made, 1)
-    first = choice.trial.seed
+    seeds = choice.trial.seed, 1
+    assert seeds == (0, 1)
 
     model = refit_model(made, single_model(choice), packed, 2)
 
     one, other = (
         refit_model(made, single_model(seeded(choice, seed)), packed, 1).predict(packed.test)
-        for seed in (first, first + 1)
+        for seed in seeds
     )
     found = model.predict(packed.test)
     assert not np.allclose(one.ttl, other.ttl, atol=1e-3)
     np.testing.assert_allclose(found.ttl, (one.ttl + other.ttl) / 2, atol=1e-6)
     np.testing.assert_allclose(found.dp, (one.dp + other.dp) / 2, atol=1e-6)
-    assert [each["seed"] for each in model.describe_members()] == [first, first + 1]
+    assert [each["seed"] for each in model.describe_members()] == [*seeds]
     assert model.kind == "ensemble"
 
 
@@ -138,12 +140,24 @@ def test_a_closed_form_has_no_seeds_and_keeps_its_share(packed, data_dir, tmp_pa
     told = [(each["trial"], each["share"]) for each in model.describe_members()]
     assert told == [(closed.trial.number, 0.4), *2 * [(network.trial.number, 0.3)]]
     assert model.kind == "blend"
+    uneven = refit_model(experiment, ensemble_model("ensemble", [closed, network]), packed, 2)
+    assert [each["share"] for each in uneven.describe_members()] == [0.5, 0.25, 0.25]
     alone = refit_model(experiment, single_model(closed), packed)
     assert (alone.kind, len(alone.members)) == ("epoch", 1)
 
 
-@pytest.mark.parametrize(("seconds", "n_members"), [(49, 3), (51, 1)])
-def test_it_has_several_seeds_by_itself_if_the_trial_was_quick(made, packed, seconds, n_members):
+@pytest.mark.parametrize(
+    ("seconds", "section", "n_members"),
+    [
+        (49, {}, 3),
+        (51, {}, 1),
+        (49, {"constraints": {"parameters": {"max": 1.0e6}}}, 1),
+    ],
+)
+def test_it_has_several_seeds_by_itself_if_that_is_quick_and_nothing_is_limited(
+    made, packed, seconds, section, n_members
+):
+    made.write_search({**made.read_search(), "space": {**made.read_search()["space"], **section}})
     (choice,) = choose(made, 1)
     rows: Any = [{**row, "seconds": seconds} for row in choice.trial.rows]
     assert len(rows) == 6
@@ -152,6 +166,16 @@ def test_it_has_several_seeds_by_itself_if_the_trial_was_quick(made, packed, sec
     model = refit_model(made, single_model(timed), packed)
 
     assert len(model.members) == n_members
+
+
+def test_the_same_config_twice_is_trained_with_other_seeds_each_time(made, packed):
+    (choice,) = choose(made, 1)
+    confirmed = seeded(choice, 1)
+    mixed = ensemble_model("ensemble", [choice, confirmed])
+
+    model = refit_model(made, mixed, packed, 2)
+
+    assert sorted(each["seed"] for each in model.describe_members()) == [0, 1, 2, 3]
 
 
 def of_kind(packed, kind):
@@ -268,9 +292,13 @@ def test_a_search_on_known_voices_is_exported_so_and_its_papers_say_so(known_sea
 
     assert (metrics["kind"], metrics["epoch"], len(metrics["members"])) == ("ensemble", 6, 3)
     assert metrics["refitted"]["epoch"] < 6
+    assert source_words(metrics).startswith(f"3 seeds of trial {metrics['trial']} of known/refit/")
     card = (folder / "MODEL_CARD.md").read_text()
     assert "| train and val | 24 | 32 |" in card
-    assert "together for 6, with 3 seeds whose predictions are averaged: " in " ".join(card.split())
+    assert (
+        "together for 6, each network with up to 3 seeds, whose predictions are averaged: "
+        in " ".join(card.split())
+    )
     assert "| val |" not in card
     assert verify(folder).mismatches == []
     skill = evaluate(folder, known_search.data_source().folder, "test").scores["model"]["skill"]
@@ -325,3 +353,9 @@ def test_without_a_test_split_it_is_refused(searched, packed):
 def test_an_average_of_epochs_is_not_trained_again():
     with pytest.raises(ConfigError, match=r"refit is always, but an average of 2 .* leave out"):
         ExportSettings(refit="always", average=2)
+
+
+@pytest.mark.parametrize("changes", [{"refit": "none"}, {"trial": 0}, {"top_k": 2}, {"average": 2}])
+def test_seeds_for_what_is_not_trained_again_are_refused(changes):
+    with pytest.raises(ConfigError, match=r"refit_seeds is 2, but nothing .* set refit to always"):
+        ExportSettings(refit_seeds=2, **changes)

@@ -142,7 +142,10 @@ def source_words(metrics: "Metrics") -> str:
     if metrics["trial"] is None:
         where = f"the run {trained}"
     words = f"{where}, epoch {metrics['epoch']}"
-    others = len(metrics["members"]) - 1
+    members = metrics["members"]
+    if metrics["kind"] == "ensemble" and len({member["trial"] for member in members}) == 1:
+        return f"{len(members)} seeds of {words}"
+    others = len(members) - 1
     return f"{metrics['kind']} of {words} and {others} more" if others else words
 
 

@@ -52,7 +52,7 @@ class ExportSettings:
     refit_seeds: int | None = setting(
         None,
         "seeds with which a network is trained again; their predictions are averaged; empty: 3, "
-        "or 1 if its trial took more than five minutes",
+        "or 1 if the trials took over five minutes",
         minimum=1,
         maximum=32,
     )
@@ -73,6 +73,11 @@ class ExportSettings:
                 f"refit is always, but an average of {self.average} epochs cannot be trained "
                 "again; leave out average or refit"
             )
+        if self.refit_seeds is not None and not self._may_refit:
+            raise ConfigError(
+                f"refit_seeds is {self.refit_seeds}, but nothing is trained again; set refit to "
+                "always or leave out refit_seeds"
+            )
         if self.formats != "auto" and self.onnx and (missing := _missing_packages()):
             raise ConfigError(
                 f"formats is {self.formats}, but {', '.join(missing)} cannot be imported; install "
@@ -82,6 +87,11 @@ class ExportSettings:
             raise ConfigError(
                 f"int8 needs ONNX files, but formats is {self.formats}; add onnx to formats"
             )
+
+    @property
+    def _may_refit(self) -> bool:
+        several = self.trial is not None or self.top_k > 1 or self.average > 1
+        return self.refit == "always" or (self.refit == "auto" and not several)
 
     @property
     def onnx(self) -> bool:

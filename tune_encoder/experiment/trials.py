@@ -18,16 +18,8 @@ _EPOCH = "epoch_"
 _CHANGING = ("RUNNING", "WAITING")  # states in which attributes are set again
 MAX_REFUSED = 100  # configs refused one after another; then no more are drawn
 ORIGIN = "from"  # attribute of a trial copied from another experiment
-START = "start"  # attribute of a start config's trial
 REFUSED = "refused"  # attribute of a trial that was not trained, since it breaks a constraint
-_ATTRIBUTE_KINDS = {
-    "settings": dict,
-    "reason": str,
-    "paused": bool,
-    "promoted": int,
-    REFUSED: bool,
-    START: bool,
-}
+_ATTRIBUTE_KINDS = {"settings": dict, "reason": str, "paused": bool, "promoted": int, REFUSED: bool}
 _REQUIRED = ("val_skill", "seconds", "order")  # of a row, besides epoch and loss
 _COMPARED = ("epoch", "objective", "violation", "val_loss")  # fields that `best` reads
 _TRIALS = (
@@ -73,8 +65,6 @@ class TrialRecord:
     """When it ended, in seconds since 1970, if recorded."""
     refused: bool = False
     """PRUNED before it was trained, since its config breaks a constraint."""
-    is_start: bool = False
-    """Whether its config is one of those that the search began with."""
 
     @property
     def seed(self) -> int:
@@ -173,7 +163,6 @@ def _trial(number: object, state: object, ended: str | None, found: dict[str, An
         promoted=found.get("promoted", 0),
         ended_at=datetime.fromisoformat(ended).timestamp() if ended else None,
         refused=found.get(REFUSED, False),
-        is_start=found.get(START, False),
     )
 
 

@@ -306,7 +306,8 @@ def describe_refit(metrics: Metrics) -> list[str]:
     refitted, name = metrics["refitted"], skill_name(metrics["voices"]["test"])
     difference = refitted["test_skill"] - refitted["test_skill_before"]
     n_seeds = refitted.get("seeds", 1)
-    seeds = f", with {n_seeds} seeds whose predictions are averaged" if n_seeds > 1 else ""
+    often = f", each network with up to {n_seeds} seeds, whose predictions are averaged"
+    seeds = often if n_seeds > 1 else ""
     return [
         f"chosen on val at epoch {refitted['epoch']} with a skill of {refitted['val_skill']:.3f}, "
         f"then trained on train and val together for {metrics['epoch']}{seeds}: {name} on test "

@@ -88,7 +88,7 @@ class Refitted(TypedDict):
     """What training on train and val together has changed; both are scored on test."""
 
     seeds: "NotRequired[int]"
-    """How often each network was trained, if more than once, to average what they predict."""
+    """How often a network was trained at most, if more than once, to average what they predict."""
     epoch: int
     """The best on val, of the first member."""
     val_skill: float
@@ -167,7 +167,7 @@ class Metrics(Member, Scored, ExtraMetrics, OriginMetrics):
     why: str
     """Why it was selected."""
     kind: str
-    """epoch, average or ensemble."""
+    """epoch, average, ensemble or blend."""
     members: list[Member]
     combined: list[Alternative]
     versions: dict[str, str]

@@ -34,6 +34,7 @@ from tune_encoder.errors import (
     TuneEncoderError,
     error_line,
 )
+from tune_encoder.experiment.confirmation import new_seeds
 from tune_encoder.experiment.epoch_row import EpochRow, validation_scores
 from tune_encoder.experiment.folder import Experiment
 from tune_encoder.experiment.run import FINAL
@@ -57,8 +58,8 @@ from tune_encoder.training.run_folder import stoppable
 from tune_encoder.training.state import TrainState
 
 FOLDER = "refit"  # within the search
-SEEDS = 3  # on ten real voices: 0.95, with one 0.93, with five 0.96
-MAX_S = 300.0  # that a trial took, to be trained with so many
+SEEDS = 3
+MAX_S = 300.0  # that the trials took, to be trained with so many
 
 OnEpoch = Callable[[EpochRow], None]
 
@@ -88,6 +89,7 @@ def refit_models(
         ("average", settings.average == 1),
         ("ensemble", settings.ensemble == 1),
         ("refit", settings.refit != "none"),
+        ("refit_seeds", settings.refit_seeds is None),
     ):
         if not is_possible:
             raise ConfigError(
@@ -174,7 +176,7 @@ def refit_model(
         model: What was chosen on val: a single epoch, an ensemble or a blend.
         data: The search's data, with a test split.
         n_seeds: With which each network is trained, to predict their mean; None: `SEEDS` of those
-            whose trial was quick.
+            whose trials were quick.
         on_epoch: Called with the row of every epoch that is trained, once it is saved.
 
     Raises:
@@ -186,9 +188,8 @@ def refit_model(
     assert len(choices) == len(model.members)  # those of a search are
     if data.voice_kind("val") == KNOWN and not _has_limits(experiment):
         choices = [replace(each, row=each.trial.rows[-1]) for each in choices]
-    counts = [_n_seeds(experiment, each, n_seeds) for each in choices]
-    seeded = [each for pair in zip(choices, counts, strict=True) for each in _with_seeds(*pair)]
-    members = _refit_all(experiment, seeded, together, on_epoch)
+    counts = _n_seeds(experiment, choices, n_seeds)
+    members = _refit_all(experiment, _with_seeds(choices, counts), together, on_epoch)
     again = _rebuild(model, members, counts)
     changed = replace(
         model,
@@ -201,19 +202,33 @@ def refit_model(
     return _with_test_loss(changed, together)
 
 
-def _n_seeds(experiment: Experiment, choice: Choice, asked: int | None) -> int:
-    """With how many seeds a config is trained; one if it is a closed form, which has none."""
-    if experiment.space().is_closed_form(choice.trial.settings):
-        return 1
-    quick = sum(row.get("seconds", 0.0) for row in choice.trial.rows) <= MAX_S
-    return asked or (SEEDS if quick else 1)
+def _n_seeds(experiment: Experiment, choices: Sequence[Choice], asked: int | None) -> list[int]:
+    """With how many seeds each config is trained; a closed form has none, so it is trained once.
+
+    By itself with one where there are limits, as several encoders are as large as all together.
+    """
+    space = experiment.space()
+    closed = [space.is_closed_form(each.trial.settings) for each in choices]
+    rows = [row for each in choices for row in each.trial.rows]
+    seconds = sum(row["seconds"] for row in rows) * space.resources.processes_per_trial
+    by_itself = SEEDS if seconds <= MAX_S and not _has_limits(experiment) else 1
+    return [1 if each else asked or by_itself for each in closed]
 
 
-def _with_seeds(choice: Choice, n_seeds: int) -> list[Choice]:
-    """The choice, and the same config with the seeds that follow its own."""
-    first = choice.trial.seed
-    settings = [{**choice.trial.settings, "seed": first + i} for i in range(n_seeds)]
-    return [replace(choice, trial=replace(choice.trial, settings=each)) for each in settings]
+def _with_seeds(choices: Sequence[Choice], counts: Sequence[int]) -> list[Choice]:
+    """The choices, each followed by the same config with further seeds, of which none comes twice.
+
+    Two choices may have the same config, such as a trial and its confirmation.
+    """
+    seeded = []
+    taken = [choice.trial for choice in choices]
+    for choice, count in zip(choices, counts, strict=True):
+        seeds = [choice.trial.seed, *new_seeds(taken, count - 1)]
+        settings = [{**choice.trial.settings, "seed": seed} for seed in seeds]
+        trials = [replace(choice.trial, settings=each) for each in settings]
+        seeded += [replace(choice, trial=each) for each in trials]
+        taken += trials
+    return seeded
 
 
 def _rebuild(model: Model, members: Sequence[Choice], counts: Sequence[int]) -> Model:
@@ -222,7 +237,8 @@ def _rebuild(model: Model, members: Sequence[Choice], counts: Sequence[int]) -> 
         return single_model(members[0])
     old = model.encoder.shares.tolist() if isinstance(model.encoder, Ensemble) else [1.0]
     shares = [share / n for share, n in zip(old, counts, strict=True) for _ in range(n)]
-    return ensemble_model(BLEND if model.kind == BLEND else ENSEMBLE, members, shares)
+    is_blend = model.kind == BLEND or max(shares) > min(shares)
+    return ensemble_model(BLEND if is_blend else ENSEMBLE, members, shares)
 
 
 def _compare(before: Model, after: Model, data: PackedData, n_seeds: int) -> Refitted:

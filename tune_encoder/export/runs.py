@@ -71,10 +71,11 @@ def export_run(run: Run, to: Path, settings: ExportSettings) -> Metrics:
 
 def _check_single(run: Run, settings: ExportSettings) -> None:
     several = max(settings.top_k, settings.average, settings.ensemble) > 1
-    if several or settings.trial is not None or settings.refit == "always":
+    refits = settings.refit == "always" or settings.refit_seeds is not None
+    if several or settings.trial is not None or refits:
         raise ConfigError(
             f"{run.path}: is one run, of which the best epoch is exported; leave out trial, top_k, "
-            "average, ensemble and refit"
+            "average, ensemble, refit and refit_seeds"
         )
 
 

@@ -62,7 +62,11 @@ class Deadline:
 
 
 def _end_process(make_error: Callable[[], TuneEncoderError]) -> None:
-    error = make_error()
-    tell("end", exit_code=error.exit_code, error=str(error), result=None)
-    print(f"tune-encoder: {error}", file=sys.stderr, flush=True)  # noqa: T201
-    os._exit(error.exit_code)
+    code = TuneEncoderError.exit_code
+    try:
+        error = make_error()
+        code = error.exit_code
+        tell("end", exit_code=code, error=str(error), result=None)
+        print(f"tune-encoder: {error}", file=sys.stderr, flush=True)  # noqa: T201
+    finally:
+        os._exit(code)

@@ -90,10 +90,12 @@ def _load(config: TrainConfig) -> Encoder:
     folder = Path(config.init_from)
     model, its_config = load_model(folder)
     if isinstance(model, ClosedFormEncoder | Ensemble):
-        kind = "a closed form" if isinstance(model, ClosedFormEncoder) else "several encoders"
+        is_single = isinstance(model, ClosedFormEncoder)
+        kind = "a closed form" if is_single else "several encoders"
+        others = "" if is_single else ", or this one with --blend none --refit-seeds 1"
         raise ConfigError(
             f"init_from is {folder}: {kind}, not the single network that training needs; export "
-            "another checkpoint"
+            f"another checkpoint{others}"
         )
     check_same_network(config, its_config)
     if config.init_sha256 not in ("", found := _sha256(folder)):

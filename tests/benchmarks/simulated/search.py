@@ -20,7 +20,7 @@ from tune_encoder.config import SettingValue
 from tune_encoder.experiment.epoch_row import EpochRow
 from tune_encoder.experiment.folder import STUDY_NAME, Experiment
 from tune_encoder.experiment.importance import silence_optuna
-from tune_encoder.experiment.trials import START, TrialRecord
+from tune_encoder.experiment.trials import TrialRecord
 from tune_encoder.space import SearchSpace
 from tune_encoder.tuning.driver.early_stopping import EarlyStoppingRule
 from tune_encoder.tuning.driver.recording_scheduler import RecordingScheduler
@@ -44,7 +44,7 @@ class MemoryRecord(Record):
         storage = optuna.storages.InMemoryStorage()
         study = optuna.create_study(study_name=STUDY_NAME, storage=storage)
         for config in first:
-            study.enqueue_trial(config, user_attrs={START: True})
+            study.enqueue_trial(config)
         self._study = Study(StoredStudy(storage, STUDY_NAME))
 
     def write_settings(self, trial: TrialRecord) -> None:

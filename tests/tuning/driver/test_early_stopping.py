@@ -51,7 +51,7 @@ class Race:
                 self.held.remove(number)
             elif may_start:
                 number = self.waiting.pop(0)
-                self.rule.on_trial_start(number, is_start=False)
+                self.rule.on_trial_start(number)
             else:
                 return
             self.running.append(number)
@@ -260,22 +260,6 @@ def test_a_later_trial_takes_no_place_from_those_that_went_on_before_it():
     assert rule.promote(paused=[0, 1, 3], running=[2], may_start=True) == 3
 
 
-def test_a_start_config_goes_on_at_once_while_it_is_the_best_of_the_few_at_its_rung():
-    first, worse, better, third = range(4)
-    rule = first_rule()
-    for number in (first, worse, third):
-        rule.on_trial_start(number, is_start=True)
-    rule.on_trial_start(better, is_start=False)
-
-    assert rule.on_result(first, row(1, 0.5)) is Decision.CONTINUE
-    assert rule.on_result(worse, row(1, 0.6)) is Decision.PAUSE
-    assert rule.on_result(first, row(3, 0.4)) is Decision.CONTINUE
-    assert rule.on_result(third, row(1, 0.1)) is Decision.PAUSE  # of three one is promoted
-    assert rule.promote(paused=[worse, third], running=[first], may_start=True) == third
-    assert rule.on_result(third, row(3, 0.3)) is Decision.CONTINUE
-    assert first_rule().on_result(better, row(1, 0.1)) is Decision.PAUSE
-
-
 def test_the_highest_rung_with_a_trial_to_promote_comes_first():
     rule = first_rule()
     for number in range(12):
@@ -341,7 +325,7 @@ def stops(rule, curves):
 
 
 def stopped_after(rule, number, curve):
-    rule.on_trial_start(number, is_start=False)
+    rule.on_trial_start(number)
     for epoch, loss in enumerate(curve, start=1):
         if rule.on_result(number, row(epoch, loss)) is Decision.STOP:
             return epoch

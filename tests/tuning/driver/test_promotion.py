@@ -116,21 +116,6 @@ def test_of_nine_trials_three_go_on_and_one_goes_to_the_end(tmp_path):
     assert [state for state, _, _ in outcome if state != "PRUNED"] == ["COMPLETE"]
 
 
-def test_start_configs_go_on_at_once_while_they_are_the_best_of_the_few_at_a_rung(tmp_path):
-    losses = [[8.0 - number] * EPOCHS for number in range(N_TRIALS)]
-    search = search_in(tmp_path, SPACES["starts"], losses)
-
-    for _ in range(6):
-        search.step()
-
-    trials = search.experiment.trials()
-    assert [len(trial.rows) for trial in trials] == [3, 3, 0, 0]  # neither waited at epoch 1
-    assert [trial.state for trial in trials] == ["RUNNING"] * 2 + ["WAITING"] * 2
-    search.run()
-    trials = search.experiment.trials()
-    assert [trial.is_start for trial in trials] == [True] * 4 + [False] * (N_TRIALS - 4)
-
-
 @pytest.mark.parametrize("kill_at", range(1, 16))
 def test_a_start_config_is_tried_though_the_search_was_killed_as_it_began(tmp_path, kill_at):
     budget = {"trials": 2, "epochs": 3}

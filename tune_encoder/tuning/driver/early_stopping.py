@@ -35,13 +35,8 @@ class Decision(Enum):
 class EarlyStoppingRule:
     """Lets every trial use all its epochs; the base class of the other rules."""
 
-    def on_trial_start(self, number: int, *, is_start: bool) -> None:
-        """Register a trial that starts.
-
-        Args:
-            number: Of the trial.
-            is_start: Whether its config is one of those that the search began with.
-        """
+    def on_trial_start(self, number: int) -> None:
+        """Register a trial that starts."""
 
     def on_result(self, number: int, row: EpochRow) -> Decision:
         """Decide what happens to a trial after an epoch."""
@@ -74,7 +69,7 @@ class RayRule(EarlyStoppingRule):
         self._brackets: list[Any] = list(brackets)  # typed by Ray for its own trials
         self._factor = factor
 
-    def on_trial_start(self, number: int, *, is_start: bool) -> None:
+    def on_trial_start(self, number: int) -> None:
         """Register a trial that starts."""
         self._bracket(number).on_trial_add(_NO_CONTROLLER, _TrialKey(f"{number}"))
 
@@ -159,32 +154,9 @@ class PromoteFirstRule(PromotionRule):
     promoted in this way, the best are promoted as in `PromotionRule`, so that at least one trial
     uses all its epochs.
 
-    Start configs are likely to be good, so where fewer trials than the factor have reached a rung,
-    the best of them goes on at once if it is one: on the testbed of `tests.benchmarks` the area
-    under the curve of the regret with eight learned starts falls by AREA. For configs that are
-    drawn at random it would rise.
-
     Source: Li et al.: A System for Massively Parallel Hyperparameter Tuning, MLSys 2020,
     algorithm 2.
     """
-
-    def __init__(self, rungs: Sequence[int], factor: float) -> None:
-        super().__init__(rungs, factor)
-        self._starts: set[int] = set()
-
-    def on_trial_start(self, number: int, *, is_start: bool) -> None:
-        """Register a trial that starts."""
-        if is_start:
-            self._starts.add(number)
-
-    def on_result(self, number: int, row: EpochRow) -> Decision:
-        """Pause a trial that has reached a rung, unless it is a start config and the first."""
-        decision = super().on_result(number, row)
-        if decision is Decision.PAUSE and number in self._starts:
-            values = self._values_at[self._rungs.index(row["epoch"])]
-            is_best = values[number] <= min(values.values())
-            return Decision.CONTINUE if is_best and len(values) < self._factor else decision
-        return decision
 
     def promote(
         self, paused: Collection[int], running: Collection[int], *, may_start: bool

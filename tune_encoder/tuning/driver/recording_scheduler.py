@@ -64,8 +64,8 @@ class RecordingScheduler(FIFOScheduler):
         If the driver was killed between recording a row and deciding on it, the decision is made
         now.
         """
-        for number, trial in self._record.trials.items():
-            self.rule.on_trial_start(number, is_start=trial.is_start)
+        for number in self._record.trials:
+            self.rule.on_trial_start(number)
         for number, row in self._record.rows_in_order():
             decision = self.rule.on_result(number, row)
             trial = self._record.trials[number]
@@ -74,9 +74,9 @@ class RecordingScheduler(FIFOScheduler):
 
     def on_trial_add(self, tune_controller: object, trial: Trial) -> None:
         """Register a trial with the rule, unless it is known from the replay."""
-        known = self._record.trials[trial.config["number"]]
-        if not known.rows:
-            self.rule.on_trial_start(known.number, is_start=known.is_start)
+        number = trial.config["number"]
+        if not self._record.trials[number].rows:
+            self.rule.on_trial_start(number)
 
     def on_trial_result(self, tune_controller: object, trial: Trial, result: dict[str, Any]) -> str:
         """Record a row and decide whether its trial continues."""

@@ -16,7 +16,7 @@ from optuna.trial import FrozenTrial
 from sqlalchemy import URL, Pool, make_url, text
 from sqlalchemy.exc import ArgumentError, IntegrityError, ProgrammingError
 
-from tune_encoder.config import MetricSettings
+from tune_encoder.config import MetricSettings, SettingValue
 from tune_encoder.errors import ConfigError, StorageError
 from tune_encoder.experiment.folder import SearchFile
 from tune_encoder.tuning.record.optuna_tables import Rows, read_rows
@@ -24,7 +24,6 @@ from tune_encoder.tuning.record.postgresql import InUse, is_postgresql, locking_
 from tune_encoder.tuning.record.stored_study import (
     DATABASE_ERRORS,
     RETRY_FOR_S,
-    FirstConfig,
     StoredStudy,
     database_error,
     make_study,
@@ -107,7 +106,7 @@ class Database:
         self,
         metric: MetricSettings,
         known: Iterable[FrozenTrial],
-        first: Iterable[FirstConfig],
+        first: Iterable[dict[str, SettingValue]],
         search: SearchFile,
     ) -> None:
         """Create the study, replacing an incomplete one; see `make_study`.

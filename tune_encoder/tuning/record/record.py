@@ -19,7 +19,6 @@ from tune_encoder.experiment.folder import Experiment, SearchFile
 from tune_encoder.experiment.portfolio import choose_portfolio
 from tune_encoder.experiment.trials import (
     REFUSED,
-    START,
     TrialRecord,
     best_trial,
     counts_as_trial,
@@ -42,7 +41,6 @@ from tune_encoder.tuning.record.restore import write_from_database
 from tune_encoder.tuning.record.samplers import make_sampler, sampler_seed
 from tune_encoder.tuning.record.stored_study import (
     IS_CLOSED_FORM,
-    FirstConfig,
     make_study_file,
 )
 from tune_encoder.tuning.record.study import COPY_OF, Study
@@ -144,9 +142,7 @@ class Record:
         if first is not None:
             trial.set_user_attr(COPY_OF, first.number)
         self._study.write_trial(trial.number)
-        is_start = trial.user_attrs.get(START, False)
-        begun = TrialRecord(trial.number, "RUNNING", settings, is_start=is_start)
-        self.trials[trial.number] = begun
+        self.trials[trial.number] = TrialRecord(trial.number, "RUNNING", settings)
         if first is not None:
             self._fail_copy(trial.number, first)
         else:
@@ -404,15 +400,12 @@ def _make_study(experiment: Experiment, space: SearchSpace, database: Database |
 
 def _initial_trials(
     space: SearchSpace, relatives: ParentSearches
-) -> tuple[list[FrozenTrial], list[FirstConfig]]:
+) -> tuple[list[FrozenTrial], list[dict[str, SettingValue]]]:
     """Return the known trials of other searches, and the configs to try first."""
     known = known_trials(relatives.forked, space) if relatives.forked is not None else ()
-    is_grid = space.searcher.name == "grid"
-    own = space.grid() if is_grid else space.first_configs()
-    warm = [start.config for start in choose_portfolio(relatives.warm, space)]
-    closed_form = FirstConfig(dict(CLOSED_FORM_CONFIG), IS_CLOSED_FORM)
-    return list(known), [
-        *([closed_form] if space.searcher.closed_form else []),
-        *(FirstConfig(config, START) for config in warm if config not in own),
-        *(FirstConfig(config, "" if is_grid else START) for config in own),
-    ]
+    own = space.grid() if space.searcher.name == "grid" else space.first_configs()
+    warm: list[dict[str, SettingValue]] = []
+    for start in choose_portfolio(relatives.warm, space):
+        warm += [start.config] if start.config not in own else []
+    first = [dict(CLOSED_FORM_CONFIG)] if space.searcher.closed_form else []
+    return list(known), [*first, *warm, *own]

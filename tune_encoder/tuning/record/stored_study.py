@@ -6,7 +6,6 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
 from pathlib import Path
-from typing import NamedTuple
 
 import optuna
 from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
@@ -16,7 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from tune_encoder.config import MetricSettings, SettingValue
+from tune_encoder.config import CLOSED_FORM_CONFIG, MetricSettings, SettingValue
 from tune_encoder.errors import StorageError
 from tune_encoder.experiment.epoch_row import EpochRow
 from tune_encoder.experiment.folder import STUDY_NAME
@@ -34,14 +33,6 @@ _REOPEN_STATEMENTS = (
 _UPDATE_ATTRIBUTE = text(
     "UPDATE trial_user_attributes SET value_json = :value WHERE trial_id = :key AND key = :name"
 )
-
-
-class FirstConfig(NamedTuple):
-    """A config that is tried before others are proposed."""
-
-    config: dict[str, SettingValue]
-    kind: str = ""
-    """`IS_CLOSED_FORM` or `START`, which its trial has as an attribute; of a grid neither."""
 
 
 class StoredStudy:
@@ -158,7 +149,7 @@ def make_study_file(
     path: Path,
     metric: MetricSettings,
     known: Iterable[FrozenTrial],
-    first: Iterable[FirstConfig],
+    first: Iterable[dict[str, SettingValue]],
 ) -> None:
     """Create an SQLite file with a study; see `make_study`."""
     storage = RDBStorage(study_url(path))
@@ -172,7 +163,7 @@ def make_study(
     name: str,
     metric: MetricSettings,
     known: Iterable[FrozenTrial],
-    first: Iterable[FirstConfig],
+    first: Iterable[dict[str, SettingValue]],
 ) -> None:
     """Create a study.
 
@@ -188,8 +179,9 @@ def make_study(
     if metric.second:
         _name_metrics(study, metric)
     study.add_trials(known)
-    for config, kind in first:
-        study.enqueue_trial(config, user_attrs={kind: True} if kind else None)
+    for config in first:
+        notes = {IS_CLOSED_FORM: True} if config == CLOSED_FORM_CONFIG else None
+        study.enqueue_trial(config, user_attrs=notes)
 
 
 def _name_metrics(study: optuna.Study, metric: MetricSettings) -> None:
