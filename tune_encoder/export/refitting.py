@@ -210,7 +210,7 @@ def _n_seeds(experiment: Experiment, choices: Sequence[Choice], asked: int | Non
     space = experiment.space()
     closed = [space.is_closed_form(each.trial.settings) for each in choices]
     rows = [row for each in choices for row in each.trial.rows]
-    seconds = sum(row["seconds"] for row in rows) * space.resources.processes_per_trial
+    seconds = sum(row.get("seconds", 0.0) for row in rows) * space.resources.processes_per_trial
     by_itself = SEEDS if seconds <= MAX_S and not _has_limits(experiment) else 1
     return [1 if each else asked or by_itself for each in closed]
 
