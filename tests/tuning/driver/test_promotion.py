@@ -41,7 +41,7 @@ def changed(space, **sections):
     return override_space(space, sections, "test")
 
 
-METHODS = (("asha-promote", "tpe"), ("promote", "gp"))
+METHODS = (("asha-promote", "tpe"), ("promote", "random"), ("promote", "gp"))
 SPACES = {
     f"{scheduler}+{searcher}": changed(
         SPACE, scheduler={"name": scheduler}, searcher={"name": searcher}
@@ -173,9 +173,7 @@ def test_a_search_killed_at_a_write_to_either_database_goes_on_as_if_it_never_wa
 @pytest.mark.parametrize("workers", [1, 2, 5])
 def test_with_promotion_first_the_best_so_far_goes_on_before_the_next_trial(tmp_path, workers):
     losses = [[1.0 - number / 10] * EPOCHS for number in range(N_TRIALS)]  # each is the best so far
-    scheduler, searcher = {"name": "promote"}, {"name": "random"}
-    space = changed(SPACE, scheduler=scheduler, searcher=searcher)
-    search = search_in(tmp_path, space, losses)
+    search = search_in(tmp_path, SPACES["promote+random"], losses)
     search.workers = workers
     n_started = []
     while search.step():
