@@ -2,7 +2,10 @@
 
 import dataclasses
 import json
+import multiprocessing
+import os
 import shutil
+import signal
 from typing import Any
 
 import numpy as np
@@ -16,11 +19,12 @@ from tune_encoder.config import ExportSettings, TrainConfig
 from tune_encoder.data.folds import all_voices
 from tune_encoder.data.pack import open_pack
 from tune_encoder.data.packing import pack_data
-from tune_encoder.errors import ConfigError, DataError, StorageError
+from tune_encoder.errors import ConfigError, DataError, Interrupted, StorageError
 from tune_encoder.experiment.folder import Experiment
-from tune_encoder.export import export
+from tune_encoder.export import export, refit_runs
 from tune_encoder.export.choosing import choose
 from tune_encoder.export.combining import average_model, ensemble_model, single_model
+from tune_encoder.export.refit_runs import RefitRun
 from tune_encoder.export.refitting import may_refit, refit_model
 from tune_encoder.export.verifying import verify
 from tune_encoder.model.evaluate import evaluate
@@ -120,6 +124,63 @@ def test_with_several_seeds_their_mean_is_predicted(made, packed):
     np.testing.assert_allclose(found.dp, (one.dp + other.dp) / 2, atol=1e-6)
     assert [each["seed"] for each in model.describe_members()] == [*seeds]
     assert model.kind == "ensemble"
+
+
+@pytest.fixture
+def two_cores(monkeypatch):
+    monkeypatch.setattr(refit_runs, "usable_cores", lambda: 2)
+
+
+def weights(model):
+    return [member.state["model"] for member in model.members]
+
+
+@pytest.mark.usefixtures("two_cores")
+def test_seeds_train_side_by_side_to_the_weights_that_each_has_alone(
+    made, packed, tmp_path, monkeypatch
+):
+    shutil.copytree(made.path, tmp_path / "other" / made.name)
+    other, told = Experiment(tmp_path / "other" / made.name), []
+    alone = refit_model(other, single_model(choose(other, 1)[0]), packed, 1)
+    monkeypatch.setattr(RefitRun, "train", None)  # of this process: the others have their own
+
+    choice = choose(made, 1)[0]
+    both = refit_model(made, single_model(choice), packed, 2, lambda row: told.append(row["epoch"]))
+
+    torch.testing.assert_close(weights(both)[0], *weights(alone), rtol=0, atol=0)
+    assert sorted(told) == sorted(2 * [*range(1, choice.row["epoch"] + 1)])
+
+
+@pytest.mark.usefixtures("two_cores")
+def test_seeds_that_are_stopped_go_on_and_end_as_uninterrupted_ones(made, packed, tmp_path):
+    shutil.copytree(made.path, tmp_path / "other" / made.name)
+    other = Experiment(tmp_path / "other" / made.name)
+    whole = refit_model(other, single_model(choose(other, 1)[0]), packed, 2)
+    (choice,), told = choose(made, 1), []
+
+    def stop(row):
+        if row["epoch"] == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(Interrupted, match=r"each finished epoch is saved; resume with `"):
+        refit_model(made, single_model(choice), packed, 2, stop)
+    assert not multiprocessing.active_children()
+    resumed = refit_model(made, single_model(choice), packed, 2, lambda row: told.append(row))
+
+    assert len(told) < 2 * choice.row["epoch"]
+    torch.testing.assert_close(weights(resumed), weights(whole), rtol=0, atol=0)
+
+
+@pytest.mark.usefixtures("two_cores")
+def test_of_seeds_side_by_side_one_that_another_process_trains_is_named(made, packed):
+    model = single_model(choose(made, 1)[0])
+    refit_model(made, model, packed, 2)
+    folder, other = sorted(made.path.glob("refit/*"))
+    for each in (folder, other):
+        (each / "final_checkpoint.pt").unlink()
+
+    with lock_experiment(folder), pytest.raises(StorageError, match=r"in use by pid \d+ on"):
+        refit_model(made, model, packed, 2)
 
 
 def test_a_closed_form_has_no_seeds_and_keeps_its_share(packed, data_dir, tmp_path):

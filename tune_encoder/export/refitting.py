@@ -15,15 +15,10 @@ its last epoch, and a finished one is used again.
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
-
-import torch
 
 from tune_encoder.config import ExportSettings, TrainConfig, to_mapping
-from tune_encoder.data.folds import all_voices
 from tune_encoder.data.pack import PackedData
 from tune_encoder.data.score_words import KNOWN
 from tune_encoder.data.scores import score
@@ -35,9 +30,8 @@ from tune_encoder.errors import (
     error_line,
 )
 from tune_encoder.experiment.confirmation import new_seeds
-from tune_encoder.experiment.epoch_row import EpochRow, validation_scores
+from tune_encoder.experiment.epoch_row import validation_scores
 from tune_encoder.experiment.folder import Experiment
-from tune_encoder.experiment.run import FINAL
 from tune_encoder.export.choosing import Choice
 from tune_encoder.export.combining import (
     AVERAGE,
@@ -48,20 +42,15 @@ from tune_encoder.export.combining import (
     single_model,
 )
 from tune_encoder.export.contents import FoldedScores, Refitted
+from tune_encoder.export.refit_runs import AllVoices, OnEpoch, RefitRun, train_runs
 from tune_encoder.model.encoder import Ensemble
 from tune_encoder.model.evaluate import skill_difference_interval
-from tune_encoder.system.bars import progress_bar
-from tune_encoder.system.lock import lock_experiment, lock_holder
-from tune_encoder.training.checkpoints import State, newest_valid_checkpoint, save_state
-from tune_encoder.training.loop import ending_at, train
+from tune_encoder.system.lock import lock_holder
 from tune_encoder.training.run_folder import stoppable
-from tune_encoder.training.state import TrainState
 
 FOLDER = "refit"  # within the search
 SEEDS = 3
 MAX_S = 300.0  # that the trials took, to be trained with so many
-
-OnEpoch = Callable[[EpochRow], None]
 
 
 def refit_models(
@@ -96,14 +85,14 @@ def refit_models(
                 f"{name} is {getattr(settings, name)}, but {experiment.name} was scored on folds: "
                 "its checkpoints are of encoders that each lack some voices; leave it out"
             )
-    together = all_voices(data)
+    voices = AllVoices(data)
     folds, baselines = experiment.space().validation.folds, experiment.fold_baselines() or {}
     models = []
-    for choice in _refit_all(experiment, choices, together, on_epoch):
+    for choice in _refit_all(experiment, choices, voices, on_epoch):
         scores = {**baselines, "model": validation_scores(choice.row)}
         folded = FoldedScores(folds=folds, scores=scores)
         model = replace(single_model(choice), trained_on=("train", "val"), folded=folded)
-        models.append(_with_test_loss(model, together))
+        models.append(_with_test_loss(model, voices.data))
     return models
 
 
@@ -183,13 +172,13 @@ def refit_model(
         StorageError: if another process is refitting the same config.
         Interrupted: on Ctrl-C or SIGTERM, with every finished epoch saved; call again to resume.
     """
-    together = all_voices(data, data.voice_kind("val"))
+    voices = AllVoices(data, data.voice_kind("val"))
     choices = [each for each in model.members if isinstance(each, Choice)]
     assert len(choices) == len(model.members)  # those of a search are
     if data.voice_kind("val") == KNOWN and not _has_limits(experiment):
         choices = [replace(each, row=each.trial.rows[-1]) for each in choices]
     counts = _n_seeds(experiment, choices, n_seeds)
-    members = _refit_all(experiment, _with_seeds(choices, counts), together, on_epoch)
+    members = _refit_all(experiment, _with_seeds(choices, counts), voices, on_epoch)
     again = _rebuild(model, members, counts)
     changed = replace(
         model,
@@ -199,7 +188,7 @@ def refit_model(
         trained_on=("train", "val"),
         refitted=_compare(model, again, data, max(counts)),
     )
-    return _with_test_loss(changed, together)
+    return _with_test_loss(changed, voices.data)
 
 
 def _n_seeds(experiment: Experiment, choices: Sequence[Choice], asked: int | None) -> list[int]:
@@ -269,69 +258,27 @@ def _with_test_loss(model: Model, data: PackedData) -> Model:
 
 
 def _refit_all(
-    experiment: Experiment, choices: Sequence[Choice], data: PackedData, on_epoch: OnEpoch
+    experiment: Experiment, choices: Sequence[Choice], voices: AllVoices, on_epoch: OnEpoch
 ) -> list[Choice]:
-    """Train the choices one after another; return them with their new states."""
+    """Train the choices; return them with their new states."""
     again = experiment.command("export")
     words = f"stopped, each finished epoch is saved; resume with `{again}` and the same options"
+    runs = [_run(choice, voices.data) for choice in choices]
+    on_processor = experiment.space().resources.gpus == 0
     with stoppable(lambda: words):
-        states = [
-            _refit(choice, data, on_epoch, f", {i} of {len(choices)}" if len(choices) > 1 else "")
-            for i, choice in enumerate(choices, 1)
-        ]
+        train_runs(runs, voices, on_epoch, side_by_side=on_processor)
     return [
-        replace(choice, state=state, subfolder=f"{FOLDER}/{_folder(choice, data).name}")
-        for choice, state in zip(choices, states, strict=True)
+        replace(choice, state=run.read_state(), subfolder=f"{FOLDER}/{run.folder.name}")
+        for choice, run in zip(choices, runs, strict=True)
     ]
 
 
-def _refit(choice: Choice, data: PackedData, on_epoch: OnEpoch, which: str) -> State:
-    folder = _folder(choice, data)
-    folder.mkdir(parents=True, exist_ok=True)
-    with lock_experiment(folder):
-        return _train(choice, data, folder, on_epoch, f"training on train and val{which}")
-
-
-def _folder(choice: Choice, data: PackedData) -> Path:
+def _run(choice: Choice, data: PackedData) -> RefitRun:
     content = {**to_mapping(choice.config), "data": data.identity}
     key = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]
-    name = f"{choice.trial.number:04d}_{choice.row['epoch']:06d}_{key}"
-    return choice.search.path / FOLDER / name
-
-
-def _train(choice: Choice, data: PackedData, folder: Path, on_epoch: OnEpoch, words: str) -> State:
-    """Train up to the chosen epoch, or resume from the last one that was saved."""
     last = choice.row["epoch"]
-    files = [folder / FINAL] if (folder / FINAL).exists() else []
-    checkpoint = newest_valid_checkpoint(files)[1]
-    done = checkpoint["epoch"] if checkpoint else 0
-    with (
-        _threads_as_before(),
-        progress_bar(total=last, done=done, description=words, unit="epoch") as bar,
-        ending_at(last) as check,
-    ):
-
-        def report(row: EpochRow, state: TrainState) -> None:
-            save_state(folder / FINAL, state.state_dict())
-            bar.update()
-            on_epoch(row)
-            check(row)
-
-        if done < last:
-            train(_config(choice, last), data, folder, report, checkpoint)
-    state = newest_valid_checkpoint([folder / FINAL])[1]
-    assert state is not None  # just saved
-    return state
-
-
-@contextmanager
-def _threads_as_before() -> Iterator[None]:
-    """Leave torch the threads it had: a notebook may go on."""
-    threads = torch.get_num_threads()
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
+    name = f"{choice.trial.number:04d}_{last:06d}_{key}"
+    return RefitRun(_config(choice, last), last, choice.search.path / FOLDER / name)
 
 
 def _config(choice: Choice, last: int) -> TrainConfig:
