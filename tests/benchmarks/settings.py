@@ -1,13 +1,14 @@
 """What a change of settings is worth: single runs of a space's first config, with each change.
 
     python -m tests.benchmarks.settings crop_seconds_min=0.3 "crop_seconds=1.0 augment_prob=0.3"
-        [--space quick] [--epochs 24] [--seeds 0 1 2] [--real FOLDER]
+        [--space quick] [--epochs 24] [--seeds 0 1 2] [--clips-per-voice 2] [--real FOLDER]
     python -m tests.benchmarks.settings crop_seconds_min=0.3 --space train --epochs 100
+    python -m tests.benchmarks.settings "head=pca augment_prob=0.1" head=joint augment_prob=0 --steps
 
 Each argument is a change, of one or more settings; without any, the config as it is, is trained
-too. With `--space train` that has the defaults of `tune-encoder train`. Skills are on test, at the
-epoch of the lowest validation loss, means over seeds; on real voices over four turns as well, see
-`quality`.
+too. With `--steps` each is made beside those before it. With `--space train` the config has the
+defaults of `tune-encoder train`. Skills are on test, at the epoch of the lowest validation loss,
+means over seeds; on real voices over four turns as well, see `quality`.
 """
 
 import argparse
@@ -54,6 +55,8 @@ def main() -> None:
     parser.add_argument("--space", default="quick")
     parser.add_argument("--epochs", type=int, default=24)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--steps", action="store_true", help="add each change to those before it")
+    parser.add_argument("--clips-per-voice", type=int, default=2, help="of the demo's val and test")
     parser.add_argument("--real", type=Path, help="folder with voices/ and styles/")
     options = parser.parse_args()
     first = TrainConfig()
@@ -61,14 +64,16 @@ def main() -> None:
         first = next(start_configs(load_space(find_space(options.space))))
     base = dataclasses.replace(first, epochs=options.epochs, num_threads=1)
     with tempfile.TemporaryDirectory(prefix="settings_") as folder:
-        folders = [cached_demo(2)]
+        folders = [cached_demo(options.clips_per_voice)]
         if options.real is not None:
             folders = [Path(folder, str(turn)) for turn in range(N_TURNS)]
             for turn, data_dir in enumerate(folders):
                 import_turned(options.real, data_dir, turn / N_TURNS)
         print(f"{'':40}{'skill':>7}{'+-':>6}{'ttl':>10}{'dp':>10}{'retrieval':>10}")
+        config = base
         for change in ("", *options.changes):
-            runs = [*scores_of_runs(changed(base, change), folders, options.seeds)]
+            config = changed(config if options.steps else base, change)
+            runs = [*scores_of_runs(config, folders, options.seeds)]
             skill, *parts = (statistics.fmean(run[part] for run in runs) for part in PARTS)
             spread = statistics.stdev(run["skill"] for run in runs) if len(runs) > 1 else 0.0
             figures = f"{skill:7.3f}{spread / len(runs) ** 0.5:6.3f}"

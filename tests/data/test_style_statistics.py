@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from tests.fabricate import make_style
+from tune_encoder.data import style_statistics as style_statistics_module
 from tune_encoder.data.style_statistics import (
     MAX_COMPONENTS,
     principal_components,
@@ -78,6 +79,55 @@ def test_means_and_variances_are_those_of_the_voices():
     np.testing.assert_allclose(fields["dp_mean"], dp.mean(axis=0), atol=1e-6)
     assert fields["ttl_variance"] == pytest.approx(ttl.var(axis=0).mean(), rel=1e-5)
     assert fields["dp_variance"] == pytest.approx(dp.var(axis=0).mean(), rel=1e-5)
+
+
+@pytest.mark.parametrize(("n", "width"), [(6, 40), (40, 6)], ids=["wide", "tall"])
+def test_a_style_of_several_clips_counts_as_often(n, width):
+    counts = np.arange(n) % 3 + 1
+    rows = np.random.default_rng(0).normal(size=(n, width)).astype(np.float32)
+    rows -= np.average(rows, axis=0, weights=counts)
+
+    components = principal_components(rows, counts)
+
+    repeated = principal_components(np.repeat(rows, counts, axis=0))[: len(components)]
+    signs = np.sign((components * repeated).sum(axis=1, keepdims=True))
+    np.testing.assert_allclose(signs * components, repeated, atol=1e-4)
+
+
+def test_statistics_of_different_styles_and_their_counts_are_those_of_all_clips():
+    ttl, dp = styles(9)
+    counts = np.arange(9) % 4 + 1
+
+    fields = style_statistics(ttl, dp, counts)
+
+    expected = style_statistics(*(np.repeat(each, counts, axis=0) for each in (ttl, dp)))
+    assert {name: np.shape(value) for name, value in fields.items()} == {
+        name: np.shape(value) for name, value in expected.items()
+    }
+    for name in ("ttl_mean", "dp_mean", "ttl_variance", "dp_variance"):
+        np.testing.assert_allclose(fields[name], expected[name], rtol=1e-4, atol=1e-6)
+    for name in ("ttl_basis", "dp_basis", "joint_basis"):
+        found, wanted = (each[name].T @ each[name][:, :100] for each in (fields, expected))
+        np.testing.assert_allclose(found, wanted, atol=1e-4 * np.abs(wanted).max())
+
+
+def test_of_many_styles_some_are_enough_for_the_components(monkeypatch):
+    monkeypatch.setattr(style_statistics_module, "MAX_STYLES", 50)
+    monkeypatch.setattr(style_statistics_module, "_BLOCK", 40)
+    rng = np.random.default_rng(0)
+    basis = rng.normal(size=(5, 12800 + 128)).astype(np.float32)
+    mixed = rng.normal(size=(150, 5)).astype(np.float32) @ basis + 3
+    ttl, dp = mixed[:, :12800].reshape(-1, 50, 256), mixed[:, 12800:].reshape(-1, 8, 16)
+
+    fields = style_statistics(ttl, dp)
+
+    np.testing.assert_allclose(fields["ttl_mean"], ttl.mean(axis=0), atol=1e-4)
+    assert fields["ttl_variance"] == pytest.approx(ttl.var(axis=0).mean(), rel=1e-4)
+    assert fields["dp_variance"] == pytest.approx(dp.var(axis=0).mean(), rel=1e-4)
+    assert len(fields["joint_basis"]) == 5
+    centred = mixed - mixed.mean(axis=0)
+    weights = np.linalg.lstsq(fields["joint_basis"].T, centred.T)[0]
+    np.testing.assert_allclose(fields["joint_basis"].T @ weights, centred.T, atol=1e-2)
 
 
 # --- both styles together ------------------------------------------------------------------------

@@ -8,7 +8,6 @@ Shapes: N clips, M mel bands, F frames, W windows, S statistics.
 
 import itertools
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -76,8 +75,7 @@ def spread_windows(
         parts = [crop(next(versions), *each) for each in zip(positions, sizes, strict=True)]
         return window_statistics(to_features([crop(part, 0.0, n_frames) for part in parts]))
 
-    with ThreadPoolExecutor() as pool:  # torch releases the GIL
-        windows = list(pool.map(make, chosen.tolist()))
+    windows = [make(i) for i in chosen.tolist()]  # not in threads, which wait for each other
     return torch.cat(windows).numpy(), np.repeat(chosen, count)
 
 

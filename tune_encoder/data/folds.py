@@ -108,10 +108,10 @@ def _with_splits(
 
 def pack_statistics(pack: Pack) -> Statistics:
     """Compute the statistics of the clips of a pack, as those of a data set's train."""
-    styles = pack.styles
+    styles = pack.unique_styles
     fields: dict[str, Any] = {
         **mel_statistics(pack.bands, pack.lengths),
-        **style_statistics(styles.ttl, styles.dp),
+        **style_statistics(styles.ttl, styles.dp, np.bincount(pack.style_ids)),
     }
     return Statistics(**fields)
 

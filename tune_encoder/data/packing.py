@@ -8,7 +8,7 @@ import itertools
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -115,33 +115,38 @@ class _ClipFeatures(NamedTuple):
     """(2 M,) mean and standard deviation of each band."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Split:
-    """The part of a split kept in memory, while its features are on disk."""
+    """The part of a split kept in memory, while its features are on disk; see `Pack`."""
 
-    lengths: list[int]
-    styles: Styles
-    voices: list[str]
-    named: list[bool]
-    band_statistics: Array
-    """(N, 2 M) mean and standard deviation of each band, per clip."""
+    lengths: list[int] = field(default_factory=list)
+    voices: list[str] = field(default_factory=list)
+    named: list[bool] = field(default_factory=list)
+    bands: list[Array] = field(default_factory=list)
+    style_ids: list[int] = field(default_factory=list)
+    ttl: list[Array] = field(default_factory=list)
+    """(V,) unique `style_ttl`, as `dp`."""
+    dp: list[Array] = field(default_factory=list)
+    numbers: dict[bytes, int] = field(default_factory=dict)
+    """The index of each unique style, by its digest."""
 
+    def add(self, name: str, sample: Sample, found: _ClipFeatures) -> None:
+        """Add the clip of a file of this name."""
+        self.lengths.append(len(found.features))
+        self.voices.append(sample.voice or name)
+        self.named.append(bool(sample.voice))
+        self.bands.append(found.bands)
+        digest = hashlib.sha256(sample.style_ttl.tobytes() + sample.style_dp.tobytes()).digest()
+        number = self.numbers.setdefault(digest, len(self.numbers))
+        self.style_ids.append(number)
+        if number == len(self.ttl):
+            self.ttl.append(sample.style_ttl)
+            self.dp.append(sample.style_dp)
 
-class _PackedClip(NamedTuple):
-    """The part of a clip kept in memory."""
-
-    length: int
-    ttl: Array
-    dp: Array
-    voice: str
-    named: bool
-    bands: Array
-
-
-def _merge_clips(clips: list[_PackedClip]) -> _Split:
-    lengths, ttl, dp, voices, named, bands = zip(*clips, strict=True)
-    styles = Styles(np.stack(ttl), np.stack(dp))
-    return _Split(list(lengths), styles, list(voices), list(named), np.stack(bands))
+    @property
+    def styles(self) -> Styles:
+        """The unique styles."""
+        return Styles(np.stack(self.ttl), np.stack(self.dp))
 
 
 def _write_pack(
@@ -169,19 +174,15 @@ def _write_pack(
 
 def _write_splits(folder: Path, check: DataCheck, settings: PackSettings) -> dict[str, _Split]:
     """Write all splits; raises a `DataError` that names the invalid files."""
-    read: dict[str, list[_PackedClip]] = {}
+    splits: dict[str, _Split] = {}
     make = _feature_extractor(settings)
-    for name, path, sample, (features, bands) in check.samples("packing", make):
+    for name, path, sample, found in check.samples("packing", make):
         with (folder / f"{name}.f16").open("ab") as file:
-            file.write(features.tobytes())
-        named = (sample.voice or path.stem, bool(sample.voice))
-        clip = _PackedClip(len(features), sample.style_ttl, sample.style_dp, *named, bands)
-        read.setdefault(name, []).append(clip)
+            file.write(found.features.tobytes())
+        splits.setdefault(name, _Split()).add(path.stem, sample, found)
     check.report().raise_errors(check.data_dir)
     if settings.augment_copies:
         _write_copies(folder, check.data_dir, settings)
-    # `pop` frees each split's clips once merged, so at most one split is in memory twice.
-    splits = {name: _merge_clips(read.pop(name)) for name in list(read)}
     n_clips = sum(len(split.voices) for split in splits.values())
     for name, split in splits.items():
         _write_targets(folder, name, split, settings, n_clips)
@@ -252,8 +253,8 @@ def _write_targets(
 ) -> None:
     from tune_encoder.data.baselines import spread_windows, window_frames  # imports torch
 
-    style_ids, first = _deduplicate(split.styles)
-    _write_float16(folder / f"{name}_ttl.f16", split.styles.ttl[first])
+    styles = split.styles
+    _write_float16(folder / f"{name}_ttl.f16", styles.ttl)
     starts = np.cumsum([0, *split.lengths], dtype=np.int64)
     features = memory_map(folder / f"{name}.f16", settings.n_mels)
     path = folder / COPIES_FILE
@@ -268,22 +269,14 @@ def _write_targets(
     np.savez(
         folder / f"{name}.npz",
         starts=starts,
-        style=style_ids,
-        dp=split.styles.dp[first],  # small, and float16 would lose differences between voices
+        style=np.array(split.style_ids),
+        dp=styles.dp,  # small, and float16 would lose differences between voices
         voices=np.array(split.voices),
         named=np.array(split.named),
-        bands=split.band_statistics,
+        bands=np.stack(split.bands),
         window_clips=window_clips,
         n_mels=settings.n_mels,
     )
-
-
-def _deduplicate(styles: Styles) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Number the unique styles; return (N,) the style of each clip, (V,) a clip per style."""
-    numbers: dict[bytes, int] = {}
-    digests = (hashlib.sha256(row).digest() for row in styles.flatten())
-    style_ids = np.array([numbers.setdefault(digest, len(numbers)) for digest in digests])
-    return style_ids, np.unique(style_ids, return_index=True)[1]
 
 
 def _write_float16(path: Path, array: Array) -> None:
@@ -295,8 +288,8 @@ def _write_float16(path: Path, array: Array) -> None:
 
 def _write_statistics(folder: Path, train: _Split) -> Statistics:
     fields: dict[str, Any] = {
-        **mel_statistics(train.band_statistics, train.lengths),
-        **style_statistics(train.styles.ttl, train.styles.dp),
+        **mel_statistics(np.stack(train.bands), train.lengths),
+        **style_statistics(train.styles.ttl, train.styles.dp, np.bincount(train.style_ids)),
     }
     arrays_to_save = {name: value for name, value in fields.items() if name not in BASIS_FILES}
     np.savez(folder / "statistics.npz", **arrays_to_save)
