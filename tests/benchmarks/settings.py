@@ -3,7 +3,7 @@
     python -m tests.benchmarks.settings crop_seconds_min=0.3 "crop_seconds=1.0 augment_prob=0.3"
         [--space quick] [--epochs 24] [--seeds 0 1 2] [--clips-per-voice 2] [--real FOLDER]
     python -m tests.benchmarks.settings crop_seconds_min=0.3 --space train --epochs 100
-    python -m tests.benchmarks.settings "head=pca augment_prob=0.1" head=joint augment_prob=0 --steps
+    python -m tests.benchmarks.settings head=pca head=joint augment_prob=0 --steps
 
 Each argument is a change, of one or more settings; without any, the config as it is, is trained
 too. With `--steps` each is made beside those before it. With `--space train` the config has the
