@@ -48,6 +48,20 @@ def test_a_saved_state_loads_back_equal_and_leaves_no_other_files(tmp_path):
     assert sorted(p.name for p in path.parent.iterdir()) == ["a.pt", MANIFEST]
 
 
+def test_what_float16_can_hold_takes_half_the_space_and_loads_back_equal(tmp_path):
+    rows = torch.randn(50, 1000, generator=torch.Generator().manual_seed(0))
+    sizes = {}
+    for name, basis in (("whole", rows), ("half", rows.half().float())):
+        state = {**make_state(), "model": {**make_state()["model"], "basis": basis}}
+        save_state(tmp_path / name, state)
+        torch.testing.assert_close(
+            load_state(tmp_path / name)["model"], state["model"], rtol=0, atol=0
+        )
+        sizes[name] = (tmp_path / name).stat().st_size
+
+    assert sizes["whole"] - sizes["half"] == pytest.approx(rows.numel() * 2, abs=100)
+
+
 def test_the_file_holds_no_code(tmp_path):
     path = saved(tmp_path / "a.pt")
 

@@ -4,11 +4,13 @@ torch loads most damaged files without an error; the hash in the manifest reveal
 """
 
 import io
+from collections.abc import Callable
 from io import BufferedWriter
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from tune_encoder.errors import StorageError
 from tune_encoder.experiment.epoch_row import checked_row
@@ -19,6 +21,7 @@ from tune_encoder.system.shortage import shortage
 CHECKPOINT_FORMAT = 1
 
 State = dict[str, Any]
+_WORTH_HALVING = 10_000  # elements
 _KINDS = {"epoch": int, "config": dict, "data": dict, "history": list}
 
 
@@ -42,7 +45,7 @@ def write_state(file: BufferedWriter, state: State) -> None:
         OSError: the system's error, such as a full disk.
     """
     try:
-        torch.save({"format": CHECKPOINT_FORMAT, **state}, file)
+        torch.save({"format": CHECKPOINT_FORMAT, **_map_model(state, _halve)}, file)
     except RuntimeError as error:
         if error.__context__ is None:
             raise
@@ -62,11 +65,33 @@ def load_state(path: Path) -> State:
         state: State = torch.load(content, "cpu", weights_only=True)  # noqa: TID251
         if int(state["format"]) <= CHECKPOINT_FORMAT:
             _check_state(state)
-            return state
+            return _map_model(state, _in_full)
     raise StorageError(
         f"{path}: written in format {state['format']}, this program reads up to "
         f"{CHECKPOINT_FORMAT}; update tune-encoder"
     )
+
+
+def _map_model(state: State, change: Callable[[Tensor], Tensor]) -> State:
+    """The state with every tensor of its model changed."""
+    if not isinstance(model := state.get("model"), dict):
+        return state
+    return {**state, "model": {name: change(tensor) for name, tensor in model.items()}}
+
+
+def _halve(tensor: Tensor) -> Tensor:
+    """A tensor in float16 if that loses nothing, as of a basis from a pack: half of a small model.
+
+    Frozen ones are the only large ones; a weight that happens to fit is stored just as well.
+    """
+    if tensor.dtype != torch.float32 or tensor.numel() < _WORTH_HALVING:
+        return tensor
+    half = tensor.half()
+    return half if torch.equal(half.float(), tensor) else tensor
+
+
+def _in_full(tensor: Tensor) -> Tensor:
+    return tensor.float() if tensor.dtype == torch.float16 else tensor
 
 
 def _not_a_checkpoint(path: Path, why: str) -> StorageError:
