@@ -11,7 +11,7 @@ BANDS = np.ones(2, dtype=np.float32)
 
 
 def statistics_of(styles):
-    fields = style_statistics(styles.ttl, styles.dp)
+    fields = style_statistics(styles.ttl, styles.dp, np.ones(len(styles.ttl), np.int64))
     return Statistics(mel_mean=BANDS, mel_std=BANDS, **fields)
 
 

@@ -22,7 +22,7 @@ BANDS = np.zeros(8, dtype=np.float32)
 STATISTICS = Statistics(
     mel_mean=BANDS,
     mel_std=BANDS + 1,
-    **style_statistics(TRAIN.ttl, TRAIN.dp),
+    **style_statistics(TRAIN.ttl, TRAIN.dp, np.ones(len(TRAIN.ttl), np.int64)),
 )
 MEAN = mean_styles(STATISTICS, 4)
 TRAIN_LIKE = Styles(TRAIN.ttl[:4], TRAIN.dp[:4])

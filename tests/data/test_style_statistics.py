@@ -15,6 +15,11 @@ def centred_rows(n, width, seed=0):
     return rows - rows.mean(axis=0)
 
 
+def once(rows):
+    """Each row is there once."""
+    return np.ones(len(rows), np.int64)
+
+
 def styles(n):
     made = [make_style(seed) for seed in range(n)]
     return np.stack([style.ttl for style in made]), np.stack([style.dp for style in made])
@@ -25,7 +30,7 @@ def test_components_are_those_of_a_singular_value_decomposition(n, width):
     centred = centred_rows(n, width)
     _, lengths, directions = np.linalg.svd(centred.astype(np.float64), full_matrices=False)
 
-    components = principal_components(centred)
+    components = principal_components(centred, once(centred))
 
     k = min(n - 1, width)
     assert components.shape == (k, width)
@@ -38,7 +43,7 @@ def test_components_are_those_of_a_singular_value_decomposition(n, width):
 @pytest.mark.parametrize(("n", "width"), [(6, 40), (40, 6)], ids=["wide", "tall"])
 def test_as_many_components_as_there_can_be_rebuild_the_data(n, width):
     centred = centred_rows(n, width)
-    components = principal_components(centred)
+    components = principal_components(centred, once(centred))
 
     weights = centred @ np.linalg.pinv(components)
 
@@ -47,12 +52,14 @@ def test_as_many_components_as_there_can_be_rebuild_the_data(n, width):
 
 
 def test_no_more_components_are_kept_than_are_of_use():
-    assert principal_components(centred_rows(600, 601)).shape == (MAX_COMPONENTS, 601)
+    rows = centred_rows(600, 601)
+    assert principal_components(rows, once(rows)).shape == (MAX_COMPONENTS, 601)
 
 
 @pytest.mark.parametrize("n", [1, 2])
 def test_the_fewest_voices_give_one_finite_component_and_a_variance_above_zero(n):
-    fields = style_statistics(*styles(n))
+    ttl, dp = styles(n)
+    fields = style_statistics(ttl, dp, once(ttl))
 
     assert np.shape(fields["ttl_basis"]) == (1, 12800)
     assert np.shape(fields["dp_basis"]) == (1, 128)
@@ -65,7 +72,8 @@ def test_the_fewest_voices_give_one_finite_component_and_a_variance_above_zero(n
 def test_equal_voices_give_finite_components():
     ttl, dp = styles(1)
 
-    fields = style_statistics(np.repeat(ttl, 200, axis=0), np.repeat(dp, 200, axis=0))
+    ttl, dp = np.repeat(ttl, 200, axis=0), np.repeat(dp, 200, axis=0)
+    fields = style_statistics(ttl, dp, once(ttl))
 
     assert all(np.isfinite(value).all() for value in fields.values())
 
@@ -73,7 +81,7 @@ def test_equal_voices_give_finite_components():
 def test_means_and_variances_are_those_of_the_voices():
     ttl, dp = styles(5)
 
-    fields = style_statistics(ttl, dp)
+    fields = style_statistics(ttl, dp, once(ttl))
 
     np.testing.assert_allclose(fields["ttl_mean"], ttl.mean(axis=0), atol=1e-6)
     np.testing.assert_allclose(fields["dp_mean"], dp.mean(axis=0), atol=1e-6)
@@ -89,7 +97,8 @@ def test_a_style_of_several_clips_counts_as_often(n, width):
 
     components = principal_components(rows, counts)
 
-    repeated = principal_components(np.repeat(rows, counts, axis=0))[: len(components)]
+    rows = np.repeat(rows, counts, axis=0)
+    repeated = principal_components(rows, once(rows))[: len(components)]
     signs = np.sign((components * repeated).sum(axis=1, keepdims=True))
     np.testing.assert_allclose(signs * components, repeated, atol=1e-4)
 
@@ -100,7 +109,8 @@ def test_statistics_of_different_styles_and_their_counts_are_those_of_all_clips(
 
     fields = style_statistics(ttl, dp, counts)
 
-    expected = style_statistics(*(np.repeat(each, counts, axis=0) for each in (ttl, dp)))
+    ttl, dp = (np.repeat(each, counts, axis=0) for each in (ttl, dp))
+    expected = style_statistics(ttl, dp, once(ttl))
     assert {name: np.shape(value) for name, value in fields.items()} == {
         name: np.shape(value) for name, value in expected.items()
     }
@@ -118,16 +128,23 @@ def test_of_many_styles_some_are_enough_for_the_components(monkeypatch):
     basis = rng.normal(size=(5, 12800 + 128)).astype(np.float32)
     mixed = rng.normal(size=(150, 5)).astype(np.float32) @ basis + 3
     ttl, dp = mixed[:, :12800].reshape(-1, 50, 256), mixed[:, 12800:].reshape(-1, 8, 16)
+    counts = np.arange(150) % 3 + 1
 
-    fields = style_statistics(ttl, dp)
+    fields = style_statistics(ttl, dp, counts)
 
-    np.testing.assert_allclose(fields["ttl_mean"], ttl.mean(axis=0), atol=1e-4)
-    assert fields["ttl_variance"] == pytest.approx(ttl.var(axis=0).mean(), rel=1e-4)
-    assert fields["dp_variance"] == pytest.approx(dp.var(axis=0).mean(), rel=1e-4)
+    clips = np.repeat(mixed, counts, axis=0)
+    np.testing.assert_allclose(fields["ttl_mean"].ravel(), clips[:, :12800].mean(axis=0), atol=1e-4)
+    for name, part in (("ttl", clips[:, :12800]), ("dp", clips[:, 12800:])):
+        assert fields[f"{name}_variance"] == pytest.approx(part.var(axis=0).mean(), rel=1e-4)
+    assert not fields["ttl_basis"][50:].any()
+    deviations = np.linalg.norm(fields["ttl_basis"], axis=1)
+    rows = clips[:, :12800] - clips[:, :12800].mean(axis=0)
+    variances = np.linalg.eigvalsh(rows @ rows.T)[:-6:-1] / (len(clips) - 1)
+    np.testing.assert_allclose(deviations[:5], np.sqrt(variances), rtol=0.3)
     assert len(fields["joint_basis"]) == 5
-    centred = mixed - mixed.mean(axis=0)
-    weights = np.linalg.lstsq(fields["joint_basis"].T, centred.T)[0]
-    np.testing.assert_allclose(fields["joint_basis"].T @ weights, centred.T, atol=1e-2)
+    centred = (clips - clips.mean(axis=0)).T
+    weights = np.linalg.lstsq(fields["joint_basis"].T, centred)[0]
+    np.testing.assert_allclose(fields["joint_basis"].T @ weights, centred, atol=1e-2)
 
 
 # --- both styles together ------------------------------------------------------------------------
@@ -141,7 +158,7 @@ def weighted(ttl, dp):
 
 def test_joint_components_are_those_of_both_styles_where_each_counts_alike():
     ttl, dp = styles(7)
-    fields = style_statistics(ttl, dp)
+    fields = style_statistics(ttl, dp, once(ttl))
     _, _, directions = np.linalg.svd(weighted(ttl, dp), full_matrices=False)
 
     basis = fields["joint_basis"]
@@ -155,7 +172,7 @@ def test_joint_components_are_those_of_both_styles_where_each_counts_alike():
 
 def test_all_joint_components_rebuild_both_styles():
     ttl, dp = styles(7)
-    basis = style_statistics(ttl, dp)["joint_basis"]
+    basis = style_statistics(ttl, dp, once(ttl))["joint_basis"]
     both = np.concatenate([(each - each.mean(axis=0)).reshape(7, -1) for each in (ttl, dp)], axis=1)
 
     coefficients = both @ np.linalg.pinv(basis)
@@ -167,7 +184,8 @@ def test_joint_components_that_are_only_rounding_are_left_out():
     ttl, dp = styles(3)
     mixtures = np.random.default_rng(0).normal(size=(20, 3)).astype(np.float32)
 
-    basis = style_statistics(np.tensordot(mixtures, ttl, 1), np.tensordot(mixtures, dp, 1))
+    ttl, dp = (np.tensordot(mixtures, each, 1) for each in (ttl, dp))
+    basis = style_statistics(ttl, dp, once(ttl))
 
     assert basis["joint_basis"].shape == (3, 12928)
     assert basis["ttl_basis"].shape == (19, 12800)

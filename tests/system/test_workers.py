@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from tune_encoder.errors import DataError, StorageError
+from tune_encoder.system.events import is_heard
 from tune_encoder.system.workers import Workers, _Worker, usable_cores
 
 pytestmark = pytest.mark.timeout(60)
@@ -27,6 +28,14 @@ def count(offset, task, answer):
     """Answer the numbers below a task."""
     for number in range(task):
         answer((os.getpid(), offset + number))
+
+
+def heard(task, answer):
+    answer(is_heard())
+
+
+def hearing():
+    return heard
 
 
 def refuse():
@@ -59,6 +68,11 @@ def test_every_answer_comes_from_so_many_other_processes(ahead):
 def test_there_are_no_more_than_tasks():
     assert len({pid for pid, _ in workers(n=9).do([2])}) == 1
     assert list(workers().do([])) == []
+
+
+def test_a_worker_draws_nothing():
+    assert not is_heard()
+    assert list(workers(hearing).do([1, 1])) == [True, True]
 
 
 def test_what_a_worker_meets_is_raised():
@@ -113,8 +127,11 @@ from tests.system.test_workers import counting, sleeping
 from tune_encoder.system.workers import Workers
 
 print("begun", flush=True)
-for answer in Workers({start}, 2, "use fewer").do([1, 1]):
-    print(answer, flush=True)
+try:
+    for answer in Workers({start}, 2, "use fewer").do([1, 1]):
+        print(answer, flush=True)
+except KeyboardInterrupt:
+    print("stopped")
 """
 
 
@@ -125,7 +142,12 @@ def script(start, folder):
     pipe = subprocess.PIPE
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     return subprocess.Popen(
-        [sys.executable, path], stdout=pipe, stderr=pipe, text=True, env=environment
+        [sys.executable, path],
+        stdout=pipe,
+        stderr=pipe,
+        text=True,
+        env=environment,
+        start_new_session=True,
     )
 
 
@@ -164,3 +186,17 @@ def is_alive(pid):
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
+
+
+@pytest.mark.parametrize("after", [0.05, 0.1, 0.2, 0.4])
+def test_a_signal_of_the_terminal_is_for_the_program_alone_even_while_workers_start(
+    tmp_path, after
+):
+    with script("sleeping", tmp_path) as process:
+        assert process.stdout.readline() == "begun\n"
+        time.sleep(after)
+        os.killpg(process.pid, signal.SIGINT)
+        printed, errors = process.communicate()
+
+    assert (process.returncode, errors) == (0, "")
+    assert printed.splitlines()[-1] == "stopped"

@@ -25,8 +25,8 @@ from tune_encoder.system.formats import count_noun, quote_path
 from tune_encoder.system.workers import usable_cores
 
 REQUIRED_SPLITS = ("train", "val")
-# Reading and torch's FFT release the interpreter's lock, for which more threads only wait: on two
-# cores four read 4,256 clips in 16 s, two in 11 s, one in 17 s.
+# Reading and torch's FFT release the interpreter's lock, for which more threads only wait: of two
+# cores' four threads read 4,256 clips in 16 s, two in 11 s, one in 17 s. More cores were not tried.
 N_THREADS = min(4, max(2, usable_cores()))
 MAX_FILES_AHEAD = 8 * N_THREADS  # enough to keep the threads busy while one file takes long
 MAX_BYTES_AHEAD = MAX_MEMBER_BYTES  # of the process: of so many threads each may read a large file

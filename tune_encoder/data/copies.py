@@ -23,16 +23,18 @@ from numpy.typing import NDArray
 from tune_encoder.config import CopySettings
 from tune_encoder.data.audio import is_silent, level_dbfs, resample
 from tune_encoder.data.audio_file import check_sample_rate, read_recording, readable_suffixes
-from tune_encoder.data.checking import N_THREADS, read_ahead
+from tune_encoder.data.checking import read_ahead
 from tune_encoder.data.codecs import random_codec
 from tune_encoder.data.rooms import impulse_response, random_room, reverberate, unit_energy
 from tune_encoder.data.samples import find_samples, read_sample
 from tune_encoder.errors import DataError
 from tune_encoder.system.bars import progress_bar
+from tune_encoder.system.workers import usable_cores
 
 N_ROOMS = 64  # simulated for a pack; a clip is in one of them
 NOISE_PLACES = 8  # of a file that are tried: recorded noise has pauses
 MAX_RESPONSE_S = 2.0  # of a file; what comes later is noise
+_N_THREADS = max(4, usable_cores())
 
 Array = NDArray[np.float32]
 Features = Callable[[Array], NDArray[np.float16]]
@@ -103,7 +105,7 @@ def copy_maker(settings: CopySettings, sample_rate: int) -> CopyMaker:
         rooms = find_sounds("copy_rooms_dir", settings.copy_rooms_dir)
     elif settings.copy_room_prob > 0:
         seeds = np.random.default_rng([settings.copy_seed, N_ROOMS]).spawn(N_ROOMS)
-        with ThreadPoolExecutor(N_THREADS) as pool:
+        with ThreadPoolExecutor(_N_THREADS) as pool:
             made = pool.map(lambda rng: impulse_response(random_room(rng), sample_rate), seeds)
             rooms = list(made)
     noises = find_sounds("copy_noise_dir", settings.copy_noise_dir)
@@ -232,7 +234,7 @@ def write_copies(
     with (
         path.open("wb") as file,
         progress_bar(total=len(paths), description="copying") as bar,
-        ThreadPoolExecutor(N_THREADS) as pool,
+        ThreadPoolExecutor(_N_THREADS) as pool,
     ):
         for _, made in read_ahead(pool, paths, make):
             for each in made:

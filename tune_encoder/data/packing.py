@@ -125,7 +125,7 @@ class _Split:
     bands: list[Array] = field(default_factory=list)
     style_ids: list[int] = field(default_factory=list)
     ttl: list[Array] = field(default_factory=list)
-    """(V,) unique `style_ttl`, as `dp`."""
+    """V unique styles, as `dp`."""
     dp: list[Array] = field(default_factory=list)
     numbers: dict[bytes, int] = field(default_factory=dict)
     """The index of each unique style, by its digest."""
@@ -145,7 +145,7 @@ class _Split:
 
     @property
     def styles(self) -> Styles:
-        """The unique styles."""
+        """The unique styles, copied at each access."""
         return Styles(np.stack(self.ttl), np.stack(self.dp))
 
 
@@ -287,9 +287,10 @@ def _write_float16(path: Path, array: Array) -> None:
 
 
 def _write_statistics(folder: Path, train: _Split) -> Statistics:
+    styles = train.styles
     fields: dict[str, Any] = {
         **mel_statistics(np.stack(train.bands), train.lengths),
-        **style_statistics(train.styles.ttl, train.styles.dp, np.bincount(train.style_ids)),
+        **style_statistics(styles.ttl, styles.dp, np.bincount(train.style_ids)),
     }
     arrays_to_save = {name: value for name, value in fields.items() if name not in BASIS_FILES}
     np.savez(folder / "statistics.npz", **arrays_to_save)

@@ -1,6 +1,6 @@
 """Statistics of the training split: means, variances, principal components.
 
-Shapes: N voices or clips, M mel bands, K components; styles flattened to 12,800 and 128.
+Shapes: N clips, V different styles, M mel bands, K components; styles flattened to 12,800 and 128.
 """
 
 from collections.abc import Sequence
@@ -60,7 +60,7 @@ def mel_statistics(bands: Array, lengths: Sequence[int] | NDArray[np.int64]) -> 
 
 
 def style_statistics(
-    ttl: Array | NDArray[np.float16], dp: Array, counts: NDArray[np.int64] | None = None
+    ttl: Array | NDArray[np.float16], dp: Array, counts: NDArray[np.int64]
 ) -> dict[str, Any]:
     """Compute the style fields of `Statistics`.
 
@@ -69,10 +69,9 @@ def style_statistics(
     Args:
         ttl: (V, 50, 256) different styles.
         dp: (V, 8, 16)
-        counts: (V,) how many clips have each of them; by default one.
+        counts: (V,) how many clips have each of them.
     """
     n_styles = len(ttl)
-    counts = np.ones(n_styles, np.int64) if counts is None else counts
     chosen = np.arange(n_styles)
     if n_styles > MAX_STYLES:
         chosen = np.sort(np.random.default_rng(0).permutation(n_styles)[:MAX_STYLES])
@@ -103,9 +102,9 @@ def _moments(styles: Array | NDArray[np.float16], counts: NDArray[np.int64]) -> 
 
 
 def _padded(components: Array, counts: NDArray[np.int64]) -> Array:
-    """The components, and zeros for those that as many different styles as clips would have.
+    """The components, with as many rows as if all clips had different styles; the others are zero.
 
-    The size of a head depends on how many there are.
+    Older programs counted clips, and checkpoints have heads of that size.
     """
     count = max(1, min(int(counts.sum()) - 1, components.shape[1], MAX_COMPONENTS))
     return np.pad(components, ((0, max(0, count - len(components))), (0, 0)))
@@ -155,19 +154,19 @@ def _directions(components: Array) -> Array:
     return np.asarray(components[:count] / np.maximum(lengths[:count], MIN_VARIANCE))
 
 
-def principal_components(centred: Array, counts: NDArray[np.int64] | None = None) -> Array:
+def principal_components(centred: Array, counts: NDArray[np.int64]) -> Array:
     """Principal components of (V, D) centred rows, scaled to their standard deviation.
 
     Args:
         centred: The rows.
-        counts: (V,) how often each is there, N times together; by default once.
+        counts: (V,) how often each is there, N times together.
 
     Returns:
         (K, D), K at most V, N - 1, D, or `MAX_COMPONENTS`; at least one row, of zeros if needed.
     """
-    n, width = len(centred) if counts is None else int(counts.sum()), centred.shape[1]
+    n, width = int(counts.sum()), centred.shape[1]
     k = max(1, min(len(centred), n - 1, width, MAX_COMPONENTS))
-    weights = np.sqrt(np.ones(len(centred)) if counts is None else counts)[:, None]
+    weights = np.sqrt(counts)[:, None]
     rows = weights * centred  # in float64
     components: NDArray[np.floating]
     if len(rows) < width:  # the V x V Gram matrix gives the same components at less cost

@@ -1,12 +1,13 @@
 """Runs that train again on all voices, several side by side where there are cores for them."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 
 import torch
+from threadpoolctl import threadpool_limits
 
 from tune_encoder.config import TrainConfig
 from tune_encoder.data.folds import all_voices
@@ -21,7 +22,8 @@ from tune_encoder.training.checkpoints import State, newest_valid_checkpoint, sa
 from tune_encoder.training.loop import ending_at, train
 from tune_encoder.training.state import TrainState
 
-_ADVICE = "if memory was short, give --refit-seeds 1; the same command continues"
+MAX_AT_ONCE = 8  # each loads torch, a third of a gigabyte
+_ADVICE = "if memory was short, end other programs; the same command continues"
 
 OnEpoch = Callable[[EpochRow], None]
 
@@ -90,8 +92,9 @@ class AllVoices:
 
     @cached_property
     def data(self) -> PackedData:
-        """Both in train."""
-        return all_voices(self.divided, self.kind)
+        """Both in train; the same in every process."""
+        with threadpool_limits(1, "blas"):
+            return all_voices(self.divided, self.kind)
 
 
 def train_runs(
@@ -126,17 +129,18 @@ def train_runs(
         count = _n_at_once(left) if side_by_side else 1
         if pack is not None and count > 1:
             workers = Workers(partial(_start, pack, voices.kind), count, _ADVICE)
-            for row in workers.do(runs):
-                tell(row)
+            with closing(workers.do(runs)) as rows:
+                for row in rows:
+                    tell(row)
         else:
             for run in runs:
                 run.train(voices.data, tell)
 
 
 def _n_at_once(runs: Sequence[RefitRun]) -> int:
-    """How many runs the cores are enough for."""
+    """How many runs there are cores for."""
     threads = max((run.config.num_threads or 1 for run in runs), default=1)
-    return min(len(runs), max(1, usable_cores() // threads))
+    return min(len(runs), MAX_AT_ONCE, max(1, usable_cores() // threads))
 
 
 def _start(pack: Path, kind: str) -> Work[RefitRun, EpochRow]:

@@ -1,6 +1,7 @@
 """Making clips, in processes side by side."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,7 +36,8 @@ class Studio:
             StorageError: if a worker dies.
         """
         if min(n_workers, len(clips)) > 1:
-            yield from Workers(self._start, n_workers, _ADVICE, ahead=2).do(clips)
+            with closing(Workers(self._start, n_workers, _ADVICE, ahead=2).do(clips)) as made:
+                yield from made
             return
         engine = Engine(self.model, self.folder)
         # A sum of floats depends on how many threads share it.

@@ -1,7 +1,7 @@
 """Processes that work side by side.
 
-A worker is asked for one task after another over a pipe, and answers while it works. When the
-program dies the pipe breaks, and on Linux the kernel ends the worker, too.
+A worker is asked for one task after another over a pipe, and answers while it works. It draws
+nothing on the terminal, and ends with the program, however that ends.
 """
 
 import itertools
@@ -9,21 +9,26 @@ import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+import threading
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from types import ModuleType
 from typing import Generic, TypeVar
 
 from tune_encoder.errors import StorageError, TuneEncoderError
-from tune_encoder.system.signals import end_with_parent
+from tune_encoder.system.events import listening
 
 Task = TypeVar("Task")
 Answer = TypeVar("Answer")
 Work = Callable[[Task, Callable[[Answer], None]], None]
 """Does a task, and calls the function that it is given with every answer."""
+
+_OF_TERMINALS = (signal.SIGINT, signal.SIGHUP)
+_PATIENCE_S = 1.0
 
 
 def usable_cores() -> int:
@@ -37,15 +42,17 @@ class Workers(Generic[Task, Answer]):
     """How workers do tasks."""
 
     start: Callable[[], Work[Task, Answer]]
-    """Called in each worker once; pickled, so a function of a module or a method of what can be."""
+    """Called in each worker once; pickled, so no lambda and no inner function."""
     count: int
     advice: str
     """What to do if one dies."""
     ahead: int = 1
     """Tasks that a worker has; with one it waits while its answer is read."""
 
-    def do(self, tasks: Sequence[Task]) -> Iterator[Answer]:
+    def do(self, tasks: Sequence[Task]) -> Generator[Answer]:
         """Do all tasks, and yield the answers in any order.
+
+        Close it if you do not need them all.
 
         Raises:
             OSError: of the disk, which a worker met.
@@ -85,7 +92,7 @@ class _Worker(Generic[Task, Answer]):
         self._process: BaseProcess = context.Process(
             target=_work, args=(theirs, workers.start), daemon=True
         )
-        with _without_main():
+        with _without_main(), _without_signals():
             self._process.start()
         theirs.close()  # so that the pipe breaks when the worker dies
         self.asked = 0
@@ -117,8 +124,10 @@ class _Worker(Generic[Task, Answer]):
         return StorageError(f"a worker died (exit code {self._process.exitcode}); {self._advice}")
 
     def end(self) -> None:
-        """End the process, whatever it does."""
+        """End the process, whatever it does; it may remove a file that it has half written."""
         self.pipe.close()
+        self._process.terminate()
+        self._process.join(_PATIENCE_S)
         self._process.kill()
         self._process.join()
 
@@ -137,19 +146,43 @@ def _without_main() -> Iterator[None]:
         sys.modules["__main__"] = main
 
 
+@contextmanager
+def _without_signals() -> Iterator[None]:
+    """Let a new process wait with the signals of a terminal, until it ignores them.
+
+    They reach all processes, and the program ends its workers.
+    """
+    resource_tracker.ensure_running()  # which would unblock them
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _OF_TERMINALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _work(pipe: Connection, start: Callable[[], Work[Task, Answer]]) -> None:
     """Do what is asked for, until the pipe breaks."""
-    end_with_parent()
-    for number in (signal.SIGINT, signal.SIGHUP):  # which reach all; the program ends its workers
+    for number in _OF_TERMINALS:
         signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _OF_TERMINALS)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
+    threading.Thread(target=_end_with_program, daemon=True).start()
     try:
         try:
-            work = start()
-            while True:
-                work(pipe.recv(), lambda answer: pipe.send([answer]))
-                pipe.send([])
+            with listening(lambda *_: None):  # so that nothing is drawn
+                work = start()
+                while True:
+                    work(pipe.recv(), lambda answer: pipe.send([answer]))
+                    pipe.send([])
         except (TuneEncoderError, OSError) as error:
             if not isinstance(error, ConnectionError):
                 pipe.send(error)
     except (EOFError, ConnectionError):
         pass  # the program has ended
+
+
+def _end_with_program() -> None:
+    program = multiprocessing.parent_process()
+    assert program is not None
+    program.join()
+    os._exit(1)

@@ -21,7 +21,7 @@ from tune_encoder.system.shortage import shortage
 CHECKPOINT_FORMAT = 1
 
 State = dict[str, Any]
-_WORTH_HALVING = 10_000  # elements
+_WORTH_HALVING = 10_000  # elements; of smaller tensors the names take more space
 _KINDS = {"epoch": int, "config": dict, "data": dict, "history": list}
 
 
@@ -80,9 +80,9 @@ def _map_model(state: State, change: Callable[[Tensor], Tensor]) -> State:
 
 
 def _halve(tensor: Tensor) -> Tensor:
-    """A tensor in float16 if that loses nothing, as of a basis from a pack: half of a small model.
+    """A tensor in float16 if that loses nothing.
 
-    Frozen ones are the only large ones; a weight that happens to fit is stored just as well.
+    So are the frozen ones that come from a pack, such as the basis, which is most of a small model.
     """
     if tensor.dtype != torch.float32 or tensor.numel() < _WORTH_HALVING:
         return tensor
