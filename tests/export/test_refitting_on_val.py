@@ -128,7 +128,7 @@ def test_with_several_seeds_their_mean_is_predicted(made, packed):
 
 @pytest.fixture
 def two_cores(monkeypatch):
-    monkeypatch.setattr(refit_runs, "usable_cores", lambda: 2)
+    monkeypatch.setattr(refit_runs, "default_workers", lambda maximum: 2)
 
 
 def weights(model):

@@ -14,8 +14,9 @@ import psutil
 import pytest
 
 from tune_encoder.errors import DataError, StorageError
+from tune_encoder.system import workers as system_workers
 from tune_encoder.system.events import is_heard
-from tune_encoder.system.workers import Workers, _Worker, usable_cores
+from tune_encoder.system.workers import Workers, _Worker, default_workers, usable_cores
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -36,6 +37,14 @@ def heard(task, answer):
 
 def hearing():
     return heard
+
+
+def available(task, answer):
+    answer(default_workers(task))
+
+
+def counting_workers():
+    return available
 
 
 def refuse():
@@ -73,6 +82,13 @@ def test_there_are_no_more_than_tasks():
 def test_a_worker_draws_nothing():
     assert not is_heard()
     assert list(workers(hearing).do([1, 1])) == [True, True]
+
+
+def test_there_is_one_for_each_core_up_to_a_maximum_but_none_for_a_worker(monkeypatch):
+    monkeypatch.setattr(system_workers, "usable_cores", lambda: 5)
+
+    assert [default_workers(n) for n in (3, 8)] == [3, 5]
+    assert list(workers(counting_workers, n=1).do([3])) == [1]
 
 
 def test_what_a_worker_meets_is_raised():

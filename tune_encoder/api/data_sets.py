@@ -188,10 +188,11 @@ def generate_data(folder: _Path, **options: "Unpack[GenerateOptions]") -> "Summa
         Interrupted: on Ctrl-C, with every clip saved; the same call continues.
     """
     from tune_encoder.speech.generating import Sources, generate
-    from tune_encoder.speech.workers import default_workers
+    from tune_encoder.speech.workers import MAX_DEFAULT_WORKERS
+    from tune_encoder.system.workers import default_workers
 
     given = check_option_names(options, GenerateOptions.__annotations__, "generate_data()")
-    workers = given.pop("workers", default_workers())
+    workers = given.pop("workers", default_workers(MAX_DEFAULT_WORKERS))
     if not isinstance(workers, int) or isinstance(workers, bool) or workers < 1:
         raise ConfigError(f"--workers is {workers}; it must be at least 1")
     model = given.pop("model", DEFAULT_MODEL)

@@ -17,7 +17,7 @@ from tune_encoder.experiment.epoch_row import EpochRow
 from tune_encoder.experiment.run import FINAL
 from tune_encoder.system.bars import progress_bar
 from tune_encoder.system.lock import lock_experiment
-from tune_encoder.system.workers import Work, Workers, usable_cores
+from tune_encoder.system.workers import Work, Workers, default_workers
 from tune_encoder.training.checkpoints import State, newest_valid_checkpoint, save_state
 from tune_encoder.training.loop import ending_at, train
 from tune_encoder.training.state import TrainState
@@ -140,7 +140,7 @@ def train_runs(
 def _n_at_once(runs: Sequence[RefitRun]) -> int:
     """How many runs there are cores for."""
     threads = max((run.config.num_threads or 1 for run in runs), default=1)
-    return min(len(runs), MAX_AT_ONCE, max(1, usable_cores() // threads))
+    return min(len(runs), max(1, default_workers(threads * MAX_AT_ONCE) // threads))
 
 
 def _start(pack: Path, kind: str) -> Work[RefitRun, EpochRow]:

@@ -9,15 +9,10 @@ from threadpoolctl import threadpool_limits
 
 from tune_encoder.speech.clips import Clip, Made, Script, make_clip
 from tune_encoder.speech.engine import Engine
-from tune_encoder.system.workers import Work, Workers, usable_cores
+from tune_encoder.system.workers import Work, Workers
 
 _ADVICE = "if memory was short, use fewer --workers; the same command continues"
 MAX_DEFAULT_WORKERS = 8  # each holds the models, half a gigabyte
-
-
-def default_workers() -> int:
-    """Return one worker for each core that may be used, up to eight."""
-    return min(MAX_DEFAULT_WORKERS, usable_cores())
 
 
 @dataclass(frozen=True)

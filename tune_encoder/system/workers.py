@@ -37,6 +37,12 @@ def usable_cores() -> int:
     return len(usable(0))
 
 
+def default_workers(maximum: int) -> int:
+    """Return one worker for each usable core, up to a maximum, where workers can be started."""
+    is_worker = multiprocessing.current_process().daemon  # which may start none
+    return 1 if is_worker else min(maximum, usable_cores())
+
+
 @dataclass(frozen=True)
 class Workers(Generic[Task, Answer]):
     """How workers do tasks."""
