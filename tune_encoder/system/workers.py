@@ -122,7 +122,8 @@ class _Worker(Generic[Task, Answer]):
         if isinstance(said, Exception):
             raise said
         assert isinstance(said, list)
-        self.asked -= not said
+        if not said:
+            self.asked -= 1
         return said
 
     def _died(self) -> StorageError:
