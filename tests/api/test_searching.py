@@ -101,7 +101,7 @@ def test_a_space_may_be_a_dict_a_file_or_a_name(tmp_path):
 
     assert prepare(file).space == prepare(str(file)).space == of_dict
     assert of_dict == parse_space(CONTENT, "test", Path())
-    assert prepare("quick").space.budget.trials == 4
+    assert prepare("quick").space.budget.trials == 5
 
 
 def test_a_dict_may_hold_what_python_has_and_yaml_has_not(tmp_path):
