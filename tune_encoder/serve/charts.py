@@ -70,7 +70,7 @@ def tooltip(text: str) -> Options:
 
 def empty(message: str) -> Options:
     """Return a chart that only says why it is empty."""
-    style = {"color": TEXT, "fontSize": 13, "fontWeight": "normal"}
+    style = {"color": TEXT, "fontSize": 13, "fontWeight": "normal", "lineHeight": 20}
     title = {"text": message, "left": "center", "top": "middle", "textStyle": style}
     return {**base(), "title": title, "series": []}
 

@@ -3,6 +3,7 @@
 Imported when the first experiment is shown: the data come from modules that load matplotlib.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
@@ -31,6 +32,7 @@ from tune_encoder.system.formats import count_noun, format_clock, format_short
 
 Draw = Callable[[Facts], Options]
 
+LETTER = 7  # pixels of an axis' name
 _NO_RESULT = "No trial has a result yet."
 _RANKS = ["#5d7ea8", "#7f8f8a", "#c0a24f", "#e69f00"]  # of trials, from the worst to the best
 
@@ -171,10 +173,12 @@ def parallel_coordinates(facts: Facts) -> Options:
     chosen, _ = sample_for_plot(facts.scored)
     n = len(parameters)
     last = {"dim": n, "name": facts.metric, "type": "value", "scale": True}
+    axes = [*(_parallel_axis(i, p) for i, p in enumerate(parameters)), last | _SIDE]
+    left = 16 + LETTER * max(len(axis["name"]) for axis in axes)
     return {
         **base(),
-        "parallel": {"layout": "vertical", "left": 128, "right": 44, "top": 16, "bottom": 30},
-        "parallelAxis": [*(_parallel_axis(i, p) for i, p in enumerate(parameters)), last | _SIDE],
+        "parallel": {"layout": "vertical", "left": left, "right": 44, "top": 16, "bottom": 30},
+        "parallelAxis": axes,
         "visualMap": {
             "show": False,
             "dimension": n + 1,
@@ -198,7 +202,7 @@ def parallel_coordinates(facts: Facts) -> Options:
 
 _SIDE: Options = {
     "nameLocation": "start",
-    "nameTextStyle": {"color": TEXT, "width": 116, "overflow": "truncate"},
+    "nameTextStyle": {"color": TEXT},
     "axisLabel": {"color": TEXT, "hideOverlap": True},
     "axisLine": {"lineStyle": {"color": LINE}},
     "areaSelectStyle": {"width": 16, "color": BLUE, "opacity": 0.25, "borderColor": BLUE},
@@ -210,8 +214,11 @@ def _parallel_axis(dimension: int, parameter: Parameter) -> Options:
     if parameter.kind == "choice":
         return {**own, "type": "category", "data": [format_short(v) for v in parameter.values]}
     low, high = parameter.bounds
-    ticks = {"type": "log"} if parameter.log else {"interval": (high - low) / 4}
-    return {**own, "type": "value", "min": low, "max": high, **ticks}
+    if parameter.log:
+        return {**own, "type": "log", "min": low, "max": high}
+    quarter = (high - low) / 4
+    interval = max(1, round(quarter)) if parameter.kind == "int" else _short(quarter)
+    return {**own, "type": "value", "min": low, "max": high, "interval": interval}
 
 
 def _line(facts: Facts, trial: TrialRecord, rank: int) -> Options:
@@ -254,9 +261,21 @@ def _value_axis(parameter: Parameter) -> Options:
     low, high = parameter.bounds
     if parameter.log:
         more = (high / low) ** 0.06
-        return {"type": "log", "min": _short(low / more), "max": _short(high * more), **_NO_ENDS}
+        return {
+            "type": "log",
+            "min": _short(low / more),
+            "max": _short(high * more),
+            "axisLabel": {"color": TEXT, "customValues": _log_ticks(low, high)},
+        }
     more = 0.06 * (high - low)
-    return {"min": _short(low - more), "max": _short(high + more), **_NO_ENDS}
+    whole = {"minInterval": 1} if parameter.kind == "int" else {}
+    return {"min": _short(low - more), "max": _short(high + more), **whole, **_NO_ENDS}
+
+
+def _log_ticks(low: float, high: float) -> list[float]:
+    """Both bounds, and the powers of ten between, of which a narrow range has none."""
+    powers = range(math.floor(math.log10(low)) + 1, math.ceil(math.log10(high)))
+    return [low, *(float(f"1e{power}") for power in powers), high]
 
 
 def _point(facts: Facts, trial: TrialRecord, parameter: Parameter) -> Options:
@@ -305,6 +324,7 @@ def timeline(facts: Facts) -> Options:
             "name": f"{name} since the first epoch began",
             "min": 0,
             "max": _short(1.02 * last / unit),
+            "axisLabel": {"color": TEXT, "showMaxLabel": False},
         },
         {**category_axis(names), "inverse": True},
         [{"id": "spans", "type": "lines", "coordinateSystem": "cartesian2d", "data": bars}],
