@@ -33,7 +33,7 @@ from tune_encoder.model.prediction import predict_pack
 CPU = torch.device("cpu")
 N_NOISES, NOISE_S, N_SPEAKERS = 12, 10, 6  # files of noise, their length, the speakers of babble
 TEST_SEED = 1000  # added to the seed, for other rooms and other noise than those of training
-AUGMENT_PROB = 0.3  # of features, as `quick` starts
+AUGMENT_PROB = 0.3  # of features, as in the second start config of `quick`
 
 
 def make_noise(folder: Path, seed: int) -> Path:

@@ -253,8 +253,8 @@ def test_the_best_network_stands_beside_the_start_config_after_the_same_epochs()
     said = assess_search([start, best], STARTED, BASELINES, "new").start
 
     assert said == (
-        "new-voice skill after 2 epochs: 0.400 of the best network, trial 2; 0.200 of the start "
-        "config, trial 1"
+        "new-voice skill after 2 epochs: 0.400 of the best network, trial 2; 0.200 of the first "
+        "start config, trial 1"
     )
 
 
@@ -262,7 +262,7 @@ def test_the_start_config_may_be_the_best_or_untried():
     start = trial(1, {1: 0.5})
 
     assert assess_search([start], STARTED, BASELINES, None).start == (
-        "the best network is the start config, trial 1"
+        "the best network is the first start config, trial 1"
     )
     assert not assess_search([start], SPACE, BASELINES, None).start
     other = trial(1, {1: 0.5}, learning_rate=2e-3)

@@ -13,9 +13,11 @@ SPACE = parse_space(
         "space": {
             "learning_rate": {"float": [2e-3, 8e-3], "log": True},
             "weight_decay": {"float": [1e-3, 0.3], "log": True},
+            "lambda_dp": {"float": [0.1, 10.0], "log": True},
+            "pca_components": {"int": [4, 128], "log": True},
             "num_layers": {"int": [3, 6]},
+            "spec_augment_time_mask": {"int": [0, 40]},
             "dropout": {"float": [0.05, 0.2]},
-            "augment_noise_snr_min": {"float": [10, 25]},
         }
     },
     "test",
@@ -24,10 +26,13 @@ SPACE = parse_space(
 SETTINGS = {
     "learning_rate": 4e-3,
     "weight_decay": 1e-2,
+    "lambda_dp": 1.0,
+    "pca_components": 64,
     "num_layers": 4,
+    "spec_augment_time_mask": 20,
     "dropout": 0.1,
-    "augment_noise_snr_min": 20.0,
 }
+NAME_PX, GAP_PX = 159.2, 15  # of spec_augment_time_mask in DejaVu Sans of 12 px, and of ECharts
 
 
 @pytest.fixture(scope="module")
@@ -40,23 +45,44 @@ def figures(tmp_path_factory):
     return {name: draw(facts) for name, draw in figures(facts).items()}
 
 
-def test_an_axis_of_powers_names_its_bounds_and_the_powers_of_ten_between(figures):
-    rate, decay = (figures[f"slice-{name}"]["xAxis"] for name in ("learning_rate", "weight_decay"))
+@pytest.mark.parametrize(
+    ("name", "ticks"),
+    [
+        ("learning_rate", [2e-3, 8e-3]),
+        ("weight_decay", [1e-3, 1e-2, 1e-1, 0.3]),
+        ("lambda_dp", [0.1, 1, 10]),
+        ("pca_components", [4, 10, 100, 128]),
+    ],
+)
+def test_an_axis_of_powers_names_its_bounds_and_the_powers_of_ten_between(figures, name, ticks):
+    axis = figures[f"slice-{name}"]["xAxis"]
 
-    assert rate["axisLabel"]["customValues"] == [2e-3, 8e-3]
-    assert decay["axisLabel"]["customValues"] == [1e-3, 1e-2, 1e-1, 0.3]
+    assert axis["axisLabel"]["customValues"] == axis["axisTick"]["customValues"] == ticks
 
 
-def test_the_axes_of_whole_numbers_have_whole_ticks(figures):
+def test_labels_that_overlap_are_hidden(figures):
+    drawn = [figure for figure in figures.values() if "xAxis" in figure]
+    axes = [axis for figure in drawn for axis in (figure["xAxis"], figure["yAxis"])]
+
+    assert all(axis["axisLabel"]["hideOverlap"] for axis in axes)
+
+
+@pytest.mark.parametrize(("name", "interval"), [("num_layers", 1), ("spec_augment_time_mask", 10)])
+def test_the_axes_of_whole_numbers_have_whole_ticks(figures, name, interval):
     axes = {axis["name"]: axis for axis in figures["parallel"]["parallelAxis"]}
 
-    assert axes["num_layers"]["interval"] == 1
-    assert figures["slice-num_layers"]["xAxis"]["minInterval"] == 1
-    assert str(axes["dropout"]["interval"]) == "0.0375"  # no digits of rounding
+    assert axes[name]["interval"] == interval
+    assert figures[f"slice-{name}"]["xAxis"]["minInterval"] == 1
+
+
+def test_an_interval_has_no_digits_of_rounding(figures):
+    axes = {axis["name"]: axis for axis in figures["parallel"]["parallelAxis"]}
+
+    assert str(axes["dropout"]["interval"]) == "0.0375"
 
 
 def test_the_longest_name_of_a_parallel_axis_has_room(figures):
-    assert figures["parallel"]["parallel"]["left"] >= 7 * len("augment_noise_snr_min")
+    assert figures["parallel"]["parallel"]["left"] >= NAME_PX + GAP_PX
 
 
 def test_the_end_of_the_timeline_is_not_named(figures):

@@ -115,7 +115,7 @@ def compare_to_start(trials: Sequence[TrialRecord], space: SearchSpace, voices: 
     if best is None or start is None:
         return ""
     if best.number == start.number:
-        return f"the best network is the start config, trial {start.number}"
+        return f"the best network is the first start config, trial {start.number}"
     epoch = min(trial.rows[-1]["epoch"] for trial in (best, start))
     skills = [
         next(row["val_skill"] for row in trial.rows if row["epoch"] == epoch)
@@ -123,7 +123,8 @@ def compare_to_start(trials: Sequence[TrialRecord], space: SearchSpace, voices: 
     ]
     return (
         f"{skill_name(voices)} after {count_noun(epoch, 'epoch')}: {skills[0]:.3f} of the best "
-        f"network, trial {best.number}; {skills[1]:.3f} of the start config, trial {start.number}"
+        f"network, trial {best.number}; {skills[1]:.3f} of the first start config, trial "
+        f"{start.number}"
     )
 
 

@@ -80,11 +80,16 @@ def _axis() -> Options:
         "type": "value",
         "scale": True,
         "nameTextStyle": {"color": TEXT},
-        "axisLabel": {"color": TEXT, "hideOverlap": True},
+        "axisLabel": labels(),
         "axisLine": {"show": True, "lineStyle": {"color": LINE}},
         "axisTick": {"lineStyle": {"color": LINE}},
         "splitLine": {"lineStyle": {"color": FAINT}},
     }
+
+
+def labels(**more: Any) -> Options:
+    """Return the options of the labels of an axis; **more replaces some."""
+    return {"color": TEXT, "hideOverlap": True, **more}
 
 
 def category_axis(names: Sequence[str]) -> Options:

@@ -23,6 +23,7 @@ from tune_encoder.serve.charts import (
     category_axis,
     chart,
     empty,
+    labels,
     state_color,
     tooltip,
 )
@@ -32,7 +33,7 @@ from tune_encoder.system.formats import count_noun, format_clock, format_short
 
 Draw = Callable[[Facts], Options]
 
-LETTER = 7  # pixels of an axis' name
+_LETTER, _NAME_GAP = 7.5, 24  # pixels of a letter of an axis' name, and beside the name
 _NO_RESULT = "No trial has a result yet."
 _RANKS = ["#5d7ea8", "#7f8f8a", "#c0a24f", "#e69f00"]  # of trials, from the worst to the best
 
@@ -174,7 +175,7 @@ def parallel_coordinates(facts: Facts) -> Options:
     n = len(parameters)
     last = {"dim": n, "name": facts.metric, "type": "value", "scale": True}
     axes = [*(_parallel_axis(i, p) for i, p in enumerate(parameters)), last | _SIDE]
-    left = 16 + LETTER * max(len(axis["name"]) for axis in axes)
+    left = _NAME_GAP + _LETTER * max(len(axis["name"]) for axis in axes)
     return {
         **base(),
         "parallel": {"layout": "vertical", "left": left, "right": 44, "top": 16, "bottom": 30},
@@ -203,7 +204,7 @@ def parallel_coordinates(facts: Facts) -> Options:
 _SIDE: Options = {
     "nameLocation": "start",
     "nameTextStyle": {"color": TEXT},
-    "axisLabel": {"color": TEXT, "hideOverlap": True},
+    "axisLabel": labels(),
     "axisLine": {"lineStyle": {"color": LINE}},
     "areaSelectStyle": {"width": 16, "color": BLUE, "opacity": 0.25, "borderColor": BLUE},
 }
@@ -251,7 +252,7 @@ def slice_plot(facts: Facts, parameter: Parameter) -> Options:
 
 
 # The range has a margin on both sides, whose ends are no values of interest.
-_NO_ENDS: Options = {"axisLabel": {"color": TEXT, "showMinLabel": False, "showMaxLabel": False}}
+_NO_ENDS: Options = {"axisLabel": labels(showMinLabel=False, showMaxLabel=False)}
 
 
 def _value_axis(parameter: Parameter) -> Options:
@@ -260,12 +261,13 @@ def _value_axis(parameter: Parameter) -> Options:
         return {**category_axis([format_short(v) for v in parameter.values]), "jitter": 40}
     low, high = parameter.bounds
     if parameter.log:
-        more = (high / low) ** 0.06
+        more, ticks = (high / low) ** 0.06, _log_ticks(low, high)
         return {
             "type": "log",
             "min": _short(low / more),
             "max": _short(high * more),
-            "axisLabel": {"color": TEXT, "customValues": _log_ticks(low, high)},
+            "axisLabel": labels(customValues=ticks),
+            "axisTick": {"customValues": ticks, "lineStyle": {"color": LINE}},
         }
     more = 0.06 * (high - low)
     whole = {"minInterval": 1} if parameter.kind == "int" else {}
@@ -273,7 +275,7 @@ def _value_axis(parameter: Parameter) -> Options:
 
 
 def _log_ticks(low: float, high: float) -> list[float]:
-    """Both bounds, and the powers of ten between, of which a narrow range has none."""
+    """Both bounds and the powers of ten between them; a narrow range has none."""
     powers = range(math.floor(math.log10(low)) + 1, math.ceil(math.log10(high)))
     return [low, *(float(f"1e{power}") for power in powers), high]
 
@@ -324,7 +326,7 @@ def timeline(facts: Facts) -> Options:
             "name": f"{name} since the first epoch began",
             "min": 0,
             "max": _short(1.02 * last / unit),
-            "axisLabel": {"color": TEXT, "showMaxLabel": False},
+            "axisLabel": labels(showMaxLabel=False),
         },
         {**category_axis(names), "inverse": True},
         [{"id": "spans", "type": "lines", "coordinateSystem": "cartesian2d", "data": bars}],
