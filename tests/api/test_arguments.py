@@ -180,8 +180,8 @@ def test_a_model_is_scored_and_verified_as_on_the_command_line(model_dir, data_d
 def test_a_plan_says_the_epochs_of_a_space_without_training():
     planned = tune_encoder.plan("quick", probe=False)
 
-    assert planned["trials"] == 4
-    assert planned["total_epochs"] == planned["full_epochs"] == 4 * planned["epochs"]
+    assert planned["trials"] == 5
+    assert planned["total_epochs"] == planned["full_epochs"] == 5 * planned["epochs"]
     assert "seconds" not in planned
 
 
