@@ -1,9 +1,15 @@
 """A record that is read again while it grows."""
 
+import json
 import os
+import sqlite3
+from contextlib import closing
+
+import pytest
 
 from tests.builders import SPACE, MadeSearch, epoch_row
 from tune_encoder.experiment.trial_reader import TrialReader
+from tune_encoder.experiment.trials import epoch_key
 
 
 def reader_of(made):
@@ -64,3 +70,22 @@ def test_a_trial_that_is_reopened_is_read_again(tmp_path):
     made.record._study._file.reopen({0: {}})
 
     assert [trial.state for trial in reader.read()] == ["RUNNING"]
+
+
+@pytest.mark.parametrize("epoch", [1, 2])  # the second has the newest key, which is used again
+def test_what_is_taken_out_of_the_record_or_replaced_is_read_again(tmp_path, epoch):
+    made = MadeSearch(tmp_path)
+    made.trial([0.9, 0.8], "COMPLETE")
+    reader = reader_of(made)
+    reader.read()
+
+    with closing(sqlite3.connect(made.experiment.study_path)) as database:
+        query = "DELETE FROM trial_user_attributes WHERE key = ?"
+        database.execute(query, (epoch_key(epoch),))
+        query = "INSERT INTO trial_user_attributes (trial_id, key, value_json) VALUES (1, ?, ?)"
+        added = {**epoch_row(3, 0.1), "order": 2}
+        database.execute(query, (epoch_key(3), json.dumps(added)))
+        database.commit()
+
+    [trial] = reader.read()
+    assert [row["epoch"] for row in trial.rows] == [3 - epoch, 3]

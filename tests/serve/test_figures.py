@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.builders import MadeSearch, epoch_row
 from tests.report.conftest import made_search
 from tune_encoder.report.facts import read_facts
+from tune_encoder.serve.watched_experiment import WatchedExperiment
 from tune_encoder.space import parse_space
 
 SPACE = parse_space(
@@ -42,7 +44,7 @@ def figures(tmp_path_factory):
 
     trials = [("COMPLETE", SETTINGS, [0.9, 0.8])]
     facts = read_facts(made_search(tmp_path_factory.mktemp("axes"), trials, SPACE))
-    return {name: draw(facts) for name, draw in figures(facts).items()}
+    return {name: draw(facts) for name, draw in figures(facts, {}).items()}
 
 
 @pytest.mark.parametrize(
@@ -87,3 +89,21 @@ def test_the_longest_name_of_a_parallel_axis_has_room(figures):
 
 def test_the_end_of_the_timeline_is_not_named(figures):
     assert figures["timeline"]["xAxis"]["axisLabel"]["showMaxLabel"] is False
+
+
+def test_kept_curves_are_as_if_all_were_drawn_again(tmp_path):
+    from tune_encoder.serve.learning_curves import Curve, learning_curves
+
+    made = MadeSearch(tmp_path)
+    made.trial([0.8, 0.7], "COMPLETE")
+    running = made.trial([0.9])
+    watched = WatchedExperiment(made.experiment.path)
+    known: dict[int, Curve] = {}
+    learning_curves(read_facts(watched), known)
+    before = dict(known)
+
+    for epoch, value in ((2, 0.75), (3, 0.1)):  # the second is the best of all
+        made.record.add_row(running, epoch_row(epoch, value))
+        facts = read_facts(watched)
+        assert learning_curves(facts, known) == learning_curves(facts, {})
+        assert (known[0] is before[0]) == (epoch == 2)

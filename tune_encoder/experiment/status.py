@@ -3,16 +3,15 @@
 A running search and the command `status` print the same, since both read only the record's trials.
 """
 
-import math
+from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from operator import itemgetter
 from typing import TypedDict
 
 from tune_encoder.config import SettingValue
 from tune_encoder.data.score_words import compare_skills, skill_name, strongest_baseline
-from tune_encoder.experiment.epoch_row import EpochRow, keeps_constraints, objective
+from tune_encoder.experiment.epoch_row import EpochRow, objective
 from tune_encoder.experiment.front import FrontPoint, describe_front, pareto_front
 from tune_encoder.experiment.running import RunningTrial, running_lines, running_trials
 from tune_encoder.experiment.trials import (
@@ -20,6 +19,7 @@ from tune_encoder.experiment.trials import (
     best_trial,
     counts_as_trial,
     has_refused_all,
+    improvements,
 )
 from tune_encoder.space import SearchSpace
 from tune_encoder.system.formats import count_noun, format_clock, format_short
@@ -214,21 +214,15 @@ def saved_epochs(space: SearchSpace, trials: Iterable[TrialRecord]) -> int:
 
 def _history(trials: list[TrialRecord]) -> list[float]:
     """Skill of the best epoch so far, at up to `HISTORY_POINTS` epochs in order of recording."""
-    rows = [row for trial in trials if trial.state != "FAIL" for row in trial.rows]
-    rows = [row for row in rows if keeps_constraints(row)]
-    rows.sort(key=itemgetter("order"))
-    so_far = list(_best_skills(rows))
-    n_points = min(HISTORY_POINTS, len(so_far))
-    return [so_far[-1 - i * len(so_far) // n_points] for i in range(n_points)][::-1]
-
-
-def _best_skills(rows: Iterable[EpochRow]) -> Iterator[float]:
-    """The skill of the best epoch up to each one; a page asks for it at every new epoch."""
-    lowest, skill = math.inf, math.nan
-    for row in rows:
-        if (value := objective(row)) < lowest:
-            lowest, skill = value, row["val_skill"]
-        yield skill
+    best = improvements(trials)
+    if not best:
+        return []
+    orders = [each.order for each in best]
+    last = max(trial.rows[-1]["order"] for trial in trials if trial.rows and trial.state != "FAIL")
+    n = last - orders[0] + 1
+    n_points = min(HISTORY_POINTS, n)
+    at = (last - i * n // n_points for i in reversed(range(n_points)))
+    return [best[bisect_right(orders, order) - 1].skill for order in at]
 
 
 def _time(
@@ -238,7 +232,7 @@ def _time(
     return {
         "elapsed_s": launch.elapsed_s if launch else None,
         "left_s": _seconds_left(space, trials, ended, launch) if launch is not None else None,
-        "training_s": sum(row["seconds"] for trial in trials for row in trial.rows),
+        "training_s": sum(trial.seconds for trial in trials),
     }
 
 

@@ -7,7 +7,10 @@ from functools import cached_property
 from pathlib import Path
 
 from tune_encoder.experiment.epoch_row import EpochRow
-from tune_encoder.experiment.trials import Stamp, TrialRecord, read_changed, read_only
+from tune_encoder.experiment.trials import Improvement, Seen, TrialRecord, read_changed, read_only
+
+Stamp = tuple[object, ...]
+"""What a file has only while it is unchanged."""
 
 
 def record_stamp(path: Path) -> Stamp:
@@ -25,11 +28,19 @@ def file_stamp(path: Path) -> Stamp:
 
 
 class ReadTrial(TrialRecord):
-    """A trial as it was read: nobody changes its rows, so the best one is looked for once."""
+    """A trial as it was read: nobody changes its rows, so each answer is worked out once."""
 
     @cached_property  # figures of a thousand trials ask for it many times
     def best(self) -> EpochRow | None:
         return super().best
+
+    @cached_property
+    def improvements(self) -> list[Improvement]:
+        return super().improvements
+
+    @cached_property
+    def seconds(self) -> float:
+        return super().seconds
 
 
 class TrialReader:
@@ -44,7 +55,7 @@ class TrialReader:
         """
         self._path, self._fields = path, fields
         self._files: Stamp = ()
-        self._stamps: dict[int, Stamp] = {}
+        self._seen = Seen()
         self._trials: dict[int, TrialRecord] = {}
         self._lock = threading.Lock()
 
@@ -65,12 +76,12 @@ class TrialReader:
 
     def _update(self) -> None:
         if not self._path.exists():
-            self._stamps, self._trials = {}, {}
+            self._seen, self._trials = Seen(), {}
             return
         with closing(read_only(self._path)) as database:
             database.execute("BEGIN")  # one snapshot for both queries
-            stamps, trials = read_changed(database, self._fields, self._stamps)
-        known = {number: trial for number, trial in self._trials.items() if number in stamps}
+            seen, trials = read_changed(database, self._fields, self._seen)
+        known = {n: trial for n, trial in self._trials.items() if n in seen.states}
         changed = {trial.number: ReadTrial(**vars(trial)) for trial in trials}
         self._trials = dict(sorted({**known, **changed}.items()))
-        self._stamps = stamps
+        self._seen = seen

@@ -1,17 +1,24 @@
 """The trials of an experiment, read from its record in SQLite without Optuna."""
 
 import json
+import math
 import os
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tune_encoder.config import SettingValue, complete_settings, is_complete
-from tune_encoder.experiment.epoch_row import EpochRow, checked_row, keeps_constraints, rank
+from tune_encoder.experiment.epoch_row import (
+    EpochRow,
+    checked_row,
+    keeps_constraints,
+    objective,
+    rank,
+)
 from tune_encoder.system.damage import parse_json
 
 _EPOCH = "epoch_"
@@ -33,15 +40,39 @@ _ATTRIBUTES = (
     "FROM trials JOIN trial_user_attributes USING (trial_id) "
     "WHERE ?1 IS NULL OR number IN (SELECT value FROM json_each(?1))"
 )
-_STAMPS = (
-    "SELECT number, state, datetime_complete, count(trial_user_attribute_id), "
-    "max(trial_user_attribute_id) FROM trials LEFT JOIN trial_user_attributes USING (trial_id) "
-    "GROUP BY trial_id"
+_STATES = "SELECT number, state, datetime_complete FROM trials"
+_SIZE = (
+    "SELECT count(*), coalesce(max(trial_user_attribute_id), 0) FROM trial_user_attributes "
+    "WHERE trial_user_attribute_id > ?"
+)
+_WRITTEN = (
+    "SELECT DISTINCT number FROM trial_user_attributes JOIN trials USING (trial_id) "
+    "WHERE trial_user_attribute_id >= ?"  # the newest may have been replaced
 )
 
 
-Stamp = tuple[object, ...]
-"""What a trial's entries in the record have in common only while they are unchanged."""
+@dataclass(frozen=True)
+class Seen:
+    """What a record had when it was read, to find what has been written since."""
+
+    states: Mapping[int, tuple[object, ...]] = field(default_factory=dict)
+    """State and time of the end of each trial by its number."""
+    attributes: int = 0
+    """How many there were."""
+    last_attribute: int = 0
+    """Key of the newest one: SQLite gives each new one a higher key."""
+
+
+class Improvement(NamedTuple):
+    """An epoch that is better than all before it."""
+
+    order: int
+    """Number of epochs of the search recorded before it."""
+    objective: float
+    skill: float
+    trial: int
+    """Its number."""
+    epoch: int
 
 
 @dataclass(frozen=True)
@@ -79,9 +110,33 @@ class TrialRecord:
         return min(self.rows, key=rank, default=None)
 
     @property
+    def improvements(self) -> list[Improvement]:
+        """Its epochs that keep the constraints and are better than all such ones before them."""
+        kept = (row for row in self.rows if keeps_constraints(row))
+        return _improving(
+            Improvement(row["order"], objective(row), row["val_skill"], self.number, row["epoch"])
+            for row in kept
+        )
+
+    @property
+    def seconds(self) -> float:
+        """Of its training."""
+        return sum(row["seconds"] for row in self.rows)
+
+    @property
     def keeps_constraints(self) -> bool:
         """Whether it, or at least one of its epochs, keeps the constraints as far as is known."""
         return not self.refused and (self.best is None or keeps_constraints(self.best))
+
+
+def _improving(epochs: Iterable[Improvement]) -> list[Improvement]:
+    found: list[Improvement] = []
+    lowest = math.inf
+    for epoch in epochs:
+        if epoch.objective < lowest:
+            lowest = epoch.objective
+            found.append(epoch)
+    return found
 
 
 def needed_checkpoints(trial: TrialRecord, keep: int = 2) -> set[str]:
@@ -107,23 +162,29 @@ def read_trials(
 
 
 def read_changed(
-    database: sqlite3.Connection, fields: Sequence[str], known: Mapping[int, Stamp]
-) -> tuple[dict[int, Stamp], list[TrialRecord]]:
-    """Read the trials that may have changed since they had the known stamps.
+    database: sqlite3.Connection, fields: Sequence[str], seen: Seen
+) -> tuple[Seen, list[TrialRecord]]:
+    """Read the trials that may have changed since the record was seen.
 
     Those that run are always read: an attribute that is set again keeps its place in the table.
 
     Returns:
-        The stamps of all trials, and the trials read.
+        What the record has now, and the trials read.
     """
-    stamps = {number: tuple(stamp) for number, *stamp in database.execute(_STAMPS)}
+    states = {number: tuple(state) for number, *state in database.execute(_STATES)}
+    attributes, last = database.execute(_SIZE, (-1,)).fetchone()
+    added, _ = database.execute(_SIZE, (seen.last_attribute,)).fetchone()
+    now = Seen(states, attributes, last)
+    if attributes != seen.attributes + added:  # some are gone; nobody knows whose
+        return now, _read(database, fields, None)
+    written = {number for (number,) in database.execute(_WRITTEN, (seen.last_attribute,))}
     changed = [
         number
-        for number, stamp in stamps.items()
-        if stamp[0] in _CHANGING or known.get(number) != stamp
+        for number, state in states.items()
+        if state[0] in _CHANGING or number in written or seen.states.get(number) != state
     ]
-    everything = len(changed) == len(stamps)
-    return stamps, _read(database, fields, None if everything else changed)
+    everything = len(changed) == len(states)
+    return now, _read(database, fields, None if everything else changed)
 
 
 def _read(
@@ -215,6 +276,12 @@ def epoch_key(epoch: int) -> str:
 def is_epoch_key(name: str) -> bool:
     """Whether a key of the record is that of an epoch's row."""
     return name.startswith(_EPOCH)
+
+
+def improvements(trials: Sequence[TrialRecord]) -> list[Improvement]:
+    """Return the epochs that are better than all recorded before them, without failed trials."""
+    counted = (trial for trial in trials if trial.state != "FAIL")
+    return _improving(sorted(each for trial in counted for each in trial.improvements))
 
 
 def best_trial(trials: Sequence[TrialRecord]) -> TrialRecord | None:

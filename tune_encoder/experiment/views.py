@@ -196,11 +196,16 @@ def _launched_at(experiment: Experiment) -> float:
     return (lock if lock.is_file() else experiment.path / "search.yaml").stat().st_mtime
 
 
-def status(experiment: Experiment) -> ExperimentStatus:
-    """Return the status of an experiment, its process, and how to resume it if it is stopped."""
+def status(experiment: Experiment, trials: list[TrialRecord] | None = None) -> ExperimentStatus:
+    """Return the status of an experiment, its process, and how to resume it if it is stopped.
+
+    Args:
+        experiment: The experiment.
+        trials: Its trials if they have been read, with `status.FIELDS` and the metrics.
+    """
     space = experiment.space()
     process = lock_process(experiment.path)
-    trials = _read_trials(experiment, space)
+    trials = _read_trials(experiment, space) if trials is None else trials
     launch = _launch(experiment, trials) if process else None
     expected = next(reversed(read_gains(experiment)), None)
     at_noise = space.budget.until == "noise" and expected is not None and expected.is_noise
@@ -231,7 +236,8 @@ def _expected_view(expected: ExpectedGain, trials: list[TrialRecord]) -> dict[st
 def _launch(experiment: Experiment, trials: list[TrialRecord]) -> Launch:
     began = _launched_at(experiment)
     ended = sum(trial.ended_at is not None and trial.ended_at >= began for trial in trials)
-    epochs = sum(row.get("recorded_at", 0.0) >= began for trial in trials for row in trial.rows)
+    since = (trial for trial in trials if trial.ended_at is None or trial.ended_at >= began)
+    epochs = sum(row.get("recorded_at", 0.0) >= began for trial in since for row in trial.rows)
     return Launch(max(0.0, time.time() - began), ended, epochs)
 
 

@@ -90,7 +90,7 @@ def read_facts(experiment: Experiment) -> Facts:
     space = experiment.space()
     trials = experiment.trials((*_ROW_FIELDS, *space.metric.names))
     began = [trial for trial in trials if trial.state != "WAITING" and not trial.refused]
-    return Facts(experiment, experiment.read_search(), space, began, status(experiment))
+    return Facts(experiment, experiment.read_search(), space, began, status(experiment, trials))
 
 
 def sample_for_plot(trials: Sequence[TrialRecord]) -> tuple[list[TrialRecord], str]:

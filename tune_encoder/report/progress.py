@@ -1,9 +1,12 @@
 """The best result so far, over epochs and over time."""
 
+from bisect import bisect_right
 from collections.abc import Sequence
+from operator import itemgetter
 from typing import NamedTuple
 
-from tune_encoder.experiment.epoch_row import EpochRow, keeps_constraints, objective
+from tune_encoder.experiment.epoch_row import EpochRow
+from tune_encoder.experiment.trials import improvements
 from tune_encoder.report.drawing import BLUE, ORANGE, Canvas, Tooltip
 from tune_encoder.report.facts import Facts
 from tune_encoder.report.figure import Figure, Table, table
@@ -40,18 +43,16 @@ class Progress(NamedTuple):
 
 def progress(facts: Facts) -> Progress:
     """Return the improvements over all epochs in order of recording, without failed trials."""
-    pairs = [(trial, row) for trial in facts.trials for row in trial.rows]
-    pairs.sort(key=lambda pair: int(pair[1].get("order", 0)))
-    times, is_wall_clock = _times([row for _, row in pairs])
-    steps: list[Step] = []
-    lowest = float("inf")
-    for count, ((trial, row), time) in enumerate(zip(pairs, times, strict=True), start=1):
-        counts = trial.state != "FAIL" and keeps_constraints(row)
-        if counts and objective(row) < lowest:
-            lowest = objective(row)
-            scores = (facts.value(row), float(row["val_skill"]))
-            steps.append(Step(count, time, *scores, trial.number, row["epoch"]))
-    return Progress(steps, len(pairs), max(times, default=0.0), is_wall_clock)
+    rows = [row for trial in facts.trials for row in trial.rows]
+    rows.sort(key=itemgetter("order"))
+    times, is_wall_clock = _times(rows)
+    orders = [row["order"] for row in rows]
+    steps = []
+    for each in improvements(facts.trials):
+        count = bisect_right(orders, each.order)
+        scores = (facts.space.metric.sign * each.objective, each.skill)
+        steps.append(Step(count, times[count - 1], *scores, each.trial, each.epoch))
+    return Progress(steps, len(rows), max(times, default=0.0), is_wall_clock)
 
 
 def _times(rows: Sequence[EpochRow]) -> tuple[list[float], bool]:

@@ -1,7 +1,9 @@
 """Timeline of the workers."""
 
 import itertools
+from collections import defaultdict
 from collections.abc import Sequence
+from operator import itemgetter
 from typing import NamedTuple
 
 from matplotlib.patches import Rectangle
@@ -35,16 +37,17 @@ class TrialSpan(NamedTuple):
 
 def trial_spans(trials: Sequence[TrialRecord]) -> list[TrialSpan]:
     """Return the spans of each worker, in order; epochs without worker or time are skipped."""
-    rows = sorted(
-        ((str(row["worker"]), float(row["recorded_at"]), trial.number, row)
-         for trial in trials for row in trial.rows if _has_time(row)),
-        key=lambda entry: entry[:3],
-    )  # fmt: skip
-    began = min((at - row["seconds"] for _, at, _, row in rows), default=0.0)
-    groups = itertools.groupby(rows, key=lambda entry: (entry[0], entry[2]))
+    by_worker: dict[str, list[tuple[float, int, EpochRow]]] = defaultdict(list)
+    for trial in trials:
+        for row in trial.rows:
+            if _has_time(row):
+                by_worker[row["worker"]].append((row["recorded_at"], trial.number, row))
+    everything = itertools.chain.from_iterable(by_worker.values())
+    began = min((at - row["seconds"] for at, _, row in everything), default=0.0)
     return [
-        _trial_span(worker, trial, [r for *_, r in group], began)
-        for (worker, trial), group in groups
+        _trial_span(worker, trial, [row for *_, row in group], began)
+        for worker, rows in sorted(by_worker.items())
+        for trial, group in itertools.groupby(sorted(rows, key=itemgetter(0)), key=itemgetter(1))
     ]
 
 

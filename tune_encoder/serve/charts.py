@@ -92,6 +92,11 @@ def labels(**more: Any) -> Options:
     return {"color": TEXT, "hideOverlap": True, **more}
 
 
+def short(value: float) -> float:
+    """Round to six digits: more are not seen, and would double what is sent."""
+    return float(f"{value:.6g}")
+
+
 def category_axis(names: Sequence[str]) -> Options:
     """Return the options of an axis of names, the first at the top or left."""
     return {"type": "category", "data": list(names), "splitLine": {"show": False}}

@@ -9,7 +9,7 @@ from functools import partial
 
 from tune_encoder.experiment.findings import bound_reached
 from tune_encoder.experiment.trials import TrialRecord
-from tune_encoder.report.curves import needs_log_scale, thin_rows
+from tune_encoder.report.curves import needs_log_scale
 from tune_encoder.report.facts import Facts, describe_trial, sample_for_plot
 from tune_encoder.report.palette import BLUE, PALE
 from tune_encoder.report.progress import HOUR_S, MINUTE_S, Progress, Step, progress
@@ -24,11 +24,12 @@ from tune_encoder.serve.charts import (
     chart,
     empty,
     labels,
+    short,
     state_color,
     tooltip,
 )
+from tune_encoder.serve.learning_curves import Curve, learning_curves
 from tune_encoder.space import Parameter
-from tune_encoder.space.plan import rung_epochs
 from tune_encoder.system.formats import count_noun, format_clock, format_short
 
 Draw = Callable[[Facts], Options]
@@ -38,10 +39,15 @@ _NO_RESULT = "No trial has a result yet."
 _RANKS = ["#5d7ea8", "#7f8f8a", "#c0a24f", "#e69f00"]  # of trials, from the worst to the best
 
 
-def figures(facts: Facts) -> Mapping[str, Draw]:
-    """Return the functions that draw the figures of a search, by key, in the order of the page."""
+def figures(facts: Facts, curves: dict[int, Curve]) -> Mapping[str, Draw]:
+    """Return the functions that draw the figures of a search, by key, in the order of the page.
+
+    Args:
+        facts: The search.
+        curves: What `learning_curves` keeps of the time before.
+    """
     found: dict[str, Draw] = {
-        "curves": learning_curves,
+        "curves": partial(learning_curves, known=curves),
         "best-epochs": partial(best_so_far, over="epochs"),
         "best-time": partial(best_so_far, over="time"),
         "parallel": parallel_coordinates,
@@ -53,49 +59,6 @@ def figures(facts: Facts) -> Mapping[str, Draw]:
 
 
 # --- progress ------------------------------------------------------------------------------------
-
-
-def learning_curves(facts: Facts) -> Options:
-    """Draw every trial's metric over its epochs, and the rungs."""
-    chosen, _ = sample_for_plot([trial for trial in facts.trials if trial.rows])
-    if not chosen:
-        return empty("No epoch has been finished yet.")
-    log = needs_log_scale(facts, [facts.value(row) for trial in chosen for row in trial.rows])
-    return chart(
-        {"name": "epoch", "minInterval": 1, "min": 1},
-        {"name": facts.metric, "type": "log" if log else "value"},
-        [_rungs(facts), *(_curve(facts, trial) for trial in chosen)],
-        tooltip=tooltip(f"{{a}}\nepoch and {facts.metric}: {{c}}"),
-    )
-
-
-def _curve(facts: Facts, trial: TrialRecord) -> Options:
-    is_best = trial is facts.best
-    color = BEST if is_best else state_color(facts.status_of(trial))
-    points = [[row["epoch"], _short(facts.value(row))] for row in thin_rows(trial.rows)]
-    # Marks answer the pointer, and only the last one is seen: a stopped curve ends there.
-    end = {"value": points[-1], "itemStyle": {"opacity": 1}, "symbolSize": 5}
-    width, opacity = (2.6, 1.0) if is_best else (1.2, 0.75)
-    return {
-        "id": f"trial-{trial.number}",
-        "name": describe_trial(facts, trial),
-        "type": "line",
-        "data": [*points[:-1], end],
-        "symbol": "circle",
-        "symbolSize": 8,
-        "itemStyle": {"color": color, "opacity": 0},
-        "lineStyle": {"color": color, "width": width, "opacity": opacity},
-        "emphasis": {"focus": "series", "lineStyle": {"width": 3}},
-        "z": 3 if is_best else 2,
-    }
-
-
-def _rungs(facts: Facts) -> Options:
-    lines = [{"xAxis": epoch, "name": f"rung: epoch {epoch}"} for epoch in rung_epochs(facts.space)]
-    style = {"color": LINE, "type": "dashed"}
-    label = {"show": False}
-    mark = {"symbol": "none", "data": lines, "lineStyle": style, "label": label, "silent": True}
-    return {"id": "rungs", "type": "line", "data": [], "markLine": mark}
 
 
 def best_so_far(facts: Facts, over: str) -> Options:
@@ -118,13 +81,13 @@ def _steps(facts: Facts, curve: Progress, unit: float, over: str) -> Options:
     end = curve.epochs if over == "epochs" else curve.seconds / unit
     points = [
         {
-            "value": [s.epochs if over == "epochs" else _short(s.seconds / unit), _short(s.value)],
+            "value": [s.epochs if over == "epochs" else short(s.seconds / unit), short(s.value)],
             "name": _step_words(facts, s),
         }
         for s in curve.steps
     ]
     last = {
-        "value": [_short(end), _short(curve.steps[-1].value)],
+        "value": [short(end), short(curve.steps[-1].value)],
         "name": "now",
         "symbolSize": 0,
     }
@@ -157,7 +120,7 @@ def compared_curves(searches: Sequence[Facts]) -> Options:
 
 
 def _compared(facts: Facts, curve: Progress) -> Options:
-    points = [[step.epochs, _short(step.skill)] for step in curve.steps]
+    points = [[step.epochs, short(step.skill)] for step in curve.steps]
     name = facts.experiment.name
     end = [curve.epochs, points[-1][1]]
     return {"id": name, "name": name, "type": "line", "step": "end", "data": [*points, end]}
@@ -218,7 +181,7 @@ def _parallel_axis(dimension: int, parameter: Parameter) -> Options:
     if parameter.log:
         return {**own, "type": "log", "min": low, "max": high}
     quarter = (high - low) / 4
-    interval = max(1, round(quarter)) if parameter.kind == "int" else _short(quarter)
+    interval = max(1, round(quarter)) if parameter.kind == "int" else short(quarter)
     return {**own, "type": "value", "min": low, "max": high, "interval": interval}
 
 
@@ -229,7 +192,7 @@ def _line(facts: Facts, trial: TrialRecord, rank: int) -> Options:
         format_short(searched.get(p.name, "-")) if p.kind == "choice" else searched.get(p.name, "-")
         for p in facts.space.parameters
     ]
-    value = [*values, _short(facts.value(trial.best)), rank]
+    value = [*values, short(facts.value(trial.best)), rank]
     style = {"lineStyle": {"width": 3, "opacity": 1}} if trial is facts.best else {}
     return {"value": value, "name": describe_trial(facts, trial), **style}
 
@@ -264,14 +227,14 @@ def _value_axis(parameter: Parameter) -> Options:
         more, ticks = (high / low) ** 0.06, _log_ticks(low, high)
         return {
             "type": "log",
-            "min": _short(low / more),
-            "max": _short(high * more),
+            "min": short(low / more),
+            "max": short(high * more),
             "axisLabel": labels(customValues=ticks),
             "axisTick": {"customValues": ticks, "lineStyle": {"color": LINE}},
         }
     more = 0.06 * (high - low)
     whole = {"minInterval": 1} if parameter.kind == "int" else {}
-    return {"min": _short(low - more), "max": _short(high + more), **whole, **_NO_ENDS}
+    return {"min": short(low - more), "max": short(high + more), **whole, **_NO_ENDS}
 
 
 def _log_ticks(low: float, high: float) -> list[float]:
@@ -288,7 +251,7 @@ def _point(facts: Facts, trial: TrialRecord, parameter: Parameter) -> Options:
     return {
         "value": [
             format_short(value) if parameter.kind == "choice" else value,
-            _short(facts.value(trial.best)),
+            short(facts.value(trial.best)),
         ],
         "name": describe_trial(facts, trial),
         "itemStyle": {"color": color, "opacity": 0.85},
@@ -325,7 +288,7 @@ def timeline(facts: Facts) -> Options:
         {
             "name": f"{name} since the first epoch began",
             "min": 0,
-            "max": _short(1.02 * last / unit),
+            "max": short(1.02 * last / unit),
             "axisLabel": labels(showMaxLabel=False),
         },
         {**category_axis(names), "inverse": True},
@@ -339,13 +302,8 @@ def _bar(facts: Facts, each: TrialSpan, trial: TrialRecord, lane: int, unit: flo
     epochs = f"epoch {first}" if first == last else f"epochs {first} to {last}"
     start, end, busy = map(format_clock, (each.start, each.end, each.busy))
     return {
-        "coords": [[_short(each.start / unit), lane], [_short(each.end / unit), lane]],
+        "coords": [[short(each.start / unit), lane], [short(each.end / unit), lane]],
         "name": f"trial {each.trial}, {facts.status_of(trial)}: {epochs}\n"
         f"{start} to {end}, {busy} of it training\n{each.worker}",
         "lineStyle": {"color": color, "width": 14, "opacity": 0.9},
     }
-
-
-def _short(value: float) -> float:
-    """Round to six digits: more are not seen, and would double what is sent."""
-    return float(f"{value:.6g}")

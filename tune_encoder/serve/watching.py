@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from tune_encoder.errors import TuneEncoderError
 from tune_encoder.experiment.folder import open_experiment
@@ -18,6 +18,9 @@ from tune_encoder.serve.overview import Entry, Overview
 from tune_encoder.serve.rating import WAITING, importance_bars
 from tune_encoder.serve.trial_rows import TrialRow, trial_rows
 from tune_encoder.serve.watched_experiment import WatchedExperiment
+
+if TYPE_CHECKING:  # its module loads matplotlib
+    from tune_encoder.serve.learning_curves import Curve
 
 REFRESH_S = 1.0
 OVERVIEW_S = 2.0
@@ -67,6 +70,7 @@ class Watched:
         self.asked_at = time.monotonic()
         self._stamp: object = None
         self._read_at = 0.0
+        self._curves: dict[int, Curve] = {}
         self._outdated: set[str] = set()
         self._rests_until: dict[str, float] = {}
         self._rated: tuple[int, ...] = ()
@@ -113,7 +117,7 @@ class Watched:
         from tune_encoder.serve.figures import figures  # loads matplotlib
 
         spent = 0.0
-        for key, draw in figures(facts).items():
+        for key, draw in figures(facts, self._curves).items():
             is_shown, is_first = key in self.charts, key == _NEVER_RESTS
             if is_shown and not is_first and (spent > BUDGET_S or not self._may_draw(key)):
                 self._outdated.add(key)
