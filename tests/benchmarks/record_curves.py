@@ -1,6 +1,6 @@
 """Record learning curves: the same random configs, trained fully on several demo data sets.
 
-    python -m tests.benchmarks.record_curves OUT [--space default] [--configs 17]
+    python -m tests.benchmarks.record_curves OUT [--space default] [--configs 17] [--sets 6]
 
 OUT becomes a testbed for `search_quality`, and what `portfolio` chooses from. No Ray and no search:
 each config is trained to its last epoch by the trainer alone. What is done stays in
@@ -166,7 +166,7 @@ def write_testbed(
         best = np.sort(table.min(axis=1))
         scale[name] = [float(best[0]), float(np.median(best))]
         np.savez_compressed(
-            out / f"{name}.npz", space=section, U=places, Y=table.astype(np.float32)
+            out / f"{name}.npz", space=section, U=places[: len(table)], Y=table.astype(np.float32)
         )
     (out / "scale.json").write_text(json.dumps(scale, indent=1) + "\n")
 
@@ -184,13 +184,15 @@ def main() -> None:
     parser.add_argument("out", type=Path, help="folder for the testbed")
     parser.add_argument("--space", default="default", help="a shipped one or a file")
     parser.add_argument("--configs", type=int, default=17)
+    parser.add_argument("--sets", type=int, default=len(SETS), help="so many, the small ones first")
     parser.add_argument("--processes", type=int, default=2, help="trainings at once")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     space = load_space(find_space(options.space))
     configs = configs_of(space, options.configs)
-    jobs = [Job(s, i, _config(space, c)) for i, c in enumerate(configs) for s in SETS]
-    for data_set in SETS:
+    chosen = SETS[: options.sets]
+    jobs = [Job(s, i, _config(space, c)) for i, c in enumerate(configs) for s in chosen]
+    for data_set in chosen:
         folder_of(data_set)  # before the processes, which would all make it
     write_testbed(options.out, space, configs, record(options.out, jobs, options.processes))
 

@@ -4,15 +4,17 @@ import asyncio
 import contextlib
 import math
 import sqlite3
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
+from tests.builders import MadeSearch, epoch_row
 from tests.report.conftest import made_search
 from tune_encoder.errors import TuneEncoderError
 from tune_encoder.serve.overview import Overview, share_done
-from tune_encoder.serve.watching import Watch, Watched
+from tune_encoder.serve.watching import FIRST_REST_S, Watch, Watched
 from tune_encoder.system.lock import LOCK_NAME, lock_experiment
 
 INFINITE = "cannot be shown (OverflowError: cannot convert float infinity to integer); mend its"
@@ -80,6 +82,27 @@ def test_a_lock_that_is_no_text_is_a_problem_of_its_experiment_alone(made):
 
     assert [entry.state for entry in overview.read()] == ["stopped", "stopped"]
     assert watched.refresh() is not None
+
+
+def test_the_curves_rest_between_two_updates_and_the_numbers_do_not(tmp_path, monkeypatch):
+    made = MadeSearch(tmp_path)
+    running = made.trial([0.9])
+    watched = Watched(made.experiment.path)
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    assert watched.refresh() is not None
+
+    made.record.add_row(running, epoch_row(2, 0.8))
+    update = watched.refresh()
+    assert update is not None
+    assert [row["epochs"] for row in update.rows] == [2]
+    assert "curves" not in update.charts
+    assert watched.refresh() is None
+
+    now += FIRST_REST_S
+    update = watched.refresh()
+    assert update is not None
+    assert [each["id"] for each in update.charts["curves"].options["series"]] == ["trial-0"]
 
 
 def fail(news):

@@ -31,7 +31,8 @@ _RETRY_S = 2.0  # after which what could not be read is read again, although not
 REST = 20.0
 LEAST_REST_S = 5.0  # of a figure
 BUDGET_S = 0.03  # of a refresh, for figures that have rested; the others wait for the next refresh
-_NEVER_RESTS = "curves"  # it shows each new epoch
+_FIRST = "curves"  # it shows each new epoch, so it has its own rest and no budget
+FIRST_REST_S = 2.0
 _RATED = "importance"  # takes seconds, so nobody waits for it
 _CLOSED_S = 60.0  # after the last page has closed, an experiment is forgotten
 
@@ -118,15 +119,16 @@ class Watched:
 
         spent = 0.0
         for key, draw in figures(facts, self._curves).items():
-            is_shown, is_first = key in self.charts, key == _NEVER_RESTS
-            if is_shown and not is_first and (spent > BUDGET_S or not self._may_draw(key)):
+            is_shown, is_first = key in self.charts, key == _FIRST
+            if is_shown and (spent > BUDGET_S or not self._may_draw(key)):
                 self._outdated.add(key)
                 continue
             began = time.monotonic()
             options = draw(facts)
             took = time.monotonic() - began
             spent += 0.0 if is_first else took
-            self._rests_until[key] = began + max(REST * took, LEAST_REST_S)
+            rest = FIRST_REST_S if is_first else max(REST * took, LEAST_REST_S)
+            self._rests_until[key] = began + rest
             self._outdated.discard(key)
             old, self.charts[key] = self.charts.get(key), options
             change = changes(old, options) if old is not None else None
@@ -134,7 +136,7 @@ class Watched:
                 yield key, change
 
     def _may_draw(self, key: str) -> bool:
-        return key == _NEVER_RESTS or self._rests_until.get(key, 0.0) <= time.monotonic()
+        return self._rests_until.get(key, 0.0) <= time.monotonic()
 
     async def rate(self) -> Update | None:
         """Rate the settings again if more trials have ended; None if it is not time for that."""
