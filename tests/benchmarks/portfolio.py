@@ -4,7 +4,8 @@
 
 TESTBED is a folder that `record_curves` wrote. Prints a `start` section, and the regret on each
 data set of configs that were chosen on the others alone: 0 is the best config recorded there, 100 a
-median one. Beside them: the best of as many random configs, on average.
+median one. Beside them: the best of as many random configs, on average. Then how early the configs'
+ranks are those of their ends, which says where a first rung may be.
 """
 
 import argparse
@@ -15,12 +16,14 @@ from pathlib import Path
 import numpy as np
 import yaml
 from numpy.typing import NDArray
+from scipy.stats import spearmanr
 
 from tests.benchmarks.simulated.testbed import SHIPPED, TableTask, read_testbed
 from tune_encoder.config import SettingValue
 from tune_encoder.experiment.portfolio import SIZE, cover
 from tune_encoder.space import Parameter
 
+RANKED_AT = (2, 4, 8, 16, 25)  # epochs
 DIGITS = 2  # of a float in a start config: finer ones make no difference
 
 Array = NDArray[np.float64]
@@ -58,6 +61,12 @@ def expected_best(values: Array, n: int) -> float:
     return float(ordered @ np.array(counts, float) / comb(len(ordered), n))
 
 
+def rank_correlations(task: TableTask, epochs: Sequence[int]) -> list[float]:
+    """Return Spearman's correlation of the configs' best loss until each epoch with that of all."""
+    ends = task.curves.min(axis=1)
+    return [float(spearmanr(task.curves[:, :n].min(axis=1), ends).statistic) for n in epochs]
+
+
 def start_section(configs: Sequence[Mapping[str, SettingValue]], of: Sequence[Parameter]) -> str:
     """Write configs as a space's section `start`, floats rounded inside their ranges."""
     ranges = {parameter.name: parameter for parameter in of}
@@ -87,6 +96,10 @@ def main() -> None:
         print(_line(task.name, row))
     print(_line("mean", found.mean(axis=0)))
     print(_line("random configs", random.mean(axis=0)))
+    print("rank correlation of the best loss so far with that of all epochs")
+    print(f"{'epochs':>20}{''.join(f'{n:7}' for n in RANKED_AT)}")
+    for task in tasks:
+        print(f"{task.name:20}{''.join(f'{c:7.2f}' for c in rank_correlations(task, RANKED_AT))}")
 
 
 def _line(name: str, values: Array) -> str:

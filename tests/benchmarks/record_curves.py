@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from tqdm import tqdm
 
 from tests.benchmarks.simulated.testbed import EPOCHS
@@ -162,21 +161,25 @@ def write_testbed(
     places = np.array([cube.coordinates(settings) for settings in configs])
     scale = {}
     wanted = [curve for curve in curves if curve.number < len(configs)]
-    for name, table in tables(wanted).items():
+    for name, found in by_set(wanted).items():
+        table = np.array([curve.val_loss for curve in found])
         best = np.sort(table.min(axis=1))
         scale[name] = [float(best[0]), float(np.median(best))]
         np.savez_compressed(
-            out / f"{name}.npz", space=section, U=places[: len(table)], Y=table.astype(np.float32)
+            out / f"{name}.npz",
+            space=section,
+            U=places[[curve.number for curve in found]],
+            Y=table.astype(np.float32),
         )
     (out / "scale.json").write_text(json.dumps(scale, indent=1) + "\n")
 
 
-def tables(curves: Sequence[Curve]) -> dict[str, NDArray[np.float64]]:
-    """Return the losses (configs, epochs) of each data set."""
-    found: dict[str, list[list[float]]] = {}
+def by_set(curves: Sequence[Curve]) -> dict[str, list[Curve]]:
+    """Return the curves of each data set, in order of their configs."""
+    found: dict[str, list[Curve]] = {}
     for curve in sorted(curves, key=lambda curve: curve.number):
-        found.setdefault(curve.data_set, []).append(curve.val_loss)
-    return {name: np.array(losses) for name, losses in found.items()}
+        found.setdefault(curve.data_set, []).append(curve)
+    return found
 
 
 def main() -> None:

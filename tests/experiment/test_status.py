@@ -13,7 +13,7 @@ from tune_encoder.cli import main
 from tune_encoder.data.pack import open_pack
 from tune_encoder.data.pack_info import pack_folder
 from tune_encoder.data.packing import pack_data
-from tune_encoder.experiment.epoch_row import EpochRow, score_of
+from tune_encoder.experiment.epoch_row import EpochRow, as_row, score_of
 from tune_encoder.experiment.folder import Experiment
 from tune_encoder.experiment.status import (
     BestEpoch,
@@ -237,6 +237,20 @@ def test_the_history_of_the_best_skill_is_in_order_of_recording():
     lines = status_lines(view, unicode=True)
     assert lines[3] == "history \u2581\u2582\u2584\u2584\u2588 skill 0.100 to 0.900"
     assert "history" not in str(status_lines(view, unicode=False))
+
+
+def test_the_history_spans_the_epochs_of_failed_trials_without_their_results():
+    def trial(number: int, state: str, *epochs: tuple[int, float, float]) -> TrialRecord:
+        rows = [{**row(number, e, loss), "order": order, "violation": beyond}
+                for e, (order, loss, beyond) in enumerate(epochs, start=1)]  # fmt: skip
+        return TrialRecord(number, state, rows=[as_row(each) for each in rows])
+
+    best = trial(0, "COMPLETE", (0, 0.9, 0.0), (2, 0.2, 1.0), (4, 0.5, 0.0))
+    failed = trial(1, "FAIL", (1, 0.1, 0.0), (3, 0.1, 0.0), (5, 0.1, 0.0))
+
+    view = search_status(space_of(), [best, failed], None, None)
+
+    assert view["history"] == pytest.approx([0.1, 0.1, 0.1, 0.1, 0.5, 0.5])
 
 
 def test_a_long_history_keeps_to_80_columns_and_ends_with_the_best():

@@ -72,20 +72,43 @@ def test_a_trial_that_is_reopened_is_read_again(tmp_path):
     assert [trial.state for trial in reader.read()] == ["RUNNING"]
 
 
-@pytest.mark.parametrize("epoch", [1, 2])  # the second has the newest key, which is used again
-def test_what_is_taken_out_of_the_record_or_replaced_is_read_again(tmp_path, epoch):
+@pytest.mark.parametrize("number", [0, 1])  # the second has the newest key, which is used again
+def test_what_is_taken_out_of_the_record_is_read_again(tmp_path, number):
     made = MadeSearch(tmp_path)
-    made.trial([0.9, 0.8], "COMPLETE")
+    for _ in range(2):
+        made.trial([0.9, 0.8], "COMPLETE")
     reader = reader_of(made)
     reader.read()
 
     with closing(sqlite3.connect(made.experiment.study_path)) as database:
-        query = "DELETE FROM trial_user_attributes WHERE key = ?"
-        database.execute(query, (epoch_key(epoch),))
-        query = "INSERT INTO trial_user_attributes (trial_id, key, value_json) VALUES (1, ?, ?)"
-        added = {**epoch_row(3, 0.1), "order": 2}
-        database.execute(query, (epoch_key(3), json.dumps(added)))
+        query = "DELETE FROM trial_user_attributes WHERE trial_id = ? AND key = ?"
+        database.execute(query, (number + 1, epoch_key(2)))
+        query = "INSERT INTO trial_user_attributes (trial_id, key, value_json) VALUES (?, ?, ?)"
+        added = json.dumps({**epoch_row(3, 0.1), "order": 4})
+        database.execute(query, (2 - number, epoch_key(3), added))
         database.commit()
 
-    [trial] = reader.read()
-    assert [row["epoch"] for row in trial.rows] == [3 - epoch, 3]
+    epochs = [[row["epoch"] for row in trial.rows] for trial in reader.read()]
+    assert epochs[number] == [1]
+    assert epochs[1 - number] == [1, 2, 3]
+
+
+def test_a_file_in_the_place_of_the_record_is_read_whole(tmp_path):
+    made = MadeSearch(tmp_path)
+    made.trial([0.9], "COMPLETE")
+    made.trial([0.8], "COMPLETE")
+    path = made.experiment.study_path
+    reader = reader_of(made)
+    reader.read()
+
+    with closing(sqlite3.connect(path)) as one, closing(sqlite3.connect(tmp_path / "new")) as other:
+        one.backup(other)
+        other.execute(
+            "UPDATE trial_user_attributes SET value_json = ? WHERE trial_id = 1 AND key = ?",
+            (json.dumps({**epoch_row(1, 0.5), "order": 0}), epoch_key(1)),
+        )
+        other.commit()
+    (tmp_path / "new").replace(path)
+    path.with_name(f"{path.name}-wal").unlink(missing_ok=True)
+
+    assert [trial.rows[0]["val_loss"] for trial in reader.read()] == [0.5, 0.8]

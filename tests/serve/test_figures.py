@@ -9,6 +9,7 @@ from tests.report.conftest import made_search
 from tune_encoder.report.facts import read_facts
 from tune_encoder.serve.watched_experiment import WatchedExperiment
 from tune_encoder.space import parse_space
+from tune_encoder.system.lock import lock_experiment
 
 SPACE = parse_space(
     {
@@ -107,3 +108,21 @@ def test_kept_curves_are_as_if_all_were_drawn_again(tmp_path):
         facts = read_facts(watched)
         assert learning_curves(facts, known) == learning_curves(facts, {})
         assert (known[0] is before[0]) == (epoch == 2)
+
+
+def test_a_curve_is_drawn_again_when_its_search_ends(tmp_path):
+    from tune_encoder.serve.learning_curves import Curve, learning_curves
+
+    made = MadeSearch(tmp_path)
+    made.trial([0.9])
+    watched = WatchedExperiment(made.experiment.path)
+    known: dict[int, Curve] = {}
+
+    with lock_experiment(made.experiment.path):
+        running = read_facts(watched)
+        learning_curves(running, known)
+    ended = read_facts(watched)
+
+    assert ended.trials[0] is running.trials[0]
+    assert learning_curves(ended, known) == learning_curves(ended, {})
+    assert known[0].series["name"].startswith("trial 0, unfinished")

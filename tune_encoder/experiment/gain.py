@@ -41,7 +41,7 @@ class ExpectedGain:
 
 def hours_per_trial(trials: Iterable[TrialRecord]) -> float:
     """Return the hours of one worker that a trial took, on average; 0 if none has trained."""
-    seconds = [sum(row["seconds"] for row in trial.rows) for trial in trials if trial.rows]
+    seconds = [trial.seconds for trial in trials if trial.rows]
     return fmean(seconds) / 3600 if seconds else 0.0
 
 

@@ -108,7 +108,7 @@ class SearchStatus(TypedDict):
     front: list[FrontPoint] | None
     """With two metrics, the trials that no other beats in both; else None."""
     history: list[float]
-    """Skill of the best epoch so far, in order of recording."""
+    """Skill of the best epoch so far, from the first result to the last epoch of all trials."""
     time: SearchTime
 
 
@@ -213,12 +213,15 @@ def saved_epochs(space: SearchSpace, trials: Iterable[TrialRecord]) -> int:
 
 
 def _history(trials: list[TrialRecord]) -> list[float]:
-    """Skill of the best epoch so far, at up to `HISTORY_POINTS` epochs in order of recording."""
+    """Skill of the best epoch so far, at up to `HISTORY_POINTS` epochs in order of recording.
+
+    They are evenly spaced from the first result to the last epoch of all trials.
+    """
     best = improvements(trials)
     if not best:
         return []
     orders = [each.order for each in best]
-    last = max(trial.rows[-1]["order"] for trial in trials if trial.rows and trial.state != "FAIL")
+    last = max(trial.rows[-1]["order"] for trial in trials if trial.rows)
     n = last - orders[0] + 1
     n_points = min(HISTORY_POINTS, n)
     at = (last - i * n // n_points for i in reversed(range(n_points)))

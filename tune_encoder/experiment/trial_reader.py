@@ -14,8 +14,12 @@ Stamp = tuple[object, ...]
 
 
 def record_stamp(path: Path) -> Stamp:
-    """Return what differs once the record in the SQLite file at `path` has been written."""
-    return file_stamp(path), file_stamp(path.with_name(f"{path.name}-wal"))
+    """Return what differs once the record in the SQLite file at `path` has been written.
+
+    The first part is the file's own number, which differs if it was replaced.
+    """
+    own = file_stamp(path)
+    return own[-1:], own, file_stamp(path.with_name(f"{path.name}-wal"))
 
 
 def file_stamp(path: Path) -> Stamp:
@@ -41,6 +45,10 @@ class ReadTrial(TrialRecord):
     @cached_property
     def seconds(self) -> float:
         return super().seconds
+
+    @cached_property
+    def recorded_at(self) -> float:
+        return super().recorded_at
 
 
 class TrialReader:
@@ -70,6 +78,8 @@ class TrialReader:
         with self._lock:
             files = record_stamp(self._path)
             if files != self._files:
+                if files[:1] != self._files[:1]:
+                    self._seen = Seen()  # another file, of which nothing is known
                 self._update()
                 self._files = files  # as before the reading: nothing written since is missed
             return list(self._trials.values())

@@ -41,13 +41,10 @@ _ATTRIBUTES = (
     "WHERE ?1 IS NULL OR number IN (SELECT value FROM json_each(?1))"
 )
 _STATES = "SELECT number, state, datetime_complete FROM trials"
-_SIZE = (
-    "SELECT count(*), coalesce(max(trial_user_attribute_id), 0) FROM trial_user_attributes "
-    "WHERE trial_user_attribute_id > ?"
-)
-_WRITTEN = (
-    "SELECT DISTINCT number FROM trial_user_attributes JOIN trials USING (trial_id) "
-    "WHERE trial_user_attribute_id >= ?"  # the newest may have been replaced
+_COUNT = "SELECT count(*) FROM trial_user_attributes WHERE trial_user_attribute_id > ?"
+_OWNERS = (
+    "SELECT trial_user_attribute_id, number FROM trial_user_attributes JOIN trials "
+    "USING (trial_id) WHERE trial_user_attribute_id >= ? ORDER BY 1"
 )
 
 
@@ -59,8 +56,9 @@ class Seen:
     """State and time of the end of each trial by its number."""
     attributes: int = 0
     """How many there were."""
-    last_attribute: int = 0
-    """Key of the newest one: SQLite gives each new one a higher key."""
+    newest: tuple[int, int] = (0, 0)
+    """Key of the newest one, and its trial's number. A new one gets the next higher key; where the
+    newest was deleted, its key is used again."""
 
 
 class Improvement(NamedTuple):
@@ -111,7 +109,10 @@ class TrialRecord:
 
     @property
     def improvements(self) -> list[Improvement]:
-        """Its epochs that keep the constraints and are better than all such ones before them."""
+        """Its epochs that keep the constraints and are better than all such ones before them.
+
+        Epochs are recorded in their order; one that is trained again keeps its place.
+        """
         kept = (row for row in self.rows if keeps_constraints(row))
         return _improving(
             Improvement(row["order"], objective(row), row["val_skill"], self.number, row["epoch"])
@@ -122,6 +123,11 @@ class TrialRecord:
     def seconds(self) -> float:
         """Of its training."""
         return sum(row["seconds"] for row in self.rows)
+
+    @property
+    def recorded_at(self) -> float:
+        """When its last epoch was recorded, in seconds since 1970; 0 if that is not known."""
+        return max((row.get("recorded_at", 0.0) for row in self.rows), default=0.0)
 
     @property
     def keeps_constraints(self) -> bool:
@@ -172,12 +178,14 @@ def read_changed(
         What the record has now, and the trials read.
     """
     states = {number: tuple(state) for number, *state in database.execute(_STATES)}
-    attributes, last = database.execute(_SIZE, (-1,)).fetchone()
-    added, _ = database.execute(_SIZE, (seen.last_attribute,)).fetchone()
-    now = Seen(states, attributes, last)
-    if attributes != seen.attributes + added:  # some are gone; nobody knows whose
+    (attributes,) = database.execute(_COUNT, (-1,)).fetchone()
+    (added,) = database.execute(_COUNT, (seen.newest[0],)).fetchone()
+    owners = database.execute(_OWNERS, (seen.newest[0],)).fetchall()  # also of the newest of then
+    is_there = seen.newest in owners or not seen.attributes
+    now = Seen(states, attributes, owners[-1] if owners else (0, 0))
+    if attributes != seen.attributes + added or not is_there:  # some are gone; nobody knows whose
         return now, _read(database, fields, None)
-    written = {number for (number,) in database.execute(_WRITTEN, (seen.last_attribute,))}
+    written = {number for _, number in owners}
     changed = [
         number
         for number, state in states.items()

@@ -236,7 +236,7 @@ def _expected_view(expected: ExpectedGain, trials: list[TrialRecord]) -> dict[st
 def _launch(experiment: Experiment, trials: list[TrialRecord]) -> Launch:
     began = _launched_at(experiment)
     ended = sum(trial.ended_at is not None and trial.ended_at >= began for trial in trials)
-    since = (trial for trial in trials if trial.ended_at is None or trial.ended_at >= began)
+    since = (trial for trial in trials if trial.recorded_at >= began)
     epochs = sum(row.get("recorded_at", 0.0) >= began for trial in since for row in trial.rows)
     return Launch(max(0.0, time.time() - began), ended, epochs)
 

@@ -1,5 +1,6 @@
 """The live chart of the learning curves. It changes at every epoch, so each curve is kept."""
 
+import operator
 from typing import NamedTuple
 
 from tune_encoder.experiment.trials import TrialRecord
@@ -15,15 +16,15 @@ from tune_encoder.serve.charts import (
     state_color,
     tooltip,
 )
+from tune_encoder.space import SearchSpace
 from tune_encoder.space.plan import rung_epochs
 
 
 class Curve(NamedTuple):
     """The curve of a trial, and what it was drawn from."""
 
-    trial: TrialRecord
-    status: str
-    is_best: bool
+    drawn_from: tuple[TrialRecord, SearchSpace, str, bool]
+    """The trial, the space, the trial's status, and whether it is the best."""
     series: Options
     bounds: tuple[float, float]
     """Lowest and highest value."""
@@ -54,11 +55,12 @@ def learning_curves(facts: Facts, known: dict[int, Curve]) -> Options:
 
 def _curve(facts: Facts, trial: TrialRecord, known: Curve | None) -> Curve:
     status, is_best = facts.status_of(trial), trial is facts.best
-    if known is not None and known.trial is trial and known[1:3] == (status, is_best):
+    drawn_from = (trial, facts.space, status, is_best)
+    if known is not None and all(map(operator.is_, known.drawn_from, drawn_from)):
         return known
     values = [facts.value(row) for row in trial.rows]
     series = _series(facts, trial, status, is_best)
-    return Curve(trial, status, is_best, series, (min(values), max(values)))
+    return Curve(drawn_from, series, (min(values), max(values)))
 
 
 def _series(facts: Facts, trial: TrialRecord, status: str, is_best: bool) -> Options:

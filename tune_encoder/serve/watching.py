@@ -5,7 +5,7 @@ import importlib
 import logging
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -31,7 +31,7 @@ _RETRY_S = 2.0  # after which what could not be read is read again, although not
 REST = 20.0
 LEAST_REST_S = 5.0  # of a figure
 BUDGET_S = 0.03  # of a refresh, for figures that have rested; the others wait for the next refresh
-_FIRST = "curves"  # it shows each new epoch, so it has its own rest and no budget
+_FIRST = "curves"  # of `figures`; it shows each new epoch, so it has its own rest and no budget
 FIRST_REST_S = 2.0
 _RATED = "importance"  # takes seconds, so nobody waits for it
 _CLOSED_S = 60.0  # after the last page has closed, an experiment is forgotten
@@ -99,7 +99,7 @@ class Watched:
             return self._read()
         if self.facts is None or self.problem or not any(map(self._may_draw, self._outdated)):
             return None
-        return Update(self.facts, dict(self._draw(self.facts)))
+        return Update(self.facts, dict(self._draw(self.facts, {*self._outdated})))
 
     def _read_for_s(self) -> float:
         """For how long a reading is good while no file changes."""
@@ -113,12 +113,16 @@ class Watched:
         changed = [row for number, row in self.rows.items() if old.get(number) != row]
         return Update(self.facts, dict(self._draw(self.facts)), changed)
 
-    def _draw(self, facts: Facts) -> Iterator[tuple[str, Change]]:
+    def _draw(
+        self, facts: Facts, only: Collection[str] | None = None
+    ) -> Iterator[tuple[str, Change]]:
         """Make figures that have rested, as far as there is time, and yield what has changed."""
         from tune_encoder.serve.figures import figures  # loads matplotlib
 
         spent = 0.0
         for key, draw in figures(facts, self._curves).items():
+            if only is not None and key not in only:
+                continue
             is_shown, is_first = key in self.charts, key == _FIRST
             if is_shown and (spent > BUDGET_S or not self._may_draw(key)):
                 self._outdated.add(key)

@@ -40,6 +40,7 @@ from tune_encoder.space.unit_cube import UnitCube
 
 EPOCHS = 50
 SHIPPED = Path(__file__).with_name("curves")  # what `record_curves` wrote
+MANY_CONFIGS = Path(__file__).with_name("many_configs")  # the same, of fewer data sets
 MOST_TRIALS = 100_000  # what may be planned: the epochs end a search first
 WORST_REGRET = 1.5
 _SPEED_SIGMA = 0.25  # of the logarithm of an epoch's duration, between configs

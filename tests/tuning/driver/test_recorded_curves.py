@@ -16,7 +16,13 @@ from tests.benchmarks.record_curves import (
     read_curves,
     write_testbed,
 )
-from tests.benchmarks.simulated.testbed import EPOCHS, SHIPPED, TableTask, read_testbed
+from tests.benchmarks.simulated.testbed import (
+    EPOCHS,
+    MANY_CONFIGS,
+    SHIPPED,
+    TableTask,
+    read_testbed,
+)
 from tune_encoder.experiment.portfolio import SIZE
 from tune_encoder.space import find_space, load_space, space_to_content
 
@@ -106,10 +112,11 @@ def test_a_start_section_is_rounded_within_the_ranges(tmp_path):
     assert written_start(tmp_path, [low]) == [{**low, "dropout": 0.23}]
 
 
-def test_the_shipped_tables_are_of_the_space_as_it_is():
-    tasks = read_testbed(SHIPPED)
+@pytest.mark.parametrize(("folder", "sets"), [(SHIPPED, SETS), (MANY_CONFIGS, SETS[:3])])
+def test_the_shipped_tables_are_of_the_space_as_it_is(folder, sets):
+    tasks = read_testbed(folder)
 
-    assert len(tasks) == len(SETS)
+    assert {task.name for task in tasks} == {each.name for each in sets}
     for task in tasks:
         assert isinstance(task, TableTask)
         assert task.parameters == SPACE.parameters
