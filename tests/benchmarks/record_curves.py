@@ -187,7 +187,10 @@ def main() -> None:
     parser.add_argument("out", type=Path, help="folder for the testbed")
     parser.add_argument("--space", default="default", help="a shipped one or a file")
     parser.add_argument("--configs", type=int, default=17)
-    parser.add_argument("--sets", type=int, default=len(SETS), help="so many, the small ones first")
+    parser.add_argument(
+        "--sets", type=int, choices=range(1, len(SETS) + 1), default=len(SETS), metavar="N",
+        help="so many, the small ones first",
+    )  # fmt: skip
     parser.add_argument("--processes", type=int, default=2, help="trainings at once")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
@@ -197,7 +200,10 @@ def main() -> None:
     jobs = [Job(s, i, _config(space, c)) for i, c in enumerate(configs) for s in chosen]
     for data_set in chosen:
         folder_of(data_set)  # before the processes, which would all make it
-    write_testbed(options.out, space, configs, record(options.out, jobs, options.processes))
+    curves = record(options.out, jobs, options.processes)
+    names = {data_set.name for data_set in chosen}
+    known = [curve for curve in curves if curve.data_set in names]
+    write_testbed(options.out, space, configs, known)
 
 
 def _config(space: SearchSpace, settings: dict[str, SettingValue]) -> TrainConfig:

@@ -89,7 +89,7 @@ class TrialReader:
             self._seen, self._trials = Seen(), {}
             return
         with closing(read_only(self._path)) as database:
-            database.execute("BEGIN")  # one snapshot for both queries
+            database.execute("BEGIN")  # one snapshot for all queries
             seen, trials = read_changed(database, self._fields, self._seen)
         known = {n: trial for n, trial in self._trials.items() if n in seen.states}
         changed = {trial.number: ReadTrial(**vars(trial)) for trial in trials}

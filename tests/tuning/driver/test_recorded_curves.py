@@ -6,7 +6,13 @@ import json
 import numpy as np
 import pytest
 
-from tests.benchmarks.portfolio import choose, expected_best, left_out, start_section
+from tests.benchmarks.portfolio import (
+    choose,
+    expected_best,
+    left_out,
+    rank_correlations,
+    start_section,
+)
 from tests.benchmarks.record_curves import (
     CHOSEN,
     CURVES,
@@ -104,6 +110,17 @@ def written_start(folder, configs):
         + start_section(configs, SPACE.parameters)
     )
     return load_space(folder / "space.yaml").start
+
+
+def test_ranks_that_turn_around_are_seen_in_their_correlation(tmp_path):
+    curves = [
+        Curve(SETS[0].name, i, [10 + i] * 5 + [10 - i] * (EPOCHS - 5), {}) for i in range(N_CONFIGS)
+    ]
+    write_testbed(tmp_path, SPACE, configs_of(SPACE, N_CONFIGS), curves)
+    [task] = read_testbed(tmp_path)
+    assert isinstance(task, TableTask)
+
+    assert rank_correlations(task, (5, 6)) == pytest.approx([-1.0, 1.0])
 
 
 def test_a_start_section_is_rounded_within_the_ranges(tmp_path):
