@@ -113,9 +113,8 @@ def written_start(folder, configs):
 
 
 def test_ranks_that_turn_around_are_seen_in_their_correlation(tmp_path):
-    curves = [
-        Curve(SETS[0].name, i, [10.0 + i] * 5 + [10.0 - i] * (EPOCHS - 5), {}) for i in range(N_CONFIGS)
-    ]
+    losses = [[10.0 + i] * 5 + [10.0 - i] * (EPOCHS - 5) for i in range(N_CONFIGS)]
+    curves = [Curve(SETS[0].name, i, each, {}) for i, each in enumerate(losses)]
     write_testbed(tmp_path, SPACE, configs_of(SPACE, N_CONFIGS), curves)
     [task] = read_testbed(tmp_path)
     assert isinstance(task, TableTask)
