@@ -215,6 +215,16 @@ def test_names_in_a_foreign_record_are_no_code(living, open_tab):
     assert tab.complaints == []
 
 
+def test_a_comparison_says_that_no_setting_differs(living, open_tab):
+    for name in ("one", "twin"):
+        made_search(living.root, name=name)
+
+    page = open_tab("/compare?name=one&name=twin", at=living).page
+
+    has_text(page, "None.")
+    assert page.get_by_label("settings that differ").count() == 0
+
+
 def test_a_comparison_shows_new_epochs(living, open_tab):
     running = Running(living.root, "compared")
     made_search(living.root, name="ended")

@@ -94,7 +94,10 @@ class ComparePage:
             heading(2, "Settings of the best trials that differ")
             differing = self.view["differing_settings"].items()
             settings = [[name, *map(format_value, values)] for name, values in differing]
-            table(["setting", *names], settings, "settings that differ")
+            if settings:
+                table(["setting", *names], settings, "settings that differ")
+            else:
+                ui.label("None.")
 
 
 def _compare(watched: list[Watched]) -> Comparison:
