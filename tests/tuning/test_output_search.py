@@ -157,12 +157,14 @@ def test_a_complete_search_resumed_quietly_prints_its_result_alone(ended, lines,
 
 @pytest.fixture(scope="module")
 def shown(command):
-    """What a terminal of 80 columns shows of a search whose trials outlast its refreshes."""
-    longer = {"budget": {"trials": 3, "epochs": 40}, "scheduler": {"name": "none"}}
+    """What a terminal of 80 columns shows of a resumed search; its trials outlast its refreshes."""
+    longer = {"budget": {"trials": 1, "epochs": 40}, "scheduler": {"name": "none"}}
+    first = command.run(*command.search_options(longer), "--name", "long")
+    assert first.returncode == 0, first.stderr
     terminal, end = pty.openpty()
     fcntl.ioctl(end, termios.TIOCSWINSZ, struct.pack("HHHH", LINES, COLUMNS, 0, 0))
     search = subprocess.Popen(
-        [sys.executable, "-m", "tune_encoder", *command.search_options(longer), "--name", "long"],
+        [sys.executable, "-m", "tune_encoder", "resume", "long", "--no-export", "--trials", "4"],
         cwd=command.folder, stdin=end, stdout=end, stderr=end,
         env={**os.environ, "TERM": "xterm", "PYTHONUTF8": "1"},
     )  # fmt: skip
@@ -181,7 +183,7 @@ def test_the_live_view_has_a_line_of_each_running_trial(shown):
     found = [line for line in _ESCAPE.sub("", shown).splitlines() if RUNNING_LINE.match(line)]
 
     numbers = {int(line.split()[1]) for line in found}
-    assert numbers == {0, 1, 2}
+    assert numbers == {1, 2, 3}
 
 
 def test_no_line_is_wider_than_the_terminal(shown):
@@ -192,5 +194,5 @@ def test_the_live_view_is_drawn_in_place_and_leaves_the_last_state(shown):
     last = shown.rpartition("\x1b[2K")[2]  # after the last line that was erased
 
     assert shown.count("\x1b[2K") > 10
-    assert re.match(r"trials  .* of 3\r\n", last)
+    assert re.match(r"trials  .* of 4\r\n", last)
     assert not [line for line in _ESCAPE.sub("", last).splitlines() if RUNNING_LINE.match(line)]
