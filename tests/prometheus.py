@@ -12,8 +12,9 @@ from urllib.request import ProxyHandler, build_opener
 import pytest
 import yaml
 
+from tests.ports import own_port
 from tune_encoder.config import read_yaml
-from tune_encoder.system.ports import LOOPBACK, free_port
+from tune_encoder.system.ports import LOOPBACK
 
 _DIRECT = build_opener(ProxyHandler({}))
 _PORT = 29_090
@@ -36,7 +37,7 @@ class Prometheus:
                 found["refresh_interval"] = _OFTEN
         often = folder / "often.yaml"
         often.write_text(yaml.safe_dump(content))
-        self.url = f"http://{LOOPBACK}:{free_port(_PORT)}"
+        self.url = f"http://{LOOPBACK}:{own_port()}"
         self._log = (folder / "prometheus.log").open("w")
         place = f"--web.listen-address={self.url.removeprefix('http://')}"
         kept = f"--storage.tsdb.path={folder / 'tsdb'}"

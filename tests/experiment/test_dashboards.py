@@ -14,6 +14,7 @@ import urllib.request
 import pytest
 
 from tests.builders import SPACE, make_search
+from tests.ports import own_port
 from tune_encoder.experiment.dashboards import (
     Dashboard,
     dashboard_lines,
@@ -69,7 +70,7 @@ def test_the_study_is_shown_and_cannot_be_changed(finished):
 
 
 def test_a_port_in_use_is_passed_over():
-    first = free_port(20_000)
+    first = own_port()
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", first))
         taken.listen()

@@ -14,8 +14,8 @@ from importlib.util import find_spec
 
 import pytest
 
+from tests.ports import own_port
 from tests.report.conftest import made_search
-from tune_encoder.system.ports import free_port
 
 BROKEN = "broken"
 
@@ -42,6 +42,7 @@ class Server:
         )
         assert self.process.stdout is not None
         self.link = self.process.stdout.readline().strip()
+        assert self.link, self.process.communicate()[1]
         self.token = self.link.partition("token=")[2]
         self.base = f"http://127.0.0.1:{port}"
 
@@ -57,8 +58,8 @@ class Server:
 
 
 @contextmanager
-def serving(root, port=None, *words):
-    server = Server(root, port or free_port(8400), *words)
+def serving(root, *words, port=None):
+    server = Server(root, port or own_port(), *words)
     try:
         yield server
     finally:

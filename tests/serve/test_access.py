@@ -15,7 +15,6 @@ import pytest
 from tests.serve.conftest import ask, make_sleep, needs_browser, serving, wait_for
 from tune_encoder.cli import main
 from tune_encoder.serve import access
-from tune_encoder.system.ports import free_port
 
 SOCKET = "/_nicegui_ws/socket.io/?EIO=4&transport=websocket"
 
@@ -201,7 +200,7 @@ def test_a_root_that_is_not_there_is_named(tmp_path, capsys):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_it_quietly(root, number):
-    with serving(root, free_port(8450)) as own:
+    with serving(root) as own:
         assert ask(own.link)[0] == 200
         assert own.stop(number) == (0, "")
 
@@ -209,7 +208,7 @@ def test_a_signal_ends_it_quietly(root, number):
 def test_a_closed_terminal_does_not_end_it_under_nohup(root):
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a child inherits it
     try:
-        with serving(root, free_port(8450)) as own:
+        with serving(root) as own:
             assert ask(own.link)[0] == 200
             own.process.send_signal(signal.SIGHUP)
             assert ask(own.link)[0] == 200
@@ -227,7 +226,7 @@ def test_the_browser_gets_the_link_in_a_file_that_only_its_user_can_read(
     browser.write_text(f'#!/bin/sh\necho "$@" > {opened}.partial; mv {opened}.partial {opened}\n')
     browser.chmod(0o700)
     monkeypatch.setenv("BROWSER", f"{browser} %s")
-    with serving(root, free_port(8450), "--open") as own:
+    with serving(root, "--open") as own:
         wait_for(opened.exists)
         address = opened.read_text().strip()
         path = Path(unquote(urlsplit(address).path))
@@ -242,7 +241,7 @@ def test_the_browser_gets_the_link_in_a_file_that_only_its_user_can_read(
 
 def test_a_signal_ends_it_with_the_process_that_it_waits_for(root, tmp_path, monkeypatch):
     told = make_sleep(tmp_path, monkeypatch, "tune_encoder.serve.rating")
-    with serving(root, free_port(8450)) as own:
+    with serving(root) as own:
         cookie = ask(own.link)[2]["Set-Cookie"].partition(";")[0]
         assert ask(f"{own.base}/e/mine", Cookie=cookie)[0] == 200
         wait_for(lambda: told.exists() and told.read_text())

@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tests.builders import MadeSearch
+from tests.ports import own_port
 from tests.serve.conftest import ask, serving, wait_for
 from tune_encoder.errors import ConfigError, StorageError
 from tune_encoder.experiment.control import Controls
@@ -24,7 +25,6 @@ from tune_encoder.serve.files import zip_folder
 from tune_encoder.serve.jobs import Jobs, describe_job
 from tune_encoder.system.lock import lock_experiment
 from tune_encoder.system.manifest import PROVENANCE
-from tune_encoder.system.ports import free_port
 
 
 @pytest.fixture(autouse=True)
@@ -95,7 +95,7 @@ def test_without_a_log_nothing_is_done(made):
 
 def test_files_are_refused_by_a_page_that_is_read_only(made):
     root = made.experiment.path.parent
-    with serving(root, free_port(8650), "--read-only") as own:
+    with serving(root, "--read-only") as own:
         cookie = ask(own.link)[2]["Set-Cookie"].partition(";")[0]
         status, text, _ = ask(f"{own.base}/files/night/model.zip", Cookie=cookie)
         page = ask(f"{own.base}/start", Cookie=cookie)[1]
@@ -106,7 +106,7 @@ def test_files_are_refused_by_a_page_that_is_read_only(made):
 
 
 def test_a_file_that_is_not_there_is_said_in_a_line(made):
-    with serving(made.experiment.path.parent, free_port(8650)) as own:
+    with serving(made.experiment.path.parent) as own:
         cookie = ask(own.link)[2]["Set-Cookie"].partition(";")[0]
         for path, said in {
             "night/model.zip": "night/best: no model; export it first",
@@ -140,7 +140,7 @@ def test_a_command_has_a_session_and_a_log_of_its_own(tmp_path):
 
 def test_a_command_that_runs_is_not_started_again_also_by_another_server(tmp_path):
     jobs = Jobs(tmp_path)
-    words = ["--root", str(tmp_path), "--port", str(free_port(8600))]
+    words = ["--root", str(tmp_path), "--port", str(own_port())]
     job = jobs.start("mine", "serve", words)
     (child,) = jobs._children.values()
     try:

@@ -30,7 +30,6 @@ from tune_encoder.serve.recordings import (
 )
 from tune_encoder.system.files import cache_dir
 from tune_encoder.system.manifest import MANIFEST, PROVENANCE
-from tune_encoder.system.ports import free_port
 
 pytestmark = [pytest.mark.timeout(300)]
 LONG_MS = 120_000  # a model is loaded on a busy machine
@@ -50,7 +49,7 @@ def searched(tmp_path_factory, data_dir, packed, model_dir):
 
 @pytest.fixture(scope="module")
 def hearing(searched, cache):
-    with serving(searched, free_port(8600), "--read-only") as started:
+    with serving(searched, "--read-only") as started:
         yield started
 
 
@@ -356,7 +355,7 @@ def test_a_folder_that_cannot_be_made_is_said_in_a_line(tmp_path, monkeypatch):
 
 @needs_browser
 def test_what_was_sent_goes_with_its_server(searched, microphone, cache):
-    with serving(searched, free_port(8600)) as own:
+    with serving(searched) as own:
         tab = Tab(microphone, own)
         with closing(tab.context):
             tab.open("/e/bare/hearing")

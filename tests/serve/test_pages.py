@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 
 from tests.builders import MadeSearch
+from tests.ports import own_port
 from tests.report.conftest import CONTENT, SPACE, Clock, made_search
 from tests.serve.conftest import BROKEN, needs_browser, serving
 from tune_encoder.space import parse_space
 from tune_encoder.system.lock import lock_experiment
-from tune_encoder.system.ports import free_port
 
 pytestmark = [needs_browser, pytest.mark.timeout(180)]
 LONG_MS = 60_000  # a browser on a busy machine
@@ -42,7 +42,7 @@ def test_all_experiments_are_listed_and_a_broken_one_with_its_reason(open_tab):
 
 
 def test_an_empty_root_says_what_to_do(tmp_path, chromium, open_tab):
-    with serving(tmp_path, free_port(8500)) as own:
+    with serving(tmp_path) as own:
         tab = open_tab(at=own)
 
         has_text(tab.page, f"start one with `tune-encoder search --root {tmp_path}`")
@@ -197,7 +197,7 @@ def n_points(page, count):
 @pytest.fixture(scope="module")
 def living(tmp_path_factory, cache):
     """A server of searches that tests make while it runs, each with a name of its own."""
-    with serving(tmp_path_factory.mktemp("living"), free_port(8500)) as own:
+    with serving(tmp_path_factory.mktemp("living")) as own:
         yield own
 
 
@@ -252,7 +252,7 @@ def test_an_experiment_that_can_be_read_again_has_its_link_and_values(tmp_path, 
     record = made_search(tmp_path).study_path
     good = record.read_bytes()
     record.write_bytes(b"not a database at all " * 1000)
-    with serving(tmp_path, free_port(8500)) as own:
+    with serving(tmp_path) as own:
         page = open_tab("/", at=own).page
         has_text(page, "unreadable")
         assert page.get_by_role("link", name="mine").count() == 0
@@ -287,12 +287,12 @@ def test_two_pages_show_new_epochs_and_the_end_of_a_search(living, open_tab):
 
 def test_an_open_page_outlives_its_server(tmp_path, open_tab):
     running = Running(tmp_path)
-    port = free_port(8500)
-    with serving(tmp_path, port) as first:
+    port = own_port()
+    with serving(tmp_path, port=port) as first:
         tab = open_tab("/e/live", at=first)
         n_points(tab.page, 1)
         first.kill()
-    with serving(tmp_path, port) as second:
+    with serving(tmp_path, port=port) as second:
         assert second.link == first.link
         running.epoch(2, 0.8)
 

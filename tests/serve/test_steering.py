@@ -20,7 +20,6 @@ from tune_encoder.experiment.control import Controls
 from tune_encoder.experiment.folder import Experiment
 from tune_encoder.serve.action_log import action_log_path
 from tune_encoder.system.lock import lock_experiment, lock_holder, lock_process
-from tune_encoder.system.ports import free_port
 from tune_encoder.tuning.record.study_file import StudyFile
 
 pytestmark = [needs_browser, pytest.mark.timeout(180)]
@@ -62,7 +61,7 @@ def runs(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def steered(runs, cache):
-    with serving(runs, free_port(8700)) as own:
+    with serving(runs) as own:
         yield own
 
 
@@ -186,7 +185,7 @@ def end_trial(experiment, number):
 
 def test_a_page_that_is_read_only_shows_no_action(runs, open_tab):
     with (
-        serving(runs, free_port(8700), "--read-only") as own,
+        serving(runs, "--read-only") as own,
         lock_experiment(runs / "mine"),
     ):
         for path in ("/", "/e/mine", "/e/mine/13"):
@@ -229,7 +228,7 @@ def is_alive(told):
 
 def test_a_check_ends_with_its_page_and_with_the_server(tmp_path, monkeypatch, cache, open_tab):
     told = make_sleep(tmp_path, monkeypatch, "plan")
-    with serving(tmp_path, free_port(8700)) as own:
+    with serving(tmp_path) as own:
         for _ in range(2):
             told.unlink(missing_ok=True)
             page = open_tab("/start", at=own).page
@@ -299,7 +298,7 @@ def test_a_search_from_its_start_to_its_export(tmp_path, data_dir, cache, open_t
     root = tmp_path / "runs"
     root.mkdir()
     tiny = Experiment(root / "tiny")
-    with ended_at_last(tiny), serving(root, free_port(8700)) as own:
+    with ended_at_last(tiny), serving(root) as own:
         tab = open_tab("/start", at=own)
         page = tab.page
         page.set_default_timeout(2 * LONG_MS)
@@ -326,7 +325,7 @@ def test_a_search_from_its_start_to_its_export(tmp_path, data_dir, cache, open_t
         seen = n_rows(tiny)
         wait_for(lambda: n_rows(tiny) > seen)
         assert lock_process(tiny.path) == process
-        with serving(root, own.port) as second:
+        with serving(root, port=own.port) as second:
             tab = open_tab("/e/tiny", at=second)
             stop_resume_and_export(tab.page, tiny)
             assert tab.complaints == []

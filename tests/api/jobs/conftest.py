@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tune_encoder.system.ports import free_port
+from tests.ports import own_port
 
 CANARY = "canary-in-the-environment"
 START_S = 90
@@ -31,9 +31,7 @@ def head(cache):
     folder = Path(tempfile.mkdtemp(prefix="ray"))  # short: sockets lie below it
     token = f"canary-token-{secrets.token_hex(16)}"
     (folder / "token").write_text(token)
-    # Each of pytest's processes has a range of its own: a port is free until Ray binds it.
-    first = 28_265 + 50 * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
-    port = free_port(first)
+    port = own_port()
     environment = {
         **os.environ,
         "RAY_AUTH_MODE": "token",
@@ -46,7 +44,7 @@ def head(cache):
         "port": 0,
         "dashboard-host": "127.0.0.1",
         "dashboard-port": port,
-        "ray-client-server-port": free_port(first - 2_000),
+        "ray-client-server-port": own_port(),
         "dashboard-agent-listen-port": 0,
         "num-cpus": 2,
         "temp-dir": folder / "session",

@@ -6,10 +6,10 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
+from tests.ports import own_port
 from tune_encoder.api.jobs.client import Client
 from tune_encoder.api.jobs.connection import DEFAULT_ADDRESS, choose_address
 from tune_encoder.errors import ConfigError, StorageError
-from tune_encoder.system.ports import free_port
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def test_an_address_that_jobs_do_not_know_is_refused(address):
 
 
 def test_where_nothing_answers_it_is_said_how_to_start_a_cluster():
-    address = f"http://127.0.0.1:{free_port(21_000)}"
+    address = f"http://127.0.0.1:{own_port()}"
 
     with pytest.raises(StorageError, match=r"no Ray cluster answers \(.*refused\); start one"):
         Client(address)

@@ -17,13 +17,14 @@ import psutil
 import pytest
 import ray
 
+from tests.ports import own_port
 from tests.tuning.conftest import ENDED_S, STARTED_S, TINY_SPACE, Command, finish
 from tune_encoder.errors import StorageError
 from tune_encoder.experiment.folder import Experiment
 from tune_encoder.experiment.trials import needed_checkpoints
 from tune_encoder.system.files import cache_dir
 from tune_encoder.system.lock import read_note
-from tune_encoder.system.ports import LOOPBACK, free_port
+from tune_encoder.system.ports import LOOPBACK
 from tune_encoder.tuning.cluster.ray_settings import ENVIRONMENT, protect_token
 from tune_encoder.tuning.cluster.state import Cluster, cluster_usage, process_of
 
@@ -47,8 +48,8 @@ def head():
 @contextmanager
 def a_head(cpus):
     """A cluster that nodes can join, with a head of so many CPUs."""
-    address = f"{ray.util.get_node_ip_address()}:{free_port(27_379)}"
-    page_port = free_port(29_265)  # not where other tests start theirs
+    address = f"{ray.util.get_node_ip_address()}:{own_port()}"
+    page_port = own_port()  # not where other tests start theirs
     port = address.rpartition(":")[2]
     protect_token()
     options = ["--head", f"--port={port}", f"--dashboard-port={page_port}"]

@@ -3,19 +3,20 @@ import threading
 import time
 from contextlib import closing
 
-from tune_encoder.system.ports import LOOPBACK, free_port
+from tests.ports import own_port
+from tune_encoder.system.ports import LOOPBACK
 from tune_encoder.tuning.cluster.watch import Answer, knock, watch
 
 
 def test_a_port_is_open_where_somebody_listens_and_refuses_where_nobody_does():
     with closing(socket.create_server((LOOPBACK, 0))) as server:
         assert knock(server.getsockname()) is Answer.OPEN
-    assert knock((LOOPBACK, free_port(20_000))) is Answer.REFUSED
+    assert knock((LOOPBACK, own_port())) is Answer.REFUSED
 
 
 def lost_in(patience_s, back_after_s=None):
     """What is lost of a head that ends, and is started again after a while or never."""
-    place = (LOOPBACK, free_port(20_000))
+    place = (LOOPBACK, own_port())
     lost, left = [], threading.Event()
     watching = threading.Thread(
         target=watch, args=({"its head": place}, left, lost.append, patience_s)
