@@ -1,9 +1,11 @@
 """Averages and ensembles, from real checkpoints."""
 
+import dataclasses
 import itertools
 import json
 from typing import Any, cast
 
+import numpy as np
 import pytest
 import torch
 
@@ -14,12 +16,18 @@ from tune_encoder.data.scores import score
 from tune_encoder.export import Source, choose, export_models
 from tune_encoder.export.card import describe_alternative
 from tune_encoder.export.choosing import best_epochs
-from tune_encoder.export.combining import Model, average_model, best_model, single_model
+from tune_encoder.export.combining import (
+    Model,
+    average_model,
+    best_model,
+    ensemble_model,
+    single_model,
+)
 from tune_encoder.export.contents import Alternative
 from tune_encoder.export.origin import search_origin
 from tune_encoder.model.encoder import Ensemble
 from tune_encoder.model.evaluate import CPU
-from tune_encoder.model.folder import load_model
+from tune_encoder.model.folder import load_model, read_model_config
 from tune_encoder.model.prediction import predict_pack
 from tune_encoder.report.contents import read_contents
 
@@ -148,6 +156,26 @@ def test_an_exported_ensemble_is_one_folder_that_predicts_the_mean_of_its_member
         ttl, dp = loaded(features)
     torch.testing.assert_close(ttl, (members[0][0] + members[1][0]) / 2)
     torch.testing.assert_close(dp, (members[0][1] + members[1][1]) / 2)
+
+
+def test_an_ensemble_is_given_the_longest_windows_that_a_member_was_trained_on(
+    searched, packed, tmp_path
+):
+    short, other = choose(searched, 2)
+    settings = {**other.trial.settings, "crop_seconds": 1.0}
+    long = dataclasses.replace(other, trial=dataclasses.replace(other.trial, settings=settings))
+
+    model = ensemble_model("ensemble", [short, long])
+    model = dataclasses.replace(model, loss=scores_of(model, packed.val, packed)["loss"])
+    exported = ExportSettings(formats="torch")
+    export_models([model], tmp_path, Source(search_origin(searched), packed, exported))
+
+    loaded, config = load_model(tmp_path)
+    assert model.config.crop_seconds == config.crop_seconds == 1.0
+    assert read_model_config(tmp_path).crop_seconds == 0.5
+    expected = predict_pack(loaded, packed.test, crop_frames(long.config), CPU)
+    np.testing.assert_allclose(model.predict(packed.test).ttl, expected.ttl, atol=1e-6)
+    assert "windows of 1 s" in (tmp_path / "MODEL_CARD.md").read_text()
 
 
 def test_the_report_shows_a_combination_beside_the_winner(experiment, packed):

@@ -50,7 +50,8 @@ def choose_blend(experiment: Experiment, first: Choice, data: PackedData) -> Ble
     candidates = _candidates(experiment, first)
     if len(candidates) == 1 or len(set(data.val.voices)) < MIN_VOICES:
         return None
-    predicted = [_predict(each, first, data) for each in candidates]
+    longest = max((each.config for each in candidates), key=crop_frames)
+    predicted = [_predict(each, crop_frames(longest), data) for each in candidates]
     alone = voice_errors(predicted[0], data.val, data)[0]
     counts, errors = select_members(predicted, data)
     if _mean_gain(alone, errors) > 1:
@@ -100,10 +101,10 @@ def _candidates(experiment: Experiment, first: Choice) -> list[Choice]:
     return found
 
 
-def _predict(choice: Choice, first: Choice, data: PackedData) -> Styles:
-    """Predict val with the windows of the first choice, as the blend will."""
+def _predict(choice: Choice, n_frames: int, data: PackedData) -> Styles:
+    """Predict val from windows of so many frames, as a blend of all would."""
     encoder = rebuild_encoder(choice.config, choice.state["model"])
-    return predict_pack(encoder, data.val, crop_frames(first.config), CPU)
+    return predict_pack(encoder, data.val, n_frames, CPU)
 
 
 def select_members(

@@ -25,7 +25,7 @@ from tune_encoder.export.contents import (
     Member,
     Refitted,
 )
-from tune_encoder.model.encoder import Encoder, Ensemble, rebuild_encoder
+from tune_encoder.model.encoder import Encoder, Ensemble, rebuild_encoder, with_windows
 from tune_encoder.model.evaluate import CPU, skill_difference_interval
 from tune_encoder.model.prediction import predict_pack
 
@@ -71,8 +71,8 @@ class Model:
 
     @property
     def config(self) -> TrainConfig:
-        """The settings of the first member."""
-        return self.members[0].config
+        """The settings of the first member, with the windows of an ensemble."""
+        return with_windows(self.members[0].config, self.encoder)
 
     def predict(self, pack: Pack) -> Styles:
         """Predict the style of every clip of a split."""
@@ -163,9 +163,10 @@ def _mean(tensors: list[Tensor]) -> Tensor:
 def ensemble_model(
     kind: str, choices: Sequence[Checkpoint], shares: list[float] | None = None
 ) -> Model:
-    """Return a mean of predictions, weighted by shares if they are given."""
+    """Return a mean of predictions from the longest windows of any, weighted by the shares."""
     encoders = [rebuild_encoder(choice.config, choice.state["model"]) for choice in choices]
-    return Model(kind, Ensemble(encoders, shares).eval(), choices, 0.0)
+    window = max(choice.config.crop_seconds for choice in choices)
+    return Model(kind, Ensemble(encoders, shares, window).eval(), choices, 0.0)
 
 
 # --- comparison ----------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ Shapes: B batch, M mel bands, T frames.
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -24,6 +25,7 @@ __all__ = [
     "build_encoder",
     "count_parameters",
     "rebuild_encoder",
+    "with_windows",
 ]
 
 # The values of `encoder_type`; `config.training` lists them too, where the command line reads them.
@@ -31,7 +33,7 @@ __all__ = [
 # checked to be a multiple of num_heads.
 _BACKBONES = {"convnext": ConvNeXt, "cnn": Cnn, "transformer": Transformer}
 _HEADS = {"joint": JointHead, "query": QueryHead}  # the others are kinds of `PooledHead`
-SHARES = "shares"  # name of the weights of an ensemble's members
+SHARES, WINDOW = "shares", "window_seconds"  # of an ensemble, beside the weights of its members
 STD_FLOOR = 1e-3  # of a constant band
 
 
@@ -71,12 +73,30 @@ class Ensemble(Encoder):
     """An ensemble: the weighted mean of what several encoders predict from the same features."""
 
     shares: Tensor
+    window_seconds: Tensor | None
 
-    def __init__(self, members: Sequence[Encoder], shares: Sequence[float] | None = None) -> None:
-        """Combine encoders; `shares` sum to 1, and are equal by default."""
+    def __init__(
+        self,
+        members: Sequence[Encoder],
+        shares: Sequence[float] | None = None,
+        window_seconds: float | None = None,
+    ) -> None:
+        """Combine encoders.
+
+        Args:
+            members: The encoders.
+            shares: Of each in the mean; they sum to 1, and are equal by default.
+            window_seconds: Of the features that it is given: the longest crop of a member, as
+                longer windows than those of its training serve an encoder, and shorter ones do not.
+                None: the crop of the first, as in the ensembles of before.
+        """
         nn.Module.__init__(self)  # it has members in place of a backbone and a head
         equal = [1 / len(members)] * len(members)
         self.register_buffer(SHARES, torch.tensor(equal if shares is None else [*shares]))
+        window = (
+            None if window_seconds is None else torch.tensor(window_seconds, dtype=torch.double)
+        )
+        self.register_buffer(WINDOW, window)
         self.members = nn.ModuleList(members)
         self.register_buffer("mel_mean", members[0].mel_mean, persistent=False)
         self.register_buffer("mel_std", members[0].mel_std, persistent=False)
@@ -105,6 +125,13 @@ def build_encoder(config: TrainConfig, statistics: Statistics) -> Encoder:
     backbone = _BACKBONES[config.encoder_type](config.n_mels, config)
     head = _HEADS.get(config.head, PooledHead)
     return Encoder(backbone, head(config.hidden_dim, config, statistics), statistics)
+
+
+def with_windows(config: TrainConfig, encoder: Encoder) -> TrainConfig:
+    """Return the config of an encoder or its first member, with the windows that it is given."""
+    if not isinstance(encoder, Ensemble) or encoder.window_seconds is None:
+        return config
+    return replace(config, crop_seconds=encoder.window_seconds.item())
 
 
 def count_parameters(encoder: nn.Module) -> int:

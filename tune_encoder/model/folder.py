@@ -17,7 +17,14 @@ from torch import Tensor
 
 from tune_encoder.config import TrainConfig, load_config
 from tune_encoder.errors import ConfigError, StorageError, TuneEncoderError
-from tune_encoder.model.encoder import SHARES, Encoder, Ensemble, rebuild_encoder
+from tune_encoder.model.encoder import (
+    SHARES,
+    WINDOW,
+    Encoder,
+    Ensemble,
+    rebuild_encoder,
+    with_windows,
+)
 from tune_encoder.system.damage import parse_json, reason_of, refuse_damage
 from tune_encoder.system.manifest import PROVENANCE, load_verified, read_manifest
 
@@ -48,7 +55,9 @@ def member_config(number: int) -> str:
 
 
 def load_model(folder: Path) -> tuple[Encoder, TrainConfig]:
-    """Load an exported encoder or ensemble in evaluation mode, with its first config.
+    """Load an exported encoder or ensemble in evaluation mode, with its config.
+
+    That of an ensemble is its first member's, with the windows that the ensemble is given.
 
     Raises:
         StorageError: if a file is missing or damaged, or the weights do not fit the config.
@@ -57,7 +66,8 @@ def load_model(folder: Path) -> tuple[Encoder, TrainConfig]:
     try:
         with refuse_damage(StorageError):
             weights = load(load_verified(folder / WEIGHTS))
-            return _rebuild(folder, weights), _config(folder)
+            encoder = _rebuild(folder, weights)
+            return encoder, with_windows(_config(folder), encoder)
     except (OSError, ConfigError, StorageError) as error:
         reason = reason_of(error)
         raise StorageError(f"{folder}: not a usable model ({reason}); export it again") from error
@@ -74,7 +84,8 @@ def _rebuild(folder: Path, weights: Mapping[str, Tensor]) -> Encoder:
     configs = {number: _config(folder, number) for number in members}
     encoders = [rebuild_encoder(configs[number], members[number]) for number in sorted(members)]
     shares = weights[SHARES].tolist() if SHARES in weights else None  # absent before they were
-    return Ensemble(encoders, shares).eval()
+    window = weights[WINDOW].item() if WINDOW in weights else None  # likewise
+    return Ensemble(encoders, shares, window).eval()
 
 
 def splits_trained_on(folder: Path) -> tuple[set[str], str]:
