@@ -21,7 +21,7 @@ from tune_encoder.data.pack import open_pack
 from tune_encoder.data.packing import pack_data
 from tune_encoder.errors import ConfigError, DataError, Interrupted, StorageError
 from tune_encoder.experiment.folder import Experiment
-from tune_encoder.export import export, refit_runs
+from tune_encoder.export import export, refit_runs, refitting
 from tune_encoder.export.choosing import choose
 from tune_encoder.export.combining import average_model, ensemble_model, single_model
 from tune_encoder.export.refit_runs import RefitRun
@@ -208,15 +208,16 @@ def test_a_closed_form_has_no_seeds_and_keeps_its_share(packed, data_dir, tmp_pa
 
 
 @pytest.mark.parametrize(
-    ("seconds", "section", "n_members"),
+    ("kind", "seconds", "section", "n_members"),
     [
-        (49, {}, 3),
-        (51, {}, 1),
-        (49, {"constraints": {"parameters": {"max": 1.0e6}}}, 1),
+        ("known", 49, {}, 3),
+        ("known", 51, {}, 1),
+        ("known", 49, {"constraints": {"parameters": {"max": 1.0e6}}}, 1),
+        ("new", 49, {}, 1),
     ],
 )
-def test_it_has_several_seeds_by_itself_if_that_is_quick_and_nothing_is_limited(
-    made, packed, seconds, section, n_members
+def test_it_has_several_seeds_by_itself_on_known_voices_if_that_is_quick_and_nothing_is_limited(
+    made, packed, kind, seconds, section, n_members
 ):
     made.write_search({**made.read_search(), "space": {**made.read_search()["space"], **section}})
     (choice,) = choose(made, 1)
@@ -224,7 +225,7 @@ def test_it_has_several_seeds_by_itself_if_that_is_quick_and_nothing_is_limited(
     assert len(rows) == 6
     timed = dataclasses.replace(choice, trial=dataclasses.replace(choice.trial, rows=rows))
 
-    model = refit_model(made, single_model(timed), packed)
+    model = refit_model(made, single_model(timed), of_kind(packed, kind))
 
     assert len(model.members) == n_members
 
@@ -259,13 +260,24 @@ def of_kind(packed, kind):
         ("new", True, {"refit": "always", "trial": 0}, True),
     ],
 )
-def test_by_itself_it_is_done_where_val_has_voices_of_train(
+def test_by_itself_it_is_done_where_val_has_voices_of_train_or_many_new_ones(
     searched, packed, kind, has_test, changes, refits
 ):
     data = dataclasses.replace(of_kind(packed, kind), test=packed.test if has_test else None)
     models = [single_model(choose(searched, 1)[0])]
 
     assert may_refit(searched, models, dataclasses.replace(TORCH, **changes), data) is refits
+
+
+def test_enough_new_voices_in_val_are_trained_on_by_itself(searched, packed, monkeypatch):
+    n_voices, models = len(set(packed.val.voices)), [single_model(choose(searched, 1)[0])]
+
+    for least, refits in ((n_voices, True), (n_voices + 1, False)):
+        monkeypatch.setattr(refitting, "MIN_NEW_VOICES", least)
+        assert may_refit(searched, models, TORCH, packed) is refits
+    monkeypatch.setattr(refitting, "MIN_NEW_VOICES", 0)
+    assert not may_refit(searched, models, TORCH, of_kind(packed, "mixed"))
+    assert not may_refit(searched, models, TORCH, dataclasses.replace(packed, test=None))
 
 
 @pytest.mark.parametrize(

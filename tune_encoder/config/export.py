@@ -46,13 +46,13 @@ class ExportSettings:
     refit: str = setting(
         "auto",
         "always: train what is exported again, on train and val together; auto: if val has voices "
-        "of train, and test tells how good it is",
+        "of train or many new ones, and test tells how good it is",
         choices=("auto", "always", "none"),
     )
     refit_seeds: int | None = setting(
         None,
-        "seeds with which a network is trained again; their predictions are averaged; empty: 3, "
-        "or 1 if the trials took over five minutes",
+        "seeds with which a network is trained again; their predictions are averaged; empty: 1, "
+        "or 3 on known voices if the trials took at most five minutes",
         minimum=1,
         maximum=32,
     )

@@ -4,7 +4,7 @@ The scores of a trial tell how good its config is, but its encoder lacks the cli
 of a search over folds some voices each. So the config is trained on all of them, up to the chosen
 epoch, with the learning rates of the trial. On known voices it is trained as long as the trial was:
 the few clips of val can hardly tell the best epoch from the last, whose weights have settled.
-Where it is quick, what was chosen on val is trained with several seeds, whose errors differ:
+There, where it is quick, what was chosen on val is trained with several seeds, whose errors differ:
 Lakshminarayanan et al., Simple and Scalable Predictive Uncertainty Estimation Using Deep Ensembles,
 NIPS 2017.
 
@@ -20,7 +20,7 @@ from dataclasses import replace
 
 from tune_encoder.config import ExportSettings, TrainConfig, to_mapping
 from tune_encoder.data.pack import PackedData
-from tune_encoder.data.score_words import KNOWN
+from tune_encoder.data.score_words import KNOWN, NEW
 from tune_encoder.data.scores import score
 from tune_encoder.errors import (
     ConfigError,
@@ -49,8 +49,9 @@ from tune_encoder.system.lock import lock_holder
 from tune_encoder.training.run_folder import stoppable
 
 FOLDER = "refit"  # within the search
-SEEDS = 3
+SEEDS = 3  # on known voices
 MAX_S = 300.0  # that the trials took, to be trained with so many
+MIN_NEW_VOICES = 30  # in val, to tell the epoch up to which its voices are trained on, too
 
 
 def refit_models(
@@ -125,9 +126,10 @@ def may_refit(
     """Return whether models that were chosen on val are trained on val, too.
 
     If nobody asks for it: the best model of a search that has ended, without limits that another
-    epoch might break, where val has other clips of the voices of train. These are few, so each
-    counts. There must be a test split, as nothing else could tell how good it is, and the trials
-    must have been trained on the processor, as this is no work of Ray's, which lends devices.
+    epoch might break, where val has other clips of the voices of train, of which each counts, or
+    enough new voices. There must be a test split, as nothing else could tell how good it is, and
+    the trials must have been trained on the processor, as this is no work of Ray's, which lends
+    devices.
 
     Raises:
         DataError: if it is asked for, but there is no test split.
@@ -142,8 +144,13 @@ def may_refit(
     is_best = settings.trial is None and settings.top_k == 1 and models[0].kind != AVERAGE
     has_ended = lock_holder(experiment.path) is None
     on_processor = experiment.space().resources.gpus == 0
-    fits = data.voice_kind("val") == KNOWN and data.test is not None and not _has_limits(experiment)
+    fits = data.test is not None and _is_worth(data) and not _has_limits(experiment)
     return is_best and has_ended and on_processor and fits
+
+
+def _is_worth(data: PackedData) -> bool:
+    kind, n_voices = data.voice_kind("val"), len(set(data.val.voices))
+    return kind == KNOWN or (kind == NEW and n_voices >= MIN_NEW_VOICES)
 
 
 def _has_limits(experiment: Experiment) -> bool:
@@ -164,8 +171,8 @@ def refit_model(
         experiment: The search.
         model: What was chosen on val: a single epoch, an ensemble or a blend.
         data: The search's data, with a test split.
-        n_seeds: With which each network is trained, to predict their mean; None: `SEEDS` of those
-            whose trials were quick.
+        n_seeds: With which each network is trained, to predict their mean; None: one, or `SEEDS`
+            on known voices if the trials were quick.
         on_epoch: Called with the row of every epoch that is trained, once it is saved.
 
     Raises:
@@ -177,7 +184,8 @@ def refit_model(
     assert len(choices) == len(model.members)  # those of a search are
     if data.voice_kind("val") == KNOWN and not _has_limits(experiment):
         choices = [replace(each, row=each.trial.rows[-1]) for each in choices]
-    counts = _n_seeds(experiment, choices, n_seeds)
+    by_itself = _default_seeds(experiment, choices, data)
+    counts = _n_seeds(experiment, choices, n_seeds or by_itself)
     members = _refit_all(experiment, _with_seeds(choices, counts), voices, on_epoch)
     again = _rebuild(model, members, counts)
     changed = replace(
@@ -191,17 +199,22 @@ def refit_model(
     return _with_test_loss(changed, voices.data)
 
 
-def _n_seeds(experiment: Experiment, choices: Sequence[Choice], asked: int | None) -> list[int]:
-    """With how many seeds each config is trained; a closed form has none, so it is trained once.
+def _default_seeds(experiment: Experiment, choices: Sequence[Choice], data: PackedData) -> int:
+    """With how many seeds a network is trained if nobody says so.
 
-    By itself with one where there are limits, as several encoders are as large as all together.
+    With one where there are limits, as several encoders are as large as all together.
     """
-    space = experiment.space()
-    closed = [space.is_closed_form(each.trial.settings) for each in choices]
     rows = [row for each in choices for row in each.trial.rows]
-    seconds = sum(row.get("seconds", 0.0) for row in rows) * space.resources.processes_per_trial
-    by_itself = SEEDS if seconds <= MAX_S and not _has_limits(experiment) else 1
-    return [1 if each else asked or by_itself for each in closed]
+    seconds = sum(row.get("seconds", 0.0) for row in rows)
+    is_quick = seconds * experiment.space().resources.processes_per_trial <= MAX_S
+    may = data.voice_kind("val") == KNOWN and not _has_limits(experiment)
+    return SEEDS if is_quick and may else 1
+
+
+def _n_seeds(experiment: Experiment, choices: Sequence[Choice], count: int) -> list[int]:
+    """With how many seeds each config is trained; a closed form has none, so it is trained once."""
+    is_closed_form = experiment.space().is_closed_form
+    return [1 if is_closed_form(each.trial.settings) else count for each in choices]
 
 
 def _with_seeds(choices: Sequence[Choice], counts: Sequence[int]) -> list[Choice]:
