@@ -75,7 +75,7 @@ def add_worse_clips(data_dir: Path, noise: Path, seed: int) -> None:
 
 def measure(config: TrainConfig, data: PackedData) -> dict[str, float]:
     """Train on the data, and return the skills of both kinds of encoder on both parts of test."""
-    encoder, fitted = best_of_run(config, data), {"statistics": closed_form(data)}
+    (encoder, _), fitted = best_of_run(config, data), {"statistics": closed_form(data)}
     test, found = data.split("test"), {}
     half = len(test) // 2
     for name, rows in (("as they are", np.arange(half)), ("worse", np.arange(half, 2 * half))):

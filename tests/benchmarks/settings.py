@@ -45,7 +45,7 @@ def scores_of_runs(
         data = open_pack(pack_data(data_dir, config))
         for seed in seeds:
             seeded = dataclasses.replace(config, seed=seed)
-            found = evaluate_model(best_of_run(seeded, data), seeded, data, "test")
+            found = evaluate_model(best_of_run(seeded, data)[0], seeded, data, "test")
             yield found.scores["model"]
 
 
