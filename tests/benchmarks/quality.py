@@ -4,9 +4,9 @@
         [--clips-per-voice 2 1] [--rivals 2] [--real FOLDER [--turns 4]]
 
 On the demo voices, each space is searched with each seed. The rivals are its first start
-configs, each trained once for as many epochs as all trials had together, at the epoch of its lowest
-validation loss; and, as exports are, again up to it on train and val. With one clip a voice, val and
-test are recorded as train is.
+configs, each trained once for as many epochs as all trials had together, at the epoch of its
+lowest validation loss; and, as exports are, again up to it on train and val. With one clip a
+voice, val and test are recorded as train is.
 FOLDER has recordings in voices/ and styles in styles/: they are imported by time, searched with
 eight trials, and evaluated over folds that leave out one voice each. A piece of 1.2 s a voice is
 little to test with: with four turns, the recordings are searched four times, each time begun at
