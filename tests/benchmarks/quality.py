@@ -97,7 +97,7 @@ def measure_rivals(found: Path, data_dir: Path, n_rivals: int) -> None:
         best, epoch = best_of_run(rival, data)
         report(f"start {number}", best, rival, data)
         again = trained_on_both(rival, data, epoch)
-        report("and val, too", again, rival, data)
+        report("and val, too", again, rival, all_voices(data, data.voice_kind("val")))
 
 
 def import_turned(real: Path, out: Path, turn: float) -> None:
@@ -159,7 +159,7 @@ def trained_on_both(config: TrainConfig, data: PackedData, epoch: int) -> Encode
     last = config.epochs if data.voice_kind("val") == KNOWN else epoch
     with tempfile.TemporaryDirectory() as folder:
         run = RefitRun(dataclasses.replace(config, early_stopping_patience=0), last, Path(folder))
-        run.train(all_voices(data), lambda row: None)
+        run.train(all_voices(data, data.voice_kind("val")), lambda row: None)
         return rebuild_encoder(config, run.read_state()["model"])
 
 

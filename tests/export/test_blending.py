@@ -1,10 +1,20 @@
 """Which predictions are blended, with made-up predictions of the real val voices."""
 
+import dataclasses
+
 import numpy as np
 
 from tune_encoder.data.scores import Styles
-from tune_encoder.export.blending import select_members
+from tune_encoder.export import choose
+from tune_encoder.export.blending import _errors, _predictor, select_members
+from tune_encoder.export.combining import ensemble_model
 from tune_encoder.model.evaluate import voice_errors
+
+
+def with_crops(choice, crop_seconds):
+    """A choice as if it had been trained on crops of so many seconds."""
+    settings = {**choice.trial.settings, "crop_seconds": crop_seconds}
+    return dataclasses.replace(choice, trial=dataclasses.replace(choice.trial, settings=settings))
 
 
 def shifted(packed, seed, size=0.01, away=1.0):
@@ -38,3 +48,16 @@ def test_what_does_not_help_is_left_out(packed):
     counts, _ = select_members([shifted(packed, 1), shifted(packed, 2, size=0.2)], packed)
 
     assert list(counts) == [0]
+
+
+def test_a_blend_is_rated_with_the_windows_that_it_is_given(searched, packed):
+    one, other = choose(searched, 2)
+    candidates = [one, with_crops(other, 1.0), with_crops(one, 1.5)]
+
+    rated = _errors({0: 0.5, 1: 0.5}, candidates, _predictor(candidates, packed), packed)
+
+    model = ensemble_model("blend", candidates[:2], [0.5, 0.5])
+    expected = voice_errors(model.predict(packed.val), packed.val, packed)[0]
+    np.testing.assert_allclose(rated, expected, rtol=1e-5)
+    wider = ensemble_model("blend", candidates[1:], [0.5, 0.5]).predict(packed.val)
+    assert np.abs(voice_errors(wider, packed.val, packed)[0] - expected).max() > 1e-5

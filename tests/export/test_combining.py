@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from tests.export.conftest import rows_by_loss
+from tests.export.test_blending import with_crops
 from tune_encoder.config import ExportSettings
 from tune_encoder.data.crops import crop_frames
 from tune_encoder.data.scores import score
@@ -28,6 +29,7 @@ from tune_encoder.export.origin import search_origin
 from tune_encoder.model.encoder import Ensemble
 from tune_encoder.model.evaluate import CPU
 from tune_encoder.model.folder import load_model, read_model_config
+from tune_encoder.model.onnx.session import VOICE_ENCODER, open_onnx
 from tune_encoder.model.prediction import predict_pack
 from tune_encoder.report.contents import read_contents
 
@@ -162,19 +164,22 @@ def test_an_ensemble_is_given_the_longest_windows_that_a_member_was_trained_on(
     searched, packed, tmp_path
 ):
     short, other = choose(searched, 2)
-    settings = {**other.trial.settings, "crop_seconds": 1.0}
-    long = dataclasses.replace(other, trial=dataclasses.replace(other.trial, settings=settings))
+    long = with_crops(other, 1.0)
 
     model = ensemble_model("ensemble", [short, long])
     model = dataclasses.replace(model, loss=scores_of(model, packed.val, packed)["loss"])
-    exported = ExportSettings(formats="torch")
+    exported = ExportSettings(formats="torch,onnx")  # which is compared with torch
     export_models([model], tmp_path, Source(search_origin(searched), packed, exported))
 
     loaded, config = load_model(tmp_path)
     assert model.config.crop_seconds == config.crop_seconds == 1.0
     assert read_model_config(tmp_path).crop_seconds == 0.5
+    is_double = [each.dtype == torch.float64 for each in loaded.state_dict().values()]
+    assert not any(is_double)  # which Apple's GPUs do not have
     expected = predict_pack(loaded, packed.test, crop_frames(long.config), CPU)
     np.testing.assert_allclose(model.predict(packed.test).ttl, expected.ttl, atol=1e-6)
+    metadata = open_onnx(tmp_path / VOICE_ENCODER).metadata
+    assert metadata["window_frames"] == str(crop_frames(long.config))
     assert "windows of 1 s" in (tmp_path / "MODEL_CARD.md").read_text()
 
 

@@ -276,8 +276,27 @@ def test_enough_new_voices_in_val_are_trained_on_by_itself(searched, packed, mon
         monkeypatch.setattr(refitting, "MIN_NEW_VOICES", least)
         assert may_refit(searched, models, TORCH, packed) is refits
     monkeypatch.setattr(refitting, "MIN_NEW_VOICES", 0)
+    assert may_refit(searched, models, TORCH, packed)
     assert not may_refit(searched, models, TORCH, of_kind(packed, "mixed"))
     assert not may_refit(searched, models, TORCH, dataclasses.replace(packed, test=None))
+    shared = dataclasses.replace(packed, test=packed.val)
+    assert shared.voice_kind("test") == "new"
+    assert not may_refit(searched, models, TORCH, shared)
+    monkeypatch.setattr(refitting, "MAX_NEW_S", 0.0)
+    assert not may_refit(searched, models, TORCH, packed)
+
+
+def test_what_was_trained_on_new_voices_by_itself_is_verified_and_scored_on_test_alone(
+    made, packed, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(refitting, "MIN_NEW_VOICES", 1)
+
+    (metrics,) = export(made, tmp_path / "model", dataclasses.replace(TORCH, blend="auto"))
+
+    assert list(metrics["scores"]) == ["test"]
+    assert metrics["voices"] == {"test": "new"}
+    assert metrics["refitted"]["test_skill"] != metrics["refitted"]["test_skill_before"]
+    assert verify(tmp_path / "model").mismatches == []
 
 
 @pytest.mark.parametrize(

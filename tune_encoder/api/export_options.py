@@ -23,7 +23,7 @@ class ExportOptions(TypedDict, total=False):
     refit: str
     """auto, always or none: whether what is exported is trained again on train and val."""
     refit_seeds: int | None
-    """Seeds with which a network is trained again; by default 3, or 1 if that takes long."""
+    """Seeds with which a network is trained again; by default 1, or 3 on known voices if quick."""
 
 
 class RetrainOptions(TypedDict, total=False):

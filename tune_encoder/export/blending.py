@@ -5,8 +5,9 @@ Shapes: C candidates, V voices, N clips.
 
 import itertools
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,19 +51,43 @@ def choose_blend(experiment: Experiment, first: Choice, data: PackedData) -> Ble
     candidates = _candidates(experiment, first)
     if len(candidates) == 1 or len(set(data.val.voices)) < MIN_VOICES:
         return None
-    longest = max((each.config for each in candidates), key=crop_frames)
-    predicted = [_predict(each, crop_frames(longest), data) for each in candidates]
-    alone = voice_errors(predicted[0], data.val, data)[0]
-    counts, errors = select_members(predicted, data)
-    if _mean_gain(alone, errors) > 1:
-        total = counts.total()
-        return Blend([candidates[i] for i in counts], [count / total for count in counts.values()])
+    predict = _predictor(candidates, data)
+    alone = _errors({0: 1.0}, candidates, predict, data)
+    shares = _selected(candidates, predict, data)
+    if _mean_gain(alone, _errors(shares, candidates, predict, data)) > 1:
+        return _blend(shares, candidates)
     if data.voice_kind("val") != KNOWN:
         return None
     shares = _halves(experiment, candidates)
-    tied = Blend([candidates[i] for i in shares], list(shares.values()))
-    errors = voice_errors(_weighted(predicted, shares), data.val, data)[0]
-    return tied if len(shares) > 1 and _mean_gain(alone, errors) > -SIGNIFICANT else None
+    gain = _mean_gain(alone, _errors(shares, candidates, predict, data))
+    return _blend(shares, candidates) if len(shares) > 1 and gain > -SIGNIFICANT else None
+
+
+def _blend(shares: dict[int, float], candidates: Sequence[Choice]) -> Blend:
+    return Blend([candidates[i] for i in shares], list(shares.values()))
+
+
+def _selected(
+    candidates: Sequence[Choice], predict: "_Predict", data: PackedData
+) -> dict[int, float]:
+    """The shares that Caruana's selection gives them, from the longest windows of any."""
+    n_frames = _longest(candidates)
+    counts, _ = select_members([predict(i, n_frames) for i in range(len(candidates))], data)
+    return {i: count / counts.total() for i, count in counts.items()}
+
+
+def _errors(
+    shares: dict[int, float], candidates: Sequence[Choice], predict: "_Predict", data: PackedData
+) -> NDArray[np.float64]:
+    """The errors of the voices of val (V,) by a blend, with the windows that it will be given."""
+    n_frames = _longest([candidates[i] for i in shares])
+    predicted = {i: predict(i, n_frames) for i in shares}
+    return voice_errors(_weighted(predicted, shares), data.val, data)[0]
+
+
+def _longest(choices: Sequence[Choice]) -> int:
+    """Frames of the longest crop."""
+    return max(crop_frames(each.config) for each in choices)
 
 
 def _mean_gain(alone: NDArray[np.float64], errors: NDArray[np.float64]) -> float:
@@ -81,7 +106,7 @@ def _halves(experiment: Experiment, candidates: Sequence[Choice]) -> dict[int, f
     return dict.fromkeys(sorted([closed[0], networks[0]]), 0.5)
 
 
-def _weighted(predicted: Sequence[Styles], shares: dict[int, float]) -> Styles:
+def _weighted(predicted: dict[int, Styles], shares: dict[int, float]) -> Styles:
     ttl, dp = (
         np.sum([share * getattr(predicted[i], part) for i, share in shares.items()], axis=0)
         for part in ("ttl", "dp")
@@ -101,10 +126,13 @@ def _candidates(experiment: Experiment, first: Choice) -> list[Choice]:
     return found
 
 
-def _predict(choice: Choice, n_frames: int, data: PackedData) -> Styles:
-    """Predict val from windows of so many frames, as a blend of all would."""
-    encoder = rebuild_encoder(choice.config, choice.state["model"])
-    return predict_pack(encoder, data.val, n_frames, CPU)
+_Predict = Callable[[int, int], Styles]
+
+
+def _predictor(candidates: Sequence[Choice], data: PackedData) -> _Predict:
+    """A function that predicts val by a candidate from windows of so many frames, once each."""
+    encoders = [rebuild_encoder(each.config, each.state["model"]) for each in candidates]
+    return cache(lambda i, n_frames: predict_pack(encoders[i], data.val, n_frames, CPU))
 
 
 def select_members(

@@ -69,7 +69,7 @@ def write_card(
         "data": _data_table(provenance),
         "disjoint": describe_overlap(provenance["data"]["known_styles"]),
         "n_voices": provenance["data"]["voices"]["train"],
-        "training": _training_section(metrics, model.config),
+        "training": _training_section(metrics, model.members[0].config),
         "scores": _score_table(metrics),
         "uncertainty": "\n".join(f"- {line}" for line in describe_uncertainty(metrics)),
         "scored_on": _scored_on(metrics, provenance["trained_on"]),

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from tune_encoder.config import ExportSettings, TrainConfig, to_mapping
-from tune_encoder.data.pack import PackedData
+from tune_encoder.data.pack import PackedData, merge_train_and_val
 from tune_encoder.data.score_words import KNOWN, NEW
 from tune_encoder.data.scores import score
 from tune_encoder.errors import (
@@ -32,7 +32,7 @@ from tune_encoder.errors import (
 from tune_encoder.experiment.confirmation import new_seeds
 from tune_encoder.experiment.epoch_row import validation_scores
 from tune_encoder.experiment.folder import Experiment
-from tune_encoder.export.choosing import Choice
+from tune_encoder.export.choosing import Checkpoint, Choice
 from tune_encoder.export.combining import (
     AVERAGE,
     BLEND,
@@ -51,7 +51,8 @@ from tune_encoder.training.run_folder import stoppable
 FOLDER = "refit"  # within the search
 SEEDS = 3  # on known voices
 MAX_S = 300.0  # that the trials took, to be trained with so many
-MIN_NEW_VOICES = 30  # in val, to tell the epoch up to which its voices are trained on, too
+MIN_NEW_VOICES = 20  # in val, to tell the epoch up to which its voices are trained on, too
+MAX_NEW_S = 3600.0  # that the trials took, to be trained on new voices without being asked
 
 
 def refit_models(
@@ -144,13 +145,20 @@ def may_refit(
     is_best = settings.trial is None and settings.top_k == 1 and models[0].kind != AVERAGE
     has_ended = lock_holder(experiment.path) is None
     on_processor = experiment.space().resources.gpus == 0
-    fits = data.test is not None and _is_worth(data) and not _has_limits(experiment)
-    return is_best and has_ended and on_processor and fits
+    fits = data.test is not None and not _has_limits(experiment)
+    may = is_best and has_ended and on_processor and fits
+    return may and (data.voice_kind("val") == KNOWN or _suits_new_voices(experiment, models, data))
 
 
-def _is_worth(data: PackedData) -> bool:
-    kind, n_voices = data.voice_kind("val"), len(set(data.val.voices))
-    return kind == KNOWN or (kind == NEW and n_voices >= MIN_NEW_VOICES)
+def _suits_new_voices(experiment: Experiment, models: list[Model], data: PackedData) -> bool:
+    """Whether val has enough new voices, none of them in test, and training on them is short work.
+
+    With voices of test it would no longer tell how good the model is on new ones.
+    """
+    is_new = data.voice_kind("val") == NEW
+    stays = merge_train_and_val(data).voice_kind("test") == data.voice_kind("test")
+    is_enough = len(data.val.unique_styles.ttl) >= MIN_NEW_VOICES
+    return is_new and stays and is_enough and _seconds(experiment, models[0].members) <= MAX_NEW_S
 
 
 def _has_limits(experiment: Experiment) -> bool:
@@ -204,11 +212,16 @@ def _default_seeds(experiment: Experiment, choices: Sequence[Choice], data: Pack
 
     With one where there are limits, as several encoders are as large as all together.
     """
-    rows = [row for each in choices for row in each.trial.rows]
-    seconds = sum(row.get("seconds", 0.0) for row in rows)
-    is_quick = seconds * experiment.space().resources.processes_per_trial <= MAX_S
+    is_quick = _seconds(experiment, choices) <= MAX_S
     may = data.voice_kind("val") == KNOWN and not _has_limits(experiment)
     return SEEDS if is_quick and may else 1
+
+
+def _seconds(experiment: Experiment, members: Sequence[Checkpoint]) -> float:
+    """How long the trials took of what is trained again, all processes together."""
+    rows = [row for each in members if isinstance(each, Choice) for row in each.trial.rows]
+    seconds = sum(row.get("seconds", 0.0) for row in rows)
+    return seconds * experiment.space().resources.processes_per_trial
 
 
 def _n_seeds(experiment: Experiment, choices: Sequence[Choice], count: int) -> list[int]:

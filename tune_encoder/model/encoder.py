@@ -34,6 +34,7 @@ __all__ = [
 _BACKBONES = {"convnext": ConvNeXt, "cnn": Cnn, "transformer": Transformer}
 _HEADS = {"joint": JointHead, "query": QueryHead}  # the others are kinds of `PooledHead`
 SHARES, WINDOW = "shares", "window_seconds"  # of an ensemble, beside the weights of its members
+WINDOW_DIGITS = 5  # after the point, that are exact in float32, which every device has
 STD_FLOOR = 1e-3  # of a constant band
 
 
@@ -86,16 +87,14 @@ class Ensemble(Encoder):
         Args:
             members: The encoders.
             shares: Of each in the mean; they sum to 1, and are equal by default.
-            window_seconds: Of the features that it is given: the longest crop of a member, as
-                longer windows than those of its training serve an encoder, and shorter ones do not.
-                None: the crop of the first, as in the ensembles of before.
+            window_seconds: Of the features that it is given: the longest crop of a member, as a
+                network loses with shorter windows than those of its training, and hardly with
+                longer ones. None: the crop of the first, as in the ensembles of before.
         """
         nn.Module.__init__(self)  # it has members in place of a backbone and a head
         equal = [1 / len(members)] * len(members)
         self.register_buffer(SHARES, torch.tensor(equal if shares is None else [*shares]))
-        window = (
-            None if window_seconds is None else torch.tensor(window_seconds, dtype=torch.double)
-        )
+        window = None if window_seconds is None else torch.tensor(float(window_seconds))
         self.register_buffer(WINDOW, window)
         self.members = nn.ModuleList(members)
         self.register_buffer("mel_mean", members[0].mel_mean, persistent=False)
@@ -131,7 +130,7 @@ def with_windows(config: TrainConfig, encoder: Encoder) -> TrainConfig:
     """Return the config of an encoder or its first member, with the windows that it is given."""
     if not isinstance(encoder, Ensemble) or encoder.window_seconds is None:
         return config
-    return replace(config, crop_seconds=encoder.window_seconds.item())
+    return replace(config, crop_seconds=round(encoder.window_seconds.item(), WINDOW_DIGITS))
 
 
 def count_parameters(encoder: nn.Module) -> int:

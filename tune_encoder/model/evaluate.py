@@ -79,12 +79,12 @@ def evaluate(model_dir: Path, data_dir: Path, split: str) -> Evaluation:
     data = open_pack(pack_data(data_dir, settings))
     if split == "test" and data.test is None:
         raise DataError(f"{data_dir}: has no {split} split; evaluate on val or add {split}/")
-    warning = without_copies or _trained_on_val(model_dir, data, split)
+    warning = without_copies or trained_on_val(model_dir, data, split)
     return dataclasses.replace(evaluate_model(model, config, data, split), warning=warning)
 
 
-def _trained_on_val(model_dir: Path, data: PackedData, split: str) -> str:
-    """Say what that means for the scores, if the model was trained on val of these data."""
+def trained_on_val(model_dir: Path, data: PackedData, split: str) -> str:
+    """Say what it means for the scores, if a model was trained on val of these data; else ''."""
     trained_on, fingerprint = splits_trained_on(model_dir)
     if "val" not in trained_on or fingerprint != data.info["fingerprint"]:
         return ""

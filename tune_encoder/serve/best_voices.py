@@ -79,7 +79,7 @@ def _stamp(model: Path) -> object:
 
 
 def _hear(path: Path) -> HeardVoices:
-    from tune_encoder.model.evaluate import evaluate_model
+    from tune_encoder.model.evaluate import evaluate_model, trained_on_val
     from tune_encoder.model.folder import load_model
     from tune_encoder.report.facts import read_facts
     from tune_encoder.report.winner import Winner, read_data
@@ -92,13 +92,14 @@ def _hear(path: Path) -> HeardVoices:
             "the data has no test split, and the model was trained on all other voices: there is "
             "none that it has not heard"
         )
-    return _describe(facts, Winner(split, data, config, evaluate_model(model, config, data, split)))
+    winner = Winner(split, data, config, evaluate_model(model, config, data, split))
+    return _describe(facts, winner, trained_on_val(path / EXPORTED, data, split))
 
 
-def _describe(facts: "Facts", winner: "Winner") -> HeardVoices:
+def _describe(facts: "Facts", winner: "Winner", note: str) -> HeardVoices:
     from tune_encoder.report.clips import best_and_worst, sample_files
 
-    note, files = "", []
+    files = []
     try:
         files = sample_files(facts, winner)
     except TuneEncoderError as error:
