@@ -280,8 +280,10 @@ def test_enough_new_voices_in_val_are_trained_on_by_itself(searched, packed, mon
     assert not may_refit(searched, models, TORCH, of_kind(packed, "mixed"))
     assert not may_refit(searched, models, TORCH, dataclasses.replace(packed, test=None))
     shared = dataclasses.replace(packed, test=packed.val)
-    assert shared.voice_kind("test") == "new"
-    assert not may_refit(searched, models, TORCH, shared)
+    for kind in ("new", "mixed"):
+        kinds = {**packed.info["voice_kinds"], "test": kind}
+        info = {**packed.info, "voice_kinds": kinds}
+        assert not may_refit(searched, models, TORCH, dataclasses.replace(shared, info=info))
     monkeypatch.setattr(refitting, "MAX_NEW_S", 0.0)
     assert not may_refit(searched, models, TORCH, packed)
 

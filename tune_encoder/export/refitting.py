@@ -19,9 +19,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from tune_encoder.config import ExportSettings, TrainConfig, to_mapping
-from tune_encoder.data.pack import PackedData, merge_train_and_val
+from tune_encoder.data.pack import PackedData
 from tune_encoder.data.score_words import KNOWN, NEW
-from tune_encoder.data.scores import score
+from tune_encoder.data.scores import identities_of, score
 from tune_encoder.errors import (
     ConfigError,
     DataError,
@@ -155,10 +155,11 @@ def _suits_new_voices(experiment: Experiment, models: list[Model], data: PackedD
 
     With voices of test it would no longer tell how good the model is on new ones.
     """
-    is_new = data.voice_kind("val") == NEW
-    stays = merge_train_and_val(data).voice_kind("test") == data.voice_kind("test")
-    is_enough = len(data.val.unique_styles.ttl) >= MIN_NEW_VOICES
-    return is_new and stays and is_enough and _seconds(experiment, models[0].members) <= MAX_NEW_S
+    if data.voice_kind("val") != NEW or data.test is None:
+        return False
+    voices, tested = (set(identities_of(each.unique_styles)) for each in (data.val, data.test))
+    is_short = _seconds(experiment, models[0].members) <= MAX_NEW_S
+    return len(voices) >= MIN_NEW_VOICES and voices.isdisjoint(tested) and is_short
 
 
 def _has_limits(experiment: Experiment) -> bool:

@@ -46,6 +46,8 @@ class HeardVoices(TypedDict):
     """The best voices, and the worst."""
     note: str
     """Why there is no audio, if there is none."""
+    trained_on: str
+    """What makes its scores others than those of its training, if anything does."""
 
 
 class Hearing:
@@ -96,10 +98,10 @@ def _hear(path: Path) -> HeardVoices:
     return _describe(facts, winner, trained_on_val(path / EXPORTED, data, split))
 
 
-def _describe(facts: "Facts", winner: "Winner", note: str) -> HeardVoices:
+def _describe(facts: "Facts", winner: "Winner", trained_on: str) -> HeardVoices:
     from tune_encoder.report.clips import best_and_worst, sample_files
 
-    files = []
+    note, files = "", []
     try:
         files = sample_files(facts, winner)
     except TuneEncoderError as error:
@@ -113,6 +115,7 @@ def _describe(facts: "Facts", winner: "Winner", note: str) -> HeardVoices:
         scores=sorted(scores.items(), key=lambda each: -each[1]),
         groups=[(name, hear(each, files)) for name, each in (("Best", best), ("Worst", worst))],
         note=note,
+        trained_on=trained_on,
     )
 
 

@@ -229,6 +229,8 @@ def _show_voices(heard: HeardVoices) -> None:
         "mean voice. Distances: 0 is that voice, 1 is as far as another one.",
         "soft",
     )
+    if heard["trained_on"]:
+        text(f"{heard['trained_on'][0].upper()}{heard['trained_on'][1:]}.", "soft")
     rows = [[_BASELINES.get(name, name), f"{skill:.3f}"] for name, skill in heard["scores"]]
     table([f"on the {heard['split']} voices", heard["skill_name"]], rows, "skill beside baselines")
     for name, voices in heard["groups"]:
