@@ -17,6 +17,7 @@ import pytest
 from tune_encoder.config import ResourceSettings
 from tune_encoder.errors import ConfigError, StorageError
 from tune_encoder.system.files import cache_dir
+from tune_encoder.tuning.cluster import start
 from tune_encoder.tuning.cluster.connection import resolve_address
 from tune_encoder.tuning.cluster.start import start_cluster
 from tune_encoder.tuning.cluster.state import (
@@ -69,7 +70,7 @@ def started(tmp_path_factory):
         try:
             first = cluster("start --cpus 1")
             found = find_cluster()
-            assert found is not None
+            assert found is not None, (first.returncode, first.stdout, first.stderr)
             local = local_address()
             second = cluster("start")
             shown = json.loads(cluster("status --json").stdout)
@@ -274,6 +275,24 @@ def test_a_cluster_that_does_not_start_says_why_and_leaves_nothing(home, monkeyp
 
         assert find_cluster() is None
         assert list(Path(folder).glob("tune_encoder_*")) == []
+
+
+@slow
+@patient
+def test_if_ray_ends_while_it_starts_it_is_started_again(home, monkeypatch):
+    cpus, command = [-1, 1], start._command
+
+    def once_wrong(port, page_port, folder, _):
+        return command(port, page_port, folder, cpus.pop(0))
+
+    monkeypatch.setattr(start, "_command", once_wrong)
+    try:
+        cluster, is_new = start_cluster()
+        assert is_new
+        assert find_cluster() == cluster
+    finally:
+        stop_cluster()
+    assert cpus == []
 
 
 def test_a_cluster_without_a_place_for_its_state_names_a_variable(tmp_path, monkeypatch):

@@ -44,6 +44,10 @@ _PORT_TAKEN = "in use"  # in Ray's error for a port
 _JOINED_ANOTHER = "does not match persisted value"  # in its error where two clusters took one port
 
 
+class _Ended(StorageError):
+    """Ray's processes ended before it answered."""
+
+
 def start_cluster(cpus: int | None = None, metrics: bool = False) -> tuple[Cluster, bool]:
     """Start a cluster on this machine that requires a token, or return the one that runs.
 
@@ -67,12 +71,16 @@ def start_cluster(cpus: int | None = None, metrics: bool = False) -> tuple[Clust
 
 
 def _start_with_retries(cpus: int | None, metrics: bool) -> Cluster:
-    """Start it, retrying if another program took a port in the meantime."""
+    """Start it, again if another program took a port in the meantime or Ray ended by itself.
+
+    Ray binds some of its ports long after it chose them, and ends if another Ray was faster.
+    """
     for _ in range(_ATTEMPTS - 1):
         try:
             return _start(cpus, metrics)
         except StorageError as error:
-            if not any(sign in str(error) for sign in (_PORT_TAKEN, _JOINED_ANOTHER)):
+            is_taken = any(sign in str(error) for sign in (_PORT_TAKEN, _JOINED_ANOTHER))
+            if not (is_taken or isinstance(error, _Ended)):
                 raise
     return _start(cpus, metrics)
 
@@ -145,10 +153,12 @@ def _address(port: int) -> str:
 def _wait_for_answer(cluster: Cluster, log: Path) -> None:
     deadline = time.monotonic() + START_TIMEOUT_S
     while not _answers(cluster):
-        if not cluster.running() or time.monotonic() > deadline:
+        has_ended = not cluster.running()
+        if has_ended or time.monotonic() > deadline:
             said = log.read_text(encoding="utf-8", errors="replace").splitlines()
             reason = next((line for line in reversed(said) if line.strip()), "no reason given")
-            raise StorageError(f"the cluster did not start: {reason.strip()[:200]}; see {log}")
+            kind = _Ended if has_ended else StorageError
+            raise kind(f"the cluster did not start: {reason.strip()[:200]}; see {log}")
         time.sleep(POLL_S)
 
 
