@@ -240,9 +240,9 @@ def test_the_same_config_twice_is_trained_with_other_seeds_each_time(made, packe
     assert sorted(each["seed"] for each in model.describe_members()) == [0, 1, 2, 3]
 
 
-def of_kind(packed, kind):
-    """The data as if val had voices of another kind."""
-    kinds = {**packed.info["voice_kinds"], "val": kind}
+def of_kind(packed, kind, split="val"):
+    """The data as if a split had voices of another kind."""
+    kinds = {**packed.info["voice_kinds"], split: kind}
     return dataclasses.replace(packed, info={**packed.info, "voice_kinds": kinds})
 
 
@@ -271,19 +271,16 @@ def test_by_itself_it_is_done_where_val_has_voices_of_train_or_many_new_ones(
 
 def test_enough_new_voices_in_val_are_trained_on_by_itself(searched, packed, monkeypatch):
     n_voices, models = len(set(packed.val.voices)), [single_model(choose(searched, 1)[0])]
-
     for least, refits in ((n_voices, True), (n_voices + 1, False)):
         monkeypatch.setattr(refitting, "MIN_NEW_VOICES", least)
         assert may_refit(searched, models, TORCH, packed) is refits
     monkeypatch.setattr(refitting, "MIN_NEW_VOICES", 0)
-    assert may_refit(searched, models, TORCH, packed)
     assert not may_refit(searched, models, TORCH, of_kind(packed, "mixed"))
     assert not may_refit(searched, models, TORCH, dataclasses.replace(packed, test=None))
+    assert may_refit(searched, models, TORCH, packed)
     shared = dataclasses.replace(packed, test=packed.val)
     for kind in ("new", "mixed"):
-        kinds = {**packed.info["voice_kinds"], "test": kind}
-        info = {**packed.info, "voice_kinds": kinds}
-        assert not may_refit(searched, models, TORCH, dataclasses.replace(shared, info=info))
+        assert not may_refit(searched, models, TORCH, of_kind(shared, kind, "test"))
     monkeypatch.setattr(refitting, "MAX_NEW_S", 0.0)
     assert not may_refit(searched, models, TORCH, packed)
 
@@ -292,11 +289,9 @@ def test_what_was_trained_on_new_voices_by_itself_is_verified_and_scored_on_test
     made, packed, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(refitting, "MIN_NEW_VOICES", 1)
-
     (metrics,) = export(made, tmp_path / "model", dataclasses.replace(TORCH, blend="auto"))
 
-    assert list(metrics["scores"]) == ["test"]
-    assert metrics["voices"] == {"test": "new"}
+    assert (list(metrics["scores"]), metrics["voices"]) == (["test"], {"test": "new"})
     assert metrics["refitted"]["test_skill"] != metrics["refitted"]["test_skill_before"]
     assert verify(tmp_path / "model").mismatches == []
 
