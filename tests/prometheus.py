@@ -17,7 +17,6 @@ from tune_encoder.config import read_yaml
 from tune_encoder.system.ports import LOOPBACK
 
 _DIRECT = build_opener(ProxyHandler({}))
-_PORT = 29_090
 _OFTEN = "1s"
 STARTED_S, ANSWER_S = 60, 10
 Sample = dict[str, Any]

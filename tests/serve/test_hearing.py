@@ -18,7 +18,6 @@ from tests.serve.conftest import CHROMIUM, Tab, ask, needs_browser, serving
 from tune_encoder.cli import main
 from tune_encoder.data.pack_info import pack_folder
 from tune_encoder.data.voice_bank import read_bank
-from tune_encoder.model import evaluate
 from tune_encoder.serve.recordings import (
     MAX_BYTES,
     MAX_RECORDINGS,
@@ -385,7 +384,7 @@ def test_names_from_a_browser_lead_to_no_other_file(name, stored):
     assert file_name(name) == stored
 
 
-def test_data_that_is_gone_leaves_the_scores(searched, tmp_path, packed, data_dir, monkeypatch):
+def test_data_that_is_gone_leaves_the_scores(searched, tmp_path, packed, data_dir):
     """The pack is enough for them; only the sound is missing."""
     from tune_encoder.serve.best_voices import _hear
 
@@ -398,7 +397,9 @@ def test_data_that_is_gone_leaves_the_scores(searched, tmp_path, packed, data_di
     assert heard["note"] == "/gone: the recordings are missing, so there is no audio"
     assert [clip["sound"] for _, clips in heard["groups"] for clip in clips] == [""] * 8
     assert heard["trained_on"] == ""
-    trained_on = {"train", "val"}, packed.info["fingerprint"]
-    monkeypatch.setattr(evaluate, "splits_trained_on", lambda folder: trained_on)
+    provenance = made.path / "best" / PROVENANCE
+    data = {"fingerprint": packed.info["fingerprint"]}
+    content = {**json.loads(provenance.read_text()), "trained_on": ["train", "val"], "data": data}
+    provenance.write_text(json.dumps(content))
     told = "the model was trained on train and val, the baselines here on train alone"
     assert _hear(made.path)["trained_on"] == told

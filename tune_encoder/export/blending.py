@@ -28,6 +28,8 @@ ROUNDS = 10
 MIN_VOICES = 5  # with fewer, the standard error below means little
 SIGNIFICANT = 2.0  # standard errors
 
+_Predict = Callable[[int, int], Styles]  # by a candidate's number, from windows of so many frames
+
 
 @dataclass(frozen=True)
 class Blend:
@@ -68,7 +70,7 @@ def _blend(shares: dict[int, float], candidates: Sequence[Choice]) -> Blend:
 
 
 def _selected(
-    candidates: Sequence[Choice], predict: "_Predict", data: PackedData
+    candidates: Sequence[Choice], predict: _Predict, data: PackedData
 ) -> dict[int, float]:
     """The shares that Caruana's selection gives them, from the longest windows of any."""
     n_frames = _longest(candidates)
@@ -77,7 +79,7 @@ def _selected(
 
 
 def _errors(
-    shares: dict[int, float], candidates: Sequence[Choice], predict: "_Predict", data: PackedData
+    shares: dict[int, float], candidates: Sequence[Choice], predict: _Predict, data: PackedData
 ) -> NDArray[np.float64]:
     """The errors of the voices of val (V,) by a blend, with the windows that it will be given."""
     n_frames = _longest([candidates[i] for i in shares])
@@ -124,9 +126,6 @@ def _candidates(experiment: Experiment, first: Choice) -> list[Choice]:
         if first.search.path != experiment.path or trial.number != first.trial.number:
             found += itertools.islice(best_epochs(experiment, [trial]), 1)
     return found
-
-
-_Predict = Callable[[int, int], Styles]
 
 
 def _predictor(candidates: Sequence[Choice], data: PackedData) -> _Predict:
